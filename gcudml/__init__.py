@@ -1,0 +1,1 @@
+"""Unsupervised deep metric learning: images, embeddings and losses, and no study."""

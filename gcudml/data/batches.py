@@ -1,0 +1,83 @@
+"""Which images go into which step."""
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+
+def cluster_batches(
+    labels: Int[Tensor, " n"],
+    *,
+    batch_size: int,
+    images_per_cluster: int,
+    steps: int,
+    generator: torch.Generator,
+) -> Int[Tensor, "steps batch"]:
+    """Batches of P clusters with Q images each, clusters drawn uniformly.
+
+    Uniform over clusters, not over images: a small cluster is seen as often as a large one, which
+    already softens the long tail. Clusters of one image have no positive pair and are left out.
+
+    Args:
+        labels: ``(n,)`` cluster of each image, on the CPU; negative = unassigned, never drawn.
+        batch_size: Images a batch, cut to a multiple of ``images_per_cluster``.
+        images_per_cluster: Q. A smaller cluster's images are drawn repeatedly.
+        steps: Number of batches.
+        generator: Draws clusters and images.
+
+    Returns:
+        Indices into the images. The P = ``batch_size // images_per_cluster`` clusters of a batch
+        are distinct where there are at least P.
+
+    Raises:
+        ValueError: no cluster has two images.
+    """
+    order = torch.argsort(labels, stable=True)
+    order = order[int((labels < 0).sum()) :]
+    _, counts = torch.unique_consecutive(labels[order], return_counts=True)
+    starts = counts.cumsum(0) - counts
+    usable = counts > 1
+    counts, starts = counts[usable], starts[usable]
+    if len(counts) == 0:
+        raise ValueError("method.clusters: no cluster has two images; use fewer clusters")
+
+    wanted = max(1, batch_size // images_per_cluster)
+    chosen = _draw_distinct(len(counts), wanted, steps, generator)  # (steps, P)
+    places = _draw_places(counts[chosen], images_per_cluster, generator)  # (steps, P, Q)
+    return order[starts[chosen][:, :, None] + places].flatten(1)
+
+
+def _draw_distinct(
+    available: int, wanted: int, steps: int, generator: torch.Generator
+) -> Int[Tensor, "steps wanted"]:
+    """Rows of ``wanted`` numbers below ``available``: distinct as far as there are enough."""
+    rounds = -(-wanted // available)
+    shuffled = [
+        torch.cat([torch.randperm(available, generator=generator) for _ in range(rounds)])[:wanted]
+        for _ in range(steps)
+    ]
+    return torch.stack(shuffled)
+
+
+def _draw_places(
+    counts: Int[Tensor, "steps clusters"], images: int, generator: torch.Generator
+) -> Int[Tensor, "steps clusters images"]:
+    """``images`` numbers below each count, distinct where the count allows.
+
+    A random start and a random stride that shares no factor with the count would do for distinct
+    numbers but not for uniform sets; so small sets are drawn by Floyd's method, step by step.
+    """
+    shape = (*counts.shape, images)
+    places = torch.empty(shape, dtype=torch.int64)
+    uniform = torch.rand(shape, generator=generator, dtype=torch.float64)
+    for i in range(images):
+        # Floyd: draw from 0..top; a number drawn before is replaced by top itself, which is new.
+        top = (counts - images + i).clamp(min=0)
+        drawn = (uniform[:, :, i] * (top + 1)).long()
+        seen = (places[:, :, :i] == drawn[:, :, None]).any(dim=2)
+        places[:, :, i] = torch.where(seen, top, drawn)
+    scarce = counts < images  # cannot be distinct: every image first, then repeats
+    if scarce.any():
+        cyclic = torch.arange(images) % counts[scarce][:, None]
+        places[scarce] = cyclic
+    return places

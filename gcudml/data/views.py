@@ -1,0 +1,72 @@
+"""Random views of training images, a whole batch at a time, every image with its own draw.
+
+Random numbers come from a CPU generator and are moved to the images' device, so that CPU and GPU
+see the same views.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn import functional as F
+
+from gcudml.config import Views
+
+
+def to_unit(
+    images: UInt8[Tensor, "batch channels height width"],
+) -> Float[Tensor, "batch channels height width"]:
+    """Pixels 0..255 as numbers in [-1, 1]."""
+    return images.float().sub_(127.5).div_(127.5)
+
+
+def random_views(
+    images: UInt8[Tensor, "batch channels height width"],
+    config: Views,
+    *,
+    generator: torch.Generator,
+) -> Float[Tensor, "batch channels height width"]:
+    """One random view of each image: crop, rotation, flip, brightness and contrast.
+
+    The crop takes a share of the area drawn from ``crop_scale``, with sides in a ratio of at most
+    ``aspect``, from a random place, and is resized to the image's size. Crop, rotation and flip
+    are one affine map, sampled bilinearly once; beyond the border the border is repeated.
+
+    Returns:
+        Pixels around [-1, 1]; brightness and contrast may exceed it a little.
+    """
+    count, channels = images.shape[:2]
+    uniform = torch.rand(count, 8, generator=generator)
+    grid = F.affine_grid(
+        _random_maps(uniform, config).to(images.device),
+        [count, channels, *images.shape[2:]],
+        align_corners=False,
+    )
+    views = F.grid_sample(
+        to_unit(images), grid, mode="bilinear", padding_mode="border", align_corners=False
+    )
+    lighting = (2 * uniform[:, 6:8] - 1).to(images.device)  # (batch, 2) in [-1, 1)
+    contrast = 1 + config.contrast * lighting[:, 0, None, None, None]
+    brightness = config.brightness * lighting[:, 1, None, None, None]
+    return views.mul_(contrast).add_(brightness)
+
+
+def _random_maps(
+    uniform: Float[Tensor, "batch 8"], config: Views
+) -> Float[Tensor, "batch 2 3"]:
+    """Affine maps from a view's coordinates in [-1, 1] to the image's."""
+    low, high = config.crop_scale
+    area = low + (high - low) * uniform[:, 0]
+    ratio = torch.exp((2 * uniform[:, 1] - 1) * math.log(config.aspect) / 2)
+    wide = (area.sqrt() * ratio).clamp(max=1.0)
+    tall = (area.sqrt() / ratio).clamp(max=1.0)
+    across = (2 * uniform[:, 2] - 1) * (1 - wide)  # the crop stays inside the image
+    down = (2 * uniform[:, 3] - 1) * (1 - tall)
+    angle = (2 * uniform[:, 4] - 1) * math.radians(config.rotate_deg)
+    mirror = torch.where(uniform[:, 5] < config.flip, -1.0, 1.0)
+
+    cos, sin = angle.cos(), angle.sin()
+    first = torch.stack([wide * cos * mirror, -wide * sin, across], dim=1)
+    second = torch.stack([tall * sin * mirror, tall * cos, down], dim=1)
+    return torch.stack([first, second], dim=1)

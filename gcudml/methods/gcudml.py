@@ -1,0 +1,229 @@
+"""GC-UDML: Group Collaborative Unsupervised Deep Metric Learning for Feature Embedding.
+
+Chen, Kan and Li, Tsinghua Science and Technology 31(4), 2026, doi 10.26599/TST.2024.9010228.
+
+**This is a reconstruction.** From the paper's abstract: cluster sizes are long-tailed and bias
+cluster-based learning; a student gives the compact embedding that is tested; a teacher of similar
+structure, the moving average of the student's parameters, makes the pseudo-labels, which serve
+group-collaborative learning and knowledge distillation. Its equations, settings and result tables
+were not accessible. Everything below is our reading, put together from SHA-GCL (group
+collaborative learning over classes of similar frequency, Dong et al., arXiv:2203.09811) and STML
+(teacher, two heads and relational distillation, Kim et al., arXiv:2205.01903):
+
+1. every ``recluster_every`` epochs, spherical k-means on the teacher's wide embeddings gives each
+   image a cluster; clusters are sorted by size and cut into groups;
+2. classifier k knows the clusters of groups 1..k (largest clusters first) and sees a median
+   re-sampled subset of the images; its weights are imprinted from the student's cluster means;
+3. L = metric + w1 group + w2 collaborative + w3 distillation (see ``gcudml.losses``);
+4. after each step the teacher moves towards the student.
+
+What the published form leaves open is a parameter (``gcudml.config.GcudmlConfig``): the reading of
+"group" (classifier or pair loss), the embedding it acts on, and the momentum warm-up, which is ours.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gcudml.config import GcudmlConfig
+from gcudml.data.batches import cluster_batches
+from gcudml.evaluate import embed_images
+from gcudml.losses import (
+    collaborative_distillation_loss,
+    group_classifier_loss,
+    group_pair_loss,
+    multi_similarity_loss,
+    relational_distillation_loss,
+)
+from gcudml.methods.interface import EpochPlan, Setup
+from gcudml.models.embedding import Embeddings, TeacherNet
+from gcudml.models.number_format import autocast
+from gcudml.neighbours import spherical_kmeans
+from gcudml.pseudo_labels import (
+    PseudoLabels,
+    describe_clusters,
+    order_clusters,
+    sample_for_groups,
+)
+from gcudml.seeding import derive, generator
+from gcudml.teacher import momentum_at, update_teacher
+
+
+class Gcudml:
+    """State of GC-UDML during one run: teacher, pseudo-labels, group classifiers."""
+
+    def __init__(self, setup: Setup, config: GcudmlConfig) -> None:
+        if config.clusters > len(setup.images):
+            raise ValueError(
+                f"method.clusters: {config.clusters} clusters of {len(setup.images)} training "
+                "images; needs clusters <= images"
+            )
+        self.setup = setup
+        self.config = config
+        self.weights: Mapping[str, float] = config.weights.model_dump()
+        self.teacher = TeacherNet(setup.student)
+        self.momentum = 0.0
+        self.pseudo: PseudoLabels | None = None
+        self.sampled: Bool[Tensor, "groups n"] | None = None
+        self.classifiers: dict[str, list[nn.Parameter]] = {}
+
+    def begin_epoch(self, epoch: int) -> EpochPlan:
+        """Cluster, group, imprint and draw the epoch's batches."""
+        train = self.setup.config.train
+        parameters: Sequence[nn.Parameter] = ()
+        metrics: dict[str, float] = {}
+        rows: list[dict[str, int | float]] = []
+        if self.pseudo is None or epoch % self.config.recluster_every == 0:
+            pseudo = self.pseudo = self._cluster(epoch)
+            self.sampled = sample_for_groups(
+                pseudo, generator=generator(self.setup.seed, "resample", epoch)
+            )
+            parameters = self._imprint(pseudo)
+            metrics, rows = _diagnose(pseudo, self.setup.hidden_labels, epoch)
+        batches = cluster_batches(
+            self.pseudo.labels.cpu(),
+            batch_size=train.batch_size,
+            images_per_cluster=train.images_per_cluster,
+            steps=train.steps_per_epoch or max(1, len(self.setup.images) // train.batch_size),
+            generator=generator(self.setup.seed, "batches", epoch),
+        )
+        return EpochPlan(
+            batches=batches, parameters=parameters, metrics=metrics, cluster_rows=rows
+        )
+
+    def terms(
+        self,
+        views: Float[Tensor, "rows channels height width"],
+        indices: Int[Tensor, " rows"],
+        embeddings: Embeddings,
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The terms with a weight above 0; see ``gcudml.losses`` for each one's equation."""
+        config, weights = self.config, self.config.weights
+        assert self.pseudo is not None
+        assert self.sampled is not None
+        labels, sampled = self.pseudo.labels[indices], self.sampled[:, indices]
+        by_name = {"compact": embeddings.compact, "wide": embeddings.wide}
+
+        terms = {}
+        if weights.metric > 0:
+            acted_on = ["compact", "wide"] if config.metric_on == "both" else ["compact"]
+            losses = [multi_similarity_loss(by_name[name], labels) for name in acted_on]
+            terms["metric"] = torch.stack(losses).mean()
+        if weights.group > 0 and config.group_loss == "pair":
+            losses = [group_pair_loss(by_name[name], labels, sampled) for name in self._grouped]
+            terms["group"] = torch.stack(losses).mean()
+        logits = {
+            name: [config.scale * _cosine(by_name[name], weight) for weight in classifiers]
+            for name, classifiers in self.classifiers.items()
+        }
+        if weights.group > 0 and config.group_loss == "classifier":
+            losses = [group_classifier_loss(each, labels, sampled) for each in logits.values()]
+            terms["group"] = torch.stack(losses).mean()
+        if weights.collaborative > 0 and config.transfer != "none":
+            losses = [
+                collaborative_distillation_loss(
+                    each,
+                    labels,
+                    sampled,
+                    transfer=config.transfer,
+                    temperature=config.temperature,
+                    detach_source=config.detach_source,
+                )
+                for each in logits.values()
+            ]
+            terms["collaborative"] = torch.stack(losses).mean()
+        if weights.distillation > 0:
+            with torch.no_grad(), autocast(self.setup.number_format, views.device):
+                taught = self.teacher(views).wide
+            terms["distillation"] = relational_distillation_loss(embeddings.compact, taught)
+        return terms
+
+    def after_step(self, step: int) -> None:
+        """Move the teacher towards the student."""
+        self.momentum = momentum_at(
+            step, self.config.teacher_momentum, warmup=self.config.momentum_warmup
+        )
+        update_teacher(self.teacher, self.setup.student.shared(), self.momentum)
+
+    def describe(self) -> dict[str, float]:
+        """The teacher's momentum after the last step."""
+        return {"teacher_momentum": self.momentum}
+
+    @property
+    def _grouped(self) -> list[str]:
+        """Names of the embeddings that the group terms act on."""
+        embedding = self.config.group_embedding
+        return ["compact", "wide"] if embedding == "both" else [embedding]
+
+    def _cluster(self, epoch: int) -> PseudoLabels:
+        setup, config = self.setup, self.config
+        network = self.teacher if config.cluster_with == "teacher" else setup.student
+        features = embed_images(network, setup.images, number_format=setup.number_format).wide
+        found = spherical_kmeans(
+            features, config.clusters, seed=derive(setup.seed, "k-means", epoch)
+        )
+        return order_clusters(
+            found.labels,
+            clusters=config.clusters,
+            groups=config.groups,
+            ratio=config.group_ratio,
+            floor=config.group_floor,
+            grouping=config.grouping,
+            generator=generator(setup.seed, "grouping", epoch),
+        )
+
+    def _imprint(self, pseudo: PseudoLabels) -> list[nn.Parameter]:
+        """New group classifiers: row c of each is the student's mean direction of cluster c.
+
+        k-means renumbers its clusters, so classifiers of the last epoch mean nothing.
+        """
+        needed = self.config.group_loss == "classifier" and (
+            self.config.weights.group > 0 or self.config.weights.collaborative > 0
+        )
+        if not needed:
+            return []
+        student = embed_images(
+            self.setup.student, self.setup.images, number_format=self.setup.number_format
+        )
+        by_name = {"compact": student.compact, "wide": student.wide}
+        for name in self._grouped:
+            means = cluster_means(by_name[name], pseudo.labels, clusters=len(pseudo.sizes))
+            self.classifiers[name] = [nn.Parameter(means[:end].clone()) for end in pseudo.ends]
+        return [weight for weights in self.classifiers.values() for weight in weights]
+
+
+def cluster_means(
+    embeddings: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], *, clusters: int
+) -> Float[Tensor, "clusters dim"]:
+    """Unit mean direction of each cluster's unit embeddings; an empty cluster's is 0."""
+    unit = F.normalize(embeddings, dim=1)
+    sums = unit.new_zeros(clusters, unit.shape[1]).index_add_(0, labels, unit)
+    return F.normalize(sums, dim=1)
+
+
+def _cosine(
+    embeddings: Float[Tensor, "rows dim"], weight: Float[Tensor, "clusters dim"]
+) -> Float[Tensor, "rows clusters"]:
+    return F.normalize(embeddings, dim=1) @ F.normalize(weight, dim=1).T
+
+
+def _diagnose(
+    pseudo: PseudoLabels, hidden_labels: Int[Tensor, " n"], epoch: int
+) -> tuple[dict[str, float], list[dict[str, int | float]]]:
+    """Metrics of the clustering, and its rows for the table ``clusters``."""
+    found = describe_clusters(pseudo, hidden_labels)
+    metrics = {
+        "clusters/purity": found.purity,
+        "clusters/nmi": found.nmi,
+        "clusters/gini": found.gini,
+        "clusters/groups": float(len(pseudo.ends)),
+    }
+    columns = zip(pseudo.sizes.tolist(), found.purity_of, pseudo.group_of.tolist(), strict=True)
+    rows: list[dict[str, int | float]] = [
+        {"epoch": epoch, "cluster": cluster, "size": size, "purity": purity, "group": group}
+        for cluster, (size, purity, group) in enumerate(columns)
+    ]
+    return metrics, rows

@@ -1,0 +1,1 @@
+"""Networks that embed images, and the number format they compute in."""

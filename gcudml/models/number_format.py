@@ -1,0 +1,153 @@
+"""Number format and memory layout: measured once a machine and model, then kept.
+
+On a CPU no setting is the fastest for every network (up to 6x apart), so a few training steps decide.
+The choice is written to the cache folder: the first writer wins and everyone reads the file, so that
+all runs of a machine compute alike and a table can be reproduced to the bit.
+"""
+
+import contextlib
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gcudml.config import RunConfig
+from gcudml.data.cache import cache_folder, digest
+from gcudml.models.embedding import Embedder
+
+Number: TypeAlias = Literal["fp32", "bf16"]
+Layout: TypeAlias = Literal["contiguous", "channels_last"]
+WARM_STEPS, TIMED_STEPS = 2, 5
+MOST_ROWS = 64  # enough to tell the settings apart
+SIMPLE_IS_WORTH = 0.9  # fp32 is kept unless bf16 takes less than this share of its time
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a network computes."""
+
+    dtype: Number
+    layout: Layout
+    measured: Mapping[str, float] = field(default_factory=dict)
+    """Milliseconds a step of each setting tried; empty where nothing was measured."""
+
+    def arrange(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """The images in the layout."""
+        return images.contiguous(memory_format=self._memory)
+
+    def place(self, network: nn.Module, device: torch.device) -> None:
+        """Move the network to the device and its weights into the layout, in place."""
+        network.to(device=device, memory_format=self._memory)  # type: ignore[call-overload]
+
+    @property
+    def _memory(self) -> torch.memory_format:
+        if self.layout == "channels_last":
+            return torch.channels_last
+        return torch.contiguous_format
+
+
+@contextlib.contextmanager
+def autocast(number_format: Format, device: torch.device) -> Iterator[None]:
+    """Compute convolutions in the format's numbers."""
+    with torch.autocast(
+        device.type, dtype=torch.bfloat16, enabled=number_format.dtype == "bf16"
+    ):
+        yield
+
+
+def choose_format(config: RunConfig, *, channels: int, device: torch.device) -> Format:
+    """The setting the configuration asks for; what is ``auto`` is measured, or known already."""
+    train = config.train
+    dtypes: list[Number] = (
+        ["fp32", "bf16"] if train.number_format == "auto" else [train.number_format]
+    )
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported() and len(dtypes) > 1:
+        dtypes = ["fp32"]
+    layouts: list[Layout] = (
+        ["contiguous", "channels_last"] if train.memory_layout == "auto" else [train.memory_layout]
+    )
+    candidates = [Format(dtype, layout) for dtype in dtypes for layout in layouts]
+    if len(candidates) == 1:
+        return candidates[0]
+    rows = min(train.batch_size * train.views, MOST_ROWS)
+    key = {
+        "machine": _machine(device),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "model": config.model.model_dump(),
+        "images": [rows, channels, config.data.image_size],
+        "candidates": [[each.dtype, each.layout] for each in candidates],
+    }
+    path = cache_folder() / "formats" / f"{digest(key)}.json"
+    if not path.exists():
+        measured = _measure(candidates, config, channels, rows, device)
+        _write_once(path, {"key": key, "measured": measured, **_fastest(measured)})
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    return Format(kept["dtype"], kept["layout"], kept["measured"])
+
+
+def _measure(
+    candidates: list[Format], config: RunConfig, channels: int, rows: int, device: torch.device
+) -> dict[str, float]:
+    """Median milliseconds of a training step for each candidate, in turn (A B A B)."""
+    size = config.data.image_size
+    images = torch.zeros(rows, channels, size, size, device=device)
+    images.normal_(generator=torch.Generator(device).manual_seed(0))
+    students = []
+    for candidate in candidates:
+        student = Embedder(config.model, channels=channels, image_size=size, seed=0)
+        candidate.place(student, device)
+        students.append(student)
+    times: list[list[float]] = [[] for _ in candidates]
+    for step in range(WARM_STEPS + TIMED_STEPS):
+        for candidate, student, taken in zip(candidates, students, times, strict=True):
+            started = time.perf_counter()
+            with autocast(candidate, device):
+                embeddings = student(candidate.arrange(images))
+            (embeddings.compact.square().mean() + embeddings.wide.square().mean()).backward()
+            student.zero_grad(set_to_none=True)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            if step >= WARM_STEPS:
+                taken.append(1000 * (time.perf_counter() - started))
+    return {
+        f"{candidate.dtype} {candidate.layout}": round(sorted(taken)[len(taken) // 2], 3)
+        for candidate, taken in zip(candidates, times, strict=True)
+    }
+
+
+def _fastest(measured: Mapping[str, float]) -> dict[str, str]:
+    def cost(name: str) -> float:
+        return measured[name] * (SIMPLE_IS_WORTH if name.startswith("fp32") else 1.0)
+
+    dtype, layout = min(measured, key=cost).split()
+    return {"dtype": dtype, "layout": layout}
+
+
+def _write_once(path: Path, content: Mapping[str, object]) -> None:
+    """Write the file unless another process was first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(f".{os.getpid()}.draft")
+    draft.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    with contextlib.suppress(FileExistsError):
+        os.link(draft, path)
+    draft.unlink()
+
+
+def _machine(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

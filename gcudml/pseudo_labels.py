@@ -1,0 +1,191 @@
+"""Pseudo-labels from clusters, groups of clusters, and which images each group uses.
+
+Clusters are renumbered in *group order*: group 1 first, so that "the classifier of group k knows
+the clusters of groups 1..k" means "the labels below ``ends[k]``".
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from sklearn.metrics import normalized_mutual_info_score
+from torch import Tensor
+
+
+class PseudoLabels(NamedTuple):
+    """Clusters as labels, in group order."""
+
+    labels: Int[Tensor, " n"]
+    """Cluster of each image."""
+    sizes: Int[Tensor, " clusters"]
+    """Images in each cluster."""
+    ends: tuple[int, ...]
+    """``C_1 < ... < C_G``: group k holds the clusters ``ends[k-1] <= c < ends[k]``."""
+
+    @property
+    def group_of(self) -> Int[Tensor, " clusters"]:
+        """Index of each cluster's group, from 0."""
+        ends = torch.tensor(self.ends, device=self.sizes.device)
+        return torch.searchsorted(
+            ends, torch.arange(len(self.sizes), device=ends.device), right=True
+        )
+
+
+def order_clusters(
+    labels: Int[Tensor, " n"],
+    *,
+    clusters: int,
+    groups: int | None,
+    ratio: float | None,
+    floor: int,
+    grouping: Literal["size", "random"],
+    generator: torch.Generator,
+) -> PseudoLabels:
+    """Cut clusters into groups of similar size and renumber them in group order.
+
+    Args:
+        labels: ``(n,)`` cluster indices in ``[0, clusters)``.
+        clusters: Number of clusters.
+        groups: This many groups, or None to use ``ratio``.
+        ratio: Largest over smallest cluster of a group, see ``group_ends_by_ratio``.
+        floor: See ``group_ends_by_ratio``.
+        grouping: ``size`` sorts by falling size; ``random`` keeps the groups' numbers of
+            clusters but fills them at random: the control that shows whether size matters.
+        generator: Draws the random grouping; a CPU generator.
+    """
+    sizes = torch.bincount(labels, minlength=clusters)
+    order = torch.argsort(sizes, descending=True, stable=True)
+    falling = sizes[order].tolist()
+    if groups is not None:
+        ends = group_ends_by_count(falling, groups)
+    elif ratio is not None:
+        ends = group_ends_by_ratio(falling, ratio, floor)
+    else:
+        raise ValueError("method.groups: give either groups or group_ratio")
+    if grouping == "random":
+        order = torch.randperm(clusters, generator=generator).to(order.device)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(clusters, device=order.device)
+    return PseudoLabels(labels=rank[labels], sizes=sizes[order], ends=ends)
+
+
+def group_ends_by_ratio(sizes: Sequence[int], ratio: float, floor: int) -> tuple[int, ...]:
+    """Cut clusters of falling size where they get ``ratio`` times smaller than the group's first.
+
+    A cluster joins the current group while its size is at least ``int(first / ratio)``; once that
+    bound is below ``floor``, all remaining clusters stay in the last group.
+
+    Returns:
+        Running numbers of clusters ``C_1 < ... < C_G = len(sizes)``.
+
+    Source:
+        The splitting rule of SHA-GCL (arXiv:2203.09811), whose floor is 200 images.
+    """
+    ends = []
+    first = sizes[0]
+    for position, size in enumerate(sizes):
+        bound = int(first / ratio)
+        if bound < floor:
+            break
+        if size < bound:
+            ends.append(position)
+            first = size
+    return (*ends, len(sizes))
+
+
+def group_ends_by_count(sizes: Sequence[int], groups: int) -> tuple[int, ...]:
+    """Cut clusters of falling size into exactly ``groups`` parts of equal log-size range.
+
+    Where a range holds no cluster, the cut moves so that every group has at least one.
+
+    Returns:
+        Running numbers of clusters ``C_1 < ... < C_G = len(sizes)``.
+    """
+    count = len(sizes)
+    logs = np.log(np.maximum(np.asarray(sizes, dtype=float), 1.0))
+    span = logs[0] - logs[-1]
+    if span == 0:  # all alike: equal numbers of clusters
+        ends = [round(count * (k + 1) / groups) for k in range(groups)]
+    else:
+        cuts = logs[0] - span * np.arange(1, groups) / groups
+        ends = [int(np.sum(logs > cut)) for cut in cuts] + [count]
+    for k in range(groups):
+        smallest = (ends[k - 1] if k else 0) + 1
+        ends[k] = min(max(ends[k], smallest), count - (groups - 1 - k))
+    return tuple(ends)
+
+
+def keep_rates(
+    sizes: Int[Tensor, " clusters"], ends: Sequence[int], *, smallest: float = 0.01
+) -> Float[Tensor, "groups clusters"]:
+    """How likely each group's classifier keeps an image of each cluster (median re-sampling).
+
+    ``r_k(c) = min(1, median_k / n_c)`` with the median size over the clusters that classifier k
+    knows, at least ``smallest``; 0 for clusters it does not know.
+
+    Source:
+        SHA-GCL (arXiv:2203.09811); there images of unknown classes become background, here they
+        are dropped, since retrieval has no background class.
+    """
+    rates = torch.zeros(len(ends), len(sizes), device=sizes.device)
+    counts = sizes.clamp(min=1).float()
+    for k, end in enumerate(ends):
+        median = float(np.median(counts[:end].cpu().numpy()))
+        rates[k, :end] = (median / counts[:end]).clamp(smallest, 1.0)
+    return rates
+
+
+def sample_for_groups(
+    pseudo: PseudoLabels, *, generator: torch.Generator
+) -> Bool[Tensor, "groups n"]:
+    """Which images each group's classifier uses until the next clustering.
+
+    One uniform number an image decides for all classifiers, so that the subsets are nested from
+    an image's own group on.
+    """
+    rates = keep_rates(pseudo.sizes, pseudo.ends)
+    uniform = torch.rand(len(pseudo.labels), generator=generator).to(pseudo.labels.device)
+    return uniform[None, :] < rates[:, pseudo.labels]
+
+
+class ClusterStatistics(NamedTuple):
+    """What hidden labels say of clusters: diagnostics only, never used in training."""
+
+    purity_of: list[float]
+    """Share of each cluster's most frequent class; 0 for an empty cluster."""
+    purity: float
+    nmi: float
+    gini: float
+    """Of the sizes: 0 = all alike, towards 1 = one cluster holds nearly everything."""
+
+
+def describe_clusters(
+    pseudo: PseudoLabels, true_labels: Int[Tensor, " n"]
+) -> ClusterStatistics:
+    """Compare pseudo-labels with the hidden classes."""
+    clusters = len(pseudo.sizes)
+    classes = int(true_labels.max()) + 1
+    joint = torch.bincount(pseudo.labels * classes + true_labels, minlength=clusters * classes)
+    majority = joint.view(clusters, classes).amax(dim=1)
+    purity_of = majority / pseudo.sizes.clamp(min=1)
+    return ClusterStatistics(
+        purity_of=purity_of.tolist(),
+        purity=float(majority.sum() / pseudo.sizes.sum()),
+        nmi=float(
+            normalized_mutual_info_score(true_labels.cpu().numpy(), pseudo.labels.cpu().numpy())
+        ),
+        gini=gini(pseudo.sizes.tolist()),
+    )
+
+
+def gini(sizes: Sequence[int]) -> float:
+    """Gini coefficient of non-negative sizes, in [0, 1)."""
+    rising = sorted(sizes)
+    count, total = len(rising), sum(rising)
+    if total == 0:
+        return 0.0
+    area = sum(itertools.accumulate(rising)) / total  # under the Lorenz curve, in steps
+    return (count + 1 - 2 * area) / count

@@ -1,0 +1,34 @@
+"""The momentum teacher: an exponential moving average of what it shares with the student."""
+
+import torch
+from torch import Tensor, nn
+
+
+def momentum_at(step: int, momentum: float, *, warmup: bool) -> float:
+    """Share of the old teacher that update ``step`` (from 0) keeps.
+
+    With ``warmup`` it is ``min(momentum, (1 + step) / (10 + step))``: a slow teacher would keep
+    its random start for most of a short run. Without it is the published constant.
+    """
+    return min(momentum, (1 + step) / (10 + step)) if warmup else momentum
+
+
+@torch.no_grad()
+def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
+    """``teacher <- momentum * teacher + (1 - momentum) * student``, in place.
+
+    Parameters and floating-point buffers (batch-norm statistics) are averaged, counters copied.
+    The two modules must have the same state names and shapes.
+    """
+    averaged: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for mine, theirs in zip(_state(teacher), _state(student), strict=True):
+        if mine.is_floating_point():
+            averaged[0].append(mine)
+            averaged[1].append(theirs)
+        else:
+            mine.copy_(theirs)
+    torch._foreach_lerp_(averaged[0], averaged[1], 1.0 - momentum)
+
+
+def _state(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]

@@ -1,0 +1,265 @@
+"""One run: train a student on unlabelled images, choose the epoch on validation classes, test once.
+
+Reads from top to bottom; what is special to a method is in its file under ``gcudml/methods``.
+All randomness comes from the run's seed and the epoch, so nothing depends on what ran before.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gcudml.config import PixelsConfig, RunConfig, TrainConfig, UntrainedConfig
+from gcudml.data.datasets import Part, load
+from gcudml.data.views import random_views
+from gcudml.evaluate import embed_images, evaluate
+from gcudml.methods import build_method
+from gcudml.methods.interface import EpochPlan, Method, Setup
+from gcudml.models.embedding import Embedder
+from gcudml.models.number_format import Format, autocast, choose_format
+from gcudml.seeding import derive, generator
+
+ReportEpoch = Callable[[int, Mapping[str, float]], bool]
+"""Takes an epoch and its metrics; False means: stop now."""
+
+
+class Images(NamedTuple):
+    """One part of the data on the device. Shape letter: ``n`` images."""
+
+    images: UInt8[Tensor, "n channels height width"]
+    labels: Int[Tensor, " n"]
+
+
+class Snapshot(NamedTuple):
+    """The student as it was after an epoch."""
+
+    epoch: int
+    recall: float
+    """Validation recall that the choice of the epoch rests on."""
+    state: dict[str, Tensor]
+    validation: dict[str, float]
+
+
+def run(
+    config: RunConfig, *, seed: int, workdir: Path, report: ReportEpoch, test: bool
+) -> dict[str, float]:
+    """Train (or, for a control, just embed) and evaluate.
+
+    Args:
+        config: What to do.
+        seed: Of weights, clustering, batches and views; the data have a seed of their own.
+        workdir: Gets ``tables/clusters.jsonl`` and ``facts.json``.
+        report: Called once an epoch.
+        test: Whether the test classes may be opened; without it they are not even loaded.
+
+    Returns:
+        ``val/...`` at the epoch chosen on validation recall (the smallest K), and with ``test``
+        ``test/...`` at the same epoch and ``test/..._last_epoch`` after the last one. Incomplete
+        where ``report`` said stop or a loss was not finite.
+    """
+    device = _device(config.train)
+    if isinstance(config.method, PixelsConfig):
+        return _score_pixels(config, device, report=report, test=test, seed=seed)
+    training, validation = _load(config, "train", device), _load(config, "val", device)
+    channels = training.images.shape[1]
+    number_format = choose_format(config, channels=channels, device=device)
+    _write_facts(workdir, device, number_format)
+    student = Embedder(
+        config.model,
+        channels=channels,
+        image_size=config.data.image_size,
+        seed=derive(seed, "weights"),
+    )
+    number_format.place(student, device)
+
+    if isinstance(config.method, UntrainedConfig):
+        measured = _measure(student, validation, config, number_format, seed=seed)
+        report(0, {f"val/{name}": value for name, value in measured.items()})
+        chosen = Snapshot(0, 0.0, student.state_dict(), measured)
+    else:
+        setup = Setup(config, seed, student, training.images, training.labels, number_format)
+        snapshot = _train(setup, validation, workdir=workdir, report=report)
+        if snapshot is None:
+            return {}
+        chosen = snapshot
+
+    results = {f"val/{name}": value for name, value in chosen.validation.items()}
+    results["val/chosen_epoch"] = chosen.epoch
+    if test:
+        unseen = _load(config, "test", device)
+        last = _measure(student, unseen, config, number_format, seed=seed)
+        student.load_state_dict(chosen.state)
+        final = _measure(student, unseen, config, number_format, seed=seed)
+        results |= {f"test/{name}": value for name, value in final.items()}
+        results |= {
+            f"test/{name}_last_epoch": value for name, value in last.items() if "@" in name
+        }
+    return results
+
+
+def _train(
+    setup: Setup, validation: Images, *, workdir: Path, report: ReportEpoch
+) -> Snapshot | None:
+    """The epochs. None where the run must not be used: stopped, or a loss was not finite."""
+    config, student = setup.config, setup.student
+    method = build_method(setup)
+    optimizer = _optimizer(student.parameters(), config.train)
+    own_optimizer: torch.optim.Optimizer | None = None
+    best: Snapshot | None = None
+    step = 0
+    for epoch in range(config.train.epochs):
+        started = time.perf_counter()
+        plan = method.begin_epoch(epoch)
+        _append_rows(workdir, "clusters", plan.cluster_rows)
+        if plan.parameters:  # new ones: moments of the old ones would be those of other clusters
+            own_optimizer = _optimizer(plan.parameters, config.train)
+        optimizers = [optimizer] + ([own_optimizer] if own_optimizer else [])
+        prepared = time.perf_counter()
+
+        losses = _train_epoch(setup, method, plan, optimizers, epoch=epoch, step=step)
+        step += len(plan.batches)
+        trained = time.perf_counter()
+        metrics = losses | dict(plan.metrics) | method.describe()
+        metrics["learning_rate"] = optimizer.param_groups[0]["lr"]
+        if not all(math.isfinite(value) for value in losses.values()):
+            report(epoch, metrics)  # the harness ends a run that reports a non-finite number
+            return None
+
+        measured = _measure(student, validation, config, setup.number_format, seed=setup.seed)
+        metrics |= {f"val/{name}": value for name, value in measured.items()}
+        metrics |= {
+            "seconds/prepare": prepared - started,
+            "seconds/train": trained - prepared,
+            "seconds/evaluate": time.perf_counter() - trained,
+        }
+        recall = measured[f"recall@{min(config.evaluate.k)}"]
+        if best is None or recall > best.recall:  # a tie goes to the earlier epoch
+            state = {name: value.clone() for name, value in student.state_dict().items()}
+            best = Snapshot(epoch, recall, state, measured)
+        if not report(epoch, metrics):
+            return None
+    return best
+
+
+def _train_epoch(
+    setup: Setup,
+    method: Method,
+    plan: EpochPlan,
+    optimizers: list[torch.optim.Optimizer],
+    *,
+    epoch: int,
+    step: int,
+) -> dict[str, float]:
+    """Mean of the loss and of its terms over one epoch's steps."""
+    config, student, device = setup.config, setup.student, setup.device
+    steps = len(plan.batches)
+    randomness = generator(setup.seed, "views", epoch)
+    totals: dict[str, Tensor] = {}
+    student.train()
+    for position, batch in enumerate(plan.batches.to(device)):
+        _set_learning_rate(optimizers, config.train, done=epoch + position / steps)
+        indices = batch.repeat(config.train.views)  # (views * batch,)
+        views = random_views(setup.images[indices], config.views, generator=randomness)
+        views = setup.number_format.arrange(views)
+        with autocast(setup.number_format, device):
+            embeddings = student(views)
+        terms = method.terms(views, indices, embeddings)
+        loss = torch.stack([method.weights[name] * term for name, term in terms.items()]).sum()
+
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if config.train.clip_norm is not None:
+            nn.utils.clip_grad_norm_(student.parameters(), config.train.clip_norm)
+        for optimizer in optimizers:
+            optimizer.step()
+        method.after_step(step + position)
+
+        for name, value in {"loss": loss, **{f"loss/{n}": t for n, t in terms.items()}}.items():
+            totals[name] = totals.get(name, torch.zeros((), device=device)) + value.detach()
+    return {name: float(total) / steps for name, total in totals.items()}  # GPU: waits here only
+
+
+def _measure(
+    student: Embedder, part: Images, config: RunConfig, number_format: Format, *, seed: int
+) -> dict[str, float]:
+    embeddings = embed_images(student, part.images, number_format=number_format).compact
+    return evaluate(embeddings, part.labels, config.evaluate, seed=derive(seed, "nmi"))
+
+
+def _score_pixels(
+    config: RunConfig, device: torch.device, *, report: ReportEpoch, test: bool, seed: int
+) -> dict[str, float]:
+    """Compare images by the cosine of their pixels in [0, 1]: what no learning gives."""
+    results: dict[str, float] = {}
+    parts: list[Part] = ["val", "test"] if test else ["val"]
+    for name in parts:
+        part = _load(config, name, device)
+        pixels = F.normalize(part.images.flatten(1).float(), dim=1)
+        measured = evaluate(pixels, part.labels, config.evaluate, seed=derive(seed, "nmi"))
+        results |= {f"{name}/{metric}": value for metric, value in measured.items()}
+    report(0, {name: value for name, value in results.items() if name.startswith("val/")})
+    return results
+
+
+def _load(config: RunConfig, part: Part, device: torch.device) -> Images:
+    found = load(config.data, part)
+    return Images(
+        torch.from_numpy(found.images.copy()).to(device), torch.from_numpy(found.labels).to(device)
+    )
+
+
+def _device(config: TrainConfig) -> torch.device:
+    has_cuda = torch.cuda.is_available()
+    if config.device == "cuda" and not has_cuda:
+        raise ValueError("train.device: no CUDA device here; use auto or cpu")
+    return torch.device("cuda" if has_cuda and config.device != "cpu" else "cpu")
+
+
+def _optimizer(parameters: Iterable[nn.Parameter], config: TrainConfig) -> torch.optim.AdamW:
+    return torch.optim.AdamW(
+        parameters, lr=config.learning_rate, weight_decay=config.weight_decay, foreach=True
+    )
+
+
+def _set_learning_rate(
+    optimizers: list[torch.optim.Optimizer], config: TrainConfig, *, done: float
+) -> None:
+    """The schedule's rate after ``done`` of ``config.epochs`` epochs (fractions count)."""
+    factor = 1.0
+    if config.schedule == "cosine":
+        factor = 0.5 * (1 + math.cos(math.pi * done / config.epochs))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = factor * config.learning_rate
+
+
+def _append_rows(
+    workdir: Path, table: str, rows: Iterable[Mapping[str, int | float]]
+) -> None:
+    lines = [json.dumps(row) + "\n" for row in rows]
+    if lines:
+        path = workdir / "tables" / f"{table}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as stream:
+            stream.writelines(lines)
+
+
+def _write_facts(workdir: Path, device: torch.device, number_format: Format) -> None:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    facts = {
+        "device": name,
+        "torch_threads": torch.get_num_threads(),
+        "number_format": number_format.dtype,
+        "memory_layout": number_format.layout,
+        "step_ms": dict(number_format.measured),
+    }
+    workdir.mkdir(parents=True, exist_ok=True)
+    (workdir / "facts.json").write_text(json.dumps(facts), encoding="utf-8")

@@ -1,0 +1,128 @@
+"""The border to an ablation harness: plain values in, plain values and files out.
+
+The functions are those that ``harness.workload.Workload`` asks for; neither package imports the
+other.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TypeAlias, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from gcudml import train
+from gcudml.config import RunConfig
+from gcudml.data.datasets import data_fingerprint as fingerprint_of_data
+
+JsonValue: TypeAlias = "str | int | float | bool | None | list[JsonValue] | dict[str, JsonValue]"
+
+
+def schema() -> Mapping[str, JsonValue]:
+    """JSON Schema of the parameters."""
+    return RunConfig.model_json_schema()
+
+
+def check(params: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """The parameters with every default filled in.
+
+    Raises:
+        ValueError: one line per unknown or impossible parameter, each ``dotted.key: rule``.
+    """
+    try:
+        config = RunConfig.model_validate(params)
+    except ValidationError as error:
+        lines = [_explain(detail) for detail in error.errors(include_url=False)]
+        raise ValueError("\n".join(dict.fromkeys(lines))) from None
+    return config.model_dump(mode="json")
+
+
+def controls() -> Mapping[str, Mapping[str, JsonValue]]:
+    """What every study is compared with for free: no learning, and no training."""
+    return {
+        "raw pixels": {"method": {"name": "pixels"}},
+        "untrained": {"method": {"name": "untrained"}},
+    }
+
+
+def data_fingerprint(params: Mapping[str, JsonValue]) -> str:
+    """Digest of the images and classes that ``params`` name.
+
+    Raises:
+        ValueError: the images are missing or unusable, as ``dotted.key: what; remedy``.
+    """
+    return fingerprint_of_data(RunConfig.model_validate(params).data)
+
+
+def run(
+    params: Mapping[str, JsonValue],
+    *,
+    seed: int,
+    workdir: Path,
+    report: Callable[[int, Mapping[str, float]], bool],
+    test: bool,
+) -> Mapping[str, float]:
+    """Train and evaluate once; see ``gcudml.train.run``. Every call starts anew.
+
+    Raises:
+        ValueError: the parameters do not fit the data (more clusters than images).
+    """
+    config = RunConfig.model_validate(params)
+    return train.run(config, seed=seed, workdir=workdir, report=report, test=test)
+
+
+def _explain(detail: ErrorDetails) -> str:
+    """One line for one validation error: ``dotted.key: rule, got VALUE``."""
+    # Pydantic puts the tag of a discriminated union into the path; it is no key of the file.
+    tags = {"strokes", "folder", "gcudml", "untrained", "pixels"}
+    location = [str(part) for part in detail["loc"]]
+    path = [
+        part
+        for position, part in enumerate(location)
+        if not (position == 1 and location[0] in {"data", "method"} and part in tags)
+    ]
+    where = ".".join(path)
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "extra_forbidden":
+        known = sorted(set(_fields_beside(location)))
+        close = difflib.get_close_matches(path[-1], known, n=1)
+        guess = f"did you mean {close[0]!r}? " if close else ""
+        return f"{where}: unknown parameter; {guess}known: {', '.join(known)}"
+    if detail["type"] == "value_error":
+        # Rules over several fields name the one to change first: 'groups: ...'.
+        field, _, rule = message.partition(": ")
+        return f"{where}.{field}: {rule}" if where else f"{field}: {rule}"
+    value = detail["input"]
+    shown = "" if isinstance(value, dict) else f", got {value!r}"
+    return f"{where}: {message[0].lower()}{message[1:]}{shown}"
+
+
+def _fields_beside(location: list[str]) -> Iterator[str]:
+    """Names of the fields that could stand where an unknown one was found."""
+    models: list[type[BaseModel]] = [RunConfig]
+    for part in location[:-1]:
+        models = [
+            inner
+            for model in models
+            for inner in (
+                _models_in(model.model_fields[part].annotation)
+                if part in model.model_fields
+                else [m for m in [model] if _tag_of(m) == part]
+            )
+        ]
+    for model in models:
+        yield from model.model_fields
+
+
+def _models_in(annotation: object) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models_in(inner)]
+
+
+def _tag_of(model: type[BaseModel]) -> object:
+    field = model.model_fields.get("name")
+    return field.default if field else None

@@ -1,0 +1,1 @@
+"""The ablation engine: studies, trials, runs and numbers, and no tensor."""

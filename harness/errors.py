@@ -1,0 +1,25 @@
+"""What can go wrong with a user's input, as errors whose text is one line ready to be shown.
+
+Every message says what is wrong, where, and what to do about it. The command line prints the
+message alone and exits with ``exit_status``; anything that is not a ``HarnessError`` is a bug.
+"""
+
+from __future__ import annotations
+
+
+class HarnessError(Exception):
+    """A problem that a user can act on; its text is one line: what, where, remedy."""
+
+    exit_status = 2
+
+
+class InputError(HarnessError):
+    """A file, option or value that the user gave is wrong. Nothing was run or written."""
+
+
+class StoreError(HarnessError):
+    """The results database is not usable: no database, newer than this program, damaged."""
+
+
+class StoreBusyError(StoreError):
+    """Another process holds the results database; the message names it."""

@@ -1,0 +1,69 @@
+"""Trials and runs: what a plan consists of, and how each gets its name.
+
+Identity is content: equal parameters, seed, code and data give the same run id in any study.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.workload import JsonValue
+
+Phase = Literal["search", "confirm"]
+Role = Literal["trial", "baseline", "control"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One parameter setting of a study."""
+
+    study: str
+    number: int
+    """Position in the study, from 0; controls come last."""
+    label: str
+    """What tables call it: ``teacher_momentum=0.9``, ``no-groups``, ``raw pixels``."""
+    phase: Phase
+    """``search``: scored on validation classes only. ``confirm``: test classes are opened."""
+    role: Role
+    variant: str | None
+    varied: Mapping[str, JsonValue]
+    """Dotted key -> value, for what differs between the trials of the study."""
+    params: Mapping[str, JsonValue]
+    """All parameters, as the workload's ``check`` returned them."""
+
+    @property
+    def trial_id(self) -> str:
+        """Twelve hex digits; the same setting of the same study keeps its id."""
+        return digest([self.study, self.phase, self.params])[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One trial with one seed: the unit that is trained, cached and resumed."""
+
+    workload: str
+    params: Mapping[str, JsonValue]
+    seed: int
+    test: bool
+    """Whether the test classes are opened."""
+    code: str
+    """Digest of the workload's code."""
+    data: str
+    """Digest of the data, from the workload."""
+
+    @property
+    def run_id(self) -> str:
+        """Sixteen hex digits of all of the above."""
+        return digest(
+            [self.workload, self.params, self.seed, self.test, self.code, self.data]
+        )[:16]
+
+
+def digest(value: object) -> str:
+    """SHA-256 of the canonical JSON of ``value``: the order of keys does not matter."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), default=dict)
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,98 @@
+"""The border: all that the harness knows of what it studies.
+
+A workload is a module with the functions of ``Workload``. Only plain values cross: numbers,
+text, lists and dicts of them, a path and one callback. Tables and pictures cross as files.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol, TypeAlias, cast
+
+from harness.errors import InputError
+
+JsonValue: TypeAlias = (
+    "str | int | float | bool | None | list[JsonValue] | dict[str, JsonValue]"
+)
+Params: TypeAlias = Mapping[str, JsonValue]
+
+
+class Report(Protocol):
+    """How a running workload hands the numbers of one epoch to the harness."""
+
+    def __call__(self, step: int, metrics: Mapping[str, float]) -> bool:
+        """Record the metrics of one epoch. False means: stop now and return what you have.
+
+        A name is free text (``loss``, ``loss/metric``, ``learning_rate``); a metric of a data
+        split is written ``val/recall@1``. A non-finite value ends the run as diverged.
+        """
+        ...
+
+
+class Workload(Protocol):
+    """What a module must offer to be studied."""
+
+    def schema(self) -> Mapping[str, JsonValue]:
+        """JSON Schema of the parameters, for editors and ``harness schema``."""
+        ...
+
+    def check(self, params: Params) -> dict[str, JsonValue]:
+        """The parameters with every default filled in; what it returns is fingerprinted.
+
+        Fast: no data, no GPU.
+
+        Raises:
+            ValueError: one line per unknown or impossible parameter, each ``dotted.key: rule``.
+        """
+        ...
+
+    def controls(self) -> Mapping[str, Params]:
+        """Trials that every study gets for free: name -> overrides by dotted key. May be empty."""
+        ...
+
+    def data_fingerprint(self, params: Params) -> str:
+        """A digest of the data that ``params`` name: equal data, equal text.
+
+        Raises:
+            ValueError: the data are missing or unusable, as ``dotted.key: what, remedy``.
+        """
+        ...
+
+    def run(
+        self, params: Params, *, seed: int, workdir: Path, report: Report, test: bool
+    ) -> Mapping[str, float]:
+        """Train and evaluate once; ``test`` opens the test classes.
+
+        Results are named ``split/metric``: ``val/recall@1``, ``test/nmi``, and ``val/queries``
+        and ``val/dropped``, the number of queries that Recall@K counts and leaves out. Every
+        file goes below ``workdir``: rows for the store in ``tables/<name>.jsonl`` (one object a
+        row) and a few facts worth recording (device, number format) in ``facts.json``.
+
+        Raises:
+            ValueError: the parameters or the data are impossible; the run is ``invalid``.
+        """
+        ...
+
+
+def load_workload(name: str) -> Workload:
+    """Import the module ``name`` and check that it offers what a workload must.
+
+    Raises:
+        InputError: no such module, or a function is missing.
+    """
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (name + ".").startswith(error.name + "."):
+            raise
+        raise InputError(
+            f"workload {name!r}: no such module; give an importable one such as 'gcudml.workload'"
+        ) from None
+    wanted = [member for member in vars(Workload) if not member.startswith("_")]
+    if missing := [member for member in wanted if not callable(getattr(module, member, None))]:
+        raise InputError(
+            f"workload {name!r}: the module lacks {', '.join(missing)}; see harness.workload"
+        )
+    return cast("Workload", module)  # a module can satisfy a Protocol, but mypy cannot know which

@@ -1,0 +1,111 @@
+"""Slow formulas, written from the equations with loops, that the fast code is compared with."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+
+def unit(row: torch.Tensor) -> list[float]:
+    values = [float(v) for v in row]
+    norm = math.sqrt(sum(v * v for v in values))
+    return [v / norm for v in values]
+
+
+def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
+    return sum(x * y for x, y in zip(unit(a), unit(b), strict=True))
+
+
+def slow_multi_similarity(
+    z: torch.Tensor, labels: list[int], alpha: float, beta: float, base: float, margin: float
+) -> float:
+    """Wang et al. 2019 with pair mining, one anchor and one pair at a time."""
+    total, anchors = 0.0, 0
+    for i, label in enumerate(labels):
+        if label < 0:
+            continue
+        anchors += 1
+        positives, negatives = [], []
+        for j, other in enumerate(labels):
+            if j == i or other < 0:
+                continue
+            (positives if other == label else negatives).append(cosine(z[i], z[j]))
+        kept_positives = [s for s in positives if negatives and s < max(negatives) + margin]
+        kept_negatives = [s for s in negatives if positives and s > min(positives) - margin]
+        if not kept_positives or not kept_negatives:
+            continue
+        total += math.log(1 + sum(math.exp(-alpha * (s - base)) for s in kept_positives)) / alpha
+        total += math.log(1 + sum(math.exp(beta * (s - base)) for s in kept_negatives)) / beta
+    return total / max(anchors, 1)
+
+
+def softmax(scores: list[float]) -> list[float]:
+    top = max(scores)
+    powers = [math.exp(s - top) for s in scores]
+    return [p / sum(powers) for p in powers]
+
+
+def slow_group_classifier(
+    logits: list[torch.Tensor], labels: list[int], sampled: torch.Tensor
+) -> float:
+    """Equation 1: mean over groups of the mean cross-entropy of each group's own rows."""
+    total = 0.0
+    for k, scores in enumerate(logits):
+        rows = [i for i in range(len(labels)) if bool(sampled[k, i])]
+        if rows:
+            total += sum(
+                -math.log(softmax(scores[i].tolist())[labels[i]]) for i in rows
+            ) / len(rows)
+    return total / len(logits)
+
+
+def slow_collaborative(
+    logits: list[torch.Tensor],
+    labels: list[int],
+    sampled: torch.Tensor,
+    pairs: list[tuple[int, int]],
+    temperature: float,
+) -> float:
+    """Equation 2, pair by pair and row by row."""
+    total = 0.0
+    for a, b in pairs:
+        known = logits[a].shape[1]
+        rows = [i for i in range(len(labels)) if bool(sampled[b, i])]
+        if not rows:
+            continue
+        for i in rows:
+            p = softmax([s / temperature for s in logits[a][i].tolist()])
+            q = softmax([s / temperature for s in logits[b][i].tolist()[:known]])
+            divergence = sum(x * math.log(x / y) for x, y in zip(p, q, strict=True))
+            weight = 1.0 if labels[i] < known else 0.1
+            total += weight * divergence * temperature**2 / len(rows)
+    return total / len(pairs)
+
+
+def slow_relational(student: torch.Tensor, teacher: torch.Tensor) -> float:
+    """Equation 4: KL between row-wise softmaxes of minus the mean-scaled distances."""
+    n = len(student)
+
+    def row(z: torch.Tensor, i: int) -> list[float]:
+        distances = [math.dist(unit(z[i]), unit(z[j])) for j in range(n) if j != i]
+        mean = sum(distances) / len(distances)
+        return softmax([-d / mean for d in distances])
+
+    total = 0.0
+    for i in range(n):
+        p, q = row(teacher, i), row(student, i)
+        total += sum(x * math.log(x / y) for x, y in zip(p, q, strict=True))
+    return total / n
+
+
+def slow_recall(z: torch.Tensor, labels: list[int], k: int) -> tuple[float, int]:
+    """Recall@K and the number of dropped queries, by sorting each query's gallery."""
+    hits = counted = 0
+    for i, label in enumerate(labels):
+        if labels.count(label) < 2:
+            continue
+        counted += 1
+        others = sorted((j for j in range(len(labels)) if j != i), key=lambda j: -cosine(z[i], z[j]))
+        hits += any(labels[j] == label for j in others[:k])
+    return hits / max(counted, 1), len(labels) - counted
