@@ -9,16 +9,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeAlias, get_args
+from typing import get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 from pydantic_core import ErrorDetails
 
 from gcudml import train
 from gcudml.config import RunConfig
 from gcudml.data.datasets import data_fingerprint as fingerprint_of_data
-
-JsonValue: TypeAlias = "str | int | float | bool | None | list[JsonValue] | dict[str, JsonValue]"
 
 
 def schema() -> Mapping[str, JsonValue]:

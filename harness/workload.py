@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, TypeAlias, cast
 
+from pydantic import JsonValue
+
 from harness.errors import InputError
 
-JsonValue: TypeAlias = (
-    "str | int | float | bool | None | list[JsonValue] | dict[str, JsonValue]"
-)
+__all__ = ["JsonValue", "Params", "Report", "Workload", "load_workload"]
+
 Params: TypeAlias = Mapping[str, JsonValue]
 
 

@@ -1,89 +1,138 @@
-"""Decoded images in memory-mapped files that all runs on a machine share.
+"""A folder of prepared images that all runs share: written once, then mapped into memory.
 
-An entry is a folder named by the digest of what it was made from. It is written beside its place and
-renamed into it, so that a reader never sees half of one.
+The folder is ``$GCUDML_CACHE``, else ``$XDG_CACHE_HOME/gcudml``, else ``~/.cache/gcudml``. A file's
+name is a digest of what it was made from, so nothing in it goes out of date; all of it can be
+deleted at any time while no run is going on.
 """
 
 import contextlib
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import UInt8
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ImportError:  # no such locks on Windows: two processes may then do the same work twice
-    fcntl = None  # type: ignore[assignment]
-
-
-class Decoded(NamedTuple):
-    """Images and their classes. Shape letter: ``n`` images."""
-
-    images: UInt8[np.ndarray, "n channels height width"]
-    labels: Int64[np.ndarray, " n"]
 
 
 def cache_folder() -> Path:
-    """``$GCUDML_CACHE``, else ``$XDG_CACHE_HOME/gcudml``, else ``~/.cache/gcudml``."""
+    """Where prepared images and measurements are kept; need not exist yet."""
     if chosen := os.environ.get("GCUDML_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gcudml"
+        return Path(chosen).expanduser()
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path("~/.cache").expanduser()) / "gcudml"
 
 
-def digest(value: object) -> str:
-    """Twenty hex digits of the canonical JSON of ``value``."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:20]
+def digest(content: object) -> str:
+    """24 hexadecimal digits for a JSON value; the order of keys does not matter."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def cached(key: object, build: Callable[[], Decoded]) -> Decoded:
-    """The entry of ``key``, memory-mapped; built first where it is missing or damaged.
+def cached_images(
+    key: str,
+    shape: tuple[int, int, int, int],
+    make: Callable[[], Iterable[UInt8[np.ndarray, "block channels size size"]]],
+) -> UInt8[np.ndarray, "n channels size size"]:
+    """The images named ``key``, mapped read-only; made and stored where they are not there yet.
 
-    Of several processes that ask at once, one builds and the others wait.
+    A file that is cut short or is no array of that shape is made anew. Of several processes that
+    ask for the same key one makes it and the others wait.
+
+    Args:
+        key: Digest of everything that the images depend on.
+        shape: ``(n, channels, size, size)``.
+        make: Yields the images in order, in blocks of any length, so that never all are in memory.
+
+    Raises:
+        OSError: the folder cannot be written or the disk is full; names the file.
     """
-    place = cache_folder() / "images" / digest(key)
-    if (found := _open(place)) is not None:
-        return found
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(place.with_suffix(".lock")):
-        if (found := _open(place)) is not None:
-            return found
-        draft = Path(tempfile.mkdtemp(prefix=f"{place.name}.", dir=place.parent))
-        try:
-            decoded = build()
-            np.save(draft / "images.npy", decoded.images)
-            np.save(draft / "labels.npy", decoded.labels)
-            shutil.rmtree(place, ignore_errors=True)  # a damaged entry
-            draft.rename(place)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-    found = _open(place)
-    if found is None:
-        raise OSError(f"{place}: the cache entry just written cannot be read; is the disk full?")
-    return found
-
-
-def _open(place: Path) -> Decoded | None:
-    try:
-        images = np.load(place / "images.npy", mmap_mode="r", allow_pickle=False)
-        labels = np.load(place / "labels.npy", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    if images.ndim != 4 or labels.shape != images.shape[:1]:
-        return None
-    return Decoded(images, labels)
+    path = cache_folder() / "images" / f"{key}.npy"
+    images = _open(path, shape)
+    if images is not None:
+        return images
+    with locked(path):
+        images = _open(path, shape)  # another process may have made it while this one waited
+        if images is None:
+            with replacing(path) as draft:
+                _write(draft, shape, make())
+            images = _open(path, shape)
+    if images is None:
+        raise OSError(f"{path}: cannot be read back after it was written; check the disk")
+    return images
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as stream:
-        if fcntl is not None:
-            fcntl.flock(stream, fcntl.LOCK_EX)
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock that belongs to ``path``; it ends with the process, however that ends.
+
+    Without file locks (Windows) nothing is held: then a file may be made twice, to equal effect.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("a") as holder:
+        if sys.platform != "win32":
+            fcntl.flock(holder, fcntl.LOCK_EX)
+            # Only a killed process leaves drafts: whoever holds the lock is the only writer.
+            for left in path.parent.glob(f"{path.stem}.*.draft"):
+                left.unlink(missing_ok=True)
         yield
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A draft to write; it becomes ``path`` at once if the block succeeds and vanishes if not."""
+    draft = path.with_suffix(f".{os.getpid()}.draft")
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _open(
+    path: Path, shape: tuple[int, int, int, int]
+) -> UInt8[np.ndarray, "n channels size size"] | None:
+    """The mapped array, or None where there is no whole one."""
+    try:
+        images = np.lib.format.open_memmap(path, mode="r")
+    except (FileNotFoundError, ValueError, EOFError):
+        return None
+    return images if images.shape == shape and images.dtype == np.uint8 else None
+
+
+def _write(
+    path: Path,
+    shape: tuple[int, int, int, int],
+    blocks: Iterable[UInt8[np.ndarray, "block channels size size"]],
+) -> None:
+    # Plain writes, not a mapped file: on a full disk a mapped page kills the process (SIGBUS).
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    written = 0
+    with path.open("wb") as stream:
+        try:
+            np.lib.format.write_array_header_1_0(stream, header)
+        except OSError as error:
+            raise _naming(error, path) from error
+        for block in blocks:
+            try:
+                stream.write(np.ascontiguousarray(block).data)
+            except OSError as error:
+                raise _naming(error, path) from error
+            written += len(block)
+        if written != shape[0]:
+            raise RuntimeError(f"{written} images were made where {shape[0]} were announced")
+        try:
+            stream.flush()
+            os.fsync(stream.fileno())
+        except OSError as error:
+            raise _naming(error, path) from error
+
+
+def _naming(error: OSError, path: Path) -> OSError:
+    """The same error with the file's name: a failed write does not know it."""
+    return OSError(error.errno, error.strerror, str(path))

@@ -1,78 +1,114 @@
-"""Dividing classes into train, val and test, so that no class is in two of them."""
+"""Which classes are for training, validation and test; no class is in two parts."""
 
 import difflib
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import NamedTuple
 
 from gcudml.config import ClassSplit, Share
 from gcudml.seeding import numpy_generator
 
-Part: TypeAlias = Literal["train", "val", "test"]
-PARTS: tuple[Part, ...] = ("test", "val", "train")  # the order in which they take their share
+FEWEST_CLASSES = 2  # with one class every retrieval is right
 
 
-def split_classes(names: Sequence[str], split: ClassSplit) -> dict[Part, list[int]]:
-    """Class indices of each part, rising.
+class Division(NamedTuple):
+    """Class names of each part, in the order of all classes."""
 
-    Lists are served first: a list's entry is a class or a folder that holds classes. Then ``test``,
-    ``val`` and ``train`` take their counts or fractions (of all classes, rounded) from the rest in
-    an order drawn with ``split.seed``.
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+def divide_classes(names: Sequence[str], split: ClassSplit) -> Division:
+    """Assign classes to parts.
+
+    Lists come first; then counts and fractions are drawn at random from the classes that no list
+    names, first for the test part, so that a change of ``val`` or ``train`` leaves the test
+    classes as they are. A fraction is one of all classes, rounded.
+
+    Args:
+        names: All classes. ``/`` separates levels: a list may name ``outer/inner`` or, for all
+            classes below it, ``outer``.
+        split: Counts, fractions or lists.
 
     Raises:
-        ValueError: ``data.split.<part>: what; remedy``, for an unknown name, a class in two parts,
-            or a part with fewer than two classes.
+        ValueError: ``data.split.PART: ...``: an unknown name, a class in two parts, or too few
+            classes.
     """
-    shares = {part: getattr(split, part) for part in PARTS}
-    taken: dict[int, Part] = {}
-    for part, share in shares.items():
-        if isinstance(share, list):
-            for index in _named(names, share, part):
-                if taken.setdefault(index, part) != part:
-                    raise ValueError(
-                        f"data.split.{part}: class {names[index]!r} is also in {taken[index]}; "
-                        "a class belongs to one part"
-                    )
-    order = numpy_generator(split.seed, "class split").permutation(len(names))
-    free = [int(index) for index in order if int(index) not in taken]
-    chosen: dict[Part, list[int]] = {
-        part: [index for index, owner in taken.items() if owner == part] for part in PARTS
+    shares: dict[str, Share | str] = {"test": split.test, "val": split.val, "train": split.train}
+    chosen = {
+        part: _select(names, share, part)
+        for part, share in shares.items()
+        if isinstance(share, list)
     }
+    _refuse_overlap(chosen)
+    listed = set().union(*chosen.values())
+    free = [name for name in names if name not in listed]
+    order = numpy_generator(split.seed, "classes").permutation(len(free)).tolist()
     for part, share in shares.items():
         if isinstance(share, list):
             continue
-        wanted = _count(share, total=len(names), free=len(free))
-        if wanted > len(free):
+        count = len(order) if isinstance(share, str) else _count(share, len(names))
+        if count > len(order):
+            taken = ", ".join(f"{other} {len(mine)}" for other, mine in chosen.items()) or "none"
             raise ValueError(
-                f"data.split.{part}: wants {wanted} classes, {len(free)} of {len(names)} are left"
+                f"data.split.{part}: {share} means {count} of {len(names)} classes, but only "
+                f"{len(order)} are left (taken: {taken}); make the parts smaller"
             )
-        chosen[part], free = free[:wanted], free[wanted:]
-    for part, indices in chosen.items():
-        if len(indices) < 2:
+        chosen[part] = {free[place] for place in order[:count]}
+        order = order[count:]
+    for part in ("train", "val", "test"):
+        if len(chosen[part]) < FEWEST_CLASSES:
+            sizes = ", ".join(f"{other} {len(chosen[other])}" for other in shares if other != part)
             raise ValueError(
-                f"data.split.{part}: {len(indices)} of {len(names)} classes; needs at least 2, "
-                "give this part more"
+                f"data.split.{part}: {len(chosen[part])} of {len(names)} classes are left for it "
+                f"({sizes}), but a part needs at least {FEWEST_CLASSES}; "
+                "make the other parts smaller or add classes"
             )
-    return {part: sorted(indices) for part, indices in chosen.items()}
+    return Division(
+        *(tuple(n for n in names if n in chosen[part]) for part in ("train", "val", "test"))
+    )
 
 
-def _count(share: Share | Literal["rest"], *, total: int, free: int) -> int:
-    if share == "rest":
-        return free
-    return share if isinstance(share, int) else round(float(share) * total)  # type: ignore[arg-type]
+def _count(share: int | float, total: int) -> int:
+    return share if isinstance(share, int) else round(share * total)
 
 
-def _named(names: Sequence[str], wanted: Sequence[str], part: str) -> list[int]:
-    """Indices of the classes that are named, or that lie in a folder that is."""
-    found = []
+def _select(names: Sequence[str], wanted: Sequence[str], part: str) -> set[str]:
+    """The classes that a list of classes and outer folders names."""
+    found: set[str] = set()
     for entry in wanted:
-        folder = entry.rstrip("/") + "/"
-        matches = [i for i, name in enumerate(names) if name == entry or name.startswith(folder)]
+        folder = entry.strip("/")
+        matches = {name for name in names if name == folder or name.startswith(folder + "/")}
         if not matches:
-            known = {name for name in names} | {
-                name.rsplit("/", depth)[0] for name in names for depth in range(name.count("/") + 1)
-            }
-            close = difflib.get_close_matches(entry, sorted(known), n=1)
-            guess = f"; did you mean {close[0]!r}?" if close else ""
-            raise ValueError(f"data.split.{part}: no class or folder {entry!r}{guess}")
-        found += matches
+            raise ValueError(
+                f"data.split.{part}: no class or folder {entry!r}; {_hint(names, folder)}"
+            )
+        found |= matches
     return found
+
+
+def _hint(names: Sequence[str], wanted: str) -> str:
+    """The nearest known name, or a few known ones."""
+    folders = dict.fromkeys(
+        "/".join(name.split("/")[:depth])
+        for name in names
+        for depth in range(1, name.count("/") + 2)
+    )
+    close = difflib.get_close_matches(wanted, folders, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    some = list(folders)[:8]
+    return f"known: {', '.join(some)}{', …' if len(folders) > len(some) else ''}"
+
+
+def _refuse_overlap(chosen: dict[str, set[str]]) -> None:
+    parts = [part for part in ("train", "val", "test") if part in chosen]
+    for later, part in enumerate(parts):
+        for other in parts[:later]:
+            both = sorted(chosen[part] & chosen[other])
+            if both:
+                more = f" and {len(both) - 1} more" if len(both) > 1 else ""
+                raise ValueError(
+                    f"data.split.{part}: class {both[0]!r}{more} is in {other} too; "
+                    "take it out of one of the lists"
+                )

@@ -1,121 +1,182 @@
-"""Synthetic drawings: data with classes that need no download.
+"""Synthetic drawings: a class is a set of random curves, an image one shaky copy of them.
 
-A class is a set of two to four random curves. An image is one shaky copy: each curve starts, turns and
-ends a little differently, the whole is tilted, sheared, scaled and shifted, and the line has its own
-width. White on black, one channel. The same seed gives the same bytes.
+White lines (255) on black (0), one channel. An image depends on the seed, its class and its place
+in the class alone, so the other parameters of the data set (how many classes, which split) leave
+it as it is. Unit of length: the image's side.
 """
 
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float32, UInt8
 
 from gcudml.config import StrokesData
-from gcudml.data.cache import Decoded
 from gcudml.seeding import numpy_generator
 
-VERSION = 1  # raise it when the drawings change: it is part of the data's fingerprint
-CURVES = 4
-BLOCK_IMAGES = 128
+VERSION = 1  # goes up whenever the same parameters give other images
+MOST_CURVES = 4
+SEGMENTS = 16  # straight pieces of a curve
+MARGIN = 0.17  # around the curves of a class
+BLOCK_PIXELS = 1 << 17  # images are drawn in blocks whose arrays fit the processor's cache
+WAVES = 2  # of the smooth warp, in each direction
 
-# How far two drawings of a class differ at ``variation`` 1: start (of the image's side), heading
-# (radians), bend and wave (radians over the whole curve), log length.
-SHAKE = np.array([0.03, 0.03, 0.14, 0.3, 0.25, 0.08])
+# How two drawings of one class differ at variation 1 (standard deviations).
+JITTER = 0.07  # of a control point
+WARP = 0.035  # amplitude of a wave
+ROTATION = 0.22  # radians
+STRETCH = 0.14  # scale and shear
+# ... and at any variation.
+SHIFT = 0.04
+WIDTH, WIDTH_SPREAD = 0.032, 0.25  # half of a line's width: median, and sd of its logarithm
+EDGE, EDGE_SPREAD = 0.045, 0.25  # distance over which a line fades out, likewise
 
 
-def class_names(config: StrokesData) -> list[str]:
-    """Names of all classes, ``0000`` and so on."""
-    return [f"{index:04d}" for index in range(config.classes)]
+def class_names(config: StrokesData) -> tuple[str, ...]:
+    """Names of all classes."""
+    digits = len(str(config.classes - 1))
+    return tuple(f"strokes{number:0{digits}d}" for number in range(config.classes))
 
 
-def draw_classes(config: StrokesData, classes: list[int], sizes: list[int]) -> Decoded:
-    """Draw ``sizes[i]`` images of class ``classes[i]``; labels count from 0 in the given order."""
-    curves, shaken = [], []
-    for index, size in zip(classes, sizes, strict=True):
-        own = _random_curves(numpy_generator(config.seed, "strokes class", index))
-        rng = numpy_generator(config.seed, "strokes images", index)
-        noise = rng.normal(size=(size, *own.shape)) * SHAKE * config.variation
-        curves.append(own[None] + noise)
-        shaken.append(rng.normal(size=(size, 7)))
-    parameters, placement = np.concatenate(curves), np.concatenate(shaken)
-    images = [
-        _render(
-            parameters[start : start + BLOCK_IMAGES],
-            placement[start : start + BLOCK_IMAGES],
-            config,
-        )
-        for start in range(0, len(parameters), BLOCK_IMAGES)
+def class_sizes(config: StrokesData, classes: int, *, training: bool) -> list[int]:
+    """Images of each class: all equal, or falling geometrically for imbalanced training classes."""
+    full = config.images_per_class
+    if not training:
+        return [full] * classes
+    return [
+        max(2, round(full * config.imbalance ** (-place / max(1, classes - 1))))
+        for place in range(classes)
     ]
-    labels = np.repeat(np.arange(len(classes), dtype=np.int64), sizes)
-    return Decoded(np.concatenate(images)[:, None], labels)
 
 
-def long_tailed_sizes(count: int, largest: int, imbalance: float) -> list[int]:
-    """Class sizes that fall geometrically from ``largest`` to ``largest / imbalance``, at least 2."""
-    exponents = np.linspace(0.0, 1.0, count) if count > 1 else np.zeros(1)
-    return [max(2, round(float(largest * imbalance**-x))) for x in exponents]
+def draw(
+    config: StrokesData, classes: Sequence[int], sizes: Sequence[int]
+) -> Iterator[UInt8[np.ndarray, "block 1 size size"]]:
+    """Draw ``sizes[i]`` images of each class ``classes[i]``, in order, in blocks."""
+    rows = max(1, BLOCK_PIXELS // config.image_size**2)
+    waiting: list[_Drawings] = []
+    for number, size in zip(classes, sizes, strict=True):
+        waiting.append(_imagine(config, number, size))
+        if sum(len(each.half_width) for each in waiting) >= rows:
+            yield from _render(waiting, config.image_size, rows)
+            waiting = []
+    if waiting:
+        yield from _render(waiting, config.image_size, rows)
 
 
-def _random_curves(rng: np.random.Generator) -> Float[np.ndarray, "curves 6"]:
-    """Start x and y, heading, bend, wave and log length of each curve of a class.
+class _Drawings(NamedTuple):
+    """Lines to be rendered. Shape letters: ``n`` images, ``curve`` curves, ``point`` points."""
 
-    A class with fewer than ``CURVES`` curves repeats its first one, which is then drawn almost in
-    the same place: shapes stay equal for all classes.
-    """
-    curves = np.column_stack(
-        [
-            rng.uniform(0.2, 0.8, size=(CURVES, 2)),
-            rng.uniform(0, 2 * np.pi, size=CURVES),
-            rng.normal(0, 2.2, size=CURVES),
-            rng.normal(0, 1.4, size=CURVES),
-            np.log(rng.uniform(0.35, 0.85, size=CURVES)),
-        ]
+    points: Float32[np.ndarray, "n curve point 2"]
+    half_width: Float32[np.ndarray, " n"]
+    edge: Float32[np.ndarray, " n"]
+
+
+def _imagine(config: StrokesData, number: int, size: int) -> _Drawings:
+    """The shaky copies of class ``number``, as lines."""
+    prototype = _prototype(numpy_generator(config.seed, "class", number))  # (curve, 4, 2)
+    curves = len(prototype)
+    # One row of normal numbers an image: the first images stay the same whatever ``size`` is.
+    # Uneven layout, so a cursor cuts the row.
+    columns = curves * 8 + WAVES * 6 + 8
+    normal = numpy_generator(config.seed, "images", number).standard_normal(
+        (size, columns), dtype=np.float32
     )
-    curves[rng.integers(2, CURVES + 1) :] = curves[0]
-    return curves
+    cuts = np.cumsum([curves * 8, WAVES * 6, 4, 2, 1])
+    jitter, waves, stretch, shift, width, edge = np.split(normal, cuts, axis=1)
+    variation = np.float32(config.variation)
+
+    control = prototype + JITTER * variation * jitter.reshape(size, curves, 4, 2)
+    points = np.einsum("pk,nckx->ncpx", _bezier_weights(), control)
+    points += WARP * variation * _warp(points, waves.reshape(size, WAVES, 6))
+    angle = ROTATION * variation * stretch[:, 0]
+    spread = STRETCH * variation * stretch[:, 1:]
+    turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], 1)
+    scale = np.stack([1 + spread[:, 0], spread[:, 1], 0 * angle, 1 + spread[:, 2]], 1)
+    matrix = turn.reshape(size, 2, 2) @ scale.reshape(size, 2, 2)
+    points = np.einsum("nxy,ncpy->ncpx", matrix, points - np.float32(0.5)) + np.float32(0.5)
+    points += SHIFT * shift[:, None, None, :]
+    return _Drawings(
+        points.astype(np.float32),
+        (WIDTH * np.exp(WIDTH_SPREAD * width[:, 0])).astype(np.float32),
+        (EDGE * np.exp(EDGE_SPREAD * edge[:, 0])).astype(np.float32),
+    )
+
+
+def _prototype(randomness: np.random.Generator) -> Float32[np.ndarray, "curve 4 2"]:
+    """Two to four cubic Bezier curves that fill the image but for a margin."""
+    curves = int(randomness.integers(2, MOST_CURVES + 1))
+    control = randomness.random((curves, 4, 2), dtype=np.float32)
+    drawn = np.einsum("pk,ckx->cpx", _bezier_weights(), control)
+    low, high = drawn.min(axis=(0, 1)), drawn.max(axis=(0, 1))
+    return np.asarray(MARGIN + (1 - 2 * MARGIN) * (control - low) / (high - low), dtype=np.float32)
+
+
+def _bezier_weights() -> Float32[np.ndarray, "point 4"]:
+    """Weight of each control point at even parameters of a cubic curve."""
+    t = np.linspace(0, 1, SEGMENTS + 1, dtype=np.float32)[:, None]
+    return np.hstack([(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3])
+
+
+def _warp(
+    points: Float32[np.ndarray, "n curve point 2"], waves: Float32[np.ndarray, "n wave 6"]
+) -> Float32[np.ndarray, "n curve point 2"]:
+    """A smooth field at the points: a sum of slow waves of random direction and phase."""
+    frequency, phase, amplitude = waves[:, :, :2], waves[:, :, 2:4], waves[:, :, 4:]
+    along = np.einsum("ncpx,nwx->ncpw", points, 4 * frequency) + 3 * phase[:, None, None, :, 0]
+    return np.asarray(np.einsum("ncpw,nwx->ncpx", np.sin(along), amplitude))
 
 
 def _render(
-    parameters: Float[np.ndarray, "n curves 6"],
-    placement: Float[np.ndarray, "n 7"],
-    config: StrokesData,
-) -> UInt8[np.ndarray, "n size size"]:
-    """Ink where a pixel is nearer to a curve than half the line's width."""
-    size = config.image_size
-    points = _place(_trace(parameters, points=size), placement, config.variation)  # (n, p, 2)
-    pixels = ((np.arange(size) + 0.5) / size).astype(np.float32)
-    points = points.astype(np.float32)
-    across = (pixels[None, :, None] - points[:, None, :, 0]) ** 2  # (n, size, p)
-    down = (pixels[None, :, None] - points[:, None, :, 1]) ** 2
-    squared = np.empty((len(points), size, size), dtype=np.float32)
-    for row in range(size):  # one row of pixels at a time keeps the arrays in the processor's cache
-        squared[:, row] = (across + down[:, row, None, :]).min(axis=2)
-    width = (0.055 + 0.012 * placement[:, 6]).clip(0.03, 0.09)[:, None, None]
-    ink = (width / 2 - np.sqrt(squared)) * size + 0.5  # a pixel wide ramp: anti-aliasing
-    return (255 * ink.clip(0, 1)).astype(np.uint8)
+    drawings: Sequence[_Drawings], size: int, rows: int
+) -> Iterator[UInt8[np.ndarray, "block 1 size size"]]:
+    """Render drawings in blocks of at most ``rows``."""
+    segments = MOST_CURVES * SEGMENTS
+    starts, ends = [], []
+    for each in drawings:
+        missing = segments // SEGMENTS - each.points.shape[1]
+        # A class of fewer curves repeats its first: that changes no distance.
+        curves = np.concatenate([each.points, *[each.points[:, :1]] * missing], axis=1)
+        starts.append(curves[:, :, :-1].reshape(-1, segments, 2))
+        ends.append(curves[:, :, 1:].reshape(-1, segments, 2))
+    start, end = np.concatenate(starts) * size, np.concatenate(ends) * size
+    half_width = np.concatenate([each.half_width for each in drawings]) * size
+    edge = np.maximum(np.concatenate([each.edge for each in drawings]) * size, 1.0)
+    for first in range(0, len(start), rows):
+        block = slice(first, first + rows)
+        distance = _distance(start[block], end[block], size)
+        inside = (half_width[block, None, None] - distance) / edge[block, None, None] + 0.5
+        yield (np.clip(inside, 0, 1) * 255).round().astype(np.uint8)[:, None]
 
 
-def _trace(
-    parameters: Float[np.ndarray, "n curves 6"], *, points: int
-) -> Float[np.ndarray, "n curves_points 2"]:
-    """Points along each curve: its heading turns by bend and waves once on the way."""
-    start, heading, bend, wave, length = np.split(parameters, [2, 3, 4, 5], axis=2)
-    t = np.linspace(0, 1, points)
-    direction = heading + bend * t + wave * np.sin(2 * np.pi * t)  # (n, curves, points)
-    steps = np.stack([np.cos(direction), np.sin(direction)], axis=3)
-    path = start[:, :, None, :] + np.cumsum(steps, axis=2) * (np.exp(length) / points)[..., None]
-    return path.reshape(len(parameters), -1, 2)
+def _distance(
+    start: Float32[np.ndarray, "n segment 2"], end: Float32[np.ndarray, "n segment 2"], size: int
+) -> Float32[np.ndarray, "n size size"]:
+    """Distance of each pixel's centre to the nearest segment, in pixels.
 
-
-def _place(
-    points: Float[np.ndarray, "n p 2"], placement: Float[np.ndarray, "n 7"], variation: float
-) -> Float[np.ndarray, "n p 2"]:
-    """Fit each drawing into the image, then tilt, shear, scale and shift it a little."""
-    low, high = points.min(axis=1, keepdims=True), points.max(axis=1, keepdims=True)
-    centred = points - (low + high) / 2
-    centred *= 0.74 / np.maximum((high - low).max(axis=2, keepdims=True), 0.3)
-    tilt, shear, log_scale = (variation * placement[:, :3] * [0.3, 0.2, 0.15]).T
-    scale = np.exp(log_scale - 0.12)
-    matrix = np.empty((len(points), 2, 2))
-    matrix[:, 0, 0], matrix[:, 0, 1] = np.cos(tilt), -np.sin(tilt) + shear
-    matrix[:, 1, 0], matrix[:, 1, 1] = np.sin(tilt), np.cos(tilt)
-    turned = np.einsum("nij,npj->npi", matrix * scale[:, None, None], centred)
-    return turned + 0.5 + 0.06 * placement[:, None, 3:5]
+    In a frame along the segment the distance is the offset across it, joined with how far the
+    pixel lies beyond an end.
+    """
+    centres = np.arange(size, dtype=np.float32) + np.float32(0.5)
+    direction = end - start
+    length = np.maximum(np.hypot(direction[..., 0], direction[..., 1]), np.float32(1e-6))
+    unit = direction / length[..., None]
+    middle = (start + end) / 2
+    x = centres - middle[..., 0, None]  # (n, segment, size)
+    y = centres - middle[..., 1, None]
+    ux, uy = unit[..., 0, None], unit[..., 1, None]
+    along_x, along_y, across_x, across_y = ux * x, uy * y, -uy * x, ux * y
+    half = length / 2
+    nearest = np.full((len(start), size, size), np.inf, dtype=np.float32)
+    beyond, across = np.empty_like(nearest), np.empty_like(nearest)
+    for i in range(start.shape[1]):  # over segments; each step works on all images
+        np.add(along_x[:, i, None, :], along_y[:, i, :, None], out=beyond)
+        np.abs(beyond, out=beyond)
+        beyond -= half[:, i, None, None]
+        np.maximum(beyond, 0, out=beyond)
+        beyond *= beyond
+        np.add(across_x[:, i, None, :], across_y[:, i, :, None], out=across)
+        across *= across
+        beyond += across
+        np.minimum(nearest, beyond, out=nearest)
+    return np.sqrt(nearest)

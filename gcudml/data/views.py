@@ -52,9 +52,7 @@ def random_views(
     return views.mul_(contrast).add_(brightness)
 
 
-def _random_maps(
-    uniform: Float[Tensor, "batch 8"], config: Views
-) -> Float[Tensor, "batch 2 3"]:
+def _random_maps(uniform: Float[Tensor, "batch 8"], config: Views) -> Float[Tensor, "batch 2 3"]:
     """Affine maps from a view's coordinates in [-1, 1] to the image's."""
     low, high = config.crop_scale
     area = low + (high - low) * uniform[:, 0]

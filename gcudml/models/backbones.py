@@ -32,8 +32,8 @@ def _conv4(width: int, *, channels: int, image_size: int) -> Backbone:
     """Four blocks of 3x3 convolution, batch norm and ReLU, with 2x2 max pooling in between.
 
     The few-shot literature's small network (Vinyals et al. 2016, arXiv:1606.04080). It pools after
-    every block there; here pooling ends once the map is 4 pixels or less, so that the global pooling
-    behind it has something left to choose from.
+    every block there; here pooling ends once the map is 4 pixels or less, so that the global
+    pooling behind it has something left to choose from.
     """
     layers: list[nn.Module] = []
     side = image_size
@@ -50,7 +50,7 @@ def _conv4(width: int, *, channels: int, image_size: int) -> Backbone:
 
 
 def _resnet18(*, channels: int, image_size: int) -> Backbone:
-    """torchvision's ResNet-18 without its classifier, untrained.
+    """ResNet-18 of torchvision without its classifier, untrained.
 
     For images of at most 64 pixels the first convolution is 3x3 with stride 1 and there is no max
     pooling, as is usual for small images; otherwise the map would be 1 pixel wide.

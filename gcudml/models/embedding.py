@@ -34,11 +34,11 @@ class Pooled(nn.Module):
         self, images: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch features"]:
         """Pooled features; in single precision whatever the backbone computes in."""
-        maps = self.maps(images).float()
-        average, largest = maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))
+        maps: Tensor = self.maps(images).float()
         if self.pooling == "avg":
-            return average
-        return largest if self.pooling == "max" else average + largest
+            return maps.mean(dim=(2, 3))
+        largest = maps.amax(dim=(2, 3))
+        return largest if self.pooling == "max" else maps.mean(dim=(2, 3)) + largest
 
 
 class Embedder(nn.Module):
@@ -48,9 +48,7 @@ class Embedder(nn.Module):
     start are STML's (Kim et al., CVPR 2022, arXiv:2205.01903).
     """
 
-    def __init__(
-        self, config: ModelConfig, *, channels: int, image_size: int, seed: int
-    ) -> None:
+    def __init__(self, config: ModelConfig, *, channels: int, image_size: int, seed: int) -> None:
         """Fresh weights from ``seed`` alone; the global random state is left as it was."""
         super().__init__()
         with torch.random.fork_rng(devices=[]):

@@ -1,17 +1,16 @@
 """Number format and memory layout: measured once a machine and model, then kept.
 
-On a CPU no setting is the fastest for every network (up to 6x apart), so a few training steps decide.
-The choice is written to the cache folder: the first writer wins and everyone reads the file, so that
-all runs of a machine compute alike and a table can be reproduced to the bit.
+On a CPU no setting is the fastest for every network (up to 6x apart), so a few training steps
+decide. The choice is written to the cache folder: the first run measures and everyone reads the
+file, so that all runs of a machine compute alike and a table can be reproduced to the bit.
 """
 
 import contextlib
 import json
-import os
 import platform
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -20,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gcudml.config import RunConfig
-from gcudml.data.cache import cache_folder, digest
+from gcudml.data.cache import cache_folder, digest, locked, replacing
 from gcudml.models.embedding import Embedder
 
 Number: TypeAlias = Literal["fp32", "bf16"]
@@ -38,6 +37,11 @@ class Format:
     layout: Layout
     measured: Mapping[str, float] = field(default_factory=dict)
     """Milliseconds a step of each setting tried; empty where nothing was measured."""
+
+    @property
+    def name(self) -> str:
+        """Such as ``bf16 channels_last``."""
+        return f"{self.dtype} {self.layout}"
 
     def arrange(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """The images in the layout."""
@@ -57,9 +61,7 @@ class Format:
 @contextlib.contextmanager
 def autocast(number_format: Format, device: torch.device) -> Iterator[None]:
     """Compute convolutions in the format's numbers."""
-    with torch.autocast(
-        device.type, dtype=torch.bfloat16, enabled=number_format.dtype == "bf16"
-    ):
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=number_format.dtype == "bf16"):
         yield
 
 
@@ -78,20 +80,37 @@ def choose_format(config: RunConfig, *, channels: int, device: torch.device) -> 
     if len(candidates) == 1:
         return candidates[0]
     rows = min(train.batch_size * train.views, MOST_ROWS)
+    # Not the heads' sizes or the method: a study of those must not mix number formats.
     key = {
         "machine": _machine(device),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "model": config.model.model_dump(),
+        "backbone": config.model.backbone,
+        "width": config.model.width if config.model.backbone == "conv4" else None,
         "images": [rows, channels, config.data.image_size],
-        "candidates": [[each.dtype, each.layout] for each in candidates],
+        "candidates": [each.name for each in candidates],
     }
     path = cache_folder() / "formats" / f"{digest(key)}.json"
-    if not path.exists():
+    if (kept := _read(path)) is not None:
+        return kept
+    with locked(path):
+        if (kept := _read(path)) is not None:  # another process measured while this one waited
+            return kept
         measured = _measure(candidates, config, channels, rows, device)
-        _write_once(path, {"key": key, "measured": measured, **_fastest(measured)})
-    kept = json.loads(path.read_text(encoding="utf-8"))
-    return Format(kept["dtype"], kept["layout"], kept["measured"])
+        chosen = _fastest(candidates, measured)
+        content = {"key": key, "dtype": chosen.dtype, "layout": chosen.layout, "measured": measured}
+        with replacing(path) as draft:
+            draft.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    return chosen
+
+
+def _read(path: Path) -> Format | None:
+    """The choice made earlier; None where there is none or the file is damaged."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        return Format(kept["dtype"], kept["layout"], dict(kept["measured"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _measure(
@@ -119,27 +138,16 @@ def _measure(
             if step >= WARM_STEPS:
                 taken.append(1000 * (time.perf_counter() - started))
     return {
-        f"{candidate.dtype} {candidate.layout}": round(sorted(taken)[len(taken) // 2], 3)
+        candidate.name: round(sorted(taken)[len(taken) // 2], 3)
         for candidate, taken in zip(candidates, times, strict=True)
     }
 
 
-def _fastest(measured: Mapping[str, float]) -> dict[str, str]:
-    def cost(name: str) -> float:
-        return measured[name] * (SIMPLE_IS_WORTH if name.startswith("fp32") else 1.0)
+def _fastest(candidates: list[Format], measured: Mapping[str, float]) -> Format:
+    def cost(candidate: Format) -> float:
+        return measured[candidate.name] * (SIMPLE_IS_WORTH if candidate.dtype == "fp32" else 1.0)
 
-    dtype, layout = min(measured, key=cost).split()
-    return {"dtype": dtype, "layout": layout}
-
-
-def _write_once(path: Path, content: Mapping[str, object]) -> None:
-    """Write the file unless another process was first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{os.getpid()}.draft")
-    draft.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    with contextlib.suppress(FileExistsError):
-        os.link(draft, path)
-    draft.unlink()
+    return replace(min(candidates, key=cost), measured=measured)
 
 
 def _machine(device: torch.device) -> str:

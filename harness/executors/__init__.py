@@ -1,0 +1,94 @@
+"""How runs are executed: one small interface, and what it is told and tells.
+
+``local`` executes a run in this process, ``process`` in a process of its own. Neither keeps
+anything but which runs are active: all that a run produces goes through its spool.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+from harness.trial import Run
+
+ExecutorName = Literal["process", "local"]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One attempt at one run."""
+
+    run: Run
+    run_id: str
+    directory: Path
+    """The run's own directory; it may not exist yet."""
+    attempt: int
+    """From 1."""
+    threads: int
+    """Threads that the run may use for arithmetic."""
+
+
+class Ended(NamedTuple):
+    """A run that is no longer active. Its spool says how it went."""
+
+    run_id: str
+    exit_code: int | None
+    """None when a signal ended it."""
+    signal: int | None
+
+
+class Executor(Protocol):
+    """Where runs are executed. Not for use from several threads."""
+
+    @property
+    def slots(self) -> int:
+        """How many runs may be active at once."""
+        ...
+
+    def submit(self, job: Job) -> None:
+        """Start ``job``, or take it up for the next ``poll``.
+
+        Raises:
+            HarnessError: no run can be started any more.
+        """
+        ...
+
+    def poll(self, timeout_s: float) -> list[Ended]:
+        """Wait until a run ends, for ``timeout_s`` at most; the runs that ended since last time.
+
+        Raises:
+            HarnessError: the runs were lost, with the reason.
+        """
+        ...
+
+    def stop(self) -> None:
+        """End all active runs: politely, and after five seconds by force."""
+        ...
+
+    def close(self) -> None:
+        """Give back every process; active runs are killed."""
+        ...
+
+
+def make_executor(name: ExecutorName, workload: str, *, slots: int, threads: int) -> Executor:
+    """The executor called ``name`` for runs of the module ``workload``.
+
+    Args:
+        name: ``process`` or ``local``.
+        workload: Importable module name.
+        slots: Runs at once, >= 1. ``local`` has one slot, whatever is asked.
+        threads: Arithmetic threads of each run, >= 1.
+
+    Raises:
+        InputError: this machine cannot fork, or there is no such workload.
+    """
+    # Imported late: each of them imports this module.
+    if name == "local":
+        from harness.executors.local import LocalExecutor
+        from harness.workload import load_workload
+
+        return LocalExecutor(load_workload(workload))
+    from harness.executors.process import ProcessExecutor
+
+    return ProcessExecutor(workload, slots=slots, threads=threads)

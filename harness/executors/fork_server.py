@@ -1,0 +1,186 @@
+"""The process from which runs are forked: ``python -m harness.executors.fork_server WORKLOAD``.
+
+It imports the workload once, so that a run starts in milliseconds, and stays single-threaded, so
+that forking is safe. Requests come as JSON lines on standard input and replies leave on standard
+output; when its input ends, because the driver ended in whatever way, it kills all runs and goes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import gc
+import json
+import os
+import select
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+from harness.errors import HarnessError
+from harness.executors import Job
+from harness.executors.protocol import job_from_json
+from harness.executors.worker import execute, open_log, warm_up
+from harness.workload import JsonValue, Workload, load_workload
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    """Serve requests until the input ends; 1 when the workload cannot be imported."""
+    replies = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a print in the workload is no reply
+    name = sys.argv[1]
+    try:
+        workload = load_workload(name)
+        warm_up(name)
+    except HarnessError as error:
+        _reply(replies, {"error": str(error)})
+        return 1
+    except Exception as error:
+        traceback.print_exc()
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        _reply(replies, {"error": f"workload {name!r} cannot be imported: {text}"})
+        return 1
+    gc.collect()
+    gc.freeze()  # or a collection in a child would copy every page that holds an object
+    _reply(replies, {"ready": os.getpid()})
+    _Server(workload, replies).serve()
+    return 0
+
+
+class _Server:
+    """The forked runs by process id, and the two pipes to the driver."""
+
+    def __init__(self, workload: Workload, replies: int) -> None:
+        self._workload = workload
+        self._requests = sys.stdin.fileno()
+        self._replies = replies
+        self._run_ids: dict[int, str] = {}
+        self._set_death_signal = _death_signal_setter()
+        self._woken, self._waker = os.pipe()
+        os.set_blocking(self._waker, False)
+        os.set_blocking(self._woken, False)
+        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # only a handled signal wakes the select
+
+    def serve(self) -> None:
+        """Answer until the driver says close or its end of the pipe is gone."""
+        unfinished = b""
+        while True:
+            readable, _, _ = select.select([self._requests, self._woken], [], [])
+            if self._woken in readable:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._woken, 4096)
+                self._reap()
+            if self._requests in readable:
+                chunk = os.read(self._requests, 1 << 16)
+                if not chunk:
+                    break
+                *lines, unfinished = (unfinished + chunk).split(b"\n")
+                if not all([self._obey(json.loads(line)) for line in lines]):
+                    break
+        self._signal_all(signal.SIGKILL)
+
+    def _obey(self, request: dict[str, JsonValue]) -> bool:
+        """Do what is asked; False when that is to close."""
+        if "job" in request:
+            self._start(job_from_json(request["job"]))
+        elif "signal" in request:
+            self._signal_all(signal.Signals(request["signal"]))
+        return "close" not in request
+
+    def _start(self, job: Job) -> None:
+        pid = os.fork()
+        if pid == 0:
+            self._be_child(job)
+        self._run_ids[pid] = job.run_id
+
+    def _be_child(self, job: Job) -> NoReturn:
+        status = 1
+        try:
+            os.setsid()  # a group of its own: it is signalled with all that it starts
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._set_death_signal()
+            _connect_to_log(job)
+            for pipe in (self._replies, self._woken, self._waker):
+                os.close(pipe)
+            faulthandler.enable()
+            execute(job, self._workload)
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            with contextlib.suppress(Exception):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(status)  # nothing that the server set up for its own end may run here
+
+    def _reap(self) -> None:
+        while self._run_ids:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            run_id = self._run_ids.pop(pid, None)
+            if run_id is None:
+                continue
+            _signal_group(pid, signal.SIGKILL)  # data loaders that the run left behind
+            code = os.waitstatus_to_exitcode(status)
+            how = {"exit_code": code} if code >= 0 else {"signal": -code}
+            _reply(self._replies, {"ended": run_id, **how})
+
+    def _signal_all(self, which: signal.Signals) -> None:
+        for pid in self._run_ids:
+            _signal_group(pid, which)
+
+
+def _connect_to_log(job: Job) -> None:
+    """Make the run's log its standard output and error, and its input empty."""
+    empty = os.open(os.devnull, os.O_RDONLY)
+    log = open_log(job)
+    for source, target in ((empty, 0), (log, 1), (log, 2)):
+        os.dup2(source, target)
+    os.close(empty)
+    os.close(log)
+
+
+def _signal_group(pid: int, which: signal.Signals) -> None:
+    try:
+        os.killpg(pid, which)
+    except ProcessLookupError:
+        # Gone, or so young that it has no group of its own yet.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, which)
+    except PermissionError:  # macOS says so of a group that has only a zombie left
+        pass
+
+
+def _death_signal_setter() -> Callable[[], None]:
+    """What a child calls to be killed when the server is; does nothing where there is no such.
+
+    The library is loaded here, in the server, so that a fork does not pay for it.
+    """
+    server = os.getpid()
+    prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+
+    def set_death_signal() -> None:
+        if prctl is not None:
+            prctl(_PR_SET_PDEATHSIG, signal.SIGKILL.value, 0, 0, 0)
+        if os.getppid() != server:  # it died before the line above
+            os._exit(1)
+
+    return set_death_signal
+
+
+def _reply(replies: int, message: dict[str, JsonValue]) -> None:
+    # A pipe without a reader means that the driver is gone; the end of the input follows.
+    with contextlib.suppress(BrokenPipeError):
+        os.write(replies, json.dumps(message).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,371 @@
+"""From a study to its trials. Pure: nothing runs, nothing is read or written."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from harness.errors import InputError
+from harness.spec import Axis, Loaded, StudySpec, get_at, matches, same_value, set_at
+from harness.trial import Role, Trial, digest
+from harness.workload import JsonValue, Workload
+from harness.yaml_source import Path_
+
+Varied: TypeAlias = dict[str, JsonValue]
+"""Dotted key -> value of what varies; the key ``variant`` names the variant."""
+MOST_TRIALS = 100_000
+VARIANT = "variant"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The trials of a study, as far as they are known before anything ran."""
+
+    loaded: Loaded
+    workload: Workload
+    fixed: tuple[Trial, ...]
+    """All trials of a grid study; the baseline, number 0, of an adaptive one."""
+    controls: tuple[Trial, ...]
+    """The workload's free comparisons, numbered after all others."""
+
+    @property
+    def spec(self) -> StudySpec:
+        """The study."""
+        return self.loaded.spec
+
+    def trial(self, number: int, varied: Varied) -> Trial:
+        """The trial of a proposal.
+
+        Raises:
+            InputError: the workload refuses the parameters.
+        """
+        return _trial(self.loaded, self.workload, number, varied, "trial")
+
+    def is_allowed(self, varied: Varied) -> bool:
+        """Whether neither ``forbid`` nor the workload rules a proposal out."""
+        if is_forbidden(self.spec, varied):
+            return False
+        try:
+            self.trial(0, varied)
+        except InputError:
+            return False
+        return True
+
+
+def make_plan(loaded: Loaded, workload: Workload) -> Plan:
+    """Enumerate and check the trials of a study.
+
+    Raises:
+        InputError: a parameter is unknown or impossible, two trials are the same, or the baseline
+            is none of them; with file, line and column.
+    """
+    spec = loaded.spec
+    _check_axes(loaded)
+    if spec.is_fixed:
+        fixed = _grid(loaded, workload)
+        after = len(fixed)
+    else:
+        _check_ends(loaded, workload)
+        fixed = (_trial(loaded, workload, 0, _adaptive_baseline(loaded), "baseline"),)
+        after = spec.trials or 0
+    controls = tuple(
+        _control(loaded, workload, after + position, name, overrides)
+        for position, (name, overrides) in enumerate(workload.controls().items())
+    )
+    return Plan(loaded, workload, fixed, controls)
+
+
+def units(spec: StudySpec) -> list[tuple[str, ...]]:
+    """Axes in file order, tied ones together, each after those that its ``when`` names."""
+    tied = {key: tuple(keys) for keys in spec.zip for key in keys}
+    waiting = list(dict.fromkeys(tied.get(key, (key,)) for key in spec.search))
+    ordered: list[tuple[str, ...]] = []
+    while waiting:
+        placed = {key for unit in ordered for key in unit}
+        ready = next(
+            (unit for unit in waiting if _needs(spec, unit) & spec.search.keys() <= placed), None
+        )
+        if ready is None:
+            keys = ", ".join(key for unit in waiting for key in unit)
+            raise InputError(f"search: the conditions of {keys} depend on each other; break the ring")
+        ordered.append(ready)
+        waiting.remove(ready)
+    return ordered
+
+
+def is_active(spec: StudySpec, axis: Axis, varied: Varied, filled: Mapping[str, JsonValue]) -> bool:
+    """Whether an axis exists in a trial, given what is chosen so far."""
+    if axis.when is None:
+        return True
+    known: Varied = {}
+    for key in axis.when:
+        if key in varied:
+            known[key] = varied[key]
+        elif key not in spec.search:  # an axis that does not exist here matches nothing
+            variant = spec.variants.get(str(varied.get(VARIANT)), {})
+            known[key] = variant.get(key, get_at(filled, key))
+    return matches(axis.when, known)
+
+
+def is_forbidden(spec: StudySpec, varied: Varied) -> bool:
+    """Whether a rule under ``forbid`` leaves this combination out."""
+    return any(
+        all(key in values for key in rule) and matches(rule, values)
+        for rule in spec.forbid
+        for values in [varied]
+    )
+
+
+def filled_base(loaded: Loaded, workload: Workload) -> Mapping[str, JsonValue]:
+    """The base with the workload's defaults, or as it stands where it is not valid by itself."""
+    try:
+        return workload.check(copy.deepcopy(loaded.spec.base))
+    except ValueError:
+        return loaded.spec.base
+
+
+def label_of(spec: StudySpec, varied: Varied) -> str:
+    """What tables call a trial: its variant, then ``key=value`` by the shortest unique names."""
+    parts = [str(varied[VARIANT])] if VARIANT in varied else []
+    parts += [
+        f"{_short(key, spec.search)}={show(value)}"
+        for key, value in varied.items()
+        if key != VARIANT
+    ]
+    return ", ".join(parts) or "base"
+
+
+def show(value: JsonValue) -> str:
+    """A value as tables print it: five significant digits, JSON for what is no number or text."""
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _grid(loaded: Loaded, workload: Workload) -> tuple[Trial, ...]:
+    spec = loaded.spec
+    filled = filled_base(loaded, workload)
+    combinations: dict[str, Varied] = {}
+    for varied in _combinations(spec, filled):
+        if not is_forbidden(spec, varied):
+            combinations.setdefault(digest(varied), varied)  # ``when`` makes some equal
+    if not combinations:
+        raise InputError(f"{loaded.source.where(('forbid',))}: forbid: leaves no trial at all")
+    trials: list[Trial] = []
+    seen: dict[str, Trial] = {}
+    for number, varied in enumerate(combinations.values()):
+        trial = _trial(loaded, workload, number, varied, "trial")
+        if (twin := seen.setdefault(trial.trial_id, trial)) is not trial:
+            raise InputError(
+                f"{_place(loaded, varied)}: {trial.label!r} has the same parameters as "
+                f"{twin.label!r}; remove one of them"
+            )
+        trials.append(trial)
+    chosen = _find_baseline(loaded, list(combinations.values()))
+    trials[chosen] = dataclasses.replace(trials[chosen], role="baseline")
+    return tuple(trials)
+
+
+def _combinations(spec: StudySpec, filled: Mapping[str, JsonValue]) -> Iterator[Varied]:
+    """All combinations in file order, the last axis fastest, variants outermost."""
+    variants: Sequence[str | None] = list(spec.variants) or [None]
+    total = len(variants)
+    for unit in units(spec):
+        total *= len(spec.search[unit[0]].values or [])
+    if total > MOST_TRIALS:
+        raise InputError(f"search: {total:,} combinations; the most is {MOST_TRIALS:,}")
+    for variant in variants:
+        start: Varied = {} if variant is None else {VARIANT: variant}
+        yield from _extend(spec, filled, start, units(spec))
+
+
+def _extend(
+    spec: StudySpec,
+    filled: Mapping[str, JsonValue],
+    varied: Varied,
+    left: Sequence[tuple[str, ...]],
+) -> Iterator[Varied]:
+    if not left:
+        yield {key: varied[key] for key in [VARIANT, *spec.search] if key in varied}
+        return
+    unit, rest = left[0], left[1:]
+    if not is_active(spec, spec.search[unit[0]], varied, filled):
+        yield from _extend(spec, filled, varied, rest)
+        return
+    for values in zip(*(spec.search[key].values or [] for key in unit), strict=True):
+        yield from _extend(spec, filled, varied | dict(zip(unit, values, strict=True)), rest)
+
+
+def _find_baseline(loaded: Loaded, combinations: Sequence[Varied]) -> int:
+    """Position of the baseline among the combinations."""
+    baseline = loaded.spec.baseline
+    if baseline is None:
+        return 0
+    wanted = {VARIANT: baseline} if isinstance(baseline, str) else baseline
+    where = loaded.source.where(("baseline",))
+    varying = {key for varied in combinations for key in varied}
+    for key in wanted:
+        if key not in varying:
+            raise InputError(
+                f"{where}: baseline: {key!r} does not vary; known: {', '.join(sorted(varying))}"
+            )
+    found = [
+        position
+        for position, varied in enumerate(combinations)
+        if all(key in varied and same_value(varied[key], value) for key, value in wanted.items())
+    ]
+    if len(found) == 1:
+        return found[0]
+    labels = [label_of(loaded.spec, combinations[position]) for position in found]
+    if found:
+        raise InputError(
+            f"{where}: baseline: fits {len(found)} trials ({'; '.join(labels[:4])}); "
+            "name a value for every varied parameter"
+        )
+    there = "; ".join(label_of(loaded.spec, varied) for varied in combinations[:8])
+    raise InputError(f"{where}: baseline: is none of the trials; there are: {there}")
+
+
+def _adaptive_baseline(loaded: Loaded) -> Varied:
+    """What the baseline of an adaptive study varies: the base as it stands, or what is named."""
+    spec = loaded.spec
+    if isinstance(spec.baseline, str):
+        return {VARIANT: spec.baseline}
+    if spec.baseline is None:
+        return {VARIANT: next(iter(spec.variants))} if spec.variants else {}
+    known = {*spec.search, *([VARIANT] if spec.variants else [])}
+    for key in spec.baseline:
+        if key not in known:
+            raise InputError(
+                f"{loaded.source.where(('baseline', key))}: baseline: {key!r} does not vary; "
+                f"known: {', '.join(sorted(known))}"
+            )
+    return dict(spec.baseline)
+
+
+def _check_axes(loaded: Loaded) -> None:
+    """Rules that need more than one field: axes against variants, ``variant`` as a name."""
+    spec = loaded.spec
+    for name, overrides in spec.variants.items():
+        for key in overrides:
+            if key in spec.search:
+                where = loaded.source.where(("variants", name, key))
+                raise InputError(f"{where}: variants.{name}: {key!r} is also an axis; keep one")
+    known = {*spec.search, VARIANT}
+    for position, rule in enumerate(spec.forbid):
+        for key in rule:
+            if key not in known:
+                where = loaded.source.where(("forbid", position, key))
+                raise InputError(
+                    f"{where}: forbid: {key!r} does not vary; known: {', '.join(sorted(known))}"
+                )
+    units(spec)
+
+
+def _check_ends(loaded: Loaded, workload: Workload) -> None:
+    """Check each axis of an adaptive study by itself: both ends, or every choice."""
+    spec = loaded.spec
+    for key, axis in spec.search.items():
+        start: Varied = {VARIANT: next(iter(spec.variants))} if spec.variants else {}
+        for condition, wanted in (axis.when or {}).items():
+            start[condition] = wanted[0] if isinstance(wanted, list) else wanted
+        bounds = axis.bounds
+        values = axis.values if bounds is None else list(bounds)
+        for value in values or []:
+            _trial(loaded, workload, 0, start | {key: value}, "trial")
+    for variant in spec.variants:
+        _trial(loaded, workload, 0, {VARIANT: variant}, "trial")
+
+
+def _trial(
+    loaded: Loaded, workload: Workload, number: int, varied: Varied, role: Role
+) -> Trial:
+    spec = loaded.spec
+    params = copy.deepcopy(spec.base)
+    variant = varied.get(VARIANT)
+    overrides = spec.variants.get(str(variant), {}) if variant is not None else {}
+    for key, value in (overrides | varied).items():
+        if key != VARIANT:
+            set_at(params, key, value)
+    label = label_of(spec, varied)
+    try:
+        checked = workload.check(params)
+    except ValueError as error:
+        lines = [
+            f"{_locate(loaded, varied, line.partition(':')[0])}: {line}"
+            + (f" (trial {label!r})" if label != "base" else "")
+            for line in str(error).splitlines()
+        ]
+        raise InputError("\n".join(lines)) from None
+    return Trial(
+        study=spec.study,
+        number=number,
+        label=label,
+        phase="confirm" if spec.is_fixed else "search",
+        role=role,
+        variant=None if variant is None else str(variant),
+        varied=varied,
+        params=checked,
+    )
+
+
+def _control(
+    loaded: Loaded, workload: Workload, number: int, name: str, overrides: Mapping[str, JsonValue]
+) -> Trial:
+    params = copy.deepcopy(loaded.spec.base)
+    for key, value in overrides.items():
+        set_at(params, key, value)
+    try:
+        checked = workload.check(params)
+    except ValueError as error:
+        line = str(error).splitlines()[0]
+        raise InputError(
+            f"{_locate(loaded, {}, line.partition(':')[0])}: {line} (control {name!r})"
+        ) from None
+    return Trial(
+        study=loaded.spec.study,
+        number=number,
+        label=name,
+        phase="confirm" if loaded.spec.is_fixed else "search",
+        role="control",
+        variant=None,
+        varied={},
+        params=checked,
+    )
+
+
+def _locate(loaded: Loaded, varied: Varied, dotted: str) -> str:
+    """Where the parameter that an error names was set: an axis, a variant, or the base."""
+    variant = str(varied.get(VARIANT))
+    candidates: list[tuple[str, Path_]] = [(key, ("search", key)) for key in varied]
+    candidates += [
+        (key, ("variants", variant, key)) for key in loaded.spec.variants.get(variant, {})
+    ]
+    for key, path in candidates:
+        if key == dotted or dotted.startswith(f"{key}.") or key.startswith(f"{dotted}."):
+            return loaded.source.where(path)
+    return loaded.source.where(("base", *dotted.split(".")))
+
+
+def _place(loaded: Loaded, varied: Varied) -> str:
+    if VARIANT in varied:
+        return loaded.source.where(("variants", str(varied[VARIANT])))
+    return loaded.source.where(("search",))
+
+
+def _needs(spec: StudySpec, unit: tuple[str, ...]) -> set[str]:
+    return {key for name in unit for key in (spec.search[name].when or {})}
+
+
+def _short(key: str, among: Mapping[str, object]) -> str:
+    """The shortest tail of a dotted key that no other axis shares."""
+    parts = key.split(".")
+    for count in range(1, len(parts)):
+        tail = "." + ".".join(parts[-count:])
+        if sum(f".{other}".endswith(tail) for other in among) <= 1:
+            return tail[1:]
+    return key

@@ -1,0 +1,204 @@
+"""What a report knows of a study, as plain dataclasses; ``tables`` and ``training`` fill them.
+
+Only finished runs count towards a number. A value that is not finite never enters one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness.workload import JsonValue
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """What was asked, in the words of the study file."""
+
+    name: str
+    question: str
+    metric: str
+    """The primary measure, such as ``recall@1``."""
+    sampler: str
+    spec: Mapping[str, JsonValue]
+    fingerprint: str
+    command: str
+    versions: Mapping[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRow:
+    """One parameter setting of the study."""
+
+    trial_id: str
+    number: int
+    label: str
+    phase: str
+    role: str
+    variant: str | None
+    varied: Mapping[str, JsonValue]
+    is_baseline: bool
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is a reference that was not trained, such as raw pixels."""
+        return self.role == "control"
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One run of the study, whatever its state; what is not known yet is None."""
+
+    trial_id: str
+    seed: int
+    run_id: str
+    state: str
+    failure: str | None
+    message: str | None
+    attempts: int
+    seconds: float | None
+    peak_mib: float | None
+    host: str | None
+    threads: int | None
+    facts: Mapping[str, JsonValue]
+    code: str | None
+    data: str | None
+    commit: str | None
+    dirty: bool | None
+    versions: Mapping[str, JsonValue]
+    stderr: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One thing that can be looked at: a measure on a split."""
+
+    split: str
+    measure: str
+
+    @property
+    def key(self) -> str:
+        """A name for it in the page, unique in the report."""
+        return f"{self.split}|{self.measure}"
+
+
+@dataclass(frozen=True, slots=True)
+class SeedValue:
+    """The value that one finished run reached."""
+
+    trial_id: str
+    seed: int
+    run_id: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Mean over the seeds of a trial; spread and 95 % interval are None for a single seed."""
+
+    mean: float
+    sd: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A trial minus the baseline, paired by seed."""
+
+    n: int
+    difference: float
+    low: float | None
+    high: float | None
+    p: float | None
+    p_holm: float | None
+    better: float | None
+    """Probability of improvement: the share of seeds on which the trial is ahead, ties half."""
+    exploratory: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StudyTables:
+    """All numbers of a study but its training curves."""
+
+    study: Study
+    trials: tuple[TrialRow, ...]
+    """In the order of the study; controls last."""
+    runs: tuple[RunRow, ...]
+    views: tuple[View, ...]
+    """Test before val, Recall@K by K, then other scores; empty before the first finished run."""
+    values: Mapping[View, tuple[SeedValue, ...]]
+    summaries: Mapping[tuple[View, str], Summary]
+    """By view and trial_id."""
+    comparisons: Mapping[tuple[View, str], Comparison]
+    """By view and trial_id; the baseline and trials without a shared seed have none."""
+
+    @property
+    def is_search(self) -> bool:
+        """Whether the trials were proposed from validation scores, so that no claim follows."""
+        return all(trial.phase == "search" for trial in self.trials if not trial.is_control)
+
+    @property
+    def primary(self) -> View | None:
+        """The study's metric on the split that counts; None before the first finished run."""
+        of_metric = [view for view in self.views if view.measure == self.study.metric]
+        return next(iter([*of_metric, *self.views]), None)
+
+    @property
+    def baseline(self) -> TrialRow | None:
+        """The trial that the others are compared with."""
+        return next((trial for trial in self.trials if trial.is_baseline), None)
+
+    @property
+    def contenders(self) -> tuple[TrialRow, ...]:
+        """The trials without the controls."""
+        return tuple(trial for trial in self.trials if not trial.is_control)
+
+    def ranked(self, view: View | None) -> tuple[TrialRow, ...]:
+        """Contenders by their mean, best first.
+
+        Trials with fewer than half of the seeds of the most complete one are left out: one
+        lucky seed must not lead a table. Ties go to the earlier trial.
+        """
+        if view is None:
+            return ()
+        found = [(t, s) for t in self.contenders if (s := self.summaries.get((view, t.trial_id)))]
+        most = max((summary.n for _, summary in found), default=0)
+        ranked = [(trial, summary) for trial, summary in found if 2 * summary.n >= most]
+        ranked.sort(key=lambda pair: (-pair[1].mean, pair[0].number))
+        return tuple(trial for trial, _ in ranked)
+
+    def measures(self) -> tuple[str, ...]:
+        """The measures of the views, each once."""
+        return tuple(dict.fromkeys(view.measure for view in self.views))
+
+    def splits(self) -> tuple[str, ...]:
+        """The splits of the views, each once."""
+        return tuple(dict.fromkeys(view.split for view in self.views))
+
+
+@dataclass(frozen=True, slots=True)
+class FinalRow:
+    """A line of the table at the end of a study; numbers are None before a run is finished."""
+
+    trial: str
+    role: str
+    is_baseline: bool
+    mean: float | None
+    sd: float | None
+    low: float | None
+    high: float | None
+    n: int
+    planned: int
+    """Seeds that the study asks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinalTable:
+    """The primary measure of every trial, for the terminal."""
+
+    metric: str
+    """For a heading: ``Recall@1``."""
+    split: str
+    rows: tuple[FinalRow, ...]

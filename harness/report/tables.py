@@ -1,0 +1,251 @@
+"""The numbers of a report, read from the store by SQL; nothing is drawn here."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from pathlib import Path
+
+from harness import stats
+from harness.errors import InputError
+from harness.report.numbers import (
+    Comparison,
+    FinalRow,
+    FinalTable,
+    RunRow,
+    SeedValue,
+    Study,
+    StudyTables,
+    Summary,
+    TrialRow,
+    View,
+)
+from harness.report.rows import (
+    integer,
+    number,
+    number_or_none,
+    read_object,
+    read_rows,
+    text_or_none,
+)
+
+SHOWN_SPLITS = ("test", "val")
+"""The splits a report speaks of, the one that counts first."""
+
+
+def final_table(results: Path, study: str) -> FinalTable:
+    """The primary measure of each trial of ``study``; a search comes best first.
+
+    Raises:
+        InputError: no such study in ``results``.
+        StoreError: the database cannot be read.
+    """
+    tables = load_tables(results, study)
+    view = tables.primary or View("val" if tables.is_search else "test", tables.study.metric)
+    rows = []
+    for trial in ordered_trials(tables, view):
+        found = tables.summaries.get((view, trial.trial_id)) or Summary(
+            math.nan, None, None, None, 0
+        )
+        rows.append(
+            FinalRow(
+                trial=trial.label,
+                role=trial.role,
+                is_baseline=trial.is_baseline,
+                mean=found.mean if found.n else None,
+                sd=found.sd,
+                low=found.low,
+                high=found.high,
+                n=found.n,
+                planned=sum(run.trial_id == trial.trial_id for run in tables.runs),
+            )
+        )
+    return FinalTable(measure_label(view.measure), view.split, tuple(rows))
+
+
+def ordered_trials(tables: StudyTables, view: View) -> tuple[TrialRow, ...]:
+    """All trials as a table lists them: as planned, but a search best first; controls last."""
+    if not tables.is_search:
+        return tables.trials
+    ranked = tables.ranked(view)
+    return (*ranked, *(trial for trial in tables.trials if trial not in ranked))
+
+
+def measure_label(measure: str) -> str:
+    """How the field writes a measure: ``recall@1`` -> ``Recall@1``, ``nmi`` -> ``NMI``."""
+    known = {"nmi": "NMI", "ami": "AMI", "map@r": "MAP@R", "r_precision": "R-precision"}
+    return known.get(measure, measure.replace("recall@", "Recall@"))
+
+
+def load_tables(results: Path, study: str) -> StudyTables:
+    """Read every number of ``study``; a study that is half done gives the half that is there.
+
+    Raises:
+        InputError: no such study in ``results``; the message names the nearest one.
+        StoreError: the database cannot be read.
+    """
+    found = _read_study(results, study)
+    values = _read_values(results, study)
+    views = tuple(sorted(values, key=_view_order))
+    return StudyTables(
+        study=found,
+        trials=_read_trials(results, study),
+        runs=_read_runs(results, study),
+        views=views,
+        values={view: values[view] for view in views},
+        summaries=_summaries(values),
+        comparisons=_read_comparisons(results, study),
+    )
+
+
+def _view_order(view: View) -> tuple[int, int, int, str]:
+    name, _, k = view.measure.partition("@")
+    is_recall = name == "recall" and k.isdigit()
+    order = SHOWN_SPLITS.index(view.split)
+    return (order, 0 if is_recall else 1, int(k) if is_recall else 0, view.measure)
+
+
+def _read_study(results: Path, study: str) -> Study:
+    rows = read_rows(
+        results,
+        "SELECT study, question, metric, sampler, spec, fingerprint, command, versions"
+        " FROM study WHERE study = ?",
+        [study],
+    )
+    if rows:
+        name, question, metric, sampler, spec, fingerprint, command, versions = rows[0]
+        return Study(
+            name=str(name),
+            question=str(question),
+            metric=str(metric).rpartition("/")[2],
+            sampler=str(sampler),
+            spec=read_object(spec),
+            fingerprint=str(fingerprint),
+            command=str(command),
+            versions=read_object(versions),
+        )
+    known = [str(row[0]) for row in read_rows(results, "SELECT study FROM study ORDER BY 1", [])]
+    near = difflib.get_close_matches(study, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    listed = ", ".join(known) or "none yet; run a study first"
+    raise InputError(f"{results}: unknown study {study!r}; {hint}known: {listed}")
+
+
+def _read_trials(results: Path, study: str) -> tuple[TrialRow, ...]:
+    rows = read_rows(
+        results,
+        "SELECT trial_id, number, label, phase, role, variant, varied, is_baseline"
+        " FROM trial WHERE study = ? ORDER BY role = 'control', number, trial_id",
+        [study],
+    )
+    return tuple(
+        TrialRow(
+            trial_id=str(trial_id),
+            number=integer(number),
+            label=str(label),
+            phase=str(phase),
+            role=str(role),
+            variant=text_or_none(variant),
+            varied=read_object(varied),
+            is_baseline=bool(is_baseline),
+        )
+        for trial_id, number, label, phase, role, variant, varied, is_baseline in rows
+    )
+
+
+def _read_runs(results: Path, study: str) -> tuple[RunRow, ...]:
+    # A member whose run has not started may have no row in `run` yet.
+    rows = read_rows(
+        results,
+        "SELECT member.trial_id, member.seed, member.run_id, coalesce(run.state, 'queued'),"
+        " run.failure, run.message, coalesce(run.attempts, 0), run.seconds, run.peak_mib,"
+        " run.host, run.threads, run.facts, run.code, run.data, run.git_commit, run.dirty,"
+        " run.versions, run.stderr"
+        " FROM member JOIN trial USING (trial_id) LEFT JOIN run USING (run_id)"
+        " WHERE trial.study = ?"
+        " ORDER BY trial.role = 'control', trial.number, member.trial_id, member.seed",
+        [study],
+    )
+    return tuple(
+        RunRow(
+            trial_id=str(row[0]),
+            seed=integer(row[1]),
+            run_id=str(row[2]),
+            state=str(row[3]),
+            failure=text_or_none(row[4]),
+            message=text_or_none(row[5]),
+            attempts=integer(row[6]),
+            seconds=number_or_none(row[7]),
+            peak_mib=number_or_none(row[8]),
+            host=text_or_none(row[9]),
+            threads=None if row[10] is None else integer(row[10]),
+            facts=read_object(row[11]),
+            code=text_or_none(row[12]),
+            data=text_or_none(row[13]),
+            commit=text_or_none(row[14]),
+            dirty=None if row[15] is None else bool(row[15]),
+            versions=read_object(row[16]),
+            stderr=text_or_none(row[17]),
+        )
+        for row in rows
+    )
+
+
+def _read_values(results: Path, study: str) -> dict[View, tuple[SeedValue, ...]]:
+    rows = read_rows(
+        results,
+        "WITH number AS ("
+        " SELECT run_id, split, 'recall@' || k AS measure, recall AS value FROM recall"
+        " UNION ALL SELECT run_id, split, name, value FROM score)"
+        " SELECT number.split, number.measure, member.trial_id, member.seed, member.run_id, value"
+        " FROM number JOIN run USING (run_id) JOIN member USING (run_id)"
+        " JOIN trial USING (trial_id)"
+        " WHERE trial.study = ? AND run.state = 'done' AND isfinite(value)"
+        " ORDER BY ALL",
+        [study],
+    )
+    values: dict[View, list[SeedValue]] = {}
+    for split, measure, trial_id, seed, run_id, value in rows:
+        if split in SHOWN_SPLITS:
+            values.setdefault(View(str(split), str(measure)), []).append(
+                SeedValue(str(trial_id), integer(seed), str(run_id), number(value))
+            )
+    return {view: tuple(found) for view, found in values.items()}
+
+
+def _summaries(
+    values: dict[View, tuple[SeedValue, ...]],
+) -> dict[tuple[View, str], Summary]:
+    grouped: dict[tuple[View, str], list[float]] = {}
+    for view, found in values.items():
+        for one in found:
+            grouped.setdefault((view, one.trial_id), []).append(one.value)
+    summaries = {}
+    for key, numbers in grouped.items():
+        interval = stats.t_interval(numbers)
+        summaries[key] = Summary(
+            interval.mean, interval.sd, interval.low, interval.high, len(numbers)
+        )
+    return summaries
+
+
+def _read_comparisons(results: Path, study: str) -> dict[tuple[View, str], Comparison]:
+    rows = read_rows(
+        results,
+        "SELECT split, metric, trial_id, n, difference, low, high, p, p_holm,"
+        " prob_improvement, exploratory FROM comparisons WHERE study = ?",
+        [study],
+    )
+    return {
+        (View(str(split), str(measure)), str(trial_id)): Comparison(
+            n=integer(n),
+            difference=number(difference),
+            low=number_or_none(low),
+            high=number_or_none(high),
+            p=number_or_none(p),
+            p_holm=number_or_none(p_holm),
+            better=number_or_none(better),
+            exploratory=bool(exploratory),
+        )
+        for split, measure, trial_id, n, difference, low, high, p, p_holm, better, exploratory in rows
+    }

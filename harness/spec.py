@@ -1,0 +1,369 @@
+"""The study file: its fields, its rules, and how it is loaded."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple, Self, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from harness.errors import InputError
+from harness.trial import digest
+from harness.workload import JsonValue
+from harness.yaml_source import Path_, Source, parse_value, read_yaml
+
+Whole: TypeAlias = int
+"""``int`` where a field of that name hides the type."""
+Condition: TypeAlias = dict[str, JsonValue]
+"""Dotted key -> a value, or a list of values of which one must match."""
+AXIS_KINDS = ("grid", "choice", "uniform", "loguniform", "int", "logint")
+
+
+class Strict(BaseModel):
+    """Immutable, and an unknown key is an error: a typo must not become a silent default."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class Axis(Strict):
+    """How one parameter varies: exactly one of the kinds."""
+
+    grid: list[JsonValue] | None = Field(default=None, min_length=1)
+    """Each of these values."""
+    choice: list[JsonValue] | None = Field(default=None, min_length=1)
+    """One of these values; the same as ``grid`` for the grid sampler."""
+    uniform: tuple[float, float] | None = None
+    """A number in [low, high]."""
+    loguniform: tuple[float, float] | None = None
+    """A number in [low, high], evenly on a log scale."""
+    int: tuple[Whole, Whole] | None = None
+    """A whole number in [low, high]."""
+    logint: tuple[Whole, Whole] | None = None
+    """A whole number in [low, high], evenly on a log scale."""
+    when: Condition | None = None
+    """The axis exists only where these parameters have these values."""
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> Self:
+        given = [kind for kind in AXIS_KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none of them"
+            raise ValueError(f"give one of {', '.join(AXIS_KINDS)}, got {found}")
+        if self.bounds is not None:
+            low, high = self.bounds
+            if low >= high:
+                raise ValueError(f"{self.kind} needs low < high, got {low} and {high}")
+            if self.is_log and low <= 0:
+                raise ValueError(f"{self.kind} needs low > 0, got {low}")
+        elif self.values is not None and len({digest(value) for value in self.values}) < len(
+            self.values
+        ):
+            raise ValueError(f"{self.kind} lists a value twice")
+        return self
+
+    @property
+    def kind(self) -> str:
+        """The one kind that is given."""
+        return next(kind for kind in AXIS_KINDS if getattr(self, kind) is not None)
+
+    @property
+    def values(self) -> list[JsonValue] | None:
+        """The listed values, or None for a range."""
+        return self.grid if self.grid is not None else self.choice
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Low and high of a range, or None for a list."""
+        return self.uniform or self.loguniform or self.int or self.logint
+
+    @property
+    def is_log(self) -> bool:
+        """Whether a range is even on a log scale."""
+        return self.kind.startswith("log")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a range holds whole numbers only."""
+        return self.kind in ("int", "logint")
+
+
+class StudySpec(Strict):
+    """One study: one question, a base configuration, what varies, which seeds."""
+
+    study: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=80)
+    """Its name, in the store and as the report's file name."""
+    question: str = Field(min_length=1)
+    """The sentence that the report has to answer."""
+    workload: str = Field(min_length=1)
+    """Module that is studied, such as ``gcudml.workload``."""
+    base: dict[str, JsonValue] = {}
+    """Parameters of every trial; what is left out has the workload's default."""
+    search: dict[str, Axis] = {}
+    """Dotted key of a parameter -> how it varies."""
+    variants: dict[str, dict[str, JsonValue]] = {}
+    """Name -> overrides of the base by dotted key: the component table of a paper."""
+    zip: list[Annotated[list[str], Field(min_length=2)]] = []
+    """Axes that advance together; their lists must be equally long."""
+    forbid: list[Condition] = []
+    """Combinations that are left out."""
+    seeds: Annotated[int, Field(ge=1, le=100_000)] | list[Annotated[int, Field(ge=0)]] = 5
+    """This many (0, 1, ...) or these; the same for every trial, so that differences are paired."""
+    baseline: str | dict[str, JsonValue] | None = None
+    """The trial that others are compared with: a variant, or values of varied parameters."""
+    metric: str = Field(default="recall@1", min_length=1)
+    """The primary metric, maximised; the others are descriptive."""
+    sampler: Literal["grid", "random", "tpe"] = "grid"
+    """``grid`` trains everything; ``random`` and ``tpe`` propose and see validation classes only."""
+    trials: int | None = Field(default=None, ge=1, le=1_000_000)
+    """For ``random`` and ``tpe``: how many, the baseline included."""
+    parallel_trials: int = Field(default=2, ge=1, le=1000)
+    """For ``tpe``: trials in flight at once; proposals depend on it, so it is part of the study."""
+
+    @model_validator(mode="after")
+    def _check_sampler(self) -> Self:
+        if self.sampler == "grid":
+            if self.trials is not None:
+                raise ValueError("trials: the grid sampler trains all combinations; remove trials")
+            for key, axis in self.search.items():
+                if axis.values is None:
+                    raise ValueError(
+                        f"search.{key}: the grid sampler needs grid or choice, got {axis.kind}; "
+                        "list values or set sampler to random or tpe"
+                    )
+        elif self.trials is None:
+            raise ValueError(f"trials: the {self.sampler} sampler needs a number of trials")
+        elif not self.search and not self.variants:
+            raise ValueError(f"search: the {self.sampler} sampler needs an axis to search")
+        return self
+
+    @model_validator(mode="after")
+    def _check_seeds(self) -> Self:
+        if isinstance(self.seeds, list) and not self.seeds:
+            raise ValueError("seeds: give at least one seed")
+        if isinstance(self.seeds, list) and len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds: a seed is given twice")
+        return self
+
+    @model_validator(mode="after")
+    def _check_zip(self) -> Self:
+        tied: set[str] = set()
+        for keys in self.zip:
+            for key in keys:
+                if key not in self.search:
+                    raise ValueError(f"zip: {key!r} is no axis; {_known(key, self.search)}")
+                if key in tied:
+                    raise ValueError(f"zip: {key!r} is tied twice")
+                tied.add(key)
+                if self.search[key].values is None:
+                    raise ValueError(f"zip: {key!r} needs grid or choice to be tied")
+            lengths = {key: len(self.search[key].values or []) for key in keys}
+            if len(set(lengths.values())) > 1:
+                shown = ", ".join(f"{key}: {length}" for key, length in lengths.items())
+                raise ValueError(f"zip: lists must be equally long, got {shown}")
+            if len({digest(self.search[key].when) for key in keys}) > 1:
+                raise ValueError("zip: tied axes need the same 'when'")
+        return self
+
+    @model_validator(mode="after")
+    def _check_baseline(self) -> Self:
+        if isinstance(self.baseline, str) and self.baseline not in self.variants:
+            raise ValueError(
+                f"baseline: no variant {self.baseline!r}; {_known(self.baseline, self.variants)}"
+            )
+        return self
+
+    @property
+    def seed_list(self) -> tuple[int, ...]:
+        """The seeds, one run a trial and seed."""
+        return tuple(range(self.seeds)) if isinstance(self.seeds, int) else tuple(self.seeds)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether all trials are known beforehand, so that the test classes may be opened."""
+        return self.sampler == "grid"
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hex digits, equal for equal content whatever the order of its keys."""
+        return digest(self.model_dump(mode="json"))[:12]
+
+
+class Loaded(NamedTuple):
+    """A study and where each of its values stood."""
+
+    spec: StudySpec
+    source: Source
+
+
+def load_study(path: Path, overrides: Sequence[str] = ()) -> Loaded:
+    """Read and check one study file.
+
+    Args:
+        path: The file.
+        overrides: ``KEY=VALUE`` each: a field of the study (``seeds=2``), else a parameter of its
+            base (``train.epochs=2``).
+
+    Raises:
+        InputError: a line for each thing that is wrong: file, line, column, rule, value.
+    """
+    source = _extend(read_yaml(path), path)
+    for override in overrides:
+        source = _override(source, override)
+    try:
+        return Loaded(StudySpec.model_validate(source.value), source)
+    except ValidationError as error:
+        lines: dict[str, str] = {}
+        for detail in error.errors(include_url=False):
+            where, text = _explain(source, detail["loc"], detail["type"], detail["msg"])
+            value = detail["input"]
+            shown = "" if isinstance(value, dict | list | BaseModel) else f", got {value!r}"
+            # A union complains once for each of its members: the first says what is usual.
+            field = text.partition(": ")[0]
+            lines.setdefault(
+                f"{where} {field}",
+                f"{where}: {text}{'' if detail['type'] in _COMPLETE else shown}",
+            )
+        raise InputError("\n".join(lines.values())) from None
+
+
+_COMPLETE = {"value_error", "extra_forbidden", "missing"}  # errors whose text says it all
+
+
+def set_at(target: dict[str, JsonValue], dotted: str, value: JsonValue) -> None:
+    """Set a parameter by its dotted key, making the mappings on the way; in place."""
+    *outer, last = dotted.split(".")
+    for key in outer:
+        inner = target.get(key)
+        if not isinstance(inner, dict):
+            inner = target[key] = {}
+        target = inner
+    target[last] = value
+
+
+def get_at(params: Mapping[str, JsonValue], dotted: str) -> JsonValue:
+    """The value at a dotted key, or None where there is none."""
+    value: JsonValue = dict(params)
+    for key in dotted.split("."):
+        if not isinstance(value, dict) or key not in value:
+            return None
+        value = value[key]
+    return value
+
+
+def matches(condition: Condition, values: Mapping[str, JsonValue]) -> bool:
+    """Whether each key of ``condition`` has its value, or one of its values."""
+    for key, wanted in condition.items():
+        allowed = wanted if isinstance(wanted, list) else [wanted]
+        if not any(same_value(values.get(key), each) for each in allowed):
+            return False
+    return True
+
+
+def same_value(one: JsonValue, other: JsonValue) -> bool:
+    """Equality in which 1 is 1.0 but true is not 1."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return math.isclose(one, other, rel_tol=1e-12)
+    return one == other
+
+
+def _extend(source: Source, path: Path) -> Source:
+    """The study with what its parent gives: ``base`` merged deeply, other fields replaced."""
+    value = dict(source.value)
+    if (extends := value.pop("extends", None)) is None:
+        return source
+    where = source.where(("extends",))
+    if not isinstance(extends, str):
+        raise InputError(f"{where}: extends: give the path of a study file, got {extends!r}")
+    parent_path = path.parent / extends
+    if not parent_path.is_file():
+        raise InputError(f"{where}: extends: no file {str(parent_path)!r}")
+    parent = read_yaml(parent_path)
+    if "extends" in parent.value:
+        raise InputError(
+            f"{parent.where(('extends',))}: extends: {parent_path} extends another study itself; "
+            "one level is allowed"
+        )
+    base: dict[str, JsonValue] = {}
+    for layer in (parent.value.get("base"), value.get("base")):
+        if isinstance(layer, dict):
+            base = _merge(base, layer)
+    merged = parent.value | value
+    if base:
+        merged["base"] = base
+    replaced = {key for key in value if key != "base"}
+    inherited = {p: place for p, place in parent.places.items() if p and p[0] not in replaced}
+    return Source(merged, inherited | dict(source.places), source.name)
+
+
+def _merge(below: dict[str, JsonValue], above: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    merged = dict(below)
+    for key, value in above.items():
+        inner = merged.get(key)
+        both = isinstance(inner, dict) and isinstance(value, dict)
+        merged[key] = _merge(inner, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _override(source: Source, override: str) -> Source:
+    key, equals, text = override.partition("=")
+    key = key.strip()
+    name = f"--set {override}"
+    if not equals or not key:
+        raise InputError(f"{name}: give KEY=VALUE, such as seeds=2 or train.epochs=2")
+    new = parse_value(text, name=name)
+    value = dict(source.value)
+    if key in StudySpec.model_fields:
+        path: Path_ = (key,)
+        value[key] = new
+    elif key.split(".")[0] in StudySpec.model_fields:
+        raise InputError(
+            f"{name}: only whole fields of a study can be set; name a parameter without 'base.'"
+        )
+    else:
+        search = value.get("search")
+        close = difflib.get_close_matches(key, StudySpec.model_fields, n=1, cutoff=0.75)
+        if close and key not in (value.get("base") or {}):  # type: ignore[operator]
+            raise InputError(f"{name}: unknown key {key!r}; did you mean {close[0]!r}?")
+        if isinstance(search, dict) and key in search:
+            raise InputError(f"{name}: {key!r} is an axis of this study; edit its values instead")
+        base = value.get("base")
+        value["base"] = base = _merge({}, base if isinstance(base, dict) else {})
+        set_at(base, key, new)
+        path = ("base", *key.split("."))
+    kept = {p: place for p, place in source.places.items() if p[: len(path)] != path}
+    return Source(value, kept | {path: name}, source.name)
+
+
+def _explain(source: Source, loc: Path_, kind: str, message: str) -> tuple[str, str]:
+    """Where an error stands, and its text with the dotted path of the field."""
+    message = message.removeprefix("Value error, ")
+    # For a union, Pydantic adds to the path which member it tried; that is no key of the file.
+    path = loc[:1] if loc and loc[0] in ("seeds", "baseline") else loc
+    if kind == "value_error" and not loc:
+        # Rules over several fields name the field first: 'zip: ...', 'search.a.b: ...'.
+        field, _, _ = message.partition(": ")
+        first, _, rest = field.partition(".")
+        return source.where((first, rest) if rest else (first,)), message
+    dotted = ".".join(str(part) for part in path)
+    if kind == "extra_forbidden":
+        fields = Axis.model_fields if path[0] == "search" else StudySpec.model_fields
+        return source.where(path), f"{dotted}: unknown key; {_known(str(path[-1]), fields)}"
+    if kind == "missing":
+        return source.where(path[:-1]), f"{dotted}: is missing; add it"
+    if kind in ("too_short", "too_long") and loc[-1] in AXIS_KINDS[2:]:
+        return source.where(path), f"{dotted}: needs [low, high]"
+    text = message if kind == "value_error" else message[0].lower() + message[1:]
+    return source.where(path), f"{dotted}: {text}"
+
+
+def _known(name: str, known: Mapping[str, object]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    guess = f"did you mean {close[0]!r}? " if close else ""
+    return f"{guess}known: {', '.join(known) or 'none'}"

@@ -1,0 +1,257 @@
+"""The append-only files of runs and the records of studies: what the database is made from.
+
+Below the results folder::
+
+    studies/<study>.json        one StudyRecord, replaced whole
+    runs/<run_id>/spool.jsonl   the run's events, one JSON object a line, synced line by line
+    runs/<run_id>/work/         the workload's own folder: tables/*.jsonl, facts.json, images/
+    runs/<run_id>/stderr.log    what the worker printed
+
+A line may be torn by a crash. It is left alone while it is the last, since its writer may be
+about to end it, and passed over for good once another line follows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Literal, NamedTuple, cast
+
+from harness.errors import StoreError
+from harness.events import Event, EpochReported, Finished, Started, from_json, to_json
+from harness.trial import Trial
+from harness.workload import JsonValue
+
+State = Literal["queued", "running", "done", "failed"]
+
+
+def run_dir(results: Path, run_id: str) -> Path:
+    """The folder of a run; it need not exist."""
+    return results / "runs" / run_id
+
+
+def spool_path(directory: Path) -> Path:
+    """The file of events in a run's folder ``directory`` (see ``run_dir``)."""
+    return directory / "spool.jsonl"
+
+
+def work_dir(directory: Path) -> Path:
+    """The workload's own folder in a run's folder ``directory``."""
+    return directory / "work"
+
+
+def append(path: Path, event: Event) -> None:
+    """Add one event to the spool file ``path`` and sync it to the disk.
+
+    The file and its folders are made where they are missing. A torn last line is closed first, so
+    that it cannot spoil this one.
+
+    Raises:
+        StoreError: the disk is full, or the place is not writable.
+    """
+    line = json.dumps(to_json(event), separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    try:
+        is_new = not path.exists()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+", buffering=0) as stream:
+            size = stream.seek(0, os.SEEK_END)
+            if size:
+                stream.seek(size - 1)
+                if stream.read(1) != b"\n":
+                    line = b"\n" + line
+            # A raw write may take only a part of the line when the disk fills up.
+            while line:
+                line = line[stream.write(line) :]
+            os.fsync(stream.fileno())
+        if is_new:
+            for folder in (path.parent, path.parent.parent):
+                _sync_directory(folder)
+    except OSError as error:
+        raise unwritable(path, error) from None
+
+
+class Events(NamedTuple):
+    """What was read from a spool, and where to read on."""
+
+    events: tuple[Event, ...]
+    next_offset: int
+
+
+def read_events(path: Path, offset: int = 0) -> Events:
+    """The events in the spool file ``path`` from byte ``offset`` on; none if there is no file.
+
+    A last line without its line end is left for the next call. Lines that are no events are
+    passed over.
+    """
+    try:
+        with path.open("rb") as stream:
+            stream.seek(offset)
+            text = stream.read()
+    except FileNotFoundError:
+        return Events((), offset)
+    whole = text[: text.rfind(b"\n") + 1]
+    events = []
+    for line in whole.splitlines():
+        try:
+            events.append(from_json(json.loads(line)))
+        except (ValueError, AttributeError):  # torn by a crash, or not an object
+            continue
+    return Events(tuple(events), offset + len(whole))
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """Where a run stands, by its events."""
+
+    state: State = "queued"
+    failure: str | None = None
+    message: str | None = None
+    attempts: int = 0
+    reported: tuple[int, ...] = ()
+    """Epochs that count, in order. An attempt that goes on from a checkpoint keeps those before."""
+    last_metrics: Mapping[str, float] = field(default_factory=dict)
+    """Of the epoch reported last."""
+    results: Mapping[str, float] = field(default_factory=dict)
+    seconds: float | None = None
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs count."""
+        return len(self.reported)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the newest attempt has ended."""
+        return self.state in ("done", "failed")
+
+
+def replay(events: Iterable[Event], before: RunState | None = None) -> RunState:
+    """The state after ``events``, which follow those that led to ``before``.
+
+    Events of an attempt older than the newest are passed over, and so is all that follows an
+    attempt's first ``Finished``: a worker that was given up cannot change what was decided.
+    """
+    state = before or RunState()
+    for event in events:
+        if event.attempt < state.attempts:
+            continue
+        if event.attempt > state.attempts:
+            state = RunState("running", attempts=event.attempt, reported=state.reported)
+        if state.is_over or isinstance(event, Started):
+            continue
+        if isinstance(event, EpochReported):
+            kept = tuple(epoch for epoch in state.reported if epoch < event.epoch)
+            state = replace(state, reported=(*kept, event.epoch), last_metrics=event.metrics)
+        else:
+            state = replace(
+                state,
+                state=event.state,
+                failure=event.failure,
+                message=event.message,
+                results=event.results,
+                seconds=event.seconds,
+            )
+    return state
+
+
+class Member(NamedTuple):
+    """Which run answers for a trial and seed; one run can serve several studies."""
+
+    trial_id: str
+    seed: int
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRecord:
+    """A study as planned so far: with the spools, all that the database is made from."""
+
+    study: str
+    question: str
+    metric: str
+    """The primary one, without a split: ``recall@1``."""
+    sampler: str
+    spec: Mapping[str, JsonValue]
+    fingerprint: str
+    created: str
+    updated: str
+    command: str
+    versions: Mapping[str, str]
+    trials: tuple[Trial, ...]
+    members: tuple[Member, ...]
+
+
+def write_study_record(results: Path, record: StudyRecord) -> None:
+    """Replace ``studies/<study>.json`` whole: a reader sees the old record or the new one.
+
+    Raises:
+        StoreError: the disk is full, or the place is not writable.
+    """
+    path = results / "studies" / f"{record.study}.json"
+    part = path.with_suffix(".json.part")
+    document = {item.name: getattr(record, item.name) for item in fields(record)}
+    document["trials"] = [
+        {item.name: getattr(trial, item.name) for item in fields(trial)} for trial in record.trials
+    ]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("w", encoding="utf-8") as stream:
+            json.dump(document, stream, indent=1, default=dict)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+        _sync_directory(path.parent)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise unwritable(path, error) from None
+
+
+def read_study_records(results: Path) -> tuple[StudyRecord, ...]:
+    """The records of all studies, by name; none where there is no results folder.
+
+    Raises:
+        StoreError: a record is damaged.
+    """
+    return tuple(_read_record(path) for path in sorted((results / "studies").glob("*.json")))
+
+
+def unwritable(path: Path, error: OSError) -> StoreError:
+    """The error to show when ``path`` cannot be written, with a remedy that fits."""
+    remedies: list[tuple[type[OSError], str]] = [
+        (PermissionError, "give write access or choose another folder with --results"),
+        (FileExistsError, "a file is in the way; move it or choose another folder with --results"),
+        (NotADirectoryError, "a file is in the way; choose another folder with --results"),
+    ]
+    remedy = next(
+        (text for kind, text in remedies if isinstance(error, kind)),
+        "free some space there, then run the same command again",
+    )
+    return StoreError(f"{path}: cannot write: {error.strerror or error}; {remedy}")
+
+
+def _read_record(path: Path) -> StudyRecord:
+    """One study's record."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        document["trials"] = tuple(Trial(**trial) for trial in document["trials"])
+        document["members"] = tuple(Member(*member) for member in document["members"])
+        return StudyRecord(**document)
+    except (ValueError, TypeError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise StoreError(
+            f"{path}: not a study record ({reason}); delete it and run its study again"
+        ) from None
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make the names in ``directory`` survive a power cut, where the system can."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(directory, cast("int", os.O_RDONLY | os.O_DIRECTORY))
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,160 @@
+"""Reading YAML as people mean it, and remembering where each value stood.
+
+``1e-3`` is a number, ``off`` and ``NO`` are text, ``010`` is refused, and so is a key given twice.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias, cast
+
+import yaml
+
+from harness.errors import InputError
+from harness.workload import JsonValue
+
+Path_: TypeAlias = tuple[str | int, ...]
+"""Keys and indices from the top of a document to a value."""
+
+
+class _Loader(yaml.SafeLoader):
+    """The scalars of YAML 1.2's core schema."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012  PyYAML's own mechanism
+
+
+for _tag, _pattern, _first in [
+    ("bool", r"true|false|True|False|TRUE|FALSE", "tfTF"),
+    ("null", r"~|null|Null|NULL|", "~nN\0"),
+    ("int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN)",
+        "-+0123456789.",
+    ),
+]:
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), [*_first, ""]
+    )
+
+
+@dataclass(frozen=True)
+class Source:
+    """A document's values, and where each of its keys stood."""
+
+    value: dict[str, JsonValue]
+    places: Mapping[Path_, str]
+    """Path -> ``file:line:column``, or ``--set KEY=VALUE``."""
+    name: str
+
+    def where(self, path: Path_) -> str:
+        """The place of ``path``, or of the nearest thing around it."""
+        for end in range(len(path), -1, -1):
+            if (place := self.places.get(path[:end])) is not None:
+                return place
+        return self.name
+
+
+def read_yaml(path: Path) -> Source:
+    """Read one document, a mapping at its top.
+
+    Raises:
+        InputError: the file cannot be read, is no YAML, is empty, or gives a key twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; give the path of a study file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder; give the path of a study file") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    places: dict[Path_, str] = {}
+    value = _parse(text, str(path), places)
+    if not isinstance(value, dict):
+        what = "is empty" if value is None else "holds no mapping at its top"
+        raise InputError(f"{path}:1:1: {what}; a study file is 'key: value' lines")
+    return Source(value, places, str(path))
+
+
+def parse_value(text: str, *, name: str) -> JsonValue:
+    """The value that ``text`` means on a command line.
+
+    Raises:
+        InputError: it is no YAML.
+    """
+    return _parse(text, name, {})
+
+
+def _parse(text: str, name: str, places: dict[Path_, str]) -> JsonValue:
+    try:
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            _locate(node, (), name, places)
+            return _plain(loader.construct_document(node), (), name, places)
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
+        reason = " ".join(filter(None, [error.context, error.problem]))
+        raise InputError(f"{place}: not YAML: {reason}; check indentation and quotes") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
+
+
+def _locate(node: yaml.Node, path: Path_, name: str, places: dict[Path_, str]) -> None:
+    """Record where everything below ``node`` stands, and refuse keys that are given twice."""
+    mark = node.start_mark
+    places.setdefault(path, f"{name}:{mark.line + 1}:{mark.column + 1}")
+    if isinstance(node, yaml.ScalarNode):
+        # YAML 1.1 reads 010 as 8, YAML 1.2 as 10: whoever wrote it meant one of them.
+        if node.style is None and re.fullmatch(r"[-+]?0[0-9]+", node.value):
+            raise InputError(
+                f"{places[path]}: {node.value} can be read as octal or decimal; "
+                "write it without leading zeros or in quotes"
+            )
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            _locate(item, (*path, index), name, places)
+    elif isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            line, column = key.start_mark.line + 1, key.start_mark.column + 1
+            place = f"{name}:{line}:{column}"
+            if not isinstance(key, yaml.ScalarNode):
+                raise InputError(f"{place}: a key must be plain text")
+            if key.value in seen:
+                raise InputError(
+                    f"{place}: {key.value!r} is given twice (first on line {seen[key.value]}); "
+                    "remove one"
+                )
+            seen[key.value] = line
+            places[(*path, key.value)] = place
+            _locate(value, (*path, key.value), name, places)
+
+
+def _plain(value: object, path: Path_, name: str, places: Mapping[Path_, str]) -> JsonValue:
+    """The value as JSON would hold it: text keys, no dates, no infinities."""
+    if isinstance(value, dict):
+        return {
+            str(key): _plain(inner, (*path, str(key)), name, places)
+            for key, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [_plain(inner, (*path, i), name, places) for i, inner in enumerate(value)]
+    place = places.get(path, name)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{place}: {value} is no usable number")
+    if value is None or isinstance(value, bool | int | float | str):
+        return cast("JsonValue", value)
+    raise InputError(f"{place}: {value!r} is no text, number, true, false or null")
