@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -107,7 +107,7 @@ class Views(Strict):
     contrast: float = Field(default=0.2, ge=0.0, lt=1.0)
 
     @model_validator(mode="after")
-    def _check_scale(self) -> Self:
+    def _check_scale(self) -> Views:
         low, high = self.crop_scale
         if not 0.0 < low <= high:
             raise ValueError(f"crop_scale: needs 0 < smallest <= largest, got {low} and {high}")
@@ -200,7 +200,7 @@ class GcudmlConfig(Strict):
     """Embeddings that the metric term acts on."""
 
     @model_validator(mode="after")
-    def _check_groups(self) -> Self:
+    def _check_groups(self) -> GcudmlConfig:
         if (self.groups is None) == (self.group_ratio is None):
             raise ValueError("groups: give either groups or group_ratio, and null for the other")
         if self.groups is not None and self.groups > self.clusters:

@@ -107,10 +107,10 @@ def _meaning(file: Path) -> str:
         reason = str(error).splitlines()[0]
         raise InputError(f"{file}: cannot fingerprint the code: {reason}; mend the file") from None
     for node in ast.walk(tree):
-        holds_docstring = isinstance(
-            node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-        )
-        if holds_docstring and ast.get_docstring(node, clean=False) is not None:
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and ast.get_docstring(node, clean=False) is not None
+        ):
             del node.body[0]
     return ast.dump(tree)
 

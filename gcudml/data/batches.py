@@ -64,14 +64,13 @@ def _draw_places(
 ) -> Int[Tensor, "steps clusters images"]:
     """``images`` numbers below each count, distinct where the count allows.
 
-    A random start and a random stride that shares no factor with the count would do for distinct
-    numbers but not for uniform sets; so small sets are drawn by Floyd's method, step by step.
+    Floyd's way to draw a uniform set, for all clusters at once.
     """
     shape = (*counts.shape, images)
     places = torch.empty(shape, dtype=torch.int64)
     uniform = torch.rand(shape, generator=generator, dtype=torch.float64)
     for i in range(images):
-        # Floyd: draw from 0..top; a number drawn before is replaced by top itself, which is new.
+        # Draw from 0..top; a number drawn before is replaced by top itself, which is new.
         top = (counts - images + i).clamp(min=0)
         drawn = (uniform[:, :, i] * (top + 1)).long()
         seen = (places[:, :, :i] == drawn[:, :, None]).any(dim=2)

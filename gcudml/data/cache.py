@@ -7,7 +7,9 @@ deleted at any time while no run is going on.
 
 import contextlib
 import hashlib
+import io
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -85,11 +87,19 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A draft to write; it becomes ``path`` at once if the block succeeds and vanishes if not."""
+    """A draft to write; it becomes ``path`` at once if the block succeeds and vanishes if not.
+
+    Raises:
+        OSError: as the block raised it, with the file's name where it had none (a full disk).
+    """
     draft = path.with_suffix(f".{os.getpid()}.draft")
     try:
         yield draft
         draft.replace(path)
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(draft)) from error
     finally:
         draft.unlink(missing_ok=True)
 
@@ -98,11 +108,14 @@ def _open(
     path: Path, shape: tuple[int, int, int, int]
 ) -> UInt8[np.ndarray, "n channels size size"] | None:
     """The mapped array, or None where there is no whole one."""
+    header = _header(shape)
     try:
-        images = np.lib.format.open_memmap(path, mode="r")
-    except (FileNotFoundError, ValueError, EOFError):
+        with path.open("rb") as stream:
+            is_whole = stream.read(len(header)) == header
+            is_whole &= os.fstat(stream.fileno()).st_size == len(header) + math.prod(shape)
+    except FileNotFoundError:
         return None
-    return images if images.shape == shape and images.dtype == np.uint8 else None
+    return np.memmap(path, np.uint8, "r", len(header), shape) if is_whole else None
 
 
 def _write(
@@ -110,29 +123,23 @@ def _write(
     shape: tuple[int, int, int, int],
     blocks: Iterable[UInt8[np.ndarray, "block channels size size"]],
 ) -> None:
-    # Plain writes, not a mapped file: on a full disk a mapped page kills the process (SIGBUS).
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     written = 0
+    # Plain writes, not a mapped file: on a full disk a mapped page kills the process (SIGBUS).
     with path.open("wb") as stream:
-        try:
-            np.lib.format.write_array_header_1_0(stream, header)
-        except OSError as error:
-            raise _naming(error, path) from error
+        stream.write(_header(shape))
         for block in blocks:
-            try:
-                stream.write(np.ascontiguousarray(block).data)
-            except OSError as error:
-                raise _naming(error, path) from error
+            stream.write(np.ascontiguousarray(block).data)
             written += len(block)
         if written != shape[0]:
             raise RuntimeError(f"{written} images were made where {shape[0]} were announced")
-        try:
-            stream.flush()
-            os.fsync(stream.fileno())
-        except OSError as error:
-            raise _naming(error, path) from error
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
-def _naming(error: OSError, path: Path) -> OSError:
-    """The same error with the file's name: a failed write does not know it."""
-    return OSError(error.errno, error.strerror, str(path))
+def _header(shape: tuple[int, int, int, int]) -> bytes:
+    """What a ``.npy`` file of such images begins with."""
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        stream, {"descr": "|u1", "fortran_order": False, "shape": shape}
+    )
+    return stream.getvalue()

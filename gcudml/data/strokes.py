@@ -76,8 +76,7 @@ def _imagine(config: StrokesData, number: int, size: int) -> _Drawings:
     """The shaky copies of class ``number``, as lines."""
     prototype = _prototype(numpy_generator(config.seed, "class", number))  # (curve, 4, 2)
     curves = len(prototype)
-    # One row of normal numbers an image: the first images stay the same whatever ``size`` is.
-    # Uneven layout, so a cursor cuts the row.
+    # One row of numbers an image: the first images stay the same whatever ``size`` is.
     columns = curves * 8 + WAVES * 6 + 8
     normal = numpy_generator(config.seed, "images", number).standard_normal(
         (size, columns), dtype=np.float32
@@ -134,7 +133,7 @@ def _render(
     segments = MOST_CURVES * SEGMENTS
     starts, ends = [], []
     for each in drawings:
-        missing = segments // SEGMENTS - each.points.shape[1]
+        missing = MOST_CURVES - each.points.shape[1]
         # A class of fewer curves repeats its first: that changes no distance.
         curves = np.concatenate([each.points, *[each.points[:, :1]] * missing], axis=1)
         starts.append(curves[:, :, :-1].reshape(-1, segments, 2))
@@ -159,7 +158,8 @@ def _distance(
     """
     centres = np.arange(size, dtype=np.float32) + np.float32(0.5)
     direction = end - start
-    length = np.maximum(np.hypot(direction[..., 0], direction[..., 1]), np.float32(1e-6))
+    direction[..., 0] += np.float32(1e-6)  # a segment without length has a direction too
+    length = np.hypot(direction[..., 0], direction[..., 1])
     unit = direction / length[..., None]
     middle = (start + end) / 2
     x = centres - middle[..., 0, None]  # (n, segment, size)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -46,6 +46,7 @@ class EpochPlan:
     """Rows for the table ``clusters``; empty where nothing was clustered."""
 
 
+@runtime_checkable  # the tests check types as they run
 class Method(Protocol):
     """A way to learn an embedding. One file each in this package."""
 

@@ -52,7 +52,7 @@ class Embedder(nn.Module):
         """Fresh weights from ``seed`` alone; the global random state is left as it was."""
         super().__init__()
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # the CPU's alone, which fork_rng restores
             self.features = Pooled(config, channels=channels, image_size=image_size)
             self.wide = _head(self.features.out_channels, config.wide_dim)
             self.compact = _head(self.features.out_channels, config.embedding_dim)

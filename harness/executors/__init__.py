@@ -6,11 +6,13 @@ anything but which runs are active: all that a run produces goes through its spo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, cast
 
 from harness.trial import Run
+from harness.workload import JsonValue
 
 ExecutorName = Literal["process", "local"]
 
@@ -27,6 +29,17 @@ class Job:
     """From 1."""
     threads: int
     """Threads that the run may use for arithmetic."""
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """The job as plain values, for the way to another process."""
+        return asdict(self) | {"directory": str(self.directory)}
+
+    @staticmethod
+    def from_json(document: Mapping[str, JsonValue]) -> Job:
+        """The job that ``to_json`` made ``document`` from."""
+        values = cast("dict[str, str]", dict(document))  # whatever it is: to_json wrote it
+        run = Run(**cast("dict[str, str]", document["run"]))  # type: ignore[arg-type]
+        return Job(**values | {"run": run, "directory": Path(values["directory"])})  # type: ignore[arg-type]
 
 
 class Ended(NamedTuple):

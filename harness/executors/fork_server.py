@@ -17,12 +17,11 @@ import select
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 from harness.errors import HarnessError
 from harness.executors import Job
-from harness.executors.protocol import job_from_json
 from harness.executors.worker import execute, open_log, warm_up
 from harness.workload import JsonValue, Workload, load_workload
 
@@ -68,7 +67,7 @@ class _Server:
         signal.signal(signal.SIGCHLD, lambda *_: None)  # only a handled signal wakes the select
 
     def serve(self) -> None:
-        """Answer until the driver says close or its end of the pipe is gone."""
+        """Answer until the driver's end of the pipe is closed."""
         unfinished = b""
         while True:
             readable, _, _ = select.select([self._requests, self._woken], [], [])
@@ -81,17 +80,15 @@ class _Server:
                 if not chunk:
                     break
                 *lines, unfinished = (unfinished + chunk).split(b"\n")
-                if not all([self._obey(json.loads(line)) for line in lines]):
-                    break
+                for line in lines:
+                    self._obey(json.loads(line))
         self._signal_all(signal.SIGKILL)
 
-    def _obey(self, request: dict[str, JsonValue]) -> bool:
-        """Do what is asked; False when that is to close."""
+    def _obey(self, request: Mapping[str, Mapping[str, JsonValue]]) -> None:
         if "job" in request:
-            self._start(job_from_json(request["job"]))
-        elif "signal" in request:
-            self._signal_all(signal.Signals(request["signal"]))
-        return "close" not in request
+            self._start(Job.from_json(request["job"]))
+        else:
+            self._signal_all(signal.Signals[str(request["signal"]["name"])])
 
     def _start(self, job: Job) -> None:
         pid = os.fork()
@@ -176,7 +173,7 @@ def _death_signal_setter() -> Callable[[], None]:
     return set_death_signal
 
 
-def _reply(replies: int, message: dict[str, JsonValue]) -> None:
+def _reply(replies: int, message: Mapping[str, JsonValue]) -> None:
     # A pipe without a reader means that the driver is gone; the end of the input follows.
     with contextlib.suppress(BrokenPipeError):
         os.write(replies, json.dumps(message).encode() + b"\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -122,7 +123,7 @@ def number_scale(values: Sequence[float], is_log: bool) -> Scale:
 
 
 def _is_crowded(values: Sequence[float]) -> bool:
-    gaps = [right - left for left, right in zip(values, values[1:], strict=False)]
+    gaps = [right - left for left, right in itertools.pairwise(values)]
     return bool(gaps) and min(gaps) < _CROWDED * (values[-1] - values[0])
 
 

@@ -6,7 +6,7 @@ Only finished runs count towards a number. A value that is not finite never ente
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.workload import JsonValue
 
@@ -36,7 +36,7 @@ class TrialRow:
     phase: str
     role: str
     variant: str | None
-    varied: Mapping[str, JsonValue]
+    varied: Mapping[str, JsonValue] = field(hash=False)
     is_baseline: bool
 
     @property

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import difflib
 import math
+import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness import stats
 from harness.errors import InputError
+from harness.report.columns import (
+    integer,
+    number,
+    number_or_none,
+    read_object,
+    read_rows,
+    text_or_none,
+)
 from harness.report.numbers import (
     Comparison,
     FinalRow,
@@ -19,14 +29,6 @@ from harness.report.numbers import (
     Summary,
     TrialRow,
     View,
-)
-from harness.report.rows import (
-    integer,
-    number,
-    number_or_none,
-    read_object,
-    read_rows,
-    text_or_none,
 )
 
 SHOWN_SPLITS = ("test", "val")
@@ -194,14 +196,8 @@ def _read_runs(results: Path, study: str) -> tuple[RunRow, ...]:
 def _read_values(results: Path, study: str) -> dict[View, tuple[SeedValue, ...]]:
     rows = read_rows(
         results,
-        "WITH number AS ("
-        " SELECT run_id, split, 'recall@' || k AS measure, recall AS value FROM recall"
-        " UNION ALL SELECT run_id, split, name, value FROM score)"
-        " SELECT number.split, number.measure, member.trial_id, member.seed, member.run_id, value"
-        " FROM number JOIN run USING (run_id) JOIN member USING (run_id)"
-        " JOIN trial USING (trial_id)"
-        " WHERE trial.study = ? AND run.state = 'done' AND isfinite(value)"
-        " ORDER BY ALL",
+        "SELECT split, name, trial_id, seed, run_id, value FROM results WHERE study = ?"
+        " ORDER BY split, name, number, seed",
         [study],
     )
     values: dict[View, list[SeedValue]] = {}
@@ -224,9 +220,13 @@ def _summaries(
     for key, numbers in grouped.items():
         interval = stats.t_interval(numbers)
         summaries[key] = Summary(
-            interval.mean, interval.sd, interval.low, interval.high, len(numbers)
+            interval.mean, _sd(numbers), interval.low, interval.high, len(numbers)
         )
     return summaries
+
+
+def _sd(numbers: Sequence[float]) -> float | None:
+    return statistics.stdev(numbers) if len(numbers) > 1 else None
 
 
 def _read_comparisons(results: Path, study: str) -> dict[tuple[View, str], Comparison]:
@@ -247,5 +247,17 @@ def _read_comparisons(results: Path, study: str) -> dict[tuple[View, str], Compa
             better=number_or_none(better),
             exploratory=bool(exploratory),
         )
-        for split, measure, trial_id, n, difference, low, high, p, p_holm, better, exploratory in rows
+        for (
+            split,
+            measure,
+            trial_id,
+            n,
+            difference,
+            low,
+            high,
+            p,
+            p_holm,
+            better,
+            exploratory,
+        ) in rows
     }

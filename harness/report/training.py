@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.report.columns import integer, number, number_or_none, read_rows
 from harness.report.numbers import StudyTables, TrialRow
-from harness.report.rows import integer, number, number_or_none, read_rows
 
 MOST_TRIALS = 7
 """Trials with curves: as many as colours that can be told apart."""
@@ -46,7 +46,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class ClusterSizes:
-    """Sizes of the clusters of one trial at one epoch, largest first, averaged over seeds by rank."""
+    """Sizes of the clusters of a trial at an epoch, largest first, averaged over seeds by rank."""
 
     trial: TrialRow
     epoch: int
@@ -100,7 +100,7 @@ def _read_curves(results: Path, tables: StudyTables, trials: Sequence[TrialRow])
     rows = read_rows(
         results,
         f"WITH chosen AS ({_RUNS})"
-        " SELECT name, trial_id, epoch, avg(value), min(value), max(value), count(*)"
+        " SELECT name, trial_id, epoch, avg(value ORDER BY seed), min(value), max(value), count(*)"
         " FROM chosen JOIN epoch USING (run_id)"
         " WHERE isfinite(value) AND (name = 'loss' OR starts_with(name, 'loss/') OR name = ?)"
         " GROUP BY name, trial_id, epoch"
@@ -119,14 +119,15 @@ def _read_cluster_curves(
         f"WITH chosen AS ({_RUNS}), ranked AS ("
         " SELECT *, row_number() OVER (PARTITION BY run_id, epoch ORDER BY size, cluster) AS rank"
         " FROM chosen JOIN clusters USING (run_id) WHERE cluster >= 0),"
-        " one_run AS (SELECT trial_id, epoch,"
+        " one_run AS (SELECT trial_id, seed, epoch,"
         " 2 * sum(rank * size) / (count(*) * sum(size)) - (count(*) + 1) / count(*) AS gini,"
         " sum(purity * size) / sum(size) FILTER (purity IS NOT NULL) AS purity"
-        " FROM ranked GROUP BY trial_id, run_id, epoch HAVING sum(size) > 0),"
-        " long AS (SELECT 'gini' AS name, trial_id, epoch, gini AS value FROM one_run"
-        " UNION ALL SELECT 'purity', trial_id, epoch, purity FROM one_run)"
-        " SELECT name, trial_id, epoch, avg(value), min(value), max(value), count(*)"
-        " FROM long WHERE value IS NOT NULL GROUP BY name, trial_id, epoch ORDER BY ALL",
+        " FROM ranked GROUP BY trial_id, seed, run_id, epoch HAVING sum(size) > 0),"
+        " long AS (SELECT 'gini' AS name, trial_id, seed, epoch, gini AS value FROM one_run"
+        " UNION ALL SELECT 'purity', trial_id, seed, epoch, purity FROM one_run)"
+        " SELECT name, trial_id, epoch, avg(value ORDER BY seed), min(value), max(value), count(*)"
+        " FROM long WHERE value IS NOT NULL GROUP BY name, trial_id, epoch"
+        " ORDER BY name, trial_id, epoch",
         [tables.study.name, _ids(trials)],
     )
     return _curves(rows, trials)
@@ -153,7 +154,7 @@ def _read_sizes(
     rows = read_rows(
         results,
         f"WITH chosen AS ({_RUNS}), ranked AS ("
-        " SELECT trial_id, epoch, size, row_number() OVER ("
+        " SELECT trial_id, seed, epoch, size, row_number() OVER ("
         " PARTITION BY run_id, epoch ORDER BY size DESC, cluster) AS rank"
         " FROM chosen JOIN clusters USING (run_id) WHERE cluster >= 0),"
         # Seeds that are still running have fewer epochs: the last one is where every seed arrived.
@@ -161,7 +162,7 @@ def _read_sizes(
         " QUALIFY count(*) = max(count(*)) OVER (PARTITION BY trial_id)),"
         " placed AS (SELECT *, row_number() OVER (PARTITION BY trial_id ORDER BY epoch) AS place,"
         " count(*) OVER (PARTITION BY trial_id) AS places FROM shared)"
-        " SELECT trial_id, epoch, rank, avg(size)"
+        " SELECT trial_id, epoch, rank, avg(size ORDER BY seed)"
         " FROM ranked JOIN placed USING (trial_id, epoch)"
         " WHERE place IN (1, (places + 1) // 2, places)"
         " GROUP BY trial_id, epoch, rank ORDER BY trial_id, epoch, rank",

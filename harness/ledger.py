@@ -1,0 +1,155 @@
+"""What is known of each run, from its spool, and how much of that is in the database by now.
+
+Spools are read as they grow; the database is brought up to date in one transaction a tick, and
+whenever a reader holds it, later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from harness.errors import InputError, StoreBusyError
+from harness.events import Event, Finished
+from harness.spool import (
+    RunState,
+    StudyRecord,
+    append,
+    read_events,
+    replay,
+    run_dir,
+    spool_path,
+    write_study_record,
+)
+from harness.store import connect, ingest_all, query, refresh_comparisons, write_study
+
+FINAL_FAILURES = frozenset({"diverged", "collapsed", "invalid"})
+"""Failures that a second attempt would only repeat."""
+
+
+def is_settled(state: RunState) -> bool:
+    """Whether a run that stands at ``state`` need not be trained by a new call."""
+    return state.state == "done" or (
+        state.state == "failed" and state.failure in FINAL_FAILURES
+    )
+
+
+class Ledger:
+    """The states of runs, and the events that the database still lacks."""
+
+    def __init__(self, results: Path) -> None:
+        self._results = results
+        self._states: dict[str, RunState] = {}
+        self._offsets: dict[str, int] = {}
+        self._settled: dict[str, RunState] = {}
+        self._pending: dict[str, list[Event]] = {}
+        self._stored: Mapping[str, tuple[int, str]] | None = None
+        self._record: StudyRecord | None = None
+
+    @property
+    def settled(self) -> Mapping[str, RunState]:
+        """Run id -> state, of the runs that this call does not train (again)."""
+        return self._settled
+
+    def state(self, run_id: str) -> RunState:
+        """Where a run stood when its spool was last read."""
+        return self._states.get(run_id, RunState())
+
+    def take_up(self, run_ids: Iterable[str]) -> None:
+        """Read the spools of runs that an earlier call may have trained; known ones are skipped."""
+        for run_id in run_ids:
+            if run_id in self._states:
+                continue
+            state = self.read(run_id)
+            if is_settled(state):
+                self._settled[run_id] = state
+                if self._is_stored(run_id, state):
+                    del self._pending[run_id]
+
+    def read(self, run_id: str) -> RunState:
+        """Read on in a run's spool; where it stands now."""
+        path = spool_path(run_dir(self._results, run_id))
+        events, self._offsets[run_id] = read_events(path, self._offsets.get(run_id, 0))
+        if events:
+            self._pending.setdefault(run_id, []).extend(events)
+        state = self._states[run_id] = replay(events, self._states.get(run_id))
+        return state
+
+    def settle(self, run_id: str) -> RunState:
+        """Note that this call is done with a run."""
+        state = self._settled[run_id] = self._states[run_id]
+        return state
+
+    def write_end(self, run_id: str, event: Finished) -> RunState:
+        """Add an end to the spool of a run whose worker could not.
+
+        Raises:
+            StoreError: the spool cannot be written.
+        """
+        append(spool_path(run_dir(self._results, run_id)), event)
+        return self.read(run_id)
+
+    def write_study(self, record: StudyRecord) -> None:
+        """Replace the study's record, in its file at once and in the database with the next flush.
+
+        Raises:
+            StoreError: the record cannot be written.
+        """
+        write_study_record(self._results, record)
+        self._record = record
+
+    def flush(
+        self,
+        *,
+        compare: str | None = None,
+        wait_s: float = 0.0,
+        on_wait: Callable[[str], None] | None = None,
+    ) -> tuple[str, ...]:
+        """Bring the database up to date; it is not opened when nothing has changed.
+
+        Args:
+            compare: A study whose comparisons are computed anew.
+            wait_s: How long to wait for a process that holds the database.
+            on_wait: Called once with a sentence when a wait begins.
+
+        Returns:
+            A line for each thing that could not be taken over.
+
+        Raises:
+            StoreBusyError: still held after ``wait_s``. Nothing is lost: call again.
+            StoreError: the database is not usable.
+        """
+        if not (self._pending or self._record or compare):
+            return ()
+        with connect(self._results, read_only=False, wait_s=wait_s, on_wait=on_wait) as con:
+            if self._record is not None:
+                write_study(con, self._record)
+            notices = ingest_all(con, self._results, self._pending) if self._pending else ()
+            if compare is not None:
+                refresh_comparisons(con, compare)
+        self._pending.clear()
+        self._record = None
+        return notices
+
+    def prepare(self) -> None:
+        """Make the database, or find out before anything is trained that it is not usable.
+
+        Raises:
+            StoreError: it is not usable.
+        """
+        with (
+            suppress(StoreBusyError),  # whoever reads it shows that it is usable
+            connect(self._results, read_only=False),
+        ):
+            pass
+
+    def _is_stored(self, run_id: str, state: RunState) -> bool:
+        if self._stored is None:
+            self._stored = {}
+            with suppress(InputError, StoreBusyError):  # none yet, or held: ingest does no harm
+                rows = query(
+                    self._results, "SELECT run_id, attempts, state FROM run", wait_s=0.0
+                ).rows
+                self._stored = {str(row[0]): (int(str(row[1])), str(row[2])) for row in rows}
+        return self._stored.get(run_id) == (state.attempts, state.state)

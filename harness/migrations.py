@@ -1,0 +1,82 @@
+"""Schema changes of the results database, numbered from 1, each in a transaction of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+
+import duckdb
+
+from harness.errors import StoreError
+from harness.stats import t_quantile
+
+Migration = Callable[[duckdb.DuckDBPyConnection], None]
+
+_MOST_DEGREES_OF_FREEDOM = 1000
+
+
+def create_schema(con: duckdb.DuckDBPyConnection) -> None:
+    """Migration 1: all of ``schema.sql``, and the quantiles that its views look up."""
+    con.execute(files("harness").joinpath("schema.sql").read_text(encoding="utf-8"))
+    degrees = list(range(1, _MOST_DEGREES_OF_FREEDOM + 1))
+    con.execute(
+        "INSERT INTO t_quantile SELECT unnest($1::INTEGER[]), unnest($2::DOUBLE[])",
+        [degrees, [t_quantile(df) for df in degrees]],
+    )
+
+
+MIGRATIONS: tuple[Migration, ...] = (create_schema,)
+"""The change at index i leads from version i to version i + 1."""
+
+
+def schema_version(con: duckdb.DuckDBPyConnection) -> int:
+    """The version of the database; 0 for an empty one.
+
+    Raises:
+        StoreError: it holds tables, but is no results database.
+    """
+    tables = con.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+    if not tables:
+        return 0
+    row = None
+    if ("meta",) in tables:
+        row = con.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
+    if row is None:
+        raise StoreError(
+            "a DuckDB database, but not one of results: it has no schema version; "
+            "move it away, then make it anew with `harness rebuild`"
+        )
+    return int(row[0])
+
+
+def migrate(con: duckdb.DuckDBPyConnection, migrations: Sequence[Migration] = MIGRATIONS) -> int:
+    """Bring the database to the newest version and return the version it had.
+
+    Raises:
+        StoreError: the database is newer than this program, or no results database.
+    """
+    before = schema_version(con)
+    refuse_newer(before, len(migrations))
+    for number, change in enumerate(migrations[before:], start=before + 1):
+        con.execute("BEGIN")
+        try:
+            change(con)
+            con.execute("INSERT OR REPLACE INTO meta VALUES ('schema_version', $1)", [str(number)])
+        except BaseException:
+            con.execute("ROLLBACK")
+            raise
+        con.execute("COMMIT")
+    return before
+
+
+def refuse_newer(version: int, newest: int = len(MIGRATIONS)) -> None:
+    """Stop where the database has schema ``version`` and this program knows ``newest`` only.
+
+    Raises:
+        StoreError: naming both versions.
+    """
+    if version > newest:
+        raise StoreError(
+            f"schema version {version}, but this program knows up to {newest}; update the "
+            "program, or move the database away and make it anew with `harness rebuild`"
+        )

@@ -1,0 +1,186 @@
+"""The answer of a study in plain sentences, with its uncertainty; pure, from the tables.
+
+With fewer than ``stats.MIN_SEEDS_FOR_TEST`` pairs no exact test can reach 0.05: such an answer is
+exploratory and passes no verdict. A search never makes a claim.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from harness.report.numbers import Comparison, StudyTables, Summary, TrialRow, View
+from harness.report.tables import measure_label
+
+SPLIT_NAMES = {"test": "test classes", "val": "validation classes"}
+_LEVEL = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the page says first."""
+
+    claim: str
+    """One sentence."""
+    label: str
+    """How far it carries: ``exploratory``, ``search``, ``tested``, or ``no result yet``."""
+    remarks: tuple[str, ...]
+    """Sentences on the other trials, the controls, and what is missing."""
+
+
+def answer(tables: StudyTables) -> Answer:
+    """The answer as far as the finished runs give one."""
+    view = tables.primary
+    ranked = tables.ranked(view)
+    missing = _missing(tables)
+    if view is None or not ranked:
+        claim = "There is no answer yet: no run of a trial has finished."
+        return Answer(claim, "no result yet", tuple(missing))
+    controls = _controls(tables, view, ranked[0])
+    if tables.is_search:
+        return Answer(_search_claim(tables, view, ranked[0]), "search", (*controls, *missing))
+    others = _other_verdicts(tables, view, ranked[0])
+    claim = _claim(tables, view, ranked)
+    return Answer(claim, _label(tables, view), (*others, *controls, *missing))
+
+
+def named(trial: TrialRow) -> str:
+    """A trial's label as it stands in a sentence: a setting as it is, a name in quotes."""
+    if "=" in trial.label:
+        return trial.label
+    return f"\N{LEFT DOUBLE QUOTATION MARK}{trial.label}\N{RIGHT DOUBLE QUOTATION MARK}"
+
+
+def _search_claim(tables: StudyTables, view: View, best: TrialRow) -> str:
+    where = SPLIT_NAMES[view.split]
+    return (
+        f"Search on {where}: of {len(tables.ranked(view))} finished trials, {named(best)} has the "
+        f"best {measure_label(view.measure)}, {_level(tables.summaries[view, best.trial_id])}; "
+        "train the winner on fresh seeds before quoting it."
+    )
+
+
+def _claim(tables: StudyTables, view: View, ranked: tuple[TrialRow, ...]) -> str:
+    best, baseline = ranked[0], tables.baseline
+    measure, where = measure_label(view.measure), SPLIT_NAMES[view.split]
+    level = _level(tables.summaries[view, best.trial_id])
+    if baseline is not None and best.is_baseline:
+        rivals = [t for t in ranked[1:] if (view, t.trial_id) in tables.comparisons]
+        if not rivals:
+            return (
+                f"{named(baseline)}, the baseline, has {measure} {level} on {where}; no other "
+                "trial can be compared yet."
+            )
+        near = rivals[0]
+        comparison = tables.comparisons[view, near.trial_id]
+        return (
+            f"No trial beats the baseline {named(baseline)} in {measure} on {where}, {level}; the "
+            f"nearest is {named(near)}, {difference_text(comparison)} from it "
+            f"({_evidence(comparison)})."
+        )
+    start = f"{named(best)} has the best {measure} on {where}, {level}"
+    if baseline is None:
+        return f"{start}; no baseline is named, so nothing is compared."
+    found = tables.comparisons.get((view, best.trial_id))
+    if found is None:
+        return f"{start}; it shares no finished seed with the baseline {named(baseline)} yet."
+    return (
+        f"{start}, {difference_text(found)} over the baseline {named(baseline)} "
+        f"({_evidence(found)})."
+    )
+
+
+def _label(tables: StudyTables, view: View) -> str:
+    pairs = [c for (of, _), c in tables.comparisons.items() if of == view]
+    return "tested" if pairs and not any(c.exploratory for c in pairs) else "exploratory"
+
+
+def _level(summary: Summary) -> str:
+    if summary.low is None or summary.high is None:
+        return f"{summary.mean:.3f} (one seed, so no uncertainty)"
+    return f"{summary.mean:.3f} ± {(summary.high - summary.low) / 2:.3f} (95 % interval)"
+
+
+def difference_text(comparison: Comparison) -> str:
+    """A difference with its 95 % interval: ``+0.031 [+0.010, +0.052]``."""
+    if comparison.low is None or comparison.high is None:
+        return signed(comparison.difference)
+    interval = f"[{signed(comparison.low)}, {signed(comparison.high)}]"
+    return f"{signed(comparison.difference)} {interval}"
+
+
+def signed(value: float) -> str:
+    """Three decimals with a sign, a true minus, and no negative zero."""
+    text = f"{value:+.3f}"
+    return "0.000" if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
+
+
+def verdict(comparison: Comparison) -> str:
+    """``better``, ``worse``, ``undecided``, or ``exploratory`` where seeds are too few to say."""
+    if comparison.exploratory:
+        return "exploratory"
+    if comparison.p_holm is None or comparison.p_holm >= _LEVEL:
+        return "undecided"
+    return "better" if comparison.difference > 0 else "worse"
+
+
+def p_text(p: float | None) -> str:
+    """A p value to two digits; what is below 0.001 says so."""
+    if p is None:
+        return "\N{EN DASH}"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def _evidence(comparison: Comparison) -> str:
+    seeds = "1 paired seed" if comparison.n == 1 else f"{comparison.n} paired seeds"
+    if comparison.exploratory:
+        return f"exact p {_equals(comparison.p)}, {seeds}: exploratory"
+    return f"Holm p {_equals(comparison.p_holm)}, {seeds}: {verdict(comparison)}"
+
+
+def _equals(p: float | None) -> str:
+    text = p_text(p)
+    return text if text.startswith("<") else f"= {text}"
+
+
+def _other_verdicts(tables: StudyTables, view: View, best: TrialRow) -> list[str]:
+    """How the remaining trials stand to the baseline, where a verdict may be passed."""
+    verdicts = Counter(
+        verdict(tables.comparisons[view, trial.trial_id])
+        for trial in tables.contenders
+        if trial != best and (view, trial.trial_id) in tables.comparisons
+    )
+    said = [f"{verdicts[v]} {v}" for v in ("better", "worse", "undecided") if verdicts[v]]
+    if not said:
+        return []
+    return [f"Of the other trials compared with the baseline: {', '.join(said)}."]
+
+
+def _controls(tables: StudyTables, view: View, best: TrialRow) -> list[str]:
+    top = tables.summaries[view, best.trial_id].mean
+    parts = []
+    for trial in tables.trials:
+        found = tables.summaries.get((view, trial.trial_id))
+        if trial.is_control and found is not None:
+            side = "above" if top >= found.mean else "below"
+            parts.append(f"{abs(top - found.mean):.3f} {side} {trial.label} ({found.mean:.3f})")
+    return [f"{named(best)} is {' and '.join(parts)}."] if parts else []
+
+
+def _missing(tables: StudyTables) -> list[str]:
+    states = Counter(run.state for run in tables.runs)
+    total = len(tables.runs)
+    sentences = []
+    if states["failed"]:
+        kinds = Counter(run.failure or "crash" for run in tables.runs if run.state == "failed")
+        shown = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        runs = "run" if states["failed"] == 1 else "runs"
+        sentences.append(
+            f"{states['failed']} of {total} {runs} failed ({shown}); their seeds count nowhere."
+        )
+    if waiting := total - states["done"] - states["failed"]:
+        sentences.append(
+            f"{waiting} of {total} runs are not finished ({states['running']} running): "
+            "the numbers will move."
+        )
+    return sentences

@@ -1,0 +1,217 @@
+"""The pictures of a report as Plotly renders them; the only home of Plotly."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from harness.report.ablation import ablation_pictures
+from harness.report.numbers import StudyTables, TrialRow
+from harness.report.pictures import ACCENT, Picture, Trace, titled, trial_colours
+from harness.report.tables import measure_label
+from harness.report.training import ClusterSizes, Curve, Training
+
+_PANEL_HEIGHT = 250
+_CLUSTER_TITLES = {
+    "gini": "Inequality of cluster sizes (Gini coefficient)",
+    "purity": "Purity of clusters against the hidden labels",
+}
+_EPOCH_DASHES = ("dot", "dash", "solid")
+_EPOCH_OPACITIES = (0.55, 0.75, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """One picture of the page, rendered."""
+
+    name: str
+    """Its id in the page."""
+    title: str
+    text: str
+    """The same in words, for those who cannot see it."""
+    json: str
+    """Data and layout as Plotly's script reads them."""
+    height: int
+    """In pixels."""
+
+
+def script() -> str:
+    """Plotly's own script, about 5 MB: once a page."""
+    return str(get_plotlyjs())
+
+
+def ablation_drawings(tables: StudyTables) -> tuple[Drawing, ...]:
+    """The measure against what was varied; see ``ablation``."""
+    return tuple(_draw(picture) for picture in ablation_pictures(tables))
+
+
+def curve_drawings(tables: StudyTables, training: Training) -> tuple[Drawing, ...]:
+    """A panel for the loss, each of its terms and the validation measure, every trial in each."""
+    names = [n for n in _names(training.curves) if n not in _CLUSTER_TITLES]
+    watched = f"val/{tables.study.metric}"
+    titles = {watched: f"{measure_label(tables.study.metric)}, validation classes", "loss": "Loss"}
+    return tuple(
+        _curve_panel(f"curve-{place}", titles.get(name, name), name, training)
+        for place, name in enumerate(names)
+    )
+
+
+def size_drawings(training: Training) -> tuple[Drawing, ...]:
+    """Cluster sizes by rank, a panel for each compared trial; all panels to one scale."""
+    colours = trial_colours(training.trials)
+    compared = list(dict.fromkeys(found.trial for found in training.sizes))
+    top = max((found.sizes[0] for found in training.sizes), default=1.0)
+    return tuple(
+        _size_panel(
+            f"sizes-{place}",
+            trial,
+            [found for found in training.sizes if found.trial == trial],
+            colours.get(trial.trial_id, ACCENT),
+            top,
+        )
+        for place, trial in enumerate(compared)
+    )
+
+
+def cluster_drawings(training: Training) -> tuple[Drawing, ...]:
+    """Inequality and purity of the clusters over the epochs, every trial in each."""
+    return tuple(
+        _curve_panel(name, _CLUSTER_TITLES[name], name, training)
+        for name in _names(training.curves)
+        if name in _CLUSTER_TITLES
+    )
+
+
+def _names(curves: Sequence[Curve]) -> list[str]:
+    return list(dict.fromkeys(curve.name for curve in curves))
+
+
+def _curve_panel(name: str, title: str, quantity: str, training: Training) -> Drawing:
+    colours = trial_colours(training.trials)
+    traces: list[Trace] = []
+    ends = []
+    for curve in training.curves:
+        if curve.name == quantity:
+            traces += _curve_traces(curve, colours[curve.trial.trial_id])
+            last = curve.points[-1]
+            ends.append(f"{curve.trial.label}: {last.mean:.4g} after epoch {last.epoch}")
+    layout = {"xaxis": _epoch_axis(), "yaxis": {"automargin": True, "nticks": 6}}
+    text = f"{title} over the epochs, mean and range over seeds. {'; '.join(ends)}."
+    return _draw(Picture(name, title, text, tuple(traces), layout, _PANEL_HEIGHT))
+
+
+def _epoch_axis() -> dict[str, object]:
+    return {"title": titled("epoch"), "automargin": True, "nticks": 8, "tickformat": "d"}
+
+
+def _curve_traces(curve: Curve, colour: str) -> list[Trace]:
+    """The mean as a line on the band of all seeds; a single epoch is a dot."""
+    epochs = [point.epoch for point in curve.points]
+    meta = {"trial": curve.trial.trial_id}
+    line: Trace = {
+        "type": "scatter",
+        "x": epochs,
+        "y": [_short_number(point.mean) for point in curve.points],
+        "mode": "lines" if len(epochs) > 1 else "markers",
+        "line": {"color": colour, "width": 2},
+        "marker": {"color": colour, "size": 7},
+        "customdata": [
+            [_short_number(point.low), _short_number(point.high), point.n] for point in curve.points
+        ],
+        "hovertemplate": f"{html.escape(curve.trial.label)}<br>epoch %{{x}}: %{{y:.4g}}"
+        "<br>%{customdata[0]:.4g} to %{customdata[1]:.4g}, n = %{customdata[2]}<extra></extra>",
+        "meta": meta,
+    }
+    if all(point.n == 1 for point in curve.points):
+        return [line]
+    high = [_short_number(point.high) for point in curve.points]
+    low = [_short_number(point.low) for point in reversed(curve.points)]
+    band: Trace = {
+        "type": "scatter",
+        "x": epochs + epochs[::-1],
+        "y": high + low,
+        "mode": "lines",
+        "fill": "toself",
+        "fillcolor": colour,
+        "opacity": 0.16,
+        "line": {"width": 0},
+        "hoverinfo": "skip",
+        "meta": meta,
+    }
+    return [band, line]
+
+
+def _size_panel(
+    name: str, trial: TrialRow, found: Sequence[ClusterSizes], colour: str, top: float
+) -> Drawing:
+    """Sizes by rank on a log axis, the first, middle and last epoch in one picture."""
+    offset = len(_EPOCH_DASHES) - len(found)
+    traces: list[Trace] = []
+    words = []
+    for place, one in enumerate(found):
+        ranks = list(range(1, len(one.sizes) + 1))
+        traces.append(
+            {
+                "type": "scatter",
+                "x": ranks,
+                # An empty cluster has no place on a log axis.
+                "y": [_short_number(size) if size > 0 else None for size in one.sizes],
+                "name": f"epoch {one.epoch}",
+                "mode": "lines" if len(ranks) > 1 else "markers",
+                "line": {"color": colour, "width": 2, "dash": _EPOCH_DASHES[place + offset]},
+                "opacity": _EPOCH_OPACITIES[place + offset],
+                "showlegend": True,
+                "hovertemplate": f"epoch {one.epoch}, rank %{{x}}: "
+                "%{y:.3g} images<extra></extra>",
+            }
+        )
+        words.append(
+            f"epoch {one.epoch}: {len(one.sizes)} clusters, largest {one.sizes[0]:.0f}, "
+            f"median {one.sizes[len(one.sizes) // 2]:.0f}, smallest {one.sizes[-1]:.0f}"
+        )
+    layout = {
+        "xaxis": {"title": titled("cluster, by rank of size"), "automargin": True, "nticks": 8},
+        "yaxis": {
+            "title": titled("images"),
+            "type": "log",
+            "automargin": True,
+            "tickvals": [one * 10**power for power in range(8) for one in (1, 2, 5)],
+            "range": [-0.1, math.log10(max(top, 1.0)) + 0.1],
+        },
+        "showlegend": True,
+        "legend": {"x": 1, "xanchor": "right", "y": 1, "yanchor": "top"},
+    }
+    role = "baseline, " if trial.is_baseline else ""
+    text = f"Cluster sizes of {role}{trial.label}, averaged over seeds. {'; '.join(words)}."
+    title = f"Cluster sizes: {role}{trial.label}"
+    return _draw(Picture(name, title, text, tuple(traces), layout, _PANEL_HEIGHT + 20))
+
+
+def _short_number(value: float) -> float:
+    """Six significant digits: more are not seen, and make the page larger."""
+    return float(f"{value:.6g}")
+
+
+def _draw(picture: Picture) -> Drawing:
+    """Check the picture against Plotly's schema and write it as JSON, the same bytes each time."""
+    layout: Mapping[str, object] = {
+        "template": {},
+        "autosize": True,
+        "height": picture.height,
+        "margin": {"l": 8, "r": 12, "t": 12, "b": 8},
+        "font": {"family": "system-ui, -apple-system, 'Segoe UI', sans-serif", "size": 13},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "hovermode": "closest",
+        "hoverlabel": {"align": "left", "namelength": 0},
+        "showlegend": False,
+    }
+    figure = go.Figure({"data": list(picture.traces), "layout": {**layout, **picture.layout}})
+    document = json.dumps(figure.to_plotly_json(), separators=(",", ":"), allow_nan=False)
+    return Drawing(picture.name, picture.title, picture.text, document, picture.height)

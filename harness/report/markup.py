@@ -1,0 +1,206 @@
+"""Parts of the page as HTML: tables, keys and lists. Every text is escaped here, once."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from harness.report.answer import SPLIT_NAMES, difference_text, p_text, verdict
+from harness.report.numbers import StudyTables, Summary, TrialRow, View
+from harness.report.pictures import ACCENT, BASELINE, BEST, trial_colours
+from harness.report.tables import measure_label, ordered_trials
+
+_NONE = "\N{EN DASH}"
+
+
+def escaped(text: object) -> str:
+    """Text as it may stand in HTML, in or out of an attribute."""
+    return html.escape(str(text), quote=True)
+
+
+def label(text: str) -> str:
+    """A trial's label, which may break after the signs that hold it together."""
+    return re.sub(r"([=_,/])", r"\1<wbr>", escaped(text))
+
+
+def results_table(tables: StudyTables, view: View) -> str:
+    """The table of one measure on one split: a row a trial, controls last."""
+    ranked = tables.ranked(view)
+    heads = ["mean", "sd", "95 % interval", "seeds"]
+    if compared := any(of == view for of, _ in tables.comparisons):
+        heads += ["difference to baseline", "exact p", "Holm p", "P(better)"]
+    heads.append("s a run")
+    rows = []
+    for trial in ordered_trials(tables, view):
+        summary = tables.summaries.get((view, trial.trial_id))
+        cells = [*_summary_cells(summary), _seeds(tables, trial, summary)]
+        cells += _comparison_cells(tables, view, trial) if compared else []
+        cells.append(_seconds(tables, trial))
+        is_best = bool(ranked) and trial == ranked[0]
+        kind = "control" if trial.is_control else "best" if is_best else ""
+        tags = [
+            name for name, is_so in (("best", is_best), ("baseline", trial.is_baseline)) if is_so
+        ]
+        tags += ["control"] if trial.is_control else []
+        rows.append(_row(label(trial.label) + _tags(tags), cells, kind))
+    caption = f"{measure_label(view.measure)} on {SPLIT_NAMES[view.split]}"
+    return _table(caption, ["trial", *heads], rows)
+
+
+def seeds_table(tables: StudyTables, view: View) -> str:
+    """The value of every seed of one measure on one split."""
+    values = {(v.trial_id, v.seed): v.value for v in tables.values[view]}
+    seeds = sorted({seed for _, seed in values})
+    rows = []
+    for trial in ordered_trials(tables, view):
+        found = [values.get((trial.trial_id, seed)) for seed in seeds]
+        cells = [_NONE if value is None else f"{value:.4f}" for value in found]
+        rows.append(_row(label(trial.label), cells))
+    caption = f"{measure_label(view.measure)} on {SPLIT_NAMES[view.split]}, seed by seed"
+    return _table(caption, ["trial", *(f"seed {seed}" for seed in seeds)], rows)
+
+
+def failures_table(tables: StudyTables) -> str:
+    """What failed and why, with the last lines that each run printed."""
+    labels = {trial.trial_id: trial.label for trial in tables.trials}
+    rows = []
+    for run in tables.runs:
+        if run.state == "failed":
+            log = (
+                f"<details><summary>last lines</summary><pre>{escaped(run.stderr)}</pre></details>"
+                if run.stderr
+                else ""
+            )
+            attempts = f"attempt {run.attempts}"
+            rows.append(
+                f'<tr><th scope="row">{label(labels[run.trial_id])}</th>'
+                f"<td>{run.seed}</td><td class=text><code>{escaped(run.run_id)}</code></td>"
+                f'<td class="text">{escaped(run.failure or "crash")}, {attempts}: '
+                f"{escaped(run.message or 'no message')}{log}</td></tr>"
+            )
+    return _table("Failed runs", ["trial", "seed", "run", "reason"], rows, texts=("run", "reason"))
+
+
+def _table(
+    caption: str, heads: Sequence[str], rows: Iterable[str], texts: Sequence[str] = ()
+) -> str:
+    head = "".join(
+        f'<th scope="col"{" class=text" if name in texts else ""}>{escaped(name)}</th>'
+        for name in heads
+    )
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{escaped(caption)}">'
+        f'<table class="results"><caption>{escaped(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _row(name: str, cells: Sequence[str], kind: str = "") -> str:
+    shown = "".join(f"<td>{cell}</td>" for cell in cells)
+    return f'<tr class="{kind}"><th scope="row">{name}</th>{shown}</tr>'
+
+
+def _tags(tags: Sequence[str]) -> str:
+    return f' <span class="tag">({", ".join(tags)})</span>' if tags else ""
+
+
+def _summary_cells(summary: Summary | None) -> list[str]:
+    if summary is None:
+        return [_NONE] * 3
+    if summary.sd is None or summary.low is None or summary.high is None:
+        return [f"{summary.mean:.3f}", _NONE, _NONE]
+    interval = f"{summary.low:.3f} to {summary.high:.3f}"
+    return [f"{summary.mean:.3f}", f"{summary.sd:.3f}", interval]
+
+
+def _seeds(tables: StudyTables, trial: TrialRow, summary: Summary | None) -> str:
+    planned = sum(run.trial_id == trial.trial_id for run in tables.runs)
+    n = summary.n if summary else 0
+    return str(n) if n == planned else f"{n} of {planned}"
+
+
+def _comparison_cells(tables: StudyTables, view: View, trial: TrialRow) -> list[str]:
+    found = tables.comparisons.get((view, trial.trial_id))
+    if found is None:
+        return [_NONE] * 4
+    difference = escaped(difference_text(found))
+    if not found.exploratory:
+        difference += f' <span class="tag">{verdict(found)}</span>'
+    better = _NONE if found.better is None else f"{found.better:.2f}"
+    return [difference, escaped(p_text(found.p)), escaped(p_text(found.p_holm)), better]
+
+
+def _seconds(tables: StudyTables, trial: TrialRow) -> str:
+    found = [
+        run.seconds
+        for run in tables.runs
+        if run.trial_id == trial.trial_id and run.state == "done" and run.seconds is not None
+    ]
+    return f"{sum(found) / len(found):.1f}" if found else _NONE
+
+
+def choices(kind: str, options: Mapping[str, str], chosen: str, place: str) -> str:
+    """Radio buttons that look like one bar; empty where there is nothing to choose.
+
+    Args:
+        kind: ``measure`` or ``split``.
+        options: Value -> what is written on the button.
+        chosen: The value to begin with.
+        place: Tells two bars of one kind apart.
+    """
+    if len(options) < 2:
+        options = {chosen: options[chosen]}
+    buttons = "".join(
+        f'<label><input type="radio" name="{kind}-{place}" data-kind="{kind}"'
+        f' value="{escaped(value)}"{" checked" if value == chosen else ""}>'
+        f"<span>{escaped(text)}</span></label>"
+        for value, text in options.items()
+    )
+    hidden = " hidden" if len(options) < 2 else ""
+    return f'<fieldset class="choice"{hidden}><legend>{kind}</legend>{buttons}</fieldset>'
+
+
+def ablation_key(*, by_seed: bool, has_mean_line: bool, has_controls: bool) -> str:
+    """What the marks of the ablation pictures mean."""
+    dot = f'<circle cx="9" cy="7" r="3.5" fill="{ACCENT}" opacity="0.55"/>'
+    mean = (
+        f'<path d="M9 0V14M6 .7H12M6 13.3H12" stroke="{ACCENT}" stroke-width="1.6"/>'
+        f'<circle cx="9" cy="7" r="4" fill="{ACCENT}"/>'
+    )
+    disc = f'<circle cx="9" cy="7" r="4.2" fill="{ACCENT}" opacity="0.7"/>'
+    diamond = f'<path d="M0 7H18" stroke="{BASELINE}"/>'
+    diamond += f'<path d="M9 1.5L14 7L9 12.5L4 7Z" fill="{BASELINE}"/>'
+    star = '<path d="M9 1L10.8 5H15L11.7 7.7L12.9 12L9 9.5L5.1 12L6.3 7.7L3 5H7.2Z"'
+    star += f' fill="{BEST}"/>'
+    dashed = '<path d="M0 7H18" stroke="currentColor" stroke-dasharray="4 2.5"/>'
+    marks = (
+        [(dot, "one seed"), (mean, "mean, 95 % interval")]
+        if by_seed
+        else [(disc, "mean of one trial"), (star, "best")]
+    )
+    line = f'<path d="M0 7H18" stroke="{ACCENT}" stroke-width="2"/>'
+    marks += [(line, "mean over the other parameters")] if has_mean_line and not by_seed else []
+    marks.append((diamond, "baseline"))
+    marks += [(dashed, "control, not trained")] if has_controls else []
+    items = "".join(f"<li>{_mark(shape)}{escaped(text)}</li>" for shape, text in marks)
+    return f'<ul class="key">{items}</ul>'
+
+
+def trial_key(trials: Sequence[TrialRow]) -> str:
+    """A button for each trial that shows or hides its curves in every panel."""
+    colours = trial_colours(trials)
+    items = []
+    for trial in trials:
+        line = f'<path d="M0 7H18" stroke="{colours[trial.trial_id]}" stroke-width="3"/>'
+        tag = _tags(["baseline"] if trial.is_baseline else [])
+        items.append(
+            f'<li><button type="button" aria-pressed="true" data-trial="{escaped(trial.trial_id)}">'
+            f"{_mark(line)}<span>{escaped(trial.label)}{tag}</span></button></li>"
+        )
+    return f'<ul class="key">{"".join(items)}</ul>'
+
+
+def _mark(shape: str) -> str:
+    frame = 'width="18" height="14" viewBox="0 0 18 14" fill="none" aria-hidden="true"'
+    return f"<svg {frame}>{shape}</svg>"

@@ -1,0 +1,263 @@
+"""One HTML page a study: text, tables and pictures in a single file that needs no network.
+
+The same results give the same bytes. All text from study files is escaped, in HTML and in the
+JSON inside scripts; the page's own policy forbids the browser to load anything.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from harness.errors import InputError
+from harness.report import figures
+from harness.report.answer import SPLIT_NAMES, answer
+from harness.report.axes import swept_axes
+from harness.report.figures import Drawing
+from harness.report.markup import (
+    ablation_key,
+    choices,
+    escaped,
+    failures_table,
+    results_table,
+    seeds_table,
+    trial_key,
+)
+from harness.report.numbers import StudyTables, TrialRow
+from harness.report.reproduce import provenance_list, query_examples, spec_text
+from harness.report.tables import load_tables, measure_label
+from harness.report.training import Training, load_training
+from harness.stats import MIN_SEEDS_FOR_TEST
+from harness.trial import digest
+
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src data: blob:; base-uri 'none'; form-action 'none'"
+)
+_BADGES = {
+    "exploratory": f"exploratory: fewer than {MIN_SEEDS_FOR_TEST} paired seeds",
+    "search": "search: no claim",
+    "tested": "tested on paired seeds",
+    "no result yet": "no result yet",
+}
+
+
+def write_report(results: Path, study: str, reports: Path) -> Path:
+    """Write ``reports/<study>.html`` from what has finished so far, replacing an older one whole.
+
+    Returns:
+        The page.
+
+    Raises:
+        InputError: no such study, or the folder cannot be written.
+        StoreError: the database cannot be read.
+    """
+    tables = load_tables(results, study)
+    text = render(tables, load_training(results, tables))
+    path = reports / f"{_file_stem(study)}.html"
+    try:
+        reports.mkdir(parents=True, exist_ok=True)
+        _replace(path, text)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot write the report ({error.strerror}); free space or choose another "
+            "folder with --reports"
+        ) from None
+    return path
+
+
+def _file_stem(study: str) -> str:
+    """The study's name as a file name; one with other characters gets a digest."""
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", study):
+        return study
+    plain = re.sub(r"[^A-Za-z0-9-]+", "_", study)[:60]
+    return f"{plain}-{digest(study)[:8]}"
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write beside, sync, then rename: a reader sees the old page or the new one."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".part")
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.chmod(0o644)  # mkstemp gives it to the owner alone
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def render(tables: StudyTables, training: Training) -> str:
+    """The whole page."""
+    sections = [
+        _ablation_section(tables),
+        _table_section(tables),
+        _curve_section(tables, training),
+        _cluster_section(training),
+        _failure_section(tables),
+        _reproduce_section(tables),
+    ]
+    title = escaped(tables.study.name)
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<title>{title}: ablation report</title>\n<link rel="icon" href="data:,">\n'
+        f"<style>\n{_asset('page.css')}</style>\n<script>{figures.script()}</script>\n"
+        f"</head>\n<body>\n{_header(tables)}\n<main>\n{''.join(sections)}</main>\n"
+        f"<script>\n{_asset('page.js')}</script>\n</body>\n</html>\n"
+    )
+
+
+def _asset(name: str) -> str:
+    return files("harness.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _header(tables: StudyTables) -> str:
+    found = answer(tables)
+    remarks = "".join(f'<p class="remark">{escaped(remark)}</p>' for remark in found.remarks)
+    return (
+        f'<header><p class="kind">Ablation report</p><h1>{escaped(tables.study.name)}</h1>'
+        f'<p class="question">{escaped(tables.study.question)}</p>'
+        f'<div class="answer"><span class="badge">{escaped(_BADGES[found.label])}</span>'
+        f'<p class="claim">{escaped(found.claim)}</p>{remarks}</div></header>'
+    )
+
+
+def _section(title: str, *parts: str) -> str:
+    return f"<section><h2>{escaped(title)}</h2>\n{''.join(parts)}</section>\n"
+
+
+def _note(text: str) -> str:
+    return f'<p class="note">{escaped(text)}</p>'
+
+
+def _panels(drawings: Sequence[Drawing], *, is_single: bool = False) -> str:
+    kind = "panels single" if is_single else "panels"
+    return f'<div class="{kind}">{"".join(_figure(drawing) for drawing in drawings)}</div>'
+
+
+def _figure(drawing: Drawing) -> str:
+    # In a script, "<" could end it: JSON knows other ways to write these characters.
+    data = drawing.json
+    for character in "<>&\u2028\u2029":
+        data = data.replace(character, f"\\u{ord(character):04x}")
+    name = escaped(drawing.name)
+    return (
+        f"<figure><h3>{escaped(drawing.title)}</h3>"
+        f'<div class="plot" id="{name}" role="img" aria-label="{escaped(drawing.text)}"'
+        f' style="height:{drawing.height}px"></div>'
+        f"<figcaption><details><summary>In words</summary>{escaped(drawing.text)}</details>"
+        f'</figcaption><script type="application/json" id="{name}-data">{data}</script></figure>\n'
+    )
+
+
+def _measure_choice(tables: StudyTables, place: str) -> str:
+    primary = tables.primary
+    if primary is None:
+        return ""
+    labels = {measure: measure_label(measure) for measure in tables.measures()}
+    return choices("measure", labels, primary.measure, place)
+
+
+def _ablation_section(tables: StudyTables) -> str:
+    primary = tables.primary
+    if primary is None:
+        return _section("Ablation", _note("Nothing to draw yet: no run has finished."))
+    splits = {split: SPLIT_NAMES[split] for split in tables.splits()}
+    axes = swept_axes(tables)
+    by_seed = len(axes) == 1 and not tables.is_search
+    has_mean_line = any(axis.ordered for axis in axes) and not tables.is_search
+    has_controls = any(trial.is_control for trial in tables.trials)
+    bars = _measure_choice(tables, "plot") + choices("split", splits, primary.split, "plot")
+    drawings = figures.ablation_drawings(tables)
+    return _section(
+        "Ablation",
+        f'<div class="choices">{bars}</div>',
+        ablation_key(by_seed=by_seed, has_mean_line=has_mean_line, has_controls=has_controls),
+        _panels(drawings, is_single=len(drawings) == 1),
+    )
+
+
+def _table_section(tables: StudyTables) -> str:
+    primary = tables.primary
+    if primary is None:
+        return ""
+    parts = []
+    for measure in tables.measures():
+        views = [view for view in tables.views if view.measure == measure]
+        hidden = "" if measure == primary.measure else " hidden"
+        shown = "".join(results_table(tables, view) for view in views)
+        seeds = "".join(seeds_table(tables, view) for view in views)
+        parts.append(
+            f'<div data-measure="{escaped(measure)}"{hidden}>{shown}'
+            f"<details><summary>Every seed</summary>{seeds}</details></div>\n"
+        )
+    return _section(
+        "Results",
+        f'<div class="choices">{_measure_choice(tables, "table")}</div>',
+        "".join(parts),
+        _note(
+            "Intervals are t-intervals over seeds. Differences are paired by seed; exact p flips "
+            "their signs; Holm p corrects for the trials of the table; P(better) is the share of "
+            f"seeds on which a trial is ahead. Below {MIN_SEEDS_FOR_TEST} pairs no exact p can "
+            "reach 0.05, so no verdict is passed."
+        ),
+    )
+
+
+def _curve_section(tables: StudyTables, training: Training) -> str:
+    drawings = figures.curve_drawings(tables, training)
+    if not drawings:
+        return ""
+    note = "Lines are means over seeds, bands reach from the lowest to the highest seed."
+    if training.left_out:
+        note += (
+            f" Shown are the baseline and the best trials; {training.left_out} more are in the "
+            "database."
+        )
+    return _section("Training", _note(note), trial_key(_drawn(training)), _panels(drawings))
+
+
+def _cluster_section(training: Training) -> str:
+    sizes = figures.size_drawings(training)
+    if not sizes:
+        return ""
+    note = _note(
+        "Sizes of the pseudo-label clusters from the largest to the smallest, on a log scale: a "
+        "steep end is a long tail. Below, a Gini coefficient of 0 means equal sizes, 1 a single "
+        "cluster that holds everything."
+    )
+    over_epochs = figures.cluster_drawings(training)
+    return _section(
+        "Clusters", note, _panels(sizes), trial_key(_drawn(training)), _panels(over_epochs)
+    )
+
+
+def _drawn(training: Training) -> list[TrialRow]:
+    with_curves = {curve.trial.trial_id for curve in training.curves}
+    return [trial for trial in training.trials if trial.trial_id in with_curves]
+
+
+def _failure_section(tables: StudyTables) -> str:
+    if not any(run.state == "failed" for run in tables.runs):
+        return ""
+    return _section("Failures", failures_table(tables))
+
+
+def _reproduce_section(tables: StudyTables) -> str:
+    return _section(
+        "Reproduce",
+        provenance_list(tables),
+        "<h3>Study</h3>",
+        f'<pre tabindex="0">{escaped(spec_text(tables))}</pre>',
+        "<h3>Every number again</h3>",
+        f'<pre tabindex="0">{escaped(query_examples(tables.study.name))}</pre>',
+    )

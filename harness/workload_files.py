@@ -1,0 +1,151 @@
+"""What a workload leaves in its folder for the database: ``tables/<name>.jsonl``, ``facts.json``.
+
+A file that cannot be taken over is passed by whole, and said so: what a workload writes must never
+stop the study.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import duckdb
+
+from harness.rows import (
+    NAME,
+    Row,
+    column_types,
+    delete_runs,
+    fit_table,
+    fits,
+    insert_rows,
+    kinds_of,
+)
+from harness.workload import JsonValue
+
+OWN_TABLES = frozenset(
+    {
+        "comparison",
+        "epoch",
+        "member",
+        "meta",
+        "recall",
+        "run",
+        "score",
+        "study",
+        "t_quantile",
+        "trial",
+    }
+)
+"""Tables of the schema that no file of a workload may be named after."""
+
+DECLARED_TABLES: Mapping[str, Sequence[str]] = {
+    "clusters": ("epoch", "cluster", "size", "purity", "group")
+}
+"""Tables of the schema that a workload fills, and their columns, whose types are fixed."""
+
+
+def write_tables(
+    con: duckdb.DuckDBPyConnection, directories: Mapping[str, Path], notices: list[str]
+) -> None:
+    """Take over the tables in the work folders ``directories`` (run id -> folder) of done runs.
+
+    The rows of a run take the place of those it had. An unknown table is made, and columns are
+    added and widened, as the rows need. A line is added to ``notices`` for what was left out.
+    """
+    views = {name for (name,) in con.execute("SELECT view_name FROM duckdb_views()").fetchall()}
+    rows_of: dict[str, list[Row]] = {}
+    for run_id, directory in directories.items():
+        for path in sorted((directory / "tables").glob("*.jsonl")):
+            table = path.stem
+            if not NAME.fullmatch(table) or table in OWN_TABLES | views:
+                notices.append(
+                    f"{path}: skipped: a table cannot be named {table!r}; take lower-case letters, "
+                    "digits and _, and no name that the schema uses"
+                )
+                continue
+            rows = _read_rows(path, notices)
+            if problem := _misfit(con, table, rows):
+                notices.append(f"{path}: skipped: {problem}")
+                continue
+            rows_of.setdefault(table, []).extend({"run_id": run_id, **row} for row in rows)
+    for table, all_rows in rows_of.items():
+        kinds = kinds_of(all_rows)
+        kinds.pop("run_id", None)
+        fit_table(con, table, kinds)
+        delete_runs(con, table, directories)
+        insert_rows(con, table, all_rows, replace=False)
+
+
+def read_facts(directory: Path, notices: list[str]) -> JsonValue:
+    """What the workload left in ``facts.json`` of its folder; None where there is no such file.
+
+    A line is added to ``notices`` where there is one that is not JSON.
+    """
+    path = directory / "facts.json"
+    try:
+        return _parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        notices.append(f"{path}: skipped: {str(error).splitlines()[0]}")
+        return None
+
+
+def _read_rows(path: Path, notices: list[str]) -> list[dict[str, JsonValue]]:
+    """The objects in a file of rows, one a line."""
+    rows = []
+    unreadable = 0
+    # Not splitlines(): it also cuts at characters that JSON texts may contain.
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+        if not line.strip():
+            continue
+        try:
+            row = _parse(line)
+        except ValueError:
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        else:
+            unreadable += 1
+    if unreadable:
+        notices.append(f"{path}: {unreadable} line(s) are no JSON object; left out")
+    return rows
+
+
+def _misfit(con: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row]) -> str | None:
+    """Why ``rows`` cannot go into ``table``; None if they can."""
+    names = {name for row in rows for name in row}
+    if wrong := sorted(name for name in names if not NAME.fullmatch(name) or name == "run_id"):
+        return (
+            f"a column cannot be named {wrong[0]!r}; take lower-case letters, digits and _, "
+            "and not run_id"
+        )
+    if table not in DECLARED_TABLES:
+        return None
+    types = column_types(con, table)
+    needed = con.execute(
+        "SELECT column_name FROM duckdb_columns() WHERE table_name = $1 AND NOT is_nullable",
+        [table],
+    ).fetchall()
+    for (name,) in needed:
+        if name != "run_id" and any(row.get(name) is None for row in rows):
+            return f"a row lacks {name!r}"
+    for name, kind in kinds_of(rows).items():
+        if name in DECLARED_TABLES[table] and not fits(kind, types[name]):
+            return f"{name!r} holds {kind}, but the column {table}.{name} is {types[name]}"
+    return None
+
+
+def _parse(text: str) -> JsonValue:
+    """JSON ``text`` with null for every number that is not finite."""
+    value: JsonValue = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+    return value
+
+
+def _finite(text: str) -> float | None:
+    """The number that ``text`` writes; None where it overflows."""
+    number = float(text)
+    return number if math.isfinite(number) else None

@@ -1,0 +1,186 @@
+"""The cache: made once, shared, whole or made anew."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gcudml.data import cache
+from gcudml.data.cache import cache_folder, cached_images, digest, locked, replacing
+
+SHAPE = (5, 1, 3, 3)
+PIXELS = np.arange(45, dtype=np.uint8).reshape(SHAPE)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GCUDML_CACHE", str(tmp_path / "cache"))
+
+
+class Maker:
+    """Yields the pixels in two blocks and counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self) -> Iterator[np.ndarray]:
+        self.calls += 1
+        yield PIXELS[:2]
+        yield PIXELS[2:]
+
+
+def files() -> list[str]:
+    return sorted(path.name for path in (cache_folder() / "images").iterdir())
+
+
+def test_images_are_made_once_and_then_mapped() -> None:
+    maker = Maker()
+    first, second = (cached_images("key", SHAPE, maker) for _ in range(2))
+    assert maker.calls == 1
+    assert np.array_equal(first, PIXELS)
+    assert np.array_equal(second, PIXELS)
+    assert isinstance(second, np.memmap)
+    assert not second.flags.writeable
+    assert files() == ["key.lock", "key.npy"]
+
+
+def test_the_file_is_an_ordinary_array() -> None:
+    cached_images("key", SHAPE, Maker())
+    assert np.array_equal(np.load(cache_folder() / "images" / "key.npy"), PIXELS)
+
+
+def cut_short(whole: bytes) -> bytes:
+    return whole[:-1]
+
+
+def emptied(whole: bytes) -> bytes:
+    return b""
+
+
+def damaged_at_the_start(whole: bytes) -> bytes:
+    return b"\0" * 20 + whole[20:]
+
+
+def with_more_behind(whole: bytes) -> bytes:
+    return whole + b"x"
+
+
+@pytest.mark.parametrize("damage", [cut_short, emptied, damaged_at_the_start, with_more_behind])
+def test_a_damaged_file_is_made_anew(damage: Callable[[bytes], bytes]) -> None:
+    maker = Maker()
+    cached_images("key", SHAPE, maker)
+    path = cache_folder() / "images" / "key.npy"
+    path.write_bytes(damage(path.read_bytes()))
+    assert np.array_equal(cached_images("key", SHAPE, maker), PIXELS)
+    assert maker.calls == 2
+
+
+def test_images_in_use_stay_readable_when_the_file_is_made_anew() -> None:
+    used = cached_images("key", SHAPE, Maker())
+    cached_images("key", (2, 1, 3, 3), lambda: [PIXELS[:2]])  # same key, other shape
+    assert np.array_equal(used, PIXELS)
+
+
+def test_one_of_many_makes_the_images_and_the_others_wait() -> None:
+    maker, start = Maker(), threading.Barrier(4)
+
+    def ask(_: int) -> np.ndarray:
+        start.wait()
+        return cached_images("key", SHAPE, maker)
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(ask, range(4)))
+    assert maker.calls == 1
+    assert all(np.array_equal(each, PIXELS) for each in found)
+
+
+def test_a_maker_that_fails_leaves_nothing_half_written() -> None:
+    def make() -> Iterator[np.ndarray]:
+        yield PIXELS[:2]
+        raise ValueError("data.root: broken images")
+
+    with pytest.raises(ValueError, match="broken images"):
+        cached_images("key", SHAPE, make)
+    assert files() == ["key.lock"]
+    assert np.array_equal(cached_images("key", SHAPE, Maker()), PIXELS)
+
+
+def test_too_few_images_are_never_stored() -> None:
+    with pytest.raises(RuntimeError, match="2 images were made where 5"):
+        cached_images("key", SHAPE, lambda: [PIXELS[:2]])
+    assert files() == ["key.lock"]
+
+
+def test_a_full_disk_is_an_error_that_names_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")  # as write() does: without a name
+
+    monkeypatch.setattr(cache.os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left") as caught:
+        cached_images("key", SHAPE, Maker())
+    assert caught.value.errno == errno.ENOSPC
+    assert "key" in str(caught.value.filename)
+    assert files() == ["key.lock"]
+
+
+def test_drafts_of_killed_processes_are_swept_away() -> None:
+    folder = cache_folder() / "images"
+    folder.mkdir(parents=True)
+    (folder / "key.4000000.draft").write_bytes(b"half")
+    (folder / "other.4000000.draft").write_bytes(b"somebody is still writing this")
+    cached_images("key", SHAPE, Maker())
+    assert files() == ["key.lock", "key.npy", "other.4000000.draft"]
+
+
+def test_the_lock_lets_one_in_at_a_time(tmp_path: Path) -> None:
+    inside, seen = 0, []
+
+    def enter(_: int) -> None:
+        nonlocal inside
+        with locked(tmp_path / "x" / "thing.json"):
+            inside += 1
+            seen.append(inside)
+            inside -= 1
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(enter, range(40)))
+    assert seen == [1] * 40
+
+
+def test_a_replaced_file_is_old_or_new_and_never_half(tmp_path: Path) -> None:
+    path = tmp_path / "value.txt"
+    path.write_text("old")
+    with contextlib.suppress(KeyError), replacing(path) as draft:
+        draft.write_text("ne")
+        raise KeyError
+    assert path.read_text() == "old"
+    with replacing(path) as draft:
+        draft.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_folder_follows_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cache_folder() == tmp_path / "cache"
+    monkeypatch.delenv("GCUDML_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path / "xdg" / "gcudml"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache" / "gcudml"
+
+
+def test_a_digest_ignores_the_order_of_keys_only() -> None:
+    assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1})
+    assert digest([1, 2]) != digest([2, 1])
+    assert digest(1) != digest("1")

@@ -1,0 +1,191 @@
+"""Parts of data sets: the right images with the right labels, and no look at another part."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gcudml.config import ClassSplit, DataConfig, FolderData, StrokesData
+from gcudml.data import folder, strokes
+from gcudml.data.datasets import PARTS, data_fingerprint, load
+
+SPLIT = ClassSplit(val=["c", "d"], test=["e", "f"])
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GCUDML_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> FolderData:
+    """Six classes a..f of 1..6 images; every image has a grey value of its own."""
+    root = tmp_path / "images"
+    for place, name in enumerate("abcdef"):
+        (root / name).mkdir(parents=True)
+        for number in range(place + 1):
+            pixels = np.full((20, 20), 40 * place + number, np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{number}.png")
+    return FolderData(root=str(root), image_size=16, color="grey", split=SPLIT)
+
+
+def small_strokes(**changes: object) -> StrokesData:
+    return StrokesData.model_validate(
+        {"classes": 10, "images_per_class": 4, "image_size": 16} | changes
+    )
+
+
+def test_strokes_come_by_class_in_disjoint_parts() -> None:
+    parts = {part: load(small_strokes(), part) for part in PARTS}
+    assert {part: len(found.class_names) for part, found in parts.items()} == {
+        "train": 5,
+        "val": 2,
+        "test": 3,
+    }
+    assert len({name for found in parts.values() for name in found.class_names}) == 10
+    assert parts["test"].labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert parts["test"].labels.dtype == np.int64
+    assert parts["test"].images.shape == (12, 1, 16, 16)
+    assert not parts["test"].images.flags.writeable
+
+
+def test_a_label_names_the_class_that_was_drawn() -> None:
+    config = small_strokes()
+    found = load(config, "val")
+    number = strokes.class_names(config).index(found.class_names[1])
+    (expected,) = strokes.draw(config, [number], [4])
+    assert np.array_equal(found.images[found.labels == 1], expected)
+
+
+def test_imbalance_thins_training_classes_only() -> None:
+    config = small_strokes(imbalance=2.0)
+    assert np.bincount(load(config, "train").labels).tolist() == [4, 3, 3, 2, 2]
+    assert np.bincount(load(config, "test").labels).tolist() == [4, 4, 4]
+
+
+def test_a_second_load_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load(small_strokes(), "train")
+    monkeypatch.delattr(strokes, "draw")
+    assert np.array_equal(first.images, load(small_strokes(), "train").images)
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"variation": 0.5}, {"image_size": 17}, {"split": ClassSplit(seed=1)}]
+)
+def test_other_strokes_are_not_taken_from_the_cache(change: dict[str, object]) -> None:
+    first, other = load(small_strokes(), "train"), load(small_strokes(**change), "train")
+    assert first.images.shape != other.images.shape or (first.images != other.images).any()
+
+
+def test_a_folder_gives_its_images_in_order(images: FolderData) -> None:
+    found = load(images, "val")
+    assert found.class_names == ("c", "d")
+    assert found.labels.tolist() == [0, 0, 0, 1, 1, 1, 1]
+    assert found.images[:, 0, 0, 0].tolist() == [80, 81, 82, 120, 121, 122, 123]
+
+
+def test_a_class_with_one_image_is_kept(images: FolderData) -> None:
+    split = ClassSplit(train=["c", "d"], val=["e", "f"], test=["a", "b"])
+    found = load(images.model_copy(update={"split": split}), "test")
+    assert np.bincount(found.labels).tolist() == [1, 2]
+
+
+def test_no_image_of_another_part_is_opened(
+    images: FolderData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    opening = Path.open
+    decoding = folder.decode_image
+
+    def watched(path: Path, *arguments: object, **options: object) -> object:
+        opened.append(path.parent.name)
+        return opening(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", watched)
+    monkeypatch.setattr(
+        folder,
+        "decode_image",
+        lambda path, **options: [opened.append(path.parent.name), decoding(path, **options)][1],
+    )
+    load(images, "train")
+    load(images, "val")
+    assert {"a", "b", "c", "d"} <= set(opened)
+    assert not {"e", "f"} & set(opened)
+
+
+def test_a_changed_file_is_decoded_again(images: FolderData) -> None:
+    load(images, "val")
+    Image.fromarray(np.full((20, 20), 7, np.uint8)).save(Path(images.root) / "c" / "1.png")
+    assert load(images, "val").images[:, 0, 0, 0].tolist() == [80, 7, 82, 120, 121, 122, 123]
+
+
+def test_a_broken_image_is_named_and_nothing_is_stored(images: FolderData, tmp_path: Path) -> None:
+    (Path(images.root) / "d" / "2.png").write_bytes(b"broken")
+    with pytest.raises(ValueError, match=r"^data\.root: .*: d/2\.png \(not an image\); "):
+        load(images, "val")
+    assert not list((tmp_path / "cache" / "images").glob("*.npy"))
+
+
+def test_a_fingerprint_survives_a_move_of_the_folder(images: FolderData, tmp_path: Path) -> None:
+    moved = images.model_copy(update={"root": str(tmp_path / "moved"), "source": "elsewhere"})
+    shutil.copytree(images.root, moved.root)
+    assert data_fingerprint(moved) == data_fingerprint(images)
+
+
+def changed_image(config: FolderData) -> FolderData:
+    Image.fromarray(np.full((20, 20), 7, np.uint8)).save(Path(config.root) / "f" / "0.png")
+    return config
+
+
+def new_image(config: FolderData) -> FolderData:
+    shutil.copy(Path(config.root) / "a" / "0.png", Path(config.root) / "a" / "9.png")
+    return config
+
+
+def other_split(config: FolderData) -> FolderData:
+    return config.model_copy(update={"split": ClassSplit(val=["c", "e"], test=["d", "f"])})
+
+
+def other_size(config: FolderData) -> FolderData:
+    return config.model_copy(update={"image_size": 17})
+
+
+def inverted(config: FolderData) -> FolderData:
+    return config.model_copy(update={"invert": True})
+
+
+@pytest.mark.parametrize("change", [changed_image, new_image, other_split, other_size, inverted])
+def test_a_fingerprint_sees_every_change_of_the_data(
+    images: FolderData, change: Callable[[FolderData], FolderData]
+) -> None:
+    before = data_fingerprint(images)
+    assert data_fingerprint(change(images)) != before
+
+
+def test_classes_that_no_part_uses_do_not_count(images: FolderData) -> None:
+    config = images.model_copy(
+        update={"split": ClassSplit(train=["a", "b"], val=["c", "d"], test=["e", "f"])}
+    )
+    before = data_fingerprint(config)
+    shutil.copytree(Path(images.root) / "a", Path(images.root) / "z")
+    assert data_fingerprint(config) == before
+
+
+def test_strokes_have_a_fingerprint_of_their_parameters() -> None:
+    one, same, other = (data_fingerprint(small_strokes(seed=seed)) for seed in (0, 0, 1))
+    assert one == same != other
+
+
+@pytest.mark.parametrize("name", ["strokes", "folder"])
+def test_an_impossible_split_is_refused_before_any_run(name: str, images: FolderData) -> None:
+    split = ClassSplit(val=0.9)
+    config: DataConfig = small_strokes(split=split)
+    if name == "folder":
+        config = images.model_copy(update={"split": split})
+    with pytest.raises(ValueError, match=r"^data\.split\.val: 0\.9 means "):
+        data_fingerprint(config)

@@ -1,0 +1,160 @@
+"""GC-UDML's parts put together: imprinting, groups, gradients, the teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from tiny import tiny
+
+from gcudml.config import GcudmlConfig
+from gcudml.data.datasets import load
+from gcudml.data.views import to_unit
+from gcudml.methods import build_method
+from gcudml.methods.gcudml import Gcudml, cluster_means
+from gcudml.methods.interface import Setup
+from gcudml.models.embedding import Embedder
+from gcudml.models.number_format import Format
+
+
+def method_for(**method: Any) -> Gcudml:
+    config = tiny(method=method)
+    data = load(config.data, "train")
+    student = Embedder(config.model, channels=1, image_size=28, seed=0)
+    images = torch.from_numpy(data.images.copy())
+    labels = torch.from_numpy(data.labels)
+    setup = Setup(config, 0, student, images, labels, Format("fp32", "contiguous"))
+    assert isinstance(config.method, GcudmlConfig)
+    return Gcudml(setup, config.method)
+
+
+def one_step(method: Gcudml) -> Mapping[str, torch.Tensor]:
+    plan = method.begin_epoch(0)
+    indices = plan.batches[0].repeat(2)
+    views = to_unit(method.setup.images[indices])
+    return method.terms(views, indices, method.setup.student(views))
+
+
+def test_all_four_terms_are_finite_and_reach_the_student() -> None:
+    method = method_for()
+    terms = one_step(method)
+    assert set(terms) == {"metric", "group", "collaborative", "distillation"}
+    for name, term in terms.items():
+        assert term.isfinite(), name
+    for name in ("metric", "group", "distillation"):
+        (gradient,) = torch.autograd.grad(
+            terms[name], method.setup.student.compact.weight, retain_graph=True
+        )
+        assert gradient.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("name", ["metric", "group", "collaborative", "distillation"])
+def test_a_term_of_weight_zero_is_left_out(name: str) -> None:
+    assert name not in one_step(method_for(weights={name: 0.0}))
+
+
+def test_no_gradient_reaches_the_teacher() -> None:
+    method = method_for()
+    sum(one_step(method).values()).backward()
+    assert all(parameter.grad is None for parameter in method.teacher.parameters())
+
+
+def test_the_teacher_starts_as_the_student_and_follows_it() -> None:
+    method = method_for(teacher_momentum=0.5, momentum_warmup=False)
+    student = method.setup.student
+    assert torch.equal(method.teacher.wide.weight, student.wide.weight)
+    before = student.wide.weight.detach().clone()
+    with torch.no_grad():
+        student.wide.weight.add_(1.0)
+    method.after_step(0)
+    torch.testing.assert_close(method.teacher.wide.weight.detach(), before + 0.5)
+    assert method.describe() == {"teacher_momentum": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("embedding", "widths"), [("compact", [8]), ("wide", [12]), ("both", [8, 12])]
+)
+def test_group_classifiers_are_imprinted_on_the_chosen_embeddings(
+    embedding: str, widths: list[int]
+) -> None:
+    method = method_for(group_embedding=embedding)
+    parameters = list(method.begin_epoch(0).parameters)
+    assert method.pseudo is not None
+    expected = [(end, width) for width in widths for end in method.pseudo.ends]
+    assert [tuple(each.shape) for each in parameters] == expected
+    for each in parameters:  # unit rows: a mean direction, not a random start
+        torch.testing.assert_close(each.norm(dim=1), torch.ones(len(each)))
+
+
+def test_classifiers_of_larger_sets_start_as_extensions_of_the_smaller_ones() -> None:
+    small, large = method_for(groups=2).begin_epoch(0).parameters
+    assert torch.equal(large[: len(small)], small)
+    assert len(large) == 8
+
+
+def test_the_pair_reading_has_no_classifiers() -> None:
+    method = method_for(group_loss="pair", weights={"collaborative": 0.0})
+    assert list(method.begin_epoch(0).parameters) == []
+    assert one_step(method)["group"].isfinite()
+
+
+def test_without_transfer_there_is_no_collaborative_term() -> None:
+    assert "collaborative" not in one_step(method_for(transfer="none"))
+
+
+def test_labels_stay_until_the_next_clustering() -> None:
+    method = method_for(recluster_every=3)
+    method.begin_epoch(0)
+    first = method.pseudo
+    with torch.no_grad():
+        for parameter in method.teacher.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    assert method.begin_epoch(1).cluster_rows == []
+    assert method.pseudo is first
+    assert len(method.begin_epoch(3).cluster_rows) == 8
+    assert method.pseudo is not first
+
+
+def test_the_student_can_make_the_pseudo_labels() -> None:
+    method = method_for(cluster_with="student")
+    with torch.no_grad():
+        method.teacher.wide.weight.zero_()  # would put all images into one place
+        method.teacher.wide.bias.fill_(1.0)
+    method.begin_epoch(0)
+    assert method.pseudo is not None
+    assert (method.pseudo.sizes > 0).sum() == 8
+
+
+def test_batches_hold_equal_numbers_of_images_of_each_of_their_clusters() -> None:
+    method = method_for()
+    batches = method.begin_epoch(0).batches
+    assert method.pseudo is not None
+    assert batches.shape == (4, 16)  # 64 images, 16 a step
+    for batch in batches:
+        counts = torch.bincount(method.pseudo.labels[batch], minlength=8)
+        assert set(counts.tolist()) <= {0, 4}
+
+
+def test_cluster_means_are_unit_means_and_zero_for_an_empty_cluster() -> None:
+    z = torch.tensor([[2.0, 0.0], [0.0, 5.0], [0.0, 1.0]])
+    means = cluster_means(z, torch.tensor([0, 0, 1]), clusters=3)
+    half = 0.5**0.5
+    torch.testing.assert_close(means, torch.tensor([[half, half], [0.0, 1.0], [0.0, 0.0]]))
+
+
+def test_a_control_is_no_method() -> None:
+    config = tiny(method={"name": "pixels"})
+    data = load(config.data, "train")
+    student = Embedder(config.model, channels=1, image_size=28, seed=0)
+    setup = Setup(
+        config,
+        0,
+        student,
+        torch.from_numpy(data.images.copy()),
+        torch.from_numpy(data.labels),
+        Format("fp32", "contiguous"),
+    )
+    with pytest.raises(ValueError, match="'pixels' trains nothing"):
+        build_method(setup)

@@ -1,0 +1,193 @@
+"""Whole runs, small ones: what they return, what they never touch, and that they repeat."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import Recorder, tiny, train_tiny
+
+import gcudml.data.datasets
+import gcudml.methods.gcudml
+import gcudml.train
+from gcudml.train import run
+
+
+def without_times(epochs: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{k: v for k, v in e.items() if not k.startswith("seconds/")} for e in epochs]
+
+
+def test_a_run_returns_recall_of_both_splits_and_reports_every_epoch(tmp_path: Path) -> None:
+    results, epochs = train_tiny(tmp_path, test=True)
+    for split in ("val", "test"):
+        assert {f"{split}/recall@{k}" for k in (1, 2, 4, 8)} <= results.keys()
+        assert 0.0 <= results[f"{split}/recall@1"] <= results[f"{split}/recall@8"] <= 1.0
+        assert results[f"{split}/queries"] > 0
+    assert len(epochs) == 2
+    terms = ["metric", "group", "collaborative", "distillation"]
+    assert epochs[0]["loss"] == pytest.approx(
+        sum(epochs[0][f"loss/{term}"] for term in terms), rel=1e-4
+    )
+    assert epochs[1]["learning_rate"] < epochs[0]["learning_rate"]
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_one_others(tmp_path: Path) -> None:
+    first, first_epochs = train_tiny(tmp_path / "a", seed=3, test=True)
+    torch.manual_seed(99)  # the global state must not matter
+    again, again_epochs = train_tiny(tmp_path / "b", seed=3, test=True)
+    other, _ = train_tiny(tmp_path / "c", seed=4, test=True)
+    assert first == again
+    assert without_times(first_epochs) == without_times(again_epochs)
+    assert first != other
+
+
+def test_without_test_the_test_classes_are_not_even_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    original = gcudml.train.load
+    monkeypatch.setattr(
+        gcudml.train, "load", lambda config, part: opened.append(part) or original(config, part)
+    )
+    results, _ = train_tiny(tmp_path, test=False)
+    assert sorted(set(opened)) == ["train", "val"]
+    assert not [name for name in results if name.startswith("test/")]
+    train_tiny(tmp_path / "open", test=True)
+    assert "test" in opened
+
+
+def test_hidden_labels_of_the_training_classes_teach_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, honest_epochs = train_tiny(tmp_path / "a", test=True)
+    original = gcudml.train._load
+
+    def shuffled(config, part, device):
+        images = original(config, part, device)
+        if part != "train":
+            return images
+        order = torch.randperm(
+            len(images.labels), generator=torch.Generator().manual_seed(0)
+        )
+        return images._replace(labels=images.labels[order])
+
+    monkeypatch.setattr(gcudml.train, "_load", shuffled)
+    blind, blind_epochs = train_tiny(tmp_path / "b", test=True)
+    assert blind == honest
+    assert [e["loss"] for e in blind_epochs] == [e["loss"] for e in honest_epochs]
+    assert blind_epochs[0]["clusters/purity"] != honest_epochs[0]["clusters/purity"]
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        gcudml.methods.gcudml,
+        "multi_similarity_loss",
+        lambda embeddings, labels: embeddings.sum() * float("nan"),
+    )
+    results, epochs = train_tiny(tmp_path, test=True)
+    assert results == {}
+    assert len(epochs) == 1
+    assert math.isnan(epochs[0]["loss"])
+
+
+def test_a_run_that_is_told_to_stop_trains_no_further_epoch(tmp_path: Path) -> None:
+    recorder = Recorder(most=1)
+    results = run(
+        tiny(train={"epochs": 5}), seed=0, workdir=tmp_path, report=recorder, test=True
+    )
+    assert len(recorder.epochs) == 1
+    assert results == {}
+
+
+def test_test_is_scored_at_the_epoch_that_validation_chose(tmp_path: Path) -> None:
+    results, epochs = train_tiny(tmp_path, test=True, train={"epochs": 4})
+    recalls = [epoch["val/recall@1"] for epoch in epochs]
+    chosen = int(results["val/chosen_epoch"])
+    assert chosen == recalls.index(max(recalls))  # the earliest of the best
+    assert results["val/recall@1"] == recalls[chosen]
+    assert "test/recall@1_last_epoch" in results
+    if chosen == 3:
+        assert results["test/recall@1_last_epoch"] == results["test/recall@1"]
+
+
+@pytest.mark.timeout(60)
+def test_training_beats_the_untrained_network(tmp_path: Path) -> None:
+    bigger = {
+        "data": {"classes": 60, "images_per_class": 16},
+        "model": {"width": 16, "embedding_dim": 32},
+        "train": {"epochs": 6, "batch_size": 60, "steps_per_epoch": 15, "learning_rate": 3e-3},
+    }
+    weights = {"metric": 1.0, "group": 0.0, "collaborative": 0.0, "distillation": 0.0}
+    trained, _ = train_tiny(
+        tmp_path / "a", **bigger, method={"clusters": 40, "weights": weights}
+    )
+    untrained, _ = train_tiny(tmp_path / "b", **bigger, method={"name": "untrained"})
+    assert trained["val/recall@1"] > untrained["val/recall@1"] + 0.1
+
+
+@pytest.mark.parametrize("method", ["pixels", "untrained"])
+def test_controls_report_once_and_open_the_test_classes_only_if_allowed(
+    tmp_path: Path, method: str
+) -> None:
+    closed, epochs = train_tiny(tmp_path / "a", test=False, method={"name": method})
+    opened, _ = train_tiny(tmp_path / "b", test=True, method={"name": method})
+    assert len(epochs) == 1
+    assert not [name for name in closed if name.startswith("test/")]
+    assert opened["val/recall@1"] == closed["val/recall@1"]
+    assert 0 < opened["test/recall@1"] <= 1
+
+
+def test_raw_pixels_do_not_depend_on_the_seed(tmp_path: Path) -> None:
+    one, _ = train_tiny(tmp_path, seed=0, test=True, method={"name": "pixels"})
+    other, _ = train_tiny(tmp_path, seed=1, test=True, method={"name": "pixels"})
+    assert one["test/recall@1"] == other["test/recall@1"]
+
+
+def test_every_clustering_is_written_as_rows(tmp_path: Path) -> None:
+    train_tiny(tmp_path, train={"epochs": 3}, method={"recluster_every": 2})
+    rows = [
+        json.loads(line)
+        for line in (tmp_path / "tables" / "clusters.jsonl").read_text().splitlines()
+    ]
+    assert sorted({row["epoch"] for row in rows}) == [0, 2]
+    for epoch in (0, 2):
+        sizes = [row["size"] for row in rows if row["epoch"] == epoch]
+        assert len(sizes) == 8
+        assert sum(sizes) == 8 * 8  # half of the 16 classes train, 8 images each
+        assert sizes == sorted(sizes, reverse=True)
+    assert {row["group"] for row in rows} == {0, 1}
+    assert all(0 <= row["purity"] <= 1 for row in rows)
+
+
+def test_facts_say_what_the_run_computed_with(tmp_path: Path) -> None:
+    train_tiny(tmp_path)
+    facts = json.loads((tmp_path / "facts.json").read_text())
+    assert facts["number_format"] == "fp32"
+    assert facts["memory_layout"] == "contiguous"
+    assert facts["torch_threads"] == torch.get_num_threads()
+
+
+def test_more_clusters_than_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"method\.clusters: 65 clusters of 64"):
+        train_tiny(tmp_path, method={"clusters": 65})
+
+
+def test_a_missing_gpu_is_refused_by_name(tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    with pytest.raises(ValueError, match=r"train\.device: no CUDA device"):
+        train_tiny(tmp_path, train={"device": "cuda"})
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.timeout(120)
+def test_a_gpu_learns_what_a_cpu_learns(tmp_path: Path) -> None:
+    on_cpu, _ = train_tiny(tmp_path / "cpu", test=True, train={"device": "cpu"})
+    on_gpu, _ = train_tiny(tmp_path / "gpu", test=True, train={"device": "cuda"})
+    assert on_gpu["test/recall@1"] == pytest.approx(on_cpu["test/recall@1"], abs=0.15)

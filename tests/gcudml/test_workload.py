@@ -1,0 +1,81 @@
+"""The border: what crosses it, and what a user reads when a parameter is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny import Recorder, tiny
+
+from gcudml import workload
+
+
+def test_check_fills_in_every_default_and_accepts_its_own_answer() -> None:
+    full = workload.check({"method": {"name": "gcudml", "clusters": 50}})
+    assert full["method"]["clusters"] == 50
+    assert full["method"]["weights"]["metric"] == 1.0
+    assert full["train"]["epochs"] > 0
+    assert workload.check(full) == full
+    json.dumps(full)  # plain values only
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({"method": {"name": "gcudml", "gruops": 3}}, r"^method\.gruops: unknown parameter; did you mean 'groups'\?"),
+        ({"modle": {}}, r"^modle: unknown parameter; did you mean 'model'\?"),
+        ({"method": {"name": "gcudml", "weights": {"metrc": 1}}}, r"^method\.weights\.metrc: unknown parameter; did you mean 'metric'\?"),
+        ({"data": {"name": "strokes", "root": "x"}}, r"^data\.root: unknown parameter"),
+        ({"train": {"epochs": 0}}, r"^train\.epochs: .*greater than or equal to 1, got 0"),
+        ({"method": {"name": "gcudml", "teacher_momentum": 1.5}}, r"^method\.teacher_momentum: .*got 1\.5"),
+        ({"method": {"name": "gcudml", "clusters": 4, "groups": 5}}, r"^method\.groups: 5 groups of 4 clusters"),
+        ({"method": {"name": "gcudml", "group_ratio": 4.0}}, r"^method\.groups: give either groups or group_ratio"),
+        ({"method": {"name": "gcudml", "group_loss": "pair", "weights": {"collaborative": 1}}}, r"^method\.weights\.collaborative: "),
+        ({"method": {"name": "slmt"}}, r"^method: .*slmt"),
+        ({"views": {"crop_scale": [0.9, 0.2]}}, r"^views\.crop_scale: needs 0 < smallest <= largest, got 0\.9 and 0\.2"),
+        ({"train": {"learning_rate": float("nan")}}, r"^train\.learning_rate: "),
+    ],
+)
+def test_a_wrong_parameter_is_named_with_its_rule(params: dict, expected: str) -> None:
+    with pytest.raises(ValueError, match=expected) as caught:
+        workload.check(params)
+    assert "Traceback" not in str(caught.value)
+    assert all(len(line) < 400 for line in str(caught.value).splitlines())
+
+
+def test_controls_are_valid_overrides() -> None:
+    controls = workload.controls()
+    assert set(controls) == {"raw pixels", "untrained"}
+    for overrides in controls.values():
+        workload.check(dict(overrides))
+
+
+def test_the_schema_names_every_section() -> None:
+    assert set(workload.schema()["properties"]) == {"data", "model", "method", "views", "train", "evaluate"}
+
+
+def test_the_data_fingerprint_follows_the_data_and_nothing_else() -> None:
+    one = workload.check({"data": {"name": "strokes", "classes": 20}})
+    other = workload.check({"data": {"name": "strokes", "classes": 21}})
+    trained = workload.check({"data": {"name": "strokes", "classes": 20}, "train": {"epochs": 3}})
+    assert workload.data_fingerprint(one) == workload.data_fingerprint(trained)
+    assert workload.data_fingerprint(one) != workload.data_fingerprint(other)
+
+
+def test_an_unset_environment_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GCUDML_DATA", raising=False)
+    params = workload.check(
+        {"data": {"name": "folder", "root": "$GCUDML_DATA/omniglot", "source": "get it from X"}}
+    )
+    with pytest.raises(ValueError, match=r"data\.root: .*GCUDML_DATA.*is not set.*get it from X"):
+        workload.data_fingerprint(params)
+
+
+def test_run_crosses_the_border_with_plain_values(tmp_path: Path) -> None:
+    params = workload.check(tiny().model_dump(mode="json"))
+    recorder = Recorder()
+    results = workload.run(params, seed=0, workdir=tmp_path, report=recorder, test=False)
+    assert all(type(value) in (int, float) for value in results.values())
+    assert all(type(v) in (int, float) for epoch in recorder.epochs for v in epoch.values())
+    assert all("/" in name for name in results)

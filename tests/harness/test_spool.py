@@ -1,0 +1,258 @@
+"""Spools lose nothing that was whole, and a record is read as it was written."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from store_examples import a_record, a_run, a_trial, done, failed, reported, start
+
+from harness.errors import StoreError
+from harness.events import Event
+from harness.spool import (
+    RunState,
+    append,
+    read_events,
+    read_study_records,
+    replay,
+    run_dir,
+    spool_path,
+    work_dir,
+    write_study_record,
+)
+from harness.workload import JsonValue
+
+RUN = a_run(a_trial(0), 0)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return spool_path(run_dir(tmp_path / "results", RUN.run_id))
+
+
+def test_the_layout_is_the_designed_one(tmp_path: Path) -> None:
+    directory = run_dir(tmp_path, "abc")
+    assert directory == tmp_path / "runs" / "abc"
+    assert spool_path(directory) == directory / "spool.jsonl"
+    assert work_dir(directory) == directory / "work"
+
+
+def test_events_come_back_in_order(path: Path) -> None:
+    events = (start(RUN), reported(0), reported(1, loss=math.inf), done(val__nmi=0.5))
+    for event in events:
+        append(path, event)
+    assert read_events(path).events == events
+
+
+def test_reading_goes_on_where_it_stopped(path: Path) -> None:
+    append(path, start(RUN))
+    first = read_events(path)
+    assert read_events(path, first.next_offset).events == ()
+    append(path, reported(0))
+    second = read_events(path, first.next_offset)
+    assert second.events == (reported(0),)
+    assert second.next_offset == path.stat().st_size
+
+
+def test_a_spool_that_is_not_there_has_no_events(path: Path) -> None:
+    assert read_events(path) == ((), 0)
+
+
+def test_a_torn_last_line_is_left_for_later(path: Path) -> None:
+    append(path, start(RUN))
+    append(path, reported(0))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    first = read_events(path)
+    assert first.events == (start(RUN),)
+    path.write_bytes(whole)
+    assert read_events(path, first.next_offset).events == (reported(0),)
+
+
+def test_a_torn_line_does_not_poison_the_next_attempt(path: Path) -> None:
+    append(path, start(RUN))
+    append(path, reported(0))
+    path.write_bytes(path.read_bytes()[:-20])
+    append(path, start(RUN, attempt=2))
+    append(path, reported(0, attempt=2))
+    assert read_events(path).events == (start(RUN), start(RUN, 2), reported(0, 2))
+
+
+def test_every_line_cut_at_every_byte_is_survived(path: Path) -> None:
+    append(path, start(RUN))
+    size = path.stat().st_size
+    append(path, reported(0))
+    whole = path.read_bytes()
+    for cut in range(size, len(whole)):
+        path.write_bytes(whole[:cut])
+        append(path, done(attempt=1))
+        events = read_events(path).events
+        # Only the line end is missing from the last cut: that event is whole.
+        kept = (reported(0),) if cut == len(whole) - 1 else ()
+        assert events == (start(RUN), *kept, done())
+
+
+def test_lines_that_are_no_events_are_passed_over(path: Path) -> None:
+    append(path, start(RUN))
+    with path.open("ab") as stream:
+        stream.write(b'\x00\x00\x00\n[1]\n"text"\n{"event": "party"}\n\xff\xfe\n\n')
+    append(path, reported(0))
+    assert read_events(path).events == (start(RUN), reported(0))
+
+
+def test_all_but_the_start_is_synced(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_size))
+    sizes = []
+    for event in (start(RUN), reported(0), done()):
+        append(path, event)
+        sizes.append(path.stat().st_size)
+    assert synced == sizes[1:]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_one_line() -> None:
+    with pytest.raises(
+        StoreError, match=r"^/dev/full: cannot write: No space left.*free some space"
+    ):
+        append(Path("/dev/full"), reported(0))
+
+
+def test_a_file_in_place_of_the_folder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("mine")
+    for attempt in (
+        lambda: append(spool_path(run_dir(tmp_path / "results", "abc")), reported(0)),
+        lambda: write_study_record(tmp_path / "results", a_record([a_trial(0)], [0])),
+    ):
+        with pytest.raises(StoreError, match=r"cannot write.*file is in the way") as caught:
+            attempt()
+        assert "\n" not in str(caught.value)
+
+
+def test_a_run_without_events_is_queued() -> None:
+    assert replay([]) == RunState("queued")
+
+
+def test_a_run_goes_from_running_to_done() -> None:
+    running = replay([start(RUN), reported(0), reported(1, loss=0.25)])
+    assert (running.state, running.epochs, running.last_metrics) == ("running", 2, {"loss": 0.25})
+    assert not running.is_over
+    end = replay([done(val__nmi=0.5)], running)
+    assert (end.state, end.epochs, end.results, end.seconds) == ("done", 2, {"val/nmi": 0.5}, 2.5)
+    assert end.is_over
+
+
+def test_a_failure_is_forgotten_by_the_next_attempt() -> None:
+    once = replay([start(RUN), reported(0), failed("oom")])
+    assert (once.state, once.failure, once.message, once.attempts) == (
+        "failed",
+        "oom",
+        "it broke",
+        1,
+    )
+    again = replay([start(RUN, 2)], once)
+    assert (again.state, again.failure, again.attempts) == ("running", None, 2)
+
+
+def test_an_attempt_that_starts_over_counts_its_own_epochs_only() -> None:
+    events = [
+        start(RUN),
+        reported(0),
+        reported(1),
+        reported(2),
+        failed(),
+        start(RUN, 2),
+        reported(0, 2),
+    ]
+    assert replay(events).reported == (0,)
+
+
+def test_an_attempt_that_goes_on_keeps_the_epochs_before() -> None:
+    events = [
+        start(RUN),
+        reported(0),
+        reported(1),
+        reported(2),
+        start(RUN, 2),
+        reported(2, 2),
+        reported(3, 2),
+    ]
+    assert replay(events).reported == (0, 1, 2, 3)
+
+
+@pytest.mark.parametrize("late", [reported(5), failed("stalled"), start(RUN)])
+def test_what_follows_the_first_end_changes_nothing(late: Event) -> None:
+    end = replay([start(RUN), reported(0), done(val__nmi=0.5)])
+    assert replay([late], end) == end
+
+
+@pytest.mark.parametrize("late", [reported(5), done(val__nmi=0.9)])
+def test_a_worker_of_an_older_attempt_changes_nothing(late: Event) -> None:
+    second = replay([start(RUN), start(RUN, 2), reported(0, 2)])
+    assert replay([late], second) == second
+
+
+def test_an_end_without_a_start_is_a_failed_attempt() -> None:
+    state = replay([failed("crash")])
+    assert (state.state, state.attempts) == ("failed", 1)
+
+
+def test_in_one_go_and_event_by_event_are_the_same() -> None:
+    events = [
+        start(RUN),
+        reported(0),
+        failed(),
+        start(RUN, 2),
+        reported(1, 2),
+        done(2, val__nmi=0.1),
+    ]
+    state = RunState()
+    for event in events:
+        state = replay([event], state)
+    assert state == replay(events)
+
+
+def test_study_records_come_back_equal_and_by_name(tmp_path: Path) -> None:
+    nested: dict[str, JsonValue] = {"list": [1, 2.5, None, True], "dict": {"k": "v"}}
+    trial = replace(a_trial(0, "baseline"), varied={"a.b": 1e-4}, params=nested, variant="full")
+    records = [
+        a_record([trial, a_trial(1)], [0, 1]),
+        a_record([a_trial(0, study="a")], [3]),
+    ]
+    for record in records:
+        write_study_record(tmp_path, record)
+    back = read_study_records(tmp_path)
+    assert back == (records[1], records[0])
+    assert back[1].trials[0].trial_id == trial.trial_id
+
+
+def test_no_results_folder_has_no_records(tmp_path: Path) -> None:
+    assert read_study_records(tmp_path / "none") == ()
+
+
+def test_a_full_disk_leaves_the_old_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = a_record([a_trial(0)], [0])
+    write_study_record(tmp_path, record)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match=r"cannot write: No space left"):
+        write_study_record(tmp_path, replace(record, question="Another?"))
+    assert read_study_records(tmp_path) == (record,)
+    assert [path.name for path in (tmp_path / "studies").iterdir()] == ["s.json"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"study": "s"}', '{"trials": [1], "members": []}']
+)
+def test_a_damaged_record_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "s.json").write_text(text)
+    with pytest.raises(StoreError, match=r"s\.json: not a study record .*run its study again"):
+        read_study_records(tmp_path)

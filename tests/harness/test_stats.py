@@ -1,0 +1,136 @@
+"""Paired statistics against slow formulas and against SciPy and statsmodels."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+import scipy.stats
+from statsmodels.stats.multitest import multipletests
+
+from harness.stats import (
+    MIN_SEEDS_FOR_TEST,
+    holm,
+    paired_difference,
+    probability_of_improvement,
+    sign_flip_p,
+    t_interval,
+    t_quantile,
+)
+
+
+def draws(n: int, seed: int = 0) -> list[float]:
+    return [float(value) for value in np.random.default_rng(seed).normal(0.02, 0.05, n)]
+
+
+def slow_sign_flip_p(differences: list[float]) -> float:
+    observed = abs(sum(differences))
+    sums = [
+        abs(sum(sign * value for sign, value in zip(signs, differences, strict=True)))
+        for signs in product([1, -1], repeat=len(differences))
+    ]
+    return sum(value >= observed - 1e-12 for value in sums) / len(sums)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 10, 50])
+def test_the_interval_is_scipys(n: int) -> None:
+    values = draws(n)
+    interval = t_interval(values)
+    reference = scipy.stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
+    assert interval.mean == pytest.approx(np.mean(values), rel=1e-12)
+    assert interval.sd == pytest.approx(np.std(values, ddof=1), rel=1e-12)
+    assert (interval.low, interval.high) == pytest.approx((reference.low, reference.high), rel=1e-9)
+
+
+def test_one_value_has_no_interval() -> None:
+    assert t_interval([0.5]) == (0.5, None, None, None)
+
+
+def test_equal_values_have_an_interval_of_no_width() -> None:
+    assert t_interval([0.5, 0.5, 0.5]) == (0.5, 0.0, 0.5, 0.5)
+
+
+def test_the_quantile_is_scipys() -> None:
+    for df in (1, 2, 9, 1000):
+        assert t_quantile(df) == pytest.approx(scipy.stats.t.ppf(0.975, df), rel=1e-10)
+
+
+@pytest.mark.parametrize("n", range(1, 13))
+def test_sign_flips_equal_direct_enumeration(n: int) -> None:
+    for seed in range(3):
+        assert sign_flip_p(draws(n, seed)) == slow_sign_flip_p(draws(n, seed))
+
+
+@pytest.mark.parametrize("n", [3, 6, 9])
+def test_sign_flips_equal_scipys_permutation_test(n: int) -> None:
+    reference = scipy.stats.permutation_test(
+        (draws(n),), np.mean, permutation_type="samples", n_resamples=np.inf, vectorized=True
+    )
+    assert sign_flip_p(draws(n)) == pytest.approx(reference.pvalue, rel=1e-12)
+
+
+def test_ties_by_rounding_count_as_ties() -> None:
+    # 0.1 + 0.2 - 0.3 is 5.6e-17, and so is no larger than 0.
+    assert sign_flip_p([0.1, 0.2, -0.3]) == slow_sign_flip_p([0.1, 0.2, -0.3]) == 1.0
+    assert sign_flip_p([0.1, 0.1, 0.1, -0.1]) == slow_sign_flip_p([1, 1, 1, -1])
+
+
+@pytest.mark.parametrize(("n", "smallest"), [(3, 0.25), (5, 0.0625), (6, 0.03125), (10, 2 / 1024)])
+def test_all_seeds_won_gives_the_smallest_p_there_is(n: int, smallest: float) -> None:
+    assert sign_flip_p([0.01 * (i + 1) for i in range(n)]) == smallest
+    assert (smallest < 0.05) == (n >= MIN_SEEDS_FOR_TEST)
+
+
+def test_no_difference_at_all_is_no_evidence() -> None:
+    assert sign_flip_p([0.0, 0.0, 0.0, 0.0]) == 1.0
+    assert sign_flip_p([0.3]) == 1.0
+
+
+def test_twenty_pairs_are_still_exact() -> None:
+    assert sign_flip_p([1.0] * 20) == 2 / 2**20
+
+
+def test_more_pairs_are_sampled_and_never_too_sure() -> None:
+    assert sign_flip_p([1.0] * 40) == 1 / (2**18 + 1)
+    differences = draws(30)
+    p = sign_flip_p(differences)
+    assert p == sign_flip_p(differences)
+    assert p == pytest.approx(scipy.stats.ttest_1samp(differences, 0.0).pvalue, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[], [0.03], [0.01, 0.04, 0.03], [0.5, 0.5, 0.001], [0.9, 0.8], [0.02, 0.02, 0.02, 0.3]],
+)
+def test_holm_equals_statsmodels(values: list[float]) -> None:
+    reference = list(multipletests(values, method="holm")[1]) if values else []
+    assert holm(values) == pytest.approx(reference, rel=1e-12)
+
+
+def test_a_tie_is_half_an_improvement() -> None:
+    assert probability_of_improvement([0.1, -0.1, 0.0, 0.2]) == 0.625
+
+
+def test_only_common_seeds_are_compared() -> None:
+    found = paired_difference({1: 0.5, 2: 0.7, 9: 0.0}, {2: 0.4, 1: 0.4, 3: 1.0})
+    assert found is not None
+    reference = scipy.stats.ttest_rel([0.5, 0.7], [0.4, 0.4]).confidence_interval(0.95)
+    assert (found.n, found.difference) == (2, pytest.approx(0.2))
+    assert (found.low, found.high) == pytest.approx((reference.low, reference.high))
+    assert (found.p, found.prob_improvement, found.is_exploratory) == (0.5, 1.0, True)
+
+
+def test_no_common_seed_is_no_comparison() -> None:
+    assert paired_difference({1: 0.5}, {2: 0.5}) is None
+
+
+def test_a_constant_gain_is_a_point_with_its_exact_p() -> None:
+    found = paired_difference(dict.fromkeys(range(6), 0.75), dict.fromkeys(range(6), 0.5))
+    assert found == (6, 0.25, 0.25, 0.25, 0.03125, 1.0, False)
+
+
+@pytest.mark.parametrize("function", [t_interval, sign_flip_p, probability_of_improvement])
+def test_nothing_has_no_statistics(function) -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        function([])
