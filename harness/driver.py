@@ -7,7 +7,6 @@ at any moment: the next call reads the spools and goes on with what is missing.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from harness.schedule import Schedule
 from harness.session import Session
 from harness.spec import Loaded, load_study
 from harness.spool import StudyRecord, read_study_records
+from harness.store import Rebuilt, rebuild
 from harness.trial import Run, Trial, digest
 from harness.workload import load_workload
 
@@ -181,6 +181,34 @@ def preview(path: Path, overrides: tuple[str, ...], results: Path) -> Preview:
     later = schedule.total - len(schedule.tasks)
     spec = plan.spec
     return Preview(spec.study, spec.question, tuple(runs), later // len(spec.seed_list))
+
+
+def study_name(argument: str) -> str:
+    """The name of a study that is given as its file or as its name.
+
+    Raises:
+        InputError: the file is not a study.
+    """
+    path = Path(argument)
+    is_file = path.suffix in (".yaml", ".yml") or path.is_file()
+    return load_study(path).spec.study if is_file else argument
+
+
+def rebuild_results(results: Path, on_wait: Callable[[str], None]) -> Rebuilt:
+    """Make the database anew from the spools, while no driver is at work on them.
+
+    Args:
+        results: The results folder.
+        on_wait: Called once with a sentence when a reader has to be waited for.
+
+    Raises:
+        InputError: nothing there, or a driver is at work.
+        StoreError: the folder is not writable, or a study record is damaged.
+    """
+    if not results.is_dir():  # the lock must not make it
+        raise InputError(f"{results}: no such results folder; give one with --results")
+    with only_writer(results):
+        return rebuild(results, wait_s=10.0, on_wait=on_wait)
 
 
 def _division_of_cores(options: RunOptions) -> tuple[int, int]:

@@ -129,7 +129,7 @@ def from_json(document: Mapping[str, JsonValue]) -> Event:
             run = cast("dict[str, JsonValue]", values["run"])
             values["run"] = Run(**{item.name: run[item.name] for item in fields(Run)})  # type: ignore[arg-type]  # as to_json wrote them
         return kind(**values)  # type: ignore[arg-type]  # as to_json wrote them
-    except (TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{document['event']} event: {error}") from None
 
 

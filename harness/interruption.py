@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a state that a loop can look at, instead of an exception out of anywhere."""
+"""Ctrl-C and SIGTERM as a state to look at, instead of an exception out of anywhere."""
 
 from __future__ import annotations
 

@@ -30,9 +30,7 @@ FINAL_FAILURES = frozenset({"diverged", "collapsed", "invalid"})
 
 def is_settled(state: RunState) -> bool:
     """Whether a run that stands at ``state`` need not be trained by a new call."""
-    return state.state == "done" or (
-        state.state == "failed" and state.failure in FINAL_FAILURES
-    )
+    return state.state == "done" or (state.state == "failed" and state.failure in FINAL_FAILURES)
 
 
 class Ledger:

@@ -1,7 +1,7 @@
 """Which trials a study has by now, which runs that makes, and which run is next.
 
 Runs are handed out controls first, then seed by seed, so that a study that is stopped early has
-some seeds of every trial. A TPE search goes trial by trial: its next proposal waits for whole trials.
+some seeds of every trial. A TPE search goes trial by trial: its proposals wait for whole trials.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -45,6 +44,9 @@ class Session:
     write_record: Callable[[], None]
     trained: int = field(default=0, init=False)
     _active: dict[str, _Active] = field(default_factory=dict, init=False)
+    _counted: set[str] = field(default_factory=set, init=False)
+    _done: int = field(default=0, init=False)
+    _training_seconds: list[float] = field(default_factory=list, init=False)
     _reused: int = field(default=0, init=False)
     _is_metric_known: bool = field(default=False, init=False)
     _last_tick: float = field(default=0.0, init=False)
@@ -60,8 +62,6 @@ class Session:
         self._grow()
         self.write_record()
         self._reused = len(self.ledger.settled)
-        for run_id, state in self.ledger.settled.items():
-            self._check_metric(self.schedule.tasks[run_id], state)
         self._tick()
         try:
             while interruption.signal is None:
@@ -91,15 +91,13 @@ class Session:
     def snapshot(self) -> Snapshot:
         """Where the study stands now."""
         spec = self.plan.spec
-        states = self.ledger.settled.values()
-        done = sum(state.state == "done" for state in states)
         return Snapshot(
             study=spec.study,
             question=spec.question,
             metric=spec.metric,
             total=self.schedule.total,
-            done=done,
-            failed=len(states) - done,
+            done=self._done,
+            failed=len(self._counted) - self._done,
             reused=self._reused,
             running=tuple(self._line(active.task) for active in self._active.values()),
             seconds_left=self._seconds_left(),
@@ -107,12 +105,18 @@ class Session:
 
     def _grow(self) -> bool:
         """Add trials until the next proposal has to wait; whether there were any."""
-        self.ledger.take_up(self.schedule.tasks)
+        self._take_up()
         has_grown = False
         while self.schedule.grow(self.ledger.settled):
             has_grown = True
-            self.ledger.take_up(self.schedule.tasks)
+            self._take_up()
         return has_grown
+
+    def _take_up(self) -> None:
+        """Count the runs that earlier calls have trained."""
+        self.ledger.take_up(self.schedule.tasks)
+        for run_id in self.ledger.settled.keys() - self._counted:
+            self._count(self.schedule.tasks[run_id], self.ledger.settled[run_id])
 
     def _fill(self, results: Path) -> None:
         """Give every free worker a run."""
@@ -127,8 +131,9 @@ class Session:
                 attempt=self.ledger.state(task.run_id).attempts + 1,
                 threads=self.threads,
             )
+            active = _Active(task, job, time.monotonic(), log_size(job))
             self.executor.submit(job)
-            self._active[task.run_id] = _Active(task, job, time.monotonic(), log_size(job))
+            self._active[task.run_id] = active
             self.watcher.started(self._line(task), self.snapshot())
 
     def _note_end(self, ended: Ended) -> None:
@@ -139,18 +144,26 @@ class Session:
             event = finished_by_death(
                 active.job, ended, seconds=seconds, log_start=active.log_start
             )
-            state = self.ledger.write_end(ended.run_id, event)
+            self.ledger.write_end(ended.run_id, event)
         self._settle(active.task)
         self.watcher.ended(self._line(active.task), self.snapshot())
-        self._check_metric(active.task, state)
 
     def _settle(self, task: Task) -> None:
-        self.ledger.settle(task.run_id)
+        self._count(task, self.ledger.settle(task.run_id))
         self.trained += 1
 
-    def _check_metric(self, task: Task, state: RunState) -> None:
+    def _count(self, task: Task, state: RunState) -> None:
+        self._counted.add(task.run_id)
+        if state.state != "done":
+            return
+        self._done += 1
+        if task.trial.role != "control":  # one that trains nothing says nothing about the others
+            self._training_seconds.append(state.seconds or 0.0)
+            self._check_metric(state)
+
+    def _check_metric(self, state: RunState) -> None:
         """Refuse a study whose metric does not exist, as soon as a run shows which do."""
-        if self._is_metric_known or state.state != "done" or task.trial.role == "control":
+        if self._is_metric_known:
             return
         metric = self.plan.spec.metric
         splits = ("val", "test") if self.plan.spec.is_fixed else ("val",)
@@ -174,24 +187,15 @@ class Session:
         self._last_tick = time.monotonic()
 
     def _line(self, task: Task) -> RunLine:
-        return RunLine(
-            task.run_id, task.trial.label, task.run.seed, self.ledger.state(task.run_id)
-        )
+        return RunLine(task.run_id, task.trial.label, task.run.seed, self.ledger.state(task.run_id))
 
     def _seconds_left(self) -> float | None:
-        """From the mean of finished runs; controls count only for themselves."""
-        spent = [
-            state.seconds
-            for run_id, state in self.ledger.settled.items()
-            if state.state == "done"
-            and state.seconds is not None
-            and self.schedule.tasks[run_id].trial.role != "control"
-        ]
-        if not spent:
+        """What finished runs took on average, for all that is left, shared among the workers."""
+        if not self._training_seconds:
             return None
-        mean = statistics.fmean(spent)
+        mean = sum(self._training_seconds) / len(self._training_seconds)
         now = time.monotonic()
-        waiting = self.schedule.total - len(self.ledger.settled) - len(self._active)
+        waiting = self.schedule.total - len(self._counted) - len(self._active)
         work = waiting * mean + sum(
             max(0.0, mean - (now - active.began)) for active in self._active.values()
         )

@@ -111,8 +111,10 @@ class _Frame:
         }
         if self.axis.scale == "log":
             axis["range"] = [math.log10(low), math.log10(high)]
-            axis |= {"exponentformat": "power", "minexponent": 3}
-            axis |= {"dtick": 1} if high / low > 100 else {}
+            powers = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
+            if len(powers) > 1:  # Plotly would write 0.0001 as 100 micro
+                axis["tickvals"] = [10.0**power for power in powers]
+                axis["ticktext"] = [f"{10.0**power:g}" for power in powers]
         else:
             axis["range"] = [high, low] if self.is_flat else [low, high]
         if self.axis.ticks:
@@ -174,13 +176,14 @@ def _references(tables: StudyTables, view: View, frame: _Frame, low: float) -> l
         found = tables.summaries.get((view, trial.trial_id))
         if found is None:
             continue
-        text = f"&nbsp;{html.escape(shortened(trial.label))} {found.mean:.3f}&nbsp;"
         is_below = found.mean < low
         at = low if is_below else round(found.mean, 6)
         at_start = place % 2 == 0  # neighbours in value would write over each other
         flat_side = "bottom right" if at_start else "top right"
         side = flat_side if frame.is_flat else f"top {'right' if at_start else 'left'}"
-        note = f"{text}(below this range)&nbsp;" if is_below else text
+        arrow = ("\N{LEFTWARDS ARROW}" if frame.is_flat else "\N{DOWNWARDS ARROW}") + " "
+        label = f"{arrow if is_below else ''}{shortened(trial.label)} {found.mean:.3f}"
+        note = f"&nbsp;{html.escape(label)}&nbsp;"
         style = {"color": INK, "width": 1, "dash": CONTROL_DASHES[place % len(CONTROL_DASHES)]}
         traces.append(
             frame.scatter(

@@ -182,7 +182,7 @@ def ablation_key(*, by_seed: bool, has_mean_line: bool, has_controls: bool) -> s
     line = f'<path d="M0 7H18" stroke="{ACCENT}" stroke-width="2"/>'
     marks += [(line, "mean over the other parameters")] if has_mean_line and not by_seed else []
     marks.append((diamond, "baseline"))
-    marks += [(dashed, "control, not trained")] if has_controls else []
+    marks += [(dashed, "control, not trained (arrow: beyond the scale)")] if has_controls else []
     items = "".join(f"<li>{_mark(shape)}{escaped(text)}</li>" for shape, text in marks)
     return f'<ul class="key">{items}</ul>'
 

@@ -19,11 +19,6 @@ SHAPE = (5, 1, 3, 3)
 PIXELS = np.arange(45, dtype=np.uint8).reshape(SHAPE)
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GCUDML_CACHE", str(tmp_path / "cache"))
-
-
 class Maker:
     """Yields the pixels in two blocks and counts how often it was asked."""
 

@@ -17,11 +17,6 @@ from gcudml.data.datasets import PARTS, data_fingerprint, load
 SPLIT = ClassSplit(val=["c", "d"], test=["e", "f"])
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GCUDML_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture
 def images(tmp_path: Path) -> FolderData:
     """Six classes a..f of 1..6 images; every image has a grey value of its own."""

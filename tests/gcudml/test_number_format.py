@@ -16,11 +16,6 @@ from gcudml.models.number_format import Format, autocast, choose_format
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GCUDML_CACHE", str(tmp_path / "cache"))
-
-
 def config(**train: object) -> RunConfig:
     return RunConfig.model_validate(
         {

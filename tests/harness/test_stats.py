@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -131,6 +132,6 @@ def test_a_constant_gain_is_a_point_with_its_exact_p() -> None:
 
 
 @pytest.mark.parametrize("function", [t_interval, sign_flip_p, probability_of_improvement])
-def test_nothing_has_no_statistics(function) -> None:
+def test_nothing_has_no_statistics(function: Callable[[list[float]], object]) -> None:
     with pytest.raises(ValueError, match="at least one"):
         function([])

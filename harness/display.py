@@ -1,0 +1,160 @@
+"""Progress on the screen: a live picture on a terminal, a line an event elsewhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+from harness.progress import RunLine, Snapshot, Watcher
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
+
+
+@contextmanager
+def open_display(stream: TextIO) -> Iterator[Watcher]:
+    """The display that suits ``stream``, for the length of a ``with`` block."""
+    if not stream.isatty():
+        yield PlainDisplay(stream)
+        return
+    # Loaded here: plain lines need no Rich.
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(file=stream)
+    with Live(console=console, auto_refresh=False, transient=False) as live:
+        yield LiveDisplay(live)
+
+
+class PlainDisplay:
+    """A line for every run that starts or ends."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._has_begun = False
+
+    def started(self, line: RunLine, snapshot: Snapshot) -> None:
+        """Print which run starts."""
+        self._begin(snapshot)
+        self.say(f"start  {_name(line)}  ({counts(snapshot)})")
+
+    def ended(self, line: RunLine, snapshot: Snapshot) -> None:
+        """Print how the run ended, and how much is left."""
+        self.say(f"{describe_end(line, snapshot.metric)}  ({counts(snapshot)})")
+
+    def tick(self, snapshot: Snapshot) -> None:
+        """Print nothing but the heading, once."""
+        self._begin(snapshot)
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        print(text, file=self._stream, flush=True)
+
+    def _begin(self, snapshot: Snapshot) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            self.say(f"study {snapshot.study}: {snapshot.question}")
+            self.say(counts(snapshot))
+
+
+class LiveDisplay:
+    """A picture that is drawn over itself; failures and notices scroll above it."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    def started(self, line: RunLine, snapshot: Snapshot) -> None:
+        """Nothing: the next tick shows the run."""
+
+    def ended(self, line: RunLine, snapshot: Snapshot) -> None:
+        """Keep a line on failures; what is done is only counted."""
+        if line.state.state != "done":
+            self.say(describe_end(line, snapshot.metric))
+
+    def tick(self, snapshot: Snapshot) -> None:
+        """Draw the picture anew."""
+        self._live.update(picture(snapshot), refresh=True)
+
+    def say(self, text: str) -> None:
+        """Print a line above the picture."""
+        self._live.console.print(text, markup=False, highlight=False)
+
+
+def picture(snapshot: Snapshot) -> RenderableType:
+    """The whole picture: the study, a bar, and a line for each active run."""
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    over = snapshot.done + snapshot.failed
+    bar = Table.grid(padding=(0, 2))
+    bar.add_row(ProgressBar(total=max(1, snapshot.total), completed=over, width=30))
+    runs = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    metric = f"val/{snapshot.metric}"
+    runs.add_column("trial", no_wrap=True)
+    for name in ("seed", "epoch", "loss", metric):
+        runs.add_column(name, justify="right")
+    for line in snapshot.running:
+        state = line.state
+        cells = [
+            line.trial,
+            str(line.seed),
+            str(state.reported[-1]) if state.reported else "",
+            _number(state.last_metrics.get("loss")),
+            _number(state.last_metrics.get(metric)),
+        ]
+        runs.add_row(*(Text(cell) for cell in cells))
+    heading = Text.assemble((snapshot.study, "bold"), "  ", snapshot.question)
+    return Group(heading, bar, Text(counts(snapshot)), *([runs] if snapshot.running else []))
+
+
+def counts(snapshot: Snapshot) -> str:
+    """How many runs are done, failed and running, and the time left."""
+    parts = [f"{snapshot.done}/{snapshot.total} done"]
+    if snapshot.failed:
+        parts.append(f"{snapshot.failed} failed")
+    if snapshot.reused:
+        parts.append(f"{snapshot.reused} from earlier")
+    if snapshot.running:
+        parts.append(f"{len(snapshot.running)} running")
+    if snapshot.seconds_left is not None and snapshot.done + snapshot.failed < snapshot.total:
+        parts.append(f"about {duration(snapshot.seconds_left)} left")
+    return ", ".join(parts)
+
+
+def describe_end(line: RunLine, metric: str) -> str:
+    """How a run ended: its result, or why it failed."""
+    state = line.state
+    if state.state != "done":
+        return f"failed {_name(line)}  {state.failure}: {state.message or 'no message'}"
+    name = next(
+        (f"{split}/{metric}" for split in ("val", "test") if f"{split}/{metric}" in state.results),
+        None,
+    )
+    result = f"  {name} {_number(state.results[name])}" if name else ""
+    took = "" if state.seconds is None else f"  {duration(state.seconds)}"
+    return f"done   {_name(line)}{result}{took}"
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: ``4.2 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = math.ceil(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _name(line: RunLine) -> str:
+    return f"{line.trial}, seed {line.seed}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

@@ -1,0 +1,94 @@
+"""Rows as text: aligned columns to read, CSV and JSON for other programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from harness.workload import JsonValue
+
+Format = Literal["table", "csv", "json"]
+_WIDEST = 60
+
+
+def format_rows(columns: Sequence[str], rows: Sequence[Sequence[object]], form: Format) -> str:
+    """The rows as text without a line end.
+
+    Args:
+        columns: Their names.
+        rows: A value a column each.
+        form: ``table`` shortens long values; ``csv`` and ``json`` keep them.
+    """
+    if form == "json":
+        documents = [
+            {name: _plain(value) for name, value in zip(columns, row, strict=True)} for row in rows
+        ]
+        return json.dumps(documents, indent=1, ensure_ascii=False)
+    if form == "csv":
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([["" if value is None else _text(value) for value in row] for row in rows])
+        return stream.getvalue().rstrip("\n")
+    return _aligned(columns, rows)
+
+
+def _aligned(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Columns side by side, numbers to the right."""
+    shown = [[_short(value) for value in row] for row in rows]
+    widths = [
+        max(len(name), *(len(row[at]) for row in shown)) if shown else len(name)
+        for at, name in enumerate(columns)
+    ]
+    to_right = [
+        any(_is_number(row[at]) for row in rows)
+        and all(row[at] is None or _is_number(row[at]) for row in rows)
+        for at in range(len(columns))
+    ]
+    lines = [list(columns), ["-" * width for width in widths], *shown]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, to_right, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _short(value: object) -> str:
+    """A value as a table shows it."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = "" if value is None else _text(value)
+    text = " ".join(text.split())
+    return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
+
+
+def _text(value: object) -> str:
+    """A value in full."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict | list | tuple):
+        return json.dumps(_plain(value), ensure_ascii=False)
+    return str(value)
+
+
+def _plain(value: object) -> JsonValue:
+    """A value as JSON has it: null for what is not finite, text for dates and the like."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return str(value)

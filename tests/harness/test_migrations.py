@@ -1,0 +1,134 @@
+"""A database knows its version, is brought forward change by change, and is never taken back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from harness import store
+from harness.errors import StoreError
+from harness.migrations import MIGRATIONS, migrate, schema_version
+from harness.stats import t_quantile
+from harness.workload_files import DECLARED_TABLES, OWN_TABLES
+
+
+@pytest.fixture
+def con() -> Iterator[duckdb.DuckDBPyConnection]:
+    connection = duckdb.connect()
+    yield connection
+    connection.close()
+
+
+def add_colour(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("ALTER TABLE trial ADD COLUMN colour VARCHAR")
+    con.execute("UPDATE trial SET colour = 'blue'")
+
+
+def break_halfway(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("ALTER TABLE trial ADD COLUMN shape VARCHAR")
+    raise RuntimeError("power cut")
+
+
+def columns(con: duckdb.DuckDBPyConnection, table: str) -> list[str]:
+    return [row[0] for row in con.execute(f"DESCRIBE {table}").fetchall()]
+
+
+def test_an_empty_database_gets_the_whole_schema(con: duckdb.DuckDBPyConnection) -> None:
+    assert schema_version(con) == 0
+    assert migrate(con) == 0
+    assert schema_version(con) == len(MIGRATIONS)
+    assert migrate(con) == len(MIGRATIONS)
+
+
+def test_a_later_change_is_applied_once_and_keeps_the_rows(con: duckdb.DuckDBPyConnection) -> None:
+    migrate(con)
+    con.execute(
+        "INSERT INTO trial VALUES ('t', 's', 0, 'l', 'search', 'trial', NULL, '{}', '{}', false)"
+    )
+    assert migrate(con, [*MIGRATIONS, add_colour]) == len(MIGRATIONS)
+    assert con.execute("SELECT trial_id, colour FROM trial").fetchall() == [("t", "blue")]
+    assert schema_version(con) == len(MIGRATIONS) + 1
+    migrate(con, [*MIGRATIONS, add_colour])
+    assert columns(con, "trial").count("colour") == 1
+
+
+def test_a_change_that_breaks_leaves_no_trace_but_those_before_stay(
+    con: duckdb.DuckDBPyConnection,
+) -> None:
+    with pytest.raises(RuntimeError, match="power cut"):
+        migrate(con, [*MIGRATIONS, add_colour, break_halfway])
+    assert schema_version(con) == len(MIGRATIONS) + 1
+    assert "colour" in columns(con, "trial")
+    assert "shape" not in columns(con, "trial")
+
+
+def test_a_newer_database_is_refused_with_both_versions(tmp_path: Path) -> None:
+    with store.connect(tmp_path, read_only=False) as con:
+        con.execute("UPDATE meta SET value = '99' WHERE key = 'schema_version'")
+    for read_only in (True, False):
+        with (
+            pytest.raises(StoreError, match=r"results\.duckdb: schema version 99.*up to 1; update"),
+            store.connect(tmp_path, read_only=read_only),
+        ):
+            pass
+
+
+def test_a_foreign_database_is_refused(tmp_path: Path) -> None:
+    with duckdb.connect(str(store.database_path(tmp_path))) as con:
+        con.execute("CREATE TABLE mine (x INTEGER)")
+    for read_only in (True, False):
+        with (
+            pytest.raises(StoreError, match=r"results\.duckdb: .*not one of results.*move it away"),
+            store.connect(tmp_path, read_only=read_only),
+        ):
+            pass
+    with duckdb.connect(str(store.database_path(tmp_path))) as con:
+        assert con.execute("SELECT table_name FROM duckdb_tables()").fetchall() == [("mine",)]
+
+
+def test_every_table_column_and_view_is_described(con: duckdb.DuckDBPyConnection) -> None:
+    migrate(con)
+    silent = con.execute(
+        """
+        SELECT table_name FROM duckdb_tables() WHERE comment IS NULL
+        UNION ALL
+        SELECT view_name FROM duckdb_views() WHERE NOT internal AND comment IS NULL
+        UNION ALL
+        SELECT table_name || '.' || column_name FROM duckdb_columns()
+        WHERE NOT internal AND comment IS NULL
+            AND table_name IN (SELECT table_name FROM duckdb_tables())
+        """
+    ).fetchall()
+    assert silent == []
+
+
+def test_names_that_workloads_may_not_take_are_those_of_the_schema(
+    con: duckdb.DuckDBPyConnection,
+) -> None:
+    migrate(con)
+    tables = {row[0] for row in con.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    assert tables == OWN_TABLES | DECLARED_TABLES.keys()
+    for table, declared in DECLARED_TABLES.items():
+        assert columns(con, table) == ["run_id", *declared]
+
+
+def test_the_quantiles_in_the_database_are_those_of_stats(con: duckdb.DuckDBPyConnection) -> None:
+    migrate(con)
+    rows = con.execute("SELECT df, value FROM t_quantile ORDER BY df").fetchall()
+    assert rows[:9] == [(df, t_quantile(df)) for df in range(1, 10)]
+    assert rows[-1] == (1000, t_quantile(1000))
+
+
+def test_the_documented_views_are_there(con: duckdb.DuckDBPyConnection) -> None:
+    migrate(con)
+    views = con.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
+    assert {name for (name,) in views} == {
+        "comparisons", "curves", "failures", "leaderboard", "results", "summary", "trials",
+    }  # fmt: skip
+    for (name,) in views:
+        assert re.fullmatch(r"[a-z]+", name)
+        assert con.execute(f"FROM {name}").fetchall() == []
