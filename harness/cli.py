@@ -58,21 +58,17 @@ _RESULTS = Path("results")
 _REPORTS = Path("reports")
 
 
-def main() -> NoReturn:
+def main() -> None:
     """Run the command line and exit: 0, 1 (a run failed), 2 (wrong input), 130 (interrupted)."""
     try:
-        status = app(standalone_mode=False)
+        app(prog_name="harness")
     except HarnessError as error:
         _fail(str(error), error.exit_status)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}the disk is full; free some space, then run the same command again", 2)
-    sys.exit(status if isinstance(status, int) else 0)
 
 
 def _fail(message: str, status: int) -> NoReturn:
@@ -116,7 +112,7 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List trials and runs; train and write nothing.")
     ] = False,
-) -> int:
+) -> None:
     """Train what is missing of a study, then print its table and write its report."""
     from harness.display import open_display
     from harness.driver import RunOptions, preview, run_study
@@ -124,7 +120,7 @@ def run(
     given = tuple(overrides or ())
     if dry_run:
         _print_preview(preview(study, given, results))
-        return 0
+        return
     command = shlex.join(["harness", *sys.argv[1:]])
     options = RunOptions(results, executor.value, workers, threads, command)
     with open_display(sys.stdout) as display:
@@ -133,7 +129,7 @@ def run(
         _print_results(results, outcome.study, reports)
     if outcome.signal is not None:
         print("interrupted; the same command goes on with what is missing", file=sys.stderr)
-    return outcome.exit_status
+    raise typer.Exit(outcome.exit_status)
 
 
 def _print_preview(planned: Preview) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.errors import InputError, StoreBusyError
+from harness.errors import HarnessError, InputError, StoreBusyError
 from harness.events import utc_now
 from harness.executors import ExecutorName, make_executor
 from harness.interruption import Interruption
@@ -141,7 +141,8 @@ def run_study(
         except BaseException:
             executor.stop()
             session.collect()
-            _flush_patiently(ledger, watcher, plan.spec.study, _FLUSH_WAIT_INTERRUPTED_S)
+            with suppress(HarnessError):  # what went wrong first is what the user must hear
+                _flush_patiently(ledger, watcher, plan.spec.study, _FLUSH_WAIT_INTERRUPTED_S)
             raise
         was_interrupted = interruption.signal is not None
         wait_s = _FLUSH_WAIT_INTERRUPTED_S if was_interrupted else _FLUSH_WAIT_S

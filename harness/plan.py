@@ -7,18 +7,27 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
+from harness.conditions import (
+    VARIANT,
+    Filled,
+    Varied,
+    assemble,
+    check_conditions,
+    fill,
+    is_active,
+    is_forbidden,
+    setting_for,
+)
 from harness.errors import InputError
-from harness.spec import Axis, Loaded, StudySpec, get_at, matches, same_value, set_at
+from harness.spec import Loaded, StudySpec, nearest, same_value, set_at
 from harness.trial import Role, Trial, digest
 from harness.workload import JsonValue, Workload
 from harness.yaml_source import Path_
 
-Varied: TypeAlias = dict[str, JsonValue]
-"""Dotted key -> value of what varies; the key ``variant`` names the variant."""
+__all__ = ["Plan", "Varied", "label_of", "make_plan", "show", "units"]
+
 MOST_TRIALS = 100_000
-VARIANT = "variant"
 
 
 @dataclass(frozen=True)
@@ -65,11 +74,13 @@ def make_plan(loaded: Loaded, workload: Workload) -> Plan:
     """
     spec = loaded.spec
     _check_axes(loaded)
+    filled = fill(spec, workload)
+    check_conditions(loaded, filled)
     if spec.is_fixed:
-        fixed = _grid(loaded, workload)
+        fixed = _grid(loaded, workload, filled)
         after = len(fixed)
     else:
-        _check_ends(loaded, workload)
+        _check_ends(loaded, workload, filled)
         fixed = (_trial(loaded, workload, 0, _adaptive_baseline(loaded), "baseline"),)
         after = spec.trials or 0
     controls = tuple(
@@ -91,41 +102,12 @@ def units(spec: StudySpec) -> list[tuple[str, ...]]:
         )
         if ready is None:
             keys = ", ".join(key for unit in waiting for key in unit)
-            raise InputError(f"search: the conditions of {keys} depend on each other; break the ring")
+            raise InputError(
+                f"search: the conditions of {keys} depend on each other; break the ring"
+            )
         ordered.append(ready)
         waiting.remove(ready)
     return ordered
-
-
-def is_active(spec: StudySpec, axis: Axis, varied: Varied, filled: Mapping[str, JsonValue]) -> bool:
-    """Whether an axis exists in a trial, given what is chosen so far."""
-    if axis.when is None:
-        return True
-    known: Varied = {}
-    for key in axis.when:
-        if key in varied:
-            known[key] = varied[key]
-        elif key not in spec.search:  # an axis that does not exist here matches nothing
-            variant = spec.variants.get(str(varied.get(VARIANT)), {})
-            known[key] = variant.get(key, get_at(filled, key))
-    return matches(axis.when, known)
-
-
-def is_forbidden(spec: StudySpec, varied: Varied) -> bool:
-    """Whether a rule under ``forbid`` leaves this combination out."""
-    return any(
-        all(key in values for key in rule) and matches(rule, values)
-        for rule in spec.forbid
-        for values in [varied]
-    )
-
-
-def filled_base(loaded: Loaded, workload: Workload) -> Mapping[str, JsonValue]:
-    """The base with the workload's defaults, or as it stands where it is not valid by itself."""
-    try:
-        return workload.check(copy.deepcopy(loaded.spec.base))
-    except ValueError:
-        return loaded.spec.base
 
 
 def label_of(spec: StudySpec, varied: Varied) -> str:
@@ -146,9 +128,14 @@ def show(value: JsonValue) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _grid(loaded: Loaded, workload: Workload) -> tuple[Trial, ...]:
+def _grid(loaded: Loaded, workload: Workload, filled: Filled) -> tuple[Trial, ...]:
     spec = loaded.spec
-    filled = filled_base(loaded, workload)
+    total = len(spec.variants) or 1
+    for unit in units(spec):
+        total *= len(spec.search[unit[0]].values or [])
+    if total > MOST_TRIALS:
+        where = loaded.source.where(("search",))
+        raise InputError(f"{where}: search: {total:,} combinations; the most is {MOST_TRIALS:,}")
     combinations: dict[str, Varied] = {}
     for varied in _combinations(spec, filled):
         if not is_forbidden(spec, varied):
@@ -170,14 +157,9 @@ def _grid(loaded: Loaded, workload: Workload) -> tuple[Trial, ...]:
     return tuple(trials)
 
 
-def _combinations(spec: StudySpec, filled: Mapping[str, JsonValue]) -> Iterator[Varied]:
+def _combinations(spec: StudySpec, filled: Filled) -> Iterator[Varied]:
     """All combinations in file order, the last axis fastest, variants outermost."""
     variants: Sequence[str | None] = list(spec.variants) or [None]
-    total = len(variants)
-    for unit in units(spec):
-        total *= len(spec.search[unit[0]].values or [])
-    if total > MOST_TRIALS:
-        raise InputError(f"search: {total:,} combinations; the most is {MOST_TRIALS:,}")
     for variant in variants:
         start: Varied = {} if variant is None else {VARIANT: variant}
         yield from _extend(spec, filled, start, units(spec))
@@ -185,7 +167,7 @@ def _combinations(spec: StudySpec, filled: Mapping[str, JsonValue]) -> Iterator[
 
 def _extend(
     spec: StudySpec,
-    filled: Mapping[str, JsonValue],
+    filled: Filled,
     varied: Varied,
     left: Sequence[tuple[str, ...]],
 ) -> Iterator[Varied]:
@@ -211,7 +193,7 @@ def _find_baseline(loaded: Loaded, combinations: Sequence[Varied]) -> int:
     for key in wanted:
         if key not in varying:
             raise InputError(
-                f"{where}: baseline: {key!r} does not vary; known: {', '.join(sorted(varying))}"
+                f"{where}: baseline: {key!r} does not vary; {nearest(key, sorted(varying))}"
             )
     found = [
         position
@@ -242,58 +224,64 @@ def _adaptive_baseline(loaded: Loaded) -> Varied:
         if key not in known:
             raise InputError(
                 f"{loaded.source.where(('baseline', key))}: baseline: {key!r} does not vary; "
-                f"known: {', '.join(sorted(known))}"
+                f"{nearest(key, sorted(known))}"
             )
+    if spec.variants and (name := str(spec.baseline.get(VARIANT))) not in spec.variants:
+        raise InputError(
+            f"{loaded.source.where(('baseline', VARIANT))}: baseline: no variant {name!r}; "
+            f"{nearest(name, spec.variants)}"
+        )
     return dict(spec.baseline)
 
 
 def _check_axes(loaded: Loaded) -> None:
     """Rules that need more than one field: axes against variants, ``variant`` as a name."""
     spec = loaded.spec
+    for key in spec.search:
+        where = f"{loaded.source.where(('search', key))}: search.{key}"
+        if key == VARIANT:
+            raise InputError(f"{where}: 'variant' stands for the variants; rename the parameter")
+        if outer := next((other for other in spec.search if key.startswith(f"{other}.")), None):
+            raise InputError(f"{where}: lies inside the axis {outer!r}; keep one")
     for name, overrides in spec.variants.items():
         for key in overrides:
-            if key in spec.search:
+            if axis := next((a for a in spec.search if f"{key}.".startswith(f"{a}.")), None):
                 where = loaded.source.where(("variants", name, key))
-                raise InputError(f"{where}: variants.{name}: {key!r} is also an axis; keep one")
+                how = "also" if axis == key else f"inside {axis!r},"
+                raise InputError(f"{where}: variants.{name}: {key!r} is {how} an axis; keep one")
     known = {*spec.search, VARIANT}
     for position, rule in enumerate(spec.forbid):
         for key in rule:
             if key not in known:
                 where = loaded.source.where(("forbid", position, key))
                 raise InputError(
-                    f"{where}: forbid: {key!r} does not vary; known: {', '.join(sorted(known))}"
+                    f"{where}: forbid: {key!r} does not vary; {nearest(key, sorted(known))}"
                 )
-    units(spec)
+    try:
+        units(spec)
+    except InputError as error:
+        raise InputError(f"{loaded.source.where(('search',))}: {error}") from None
 
 
-def _check_ends(loaded: Loaded, workload: Workload) -> None:
-    """Check each axis of an adaptive study by itself: both ends, or every choice."""
+def _check_ends(loaded: Loaded, workload: Workload, filled: Filled) -> None:
+    """Check each axis of an adaptive study, with those tied to it: both ends, or every choice."""
     spec = loaded.spec
-    for key, axis in spec.search.items():
-        start: Varied = {VARIANT: next(iter(spec.variants))} if spec.variants else {}
-        for condition, wanted in (axis.when or {}).items():
-            start[condition] = wanted[0] if isinstance(wanted, list) else wanted
-        bounds = axis.bounds
-        values = axis.values if bounds is None else list(bounds)
-        for value in values or []:
-            _trial(loaded, workload, 0, start | {key: value}, "trial")
+    for unit in units(spec):
+        start = setting_for(spec, spec.search[unit[0]], filled)
+        columns = [spec.search[key].values or spec.search[key].bounds or () for key in unit]
+        for values in zip(*columns, strict=True):
+            varied = start | dict(zip(unit, values, strict=True))
+            _trial(loaded, workload, 0, varied, "trial")
     for variant in spec.variants:
         _trial(loaded, workload, 0, {VARIANT: variant}, "trial")
 
 
-def _trial(
-    loaded: Loaded, workload: Workload, number: int, varied: Varied, role: Role
-) -> Trial:
+def _trial(loaded: Loaded, workload: Workload, number: int, varied: Varied, role: Role) -> Trial:
     spec = loaded.spec
-    params = copy.deepcopy(spec.base)
     variant = varied.get(VARIANT)
-    overrides = spec.variants.get(str(variant), {}) if variant is not None else {}
-    for key, value in (overrides | varied).items():
-        if key != VARIANT:
-            set_at(params, key, value)
     label = label_of(spec, varied)
     try:
-        checked = workload.check(params)
+        checked = workload.check(assemble(spec, varied))
     except ValueError as error:
         lines = [
             f"{_locate(loaded, varied, line.partition(':')[0])}: {line}"
@@ -318,7 +306,7 @@ def _control(
 ) -> Trial:
     params = copy.deepcopy(loaded.spec.base)
     for key, value in overrides.items():
-        set_at(params, key, value)
+        set_at(params, key, copy.deepcopy(value))
     try:
         checked = workload.check(params)
     except ValueError as error:

@@ -1,8 +1,8 @@
 """From the history of a study to its next proposal: the only file that imports Optuna.
 
-Optuna proposes and owns nothing. For every proposal a study is built in memory from the history, with a
-sampler seeded from the study's name and the trial's number, so that a search that was stopped proposes
-what it would have proposed anyway.
+Optuna proposes and owns nothing. For every proposal a study is built in memory from the history,
+with a sampler seeded from the study's name and the trial's number, so that a search that was
+stopped proposes what it would have proposed anyway.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from harness.plan import VARIANT, Plan, Varied, filled_base, is_active, units
-from harness.spec import Axis
+from harness.conditions import VARIANT, Varied, fill, is_active
+from harness.plan import Plan, units
+from harness.spec import Axis, same_value
 from harness.trial import digest
 from harness.workload import JsonValue
 
-MOST_ATTEMPTS = 100
+TPE_ATTEMPTS = 20
+"""After so many refused proposals TPE insists on what is known already: go on at random."""
+MOST_ATTEMPTS = 1000
 STARTUP_TRIALS = 10
 
 
@@ -46,7 +49,7 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._plan = plan
         self._spec = plan.spec
-        self._filled = filled_base(plan.loaded, plan.workload)
+        self._filled = fill(plan.spec, plan.workload)
         self._space = _space(plan)
 
     def propose(self, number: int, history: Sequence[Told]) -> Varied | None:
@@ -71,13 +74,13 @@ class Search:
         self, number: int, attempt: int, history: Sequence[Told], refused: Sequence[Varied]
     ) -> optuna.Study:
         seed = int(digest([self._spec.study, number, attempt])[:8], 16)
-        sampler: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler(seed=seed)
-        if self._spec.sampler == "tpe":
-            with warnings.catch_warnings():  # 'group' is experimental: conditional axes need it
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                sampler = optuna.samplers.TPESampler(
-                    seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, group=True
-                )
+        if self._spec.sampler == "random" or attempt >= TPE_ATTEMPTS:  # needs no history
+            return optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+        with warnings.catch_warnings():  # 'group' is experimental: conditional axes need it
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            sampler = optuna.samplers.TPESampler(
+                seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, group=True
+            )
         study = optuna.create_study(direction="maximize", sampler=sampler)
         for told in history:
             study.add_trial(self._frozen(told.varied, told.value))
@@ -90,25 +93,20 @@ class Search:
         is_finite = value is not None and math.isfinite(value)
         params, distributions = {}, {}
         for name, (distribution, keys, choices) in self._space.items():
-            if keys[0] not in varied:
+            if any(key not in varied for key in keys):
                 continue
             chosen = [varied[key] for key in keys]
-            inner = choices.index(chosen) if chosen in choices else chosen[0]
-            if not choices or chosen in choices:
-                try:
-                    distribution.to_internal_repr(inner)
-                    if not distribution._contains(distribution.to_internal_repr(inner)):
-                        continue
-                except ValueError:
-                    continue
-                params[name], distributions[name] = inner, distribution
+            inner = _position(chosen, choices) if choices else chosen[0]
+            try:
+                if distribution._contains(distribution.to_internal_repr(inner)):
+                    params[name], distributions[name] = inner, distribution
+            except ValueError:
+                continue
         return optuna.create_trial(
             params=params,
             distributions=distributions,
             value=value if is_finite else None,
-            state=optuna.trial.TrialState.COMPLETE
-            if is_finite
-            else optuna.trial.TrialState.FAIL,
+            state=optuna.trial.TrialState.COMPLETE if is_finite else optuna.trial.TrialState.FAIL,
         )
 
     def _suggest(self, trial: optuna.Trial) -> Varied:
@@ -144,6 +142,18 @@ def _space(plan: Plan) -> dict[str, Dimension]:
             rows = [list(row) for row in zip(*columns, strict=True)]
             space["+".join(unit)] = (CategoricalDistribution(range(len(rows))), unit, rows)
     return space
+
+
+def _position(chosen: list[JsonValue], rows: list[list[JsonValue]]) -> int:
+    """Which of the rows has these values.
+
+    Raises:
+        ValueError: none.
+    """
+    for position, row in enumerate(rows):
+        if all(same_value(one, other) for one, other in zip(chosen, row, strict=True)):
+            return position
+    raise ValueError("no such row")
 
 
 def _range(axis: Axis) -> BaseDistribution:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.errors import InputError, StoreBusyError
+from harness.errors import InputError, StoreBusyError, StoreError
 from harness.executors import Ended, Executor, Job
-from harness.executors.worker import finished_by_death, log_size
+from harness.executors.worker import STATUS_NOT_WRITABLE, finished_by_death, log_size
 from harness.interruption import Interruption
 from harness.ledger import Ledger
 from harness.plan import Plan
@@ -59,6 +59,7 @@ class Session:
             StoreError: the disk is full.
             HarnessError: the workers were lost.
         """
+        self._take_up()
         self._grow()
         self.write_record()
         self._reused = len(self.ledger.settled)
@@ -105,7 +106,6 @@ class Session:
 
     def _grow(self) -> bool:
         """Add trials until the next proposal has to wait; whether there were any."""
-        self._take_up()
         has_grown = False
         while self.schedule.grow(self.ledger.settled):
             has_grown = True
@@ -139,6 +139,11 @@ class Session:
     def _note_end(self, ended: Ended) -> None:
         active = self._active.pop(ended.run_id)
         state = self.ledger.read(ended.run_id)
+        if ended.exit_code == STATUS_NOT_WRITABLE:
+            raise StoreError(
+                f"{active.job.directory}: a worker cannot write its results there; "
+                "free some space, then run the same command again"
+            )
         if state.attempts < active.job.attempt or not state.is_over:
             seconds = time.monotonic() - active.began
             event = finished_by_death(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self, TypeAlias
 
@@ -15,8 +15,11 @@ from harness.trial import digest
 from harness.workload import JsonValue
 from harness.yaml_source import Path_, Source, parse_value, read_yaml
 
-Whole: TypeAlias = int
-"""``int`` where a field of that name hides the type."""
+Whole: TypeAlias = Annotated[int, Field(strict=True)]
+"""A whole number; neither ``true`` nor text is one."""
+Number: TypeAlias = Annotated[float, Field(strict=True)]
+"""A number; neither ``true`` nor text is one."""
+MOST_SEED = 2**32 - 1
 Condition: TypeAlias = dict[str, JsonValue]
 """Dotted key -> a value, or a list of values of which one must match."""
 AXIS_KINDS = ("grid", "choice", "uniform", "loguniform", "int", "logint")
@@ -37,9 +40,9 @@ class Axis(Strict):
     """Each of these values."""
     choice: list[JsonValue] | None = Field(default=None, min_length=1)
     """One of these values; the same as ``grid`` for the grid sampler."""
-    uniform: tuple[float, float] | None = None
+    uniform: tuple[Number, Number] | None = None
     """A number in [low, high]."""
-    loguniform: tuple[float, float] | None = None
+    loguniform: tuple[Number, Number] | None = None
     """A number in [low, high], evenly on a log scale."""
     int: tuple[Whole, Whole] | None = None
     """A whole number in [low, high]."""
@@ -60,10 +63,13 @@ class Axis(Strict):
                 raise ValueError(f"{self.kind} needs low < high, got {low} and {high}")
             if self.is_log and low <= 0:
                 raise ValueError(f"{self.kind} needs low > 0, got {low}")
-        elif self.values is not None and len({digest(value) for value in self.values}) < len(
-            self.values
-        ):
-            raise ValueError(f"{self.kind} lists a value twice")
+        seen: set[str] = set()
+        for value in self.values or []:
+            is_whole = isinstance(value, float) and value.is_integer()
+            name = digest(round(value) if is_whole else value)  # type: ignore[arg-type]
+            if name in seen:  # 1 and 1.0 are one value, as in ``same_value``
+                raise ValueError(f"{self.kind} lists {value!r} twice")
+            seen.add(name)
         return self
 
     @property
@@ -111,17 +117,20 @@ class StudySpec(Strict):
     """Axes that advance together; their lists must be equally long."""
     forbid: list[Condition] = []
     """Combinations that are left out."""
-    seeds: Annotated[int, Field(ge=1, le=100_000)] | list[Annotated[int, Field(ge=0)]] = 5
+    seeds: (
+        Annotated[Whole, Field(ge=1, le=100_000)]
+        | list[Annotated[Whole, Field(ge=0, le=MOST_SEED)]]
+    ) = 5
     """This many (0, 1, ...) or these; the same for every trial, so that differences are paired."""
     baseline: str | dict[str, JsonValue] | None = None
     """The trial that others are compared with: a variant, or values of varied parameters."""
     metric: str = Field(default="recall@1", min_length=1)
     """The primary metric, maximised; the others are descriptive."""
     sampler: Literal["grid", "random", "tpe"] = "grid"
-    """``grid`` trains everything; ``random`` and ``tpe`` propose and see validation classes only."""
-    trials: int | None = Field(default=None, ge=1, le=1_000_000)
+    """``grid`` trains everything; ``random`` and ``tpe`` see validation classes only."""
+    trials: Whole | None = Field(default=None, ge=1, le=1_000_000)
     """For ``random`` and ``tpe``: how many, the baseline included."""
-    parallel_trials: int = Field(default=2, ge=1, le=1000)
+    parallel_trials: Whole = Field(default=2, ge=1, le=1000)
     """For ``tpe``: trials in flight at once; proposals depend on it, so it is part of the study."""
 
     @model_validator(mode="after")
@@ -155,7 +164,7 @@ class StudySpec(Strict):
         for keys in self.zip:
             for key in keys:
                 if key not in self.search:
-                    raise ValueError(f"zip: {key!r} is no axis; {_known(key, self.search)}")
+                    raise ValueError(f"zip: {key!r} is no axis; {nearest(key, self.search)}")
                 if key in tied:
                     raise ValueError(f"zip: {key!r} is tied twice")
                 tied.add(key)
@@ -173,7 +182,7 @@ class StudySpec(Strict):
     def _check_baseline(self) -> Self:
         if isinstance(self.baseline, str) and self.baseline not in self.variants:
             raise ValueError(
-                f"baseline: no variant {self.baseline!r}; {_known(self.baseline, self.variants)}"
+                f"baseline: no variant {self.baseline!r}; {nearest(self.baseline, self.variants)}"
             )
         return self
 
@@ -219,9 +228,12 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Loaded:
     except ValidationError as error:
         lines: dict[str, str] = {}
         for detail in error.errors(include_url=False):
+            if not _is_meant(source, detail["loc"]):
+                continue
             where, text = _explain(source, detail["loc"], detail["type"], detail["msg"])
             value = detail["input"]
-            shown = "" if isinstance(value, dict | list | BaseModel) else f", got {value!r}"
+            shown = "" if isinstance(value, dict | BaseModel) else f", got {value!r}"
+            text = text.replace("\n", "\\n")
             # A union complains once for each of its members: the first says what is usual.
             field = text.partition(": ")[0]
             lines.setdefault(
@@ -276,8 +288,9 @@ def same_value(one: JsonValue, other: JsonValue) -> bool:
 def _extend(source: Source, path: Path) -> Source:
     """The study with what its parent gives: ``base`` merged deeply, other fields replaced."""
     value = dict(source.value)
-    if (extends := value.pop("extends", None)) is None:
+    if "extends" not in value:
         return source
+    extends = value.pop("extends")
     where = source.where(("extends",))
     if not isinstance(extends, str):
         raise InputError(f"{where}: extends: give the path of a study file, got {extends!r}")
@@ -290,13 +303,10 @@ def _extend(source: Source, path: Path) -> Source:
             f"{parent.where(('extends',))}: extends: {parent_path} extends another study itself; "
             "one level is allowed"
         )
-    base: dict[str, JsonValue] = {}
-    for layer in (parent.value.get("base"), value.get("base")):
-        if isinstance(layer, dict):
-            base = _merge(base, layer)
     merged = parent.value | value
-    if base:
-        merged["base"] = base
+    below, above = parent.value.get("base"), value.get("base")
+    if isinstance(below, dict) and isinstance(above, dict):
+        merged["base"] = _merge(below, above)
     replaced = {key for key in value if key != "base"}
     inherited = {p: place for p, place in parent.places.items() if p and p[0] not in replaced}
     return Source(merged, inherited | dict(source.places), source.name)
@@ -345,7 +355,7 @@ def _explain(source: Source, loc: Path_, kind: str, message: str) -> tuple[str, 
     """Where an error stands, and its text with the dotted path of the field."""
     message = message.removeprefix("Value error, ")
     # For a union, Pydantic adds to the path which member it tried; that is no key of the file.
-    path = loc[:1] if loc and loc[0] in ("seeds", "baseline") else loc
+    path = loc[:1] + loc[2:] if loc and loc[0] in ("seeds", "baseline") else loc
     if kind == "value_error" and not loc:
         # Rules over several fields name the field first: 'zip: ...', 'search.a.b: ...'.
         field, _, _ = message.partition(": ")
@@ -354,7 +364,9 @@ def _explain(source: Source, loc: Path_, kind: str, message: str) -> tuple[str, 
     dotted = ".".join(str(part) for part in path)
     if kind == "extra_forbidden":
         fields = Axis.model_fields if path[0] == "search" else StudySpec.model_fields
-        return source.where(path), f"{dotted}: unknown key; {_known(str(path[-1]), fields)}"
+        return source.where(path), f"{dotted}: unknown key; {nearest(str(path[-1]), fields)}"
+    if kind == "missing" and isinstance(path[-1], int):
+        return source.where(path), f"{dotted.rpartition('.')[0]}: needs [low, high]"
     if kind == "missing":
         return source.where(path[:-1]), f"{dotted}: is missing; add it"
     if kind in ("too_short", "too_long") and loc[-1] in AXIS_KINDS[2:]:
@@ -363,7 +375,16 @@ def _explain(source: Source, loc: Path_, kind: str, message: str) -> tuple[str, 
     return source.where(path), f"{dotted}: {text}"
 
 
-def _known(name: str, known: Mapping[str, object]) -> str:
+def _is_meant(source: Source, loc: Path_) -> bool:
+    """Whether an error is of that member of a union which the value is a case of."""
+    if len(loc) < 2 or loc[0] != "seeds":
+        return True
+    return isinstance(source.value["seeds"], list) == str(loc[1]).startswith("list")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that ``name`` may have been meant to be, and all known names."""
+    known = list(known)
     close = difflib.get_close_matches(name, known, n=1)
     guess = f"did you mean {close[0]!r}? " if close else ""
     return f"{guess}known: {', '.join(known) or 'none'}"

@@ -19,12 +19,22 @@ from harness.workload import JsonValue
 
 Path_: TypeAlias = tuple[str | int, ...]
 """Keys and indices from the top of a document to a value."""
+MOST_DIGITS = 18
+"""Of a whole number: so many always fit into the 64 bits of a database column."""
 
 
 class _Loader(yaml.SafeLoader):
     """The scalars of YAML 1.2's core schema."""
 
     yaml_implicit_resolvers = {}  # noqa: RUF012  PyYAML's own mechanism
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Refuse ``!!bool``, ``!!set`` and the like: no parameter needs them."""
+        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
+        if (tag := getattr(event, "tag", None)) is not None:
+            mark = cast("yaml.Mark", event.start_mark)
+            raise yaml.MarkedYAMLError(problem=f"the tag {tag!r} is not allowed", problem_mark=mark)
+        return super().compose_node(parent, index)
 
 
 for _tag, _pattern, _first in [
@@ -33,7 +43,7 @@ for _tag, _pattern, _first in [
     ("int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
     (
         "float",
-        r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN)",
+        r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
         "-+0123456789.",
     ),
 ]:
@@ -108,8 +118,15 @@ def _parse(text: str, name: str, places: dict[Path_, str]) -> JsonValue:
         place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
         reason = " ".join(filter(None, [error.context, error.problem]))
         raise InputError(f"{place}: not YAML: {reason}; check indentation and quotes") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        place = f"{name}:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
+        raise InputError(
+            f"{place}: not YAML: U+{ord(text[error.position]):04X} is no character of a text; "
+            "remove it"
+        ) from None
+    except RecursionError:
+        raise InputError(f"{name}:1:1: is nested too deeply, or an alias contains itself") from None
 
 
 def _locate(node: yaml.Node, path: Path_, name: str, places: dict[Path_, str]) -> None:
@@ -122,6 +139,11 @@ def _locate(node: yaml.Node, path: Path_, name: str, places: dict[Path_, str]) -
             raise InputError(
                 f"{places[path]}: {node.value} can be read as octal or decimal; "
                 "write it without leading zeros or in quotes"
+            )
+        if node.tag.endswith(":int") and len(node.value.lstrip("+-")) > MOST_DIGITS:
+            raise InputError(
+                f"{places[path]}: a whole number of {len(node.value.lstrip('+-'))} digits is too "
+                f"large; the most is {MOST_DIGITS} digits"
             )
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
@@ -139,6 +161,7 @@ def _locate(node: yaml.Node, path: Path_, name: str, places: dict[Path_, str]) -
                     "remove one"
                 )
             seen[key.value] = line
+            key.tag = "tag:yaml.org,2002:str"  # a key is the text that stands there
             places[(*path, key.value)] = place
             _locate(value, (*path, key.value), name, places)
 
@@ -147,8 +170,7 @@ def _plain(value: object, path: Path_, name: str, places: Mapping[Path_, str]) -
     """The value as JSON would hold it: text keys, no dates, no infinities."""
     if isinstance(value, dict):
         return {
-            str(key): _plain(inner, (*path, str(key)), name, places)
-            for key, inner in value.items()
+            str(key): _plain(inner, (*path, str(key)), name, places) for key, inner in value.items()
         }
     if isinstance(value, list):
         return [_plain(inner, (*path, i), name, places) for i, inner in enumerate(value)]

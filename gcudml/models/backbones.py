@@ -52,11 +52,11 @@ def _conv4(width: int, *, channels: int, image_size: int) -> Backbone:
 def _resnet18(*, channels: int, image_size: int) -> Backbone:
     """ResNet-18 of torchvision without its classifier, untrained.
 
-    For images of at most 64 pixels the first convolution is 3x3 with stride 1 and there is no max
+    For images of at most 40 pixels the first convolution is 3x3 with stride 1 and there is no max
     pooling, as is usual for small images; otherwise the map would be 1 pixel wide.
     """
     network = torchvision.models.resnet18(weights=None)
-    if image_size <= 64:
+    if image_size <= 40:
         network.conv1 = nn.Conv2d(channels, 64, 3, stride=1, padding=1, bias=False)
         network.maxpool = nn.Identity()
     elif channels != 3:

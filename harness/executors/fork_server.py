@@ -22,7 +22,7 @@ from typing import NoReturn
 
 from harness.errors import HarnessError
 from harness.executors import Job
-from harness.executors.worker import execute, open_log, warm_up
+from harness.executors.worker import STATUS_NOT_WRITABLE, execute, open_log, warm_up
 from harness.workload import JsonValue, Workload, load_workload
 
 _PR_SET_PDEATHSIG = 1
@@ -44,6 +44,8 @@ def main() -> int:
         text = " ".join(f"{type(error).__name__}: {error}".split())
         _reply(replies, {"error": f"workload {name!r} cannot be imported: {text}"})
         return 1
+    # From here on there may be children to kill first: only the end of the input ends the server.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     gc.collect()
     gc.freeze()  # or a collection in a child would copy every page that holds an object
     _reply(replies, {"ready": os.getpid()})
@@ -101,7 +103,8 @@ class _Server:
         try:
             os.setsid()  # a group of its own: it is signalled with all that it starts
             signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for which in (signal.SIGCHLD, signal.SIGTERM):
+                signal.signal(which, signal.SIG_DFL)
             self._set_death_signal()
             _connect_to_log(job)
             for pipe in (self._replies, self._woken, self._waker):
@@ -109,6 +112,9 @@ class _Server:
             faulthandler.enable()
             execute(job, self._workload)
             status = 0
+        except HarnessError as error:
+            status = STATUS_NOT_WRITABLE
+            print(f"error: {error}", file=sys.stderr)
         except BaseException:
             traceback.print_exc()
         finally:

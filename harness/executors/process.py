@@ -28,7 +28,6 @@ _THREAD_VARIABLES = (
     "OPENBLAS_NUM_THREADS",
     "NUMEXPR_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
-    "HARNESS_THREADS",
 )
 
 
@@ -107,7 +106,7 @@ class ProcessExecutor:
         with contextlib.suppress(HarnessError):
             self.poll(0.0)
         if not self._is_ready:  # it is still importing and has started nothing
-            self._server.kill()
+            self._server.terminate()
             self._active.clear()
         for which in (signal.SIGTERM, signal.SIGKILL):
             deadline = time.monotonic() + _GRACE_S
@@ -123,6 +122,7 @@ class ProcessExecutor:
         assert self._server.stdout is not None
         with contextlib.suppress(BrokenPipeError):
             self._server.stdin.close()  # the server takes the end of its input as the order to go
+        self._server.terminate()  # or it would import the workload first; later this does nothing
         try:
             self._server.wait(_GRACE_S)
         except subprocess.TimeoutExpired:

@@ -27,6 +27,8 @@ from harness.provenance import GitState, git_state, host_name, library_versions
 from harness.spool import append, spool_path, unwritable, work_dir
 from harness.workload import Workload
 
+STATUS_NOT_WRITABLE = 74
+"""With what a worker exits that cannot write what happens to its run (EX_IOERR of sysexits.h)."""
 _STDERR_LINES = 100
 _MEMORY_TEXTS = ("out of memory", "cudamalloc", "can't allocate memory", "cannot allocate memory")
 

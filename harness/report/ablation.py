@@ -55,7 +55,7 @@ def _picture(
     for view in tables.views:
         low, high = _value_range(tables, view)
         ranges[view.key] = [low, high]
-        traces += _references(tables, view, frame, low)
+        traces += _references(tables, view, frame, low, high)
         traces += _seed_traces(tables, view, frame) if by_seed else []
         traces += _trial_traces(tables, view, frame, by_seed)
     for trace in traces:
@@ -160,8 +160,13 @@ def _value_range(tables: StudyTables, view: View) -> tuple[float, float]:
     return round(low - pad, 6), round(high + pad, 6)
 
 
-def _references(tables: StudyTables, view: View, frame: _Frame, low: float) -> list[Trace]:
-    """Lines across the picture: the baseline, and each control with its name and value."""
+def _references(
+    tables: StudyTables, view: View, frame: _Frame, low: float, high: float
+) -> list[Trace]:
+    """Lines across the picture: the baseline, and each control with its name and value.
+
+    A control beyond the picture is named at its edge, with an arrow.
+    """
     first, last = frame.ends
     traces = []
     baseline = tables.baseline
@@ -176,20 +181,18 @@ def _references(tables: StudyTables, view: View, frame: _Frame, low: float) -> l
         found = tables.summaries.get((view, trial.trial_id))
         if found is None:
             continue
-        is_below = found.mean < low
-        at = low if is_below else round(found.mean, 6)
+        at = min(max(round(found.mean, 6), low), high)
         at_start = place % 2 == 0  # neighbours in value would write over each other
-        flat_side = "bottom right" if at_start else "top right"
-        side = flat_side if frame.is_flat else f"top {'right' if at_start else 'left'}"
-        arrow = ("\N{LEFTWARDS ARROW}" if frame.is_flat else "\N{DOWNWARDS ARROW}") + " "
-        label = f"{arrow if is_below else ''}{shortened(trial.label)} {found.mean:.3f}"
+        side = _text_side(at_start, is_flat=frame.is_flat, is_above=found.mean > high)
+        arrow = _arrow(found.mean, low, high, is_flat=frame.is_flat)
+        label = f"{arrow}{shortened(trial.label)} {found.mean:.3f}"
         note = f"&nbsp;{html.escape(label)}&nbsp;"
         style = {"color": INK, "width": 1, "dash": CONTROL_DASHES[place % len(CONTROL_DASHES)]}
         traces.append(
             frame.scatter(
                 [first, last],
                 [at, at],
-                mode="text" if is_below else "lines+text",
+                mode="text" if arrow else "lines+text",
                 text=[note, ""] if at_start else ["", note],
                 textposition=side,
                 textfont={"color": INK, "size": 11},
@@ -201,6 +204,21 @@ def _references(tables: StudyTables, view: View, frame: _Frame, low: float) -> l
     for trace in traces:
         trace["meta"] = {"view": view.key}
     return traces
+
+
+def _text_side(at_start: bool, *, is_flat: bool, is_above: bool) -> str:
+    """Where a text stands to its end of a line, so that it is inside the picture."""
+    if is_flat:
+        return f"{'bottom' if at_start else 'top'} {'left' if is_above else 'right'}"
+    return f"{'bottom' if is_above else 'top'} {'right' if at_start else 'left'}"
+
+
+def _arrow(value: float, low: float, high: float, *, is_flat: bool) -> str:
+    """Where to look for a value beyond the picture; empty for one in it."""
+    below, above = ("\N{LEFTWARDS ARROW}", "\N{RIGHTWARDS ARROW}")
+    if not is_flat:
+        below, above = ("\N{DOWNWARDS ARROW}", "\N{UPWARDS ARROW}")
+    return f"{below} " if value < low else f"{above} " if value > high else ""
 
 
 def _seed_traces(tables: StudyTables, view: View, frame: _Frame) -> list[Trace]:

@@ -174,9 +174,8 @@ def _missing(tables: StudyTables) -> list[str]:
     if states["failed"]:
         kinds = Counter(run.failure or "crash" for run in tables.runs if run.state == "failed")
         shown = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-        runs = "run" if states["failed"] == 1 else "runs"
         sentences.append(
-            f"{states['failed']} of {total} {runs} failed ({shown}); their seeds count nowhere."
+            f"{states['failed']} of {total} runs failed ({shown}); their seeds count nowhere."
         )
     if waiting := total - states["done"] - states["failed"]:
         sentences.append(

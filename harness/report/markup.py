@@ -32,11 +32,13 @@ def results_table(tables: StudyTables, view: View) -> str:
         heads += ["difference to baseline", "exact p", "Holm p", "P(better)"]
     heads.append("s a run")
     rows = []
+    planned = tables.planned()
+    seconds = _mean_seconds(tables)
     for trial in ordered_trials(tables, view):
         summary = tables.summaries.get((view, trial.trial_id))
-        cells = [*_summary_cells(summary), _seeds(tables, trial, summary)]
+        cells = [*_summary_cells(summary), _seeds(planned[trial.trial_id], summary)]
         cells += _comparison_cells(tables, view, trial) if compared else []
-        cells.append(_seconds(tables, trial))
+        cells.append(seconds.get(trial.trial_id, _NONE))
         is_best = bool(ranked) and trial == ranked[0]
         kind = "control" if trial.is_control else "best" if is_best else ""
         tags = [
@@ -114,8 +116,7 @@ def _summary_cells(summary: Summary | None) -> list[str]:
     return [f"{summary.mean:.3f}", f"{summary.sd:.3f}", interval]
 
 
-def _seeds(tables: StudyTables, trial: TrialRow, summary: Summary | None) -> str:
-    planned = sum(run.trial_id == trial.trial_id for run in tables.runs)
+def _seeds(planned: int, summary: Summary | None) -> str:
     n = summary.n if summary else 0
     return str(n) if n == planned else f"{n} of {planned}"
 
@@ -131,13 +132,13 @@ def _comparison_cells(tables: StudyTables, view: View, trial: TrialRow) -> list[
     return [difference, escaped(p_text(found.p)), escaped(p_text(found.p_holm)), better]
 
 
-def _seconds(tables: StudyTables, trial: TrialRow) -> str:
-    found = [
-        run.seconds
-        for run in tables.runs
-        if run.trial_id == trial.trial_id and run.state == "done" and run.seconds is not None
-    ]
-    return f"{sum(found) / len(found):.1f}" if found else _NONE
+def _mean_seconds(tables: StudyTables) -> dict[str, str]:
+    """trial_id -> mean wall time of its finished runs."""
+    found: dict[str, list[float]] = {}
+    for run in tables.runs:
+        if run.state == "done" and run.seconds is not None:
+            found.setdefault(run.trial_id, []).append(run.seconds)
+    return {trial: f"{sum(times) / len(times):.1f}" for trial, times in found.items()}
 
 
 def choices(kind: str, options: Mapping[str, str], chosen: str, place: str) -> str:

@@ -5,6 +5,7 @@ Only finished runs count towards a number. A value that is not finite never ente
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -168,6 +169,10 @@ class StudyTables:
         ranked = [(trial, summary) for trial, summary in found if 2 * summary.n >= most]
         ranked.sort(key=lambda pair: (-pair[1].mean, pair[0].number))
         return tuple(trial for trial, _ in ranked)
+
+    def planned(self) -> Counter[str]:
+        """trial_id -> how many runs the study asks for."""
+        return Counter(run.trial_id for run in self.runs)
 
     def measures(self) -> tuple[str, ...]:
         """The measures of the views, each once."""

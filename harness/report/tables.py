@@ -45,6 +45,7 @@ def final_table(results: Path, study: str) -> FinalTable:
     tables = load_tables(results, study)
     view = tables.primary or View("val" if tables.is_search else "test", tables.study.metric)
     rows = []
+    planned = tables.planned()
     for trial in ordered_trials(tables, view):
         found = tables.summaries.get((view, trial.trial_id)) or Summary(
             math.nan, None, None, None, 0
@@ -59,7 +60,7 @@ def final_table(results: Path, study: str) -> FinalTable:
                 low=found.low,
                 high=found.high,
                 n=found.n,
-                planned=sum(run.trial_id == trial.trial_id for run in tables.runs),
+                planned=planned[trial.trial_id],
             )
         )
     return FinalTable(measure_label(view.measure), view.split, tuple(rows))
@@ -70,7 +71,8 @@ def ordered_trials(tables: StudyTables, view: View) -> tuple[TrialRow, ...]:
     if not tables.is_search:
         return tables.trials
     ranked = tables.ranked(view)
-    return (*ranked, *(trial for trial in tables.trials if trial not in ranked))
+    listed = set(ranked)
+    return (*ranked, *(trial for trial in tables.trials if trial not in listed))
 
 
 def measure_label(measure: str) -> str:

@@ -19,7 +19,7 @@ from gcudml.models.backbones import build_backbone
         ("conv4", 64, 4),
         ("conv4", 105, 6),
         ("resnet18", 28, 4),
-        ("resnet18", 64, 8),
+        ("resnet18", 64, 2),
         ("resnet18", 96, 3),
     ],
 )

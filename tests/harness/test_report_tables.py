@@ -121,7 +121,7 @@ def test_a_best_baseline_is_said_to_be_unbeaten(tmp_path: Path) -> None:
     made = [Made("full", 0.7, variant="full", role="baseline"), Made("less", 0.6, variant="less")]
     found = answer(load_tables(make_study(tmp_path, made), "momentum"))
     assert found.claim.startswith("No trial beats the baseline “full” in Recall@1 on test classes")
-    assert "the nearest is “less”, −0." in found.claim
+    assert "the nearest is “less”, \N{MINUS SIGN}0." in found.claim
 
 
 def test_one_seed_has_a_mean_and_no_uncertainty(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_missing_and_failed_runs_are_said_in_the_open(tmp_path: Path) -> None:
     results = make_study(tmp_path, made)
     tables = load_tables(results, "momentum")
     remarks = answer(tables).remarks
-    assert "1 of 30 run failed (1 diverged); their seeds count nowhere." in remarks
+    assert "1 of 30 runs failed (1 diverged); their seeds count nowhere." in remarks
     assert "3 of 30 runs are not finished (1 running): the numbers will move." in remarks
     row = final_table(results, "momentum").rows[1]
     assert (row.n, row.planned) == (3, 5)
@@ -287,5 +287,5 @@ def test_many_trials_keep_the_baseline_and_the_best_in_the_curves(tmp_path: Path
 def test_differences_are_written_with_their_sign_and_without_negative_zero() -> None:
     found = Comparison(5, 0.0312, 0.01, 0.0524, 0.06, 0.1, 1.0, True)
     assert difference_text(found) == "+0.031 [+0.010, +0.052]"
-    assert signed(-0.0312) == "−0.031"
+    assert signed(-0.0312) == "\N{MINUS SIGN}0.031"
     assert signed(-0.0001) == "0.000"

@@ -170,9 +170,8 @@ def test_one_pair_is_compared_without_an_interval(tmp_path: Path) -> None:
 
 def test_no_baseline_or_no_common_seed_is_no_comparison(tmp_path: Path) -> None:
     write(tmp_path, [a_trial(0), a_trial(1)], {0: [0.5], 1: [0.75]})
-    write(
-        tmp_path, [a_trial(0, "baseline", study="t"), a_trial(1, study="t")], {0: [0.5, 0.4], 1: []}
-    )
+    unpaired = [a_trial(5, "baseline", study="t"), a_trial(6, study="t")]
+    write(tmp_path, unpaired, {5: [0.5, 0.4], 6: []})
     assert ask(tmp_path, "FROM comparisons") == []
 
 

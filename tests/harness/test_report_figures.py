@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_fixtures import Made, controls, make_study, momentum, value_of
+
+from harness.report import figures
+from harness.report.figures import Drawing
+from harness.report.numbers import StudyTables
+from harness.report.pictures import BASELINE, trial_colours
+from harness.report.tables import load_tables
+from harness.report.training import load_training
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_study(tmp_path_factory.mktemp("figures"), momentum())
+
+
+@pytest.fixture(scope="module")
+def tables(results: Path) -> StudyTables:
+    return load_tables(results, "momentum")
+
+
+def traces(drawing: Drawing, view: str = "test|recall@1") -> list[dict[str, Any]]:
+    data = json.loads(drawing.json)["data"]
+    return [trace for trace in data if trace.get("meta", {}).get("view") == view]
+
+
+def test_every_seed_is_a_dot_that_names_its_run(tables: StudyTables) -> None:
+    (drawing,) = figures.ablation_drawings(tables)
+    (dots,) = [t for t in traces(drawing) if "seed" in t.get("hovertemplate", "")]
+    assert len(dots["x"]) == 4 * 5
+    found = {
+        (label, seed): y for (label, seed, _), y in zip(dots["customdata"], dots["y"], strict=True)
+    }
+    for one in momentum()[:4]:
+        for seed in range(5):
+            assert found[one.label, seed] == pytest.approx(value_of(one, seed, "test", 1), abs=1e-6)
+    run_ids = {run.run_id for run in tables.runs}
+    assert {run_id for _, _, run_id in dots["customdata"]} <= run_ids
+
+
+def test_means_have_intervals_and_the_baseline_a_mark_and_line_of_its_own(
+    tables: StudyTables,
+) -> None:
+    (drawing,) = figures.ablation_drawings(tables)
+    means = [t for t in traces(drawing) if "error_y" in t]
+    assert [trace["marker"]["symbol"] for trace in means] == ["circle", "diamond"]
+    values = [value_of(momentum()[0], seed, "test", 1) for seed in range(5)]
+    (baseline,) = means[1:]
+    assert baseline["y"] == [pytest.approx(statistics.mean(values), abs=1e-6)]
+    half = 2.7764451 * statistics.stdev(values) / math.sqrt(5)
+    assert baseline["error_y"]["array"] == [pytest.approx(half, abs=1e-5)]
+    lines = [t for t in traces(drawing) if t["y"] == baseline["y"] * 2]
+    assert lines[0]["line"]["color"] == BASELINE
+
+
+def test_only_the_primary_view_is_shown_at_first(tables: StudyTables) -> None:
+    (drawing,) = figures.ablation_drawings(tables)
+    figure = json.loads(drawing.json)
+    shown = {trace["meta"]["view"] for trace in figure["data"] if trace["visible"]}
+    assert shown == {"test|recall@1"}
+    views = {trace["meta"]["view"] for trace in figure["data"]}
+    assert views == set(figure["layout"]["meta"]["ranges"])
+    assert len(views) == 10
+
+
+def test_controls_are_lines_with_name_and_value(tables: StudyTables) -> None:
+    (drawing,) = figures.ablation_drawings(tables)
+    texts = ["".join(trace["text"]) for trace in traces(drawing) if "text" in trace]
+    assert [text.replace("&nbsp;", "") for text in texts] == ["raw pixels 0.417", "untrained 0.459"]
+
+
+@pytest.mark.parametrize(("level", "arrow"), [(0.1, "↓"), (0.95, "↑")])
+def test_a_control_far_off_does_not_squeeze_the_trials(
+    tmp_path: Path, level: float, arrow: str
+) -> None:
+    made = [*momentum()[:4], Made("far", level, role="control")]
+    (drawing,) = figures.ablation_drawings(load_tables(make_study(tmp_path, made), "momentum"))
+    (text,) = ["".join(trace["text"]) for trace in traces(drawing) if "text" in trace]
+    assert text.startswith(f"&nbsp;{arrow} far ")
+    low, high = json.loads(drawing.json)["layout"]["yaxis"]["range"]
+    assert 0.4 < low < high < 0.8
+
+
+def test_long_names_lie_flat_and_are_shortened(tmp_path: Path) -> None:
+    names = ["full", "without the collaboration between groups", "<b>bold</b> & more of it"]
+    made = [
+        Made(name, 0.5, variant=name, role="trial" if place else "baseline")
+        for place, name in enumerate(names)
+    ]
+    tables = load_tables(make_study(tmp_path, [*made, *controls()], seeds=2), "momentum")
+    (drawing,) = figures.ablation_drawings(tables)
+    axis = json.loads(drawing.json)["layout"]["yaxis"]
+    assert axis["ticktext"] == [
+        "full",
+        "without the collaborati…",
+        "&lt;b&gt;bold&lt;/b&gt; &amp; more of it",
+    ]
+    assert axis["range"] == [2.5, -0.5]
+    assert any("error_x" in trace for trace in traces(drawing))
+
+
+def test_several_axes_show_trials_and_the_best_one(tmp_path: Path) -> None:
+    made = [
+        Made(f"a={a}, b={b}", 0.5 + a / 100, {"a": a, "b": b}, "trial" if a + b else "baseline")
+        for a in (0, 1, 2)
+        for b in (0, 1)
+    ]
+    tables = load_tables(make_study(tmp_path, made, seeds=2), "momentum")
+    drawings = figures.ablation_drawings(tables)
+    assert [drawing.title for drawing in drawings] == ["By a", "By b"]
+    for drawing in drawings:
+        marked = [trace for trace in traces(drawing) if "customdata" in trace]
+        assert [trace["marker"]["symbol"] for trace in marked] == ["circle", "star", "diamond"]
+        assert sum(len(trace["x"]) for trace in marked) == 6
+
+
+def test_a_log_axis_has_powers_of_ten_as_ticks(tmp_path: Path) -> None:
+    made = [Made(f"lr={lr}", 0.5, {"lr": lr}) for lr in (0.0003, 0.002, 0.01, 0.05)]
+    results = make_study(
+        tmp_path,
+        made,
+        sampler="random",
+        seeds=1,
+        spec={"search": {"lr": {"loguniform": [1e-4, 0.1]}}},
+    )
+    (drawing,) = figures.ablation_drawings(load_tables(results, "momentum"))
+    axis = json.loads(drawing.json)["layout"]["xaxis"]
+    assert axis["type"] == "log"
+    assert axis["range"][0] < math.log10(0.0003)
+    assert axis["range"][1] > math.log10(0.05)
+
+
+def test_curves_have_a_band_and_a_line_a_trial(results: Path, tables: StudyTables) -> None:
+    training = load_training(results, tables)
+    drawings = figures.curve_drawings(tables, training)
+    assert [drawing.title for drawing in drawings] == [
+        "Loss",
+        "loss/group",
+        "loss/metric",
+        "Recall@1, validation classes",
+    ]
+    data = json.loads(drawings[0].json)["data"]
+    trials = [trial.trial_id for trial in training.trials]
+    assert [trace["meta"]["trial"] for trace in data] == [t for t in trials for _ in range(2)]
+    band, line = data[:2]
+    assert len(band["x"]) == 2 * len(line["x"])
+    assert line["line"]["color"] == BASELINE
+    assert all(
+        low <= y <= high for y, (low, high, _) in zip(line["y"], line["customdata"], strict=True)
+    )
+
+
+def test_cluster_sizes_are_on_one_log_scale(results: Path, tables: StudyTables) -> None:
+    training = load_training(results, tables)
+    drawings = figures.size_drawings(training)
+    assert [drawing.title for drawing in drawings] == [
+        "Cluster sizes: baseline, teacher_momentum=0",
+        "Cluster sizes: teacher_momentum=0.9",
+    ]
+    axes = [json.loads(drawing.json)["layout"]["yaxis"] for drawing in drawings]
+    assert axes[0]["range"] == axes[1]["range"]
+    assert axes[0]["type"] == "log"
+    names = [trace["name"] for trace in json.loads(drawings[0].json)["data"]]
+    assert names == ["epoch 0", "epoch 2", "epoch 5"]
+    assert [d.name for d in figures.cluster_drawings(training)] == ["gini", "purity"]
+
+
+def test_trials_keep_apart_by_colour(tables: StudyTables) -> None:
+    colours = trial_colours(tables.contenders)
+    assert len(set(colours.values())) == 4
+    assert colours[tables.trials[0].trial_id] == BASELINE
+
+
+def test_every_picture_is_told_in_words(results: Path, tables: StudyTables) -> None:
+    training = load_training(results, tables)
+    (drawing,) = figures.ablation_drawings(tables)
+    assert "teacher_momentum=0.9: 0.607 [0.592, 0.622], 5 seeds" in drawing.text
+    assert "raw pixels: 0.417" in drawing.text
+    for each in (*figures.curve_drawings(tables, training), *figures.size_drawings(training)):
+        assert "teacher_momentum=0" in each.text

@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from report_fixtures import Made, controls, make_study, momentum
+
+from harness import store
+from harness.errors import InputError
+from harness.report.page import write_report
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+class Page(HTMLParser):
+    """The tags of a page with their attributes, the texts of its scripts, and what is read."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.read = ""
+        self._in: str | None = None
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._in = tag
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in = None
+
+    def handle_data(self, data: str) -> None:
+        if self._in == "script":
+            self.scripts[-1] += data
+        elif self._in != "style":
+            self.read += data
+
+    def headings(self) -> list[str]:
+        return [part.split("</h2>")[0] for part in self.source.split("<h2>")[1:]]
+
+
+def written(results: Path, study: str = "momentum") -> Page:
+    return Page(write_report(results, study, results / "reports"))
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    return written(make_study(tmp_path_factory.mktemp("page"), momentum()))
+
+
+def test_the_page_has_its_sections_in_order(page: Page) -> None:
+    assert page.headings() == ["Ablation", "Results", "Training", "Clusters", "Reproduce"]
+    assert "How slowly should the teacher follow the student?" in page.read
+    assert "teacher_momentum=0.9 has the best Recall@1" in page.read
+    assert page.read.index("has the best") < page.read.index("By teacher_momentum")
+
+
+def test_the_page_needs_nothing_from_outside(page: Page) -> None:
+    for tag, attributes in page.tags:
+        assert "src" not in attributes
+        assert (attributes.get("href") or "data:").startswith("data:"), tag
+    assert "default-src 'none'" in page.source
+    assert page.source.count("plotly.js v") == 1
+
+
+def test_every_picture_has_its_data_and_its_words(page: Page) -> None:
+    plots = [attributes for tag, attributes in page.tags if attributes.get("class") == "plot"]
+    assert len(plots) == 1 + 4 + 2 + 2
+    ids = {attributes.get("id") for _, attributes in page.tags}
+    for plot in plots:
+        assert plot["role"] == "img"
+        assert len(plot["aria-label"] or "") > 40
+        assert f"{plot['id']}-data" in ids
+    data = [json.loads(text) for text in page.scripts[1:-1]]
+    assert len(data) == len(plots)
+    assert all(figure["data"] and figure["layout"] for figure in data)
+
+
+def test_the_page_tells_how_to_get_every_number_again(page: Page) -> None:
+    for text in (
+        "harness run studies/momentum.yaml",
+        "f00d" * 10 + " with uncommitted changes",
+        "c0de" * 4,
+        "da7a" * 4,
+        "torch 2.11.0",
+        "a-host",
+        "bfloat16",
+        "516 MiB",
+        "method.teacher_momentum:\n    grid:\n    - 0.0",
+        "FROM comparisons WHERE study = 'momentum'",
+    ):
+        assert text in page.read, text
+
+
+def test_the_queries_that_the_page_names_run(tmp_path: Path) -> None:
+    results = make_study(tmp_path, momentum(), seeds=2, with_clusters=False)
+    queries = [text.split('"')[1] for text in written(results).read.split("harness sql")[1:]]
+    assert len(queries) == 4
+    counts = [len(store.query(results, query).rows) for query in queries]
+    assert all(counts[:3])
+
+
+def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
+    results = make_study(tmp_path, momentum(), seeds=3)
+    first = write_report(results, "momentum", tmp_path / "first").read_bytes()
+    store.rebuild(results)
+    assert write_report(results, "momentum", tmp_path / "second").read_bytes() == first
+
+
+def test_markup_in_a_study_is_shown_as_text(tmp_path: Path) -> None:
+    made = [
+        Made("plain", 0.6, variant="plain", role="baseline"),
+        Made(HOSTILE, 0.7, variant=HOSTILE, failed=(1,)),
+    ]
+    results = make_study(tmp_path, [*made, *controls()], question=HOSTILE, seeds=2)
+    page = written(results)
+    assert page.read.count(HOSTILE) > 3
+    assert "onerror" not in {name for _, attributes in page.tags for name in attributes}
+    assert "img" not in {tag for tag, _ in page.tags}
+    assert len(page.scripts) == 2 + sum(a.get("class") == "plot" for _, a in page.tags)
+    assert not any("<script" in text or "</" in text for text in page.scripts[1:-1])
+    assert "<b>nan</b> & more" in page.read
+
+
+def test_a_name_that_is_no_file_name_is_written_beside_the_others(tmp_path: Path) -> None:
+    results = make_study(tmp_path, momentum()[:2], study='a<b>"&c', seeds=1)
+    path = write_report(results, 'a<b>"&c', tmp_path / "new" / "reports")
+    assert path.parent == tmp_path / "new" / "reports"
+    assert path.name.startswith("a_b_c-")
+    assert 'a<b>"&c' in Page(path).read
+
+
+def test_one_seed_is_reported_without_intervals(tmp_path: Path) -> None:
+    page = written(make_study(tmp_path, momentum(), seeds=1))
+    assert "one seed, so no uncertainty" in page.read
+    assert "nan" not in page.read.lower()
+    assert page.headings()[:2] == ["Ablation", "Results"]
+
+
+def test_failed_runs_are_listed_with_their_last_lines(tmp_path: Path) -> None:
+    made = momentum()
+    made[1] = dataclasses.replace(made[1], failed=(0, 1, 2))
+    page = written(make_study(tmp_path, made, seeds=3))
+    assert "Failures" in page.headings()
+    assert page.read.count("diverged, attempt 1: loss is nan at epoch 3") == 3
+    assert "0 of 3" in page.read
+
+
+def test_a_study_without_cluster_rows_has_no_cluster_section(tmp_path: Path) -> None:
+    page = written(make_study(tmp_path, momentum(), seeds=2, with_clusters=False))
+    assert page.headings() == ["Ablation", "Results", "Training", "Reproduce"]
+
+
+def test_a_search_is_reported_on_validation_classes_alone(tmp_path: Path) -> None:
+    page = written(make_study(tmp_path, momentum(), sampler="tpe", seeds=2))
+    assert "search: no claim" in page.read
+    assert "test classes" not in page.read
+
+
+def test_a_study_without_results_says_so(tmp_path: Path) -> None:
+    made = [dataclasses.replace(one, unstarted=range(5)) for one in momentum()]
+    page = written(make_study(tmp_path, made))
+    assert "There is no answer yet" in page.read
+    assert page.headings() == ["Ablation", "Reproduce"]
+
+
+def test_an_unknown_study_writes_nothing(tmp_path: Path) -> None:
+    results = make_study(tmp_path, momentum()[:2], seeds=1)
+    with pytest.raises(InputError, match="unknown study 'momentun'; did you mean 'momentum'"):
+        write_report(results, "momentun", tmp_path / "reports")
+    assert not (tmp_path / "reports").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    results = make_study(tmp_path, momentum()[:2], seeds=1)
+    (tmp_path / "reports").write_text("a file")
+    with pytest.raises(InputError, match=r"momentum\.html: cannot write the report .*--reports"):
+        write_report(results, "momentum", tmp_path / "reports")
+
+
+def test_a_report_that_fails_leaves_the_older_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = make_study(tmp_path, momentum()[:2], seeds=1)
+    path = write_report(results, "momentum", tmp_path / "reports")
+    before = path.read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(InputError, match="No space left on device"):
+        write_report(results, "momentum", tmp_path / "reports")
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.browser
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_the_page_works_in_a_browser_without_a_network(
+    tmp_path: Path, width: int, scheme: str
+) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    made = [*momentum(), Made(HOSTILE, 0.5, {"method.teacher_momentum": HOSTILE})]
+    path = write_report(make_study(tmp_path, made, seeds=3), "momentum", tmp_path / "reports")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    complaints: list[str] = []
+    requests: list[str] = []
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=chromium, args=flags)
+        tab = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
+        ).new_page()
+        tab.on("console", lambda message: complaints.append(message.text))
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.on("dialog", lambda dialog: complaints.append(dialog.message))
+        tab.on("request", lambda request: requests.append(request.url))
+        tab.goto(path.as_uri())
+
+        plots = tab.locator(".plot")
+        assert plots.count() == 9
+        for place in range(plots.count()):
+            box = plots.nth(place).locator("svg.main-svg").first.bounding_box()
+            assert box is not None
+            assert box["width"] > 200
+            assert box["height"] > 150
+        assert tab.evaluate("document.documentElement.scrollWidth") == width
+
+        table = tab.get_by_role("region", name="Recall@4 on test classes", exact=True)
+        assert not table.is_visible()
+        tab.locator('.choice input[name="measure-plot"][value="recall@4"]').check()
+        table.wait_for()
+        assert "Recall@4, test classes" in tab.locator("#ablation-0").text_content()
+
+        curves = tab.locator("#curve-0 .scatterlayer .trace")
+        before = curves.count()
+        tab.locator("button[data-trial]").first.click()
+        assert curves.count() < before
+        browser.close()
+    assert complaints == []
+    assert [url for url in requests if not url.startswith("data:")] == [path.as_uri()]

@@ -1,0 +1,81 @@
+"""The border between the packages, and that each heavy library has one home."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gcudml import workload as gcudml_workload
+from harness.workload import Workload, load_workload
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# mypy checks here that the module offers what the border asks for, with the types it asks for.
+CHECKED: Workload = gcudml_workload
+
+HOMES: dict[str, set[str]] = {
+    "duckdb": {
+        "harness/comparisons.py",
+        "harness/ingest.py",
+        "harness/migrations.py",
+        "harness/rows.py",
+        "harness/store.py",
+        "harness/workload_files.py",
+    },
+    "optuna": {"harness/search.py"},
+    "plotly": {"harness/report/figures.py", "harness/report/page.py"},
+    "typer": {"harness/cli.py"},
+    "rich": {"harness/cli.py", "harness/display.py"},
+    "yaml": {"harness/yaml_source.py", "harness/report/reproduce.py", "harness/spec.py"},
+    "faiss": {"gcudml/neighbours.py"},
+    "PIL": {"gcudml/data/datasets.py", "gcudml/data/folder.py"},
+    "torchvision": {"gcudml/models/backbones.py"},
+}
+
+
+def imported(path: Path) -> set[str]:
+    """Top names of all modules that a file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_a_heavy_library_has_one_home(library: str) -> None:
+    sources = [*(ROOT / "harness").rglob("*.py"), *(ROOT / "gcudml").rglob("*.py")]
+    found = {str(path.relative_to(ROOT)) for path in sources if library in imported(path)}
+    assert found, f"{library} is not used at all"
+    assert found <= HOMES[library]
+
+
+def test_the_library_satisfies_the_border() -> None:
+    loaded = load_workload("gcudml.workload")
+    assert loaded is CHECKED
+    full = loaded.check({})
+    assert loaded.check(full) == full
+
+
+@pytest.mark.parametrize(
+    ("module", "forbidden"),
+    [
+        ("harness.cli", {"torch", "gcudml", "duckdb", "optuna", "plotly"}),
+        ("harness.driver", {"torch", "gcudml", "optuna", "plotly"}),
+        ("gcudml.workload", {"harness", "duckdb", "optuna", "plotly", "typer"}),
+    ],
+)
+@pytest.mark.timeout(60)
+def test_importing_one_side_does_not_load_the_other(module: str, forbidden: set[str]) -> None:
+    code = f"import sys, {module}; print(*sorted(n for n in sys.modules if '.' not in n))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    loaded = set(done.stdout.split())
+    assert sorted(forbidden & loaded) == []
