@@ -229,9 +229,7 @@ class PixelsConfig(Strict):
 
 
 DataConfig = Annotated[StrokesData | FolderData, Field(discriminator="name")]
-MethodConfig = Annotated[
-    GcudmlConfig | UntrainedConfig | PixelsConfig, Field(discriminator="name")
-]
+MethodConfig = Annotated[GcudmlConfig | UntrainedConfig | PixelsConfig, Field(discriminator="name")]
 
 
 class RunConfig(Strict):

@@ -162,9 +162,7 @@ class ClusterStatistics(NamedTuple):
     """Of the sizes: 0 = all alike, towards 1 = one cluster holds nearly everything."""
 
 
-def describe_clusters(
-    pseudo: PseudoLabels, true_labels: Int[Tensor, " n"]
-) -> ClusterStatistics:
+def describe_clusters(pseudo: PseudoLabels, true_labels: Int[Tensor, " n"]) -> ClusterStatistics:
     """Compare pseudo-labels with the hidden classes."""
     clusters = len(pseudo.sizes)
     classes = int(true_labels.max()) + 1

@@ -98,9 +98,7 @@ def run(
         student.load_state_dict(chosen.state)
         final = _measure(student, unseen, config, number_format, seed=seed)
         results |= {f"test/{name}": value for name, value in final.items()}
-        results |= {
-            f"test/{name}_last_epoch": value for name, value in last.items() if "@" in name
-        }
+        results |= {f"test/{name}_last_epoch": value for name, value in last.items() if "@" in name}
     return results
 
 
@@ -241,9 +239,7 @@ def _set_learning_rate(
             group["lr"] = factor * config.learning_rate
 
 
-def _append_rows(
-    workdir: Path, table: str, rows: Iterable[Mapping[str, int | float]]
-) -> None:
+def _append_rows(workdir: Path, table: str, rows: Iterable[Mapping[str, int | float]]) -> None:
     lines = [json.dumps(row) + "\n" for row in rows]
     if lines:
         path = workdir / "tables" / f"{table}.jsonl"

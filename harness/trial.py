@@ -58,9 +58,7 @@ class Run:
     @property
     def run_id(self) -> str:
         """Sixteen hex digits of all of the above."""
-        return digest(
-            [self.workload, self.params, self.seed, self.test, self.code, self.data]
-        )[:16]
+        return digest([self.workload, self.params, self.seed, self.test, self.code, self.data])[:16]
 
 
 def digest(value: object) -> str:

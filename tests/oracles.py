@@ -54,9 +54,9 @@ def slow_group_classifier(
     for k, scores in enumerate(logits):
         rows = [i for i in range(len(labels)) if bool(sampled[k, i])]
         if rows:
-            total += sum(
-                -math.log(softmax(scores[i].tolist())[labels[i]]) for i in rows
-            ) / len(rows)
+            total += sum(-math.log(softmax(scores[i].tolist())[labels[i]]) for i in rows) / len(
+                rows
+            )
     return total / len(logits)
 
 
@@ -106,6 +106,8 @@ def slow_recall(z: torch.Tensor, labels: list[int], k: int) -> tuple[float, int]
         if labels.count(label) < 2:
             continue
         counted += 1
-        others = sorted((j for j in range(len(labels)) if j != i), key=lambda j: -cosine(z[i], z[j]))
+        others = sorted(
+            (j for j in range(len(labels)) if j != i), key=lambda j: -cosine(z[i], z[j])
+        )
         hits += any(labels[j] == label for j in others[:k])
     return hits / max(counted, 1), len(labels) - counted

@@ -18,7 +18,7 @@ collaborative learning over classes of similar frequency, Dong et al., arXiv:220
 4. after each step the teacher moves towards the student.
 
 What the published form leaves open is a parameter (``gcudml.config.GcudmlConfig``): the reading of
-"group" (classifier or pair loss), the embedding it acts on, and the momentum warm-up, which is ours.
+"group" (classifier or pair loss), the embedding it acts on, and the momentum warm-up (ours).
 """
 
 from collections.abc import Mapping, Sequence
@@ -90,9 +90,7 @@ class Gcudml:
             steps=train.steps_per_epoch or max(1, len(self.setup.images) // train.batch_size),
             generator=generator(self.setup.seed, "batches", epoch),
         )
-        return EpochPlan(
-            batches=batches, parameters=parameters, metrics=metrics, cluster_rows=rows
-        )
+        return EpochPlan(batches=batches, parameters=parameters, metrics=metrics, cluster_rows=rows)
 
     def terms(
         self,

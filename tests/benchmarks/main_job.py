@@ -24,7 +24,7 @@ from harness.store import query
 ROOT = Path(__file__).resolve().parent.parent.parent
 KEPT = Path(__file__).resolve().parent / "results" / "main_job.json"
 
-NOTHING = '''
+NOTHING = """
 def schema(): return {"type": "object"}
 def check(params): return dict(params)
 def controls(): return {}
@@ -32,7 +32,7 @@ def data_fingerprint(params): return "nothing"
 def run(params, *, seed, workdir, report, test):
     report(0, {"loss": 0.0, "val/recall@1": 0.5})
     return {"val/recall@1": 0.5, "test/recall@1": 0.5}
-'''
+"""
 
 
 def main() -> None:

@@ -65,9 +65,7 @@ def test_nmi_does_not_care_which_number_a_cluster_has() -> None:
 
 
 def test_metrics_carry_the_names_that_studies_use() -> None:
-    metrics = evaluate(
-        draw(8, 3), torch.arange(8) // 2, EvaluateConfig(k=[1, 3], nmi=True), seed=0
-    )
+    metrics = evaluate(draw(8, 3), torch.arange(8) // 2, EvaluateConfig(k=[1, 3], nmi=True), seed=0)
     assert set(metrics) == {"recall@1", "recall@3", "nmi", "queries", "dropped"}
     without = evaluate(draw(8, 3), torch.arange(8) // 2, EvaluateConfig(k=[1], nmi=False), seed=0)
     assert "nmi" not in without

@@ -60,7 +60,12 @@ def test_the_ratio_holds_in_all_groups_but_the_last() -> None:
 @pytest.mark.parametrize("groups", [1, 2, 3, 5, 8])
 @pytest.mark.parametrize(
     "sizes",
-    [[9, 8, 7, 6, 5, 4, 3, 2], [500, 3, 3, 3, 2, 2, 1, 1], [7] * 8, [90, 80, 70, 60, 50, 40, 30, 1]],
+    [
+        [9, 8, 7, 6, 5, 4, 3, 2],
+        [500, 3, 3, 3, 2, 2, 1, 1],
+        [7] * 8,
+        [90, 80, 70, 60, 50, 40, 30, 1],
+    ],
 )
 def test_exactly_so_many_groups_come_out_and_none_is_empty(sizes: list[int], groups: int) -> None:
     ends = group_ends_by_count(sizes, groups)

@@ -34,9 +34,7 @@ def test_batch_norm_statistics_are_averaged_and_counters_copied() -> None:
     student.train()(torch.randn(16, 3) + 5)
     before = teacher[1].running_mean.clone()
     update_teacher(teacher, student, 0.5)
-    torch.testing.assert_close(
-        teacher[1].running_mean, (before + student[1].running_mean) / 2
-    )
+    torch.testing.assert_close(teacher[1].running_mean, (before + student[1].running_mean) / 2)
     assert teacher[1].num_batches_tracked == student[1].num_batches_tracked == 1
 
 

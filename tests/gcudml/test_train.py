@@ -69,9 +69,7 @@ def test_hidden_labels_of_the_training_classes_teach_nothing(
         images = original(config, part, device)
         if part != "train":
             return images
-        order = torch.randperm(
-            len(images.labels), generator=torch.Generator().manual_seed(0)
-        )
+        order = torch.randperm(len(images.labels), generator=torch.Generator().manual_seed(0))
         return images._replace(labels=images.labels[order])
 
     monkeypatch.setattr(gcudml.train, "_load", shuffled)
@@ -97,9 +95,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_is_reported(
 
 def test_a_run_that_is_told_to_stop_trains_no_further_epoch(tmp_path: Path) -> None:
     recorder = Recorder(most=1)
-    results = run(
-        tiny(train={"epochs": 5}), seed=0, workdir=tmp_path, report=recorder, test=True
-    )
+    results = run(tiny(train={"epochs": 5}), seed=0, workdir=tmp_path, report=recorder, test=True)
     assert len(recorder.epochs) == 1
     assert results == {}
 
@@ -123,9 +119,7 @@ def test_training_beats_the_untrained_network(tmp_path: Path) -> None:
         "train": {"epochs": 6, "batch_size": 60, "steps_per_epoch": 15, "learning_rate": 3e-3},
     }
     weights = {"metric": 1.0, "group": 0.0, "collaborative": 0.0, "distillation": 0.0}
-    trained, _ = train_tiny(
-        tmp_path / "a", **bigger, method={"clusters": 40, "weights": weights}
-    )
+    trained, _ = train_tiny(tmp_path / "a", **bigger, method={"clusters": 40, "weights": weights})
     untrained, _ = train_tiny(tmp_path / "b", **bigger, method={"name": "untrained"})
     assert trained["val/recall@1"] > untrained["val/recall@1"] + 0.1
 

@@ -324,7 +324,7 @@ LIFE: list[Event] = [
     start(RUN, 2),
     reported(1, 2, loss=0.7),
     reported(2, 2, loss=0.6),
-    done(2, test__recall_at_1=0.5, val__recall_at_1=0.4),
+    done(2, test__recall_at_1=0.5, val__recall_at_1=0.4, val__nmi=0.3),
 ]
 
 
@@ -557,40 +557,50 @@ def a_full_folder(results: Path) -> None:
         store.refresh_comparisons(con, "u")
 
 
-def test_a_rebuilt_database_equals_the_one_built_along_the_way(tmp_path: Path) -> None:
-    a_full_folder(tmp_path)
-    before = everything(tmp_path)
+@pytest.fixture(scope="module")
+def full_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made once and copied by each test: it takes many synced writes."""
+    results = tmp_path_factory.mktemp("full") / "results"
+    a_full_folder(results)
+    return results
+
+
+@pytest.fixture
+def full(full_folder: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(full_folder, tmp_path / "results")
+
+
+def test_a_rebuilt_database_equals_the_one_built_along_the_way(full: Path) -> None:
+    before = everything(full)
     assert len(before["comparison"]) == 1 + 2 * 2
     for missing in (False, True):
         if missing:
-            store.database_path(tmp_path).unlink()
-        assert store.rebuild(tmp_path) == (3, 14, ())
-        assert everything(tmp_path) == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["results.duckdb", "runs", "studies"]
+            store.database_path(full).unlink()
+        assert store.rebuild(full) == (3, 14, ())
+        assert everything(full) == before
+    assert sorted(path.name for path in full.iterdir()) == ["results.duckdb", "runs", "studies"]
 
 
-def test_a_rebuild_replaces_a_damaged_or_newer_file_and_its_log(tmp_path: Path) -> None:
-    a_full_folder(tmp_path)
-    before = everything(tmp_path)
-    store.database_path(tmp_path).write_text("damaged")
-    (tmp_path / "results.duckdb.wal").write_text("old log")
-    (tmp_path / ".rebuild").mkdir()
-    (tmp_path / ".rebuild" / "results.duckdb").write_text("left by a crash")
-    store.rebuild(tmp_path)
-    assert everything(tmp_path) == before
-    with duckdb.connect(str(store.database_path(tmp_path))) as con:
+def test_a_rebuild_replaces_a_damaged_or_newer_file_and_its_log(full: Path) -> None:
+    before = everything(full)
+    store.database_path(full).write_text("damaged")
+    (full / "results.duckdb.wal").write_text("old log")
+    (full / ".rebuild").mkdir()
+    (full / ".rebuild" / "results.duckdb").write_text("left by a crash")
+    store.rebuild(full)
+    assert everything(full) == before
+    with duckdb.connect(str(store.database_path(full))) as con:
         con.execute("UPDATE meta SET value = '99'")
-    store.rebuild(tmp_path)
-    assert everything(tmp_path) == before
+    store.rebuild(full)
+    assert everything(full) == before
 
 
-def test_a_rebuild_that_fails_leaves_the_old_database(tmp_path: Path) -> None:
-    a_full_folder(tmp_path)
-    before = everything(tmp_path)
-    (tmp_path / "studies" / "broken.json").write_text("{")
+def test_a_rebuild_that_fails_leaves_the_old_database(full: Path) -> None:
+    before = everything(full)
+    (full / "studies" / "broken.json").write_text("{")
     with pytest.raises(StoreError, match=r"broken\.json"):
-        store.rebuild(tmp_path)
-    assert everything(tmp_path) == before
+        store.rebuild(full)
+    assert everything(full) == before
 
 
 def test_a_rebuild_waits_for_who_is_at_work(tmp_path: Path) -> None:
