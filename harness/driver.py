@@ -150,6 +150,7 @@ def run_study(
         if busy is not None and not was_interrupted:
             raise busy
         snapshot = session.snapshot()
+        watcher.tick(snapshot)
         return Outcome(
             study=plan.spec.study,
             total=snapshot.total,

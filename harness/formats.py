@@ -7,6 +7,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Literal
 
 from harness.workload import JsonValue
@@ -60,7 +61,7 @@ def _aligned(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
 
 
 def _short(value: object) -> str:
@@ -83,8 +84,8 @@ def _text(value: object) -> str:
 
 def _plain(value: object) -> JsonValue:
     """A value as JSON has it: null for what is not finite, text for dates and the like."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
+    if isinstance(value, float | Decimal):
+        return float(value) if math.isfinite(value) else None
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, Mapping):

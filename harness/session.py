@@ -117,6 +117,7 @@ class Session:
         self.ledger.take_up(self.schedule.tasks)
         for run_id in self.ledger.settled.keys() - self._counted:
             self._count(self.schedule.tasks[run_id], self.ledger.settled[run_id])
+            self._check_metric(self.schedule.tasks[run_id])
 
     def _fill(self, results: Path) -> None:
         """Give every free worker a run."""
@@ -152,6 +153,7 @@ class Session:
             self.ledger.write_end(ended.run_id, event)
         self._settle(active.task)
         self.watcher.ended(self._line(active.task), self.snapshot())
+        self._check_metric(active.task)
 
     def _settle(self, task: Task) -> None:
         self._count(task, self.ledger.settle(task.run_id))
@@ -164,16 +166,16 @@ class Session:
         self._done += 1
         if task.trial.role != "control":  # one that trains nothing says nothing about the others
             self._training_seconds.append(state.seconds or 0.0)
-            self._check_metric(state)
 
-    def _check_metric(self, state: RunState) -> None:
+    def _check_metric(self, task: Task) -> None:
         """Refuse a study whose metric does not exist, as soon as a run shows which do."""
-        if self._is_metric_known:
+        state = self.ledger.state(task.run_id)
+        if self._is_metric_known or state.state != "done" or task.trial.role == "control":
             return
         metric = self.plan.spec.metric
         splits = ("val", "test") if self.plan.spec.is_fixed else ("val",)
         if not any(f"{split}/{metric}" in state.results for split in splits):
-            names = {name.partition("/")[2] for name in state.results if "/" in name}
+            names = {name.partition("/")[2] for name in state.results} - {"", "queries", "dropped"}
             raise InputError(
                 f"{self.plan.loaded.source.where(('metric',))}: metric: no run reports "
                 f"{' or '.join(f'{split}/{metric}' for split in splits)}; there are: "

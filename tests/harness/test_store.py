@@ -381,12 +381,18 @@ def test_each_event_by_itself_is_the_same_as_in_one_go(tmp_path: Path) -> None:
         ) == ask(tmp_path, f"SELECT {columns} FROM {table} WHERE run_id = 'single' ORDER BY ALL")
 
 
-def test_a_worker_that_was_given_up_changes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("life", [LIFE, LIFE[:-1]], ids=["over", "running"])
+def test_a_worker_that_was_given_up_changes_nothing(tmp_path: Path, life: list[Event]) -> None:
+    ingest(tmp_path, *life)
+    before = everything(tmp_path)
+    ingest(tmp_path, reported(7), done(1, val__nmi=0.9), failed(), start(RUN))
+    assert everything(tmp_path) == before
+
+
+def test_what_follows_the_end_of_an_attempt_changes_nothing(tmp_path: Path) -> None:
     ingest(tmp_path, *LIFE)
     before = everything(tmp_path)
-    ingest(
-        tmp_path, reported(7), done(1, val__nmi=0.9), reported(8, 2), failed(attempt=2), start(RUN)
-    )
+    ingest(tmp_path, reported(8, 2), failed(attempt=2), start(RUN, 2))
     assert everything(tmp_path) == before
 
 
