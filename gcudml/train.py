@@ -55,7 +55,8 @@ def run(
     Args:
         config: What to do.
         seed: Of weights, clustering, batches and views; the data have a seed of their own.
-        workdir: Gets ``tables/clusters.jsonl`` and ``facts.json``.
+        workdir: Gets ``tables/clusters.jsonl`` and ``facts.json``, which also names the epoch that
+            was chosen.
         report: Called once an epoch.
         test: Whether the test classes may be opened; without it they are not even loaded.
 
@@ -70,7 +71,14 @@ def run(
     training, validation = _load(config, "train", device), _load(config, "val", device)
     channels = training.images.shape[1]
     number_format = choose_format(config, channels=channels, device=device)
-    _write_facts(workdir, device, number_format)
+    _note(
+        workdir,
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        torch_threads=torch.get_num_threads(),
+        number_format=number_format.dtype,
+        memory_layout=number_format.layout,
+        step_ms=dict(number_format.measured),
+    )
     student = Embedder(
         config.model,
         channels=channels,
@@ -91,7 +99,7 @@ def run(
         chosen = snapshot
 
     results = {f"val/{name}": value for name, value in chosen.validation.items()}
-    results["val/chosen_epoch"] = chosen.epoch
+    _note(workdir, chosen_epoch=chosen.epoch)
     if test:
         unseen = _load(config, "test", device)
         last = _measure(student, unseen, config, number_format, seed=seed)
@@ -248,14 +256,9 @@ def _append_rows(workdir: Path, table: str, rows: Iterable[Mapping[str, int | fl
             stream.writelines(lines)
 
 
-def _write_facts(workdir: Path, device: torch.device, number_format: Format) -> None:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    facts = {
-        "device": name,
-        "torch_threads": torch.get_num_threads(),
-        "number_format": number_format.dtype,
-        "memory_layout": number_format.layout,
-        "step_ms": dict(number_format.measured),
-    }
+def _note(workdir: Path, **facts: object) -> None:
+    """Add facts to ``facts.json``."""
+    path = workdir / "facts.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     workdir.mkdir(parents=True, exist_ok=True)
-    (workdir / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+    path.write_text(json.dumps(known | facts), encoding="utf-8")

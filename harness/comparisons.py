@@ -18,13 +18,15 @@ Quantity = tuple[str, str]
 def refresh_comparisons(con: duckdb.DuckDBPyConnection, study: str) -> None:
     """Compute the comparisons of ``study`` anew from its finished runs, for every metric.
 
-    A trial is compared with the baseline of its own phase, or the study's only one. Controls are
-    compared like trials and count in Holm's family, which is all comparisons of one metric on one
-    split. Runs inside the caller's transaction; call it when runs were ingested.
+    A trial is compared with the baseline of its own phase, or the study's only one. Holm's family
+    is all comparisons of one metric on one split; the controls are a family of their own, since
+    they answer another question and would cost the study's own comparisons their power. Runs
+    inside the caller's transaction; call it when runs were ingested.
     """
     rows: list[Row] = []
     baselines = _baselines(con, study)
-    families: defaultdict[Quantity, dict[str, Difference]] = defaultdict(dict)
+    controls = _controls(con, study)
+    families: defaultdict[tuple[Quantity, bool], dict[str, Difference]] = defaultdict(dict)
     values = _values(con, study)
     for trial_id, quantities in values.items():
         baseline = baselines.get(trial_id)
@@ -34,8 +36,8 @@ def refresh_comparisons(con: duckdb.DuckDBPyConnection, study: str) -> None:
             other = values.get(baseline, {}).get(quantity, {})
             difference = paired_difference(by_seed, other)
             if difference is not None:
-                families[quantity][trial_id] = difference
-    for (split, metric), family in families.items():
+                families[quantity, trial_id in controls][trial_id] = difference
+    for ((split, metric), _), family in families.items():
         adjusted = holm([difference.p for difference in family.values()])
         for (trial_id, difference), p_holm in zip(family.items(), adjusted, strict=True):
             rows.append(
@@ -69,6 +71,14 @@ def _baselines(con: duckdb.DuckDBPyConnection, study: str) -> dict[str, str]:
         [study],
     ).fetchall()
     return dict(rows)
+
+
+def _controls(con: duckdb.DuckDBPyConnection, study: str) -> set[str]:
+    """The trials of the study that train nothing."""
+    rows = con.execute(
+        "SELECT trial_id FROM trial WHERE study = $1 AND role = 'control'", [study]
+    ).fetchall()
+    return {trial_id for (trial_id,) in rows}
 
 
 def _values(con: duckdb.DuckDBPyConnection, study: str) -> Mapping[str, Mapping[Quantity, BySeed]]:

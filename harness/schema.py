@@ -121,7 +121,7 @@ def _keyed(keys: Mapping[str, list[Schema]], make: Callable[[list[Schema]], Sche
     """A mapping whose keys are dotted keys of parameters, and no others."""
     named = {key: make(found) for key, found in keys.items() if key and key[-1] != "."}
     # Where a parameter is a mapping of free names, so is what follows its dot.
-    free = {f"^{key}".replace(".", r"\."): {} for key in keys if key not in named}
+    free: Schema = {f"^{key}".replace(".", r"\."): {} for key in keys if key not in named}
     return {
         "type": "object",
         "properties": named,

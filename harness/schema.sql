@@ -205,7 +205,7 @@ COMMENT ON COLUMN comparison.difference IS 'Mean of trial minus baseline.';
 COMMENT ON COLUMN comparison.low IS '95 % paired t-interval; null at one seed.';
 COMMENT ON COLUMN comparison.high IS '95 % paired t-interval; null at one seed.';
 COMMENT ON COLUMN comparison.p IS 'Two-sided exact sign-flip p; never below 2 / 2**n.';
-COMMENT ON COLUMN comparison.p_holm IS 'p adjusted for all trials compared on this metric.';
+COMMENT ON COLUMN comparison.p_holm IS 'p adjusted for all trials compared on this metric, controls apart.';
 COMMENT ON COLUMN comparison.prob_improvement IS 'Share of seeds won; a tie counts half.';
 COMMENT ON COLUMN comparison.exploratory IS 'Too few seeds (below 6) for any verdict.';
 

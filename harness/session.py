@@ -46,7 +46,8 @@ class Session:
     _active: dict[str, _Active] = field(default_factory=dict, init=False)
     _counted: set[str] = field(default_factory=set, init=False)
     _done: int = field(default=0, init=False)
-    _training_seconds: list[float] = field(default_factory=list, init=False)
+    _trained_done: int = field(default=0, init=False)
+    _training_seconds: float = field(default=0.0, init=False)
     _reused: int = field(default=0, init=False)
     _is_metric_known: bool = field(default=False, init=False)
     _last_tick: float = field(default=0.0, init=False)
@@ -165,7 +166,8 @@ class Session:
             return
         self._done += 1
         if task.trial.role != "control":  # one that trains nothing says nothing about the others
-            self._training_seconds.append(state.seconds or 0.0)
+            self._trained_done += 1
+            self._training_seconds += state.seconds or 0.0
 
     def _check_metric(self, task: Task) -> None:
         """Refuse a study whose metric does not exist, as soon as a run shows which do."""
@@ -198,9 +200,9 @@ class Session:
 
     def _seconds_left(self) -> float | None:
         """What finished runs took on average, for all that is left, shared among the workers."""
-        if not self._training_seconds:
+        if not self._trained_done:
             return None
-        mean = sum(self._training_seconds) / len(self._training_seconds)
+        mean = self._training_seconds / self._trained_done
         now = time.monotonic()
         waiting = self.schedule.total - len(self._counted) - len(self._active)
         work = waiting * mean + sum(

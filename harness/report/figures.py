@@ -96,18 +96,21 @@ def _curve_panel(name: str, title: str, quantity: str, training: Training) -> Dr
     colours = trial_colours(training.trials)
     traces: list[Trace] = []
     ends = []
+    final = 0
     for curve in training.curves:
         if curve.name == quantity:
+            final = max(final, curve.points[-1].epoch)
             traces += _curve_traces(curve, colours[curve.trial.trial_id])
             last = curve.points[-1]
             ends.append(f"{curve.trial.label}: {last.mean:.4g} after epoch {last.epoch}")
-    layout = {"xaxis": _epoch_axis(), "yaxis": {"automargin": True, "nticks": 6}}
+    layout = {"xaxis": _epoch_axis(final), "yaxis": {"automargin": True, "nticks": 6}}
     text = f"{title} over the epochs, mean and range over seeds. {'; '.join(ends)}."
     return _draw(Picture(name, title, text, tuple(traces), layout, _PANEL_HEIGHT))
 
 
-def _epoch_axis() -> dict[str, object]:
-    return {"title": titled("epoch"), "automargin": True, "nticks": 8, "tickformat": "d"}
+def _epoch_axis(last: int) -> dict[str, object]:
+    """Ticks at whole epochs only, about eight of them."""
+    return {"title": titled("epoch"), "automargin": True, "tick0": 0, "dtick": last // 8 + 1}
 
 
 def _curve_traces(curve: Curve, colour: str) -> list[Trace]:

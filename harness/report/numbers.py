@@ -175,8 +175,12 @@ class StudyTables:
         return Counter(run.trial_id for run in self.runs)
 
     def measures(self) -> tuple[str, ...]:
-        """The measures of the views, each once."""
-        return tuple(dict.fromkeys(view.measure for view in self.views))
+        """The measures that every split has, each once: what a reader can switch between."""
+        splits = set(self.splits())
+        found: dict[str, set[str]] = {}
+        for view in self.views:
+            found.setdefault(view.measure, set()).add(view.split)
+        return tuple(measure for measure, seen in found.items() if seen == splits)
 
     def splits(self) -> tuple[str, ...]:
         """The splits of the views, each once."""

@@ -1,0 +1,463 @@
+"""A study from its file to the store: what is trained, what is not, and what ends a call."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+import toy_workload
+
+from harness import driver, search
+from harness.driver import Outcome, RunOptions, preview, rebuild_results, run_study, study_name
+from harness.errors import InputError, StoreBusyError, StoreError
+from harness.events import Started
+from harness.executors import ExecutorName
+from harness.lock import only_writer
+from harness.progress import RunLine, Snapshot
+from harness.search import Told
+from harness.spool import read_events, read_study_records
+from harness.store import connect, database_path, query
+from harness.workload import JsonValue
+
+GRID = """
+study: quality
+question: Does quality matter?
+workload: toy_workload
+base: {epochs: 1, clusters: 2}
+search:
+  quality: {grid: [0.2, 0.5]}
+seeds: 2
+"""
+SEARCH = """
+study: best
+question: What is best?
+workload: toy_workload
+base: {epochs: 1, clusters: 2, quality: 0.1}
+search:
+  quality: {uniform: [0.0, 1.0]}
+  method.teacher_momentum: {choice: [0.0, 0.5]}
+sampler: tpe
+trials: 14
+seeds: 2
+"""
+RECALL = "SELECT run_id, split, k, recall, queries, dropped FROM recall ORDER BY ALL"
+
+
+class Witness:
+    """A watcher that keeps what it is told, and can do something at every end."""
+
+    def __init__(self, at_end: Callable[[int], None] | None = None) -> None:
+        self.started_lines: list[RunLine] = []
+        self.ended_lines: list[RunLine] = []
+        self.snapshots: list[Snapshot] = []
+        self.said: list[str] = []
+        self.at_end = at_end
+        self.at_say: Callable[[str], None] | None = None
+
+    def started(self, line: RunLine, snapshot: Snapshot) -> None:
+        self.started_lines.append(line)
+        self.snapshots.append(snapshot)
+
+    def ended(self, line: RunLine, snapshot: Snapshot) -> None:
+        self.ended_lines.append(line)
+        self.snapshots.append(snapshot)
+        if self.at_end is not None:
+            self.at_end(len(self.ended_lines))
+
+    def tick(self, snapshot: Snapshot) -> None:
+        self.snapshots.append(snapshot)
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+        if self.at_say is not None:
+            self.at_say(text)
+
+
+class Place:
+    """A folder with a study, its results and a count of what was trained."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.results = folder / "results"
+
+    def write(self, text: str, name: str = "study.yaml") -> Path:
+        path = self.folder / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def run(
+        self,
+        text: str = GRID,
+        *overrides: str,
+        executor: ExecutorName = "local",
+        workers: int | None = None,
+        watcher: Witness | None = None,
+        results: Path | None = None,
+    ) -> Outcome:
+        options = RunOptions(results or self.results, executor, workers, threads=1)
+        return run_study(self.write(text), overrides, options, watcher or Witness())
+
+    def calls(self) -> int:
+        return len(toy_workload.calls(self.folder))
+
+    def ask(self, sql: str, results: Path | None = None) -> list[tuple[object, ...]]:
+        return query(results or self.results, sql).rows
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    monkeypatch.setenv(toy_workload.FOLDER, str(tmp_path))
+    return Place(tmp_path)
+
+
+@pytest.mark.parametrize("executor", ["local", "process"])
+def test_a_study_ends_with_every_run_in_the_store(place: Place, executor: ExecutorName) -> None:
+    outcome = place.run(executor=executor, workers=2)
+    assert outcome == Outcome("quality", 8, 8, 0, 8, None, True)
+    assert outcome.exit_status == 0
+    assert place.calls() == 8
+    assert place.ask("SELECT count(*), min(state), max(state) FROM run") == [(8, "done", "done")]
+    rows = place.ask("SELECT trial, n FROM summary WHERE k = 1 AND split = 'test' ORDER BY number")
+    assert rows == [("quality=0.2", 2), ("quality=0.5", 2), ("raw pixels", 2), ("untrained", 2)]
+    assert place.ask("SELECT count(*) FROM comparison") != [(0,)]
+    assert place.ask("SELECT count(*) FROM clusters") == [(16,)]
+
+
+def test_a_second_call_trains_nothing(place: Place) -> None:
+    place.run()
+    before = place.ask(RECALL)
+    outcome = place.run()
+    assert (outcome.trained, outcome.done, place.calls()) == (0, 8, 8)
+    assert place.ask(RECALL) == before
+
+
+def test_more_seeds_train_only_what_is_new(place: Place) -> None:
+    place.run()
+    outcome = place.run(GRID, "seeds=3")
+    assert (outcome.trained, outcome.done, place.calls()) == (4, 12, 12)
+
+
+def test_a_lost_database_is_filled_from_the_spools(place: Place) -> None:
+    place.run()
+    before = place.ask(RECALL)
+    database_path(place.results).unlink()
+    assert place.run().trained == 0
+    assert place.ask(RECALL) == before
+
+
+def test_studies_share_equal_runs(place: Place) -> None:
+    place.run()
+    outcome = place.run(GRID.replace("study: quality", "study: again"))
+    assert (outcome.trained, place.calls()) == (0, 8)
+    assert place.ask("SELECT DISTINCT study FROM summary ORDER BY 1") == [("again",), ("quality",)]
+
+
+def test_controls_come_first_and_then_seed_by_seed(place: Place) -> None:
+    witness = Witness()
+    place.run(watcher=witness)
+    assert [(line.trial, line.seed) for line in witness.started_lines] == [
+        ("raw pixels", 0),
+        ("untrained", 0),
+        ("raw pixels", 1),
+        ("untrained", 1),
+        ("quality=0.2", 0),
+        ("quality=0.5", 0),
+        ("quality=0.2", 1),
+        ("quality=0.5", 1),
+    ]
+
+
+def test_a_variant_that_is_a_control_is_trained_once(place: Place) -> None:
+    text = GRID.replace(
+        "search:\n  quality: {grid: [0.2, 0.5]}", "variants:\n  full: {}\n  none:"
+    ) + ("    method: {name: untrained}\n")
+    text = text.replace("seeds: 2\n", "") + "seeds: 2\n"
+    outcome = place.run(text)
+    assert (outcome.total, place.calls()) == (6, 6)
+    labels = place.ask("SELECT label, role FROM trial ORDER BY number")
+    assert labels == [("full", "baseline"), ("none", "trial"), ("raw pixels", "control")]
+
+
+@pytest.mark.parametrize(
+    ("fail", "failure", "is_trained_again"),
+    [("crash", "crash", True), ("memory", "oom", True), ("invalid", "invalid", False)],
+)
+def test_a_failed_run_does_not_end_the_study(
+    place: Place, fail: str, failure: str, is_trained_again: bool
+) -> None:
+    text = GRID.replace("epochs: 1", f"epochs: 2, fail: {fail}, only_seeds: [1]")
+    outcome = place.run(text)
+    assert (outcome.exit_status, outcome.done, outcome.failed) == (1, 4, 4)
+    assert place.ask("SELECT DISTINCT failure FROM failures") == [(failure,)]
+    again = place.run(text)
+    assert again.exit_status == 1
+    assert place.calls() == (12 if is_trained_again else 8)
+    attempts = 2 if is_trained_again else 1
+    assert place.ask("SELECT max(attempts) FROM run") == [(attempts,)]
+
+
+def test_a_diverged_run_stays_diverged(place: Place) -> None:
+    text = GRID.replace("epochs: 1", "epochs: 2, fail: diverge, only_seeds: [0]")
+    assert place.run(text).failed == 2
+    assert place.ask("SELECT DISTINCT failure, message FROM failures") == [
+        ("diverged", "loss is nan in epoch 1")
+    ]
+    again = place.run(text)
+    assert (again.trained, again.failed) == (0, 2)
+
+
+def test_a_worker_that_dies_gets_an_end_from_the_driver(place: Place) -> None:
+    text = GRID.replace("epochs: 1", "epochs: 1, fail: kill, only_seeds: [0]")
+    outcome = place.run(text, executor="process", workers=2)
+    assert (outcome.done, outcome.failed, outcome.exit_status) == (4, 4, 1)
+    assert place.ask("SELECT DISTINCT failure FROM failures") == [("oom",)]
+
+
+FULL_DISK = """
+import resource
+def check(params): return dict(params)
+def schema(): return {}
+def controls(): return {}
+def data_fingerprint(params): return "none"
+def run(params, **_):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # from here on every write fails
+    return {"val/recall@1": 0.5}
+"""
+
+
+def test_a_disk_that_is_full_ends_the_call_and_not_the_run(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place.folder / "full_disk_workload.py").write_text(FULL_DISK)
+    monkeypatch.syspath_prepend(place.folder)
+    text = "study: full\nquestion: x\nworkload: full_disk_workload\nseeds: 1\n"
+    with pytest.raises(StoreError, match="a worker cannot write its results there; free some"):
+        place.run(text, executor="process")
+    assert place.ask("SELECT state, failure FROM run") == [("running", None)]
+
+
+def test_an_unknown_metric_ends_the_call_at_the_first_finished_run(place: Place) -> None:
+    witness = Witness()
+    with pytest.raises(InputError, match=r"study.yaml:9:1: metric: .*val/map or test/map.* nmi"):
+        place.run(GRID + "metric: map\n", watcher=witness)
+    assert len(witness.ended_lines) == 5  # four controls and one run
+    assert place.ask("SELECT count(*) FROM run WHERE state = 'done'") == [(5,)]
+
+
+def test_missing_data_are_an_error_at_their_place_and_leave_nothing(place: Place) -> None:
+    with pytest.raises(InputError, match=r"study.yaml:5:8: data: no images there; name a folder"):
+        place.run(GRID.replace("epochs: 1", "data: missing"))
+    assert not place.results.exists()
+    with pytest.raises(InputError, match=r"study.yaml:7:3: data: no images there"):
+        place.run(GRID.replace("quality: {grid: [0.2, 0.5]}", "data: {grid: [toy, missing]}"))
+
+
+def test_a_file_that_is_no_database_is_refused_before_anything_is_trained(place: Place) -> None:
+    place.results.mkdir()
+    database_path(place.results).write_text("these are my notes, not a database " * 200)
+    with pytest.raises(StoreError, match="not a DuckDB database"):
+        place.run()
+    assert place.calls() == 0
+    assert not (place.results / "runs").exists()
+
+
+def test_a_second_driver_is_told_who_the_first_is(place: Place) -> None:
+    with (
+        only_writer(place.results),
+        pytest.raises(InputError, match=f"process {os.getpid()} is writing"),
+    ):
+        place.run()
+    assert place.run().exit_status == 0
+
+
+def held_open(results: Path) -> AbstractContextManager[object]:
+    return connect(results, read_only=True)
+
+
+def test_a_reader_delays_the_store_and_not_the_training(place: Place) -> None:
+    place.run(GRID, "seeds=1")
+    reader = held_open(place.results)
+    reader.__enter__()
+    witness = Witness()
+
+    def release(text: str) -> None:
+        assert place.calls() == 8
+        reader.__exit__(None, None, None)
+
+    witness.at_say = release
+    outcome = place.run(watcher=witness)
+    assert (outcome.exit_status, outcome.is_stored) == (0, True)
+    assert [text for text in witness.said if "in use by this process" in text]
+    assert place.ask("SELECT count(*) FROM run WHERE state = 'done'") == [(8,)]
+
+
+def test_a_reader_that_never_lets_go_costs_no_result(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.run(GRID, "seeds=1")
+    monkeypatch.setattr(driver, "_FLUSH_WAIT_S", 0.0)
+    with held_open(place.results), pytest.raises(StoreBusyError, match="`harness rebuild`"):
+        place.run()
+    assert rebuild_results(place.results, on_wait=pytest.fail).runs == 8
+    assert place.ask("SELECT count(*) FROM run WHERE state = 'done'") == [(8,)]
+
+
+def test_a_rebuild_does_not_make_the_folder_it_misses(place: Place) -> None:
+    with pytest.raises(InputError, match="no such results folder"):
+        rebuild_results(place.results, on_wait=pytest.fail)
+    assert not place.results.exists()
+
+
+def interrupt(number: int) -> Callable[[int], None]:
+    def at_end(count: int) -> None:
+        if count == number:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return at_end
+
+
+@pytest.mark.parametrize("executor", ["local", "process"])
+def test_ctrl_c_keeps_what_is_done_and_a_second_call_goes_on(
+    place: Place, executor: ExecutorName
+) -> None:
+    outcome = place.run(executor=executor, workers=1, watcher=Witness(interrupt(3)))
+    assert outcome.exit_status == 130
+    assert 3 <= outcome.done < 8
+    assert place.ask("SELECT count(*) FROM run WHERE state = 'done'") == [(outcome.done,)]
+    rest = place.run()
+    assert (rest.exit_status, rest.done, rest.trained) == (0, 8, 8 - outcome.done)
+
+
+def test_the_signal_handlers_of_the_caller_come_back(place: Place) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    place.run()
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_preview_lists_what_is_done_and_writes_nothing(place: Place) -> None:
+    path = place.write(GRID)
+    planned = preview(path, (), place.results)
+    assert [run.state for run in planned.runs] == ["to do"] * 8
+    assert planned.proposed_later == 0
+    assert not place.results.exists()
+    place.run(GRID, "seeds=1")
+    again = preview(path, (), place.results)
+    assert sorted(run.state for run in again.runs) == ["done"] * 4 + ["to do"] * 4
+    assert [run.trial for run in again.runs][:2] == ["raw pixels", "untrained"]
+
+
+def trials_of(results: Path) -> list[dict[str, JsonValue]]:
+    (record,) = read_study_records(results)
+    return [dict(trial.varied) for trial in record.trials if trial.role != "control"]
+
+
+def test_a_search_sees_no_test_classes_and_counts_its_baseline(place: Place) -> None:
+    text = SEARCH.replace("tpe", "random").replace("trials: 14", "trials: 4")
+    witness = Witness()
+    outcome = place.run(text, watcher=witness)
+    assert (outcome.total, outcome.done) == (12, 12)
+    assert trials_of(place.results)[0] == {}
+    assert place.ask("SELECT DISTINCT split FROM recall") == [("val",)]
+    # At random all trials are known at once, so that every trial gets its first seed first.
+    assert [line.seed for line in witness.started_lines][4:] == [0] * 4 + [1] * 4
+
+
+def test_a_search_does_not_depend_on_timing_or_interruptions(place: Place) -> None:
+    place.run(SEARCH)
+    broken, parallel = place.folder / "broken", place.folder / "parallel"
+    assert place.run(SEARCH, watcher=Witness(interrupt(17)), results=broken).exit_status == 130
+    assert len(trials_of(broken)) < 14
+    assert preview(place.write(SEARCH), (), broken).proposed_later > 0
+    assert place.run(SEARCH, results=broken).exit_status == 0
+    place.run(SEARCH, executor="process", workers=3, results=parallel)
+    assert len(trials_of(place.results)) == 14
+    for other in (broken, parallel):
+        assert trials_of(other) == trials_of(place.results)
+        assert place.ask(RECALL, other) == place.ask(RECALL)
+
+
+def test_a_proposal_sees_trials_that_are_far_enough_back_and_no_others(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[int, list[int]] = {}
+    propose = search.Search.propose
+
+    def spy(self: search.Search, number: int, history: Sequence[Told]) -> object:
+        seen[number] = [told.number for told in history if told.value is not None]
+        return propose(self, number, history)
+
+    monkeypatch.setattr(search.Search, "propose", spy)
+    place.run(SEARCH, "trials=6", "parallel_trials=3")
+    assert seen == {1: [], 2: [], 3: [0], 4: [0, 1], 5: [0, 1, 2]}
+
+
+def test_a_trial_with_a_failed_seed_has_no_value(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values: list[float | None] = []
+
+    def propose(self: search.Search, number: int, history: Sequence[Told]) -> dict[str, JsonValue]:
+        values.extend(told.value for told in history if told.number == number - 1)
+        return {"quality": 0.5 + number / 100}
+
+    monkeypatch.setattr(search.Search, "propose", propose)
+    text = SEARCH.replace("epochs: 1", "epochs: 1, fail: invalid, only_seeds: [1]")
+    assert place.run(text, "trials=3", "parallel_trials=1").failed == 3 * 1 + 2
+    assert values == [None, None]
+
+
+def test_other_words_for_the_baseline_are_not_trained_twice(place: Place) -> None:
+    text = SEARCH.replace("uniform: [0.0, 1.0]", "choice: [0.1, 0.4]").replace(
+        "  method.teacher_momentum: {choice: [0.0, 0.5]}\n", ""
+    )
+    outcome = place.run(text)
+    assert (outcome.total, outcome.done) == (8, 8)  # two trials, two controls
+    assert trials_of(place.results) == [{}, {"quality": 0.4}]
+
+
+def test_progress_counts_and_foretells(place: Place) -> None:
+    witness = Witness()
+    place.run(watcher=witness)
+    first, last = witness.snapshots[0], witness.snapshots[-1]
+    assert (first.total, first.done, first.seconds_left) == (8, 0, None)
+    assert (last.total, last.done, last.running) == (8, 8, ())
+    assert any(
+        each.seconds_left is not None and each.seconds_left > 0 for each in witness.snapshots
+    )
+    again = Witness()
+    place.run(watcher=again)
+    assert (again.snapshots[0].reused, again.started_lines) == (8, [])
+
+
+def test_a_second_attempt_counts_on_from_the_first(place: Place) -> None:
+    text = GRID.replace("epochs: 1", "epochs: 1, fail: crash")
+    place.run(text)
+    place.run(text)
+    for path in place.results.glob("runs/*/spool.jsonl"):
+        starts = [event for event in read_events(path).events if isinstance(event, Started)]
+        assert [event.attempt for event in starts] == [1, 2]
+
+
+def test_the_record_says_how_the_study_was_run(place: Place) -> None:
+    options = RunOptions(place.results, "local", command="harness run study.yaml")
+    run_study(place.write(GRID), (), options, Witness())
+    (before,) = read_study_records(place.results)
+    run_study(place.write(GRID), (), options, Witness())
+    (after,) = read_study_records(place.results)
+    assert after.command == "harness run study.yaml"
+    assert (after.created, after.members) == (before.created, before.members)
+    assert after.updated > before.updated
+    assert len(after.members) == 8
+    assert json.dumps(after.spec["seeds"]) == "2"
+
+
+def test_a_study_is_named_by_its_file_or_its_name(place: Place) -> None:
+    assert study_name(str(place.write(GRID))) == "quality"
+    assert study_name("momentum") == "momentum"
+    with pytest.raises(InputError, match="no such file"):
+        study_name("nowhere.yaml")

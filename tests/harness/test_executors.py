@@ -1,0 +1,356 @@
+"""Every executor keeps the same promises; the process executor keeps some more."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+import toy_workload
+
+from harness.errors import HarnessError, StoreError
+from harness.events import EpochReported, Event, Finished, Started
+from harness.executors import Ended, Executor, ExecutorName, Job, make_executor
+from harness.executors.worker import execute, finished_by_death
+from harness.spool import read_events, replay, spool_path, work_dir
+from harness.trial import Run
+from harness.workload import JsonValue, Workload
+
+DEADLINE_S = 15.0
+
+
+@pytest.fixture(scope="module", params=["local", "process"])
+def executor(request: pytest.FixtureRequest, folder: Path) -> Iterator[Executor]:
+    made = make_executor(request.param, "toy_workload", slots=2, threads=3)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    path = tmp_path_factory.mktemp("toy")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(toy_workload.FOLDER, str(path))
+        yield path
+
+
+def make_job(directory: Path, *, attempt: int = 1, seed: int = 0, **params: JsonValue) -> Job:
+    run = Run("toy_workload", toy_workload.check(params), seed, True, "code", "data")
+    return Job(run, run.run_id, directory / run.run_id, attempt, threads=3)
+
+
+def wait_for_ends(executor: Executor, count: int) -> list[Ended]:
+    ended: list[Ended] = []
+    deadline = time.monotonic() + DEADLINE_S
+    while len(ended) < count and time.monotonic() < deadline:
+        ended += executor.poll(0.2)
+    assert len(ended) == count
+    return ended
+
+
+def events_of(job: Job) -> tuple[Event, ...]:
+    return read_events(spool_path(job.directory)).events
+
+
+def finished(job: Job) -> Finished:
+    last = events_of(job)[-1]
+    assert isinstance(last, Finished)
+    return last
+
+
+def wait_until(is_true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not is_true() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert is_true()
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_run_leaves_its_whole_story_in_its_spool(executor: Executor, tmp_path: Path) -> None:
+    job = make_job(tmp_path, epochs=2, attempt=4)
+    executor.submit(job)
+    (ended,) = wait_for_ends(executor, 1)
+    assert ended == Ended(job.run_id, 0, None)
+    first, *epochs, last = events_of(job)
+    assert isinstance(first, Started)
+    assert (first.attempt, first.run, first.threads) == (4, job.run, 3)
+    assert first.versions["python"]
+    assert [each.epoch for each in epochs if isinstance(each, EpochReported)] == [0, 1]
+    assert isinstance(last, Finished)
+    assert last.state == "done"
+    assert last.results["test/recall@1"] > 0
+    assert last.seconds is not None
+    assert last.peak_mib is not None
+    assert 1 < last.peak_mib < 100_000
+    assert (work_dir(job.directory) / "tables" / "clusters.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("fail", "failure", "words"),
+    [
+        ("diverge", "diverged", "loss is nan in epoch 1"),
+        ("nan_result", "diverged", "val/nmi is nan in the result"),
+        ("crash", "crash", "RuntimeError: this run was told to crash"),
+        ("quiet", "crash", "SystemExit: 0"),
+        ("memory", "oom", "MemoryError"),
+        ("allocation", "oom", "RuntimeError: DefaultCPUAllocator"),
+        ("invalid", "invalid", "ValueError: clusters: more clusters than images"),
+    ],
+)
+def test_a_failure_gets_its_class_and_one_line(
+    executor: Executor, tmp_path: Path, fail: str, failure: str, words: str
+) -> None:
+    job = make_job(tmp_path, fail=fail)
+    executor.submit(job)
+    wait_for_ends(executor, 1)
+    last = finished(job)
+    assert (last.state, last.failure) == ("failed", failure)
+    assert last.message is not None
+    assert last.message.startswith(words)
+    assert "\n" not in last.message
+    assert last.results == {}
+
+
+def test_what_a_failed_run_printed_is_kept_with_the_traceback(
+    executor: Executor, tmp_path: Path
+) -> None:
+    job = make_job(tmp_path, fail="crash", says="\n".join(f"line {n}" for n in range(300)))
+    executor.submit(job)
+    wait_for_ends(executor, 1)
+    lines = (finished(job).stderr or "").splitlines()
+    assert len(lines) == 100
+    assert "line 299" in lines
+    assert lines[-1] == "RuntimeError: this run was told to crash"
+
+
+def test_a_second_attempt_starts_from_an_empty_folder(executor: Executor, tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    leftover = work_dir(job.directory) / "tables" / "old.jsonl"
+    leftover.parent.mkdir(parents=True)
+    leftover.write_text("{}\n")
+    executor.submit(job)
+    wait_for_ends(executor, 1)
+    assert finished(job).state == "done"
+    assert not leftover.exists()
+
+
+def test_each_of_several_runs_ends_once(executor: Executor, tmp_path: Path) -> None:
+    jobs = [make_job(tmp_path, seed=seed) for seed in range(2)]
+    for job in jobs:
+        executor.submit(job)
+    ended = wait_for_ends(executor, 2)
+    assert {each.run_id for each in ended} == {job.run_id for job in jobs}
+    assert executor.poll(0.0) == []
+
+
+def test_no_more_slots_than_asked_for(executor: Executor) -> None:
+    assert 1 <= executor.slots <= 2
+
+
+@pytest.mark.parametrize("name", ["local", "process"])
+def test_a_stopped_executor_leaves_no_end_behind(
+    name: ExecutorName, folder: Path, tmp_path: Path
+) -> None:
+    executor = make_executor(name, "toy_workload", slots=2, threads=1)
+    try:
+        job = make_job(tmp_path, wait_for="never")
+        executor.submit(job)
+        if name == "process":
+            wait_until(lambda: len(events_of(job)) >= 2)
+        executor.stop()
+        assert executor.poll(0.0) == []
+        assert not replay(events_of(job)).is_over
+        pids = [event.pid for event in events_of(job) if isinstance(event, Started)]
+        wait_until(lambda: not any(map(is_alive, pids)))
+    finally:
+        executor.close()
+
+
+class TestProcess:
+    """What only a process of its own can promise."""
+
+    @pytest.fixture
+    def process_executor(self, folder: Path) -> Iterator[Executor]:
+        made = make_executor("process", "toy_workload", slots=2, threads=1)
+        yield made
+        made.close()
+
+    @pytest.mark.parametrize(
+        ("fail", "ended", "failure", "words"),
+        [
+            ("exit", (7, None), "crash", "status 7"),
+            ("kill", (None, signal.SIGKILL), "oom", "SIGKILL"),
+        ],
+    )
+    def test_a_worker_that_dies_is_told_from_one_that_fails(
+        self,
+        process_executor: Executor,
+        tmp_path: Path,
+        fail: str,
+        ended: tuple[int | None, int | None],
+        failure: str,
+        words: str,
+    ) -> None:
+        job = make_job(tmp_path, fail=fail, says="last words")
+        process_executor.submit(job)
+        (end,) = wait_for_ends(process_executor, 1)
+        assert (end.exit_code, end.signal) == ended
+        assert not replay(events_of(job)).is_over
+        event = finished_by_death(job, end, seconds=1.0, log_start=0)
+        assert (event.state, event.failure) == ("failed", failure)
+        assert words in (event.message or "")
+        assert event.stderr == "last words"
+
+    def test_runs_do_not_share_a_process(self, process_executor: Executor, tmp_path: Path) -> None:
+        jobs = [make_job(tmp_path, seed=seed) for seed in (5, 6)]
+        for job in jobs:
+            process_executor.submit(job)
+        wait_for_ends(process_executor, 2)
+        pids = {event.pid for job in jobs for event in events_of(job) if isinstance(event, Started)}
+        assert len(pids) == 2
+        assert os.getpid() not in pids
+
+    def test_a_spool_that_cannot_be_written_is_no_crash_of_the_run(
+        self, process_executor: Executor, tmp_path: Path
+    ) -> None:
+        job = make_job(tmp_path)
+        spool_path(job.directory).mkdir(parents=True)  # a folder where the file should be
+        process_executor.submit(job)
+        (end,) = wait_for_ends(process_executor, 1)
+        assert end.exit_code == 74
+        assert "cannot write" in (job.directory / "stderr.log").read_text()
+
+    def test_threads_are_limited_before_the_workload_is_imported(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "seeing_workload.py").write_text(
+            "import os\nSEEN = int(os.environ['OMP_NUM_THREADS'])\n"
+            "schema = check = controls = data_fingerprint = lambda *_: {}\n"
+            "def run(params, **_):\n    return {'val/threads': SEEN}\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+        executor = make_executor("process", "seeing_workload", slots=1, threads=5)
+        try:
+            run = Run("seeing_workload", {}, 0, False, "code", "data")
+            job = Job(run, run.run_id, tmp_path / "run", 1, threads=5)
+            executor.submit(job)
+            wait_for_ends(executor, 1)
+            assert finished(job).results == {"val/threads": 5.0}
+        finally:
+            executor.close()
+
+    @pytest.mark.parametrize(
+        ("name", "source", "words"),
+        [
+            ("broken_workload", "1 / 0\n", "ZeroDivisionError: division by zero"),
+            ("poor_workload", "schema = print\n", "lacks check, controls"),
+        ],
+    )
+    def test_a_workload_that_cannot_be_imported_is_named(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, source: str, words: str
+    ) -> None:
+        (tmp_path / f"{name}.py").write_text(source)
+        monkeypatch.syspath_prepend(tmp_path)
+        executor = make_executor("process", name, slots=1, threads=1)
+        try:
+            with pytest.raises(HarnessError, match=words):
+                wait_for_ends(executor, 1)
+        finally:
+            executor.close()
+
+    def test_the_death_of_the_fork_server_is_noticed_and_takes_its_runs_with_it(
+        self, folder: Path, tmp_path: Path
+    ) -> None:
+        executor = make_executor("process", "toy_workload", slots=1, threads=1)
+        try:
+            job = make_job(tmp_path, wait_for="never")
+            executor.submit(job)
+            wait_until(lambda: len(events_of(job)) >= 2)
+            (start,) = (event for event in events_of(job) if isinstance(event, Started))
+            parent = Path(f"/proc/{start.pid}/stat").read_text().rpartition(")")[2].split()[1]
+            os.kill(int(parent), signal.SIGKILL)
+            with pytest.raises(HarnessError, match="fork server died"):
+                wait_for_ends(executor, 1)
+            wait_until(lambda: not is_alive(start.pid))
+        finally:
+            executor.close()
+
+
+Body = Callable[[Callable[[int, Mapping[str, float]], bool]], Mapping[str, float]]
+
+
+def run_here(job: Job, body: Body) -> Finished:
+    """Execute ``body`` as a workload, in this process."""
+    fake = SimpleNamespace(run=lambda params, *, seed, workdir, report, test: body(report))
+    execute(job, cast("Workload", fake))
+    return finished(job)
+
+
+def test_a_run_that_diverged_stays_so_whatever_follows(tmp_path: Path) -> None:
+    answers = []
+
+    def body(report: Callable[[int, Mapping[str, float]], bool]) -> Mapping[str, float]:
+        answers.append(report(0, {"loss": 1.0}))
+        answers.append(report(1, {"loss": float("inf")}))
+        answers.append(report(2, {"loss": 1.0}))
+        raise RuntimeError("singular matrix")
+
+    last = run_here(make_job(tmp_path), body)
+    assert answers == [True, False, False]
+    assert (last.failure, last.message) == ("diverged", "loss is inf in epoch 1")
+
+
+def test_a_message_over_several_lines_becomes_one(tmp_path: Path) -> None:
+    def body(report: object) -> Mapping[str, float]:
+        raise RuntimeError("first\n  second")
+
+    assert run_here(make_job(tmp_path), body).message == "RuntimeError: first second"
+
+
+def test_a_result_that_is_no_number_is_the_workloads_fault(tmp_path: Path) -> None:
+    last = run_here(make_job(tmp_path), lambda report: cast("dict[str, float]", {"val/x": None}))
+    assert last.failure == "crash"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), StoreError("spool: disk full")])
+def test_an_interruption_or_a_full_disk_is_passed_on(tmp_path: Path, error: BaseException) -> None:
+    job = make_job(tmp_path)
+
+    def body(report: object) -> Mapping[str, float]:
+        raise error
+
+    with pytest.raises(type(error)):
+        run_here(job, body)
+    assert not replay(events_of(job)).is_over
+
+
+def test_memory_words_of_an_earlier_attempt_do_not_count(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    job.directory.mkdir()
+    log = job.directory / "stderr.log"
+    log.write_text("CUDA out of memory\n")
+    start = log.stat().st_size
+    with log.open("a") as stream:
+        stream.write("segmentation fault\n")
+    ended = Ended(job.run_id, None, signal.SIGSEGV)
+    event = finished_by_death(job, ended, seconds=1.0, log_start=start)
+    assert event.failure == "crash"
+    assert event.stderr == "segmentation fault"
+    assert finished_by_death(job, ended, seconds=1.0, log_start=0).failure == "oom"
+
+
+def test_a_job_survives_the_way_to_another_process(tmp_path: Path) -> None:
+    job = make_job(tmp_path, quality=0.25, only_seeds=[1, 2])
+    assert Job.from_json(json.loads(json.dumps(job.to_json()))) == job

@@ -1,0 +1,197 @@
+"""Proposals: a pure function of the number and the history, within the study's rules."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import optuna
+import pytest
+from fake_workload import plan_study
+
+from harness.plan import Plan
+from harness.search import Search, Told
+
+SPACE = """\
+study: {name}
+sampler: {sampler}
+trials: 30
+search:
+  method.name: {{choice: [teacher, pixels]}}
+  method.momentum: {{uniform: [0, 1], when: {{method.name: teacher}}}}
+  method.groups: {{logint: [1, 64], when: {{method.name: teacher}}}}
+  train.learning_rate: {{loguniform: [1e-4, 1e-1]}}
+  train.epochs: {{int: [1, 9]}}
+forbid: [{{method.name: pixels, train.epochs: [1, 2, 3, 4, 5]}}]
+"""
+SMALL = "trials: 40\nsearch: {{method.groups: {{choice: [1, 2, 3]}}, train.epochs: {{choice: [1, 2, 3, 4]}}}}\nsampler: {sampler}\n"
+
+
+def plan_space(folder: Path, sampler: str, name: str = "s") -> Plan:
+    text = SPACE.format(sampler=sampler, name=name).partition("\n")[2]
+    return plan_study(folder, text, f"study={name}")
+
+
+def score(number: int, plan: Plan, told: Told) -> float:
+    epochs, rate = told.varied.get("train.epochs", 3), told.varied.get("train.learning_rate", 0.1)
+    assert isinstance(epochs, int)
+    assert isinstance(rate, float)
+    return 0.1 * epochs - abs(math.log10(rate) + 2)
+
+
+def continue_search(plan: Plan, history: list[Told], until: int) -> list[Told]:
+    """Grow a history with a search of its own, as after a restart."""
+    search = Search(plan)
+    history = history or [Told(0, dict(plan.fixed[0].varied), 0.5)]
+    while len(history) < until:
+        number = len(history)
+        if (varied := search.propose(number, history)) is None:
+            break
+        told = Told(number, varied, None)
+        value = None if number % 7 == 3 else score(number, plan, told)
+        history = [*history, Told(number, varied, value)]
+    return history
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_a_stopped_search_proposes_what_it_would_have_proposed_anyway(
+    tmp_path: Path, sampler: str
+) -> None:
+    plan = plan_space(tmp_path, sampler)
+    whole = continue_search(plan, [], 30)
+    first = continue_search(plan, [], 12)
+    resumed = continue_search(plan_space(tmp_path, sampler), first, 30)
+    assert len(whole) == 30
+    assert resumed == whole
+
+
+def test_the_name_of_the_study_is_the_seed(tmp_path: Path) -> None:
+    one = continue_search(plan_space(tmp_path, "random"), [], 5)
+    other = continue_search(plan_space(tmp_path, "random", "t"), [], 5)
+    assert one[1:] != other[1:]
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_proposals_obey_ranges_conditions_and_rules(tmp_path: Path, sampler: str) -> None:
+    history = continue_search(plan_space(tmp_path, sampler), [], 30)
+    names = set()
+    for told in history[1:]:
+        name, epochs = told.varied["method.name"], told.varied["train.epochs"]
+        rate = told.varied["train.learning_rate"]
+        assert isinstance(epochs, int)
+        assert isinstance(rate, float)
+        assert 1e-4 <= rate <= 1e-1
+        assert 1 <= epochs <= 9
+        assert ("method.momentum" in told.varied) == (name == "teacher")
+        assert ("method.groups" in told.varied) == (name == "teacher")
+        assert name == "teacher" or epochs > 5
+        names.add(name)
+    assert names == {"teacher", "pixels"}
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_every_setting_is_proposed_once_and_then_none(tmp_path: Path, sampler: str) -> None:
+    plan = plan_study(tmp_path, SMALL.format(sampler=sampler))
+    history = continue_search(plan, [], 40)
+    seen = {(t.varied["method.groups"], t.varied["train.epochs"]) for t in history[1:]}
+    assert len(history) == 13
+    assert len(seen) == 12
+    assert Search(plan).propose(13, history) is None
+
+
+def test_what_the_workload_or_a_rule_refuses_is_never_proposed(tmp_path: Path) -> None:
+    text = SMALL.format(sampler="random") + "forbid: [{train.epochs: [2, 3]}]\n"
+    plan = plan_study(tmp_path, text, "method={groups: 1, clusters: 3}")
+    text = text.replace("[1, 2, 3]}", "[1, 2, 3, 4]}")
+    assert len(continue_search(plan, [], 40)) == 1 + 3 * 2
+
+
+def test_a_combination_that_the_workload_refuses_is_skipped(tmp_path: Path) -> None:
+    axes = "method.groups: {int: [1, 3]}, method.clusters: {choice: [2, 9]}"
+    plan = plan_study(tmp_path, f"sampler: tpe\ntrials: 40\nbase: {{method: {{groups: 1, clusters: 9}}}}\nsearch: {{{axes}}}")
+    pairs = {tuple(told.varied.values()) for told in continue_search(plan, [], 40)[1:]}
+    assert pairs == {(1, 2), (2, 2), (1, 9), (2, 9), (3, 9)}
+
+
+def test_tied_axes_are_proposed_together_and_variants_are_searched(tmp_path: Path) -> None:
+    text = """\
+    sampler: tpe
+    trials: 40
+    variants: {full: {}, brief: {train.learning_rate: 1}}
+    search: {method.groups: {choice: [1, 2, 3]}, method.clusters: {choice: [10, 20, 30]}}
+    zip: [[method.groups, method.clusters]]
+    """
+    history = continue_search(plan_study(tmp_path, text), [], 40)
+    found = {tuple(told.varied.values()) for told in history[1:]}
+    assert list(history[1].varied) == ["variant", "method.groups", "method.clusters"]
+    assert found == {(v, n, 10 * n) for v in ("full", "brief") for n in (1, 2, 3)}
+
+
+@pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf])
+def test_only_finite_values_reach_optuna(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float | None
+) -> None:
+    plan = plan_space(tmp_path, "tpe")
+    history = continue_search(plan, [], 12)
+    history[5] = Told(5, history[5].varied, value)
+    added: list[optuna.trial.FrozenTrial] = []
+    add = optuna.Study.add_trial
+
+    def spy(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        added.append(trial)
+        add(study, trial)
+
+    monkeypatch.setattr(optuna.Study, "add_trial", spy)
+    assert Search(plan).propose(12, history) is not None
+    assert added[5].state == optuna.trial.TrialState.FAIL
+    assert added[5].value is None
+    finished = [trial.value for trial in added if trial.value is not None]
+    assert len(finished) >= 8
+    assert all(math.isfinite(each) for each in finished)
+
+
+def test_a_baseline_outside_the_space_or_of_one_tied_axis_is_no_obstacle(tmp_path: Path) -> None:
+    text = """\
+    sampler: tpe
+    trials: 40
+    search:
+      method.groups: {choice: [1, 2]}
+      method.clusters: {choice: [10, 20]}
+      method.momentum: {uniform: [0.5, 1]}
+      method.grouping: {choice: [size, random]}
+    zip: [[method.groups, method.clusters]]
+    baseline: {method.groups: 1, method.momentum: 0, method.grouping: off}
+    """
+    history = continue_search_anyhow(plan_study(tmp_path, text))
+    assert len(history) == 15
+    assert all(told.varied["method.grouping"] != "off" for told in history[1:])
+
+
+def continue_search_anyhow(plan: Plan) -> list[Told]:
+    search = Search(plan)
+    history = [Told(0, dict(plan.fixed[0].varied), 0.5)]
+    for number in range(1, 15):
+        varied = search.propose(number, history)
+        assert varied is not None
+        history.append(Told(number, varied, number / 100))
+    return history
+
+
+def test_true_and_one_are_different_choices(tmp_path: Path) -> None:
+    plan = plan_study(tmp_path, "sampler: tpe\ntrials: 9\nsearch: {extra: {choice: [{a: 1}, {a: 2}]}}")
+    history = continue_search(plan, [Told(0, {"extra": {"a": 2.0}}, 0.5)], 9)
+    assert {str(told.varied["extra"]) for told in history[1:]} == {"{'a': 1}", "{'a': 2}"}
+
+
+def test_tpe_comes_closer_to_the_best_than_its_start(tmp_path: Path) -> None:
+    text = "sampler: tpe\ntrials: 40\nsearch: {method.momentum: {uniform: [0, 1]}}"
+    plan = plan_study(tmp_path, text)
+    search, history = Search(plan), [Told(0, {}, None)]
+    for number in range(1, 40):
+        varied = search.propose(number, history)
+        assert varied is not None
+        momentum = varied["method.momentum"]
+        assert isinstance(momentum, float)
+        history.append(Told(number, varied, -abs(momentum - 0.3)))
+    distances = [-told.value for told in history if told.value is not None]
+    assert sum(distances[-10:]) < 0.5 * sum(distances[:10])
