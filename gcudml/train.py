@@ -98,15 +98,11 @@ def run(
             return {}
         chosen = snapshot
 
-    results = {f"val/{name}": value for name, value in chosen.validation.items()}
     _note(workdir, chosen_epoch=chosen.epoch)
+    results = {f"val/{name}": value for name, value in chosen.validation.items()}
     if test:
         unseen = _load(config, "test", device)
-        last = _measure(student, unseen, config, number_format, seed=seed)
-        student.load_state_dict(chosen.state)
-        final = _measure(student, unseen, config, number_format, seed=seed)
-        results |= {f"test/{name}": value for name, value in final.items()}
-        results |= {f"test/{name}_last_epoch": value for name, value in last.items() if "@" in name}
+        results |= _score_test(student, chosen, unseen, config, number_format, seed=seed)
     return results
 
 
@@ -198,6 +194,25 @@ def _measure(
 ) -> dict[str, float]:
     embeddings = embed_images(student, part.images, number_format=number_format).compact
     return evaluate(embeddings, part.labels, config.evaluate, seed=derive(seed, "nmi"))
+
+
+def _score_test(
+    student: Embedder,
+    chosen: Snapshot,
+    unseen: Images,
+    config: RunConfig,
+    number_format: Format,
+    *,
+    seed: int,
+) -> dict[str, float]:
+    """Results on test classes: at the chosen epoch, and Recall@K after the last one beside it."""
+    last = _measure(student, unseen, config, number_format, seed=seed)
+    student.load_state_dict(chosen.state)
+    final = _measure(student, unseen, config, number_format, seed=seed)
+    results = {f"test/{name}": value for name, value in final.items()}
+    return results | {
+        f"test/{name}_last_epoch": value for name, value in last.items() if "@" in name
+    }
 
 
 def _score_pixels(

@@ -96,8 +96,8 @@ class Search:
             if any(key not in varied for key in keys):
                 continue
             chosen = [varied[key] for key in keys]
-            inner = _position(chosen, choices) if choices else chosen[0]
             try:
+                inner = _position(chosen, choices) if choices else chosen[0]
                 if distribution._contains(distribution.to_internal_repr(inner)):
                     params[name], distributions[name] = inner, distribution
             except ValueError:

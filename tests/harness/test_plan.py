@@ -90,14 +90,16 @@ def test_a_condition_sees_the_base_its_defaults_and_variants(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("when", "message"),
     [
-        ("{method.grops: 1}", "s.yaml:4:50: search.a.when: unknown key 'method.grops'; did you mean 'method.groups'? known: "),
-        ("{method.name: techer}", "s.yaml:4:50: search.a.when: 'method.name' is never 'techer'; no trial has this axis"),
-        ("{train.epochs: [7, 8]}", "s.yaml:4:50: search.a.when: 'train.epochs' is never [7, 8]; no trial has this axis"),
-        ("{variant: x}", "s.yaml:4:50: search.a.when: unknown key 'variant'; "),
+        ("{method.grops: 1}", "s.yaml:4:49: search.a.when: unknown key 'method.grops'; did you mean 'method.groups'? known: "),
+        ("{method.name: techer}", "s.yaml:4:49: search.a.when: 'method.name' is never 'techer'; no trial has this axis"),
+        ("{train.epochs: [7, 8]}", "s.yaml:4:49: search.a.when: 'train.epochs' is never [7, 8]; no trial has this axis"),
+        ("{variant: x}", "s.yaml:4:49: search.a.when: unknown key 'variant'; "),
     ],
 )  # fmt: skip
 def test_a_condition_that_never_holds_is_refused(tmp_path: Path, when: str, message: str) -> None:
-    text = f"search: {{method.temperature: {{grid: [1], when: {when}}}, train.epochs: {{grid: [1]}}}}"
+    text = (
+        f"search: {{method.temperature: {{grid: [1], when: {when}}}, train.epochs: {{grid: [1]}}}}"
+    )
     (line,) = plan_problems(tmp_path, text)
     assert line.startswith(message.replace("search.a", "search.method.temperature"))
 
@@ -213,7 +215,7 @@ def test_planning_does_not_change_the_study(tmp_path: Path) -> None:
         (
             "search: {method: {grid: [{name: teacher}, {name: teacher, groups: 4}]}}",
             's.yaml:4:1: \'method={"name": "teacher", "groups": 4}\' has the same parameters as '
-            "'method={\"name\": \"teacher\"}'; remove one of them",
+            '\'method={"name": "teacher"}\'; remove one of them',
         ),
     ],
 )
@@ -339,7 +341,9 @@ def test_an_adaptive_study_starts_from_its_baseline_and_hides_test_classes(
 
 
 def test_the_ends_of_an_axis_are_checked_where_the_axis_exists(tmp_path: Path) -> None:
-    text = ADAPTIVE + """\
+    text = (
+        ADAPTIVE
+        + """\
 base: {method: {name: pixels}}
 variants: {raw: {}, full: {method.name: teacher}}
 search:
@@ -347,6 +351,7 @@ search:
   method.groups: {int: [1, 90], when: {method.grouping: size}}
   method.clusters: {choice: [10, 200], when: {method.grouping: off}}
 """
+    )
     assert plan_study(tmp_path, text).fixed[0].label == "raw"  # fmt: skip
 
 
@@ -359,7 +364,9 @@ def test_the_ends_of_tied_axes_are_checked_together(tmp_path: Path) -> None:
 def test_a_label_uses_the_shortest_names_that_are_unique(tmp_path: Path) -> None:
     text = "sampler: random\ntrials: 2\nsearch: {a.b.x: {int: [0, 1]}, a.c.x: {int: [0, 1]}, d.y: {int: [0, 1]}}"
     spec = load_study(write_study(tmp_path, text)).spec
-    assert label_of(spec, {"a.b.x": 1, "a.c.x": None, "d.y": 0.123456}) == "b.x=1, c.x=null, y=0.12346"
+    assert (
+        label_of(spec, {"a.b.x": 1, "a.c.x": None, "d.y": 0.123456}) == "b.x=1, c.x=null, y=0.12346"
+    )
     assert label_of(spec, {}) == "base"
     assert [show(v) for v in (0.001, 1e-7, 3, "off", True, [1, 2])] == ["0.001", "1e-07", "3", "off", "true", "[1, 2]"]  # fmt: skip
 

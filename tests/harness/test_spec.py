@@ -126,8 +126,14 @@ def test_an_empty_list_of_values_is_refused(tmp_path: Path) -> None:
             "s.yaml:4:12: seeds.1: input should be greater than or equal to 0, got -2",
         ),
         ("seeds: [a, 1]", "s.yaml:4:9: seeds.0: input should be a valid integer, got 'a'"),
-        ("sampler: tpee", "s.yaml:4:1: sampler: input should be 'grid', 'random' or 'tpe', got 'tpee'"),
-        ("trials: 3", "s.yaml:4:1: trials: the grid sampler trains all combinations; remove trials"),
+        (
+            "sampler: tpee",
+            "s.yaml:4:1: sampler: input should be 'grid', 'random' or 'tpe', got 'tpee'",
+        ),
+        (
+            "trials: 3",
+            "s.yaml:4:1: trials: the grid sampler trains all combinations; remove trials",
+        ),
         (
             f"sampler: tpe\n{GRID}trials: 0",
             "s.yaml:6:1: trials: input should be greater than or equal to 1, got 0",
@@ -138,7 +144,10 @@ def test_an_empty_list_of_values_is_refused(tmp_path: Path) -> None:
             "s.yaml:6:1: search: the random sampler needs an axis to search",
         ),
         ("base: 3", "s.yaml:4:1: base: input should be a valid dictionary, got 3"),
-        ("variants: {a: }", "s.yaml:4:12: variants.a: input should be a valid dictionary, got None"),
+        (
+            "variants: {a: }",
+            "s.yaml:4:12: variants.a: input should be a valid dictionary, got None",
+        ),
         ("forbid: [3]", "s.yaml:4:10: forbid.0: input should be a valid dictionary, got 3"),
         ("baseline: 3", "s.yaml:4:1: baseline: input should be a valid string, got 3"),
         (
@@ -252,7 +261,10 @@ def test_a_replaced_field_keeps_no_place_of_the_parent(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("head", "message"),
     [
-        ("extends: parent.yaml\nbase: 3\n", "s.yaml:2:1: base: input should be a valid dictionary, got 3"),
+        (
+            "extends: parent.yaml\nbase: 3\n",
+            "s.yaml:2:1: base: input should be a valid dictionary, got 3",
+        ),
         ("extends: 3\n", "s.yaml:1:1: extends: give the path of a study file, got 3"),
         ("extends:\n", "s.yaml:1:1: extends: give the path of a study file, got None"),
         ("extends: none.yaml\n", "s.yaml:1:1: extends: no file 'none.yaml'"),
@@ -289,7 +301,10 @@ def test_set_reaches_fields_of_the_study_and_parameters_of_its_base(tmp_path: Pa
         ("seeds", "--set seeds: give KEY=VALUE, such as seeds=2 or train.epochs=2"),
         ("=3", "--set =3: give KEY=VALUE"),
         ("base.train.epochs=3", "--set base.train.epochs=3: only whole fields of a study"),
-        ("sampler=x", "--set sampler=x: sampler: input should be 'grid', 'random' or 'tpe', got 'x'"),
+        (
+            "sampler=x",
+            "--set sampler=x: sampler: input should be 'grid', 'random' or 'tpe', got 'x'",
+        ),
         ("seed=3", "--set seed=3: unknown key 'seed'; did you mean 'seeds'?"),
         ("method.momentum=1", "--set method.momentum=1: 'method.momentum' is an axis"),
         ("data=010", "--set data=010:1:1: 010 can be read as octal or decimal"),

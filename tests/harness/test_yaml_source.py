@@ -161,7 +161,7 @@ def test_broken_yaml_is_one_line_with_its_place(tmp_path: Path, text: str, start
 def test_a_missing_file_and_a_folder_are_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.yaml: no such file; give the path"):
         read_yaml(tmp_path / "none.yaml")
-    with pytest.raises(InputError, match="is a folder; give the path of a study file$"):
+    with pytest.raises(InputError, match=r"is a folder; give the path of a study file$"):
         read_yaml(tmp_path)
 
 
