@@ -7,16 +7,20 @@ other.
 from __future__ import annotations
 
 import difflib
+import functools
+import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from gcudml import train
 from gcudml.config import RunConfig
+from gcudml.data.datasets import PARTS, load
 from gcudml.data.datasets import data_fingerprint as fingerprint_of_data
+from gcudml.methods import check_fits
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -54,10 +58,17 @@ def controls() -> Mapping[str, Mapping[str, JsonValue]]:
 def data_fingerprint(params: Mapping[str, JsonValue]) -> str:
     """Digest of the images and classes that ``params`` name.
 
+    Also the moment at which all images are decoded into the cache, and at which parameters that
+    do not fit them are refused: before anything is trained.
+
     Raises:
-        ValueError: the images are missing or unusable, as ``dotted.key: what; remedy``.
+        ValueError: the images are missing or unusable, or the parameters do not fit them, as
+            ``dotted.key: what; remedy``.
     """
-    return fingerprint_of_data(RunConfig.model_validate(params).data)
+    config = RunConfig.model_validate(params)
+    prepared = _prepare(config.data.model_dump_json())
+    check_fits(config.method, images=prepared.training_images)
+    return prepared.fingerprint
 
 
 def run(
@@ -75,6 +86,20 @@ def run(
     """
     config = RunConfig.model_validate(params)
     return train.run(config, seed=seed, workdir=workdir, report=report, test=test)
+
+
+class _Prepared(NamedTuple):
+    fingerprint: str
+    training_images: int
+
+
+@functools.cache  # one data set serves all trials of a study
+def _prepare(data: str) -> _Prepared:
+    """Decode a data set, given by the JSON of its configuration."""
+    config = RunConfig.model_validate({"data": json.loads(data)}).data
+    fingerprint = fingerprint_of_data(config)
+    sizes = {part: len(load(config, part).images) for part in PARTS}
+    return _Prepared(fingerprint, sizes["train"])
 
 
 def _explain(detail: ErrorDetails) -> str:

@@ -56,8 +56,12 @@ class Workload(Protocol):
     def data_fingerprint(self, params: Params) -> str:
         """A digest of the data that ``params`` name: equal data, equal text.
 
+        Asked once a trial before anything is trained, so that it is also the place to make the
+        data ready and to refuse parameters that do not fit them.
+
         Raises:
-            ValueError: the data are missing or unusable, as ``dotted.key: what, remedy``.
+            ValueError: the data are missing or unusable, or the parameters do not fit them, as
+                ``dotted.key: what, remedy``.
         """
         ...
 

@@ -25,7 +25,7 @@ def needs(name: str) -> list[pytest.MarkDecorator]:
 
 
 class TestOmniglot:
-    pytestmark = needs("omniglot")  # noqa: RUF012  pytest's own name
+    pytestmark = needs("omniglot")
 
     @pytest.mark.timeout(400)
     def test_a_short_study_learns_characters_of_unseen_alphabets(self, tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ class TestOmniglot:
 
 
 class TestBirds:
-    pytestmark = needs("cub100")  # noqa: RUF012  pytest's own name
+    pytestmark = needs("cub100")
 
     @pytest.mark.timeout(120)
     def test_photographs_are_read_in_colour(self) -> None:

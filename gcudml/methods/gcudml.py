@@ -56,11 +56,6 @@ class Gcudml:
     """State of GC-UDML during one run: teacher, pseudo-labels, group classifiers."""
 
     def __init__(self, setup: Setup, config: GcudmlConfig) -> None:
-        if config.clusters > len(setup.images):
-            raise ValueError(
-                f"method.clusters: {config.clusters} clusters of {len(setup.images)} training "
-                "images; needs clusters <= images"
-            )
         self.setup = setup
         self.config = config
         self.weights: Mapping[str, float] = config.weights.model_dump()

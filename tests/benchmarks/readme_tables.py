@@ -1,7 +1,7 @@
 """The tables of the README, made from files of kept results; a test checks that they are.
 
-    python tests/benchmarks/readme_tables.py keep STUDY --results DIR   # from a database into results/
-    python tests/benchmarks/readme_tables.py write                      # from results/ into the README
+python tests/benchmarks/readme_tables.py keep STUDY --results DIR   # from a database into results/
+python tests/benchmarks/readme_tables.py write                      # from results/ into the README
 """
 
 from __future__ import annotations

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from tiny import Recorder, tiny
 
 from gcudml import workload
@@ -107,3 +109,22 @@ def test_run_crosses_the_border_with_plain_values(tmp_path: Path) -> None:
     assert all(type(value) in (int, float) for value in results.values())
     assert all(type(v) in (int, float) for epoch in recorder.epochs for v in epoch.values())
     assert all("/" in name for name in results)
+
+
+def test_parameters_that_the_images_cannot_serve_are_refused_before_training() -> None:
+    params = workload.check(tiny(method={"clusters": 65}).model_dump(mode="json"))
+    with pytest.raises(ValueError, match=r"^method\.clusters: 65 clusters of 64 training images"):
+        workload.data_fingerprint(params)
+
+
+def test_a_broken_image_is_named_before_training(tmp_path: Path) -> None:
+    for name in "abcdef":
+        (tmp_path / name).mkdir()
+        for number in range(3):
+            pixels = np.random.default_rng(number).integers(0, 255, (16, 16), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{number}.png")
+    whole = (tmp_path / "c" / "1.png").read_bytes()
+    (tmp_path / "c" / "1.png").write_bytes(whole[: len(whole) // 2])
+    data = {"name": "folder", "root": str(tmp_path), "split": {"val": 2, "test": 2}}
+    with pytest.raises(ValueError, match=r"^data\.root: .*c/1\.png"):
+        workload.data_fingerprint(workload.check({"data": data}))
