@@ -144,22 +144,7 @@ def run_study(
             with suppress(HarnessError):  # what went wrong first is what the user must hear
                 _flush_patiently(ledger, watcher, plan.spec.study, _FLUSH_WAIT_INTERRUPTED_S)
             raise
-        was_interrupted = interruption.signal is not None
-        wait_s = _FLUSH_WAIT_INTERRUPTED_S if was_interrupted else _FLUSH_WAIT_S
-        busy = _flush_patiently(ledger, watcher, plan.spec.study, wait_s)
-        if busy is not None and not was_interrupted:
-            raise busy
-        snapshot = session.snapshot()
-        watcher.tick(snapshot)
-        return Outcome(
-            study=plan.spec.study,
-            total=snapshot.total,
-            done=snapshot.done,
-            failed=snapshot.failed,
-            trained=session.trained,
-            signal=interruption.signal,
-            is_stored=busy is None,
-        )
+        return _finish(session, ledger, watcher, interruption.signal)
 
 
 def preview(path: Path, overrides: tuple[str, ...], results: Path) -> Preview:
@@ -211,6 +196,26 @@ def rebuild_results(results: Path, on_wait: Callable[[str], None]) -> Rebuilt:
         raise InputError(f"{results}: no such results folder; give one with --results")
     with only_writer(results):
         return rebuild(results, wait_s=10.0, on_wait=on_wait)
+
+
+def _finish(session: Session, ledger: Ledger, watcher: Watcher, signal: int | None) -> Outcome:
+    """Bring the database up to date for good, and say how the call ended."""
+    study = session.plan.spec.study
+    wait_s = _FLUSH_WAIT_S if signal is None else _FLUSH_WAIT_INTERRUPTED_S
+    busy = _flush_patiently(ledger, watcher, study, wait_s)
+    if busy is not None and signal is None:
+        raise busy
+    snapshot = session.snapshot()
+    watcher.tick(snapshot)
+    return Outcome(
+        study=study,
+        total=snapshot.total,
+        done=snapshot.done,
+        failed=snapshot.failed,
+        trained=session.trained,
+        signal=signal,
+        is_stored=busy is None,
+    )
 
 
 def _division_of_cores(options: RunOptions) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from harness.driver import Outcome, RunOptions, preview, rebuild_results, run_st
 from harness.errors import InputError, StoreBusyError, StoreError
 from harness.events import Started
 from harness.executors import ExecutorName
+from harness.ledger import Ledger
 from harness.lock import only_writer
 from harness.progress import RunLine, Snapshot
 from harness.search import Told
@@ -296,6 +297,18 @@ def test_a_reader_delays_the_store_and_not_the_training(place: Place) -> None:
     assert place.ask("SELECT count(*) FROM run WHERE state = 'done'") == [(8,)]
 
 
+def test_the_database_is_left_alone_when_nothing_has_changed(place: Place) -> None:
+    place.run()
+    ledger = Ledger(place.results)
+    run_ids = [path.name for path in place.results.glob("runs/*")]
+    with held_open(place.results), pytest.raises(StoreBusyError):
+        ledger.flush(compare="quality")
+    ledger.take_up(run_ids)
+    with held_open(place.results):
+        assert ledger.flush() == ()  # all of it was there already
+    assert len(ledger.settled) == 8
+
+
 def test_a_reader_that_never_lets_go_costs_no_result(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -412,12 +425,14 @@ def test_a_trial_with_a_failed_seed_has_no_value(
 
 
 def test_other_words_for_the_baseline_are_not_trained_twice(place: Place) -> None:
-    text = SEARCH.replace("uniform: [0.0, 1.0]", "choice: [0.1, 0.4]").replace(
+    text = SEARCH.replace("uniform: [0.0, 1.0]", "choice: [0.1, 0.2, 0.3, 0.4]").replace(
         "  method.teacher_momentum: {choice: [0.0, 0.5]}\n", ""
     )
     outcome = place.run(text)
-    assert (outcome.total, outcome.done) == (8, 8)  # two trials, two controls
-    assert trials_of(place.results) == [{}, {"quality": 0.4}]
+    assert (outcome.total, outcome.done) == (12, 12)  # four trials, two controls
+    baseline, *others = trials_of(place.results)
+    assert baseline == {}
+    assert sorted(map(str, others)) == [str({"quality": value}) for value in (0.2, 0.3, 0.4)]
 
 
 def test_progress_counts_and_foretells(place: Place) -> None:
