@@ -6,6 +6,7 @@ Imports that cost time stand inside the commands, so that ``harness --help`` is 
 from __future__ import annotations
 
 import errno
+import os
 import shlex
 import sys
 from enum import StrEnum
@@ -64,6 +65,8 @@ def main() -> None:
         app(prog_name="harness")
     except HarnessError as error:
         _fail(str(error), error.exit_status)
+    except BrokenPipeError:  # whoever read along, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

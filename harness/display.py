@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
@@ -50,8 +51,12 @@ class PlainDisplay:
         self._begin(snapshot)
 
     def say(self, text: str) -> None:
-        """Print a line."""
-        print(text, file=self._stream, flush=True)
+        """Print a line; silent from the moment that nobody reads any more (``| head``)."""
+        try:
+            print(text, file=self._stream, flush=True)
+        except BrokenPipeError:  # no reason to end a study that trains for hours
+            with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123  a device
+                os.dup2(nowhere.fileno(), self._stream.fileno())
 
     def _begin(self, snapshot: Snapshot) -> None:
         if not self._has_begun:

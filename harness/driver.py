@@ -27,7 +27,7 @@ from harness.session import Session
 from harness.spec import Loaded, load_study
 from harness.spool import StudyRecord, read_study_records
 from harness.store import Rebuilt, rebuild
-from harness.trial import Run, Trial, digest
+from harness.trial import Run, Trial
 from harness.workload import load_workload
 
 MOST_WORKERS = 8
@@ -252,16 +252,22 @@ def _thread_limit(threads: int) -> Iterator[None]:
 def _identifier(plan: Plan) -> Callable[[Trial, int], Run]:
     """What turns a trial and a seed into a run.
 
-    The data are fingerprinted once for all trials whose parameter ``data`` is equal; a workload
-    without such a parameter is asked for each setting.
+    The workload is asked once a trial for the fingerprint of its data, which is also when it
+    refuses parameters that do not fit them. A trial that a search proposed must not end the
+    study: its runs start, and fail as invalid.
     """
     code = code_version(plan.spec.workload)
     fingerprints: dict[str, str] = {}
 
     def identify(trial: Trial, seed: int) -> Run:
-        key = digest(trial.params.get("data", trial.params))
+        key = trial.trial_id
         if key not in fingerprints:
-            fingerprints[key] = _fingerprint(plan, trial)
+            try:
+                fingerprints[key] = _fingerprint(plan, trial)
+            except InputError:
+                if plan.spec.is_fixed or trial.role != "trial":
+                    raise
+                fingerprints[key] = "refused"
         return Run(
             workload=plan.spec.workload,
             params=trial.params,

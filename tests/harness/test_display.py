@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -154,3 +155,13 @@ def test_an_end_without_the_metric_or_a_message_is_still_told() -> None:
 )
 def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_reader_that_leaves_does_not_end_the_study() -> None:
+    readable, writable = os.pipe()
+    with os.fdopen(writable, "w") as stream:
+        display = PlainDisplay(stream)
+        display.say("seen")
+        os.close(readable)
+        display.say("the first line that nobody reads")
+        display.say("and the next")
