@@ -89,7 +89,7 @@ def study_table(kept: dict[str, Any]) -> str:
             )
             holm = f"{row['p_holm']:.3f}"
         name = f"{row['trial']} (baseline)" if row["role"] == "baseline" else row["trial"]
-        interval = f"{row['low']:.3f} – {row['high']:.3f}"
+        interval = f"{row['low']:.3f} to {row['high']:.3f}"
         lines.append(
             f"| {name} | {row['mean']:.3f} | {interval} | {against} | {holm} | {row['n']} |"
         )
