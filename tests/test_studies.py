@@ -11,6 +11,7 @@ from harness.spec import load_study
 from harness.workload import load_workload
 
 ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.timeout(120)  # the first test imports torch, which a cold disk makes slow
 STUDIES = sorted((ROOT / "studies").rglob("*.yaml"))
 
 
