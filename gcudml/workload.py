@@ -105,13 +105,10 @@ def _prepare(data: str) -> _Prepared:
 def _explain(detail: ErrorDetails) -> str:
     """One line for one validation error: ``dotted.key: rule, got VALUE``."""
     # Pydantic puts the tag of a discriminated union into the path; it is no key of the file.
-    tags = {"strokes", "folder", "gcudml", "untrained", "pixels"}
     location = [str(part) for part in detail["loc"]]
-    path = [
-        part
-        for position, part in enumerate(location)
-        if not (position == 1 and location[0] in {"data", "method"} and part in tags)
-    ]
+    section = RunConfig.model_fields.get(location[0])
+    tags = {_tag_of(model) for model in _models_in(section.annotation)} if section else set()
+    path = [part for position, part in enumerate(location) if position != 1 or part not in tags]
     where = ".".join(path)
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
