@@ -53,7 +53,7 @@ def _picture(
     traces = []
     ranges = {}
     for view in tables.views:
-        low, high = _value_range(tables, view)
+        low, high = _value_range(tables, view, by_seed)
         ranges[view.key] = [low, high]
         traces += _references(tables, view, frame, low, high)
         traces += _seed_traces(tables, view, frame) if by_seed else []
@@ -137,15 +137,21 @@ def _is_flat(axis: SweptAxis) -> bool:
     return axis.scale == "category" and sum(len(text) + 2 for _, text in axis.ticks) > 36
 
 
-def _value_range(tables: StudyTables, view: View) -> tuple[float, float]:
-    """What is drawn of the values: all trials, and the controls that are not far below them."""
+def _value_range(tables: StudyTables, view: View, by_seed: bool) -> tuple[float, float]:
+    """What is drawn of the values: all trials, and the controls that are not far below them.
+
+    Seeds and intervals count only where they are drawn.
+    """
     controls = {trial.trial_id for trial in tables.trials if trial.is_control}
     own: list[float] = []
     far: list[float] = []
-    for one in tables.values[view]:
+    for one in tables.values[view] if by_seed else ():
         (far if one.trial_id in controls else own).append(one.value)
     for (of, trial_id), summary in tables.summaries.items():
-        if of == view and summary.low is not None and summary.high is not None:
+        if of != view:
+            continue
+        (far if trial_id in controls else own).append(summary.mean)
+        if by_seed and summary.low is not None and summary.high is not None:
             # A wide interval of two seeds must not squeeze everything else flat.
             half = min((summary.high - summary.low) / 2, 3 * (summary.sd or 0))
             (far if trial_id in controls else own).extend(

@@ -94,6 +94,8 @@ def _axis(
     }
     is_numeric = len(numbers) == len(values)
     distinct = sorted(set(numbers.values()))
+    if is_log and is_numeric and len(distinct) > 1 and distinct[0] == 0:
+        return _log_with_zero(key, title, numbers, distinct)
     scale = number_scale(distinct, is_log) if is_numeric else "category"
     if scale == "category":
         texts = {trial_id: _shown(value) for trial_id, value in values.items()}
@@ -101,6 +103,18 @@ def _axis(
         return _category(key, title, texts, ordered=is_numeric and not missing, by=numbers)
     few = distinct if len(distinct) <= MOST_TICKS else []
     return SweptAxis(key, title, scale, True, tuple((v, _shown(v)) for v in few), numbers)
+
+
+def _log_with_zero(
+    key: str, title: str, numbers: Mapping[str, float], distinct: Sequence[float]
+) -> SweptAxis:
+    """A log axis on which 0, such as a baseline without the term, stands left of all others."""
+    lowest, highest = distinct[1], distinct[-1]
+    stand_in = lowest / 3
+    powers = range(math.ceil(math.log10(lowest)), math.floor(math.log10(highest)) + 1)
+    ticks = ((stand_in, "0"), *((10.0**power, f"{10.0**power:g}") for power in powers))
+    positions = {trial_id: value or stand_in for trial_id, value in numbers.items()}
+    return SweptAxis(key, title, "log", True, ticks, positions)
 
 
 def number_scale(values: Sequence[float], is_log: bool) -> Scale:

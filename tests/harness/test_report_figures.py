@@ -186,3 +186,17 @@ def test_every_picture_is_told_in_words(results: Path, tables: StudyTables) -> N
     assert "raw pixels: 0.417" in drawing.text
     for each in (*figures.curve_drawings(tables, training), *figures.size_drawings(training)):
         assert "teacher_momentum=0" in each.text
+
+
+def test_intervals_that_are_not_drawn_do_not_stretch_the_picture(tmp_path: Path) -> None:
+    made = [
+        Made(f"w={w:g}", 0.5 + w / 100, {"w": w}, "trial" if w else "baseline")
+        for w in (0.0, 1.0, 2.0)
+    ]
+    results = make_study(tmp_path, made, sampler="tpe", seeds=2)  # two seeds: huge intervals
+    tables = load_tables(results, "momentum")
+    (drawing,) = figures.ablation_drawings(tables)
+    low, high = json.loads(drawing.json)["layout"]["yaxis"]["range"]
+    means = [s.mean for (view, _), s in tables.summaries.items() if view == tables.primary]
+    assert high - low < 1.2 * (max(means) - min(means))
+    assert low < min(means) <= max(means) < high

@@ -210,6 +210,20 @@ def test_crowded_numbers_are_evenly_spaced_in_their_order(tables: StudyTables) -
     assert trial_id(tables, "raw pixels") not in axis.positions
 
 
+def test_zero_stands_left_of_a_log_axis(tmp_path: Path) -> None:
+    made = [
+        Made(f"w={w:g}", 0.5, {"w": w}, "trial" if w else "baseline")
+        for w in (0.0, 0.003, 0.02, 0.9)
+    ]
+    spec = {"study": "momentum", "search": {"w": {"loguniform": [0.001, 1.0]}}}
+    tables = load_tables(make_study(tmp_path, made, sampler="tpe", spec=spec), "momentum")
+    (axis,) = swept_axes(tables)
+    assert axis.scale == "log"
+    assert axis.ticks == ((0.001, "0"), (0.01, "0.01"), (0.1, "0.1"))
+    assert axis.positions[trial_id(tables, "w=0")] == pytest.approx(0.001)
+    assert axis.positions[trial_id(tables, "w=0.9")] == 0.9
+
+
 def test_variants_stand_in_the_order_of_the_study_and_several_axes_apart(tmp_path: Path) -> None:
     made = [
         Made(f"{name}, k={k}", 0.5, {"variant": name, "method.k": k}, role, name)
