@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.report.answer import SPLIT_NAMES
-from harness.report.axes import SweptAxis, swept_axes
+from harness.report.axes import SweptAxis, swept_axes, trial_axis
 from harness.report.numbers import StudyTables, Summary, TrialRow, View
 from harness.report.pictures import (
     ACCENT,
@@ -28,21 +28,25 @@ from harness.report.pictures import (
 from harness.report.tables import measure_label
 
 _MOST_DESCRIBED = 12
+_MOST_BY_TRIAL = 40
 
 
 def ablation_pictures(tables: StudyTables) -> tuple[Picture, ...]:
     """The measure against what was varied: one picture an axis, all measures and splits in each.
 
-    A study with one axis shows every seed; one with several shows every trial.
+    A study with one axis shows every seed. One with several shows every trial on each of them,
+    and before that, unless they are too many, every seed of each trial.
     """
     primary = tables.primary
     if primary is None:
         return ()
     axes = swept_axes(tables)
-    by_seed = len(axes) == 1 and not tables.is_search
+    by_seed = [len(axes) == 1 and not tables.is_search] * len(axes)
+    if len(axes) > 1 and not tables.is_search and len(tables.contenders) <= _MOST_BY_TRIAL:
+        axes, by_seed = (trial_axis(tables), *axes), [True, *by_seed]
     return tuple(
-        _picture(tables, primary, axis, by_seed, f"ablation-{place}")
-        for place, axis in enumerate(axes)
+        _picture(tables, primary, axis, has_seeds, f"ablation-{place}")
+        for place, (axis, has_seeds) in enumerate(zip(axes, by_seed, strict=True))
     )
 
 

@@ -62,10 +62,13 @@ def swept_axes(tables: StudyTables) -> tuple[SweptAxis, ...]:
         missing = [t.trial_id for t in trials if key not in t.varied]
         if len({_shown(value) for value in values.values()}) + bool(missing) > 1:
             axes.append(_axis(key, titles[key], values, missing, _is_log(search.get(key))))
-    if not axes:
-        labels = {trial.trial_id: trial.label for trial in trials}
-        axes.append(_category("trial", "trial", labels, ordered=False))
-    return tuple(axes)
+    return tuple(axes) or (trial_axis(tables),)
+
+
+def trial_axis(tables: StudyTables) -> SweptAxis:
+    """A tick for each trial, in the order of the study."""
+    labels = {trial.trial_id: trial.label for trial in tables.contenders}
+    return _category("trial", "trial", labels, ordered=False)
 
 
 def _titles(keys: Sequence[str]) -> dict[str, str]:

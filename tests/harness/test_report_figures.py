@@ -114,7 +114,11 @@ def test_several_axes_show_trials_and_the_best_one(tmp_path: Path) -> None:
         for b in (0, 1)
     ]
     tables = load_tables(make_study(tmp_path, made, seeds=2), "momentum")
-    drawings = figures.ablation_drawings(tables)
+    seeds, *drawings = figures.ablation_drawings(tables)
+    assert seeds.title == "By trial"
+    (dots,) = [t for t in traces(seeds) if "seed" in t.get("hovertemplate", "")]
+    assert len(dots["x"]) == 6 * 2
+    assert any("error_x" in trace or "error_y" in trace for trace in traces(seeds))
     assert [drawing.title for drawing in drawings] == ["By a", "By b"]
     for drawing in drawings:
         marked = [trace for trace in traces(drawing) if "customdata" in trace]
