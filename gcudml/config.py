@@ -97,7 +97,8 @@ class Views(Strict):
     """Random changes of a training image; every image of a batch draws its own."""
 
     crop_scale: tuple[Fraction, Fraction] = (0.6, 1.0)
-    """Area of the crop as a share of the image, smallest and largest."""
+    """Area of the crop as a share of the image, smallest and largest; a side that ``aspect`` would
+    make longer than the image is cut to it, which makes the area smaller."""
     aspect: float = Field(default=1.2, ge=1.0, le=4.0)
     """Largest ratio of the crop's sides."""
     rotate_deg: float = Field(default=10.0, ge=0.0, le=180.0)
@@ -123,7 +124,8 @@ class ModelConfig(Strict):
     embedding_dim: int = Field(default=64, ge=2, le=4096)
     """Size of the compact embedding, the one that is tested."""
     wide_dim: int = Field(default=128, ge=2, le=8192)
-    """Size of the wide embedding, which student and teacher share."""
+    """Size of the wide embedding, which student and teacher share; what trains it is up to the
+    method (for gcudml: ``metric_on`` and ``group_embedding``)."""
     pooling: Literal["avg", "max", "avg+max"] = "avg+max"
 
 
@@ -147,6 +149,15 @@ class TrainConfig(Strict):
     number_format: Literal["auto", "fp32", "bf16"] = "auto"
     """``auto``: the faster one of a short measurement, kept for this machine and model."""
     memory_layout: Literal["auto", "contiguous", "channels_last"] = "auto"
+
+    @model_validator(mode="after")
+    def _check_batch(self) -> TrainConfig:
+        if self.batch_size < 2 * self.images_per_cluster:
+            raise ValueError(
+                f"batch_size: {self.batch_size} images hold fewer than two clusters of "
+                f"images_per_cluster = {self.images_per_cluster}; needs at least twice that"
+            )
+        return self
 
 
 class EvaluateConfig(Strict):
@@ -182,7 +193,7 @@ class GcudmlConfig(Strict):
     clusters: int = Field(default=100, ge=2, le=1_000_000)
     cluster_with: Literal["teacher", "student"] = "teacher"
     recluster_every: int = Field(default=1, ge=1)
-    """Epochs between two clusterings."""
+    """Epochs between two clusterings; re-sampling and imprinting go with it."""
     groups: int | None = Field(default=4, ge=1)
     """This many groups of clusters, equal in log-size range; ``null``: by ``group_ratio``."""
     group_ratio: float | None = Field(default=None, gt=1.0)
@@ -196,13 +207,14 @@ class GcudmlConfig(Strict):
     group_embedding: Literal["compact", "wide", "both"] = "compact"
     weights: LossWeights = LossWeights()
     scale: float = Field(default=16.0, gt=0.0, le=1000.0)
-    """Factor on the cosine logits of the group classifiers."""
+    """Factor on the cosine logits of the group classifiers (not used by the pair loss)."""
     temperature: float = Field(default=1.0, gt=0.0, le=100.0)
     """Of the collaborative distillation between groups."""
     detach_source: bool = True
     """Whether the smaller group's classifier only teaches; ``false`` is SHA-GCL's code."""
     metric_on: Literal["compact", "both"] = "compact"
-    """Embeddings that the metric term acts on."""
+    """Embeddings that the metric term acts on; ``compact`` leaves the wide head untrained, unless
+    the group terms act on it."""
 
     @model_validator(mode="after")
     def _check_groups(self) -> GcudmlConfig:
@@ -213,7 +225,19 @@ class GcudmlConfig(Strict):
                 f"groups: {self.groups} groups of {self.clusters} clusters; "
                 "needs groups <= clusters"
             )
-        if self.group_loss == "pair" and self.weights.collaborative > 0:
+        weights, distils = self.weights, self.transfer != "none"
+        if (
+            self.group_loss == "classifier"
+            and distils
+            and weights.collaborative > 0 == weights.group
+        ):
+            raise ValueError(
+                "weights.collaborative: classifiers that no group term trains agree from the "
+                "start; set weights.collaborative to 0 or weights.group above 0"
+            )
+        if weights.metric == weights.group == weights.distillation == 0:
+            raise ValueError("weights.metric: nothing is left to train; set a weight above 0")
+        if self.group_loss == "pair" and distils and weights.collaborative > 0:
             raise ValueError(
                 "weights.collaborative: the pair loss has no class scores to distil; "
                 "set weights.collaborative to 0 or group_loss to classifier"

@@ -44,7 +44,8 @@ def multi_similarity_loss(
 
     Returns:
         Scalar >= 0. An anchor without a kept positive or a kept negative adds 0 but is counted;
-        exactly 0 when no row has a known label.
+        exactly 0 when no row has a known label. NaN when an embedding is not finite: comparisons
+        with NaN are false, so that mining alone would make it a harmless 0.
 
     Source:
         Wang et al., CVPR 2019, arXiv:1904.06627, with its pair mining; the beta of 40 is the
@@ -69,7 +70,8 @@ def multi_similarity_loss(
 
     pull = _log1p_sum_exp(-alpha * (similarity - base), where=positive) / alpha  # (batch,)
     push = _log1p_sum_exp(beta * (similarity - base), where=negative) / beta  # (batch,)
-    return ((pull + push) * active).sum() / known.sum().clamp(min=1)
+    loss = ((pull + push) * active).sum() / known.sum().clamp(min=1)
+    return loss + 0.0 * similarity.sum()  # 0, or NaN where a similarity is NaN
 
 
 def group_classifier_loss(
@@ -163,7 +165,7 @@ def collaborative_distillation_loss(
         pairs = [(a, b) for b in range(groups) for a in range(b)]
     else:
         pairs = [(b - 1, b) for b in range(1, groups)]
-    total = logits[0].new_zeros(())
+    total = 0.0 * logits[0].sum()  # a zero that can be differentiated, for the case of no pair
     for a, b in pairs:
         known = logits[a].shape[1]  # C_a
         source = logits[a].detach() if detach_source else logits[a]

@@ -50,7 +50,8 @@ def spherical_kmeans(
         clusters: Number of centres, at most ``n``.
         seed: Picks the starting centres (faiss would take 1234 whatever the run's seed).
         iterations: Of Lloyd's algorithm. faiss re-seeds a centre that loses all its points by
-            splitting a large one.
+            splitting a large one; after the last iteration, or among equal points, a cluster can
+            still be empty.
 
     Raises:
         ValueError: more clusters than points.

@@ -20,6 +20,9 @@ class PseudoLabels(NamedTuple):
 
     labels: Int[Tensor, " n"]
     """Cluster of each image."""
+    by_size: Int[Tensor, " n"]
+    """The same clusters numbered by falling size, whatever the grouping: what batches are drawn
+    from, so that two groupings with one seed see the same batches."""
     sizes: Int[Tensor, " clusters"]
     """Images in each cluster."""
     ends: tuple[int, ...]
@@ -65,11 +68,17 @@ def order_clusters(
         ends = group_ends_by_ratio(falling, ratio, floor)
     else:
         raise ValueError("method.groups: give either groups or group_ratio")
+    by_size = _rank(order)[labels]
     if grouping == "random":
         order = torch.randperm(clusters, generator=generator).to(order.device)
+    return PseudoLabels(_rank(order)[labels], by_size, sizes[order], ends)
+
+
+def _rank(order: Int[Tensor, " clusters"]) -> Int[Tensor, " clusters"]:
+    """Where each cluster stands in ``order``."""
     rank = torch.empty_like(order)
-    rank[order] = torch.arange(clusters, device=order.device)
-    return PseudoLabels(labels=rank[labels], sizes=sizes[order], ends=ends)
+    rank[order] = torch.arange(len(order), device=order.device)
+    return rank
 
 
 def group_ends_by_ratio(sizes: Sequence[int], ratio: float, floor: int) -> tuple[int, ...]:
@@ -124,7 +133,7 @@ def keep_rates(
     """How likely each group's classifier keeps an image of each cluster (median re-sampling).
 
     ``r_k(c) = min(1, median_k / n_c)`` with the median size over the clusters that classifier k
-    knows, at least ``smallest``; 0 for clusters it does not know.
+    knows (empty ones left out), at least ``smallest``; 0 for clusters it does not know.
 
     Source:
         SHA-GCL (arXiv:2203.09811); there images of unknown classes become background, here they
@@ -133,7 +142,8 @@ def keep_rates(
     rates = torch.zeros(len(ends), len(sizes), device=sizes.device)
     counts = sizes.clamp(min=1).float()
     for k, end in enumerate(ends):
-        median = float(np.median(counts[:end].cpu().numpy()))
+        filled = counts[:end][sizes[:end] > 0].cpu().numpy()
+        median = float(np.median(filled)) if filled.size else 1.0
         rates[k, :end] = (median / counts[:end]).clamp(smallest, 1.0)
     return rates
 

@@ -130,6 +130,8 @@ def _train(
         trained = time.perf_counter()
         metrics = losses | dict(plan.metrics) | method.describe()
         metrics["learning_rate"] = optimizer.param_groups[0]["lr"]
+        if not _is_finite(student):  # the last step's loss was computed before the step
+            losses["loss"] = metrics["loss"] = math.nan
         if not all(math.isfinite(value) for value in losses.values()):
             report(epoch, metrics)  # the harness ends a run that reports a non-finite number
             return None
@@ -179,7 +181,8 @@ def _train_epoch(
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if config.train.clip_norm is not None:
-            nn.utils.clip_grad_norm_(student.parameters(), config.train.clip_norm)
+            trained = [p for o in optimizers for group in o.param_groups for p in group["params"]]
+            nn.utils.clip_grad_norm_(trained, config.train.clip_norm)
         for optimizer in optimizers:
             optimizer.step()
         method.after_step(step + position)
@@ -187,6 +190,11 @@ def _train_epoch(
         for name, value in {"loss": loss, **{f"loss/{n}": t for n, t in terms.items()}}.items():
             totals[name] = totals.get(name, torch.zeros((), device=device)) + value.detach()
     return {name: float(total) / steps for name, total in totals.items()}  # GPU: waits here only
+
+
+def _is_finite(network: nn.Module) -> bool:
+    """Whether all weights and statistics are numbers."""
+    return all(bool(value.isfinite().all()) for value in network.state_dict().values())
 
 
 def _measure(

@@ -20,7 +20,8 @@ def cluster_batches(
 
     Args:
         labels: ``(n,)`` cluster of each image, on the CPU; negative = unassigned, never drawn.
-        batch_size: Images a batch, cut to a multiple of ``images_per_cluster``.
+        batch_size: Images a batch, at least two clusters' worth; cut to a multiple of
+            ``images_per_cluster``.
         images_per_cluster: Q. A smaller cluster's images are drawn repeatedly.
         steps: Number of batches.
         generator: Draws clusters and images.
@@ -30,7 +31,8 @@ def cluster_batches(
         are distinct where there are at least P.
 
     Raises:
-        ValueError: no cluster has two images.
+        ValueError: fewer than two clusters have two images, so that a batch would have no pair of
+            different clusters.
     """
     order = torch.argsort(labels, stable=True)
     order = order[int((labels < 0).sum()) :]
@@ -38,10 +40,13 @@ def cluster_batches(
     starts = counts.cumsum(0) - counts
     usable = counts > 1
     counts, starts = counts[usable], starts[usable]
-    if len(counts) == 0:
-        raise ValueError("method.clusters: no cluster has two images; use fewer clusters")
+    if len(counts) < 2:
+        raise ValueError(
+            f"method.clusters: {len(counts)} clusters have two images or more; needs at least 2, "
+            "change the number of clusters"
+        )
 
-    wanted = max(1, batch_size // images_per_cluster)
+    wanted = max(2, batch_size // images_per_cluster)
     chosen = _draw_distinct(len(counts), wanted, steps, generator)  # (steps, P)
     places = _draw_places(counts[chosen], images_per_cluster, generator)  # (steps, P, Q)
     return order[starts[chosen][:, :, None] + places].flatten(1)

@@ -17,8 +17,14 @@ collaborative learning over classes of similar frequency, Dong et al., arXiv:220
 3. L = metric + w1 group + w2 collaborative + w3 distillation (see ``gcudml.losses``);
 4. after each step the teacher moves towards the student.
 
-What the published form leaves open is a parameter (``gcudml.config.GcudmlConfig``): the reading of
-"group" (classifier or pair loss), the embedding it acts on, and the momentum warm-up (ours).
+Much of what the published form leaves open is a parameter (``gcudml.config.GcudmlConfig``): the
+reading of "group" (classifier or pair loss), the embeddings that terms act on, and the momentum
+warm-up (ours). Fixed are: cumulative classifiers, relational (not logit) distillation, the weight 0.1
+outside a classifier's classes, and the moving average after the optimiser's step.
+
+With ``metric_on`` and ``group_embedding`` at ``compact``, their defaults, no term trains the wide
+head: it stays the orthogonal map that it started as, and the pseudo-labels follow the averaged
+backbone alone. ``metric_on: both`` trains it, as STML trains its wide head.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,6 +57,9 @@ from gcudml.pseudo_labels import (
 from gcudml.seeding import derive, generator
 from gcudml.teacher import momentum_at, update_teacher
 
+NO_CLUSTER = -1e4
+"""Score of an empty cluster: its probability is 0, and finite, so that no 0 * inf appears."""
+
 
 class Gcudml:
     """State of GC-UDML during one run: teacher, pseudo-labels, group classifiers."""
@@ -79,7 +88,7 @@ class Gcudml:
             parameters = self._imprint(pseudo)
             metrics, rows = _diagnose(pseudo, self.setup.hidden_labels, epoch)
         batches = cluster_batches(
-            self.pseudo.labels.cpu(),
+            self.pseudo.by_size.cpu(),
             batch_size=train.batch_size,
             images_per_cluster=train.images_per_cluster,
             steps=train.steps_per_epoch or max(1, len(self.setup.images) // train.batch_size),
@@ -108,8 +117,14 @@ class Gcudml:
         if weights.group > 0 and config.group_loss == "pair":
             losses = [group_pair_loss(by_name[name], labels, sampled) for name in self._grouped]
             terms["group"] = torch.stack(losses).mean()
+        empty = self.pseudo.sizes == 0
         logits = {
-            name: [config.scale * _cosine(by_name[name], weight) for weight in classifiers]
+            name: [
+                (config.scale * _cosine(by_name[name], weight)).masked_fill(
+                    empty[: len(weight)], NO_CLUSTER
+                )
+                for weight in classifiers
+            ]
             for name, classifiers in self.classifiers.items()
         }
         if weights.group > 0 and config.group_loss == "classifier":

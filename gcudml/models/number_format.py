@@ -26,7 +26,7 @@ Number: TypeAlias = Literal["fp32", "bf16"]
 Layout: TypeAlias = Literal["contiguous", "channels_last"]
 WARM_STEPS, TIMED_STEPS = 2, 5
 ENOUGH_S = 2.0  # after this long one timed step has to do
-MOST_ROWS = {"conv4": 64, "resnet18": 16}  # images: enough to tell the settings apart
+ROWS = {"conv4": 64, "resnet18": 16}  # images of a measured step: enough to tell the settings apart
 SIMPLE_IS_WORTH = 0.9  # fp32 is kept unless bf16 takes less than this share of its time
 
 
@@ -79,8 +79,8 @@ def choose_format(config: RunConfig, *, channels: int, device: torch.device) -> 
     candidates = _candidates(train, device)
     if len(candidates) == 1:
         return candidates[0]
-    rows = min(train.batch_size * train.views, MOST_ROWS[config.model.backbone])
-    # Not the heads' sizes or the method: a study of those must not mix number formats.
+    rows = ROWS[config.model.backbone]
+    # Not the batch, the heads' sizes or the method: a study of those must not mix number formats.
     key = {
         "machine": _machine(device),
         "torch": torch.__version__,
