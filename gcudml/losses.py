@@ -165,7 +165,7 @@ def collaborative_distillation_loss(
         pairs = [(a, b) for b in range(groups) for a in range(b)]
     else:
         pairs = [(b - 1, b) for b in range(1, groups)]
-    total = 0.0 * logits[0].sum()  # a zero that can be differentiated, for the case of no pair
+    total = 0.0 * logits[-1].sum()  # a zero that can be differentiated, for the case of no pair
     for a, b in pairs:
         known = logits[a].shape[1]  # C_a
         source = logits[a].detach() if detach_source else logits[a]

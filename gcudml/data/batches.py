@@ -46,7 +46,7 @@ def cluster_batches(
             "change the number of clusters"
         )
 
-    wanted = max(2, batch_size // images_per_cluster)
+    wanted = max(1, batch_size // images_per_cluster)
     chosen = _draw_distinct(len(counts), wanted, steps, generator)  # (steps, P)
     places = _draw_places(counts[chosen], images_per_cluster, generator)  # (steps, P, Q)
     return order[starts[chosen][:, :, None] + places].flatten(1)

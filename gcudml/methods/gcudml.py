@@ -19,8 +19,8 @@ collaborative learning over classes of similar frequency, Dong et al., arXiv:220
 
 Much of what the published form leaves open is a parameter (``gcudml.config.GcudmlConfig``): the
 reading of "group" (classifier or pair loss), the embeddings that terms act on, and the momentum
-warm-up (ours). Fixed are: cumulative classifiers, relational (not logit) distillation, the weight 0.1
-outside a classifier's classes, and the moving average after the optimiser's step.
+warm-up (ours). Fixed are: cumulative classifiers, relational (not logit) distillation, the weight
+0.1 outside a classifier's classes, and the moving average after the optimiser's step.
 
 With ``metric_on`` and ``group_embedding`` at ``compact``, their defaults, no term trains the wide
 head: it stays the orthogonal map that it started as, and the pseudo-labels follow the averaged

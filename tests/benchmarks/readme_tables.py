@@ -28,7 +28,8 @@ SUMMARY = """
     ORDER BY s.number
 """
 MADE_WITH = """
-    SELECT DISTINCT r.git_commit, r.dirty, r.code, r.data, r.threads, r.facts
+    SELECT DISTINCT r.git_commit, r.dirty, r.code, r.data, r.threads,
+           r.facts->>'$.number_format' AS number_format
     FROM trial JOIN member USING (trial_id) JOIN run r USING (run_id) WHERE study = $study
 """
 

@@ -52,7 +52,10 @@ def test_all_four_terms_are_finite_and_reach_the_student() -> None:
 
 @pytest.mark.parametrize("name", ["metric", "group", "collaborative", "distillation"])
 def test_a_term_of_weight_zero_is_left_out(name: str) -> None:
-    assert name not in one_step(method_for(weights={name: 0.0}))
+    weights = {name: 0.0}
+    if name == "group":  # without trained classifiers there is nothing to collaborate on
+        weights["collaborative"] = 0.0
+    assert name not in one_step(method_for(weights=weights))
 
 
 def test_no_gradient_reaches_the_teacher() -> None:
@@ -158,3 +161,47 @@ def test_a_control_is_no_method() -> None:
     )
     with pytest.raises(ValueError, match="'pixels' trains nothing"):
         build_method(setup)
+
+
+@pytest.mark.parametrize(
+    ("options", "trained"),
+    [
+        ({}, {"compact"}),
+        ({"metric_on": "both"}, {"compact", "wide"}),
+        ({"group_embedding": "wide"}, {"compact", "wide"}),
+    ],
+)
+def test_which_heads_are_trained(options: dict[str, str], trained: set[str]) -> None:
+    method = method_for(**options)
+    sum(one_step(method).values()).backward()
+    student = method.setup.student
+    heads = {"compact": student.compact, "wide": student.wide}
+    assert {name for name, head in heads.items() if head.weight.grad is not None} == trained
+
+
+def test_random_groups_see_the_batches_of_groups_by_size() -> None:
+    by_size, at_random = (method_for(grouping=each) for each in ("size", "random"))
+    assert torch.equal(by_size.begin_epoch(0).batches, at_random.begin_epoch(0).batches)
+    assert by_size.pseudo is not None
+    assert at_random.pseudo is not None
+    assert not torch.equal(by_size.pseudo.labels, at_random.pseudo.labels)
+
+
+def test_an_empty_cluster_has_no_probability_and_no_gradient() -> None:
+    method = method_for()
+    parameters = list(method.begin_epoch(0).parameters)
+    pseudo = method.pseudo
+    assert pseudo is not None
+    emptied = pseudo.labels.clone()
+    emptied[emptied == 7] = 6
+    sizes = torch.bincount(emptied, minlength=8)
+    method.pseudo = pseudo._replace(labels=emptied, by_size=emptied, sizes=sizes)
+    indices = torch.arange(16).repeat(2)
+    views = to_unit(method.setup.images[indices])
+    terms = method.terms(views, indices, method.setup.student(views))
+    (terms["group"] + terms["collaborative"]).backward()
+    largest = parameters[-1]
+    assert largest.grad is not None
+    assert largest.grad.isfinite().all()
+    assert largest.grad[7].abs().sum() == 0
+    assert largest.grad[:7].abs().sum() > 0

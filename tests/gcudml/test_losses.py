@@ -68,6 +68,13 @@ def test_no_label_gives_zero_and_a_finite_gradient() -> None:
     assert z.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("labels", [[0, 0, 1, 1], [0, 1, 2, 3], [-1, -1, -1, -1]])
+def test_an_embedding_that_is_not_finite_cannot_hide(labels: list[int]) -> None:
+    z = draw(4, 3)
+    z[2, 1] = float("nan")
+    assert multi_similarity_loss(z, torch.tensor(labels)).isnan()
+
+
 def test_the_gradient_of_multi_similarity_is_right() -> None:
     # Mining is piecewise constant, so finite differences agree away from its borders.
     z = draw(6, 3, seed=4).requires_grad_()

@@ -21,7 +21,7 @@ def config(**train: object) -> RunConfig:
         {
             "data": {"name": "strokes", "image_size": 12},
             "model": {"width": 4, "embedding_dim": 4, "wide_dim": 4},
-            "train": {"batch_size": 4, "views": 1} | train,
+            "train": {"batch_size": 10, "views": 1} | train,
         }
     )
 

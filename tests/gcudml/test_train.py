@@ -93,6 +93,22 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_is_reported(
     assert math.isnan(epochs[0]["loss"])
 
 
+def test_weights_that_are_not_finite_after_the_last_step_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = gcudml.methods.gcudml.Gcudml.after_step
+
+    def spoil(method: gcudml.methods.gcudml.Gcudml, step: int) -> None:
+        original(method, step)
+        if step == 3:  # the last of the first epoch
+            method.setup.student.compact.bias.data[0] = float("inf")
+
+    monkeypatch.setattr(gcudml.methods.gcudml.Gcudml, "after_step", spoil)
+    results, epochs = train_tiny(tmp_path, test=True)
+    assert results == {}
+    assert math.isnan(epochs[-1]["loss"])
+
+
 def test_a_run_that_is_told_to_stop_trains_no_further_epoch(tmp_path: Path) -> None:
     recorder = Recorder(most=1)
     results = run(tiny(train={"epochs": 5}), seed=0, workdir=tmp_path, report=recorder, test=True)

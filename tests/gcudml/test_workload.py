@@ -52,6 +52,23 @@ def test_check_fills_in_every_default_and_accepts_its_own_answer() -> None:
             {"method": {"name": "gcudml", "group_loss": "pair", "weights": {"collaborative": 1}}},
             r"^method\.weights\.collaborative: ",
         ),
+        (
+            {
+                "method": {
+                    "name": "gcudml",
+                    "weights": {"metric": 0, "group": 0, "collaborative": 0, "distillation": 0},
+                }
+            },
+            r"^method\.weights\.metric: nothing is left to train",
+        ),
+        (
+            {"method": {"name": "gcudml", "weights": {"group": 0}}},
+            r"^method\.weights\.collaborative: .*no group term",
+        ),
+        (
+            {"train": {"batch_size": 8}},
+            r"^train\.batch_size: 8 images hold fewer than two clusters",
+        ),
         ({"method": {"name": "slmt"}}, r"^method: .*slmt"),
         (
             {"views": {"crop_scale": [0.9, 0.2]}},
