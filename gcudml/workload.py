@@ -7,6 +7,7 @@ other.
 from __future__ import annotations
 
 import difflib
+import errno
 import functools
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -66,7 +67,15 @@ def data_fingerprint(params: Mapping[str, JsonValue]) -> str:
             ``dotted.key: what; remedy``.
     """
     config = RunConfig.model_validate(params)
-    prepared = _prepare(config.data.model_dump_json())
+    try:
+        prepared = _prepare(config.data.model_dump_json())
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        raise ValueError(
+            f"data: cannot write {error.filename}: {error.strerror}; "
+            "set GCUDML_CACHE to a folder that can be written"
+        ) from None
     check_fits(config.method, images=prepared.training_images)
     return prepared.fingerprint
 

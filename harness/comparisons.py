@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import duckdb
 
@@ -53,6 +53,22 @@ def refresh_comparisons(con: duckdb.DuckDBPyConnection, study: str) -> None:
             )
     con.execute("DELETE FROM comparison WHERE study = $1", [study])
     insert_rows(con, "comparison", rows)
+
+
+def refresh_comparisons_of_runs(con: duckdb.DuckDBPyConnection, run_ids: Iterable[str]) -> None:
+    """Compute anew the comparisons of every study that any of the runs answers for.
+
+    Runs inside the caller's transaction.
+    """
+    studies = con.execute(
+        """
+        SELECT DISTINCT study FROM trial JOIN member USING (trial_id)
+        WHERE run_id IN (SELECT unnest($1::VARCHAR[])) ORDER BY study
+        """,
+        [list(run_ids)],
+    ).fetchall()
+    for (study,) in studies:
+        refresh_comparisons(con, study)
 
 
 def _baselines(con: duckdb.DuckDBPyConnection, study: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ whenever a reader holds it, later.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -22,10 +23,23 @@ from harness.spool import (
     spool_path,
     write_study_record,
 )
-from harness.store import connect, ingest_all, query, refresh_comparisons, write_study
+from harness.store import (
+    connect,
+    ingest_all,
+    query,
+    refresh_comparisons,
+    refresh_comparisons_of_runs,
+    write_study,
+)
+
+_COMPARE_EVERY_S = 5.0
 
 FINAL_FAILURES = frozenset({"diverged", "collapsed", "invalid"})
 """Failures that a second attempt would only repeat."""
+
+
+def _has_end(events: Iterable[Event]) -> bool:
+    return any(isinstance(event, Finished) for event in events)
 
 
 def is_settled(state: RunState) -> bool:
@@ -44,6 +58,9 @@ class Ledger:
         self._pending: dict[str, list[Event]] = {}
         self._stored: Mapping[str, tuple[int, str]] | None = None
         self._record: StudyRecord | None = None
+        # Runs that ended since the comparisons of their studies were computed.
+        self._stale: set[str] = set()
+        self._compared = time.monotonic()
 
     @property
     def settled(self) -> Mapping[str, RunState]:
@@ -124,10 +141,18 @@ class Ledger:
             if self._record is not None:
                 write_study(con, self._record)
             notices = ingest_all(con, self._results, self._pending) if self._pending else ()
+            ended = {run_id for run_id, events in self._pending.items() if _has_end(events)}
+            stale = self._stale | ended
             if compare is not None:
                 refresh_comparisons(con, compare)
+            is_due = time.monotonic() - self._compared >= _COMPARE_EVERY_S
+            if stale and (is_due or compare is not None):
+                refresh_comparisons_of_runs(con, stale)
+                stale = set()
+                self._compared = time.monotonic()
         self._pending.clear()
         self._record = None
+        self._stale = stale
         return notices
 
     def prepare(self) -> None:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import duckdb
 
-from harness.comparisons import refresh_comparisons
+from harness.comparisons import refresh_comparisons, refresh_comparisons_of_runs
 from harness.errors import InputError, StoreBusyError, StoreError
 from harness.ingest import ingest, ingest_all, write_study
 from harness.migrations import MIGRATIONS, migrate, refuse_newer, schema_version
@@ -34,6 +34,7 @@ __all__ = [
     "query",
     "rebuild",
     "refresh_comparisons",
+    "refresh_comparisons_of_runs",
     "write_study",
 ]
 
@@ -41,6 +42,13 @@ OnWait = Callable[[str], None]
 
 _POLL_S = 0.02
 _RUNS_A_TRANSACTION = 50
+# A commit that finds the disk full is wrapped into a TransactionException.
+_UNUSABLE = (
+    duckdb.IOException,
+    duckdb.FatalException,
+    duckdb.OutOfMemoryException,
+    duckdb.TransactionException,
+)
 _READER: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
     "lock_configuration": "true",
@@ -123,7 +131,7 @@ def connect(
         if not read_only:
             con.commit()
             con.execute("CHECKPOINT")
-    except (duckdb.IOException, duckdb.FatalException, duckdb.OutOfMemoryException) as error:
+    except _UNUSABLE as error:
         raise StoreError(
             f"{path}: {_first_line(error)}; free space or mend access, then run the same "
             "command again"

@@ -74,11 +74,11 @@ def _claim(tables: StudyTables, view: View, ranked: tuple[TrialRow, ...]) -> str
         near = rivals[0]
         comparison = tables.comparisons[view, near.trial_id]
         return (
-            f"No trial beats the baseline {named(baseline)} in {measure} on {where}, {level}; the "
-            f"nearest is {named(near)}, {difference_text(comparison)} from it "
+            f"The baseline {named(baseline)} has the highest mean {measure} on {where}, {level}; "
+            f"the nearest is {named(near)}, {difference_text(comparison)} from it "
             f"({_evidence(comparison)})."
         )
-    start = f"{named(best)} has the best {measure} on {where}, {level}"
+    start = f"{named(best)} has the highest mean {measure} on {where}, {level}"
     if baseline is None:
         return f"{start}; no baseline is named, so nothing is compared."
     found = tables.comparisons.get((view, best.trial_id))

@@ -159,15 +159,15 @@ class StudyTables:
     def ranked(self, view: View | None) -> tuple[TrialRow, ...]:
         """Contenders by their mean, best first.
 
-        Trials with fewer than half of the seeds of the most complete one are left out: one
-        lucky seed must not lead a table. Ties go to the earlier trial.
+        Trials with fewer seeds than the most complete one come after it, and those with fewer
+        than half are left out: lucky seeds must not lead a table. Ties go to the earlier trial.
         """
         if view is None:
             return ()
         found = [(t, s) for t in self.contenders if (s := self.summaries.get((view, t.trial_id)))]
         most = max((summary.n for _, summary in found), default=0)
         ranked = [(trial, summary) for trial, summary in found if 2 * summary.n >= most]
-        ranked.sort(key=lambda pair: (-pair[1].mean, pair[0].number))
+        ranked.sort(key=lambda pair: (pair[1].n < most, -pair[1].mean, pair[0].number))
         return tuple(trial for trial, _ in ranked)
 
     def planned(self) -> Counter[str]:

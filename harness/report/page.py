@@ -206,8 +206,9 @@ def _table_section(tables: StudyTables) -> str:
         "".join(parts),
         _note(
             "Intervals are t-intervals over seeds. Differences are paired by seed; exact p flips "
-            "their signs; Holm p corrects for the trials of the table; P(better) is the share of "
-            f"seeds on which a trial is ahead. Below {MIN_SEEDS_FOR_TEST} pairs no exact p can "
+            "their signs; Holm p corrects for the trials of the table, controls apart; P(better) "
+            "is the share of seeds on which a trial is ahead. Below "
+            f"{MIN_SEEDS_FOR_TEST} pairs no exact p can "
             "reach 0.05, so no verdict is passed."
         ),
     )

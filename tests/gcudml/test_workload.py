@@ -145,3 +145,13 @@ def test_a_broken_image_is_named_before_training(tmp_path: Path) -> None:
     data = {"name": "folder", "root": str(tmp_path), "split": {"val": 2, "test": 2}}
     with pytest.raises(ValueError, match=r"^data\.root: .*c/1\.png"):
         workload.data_fingerprint(workload.check({"data": data}))
+
+
+def test_a_cache_that_cannot_be_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("GCUDML_CACHE", str(tmp_path / "file" / "cache"))
+    params = workload.check({"data": {"name": "strokes", "classes": 23}})
+    with pytest.raises(ValueError, match=r"^data: cannot write .*; set GCUDML_CACHE"):
+        workload.data_fingerprint(params)

@@ -534,6 +534,29 @@ def test_facts_are_kept_and_wrong_ones_said_so(tmp_path: Path) -> None:
     ]
 
 
+def test_comparisons_follow_the_runs_of_a_study_whichever_study_trained_them(
+    tmp_path: Path,
+) -> None:
+    trials = [TRIAL, a_trial(1)]
+    write(tmp_path, trials, {0: [0.5, 0.6, 0.55], 1: [0.7, 0.6, 0.65]})
+    with store.connect(tmp_path, read_only=False) as con:
+        con.execute("DELETE FROM comparison")
+        store.refresh_comparisons_of_runs(con, ["f" * 16])
+        assert con.execute("SELECT count(*) FROM comparison").fetchall() == [(0,)]
+        store.refresh_comparisons_of_runs(con, [a_run(TRIAL, 0).run_id])
+    assert ask(tmp_path, "SELECT DISTINCT trial_id, n FROM comparison") == [
+        (a_trial(1).trial_id, 3)
+    ]
+
+
+def test_a_commit_that_finds_the_disk_full_is_one_line(tmp_path: Path) -> None:
+    with (
+        pytest.raises(StoreError, match=r"results\.duckdb: .*No space left.*run the same command"),
+        store.connect(tmp_path, read_only=False),
+    ):
+        raise duckdb.TransactionException("Failed to commit: No space left on device")
+
+
 # Making it anew
 
 
