@@ -173,7 +173,7 @@ class LossWeights(Strict):
 
     The paper's weights are not known. The defaults come from a search on validation alphabets of
     Omniglot from scratch (``studies/omniglot/loss_weights.yaml``), whose best settings were
-    trained again on fresh seeds; SHA-GCL's and STML's own weights are 1.
+    trained again on fresh seeds (``weights.yaml``); SHA-GCL's and STML's own weights are 1.
     """
 
     metric: Weight = 1.0
