@@ -9,6 +9,7 @@ import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from harness.report.answer import SPLIT_NAMES
 from harness.report.axes import SweptAxis, swept_axes, trial_axis
@@ -31,22 +32,38 @@ _MOST_DESCRIBED = 12
 _MOST_BY_TRIAL = 40
 
 
-def ablation_pictures(tables: StudyTables) -> tuple[Picture, ...]:
-    """The measure against what was varied: one picture an axis, all measures and splits in each.
+class Panel(NamedTuple):
+    """What one picture shows."""
+
+    axis: SweptAxis
+    by_seed: bool
+    """Every seed with the trial's mean and interval; else the means of the trials alone."""
+
+
+def ablation_panels(tables: StudyTables) -> tuple[Panel, ...]:
+    """The pictures of a study, before anything is drawn.
 
     A study with one axis shows every seed. One with several shows every trial on each of them,
-    and before that, unless they are too many, every seed of each trial.
+    and before that, unless they are too many, every seed of each trial. A search shows trials.
     """
+    if tables.primary is None:
+        return ()
+    axes = swept_axes(tables)
+    has_one = len(axes) == 1 and not tables.is_search
+    panels = tuple(Panel(axis, has_one) for axis in axes)
+    if has_one or tables.is_search or len(tables.contenders) > _MOST_BY_TRIAL:
+        return panels
+    return (Panel(trial_axis(tables), True), *panels)
+
+
+def ablation_pictures(tables: StudyTables) -> tuple[Picture, ...]:
+    """The measure against what was varied: a picture a panel, all measures and splits in each."""
     primary = tables.primary
     if primary is None:
         return ()
-    axes = swept_axes(tables)
-    by_seed = [len(axes) == 1 and not tables.is_search] * len(axes)
-    if len(axes) > 1 and not tables.is_search and len(tables.contenders) <= _MOST_BY_TRIAL:
-        axes, by_seed = (trial_axis(tables), *axes), [True, *by_seed]
     return tuple(
-        _picture(tables, primary, axis, has_seeds, f"ablation-{place}")
-        for place, (axis, has_seeds) in enumerate(zip(axes, by_seed, strict=True))
+        _picture(tables, primary, panel.axis, panel.by_seed, f"ablation-{place}")
+        for place, panel in enumerate(ablation_panels(tables))
     )
 
 

@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from harness.report.ablation import Panel
 from harness.report.answer import SPLIT_NAMES, difference_text, p_text, verdict
 from harness.report.numbers import StudyTables, Summary, TrialRow, View
 from harness.report.pictures import ACCENT, BASELINE, BEST, trial_colours
@@ -162,7 +163,7 @@ def choices(kind: str, options: Mapping[str, str], chosen: str, place: str) -> s
     return f'<fieldset class="choice"{hidden}><legend>{kind}</legend>{buttons}</fieldset>'
 
 
-def ablation_key(*, by_seed: bool, has_mean_line: bool, has_controls: bool) -> str:
+def ablation_key(panels: Sequence[Panel], has_controls: bool, *, is_search: bool) -> str:
     """What the marks of the ablation pictures mean."""
     dot = f'<circle cx="9" cy="7" r="3.5" fill="{ACCENT}" opacity="0.55"/>'
     mean = (
@@ -175,13 +176,14 @@ def ablation_key(*, by_seed: bool, has_mean_line: bool, has_controls: bool) -> s
     star = '<path d="M9 1L10.8 5H15L11.7 7.7L12.9 12L9 9.5L5.1 12L6.3 7.7L3 5H7.2Z"'
     star += f' fill="{BEST}"/>'
     dashed = '<path d="M0 7H18" stroke="currentColor" stroke-dasharray="4 2.5"/>'
-    marks = (
-        [(dot, "one seed"), (mean, "mean, 95 % interval")]
-        if by_seed
-        else [(disc, "mean of one trial"), (star, "best")]
-    )
+    marks = []
+    if any(panel.by_seed for panel in panels):
+        marks += [(dot, "one seed"), (mean, "mean, 95 % interval")]
+    if means_alone := [panel for panel in panels if not panel.by_seed]:
+        marks += [(disc, "mean of one trial"), (star, "best")]
+    has_mean_line = not is_search and any(panel.axis.ordered for panel in means_alone)
     line = f'<path d="M0 7H18" stroke="{ACCENT}" stroke-width="2"/>'
-    marks += [(line, "mean over the other parameters")] if has_mean_line and not by_seed else []
+    marks += [(line, "mean over the other parameters")] if has_mean_line else []
     marks.append((diamond, "baseline"))
     marks += [(dashed, "control, not trained (arrow: beyond the scale)")] if has_controls else []
     items = "".join(f"<li>{_mark(shape)}{escaped(text)}</li>" for shape, text in marks)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from harness.errors import InputError
 from harness.report import figures
+from harness.report.ablation import ablation_panels
 from harness.report.answer import SPLIT_NAMES, answer
-from harness.report.axes import swept_axes
 from harness.report.figures import Drawing
 from harness.report.markup import (
     ablation_key,
@@ -172,16 +172,13 @@ def _ablation_section(tables: StudyTables) -> str:
     if primary is None:
         return _section("Ablation", _note("Nothing to draw yet: no run has finished."))
     splits = {split: SPLIT_NAMES[split] for split in tables.splits()}
-    axes = swept_axes(tables)
-    by_seed = len(axes) == 1 and not tables.is_search
-    has_mean_line = any(axis.ordered for axis in axes) and not tables.is_search
     has_controls = any(trial.is_control for trial in tables.trials)
     bars = _measure_choice(tables, "plot") + choices("split", splits, primary.split, "plot")
     drawings = figures.ablation_drawings(tables)
     return _section(
         "Ablation",
         f'<div class="choices">{bars}</div>',
-        ablation_key(by_seed=by_seed, has_mean_line=has_mean_line, has_controls=has_controls),
+        ablation_key(ablation_panels(tables), has_controls, is_search=tables.is_search),
         _panels(drawings, is_single=len(drawings) == 1),
     )
 

@@ -28,7 +28,7 @@ def provenance_list(tables: StudyTables) -> str:
         ("data digest", _counted(run.data for run in runs)),
         ("seeds", escaped(_listed(seeds))),
         ("runs", escaped(_states(tables.runs))),
-        ("wall time", escaped(_wall_time(runs))),
+        ("time in runs", escaped(_seconds(runs))),
         ("peak memory", escaped(_peak(runs))),
         ("host", _counted(run.host for run in runs)),
         ("threads a run", _counted(run.threads for run in runs)),
@@ -102,7 +102,7 @@ def _states(runs: Sequence[RunRow]) -> str:
     return ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
 
 
-def _wall_time(runs: Sequence[RunRow]) -> str:
+def _seconds(runs: Sequence[RunRow]) -> str:
     found = [run.seconds for run in runs if run.seconds is not None]
     if not found:
         return ""

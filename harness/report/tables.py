@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-import statistics
-from collections.abc import Sequence
 from pathlib import Path
 
 from harness import stats
@@ -30,6 +27,7 @@ from harness.report.numbers import (
     TrialRow,
     View,
 )
+from harness.spec import nearest
 
 SHOWN_SPLITS = ("test", "val")
 """The splits a report speaks of, the one that counts first."""
@@ -129,10 +127,7 @@ def _read_study(results: Path, study: str) -> Study:
             versions=read_object(versions),
         )
     known = [str(row[0]) for row in read_rows(results, "SELECT study FROM study ORDER BY 1", [])]
-    near = difflib.get_close_matches(study, known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    listed = ", ".join(known) or "none yet; run a study first"
-    raise InputError(f"{results}: unknown study {study!r}; {hint}known: {listed}")
+    raise InputError(f"{results}: unknown study {study!r}; {nearest(study, known)}")
 
 
 def _read_trials(results: Path, study: str) -> tuple[TrialRow, ...]:
@@ -221,14 +216,8 @@ def _summaries(
     summaries = {}
     for key, numbers in grouped.items():
         interval = stats.t_interval(numbers)
-        summaries[key] = Summary(
-            interval.mean, _sd(numbers), interval.low, interval.high, len(numbers)
-        )
+        summaries[key] = Summary(*interval, n=len(numbers))
     return summaries
-
-
-def _sd(numbers: Sequence[float]) -> float | None:
-    return statistics.stdev(numbers) if len(numbers) > 1 else None
 
 
 def _read_comparisons(results: Path, study: str) -> dict[tuple[View, str], Comparison]:

@@ -162,6 +162,10 @@ def test_a_reader_that_leaves_does_not_end_the_study() -> None:
     with os.fdopen(writable, "w") as stream:
         display = PlainDisplay(stream)
         display.say("seen")
+        assert os.read(readable, 100) == b"seen\n"
         os.close(readable)
+        with pytest.raises(BrokenPipeError):  # what a plain print would end the study with
+            os.write(writable, b"nobody reads this")
         display.say("the first line that nobody reads")
         display.say("and the next")
+        assert os.path.samestat(os.fstat(writable), os.stat(os.devnull))  # noqa: PTH116  a device

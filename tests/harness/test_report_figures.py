@@ -10,7 +10,9 @@ import pytest
 from report_fixtures import Made, controls, make_study, momentum, value_of
 
 from harness.report import figures
+from harness.report.ablation import ablation_panels
 from harness.report.figures import Drawing
+from harness.report.markup import ablation_key
 from harness.report.numbers import StudyTables
 from harness.report.pictures import BASELINE, trial_colours
 from harness.report.tables import load_tables
@@ -204,3 +206,25 @@ def test_intervals_that_are_not_drawn_do_not_stretch_the_picture(tmp_path: Path)
     means = [s.mean for (view, _), s in tables.summaries.items() if view == tables.primary]
     assert high - low < 1.2 * (max(means) - min(means))
     assert low < min(means) <= max(means) < high
+
+
+@pytest.mark.parametrize(
+    ("sampler", "has_two_axes", "expected"),
+    [
+        ("grid", False, {"one seed", "mean, 95 % interval"}),
+        ("grid", True, {"one seed", "mean, 95 % interval", "mean of one trial", "best"}),
+        ("tpe", True, {"mean of one trial", "best"}),
+    ],
+)
+def test_the_key_names_the_marks_that_are_drawn(
+    tmp_path: Path, sampler: str, has_two_axes: bool, expected: set[str]
+) -> None:
+    made = [
+        Made(f"a={a}, b={b}", 0.5, {"a": a, "b": b}, "trial" if a + b else "baseline")
+        for a in (0, 1)
+        for b in ((0, 1) if has_two_axes else (0,))
+    ]
+    tables = load_tables(make_study(tmp_path, made, seeds=2, sampler=sampler), "momentum")
+    key = ablation_key(ablation_panels(tables), False, is_search=tables.is_search)
+    marks = {"one seed", "mean, 95 % interval", "mean of one trial", "best"}
+    assert {mark for mark in marks if f">{mark}<" in key} == expected
