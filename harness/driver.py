@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from harness.errors import HarnessError, InputError, StoreBusyError
 from harness.events import utc_now
-from harness.executors import ExecutorName, make_executor
+from harness.executors import THREAD_VARIABLES, ExecutorName, make_executor
 from harness.interruption import Interruption
 from harness.ledger import Ledger
 from harness.lock import only_writer
@@ -33,7 +33,6 @@ from harness.workload import load_workload
 MOST_WORKERS = 8
 _FLUSH_WAIT_S = 60.0
 _FLUSH_WAIT_INTERRUPTED_S = 5.0
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,8 +236,8 @@ def _core_count() -> int:
 @contextmanager
 def _thread_limit(threads: int) -> Iterator[None]:
     """Limit the arithmetic threads of libraries that are imported in the ``with`` block."""
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     try:
         yield
     finally:

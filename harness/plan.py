@@ -277,28 +277,10 @@ def _check_ends(loaded: Loaded, workload: Workload, filled: Filled) -> None:
 
 
 def _trial(loaded: Loaded, workload: Workload, number: int, varied: Varied, role: Role) -> Trial:
-    spec = loaded.spec
-    variant = varied.get(VARIANT)
-    label = label_of(spec, varied)
-    try:
-        checked = workload.check(assemble(spec, varied))
-    except ValueError as error:
-        lines = [
-            f"{_locate(loaded, varied, line.partition(':')[0])}: {line}"
-            + (f" (trial {label!r})" if label != "base" else "")
-            for line in str(error).splitlines()
-        ]
-        raise InputError("\n".join(lines)) from None
-    return Trial(
-        study=spec.study,
-        number=number,
-        label=label,
-        phase="confirm" if spec.is_fixed else "search",
-        role=role,
-        variant=None if variant is None else str(variant),
-        varied=varied,
-        params=checked,
-    )
+    label = label_of(loaded.spec, varied)
+    blamed = f"trial {label!r}" if label != "base" else ""
+    params = _checked(loaded, workload, assemble(loaded.spec, varied), varied, blamed)
+    return _made(loaded.spec, number, label, role, varied, params)
 
 
 def _control(
@@ -307,22 +289,47 @@ def _control(
     params = copy.deepcopy(loaded.spec.base)
     for key, value in overrides.items():
         set_at(params, key, copy.deepcopy(value))
+    checked = _checked(loaded, workload, params, {}, f"control {name!r}")
+    return _made(loaded.spec, number, name, "control", {}, checked)
+
+
+def _checked(
+    loaded: Loaded,
+    workload: Workload,
+    params: dict[str, JsonValue],
+    varied: Varied,
+    blamed: str,
+) -> dict[str, JsonValue]:
+    """The parameters as the workload completes them; what it refuses gets its place in the file."""
     try:
-        checked = workload.check(params)
+        return workload.check(params)
     except ValueError as error:
-        line = str(error).splitlines()[0]
-        raise InputError(
-            f"{_locate(loaded, {}, line.partition(':')[0])}: {line} (control {name!r})"
-        ) from None
+        lines = [
+            f"{_locate(loaded, varied, line.partition(':')[0])}: {line}"
+            + (f" ({blamed})" if blamed else "")
+            for line in str(error).splitlines()
+        ]
+        raise InputError("\n".join(lines)) from None
+
+
+def _made(
+    spec: StudySpec,
+    number: int,
+    label: str,
+    role: Role,
+    varied: Varied,
+    params: dict[str, JsonValue],
+) -> Trial:
+    variant = varied.get(VARIANT)
     return Trial(
-        study=loaded.spec.study,
+        study=spec.study,
         number=number,
-        label=name,
-        phase="confirm" if loaded.spec.is_fixed else "search",
-        role="control",
-        variant=None,
-        varied={},
-        params=checked,
+        label=label,
+        phase="confirm" if spec.is_fixed else "search",
+        role=role,
+        variant=None if variant is None else str(variant),
+        varied=varied,
+        params=params,
     )
 
 

@@ -86,16 +86,6 @@ def host_name() -> str:
     return platform.node() or "unknown"
 
 
-def processor_name() -> str:
-    """The processor's model name, as far as the system tells."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        text = ""
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return found[1].strip() if found else platform.processor() or platform.machine() or "unknown"
-
-
 def _meaning(file: Path) -> str:
     """What the code in ``file`` does, as text: its syntax tree without docstrings."""
     try:

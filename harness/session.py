@@ -17,6 +17,7 @@ from harness.ledger import Ledger
 from harness.plan import Plan
 from harness.progress import RunLine, Snapshot, Watcher
 from harness.schedule import Schedule, Task
+from harness.spec import nearest
 from harness.spool import RunState, run_dir
 
 _TICK_S = 0.5
@@ -180,8 +181,8 @@ class Session:
             names = {name.partition("/")[2] for name in state.results} - {"", "queries", "dropped"}
             raise InputError(
                 f"{self.plan.loaded.source.where(('metric',))}: metric: no run reports "
-                f"{' or '.join(f'{split}/{metric}' for split in splits)}; there are: "
-                f"{', '.join(sorted(names)) or 'none'}; finished runs are kept"
+                f"{' or '.join(f'{split}/{metric}' for split in splits)}; "
+                f"{nearest(metric, sorted(names))}; finished runs are kept"
             )
         self._is_metric_known = True
 

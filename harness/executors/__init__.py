@@ -15,6 +15,14 @@ from harness.trial import Run
 from harness.workload import JsonValue
 
 ExecutorName = Literal["process", "local"]
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+"""What limits the threads of arithmetic libraries, if it is set before they are imported."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,17 +18,10 @@ import time
 from collections.abc import Mapping
 
 from harness.errors import HarnessError, InputError
-from harness.executors import Ended, Job
+from harness.executors import THREAD_VARIABLES, Ended, Job
 from harness.workload import JsonValue
 
 _GRACE_S = 5.0
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
 
 
 class ProcessExecutor:
@@ -171,6 +164,6 @@ def _environment(threads: int) -> dict[str, str]:
     path = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100 - '' is the folder we are in
     return {
         **os.environ,
-        **dict.fromkeys(_THREAD_VARIABLES, str(threads)),
+        **dict.fromkeys(THREAD_VARIABLES, str(threads)),
         "PYTHONPATH": os.pathsep.join(path),
     }

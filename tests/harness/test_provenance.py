@@ -16,7 +16,6 @@ from harness.provenance import (
     git_state,
     host_name,
     library_versions,
-    processor_name,
 )
 
 Version = Callable[[str], str]
@@ -188,4 +187,3 @@ def test_versions_are_told_without_an_installed_distribution(
 
 def test_the_machine_has_a_name() -> None:
     assert host_name()
-    assert processor_name()
