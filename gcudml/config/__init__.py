@@ -1,0 +1,51 @@
+"""All parameters of a run, their defaults and their ranges. Nothing here computes.
+
+Every model refuses unknown keys and cannot be changed after it was validated.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from gcudml.config.controls import PixelsConfig, UntrainedConfig
+from gcudml.config.data import ClassSplit, DataConfig, FolderData, Share, StrokesData
+from gcudml.config.evaluation import EvaluateConfig
+from gcudml.config.gcudml import GcudmlConfig, LossWeights
+from gcudml.config.model import ModelConfig
+from gcudml.config.strict import Strict
+from gcudml.config.training import TrainConfig
+from gcudml.config.views import Views
+
+__all__ = [
+    "ClassSplit",
+    "DataConfig",
+    "EvaluateConfig",
+    "FolderData",
+    "GcudmlConfig",
+    "LossWeights",
+    "MethodConfig",
+    "ModelConfig",
+    "PixelsConfig",
+    "RunConfig",
+    "Share",
+    "Strict",
+    "StrokesData",
+    "TrainConfig",
+    "UntrainedConfig",
+    "Views",
+]
+
+MethodConfig = Annotated[GcudmlConfig | UntrainedConfig | PixelsConfig, Field(discriminator="name")]
+
+
+class RunConfig(Strict):
+    """Everything that defines a run but its seed."""
+
+    data: DataConfig = StrokesData()
+    model: ModelConfig = ModelConfig()
+    method: MethodConfig = GcudmlConfig()
+    views: Views = Views()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()

@@ -1,0 +1,86 @@
+"""Parameters of GC-UDML."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from gcudml.config.strict import Strict, Weight
+
+
+class LossWeights(Strict):
+    """How much each term of the GC-UDML loss counts; 0 leaves the term out.
+
+    The paper's weights are not known. The defaults come from a search on validation alphabets of
+    Omniglot from scratch (``studies/omniglot/loss_weights.yaml``), whose best settings were
+    trained again on fresh seeds (``weights.yaml``); SHA-GCL's and STML's own weights are 1.
+    """
+
+    metric: Weight = 1.0
+    group: Weight = 0.02
+    collaborative: Weight = 0.02
+    distillation: Weight = 0.5
+
+
+class GcudmlConfig(Strict):
+    """Group Collaborative Unsupervised Deep Metric Learning (doi 10.26599/TST.2024.9010228)."""
+
+    name: Literal["gcudml"] = "gcudml"
+    teacher_momentum: float = Field(default=0.9, ge=0.0, le=1.0)
+    """Share of the old teacher that a step keeps; 0 = the teacher is the student."""
+    momentum_warmup: bool = True
+    """Use min(m, (1+t)/(10+t)) at step t; ``false`` is the published form."""
+    clusters: int = Field(default=100, ge=2, le=1_000_000)
+    cluster_with: Literal["teacher", "student"] = "teacher"
+    recluster_every: int = Field(default=1, ge=1)
+    """Epochs between two clusterings; re-sampling and imprinting go with it."""
+    groups: int | None = Field(default=4, ge=1)
+    """This many groups of clusters, equal in log-size range; ``null``: by ``group_ratio``."""
+    group_ratio: float | None = Field(default=None, gt=1.0)
+    """SHA-GCL's rule: a group's largest cluster is at most so many times its smallest."""
+    group_floor: int = Field(default=5, ge=1)
+    """With ``group_ratio``: no further cut once largest / ratio is below so many images."""
+    grouping: Literal["size", "random"] = "size"
+    """``random`` is the control: groups of the same sizes, clusters drawn at random."""
+    transfer: Literal["top_down", "adjacency", "none"] = "top_down"
+    group_loss: Literal["classifier", "pair"] = "classifier"
+    group_embedding: Literal["compact", "wide", "both"] = "compact"
+    weights: LossWeights = LossWeights()
+    scale: float = Field(default=16.0, gt=0.0, le=1000.0)
+    """Factor on the cosine logits of the group classifiers (not used by the pair loss)."""
+    temperature: float = Field(default=1.0, gt=0.0, le=100.0)
+    """Of the collaborative distillation between groups."""
+    detach_source: bool = True
+    """Whether the smaller group's classifier only teaches; ``false`` is SHA-GCL's code."""
+    metric_on: Literal["compact", "both"] = "compact"
+    """Embeddings that the metric term acts on; ``compact`` leaves the wide head untrained, unless
+    the group terms act on it."""
+
+    @model_validator(mode="after")
+    def _check_groups(self) -> GcudmlConfig:
+        if (self.groups is None) == (self.group_ratio is None):
+            raise ValueError("groups: give either groups or group_ratio, and null for the other")
+        if self.groups is not None and self.groups > self.clusters:
+            raise ValueError(
+                f"groups: {self.groups} groups of {self.clusters} clusters; "
+                "needs groups <= clusters"
+            )
+        weights, distils = self.weights, self.transfer != "none"
+        if (
+            self.group_loss == "classifier"
+            and distils
+            and weights.collaborative > 0 == weights.group
+        ):
+            raise ValueError(
+                "weights.collaborative: classifiers that no group term trains agree from the "
+                "start; set weights.collaborative to 0 or weights.group above 0"
+            )
+        if weights.metric == weights.group == weights.distillation == 0:
+            raise ValueError("weights.metric: nothing is left to train; set a weight above 0")
+        if self.group_loss == "pair" and distils and weights.collaborative > 0:
+            raise ValueError(
+                "weights.collaborative: the pair loss has no class scores to distil; "
+                "set weights.collaborative to 0 or group_loss to classifier"
+            )
+        return self

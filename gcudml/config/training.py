@@ -1,0 +1,40 @@
+"""Parameters of the training loop."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from gcudml.config.strict import Strict
+
+
+class TrainConfig(Strict):
+    """The loop: how long, how fast, on what."""
+
+    epochs: int = Field(default=12, ge=1, le=100_000)
+    batch_size: int = Field(default=120, ge=4, le=65_536)
+    """Images a step; each is seen in ``views`` random views."""
+    images_per_cluster: int = Field(default=5, ge=2, le=1000)
+    """Images that a batch takes from each cluster it holds."""
+    views: int = Field(default=2, ge=1, le=8)
+    steps_per_epoch: int | None = Field(default=None, ge=1)
+    """``null``: as many as show each training image once on average."""
+    learning_rate: float = Field(default=1e-3, gt=0.0, le=10.0)
+    weight_decay: float = Field(default=1e-2, ge=0.0, le=10.0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    clip_norm: float | None = Field(default=None, gt=0.0)
+    """Gradients are scaled down to this norm; ``null``: never."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    number_format: Literal["auto", "fp32", "bf16"] = "auto"
+    """``auto``: the faster one of a short measurement, kept for this machine and model."""
+    memory_layout: Literal["auto", "contiguous", "channels_last"] = "auto"
+
+    @model_validator(mode="after")
+    def _check_batch(self) -> TrainConfig:
+        if self.batch_size < 2 * self.images_per_cluster:
+            raise ValueError(
+                f"batch_size: {self.batch_size} images hold fewer than two clusters of "
+                f"images_per_cluster = {self.images_per_cluster}; needs at least twice that"
+            )
+        return self
