@@ -4,39 +4,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from sklearn.metrics import normalized_mutual_info_score
-from torch import Tensor, nn
+from torch import Tensor
 
 from gcudml.config import EvaluateConfig
-from gcudml.data.views import to_unit
-from gcudml.models.embedding import Embeddings
-from gcudml.models.number_format import Format, autocast
 from gcudml.neighbours import nearest, spherical_kmeans
 
 INFERENCE_ROWS = 256
-
-
-@torch.no_grad()
-def embed_images(
-    network: nn.Module,
-    images: UInt8[Tensor, "n channels height width"],
-    *,
-    number_format: Format,
-) -> Embeddings:
-    """The network's embeddings of unchanged images, in evaluation mode.
-
-    A network without a compact head returns an empty ``compact``, ``(n, 0)``. The network's mode
-    is restored.
-    """
-    was_training = network.training
-    network.eval()
-    blocks = []
-    for block in images.split(INFERENCE_ROWS):
-        with autocast(number_format, images.device):
-            blocks.append(network(number_format.arrange(to_unit(block))))
-    network.train(was_training)
-    return Embeddings(*(torch.cat(part) for part in zip(*blocks, strict=True)))
 
 
 class Retrieval(NamedTuple):

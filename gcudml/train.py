@@ -12,29 +12,38 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gcudml.config import PixelsConfig, RunConfig, TrainConfig, UntrainedConfig
 from gcudml.data.datasets import Part, load
-from gcudml.data.views import random_views
-from gcudml.evaluate import embed_images, evaluate
-from gcudml.methods import build_method
-from gcudml.methods.interface import EpochPlan, Method, Setup
+from gcudml.data.views import centre, random_views
+from gcudml.evaluate import evaluate
+from gcudml.methods import build_method, build_student, known_labels
+from gcudml.methods.interface import Batch, EpochPlan, Method, Setup
 from gcudml.models.embedding import Embedder
+from gcudml.models.inference import embed_images
 from gcudml.models.number_format import Format, autocast, choose_format
+from gcudml.optimization import head_optimizer, set_learning_rate, student_optimizer
 from gcudml.seeding import derive, generator
 
 ReportEpoch = Callable[[int, Mapping[str, float]], bool]
 """Takes an epoch and its metrics; False means: stop now."""
 
 
+SHARE_OF_GPU = 0.4  # of its free memory that one part's images may take
+
+
 class Images(NamedTuple):
-    """One part of the data on the device. Shape letter: ``n`` images."""
+    """One part of the data. Shape letter: ``n`` images."""
 
     images: UInt8[Tensor, "n channels height width"]
+    """On the device where they fit beside the training, else on the host."""
     labels: Int[Tensor, " n"]
+    """On the device."""
+    is_query: Bool[Tensor, " n"] | None
+    """None: every image is a query against all others."""
 
 
 class Snapshot(NamedTuple):
@@ -42,9 +51,10 @@ class Snapshot(NamedTuple):
 
     epoch: int
     recall: float
-    """Validation recall that the choice of the epoch rests on."""
+    """Validation recall that the choice of the epoch rests on; 0 without validation classes."""
     state: dict[str, Tensor]
     validation: dict[str, float]
+    """Empty without validation classes."""
 
 
 def run(
@@ -62,8 +72,9 @@ def run(
 
     Returns:
         ``val/...`` at the epoch chosen on validation recall (the smallest K), and with ``test``
-        ``test/...`` at the same epoch and ``test/..._last_epoch`` after the last one. Incomplete
-        where ``report`` said stop or a loss was not finite.
+        ``test/...`` at the same epoch and ``test/..._last_epoch`` after the last one. Without
+        validation classes (a published protocol) the last epoch counts and there is no ``val/...``.
+        Incomplete where ``report`` said stop or a loss was not finite.
     """
     device = _device(config.train)
     if isinstance(config.method, PixelsConfig):
@@ -79,30 +90,35 @@ def run(
         memory_layout=number_format.layout,
         step_ms=dict(number_format.measured),
     )
-    student = Embedder(
-        config.model,
-        channels=channels,
-        image_size=config.data.image_size,
-        seed=derive(seed, "weights"),
-    )
+    student = build_student(config, channels=channels, seed=derive(seed, "weights"))
     number_format.place(student, device)
 
     if isinstance(config.method, UntrainedConfig):
         measured = _measure(student, validation, config, number_format, seed=seed)
         report(0, {f"val/{name}": value for name, value in measured.items()})
         chosen = Snapshot(0, 0.0, student.state_dict(), measured)
+        last_epoch = 0
     else:
-        setup = Setup(config, seed, student, training.images, training.labels, number_format)
+        labels = known_labels(config, training.labels)
+        setup = Setup(
+            config, seed, student, training.images, labels, training.labels, number_format
+        )
         snapshot = _train(setup, validation, workdir=workdir, report=report)
         if snapshot is None:
             return {}
-        chosen = snapshot
+        chosen, last_epoch = snapshot, config.train.epochs - 1
 
     _note(workdir, chosen_epoch=chosen.epoch)
     results = {f"val/{name}": value for name, value in chosen.validation.items()}
     if test:
         unseen = _load(config, "test", device)
-        results |= _score_test(student, chosen, unseen, config, number_format, seed=seed)
+        last = _measure(student, unseen, config, number_format, seed=seed)
+        final = last
+        if chosen.epoch != last_epoch:
+            student.load_state_dict(chosen.state)
+            final = _measure(student, unseen, config, number_format, seed=seed)
+        results |= {f"test/{name}": value for name, value in final.items()}
+        results |= {f"test/{name}_last_epoch": v for name, v in last.items() if "@" in name}
     return results
 
 
@@ -112,8 +128,8 @@ def _train(
     """The epochs. None where the run must not be used: stopped, or a loss was not finite."""
     config, student = setup.config, setup.student
     method = build_method(setup)
-    optimizer = _optimizer(student.parameters(), config.train)
-    own_optimizer: torch.optim.Optimizer | None = None
+    optimizer = student_optimizer(student, method.parameters(), config.train)
+    renewed_optimizer: torch.optim.Optimizer | None = None
     best: Snapshot | None = None
     step = 0
     for epoch in range(config.train.epochs):
@@ -121,8 +137,8 @@ def _train(
         plan = method.begin_epoch(epoch)
         _append_rows(workdir, "clusters", plan.cluster_rows)
         if plan.parameters:  # new ones: moments of the old ones would be those of other clusters
-            own_optimizer = _optimizer(plan.parameters, config.train)
-        optimizers = [optimizer] + ([own_optimizer] if own_optimizer else [])
+            renewed_optimizer = head_optimizer(plan.parameters, config.train)
+        optimizers = [optimizer] + ([renewed_optimizer] if renewed_optimizer else [])
         prepared = time.perf_counter()
 
         losses = _train_epoch(setup, method, plan, optimizers, epoch=epoch, step=step)
@@ -143,8 +159,9 @@ def _train(
             "seconds/train": trained - prepared,
             "seconds/evaluate": time.perf_counter() - trained,
         }
-        recall = measured[f"recall@{min(config.evaluate.k)}"]
-        if best is None or recall > best.recall:  # a tie goes to the earlier epoch
+        recall = measured.get(f"recall@{min(config.evaluate.k)}", 0.0)
+        # A tie goes to the earlier epoch; without validation classes the last one counts.
+        if best is None or recall > best.recall or not measured:
             state = {name: value.clone() for name, value in student.state_dict().items()}
             best = Snapshot(epoch, recall, state, measured)
         if not report(epoch, metrics):
@@ -161,20 +178,22 @@ def _train_epoch(
     epoch: int,
     step: int,
 ) -> dict[str, float]:
-    """Mean of the loss and of its terms over one epoch's steps."""
+    """Mean of the loss and of its terms over one epoch's steps, and the health of the last ones."""
     config, student, device = setup.config, setup.student, setup.device
     steps = len(plan.batches)
     randomness = generator(setup.seed, "views", epoch)
     totals: dict[str, Tensor] = {}
     student.train()
-    for position, batch in enumerate(plan.batches.to(device)):
-        _set_learning_rate(optimizers, config.train, done=epoch + position / steps)
-        indices = batch.repeat(config.train.views)  # (views * batch,)
-        views = random_views(setup.images[indices], config.views, generator=randomness)
+    for position, places in enumerate(plan.batches.to(device)):
+        set_learning_rate(optimizers, config.train, done=epoch + position / steps)
+        indices = places.flatten()  # (views * batch,)
+        views = random_views(
+            setup.pick(indices), config.views, generator=randomness, size=config.data.network_size
+        )
         views = setup.number_format.arrange(views)
         with autocast(setup.number_format, device):
             embeddings = student(views)
-        terms = method.terms(views, indices, embeddings)
+        terms = method.terms(Batch(views, indices, step + position), embeddings)
         loss = torch.stack([method.weights[name] * term for name, term in terms.items()]).sum()
 
         for optimizer in optimizers:
@@ -189,7 +208,8 @@ def _train_epoch(
 
         for name, value in {"loss": loss, **{f"loss/{n}": t for n, t in terms.items()}}.items():
             totals[name] = totals.get(name, torch.zeros((), device=device)) + value.detach()
-    return {name: float(total) / steps for name, total in totals.items()}  # GPU: waits here only
+    # A GPU is waited for only here.
+    return {name: float(total) / steps for name, total in totals.items()}
 
 
 def _is_finite(network: nn.Module) -> bool:
@@ -200,27 +220,23 @@ def _is_finite(network: nn.Module) -> bool:
 def _measure(
     student: Embedder, part: Images, config: RunConfig, number_format: Format, *, seed: int
 ) -> dict[str, float]:
-    embeddings = embed_images(student, part.images, number_format=number_format).compact
-    return evaluate(embeddings, part.labels, config.evaluate, seed=derive(seed, "nmi"))
+    """All metrics of one part; none where it has no image."""
+    if not len(part.images):
+        return {}
+    embeddings = embed_images(
+        student,
+        part.images,
+        heads=["compact"],
+        number_format=number_format,
+        size=config.data.network_size,
+    )["compact"]
+    return _score(embeddings, part, config, seed=seed)
 
 
-def _score_test(
-    student: Embedder,
-    chosen: Snapshot,
-    unseen: Images,
-    config: RunConfig,
-    number_format: Format,
-    *,
-    seed: int,
+def _score(
+    embeddings: Float[Tensor, "n dim"], part: Images, config: RunConfig, *, seed: int
 ) -> dict[str, float]:
-    """Results on test classes: at the chosen epoch, and Recall@K after the last one beside it."""
-    last = _measure(student, unseen, config, number_format, seed=seed)
-    student.load_state_dict(chosen.state)
-    final = _measure(student, unseen, config, number_format, seed=seed)
-    results = {f"test/{name}": value for name, value in final.items()}
-    return results | {
-        f"test/{name}_last_epoch": value for name, value in last.items() if "@" in name
-    }
+    return evaluate(embeddings, part.labels, config.evaluate, seed=derive(seed, "nmi"))
 
 
 def _score_pixels(
@@ -231,17 +247,24 @@ def _score_pixels(
     parts: list[Part] = ["val", "test"] if test else ["val"]
     for name in parts:
         part = _load(config, name, device)
-        pixels = F.normalize(part.images.flatten(1).float(), dim=1)
-        measured = evaluate(pixels, part.labels, config.evaluate, seed=derive(seed, "nmi"))
-        results |= {f"{name}/{metric}": value for metric, value in measured.items()}
+        if len(part.images):
+            seen = centre(part.images, config.data.network_size)
+            pixels = F.normalize(seen.flatten(1).float(), dim=1).to(device)
+            measured = _score(pixels, part, config, seed=seed)
+            results |= {f"{name}/{metric}": value for metric, value in measured.items()}
     report(0, {name: value for name, value in results.items() if name.startswith("val/")})
     return results
 
 
 def _load(config: RunConfig, part: Part, device: torch.device) -> Images:
     found = load(config.data, part)
+    images = torch.from_numpy(found.images.copy())  # mapped: no copy where the device is the host
+    if device.type == "cuda" and images.nbytes < SHARE_OF_GPU * torch.cuda.mem_get_info(device)[0]:
+        images = images.to(device)
     return Images(
-        torch.from_numpy(found.images.copy()).to(device), torch.from_numpy(found.labels).to(device)
+        images,
+        torch.from_numpy(found.labels).to(device),
+        None,
     )
 
 
@@ -250,24 +273,6 @@ def _device(config: TrainConfig) -> torch.device:
     if config.device == "cuda" and not has_cuda:
         raise ValueError("train.device: no CUDA device here; use auto or cpu")
     return torch.device("cuda" if has_cuda and config.device != "cpu" else "cpu")
-
-
-def _optimizer(parameters: Iterable[nn.Parameter], config: TrainConfig) -> torch.optim.AdamW:
-    return torch.optim.AdamW(
-        parameters, lr=config.learning_rate, weight_decay=config.weight_decay, foreach=True
-    )
-
-
-def _set_learning_rate(
-    optimizers: list[torch.optim.Optimizer], config: TrainConfig, *, done: float
-) -> None:
-    """The schedule's rate after ``done`` of ``config.epochs`` epochs (fractions count)."""
-    factor = 1.0
-    if config.schedule == "cosine":
-        factor = 0.5 * (1 + math.cos(math.pi * done / config.epochs))
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = factor * config.learning_rate
 
 
 def _append_rows(workdir: Path, table: str, rows: Iterable[Mapping[str, int | float]]) -> None:

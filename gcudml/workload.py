@@ -76,7 +76,7 @@ def data_fingerprint(params: Mapping[str, JsonValue]) -> str:
             f"data: cannot write {error.filename}: {error.strerror}; "
             "set GCUDML_CACHE to a folder that can be written"
         ) from None
-    check_fits(config.method, images=prepared.training_images)
+    check_fits(config, images=prepared.training_images, classes=prepared.training_classes)
     return prepared.fingerprint
 
 
@@ -100,6 +100,7 @@ def run(
 class _Prepared(NamedTuple):
     fingerprint: str
     training_images: int
+    training_classes: int
 
 
 @functools.cache  # one data set serves all trials of a study
@@ -107,8 +108,9 @@ def _prepare(data: str) -> _Prepared:
     """Decode a data set, given by the JSON of its configuration."""
     config = RunConfig.model_validate({"data": json.loads(data)}).data
     fingerprint = fingerprint_of_data(config)
-    sizes = {part: len(load(config, part).images) for part in PARTS}
-    return _Prepared(fingerprint, sizes["train"])
+    parts = {part: load(config, part) for part in PARTS}
+    training = parts["train"]
+    return _Prepared(fingerprint, len(training.images), len(training.class_names))
 
 
 def _explain(detail: ErrorDetails) -> str:

@@ -14,7 +14,7 @@ from gcudml.config.data import ClassSplit, DataConfig, FolderData, Share, Stroke
 from gcudml.config.evaluation import EvaluateConfig
 from gcudml.config.gcudml import GcudmlConfig, LossWeights
 from gcudml.config.model import ModelConfig
-from gcudml.config.strict import Strict
+from gcudml.config.strict import Distance, Strict
 from gcudml.config.training import TrainConfig
 from gcudml.config.views import Views
 
@@ -49,3 +49,8 @@ class RunConfig(Strict):
     views: Views = Views()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+
+    @property
+    def distance(self) -> Distance:
+        """How embeddings are compared when they are tested."""
+        return self.method.distance

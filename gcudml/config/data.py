@@ -47,6 +47,11 @@ class StrokesData(Strict):
     seed: int = 0
     split: ClassSplit = ClassSplit()
 
+    @property
+    def network_size(self) -> int:
+        """Side of what the network sees."""
+        return self.image_size
+
 
 class FolderData(Strict):
     """Images in a folder of class folders; nested folders are classes named ``outer/inner``."""
@@ -62,6 +67,11 @@ class FolderData(Strict):
     split: ClassSplit = ClassSplit()
     source: str = ""
     """Where the images can be obtained: shown when the folder is missing."""
+
+    @property
+    def network_size(self) -> int:
+        """Side of what the network sees."""
+        return self.image_size
 
     @property
     def path(self) -> Path:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from gcudml.config.strict import Strict, Weight
+from gcudml.config.strict import Distance, Strict, Supervision, Weight
 
 
 class LossWeights(Strict):
@@ -27,6 +27,8 @@ class GcudmlConfig(Strict):
     """Group Collaborative Unsupervised Deep Metric Learning (doi 10.26599/TST.2024.9010228)."""
 
     name: Literal["gcudml"] = "gcudml"
+    supervision: ClassVar[Supervision] = "none"
+    distance: ClassVar[Distance] = "cosine"
     teacher_momentum: float = Field(default=0.9, ge=0.0, le=1.0)
     """Share of the old teacher that a step keeps; 0 = the teacher is the student."""
     momentum_warmup: bool = True

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0, le=1e6)]
+Supervision: TypeAlias = Literal["none", "some", "all"]
+"""How many of the training classes a method knows: none, ``data.labelled_fraction``, or all."""
+Distance: TypeAlias = Literal["cosine", "euclidean"]
+"""How two embeddings are compared."""
 
 
 class Strict(BaseModel):

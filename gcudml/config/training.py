@@ -20,9 +20,16 @@ class TrainConfig(Strict):
     views: int = Field(default=2, ge=1, le=8)
     steps_per_epoch: int | None = Field(default=None, ge=1)
     """``null``: as many as show each training image once on average."""
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    """``adam`` adds the weight decay to the gradient, ``adamw`` to the step."""
     learning_rate: float = Field(default=1e-3, gt=0.0, le=10.0)
+    head_learning_rate: float | None = Field(default=None, gt=0.0, le=10.0)
+    """Of the heads and of what a method adds to them; ``null``: ``learning_rate``."""
+    momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
+    """Of ``sgd``; the other optimisers ignore it."""
     weight_decay: float = Field(default=1e-2, ge=0.0, le=10.0)
     schedule: Literal["cosine", "constant"] = "cosine"
+    """Learning rate over the run, step by step: ``cosine`` falls to 0 at the end."""
     clip_norm: float | None = Field(default=None, gt=0.0)
     """Gradients are scaled down to this norm; ``null``: never."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

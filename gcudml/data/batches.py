@@ -52,6 +52,33 @@ def cluster_batches(
     return order[starts[chosen][:, :, None] + places].flatten(1)
 
 
+def random_batches(
+    images: int, *, batch_size: int, steps: int, generator: torch.Generator
+) -> Int[Tensor, "steps batch"]:
+    """Batches of distinct images, drawn uniformly; no image comes again before all were drawn.
+
+    Args:
+        images: How many there are; with fewer than ``batch_size`` a batch holds all of them.
+        batch_size: Images a batch.
+        steps: Number of batches.
+        generator: Draws them.
+    """
+    size = min(batch_size, images)
+    a_round = images // size  # batches that one shuffling of the images fills
+    rounds = [
+        torch.randperm(images, generator=generator)[: a_round * size].view(a_round, size)
+        for _ in range(-(-steps // a_round))
+    ]
+    return torch.cat(rounds)[:steps]
+
+
+def repeat_views(
+    batches: Int[Tensor, "steps batch"], views: int
+) -> Int[Tensor, "steps views batch"]:
+    """The same images in every view."""
+    return batches[:, None, :].expand(-1, views, -1)
+
+
 def _draw_distinct(
     available: int, wanted: int, steps: int, generator: torch.Generator
 ) -> Int[Tensor, "steps wanted"]:

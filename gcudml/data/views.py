@@ -21,26 +21,40 @@ def to_unit(
     return images.float().sub_(127.5).div_(127.5)
 
 
+def centre(
+    images: UInt8[Tensor, "batch channels height width"], size: int | None
+) -> UInt8[Tensor, "batch channels tall wide"]:
+    """The square of side ``size`` in the middle of each image; None: the whole images."""
+    height, width = images.shape[2:]
+    if size is None or (size, size) == (height, width):
+        return images
+    top, left = (height - size) // 2, (width - size) // 2
+    return images[:, :, top : top + size, left : left + size]
+
+
 def random_views(
     images: UInt8[Tensor, "batch channels height width"],
     config: Views,
     *,
     generator: torch.Generator,
-) -> Float[Tensor, "batch channels height width"]:
+    size: int | None = None,
+) -> Float[Tensor, "batch channels tall wide"]:
     """One random view of each image: crop, rotation, flip, brightness and contrast.
 
     The crop takes a share of the area drawn from ``crop_scale``, with sides in a ratio of at most
-    ``aspect``, from a random place, and is resized to the image's size. Crop, rotation and flip
-    are one affine map, sampled bilinearly once; beyond the border the border is repeated.
+    ``aspect``, from a random place, and is resized to ``size`` (None: to the image's size). Crop,
+    rotation and flip are one affine map, sampled bilinearly once; beyond the border the border is
+    repeated.
 
     Returns:
         Pixels around [-1, 1]; brightness and contrast may exceed it a little.
     """
-    count, channels = images.shape[:2]
+    count, channels, height, width = images.shape
+    shape = (height, width) if size is None else (size, size)
     uniform = torch.rand(count, 8, generator=generator)
     grid = F.affine_grid(
         _random_maps(uniform, config).to(images.device),
-        [count, channels, *images.shape[2:]],
+        [count, channels, *shape],
         align_corners=False,
     )
     views = F.grid_sample(

@@ -14,7 +14,7 @@ collaborative learning over classes of similar frequency, Dong et al., arXiv:220
    image a cluster; clusters are sorted by size and cut into groups;
 2. classifier k knows the clusters of groups 1..k (largest clusters first) and sees a median
    re-sampled subset of the images; its weights are imprinted from the student's cluster means;
-3. L = metric + w1 group + w2 collaborative + w3 distillation (see ``gcudml.losses``);
+3. L = metric + w1 group + w2 collaborative + w3 distillation (see ``gcudml.losses.groups``);
 4. after each step the teacher moves towards the student.
 
 Much of what the published form leaves open is a parameter (``gcudml.config.GcudmlConfig``): the
@@ -35,17 +35,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gcudml.config import GcudmlConfig
-from gcudml.data.batches import cluster_batches
-from gcudml.evaluate import embed_images
-from gcudml.losses import (
+from gcudml.data.batches import cluster_batches, repeat_views
+from gcudml.losses.groups import (
     collaborative_distillation_loss,
     group_classifier_loss,
     group_pair_loss,
-    multi_similarity_loss,
-    relational_distillation_loss,
 )
-from gcudml.methods.interface import EpochPlan, Setup
+from gcudml.losses.pairs import multi_similarity_loss
+from gcudml.losses.relational import relational_distillation_loss
+from gcudml.methods.interface import Batch, EpochPlan, ParameterGroup, Setup
 from gcudml.models.embedding import Embeddings, TeacherNet
+from gcudml.models.inference import Head, embed_images
 from gcudml.models.number_format import autocast
 from gcudml.neighbours import spherical_kmeans
 from gcudml.pseudo_labels import (
@@ -74,6 +74,10 @@ class Gcudml:
         self.sampled: Bool[Tensor, "groups n"] | None = None
         self.classifiers: dict[str, list[nn.Parameter]] = {}
 
+    def parameters(self) -> Sequence[ParameterGroup]:
+        """None that last: classifiers are new after every clustering."""
+        return ()
+
     def begin_epoch(self, epoch: int) -> EpochPlan:
         """Cluster, group, imprint and draw the epoch's batches."""
         train = self.setup.config.train
@@ -91,22 +95,22 @@ class Gcudml:
             self.pseudo.by_size.cpu(),
             batch_size=train.batch_size,
             images_per_cluster=train.images_per_cluster,
-            steps=train.steps_per_epoch or max(1, len(self.setup.images) // train.batch_size),
+            steps=self.setup.steps(train.batch_size),
             generator=generator(self.setup.seed, "batches", epoch),
         )
-        return EpochPlan(batches=batches, parameters=parameters, metrics=metrics, cluster_rows=rows)
+        return EpochPlan(
+            batches=repeat_views(batches, train.views),
+            parameters=parameters,
+            metrics=metrics,
+            cluster_rows=rows,
+        )
 
-    def terms(
-        self,
-        views: Float[Tensor, "rows channels height width"],
-        indices: Int[Tensor, " rows"],
-        embeddings: Embeddings,
-    ) -> dict[str, Float[Tensor, ""]]:
-        """The terms with a weight above 0; see ``gcudml.losses`` for each one's equation."""
+    def terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
+        """The terms with a weight above 0; see ``gcudml.losses.groups`` for each one's equation."""
         config, weights = self.config, self.config.weights
         assert self.pseudo is not None
         assert self.sampled is not None
-        labels, sampled = self.pseudo.labels[indices], self.sampled[:, indices]
+        labels, sampled = self.pseudo.labels[batch.indices], self.sampled[:, batch.indices]
         by_name = {"compact": embeddings.compact, "wide": embeddings.wide}
 
         terms = {}
@@ -144,8 +148,8 @@ class Gcudml:
             ]
             terms["collaborative"] = torch.stack(losses).mean()
         if weights.distillation > 0:
-            with torch.no_grad(), autocast(self.setup.number_format, views.device):
-                taught = self.teacher(views).wide
+            with torch.no_grad(), autocast(self.setup.number_format, self.setup.device):
+                taught = self.teacher(batch.views).wide
             terms["distillation"] = relational_distillation_loss(embeddings.compact, taught)
         return terms
 
@@ -161,7 +165,7 @@ class Gcudml:
         return {"teacher_momentum": self.momentum}
 
     @property
-    def _grouped(self) -> list[str]:
+    def _grouped(self) -> list[Head]:
         """Names of the embeddings that the group terms act on."""
         embedding = self.config.group_embedding
         return ["compact", "wide"] if embedding == "both" else [embedding]
@@ -169,7 +173,13 @@ class Gcudml:
     def _cluster(self, epoch: int) -> PseudoLabels:
         setup, config = self.setup, self.config
         network = self.teacher if config.cluster_with == "teacher" else setup.student
-        features = embed_images(network, setup.images, number_format=setup.number_format).wide
+        features = embed_images(
+            network,
+            setup.images,
+            heads=["wide"],
+            number_format=setup.number_format,
+            size=setup.config.data.network_size,
+        )["wide"]
         found = spherical_kmeans(
             features, config.clusters, seed=derive(setup.seed, "k-means", epoch)
         )
@@ -193,10 +203,13 @@ class Gcudml:
         )
         if not needed:
             return []
-        student = embed_images(
-            self.setup.student, self.setup.images, number_format=self.setup.number_format
+        by_name = embed_images(
+            self.setup.student,
+            self.setup.images,
+            heads=self._grouped,
+            number_format=self.setup.number_format,
+            size=self.setup.config.data.network_size,
         )
-        by_name = {"compact": student.compact, "wide": student.wide}
         for name in self._grouped:
             means = cluster_means(by_name[name], pseudo.labels, clusters=len(pseudo.sizes))
             self.classifiers[name] = [nn.Parameter(means[:end].clone()) for end in pseudo.ends]

@@ -1,7 +1,7 @@
 """What the training loop hands to a method, and what it asks of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -21,29 +21,64 @@ class Setup:
     seed: int
     student: Embedder
     images: UInt8[Tensor, "n channels height width"]
-    """All training images, on the device."""
+    """All training images, as stored; use ``pick`` to get some of them to the device."""
+    labels: Int[Tensor, " n"]
+    """Classes that the method may learn from, on the device; -1 = unlabelled. All are -1 for an
+    unsupervised method."""
     hidden_labels: Int[Tensor, " n"]
-    """True classes: an unsupervised method may use them for diagnostics only."""
+    """True classes, on the device: for diagnostics only."""
     number_format: Format
 
     @property
     def device(self) -> torch.device:
-        """Where the student and the images are."""
-        return self.images.device
+        """Where the student and the labels are."""
+        return self.labels.device
+
+    def pick(self, indices: Int[Tensor, " rows"]) -> UInt8[Tensor, "rows channels height width"]:
+        """Images on the device."""
+        return self.images[indices.to(self.images.device)].to(self.device)
+
+    def steps(self, batch_size: int) -> int:
+        """Steps of an epoch: as configured, else as many as show each image once on average."""
+        return self.config.train.steps_per_epoch or max(1, len(self.images) // batch_size)
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Trained parameters that are the method's own, such as a decoder's."""
+
+    parameters: Sequence[nn.Parameter]
+    learning_rate: float | None = None
+    """None: that of the heads."""
+    weight_decay: float | None = None
+    """None: that of the run."""
 
 
 @dataclass(frozen=True)
 class EpochPlan:
     """One epoch's work."""
 
-    batches: Int[Tensor, "steps batch"]
-    """Training images of each step, on the CPU."""
-    parameters: Sequence[nn.Parameter]
-    """Parameters of the method's own that are new since the last epoch; empty: none."""
-    metrics: Mapping[str, float]
+    batches: Int[Tensor, "steps views batch"]
+    """Training image that each view of each step shows, on the CPU."""
+    parameters: Sequence[nn.Parameter] = ()
+    """Parameters of the method's own that are new since the last epoch, in place of those that an
+    earlier plan named; empty: no change."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
     """Diagnostics of the epoch, reported with its losses."""
-    cluster_rows: Sequence[Mapping[str, int | float]]
+    cluster_rows: Sequence[Mapping[str, int | float]] = ()
     """Rows for the table ``clusters``; empty where nothing was clustered."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's rows. Row ``v * batch + i`` is view ``v`` of the batch's place ``i``."""
+
+    views: Float[Tensor, "rows channels height width"]
+    """Augmented images around [-1, 1]."""
+    indices: Int[Tensor, " rows"]
+    """Training image of each row, on the device."""
+    step: int
+    """From 0, over all epochs: a path for random numbers of the step's own."""
 
 
 @runtime_checkable  # the tests check types as they run
@@ -53,22 +88,20 @@ class Method(Protocol):
     weights: Mapping[str, float]
     """Weight of each loss term, by the names that ``terms`` returns."""
 
+    def parameters(self) -> Sequence[ParameterGroup]:
+        """The method's own parameters that live as long as the run; often none."""
+        ...
+
     def begin_epoch(self, epoch: int) -> EpochPlan:
         """Prepare pseudo-labels, neighbours or whatever the batches need."""
         ...
 
-    def terms(
-        self,
-        views: Float[Tensor, "rows channels height width"],
-        indices: Int[Tensor, " rows"],
-        embeddings: Embeddings,
-    ) -> dict[str, Float[Tensor, ""]]:
+    def terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
         """The loss terms of one step.
 
         Args:
-            views: Augmented images; the views of one image stand ``batch`` rows apart.
-            indices: Training image of each row.
-            embeddings: The student's embeddings of ``views``, with gradient.
+            batch: The rows.
+            embeddings: The student's embeddings of ``batch.views``, with gradient.
         """
         ...
 

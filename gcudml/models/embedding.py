@@ -1,6 +1,7 @@
 """The student with its compact and its wide head, and the teacher that shares the wide one."""
 
 import copy
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -12,16 +13,20 @@ from gcudml.models.backbones import build_backbone
 
 
 class Embeddings(NamedTuple):
-    """Both embeddings of a batch, not normalised, in single precision."""
+    """What a network makes of a batch; nothing is normalised."""
 
     compact: Float[Tensor, "batch dim"]
-    """The embedding that is tested."""
+    """The embedding that is tested, in single precision."""
     wide: Float[Tensor, "batch wide"]
-    """The embedding that student and teacher share."""
+    """The embedding that student and teacher share, in single precision."""
+    pooled: Float[Tensor, "batch features"]
+    """The backbone's pooled features, in single precision."""
+    maps: Float[Tensor, "batch features height width"]
+    """The backbone's feature maps, in the number format of the run."""
 
 
 class Pooled(nn.Module):
-    """A backbone and the global pooling of its maps, ``(batch, out_channels)``."""
+    """A backbone and the global pooling of its maps."""
 
     def __init__(self, config: ModelConfig, *, channels: int, image_size: int) -> None:
         super().__init__()
@@ -33,12 +38,18 @@ class Pooled(nn.Module):
     def forward(
         self, images: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch features"]:
-        """Pooled features; in single precision whatever the backbone computes in."""
-        maps: Tensor = self.maps(images).float()
+        """Pooled features of images."""
+        return self.pool(self.maps(images))
+
+    def pool(
+        self, maps: Float[Tensor, "batch features height width"]
+    ) -> Float[Tensor, "batch features"]:
+        """Global pooling; in single precision whatever the backbone computes in."""
+        exact = maps.float()
         if self.pooling == "avg":
-            return maps.mean(dim=(2, 3))
-        largest = maps.amax(dim=(2, 3))
-        return largest if self.pooling == "max" else maps.mean(dim=(2, 3)) + largest
+            return exact.mean(dim=(2, 3))
+        largest = exact.amax(dim=(2, 3))
+        return largest if self.pooling == "max" else exact.mean(dim=(2, 3)) + largest
 
 
 class Embedder(nn.Module):
@@ -48,24 +59,54 @@ class Embedder(nn.Module):
     start are STML's (Kim et al., CVPR 2022, arXiv:2205.01903).
     """
 
-    def __init__(self, config: ModelConfig, *, channels: int, image_size: int, seed: int) -> None:
-        """Fresh weights from ``seed`` alone; the global random state is left as it was."""
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        channels: int,
+        image_size: int,
+        seed: int,
+        compact_from_maps: Callable[[int], nn.Module] | None = None,
+    ) -> None:
+        """Fresh weights from ``seed`` alone; the global random state is left as it was.
+
+        Args:
+            config: Backbone, sizes and pooling.
+            channels: 1 (grey) or 3 (RGB).
+            image_size: Side of the images in pixels.
+            seed: Of the weights.
+            compact_from_maps: Makes, for a number of features, a compact head of the method's own,
+                which takes the backbone's maps; None: one linear layer on the pooled features.
+        """
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # the CPU's alone, which fork_rng restores
             self.features = Pooled(config, channels=channels, image_size=image_size)
-            self.wide = _head(self.features.out_channels, config.wide_dim)
-            self.compact = _head(self.features.out_channels, config.embedding_dim)
+            features = self.features.out_channels
+            self.wide = linear_head(features, config.wide_dim)
+            self.compact_takes_maps = compact_from_maps is not None
+            self.compact: nn.Module = (
+                linear_head(features, config.embedding_dim)
+                if compact_from_maps is None
+                else compact_from_maps(features)
+            )
 
     def forward(self, images: Float[Tensor, "batch channels height width"]) -> Embeddings:
-        """Both embeddings of each image."""
-        pooled = self.features(images)
-        with torch.autocast(pooled.device.type, enabled=False):  # heads stay in fp32
-            return Embeddings(self.compact(pooled), self.wide(pooled))
+        """Embeddings of each image."""
+        maps = self.features.maps(images)
+        pooled = self.features.pool(maps)
+        compact = self.compact(maps).float() if self.compact_takes_maps else None
+        with torch.autocast(pooled.device.type, enabled=False):  # linear heads stay in fp32
+            compact = self.compact(pooled) if compact is None else compact
+            return Embeddings(compact, self.wide(pooled), pooled, maps)
 
     def shared(self) -> nn.ModuleList:
         """What the teacher averages: backbone and wide head, in a fixed order."""
         return nn.ModuleList([self.features, self.wide])
+
+    def heads(self) -> nn.ModuleList:
+        """What is trained at the heads' learning rate."""
+        return nn.ModuleList([self.wide, self.compact])
 
 
 class TeacherNet(nn.Module):
@@ -81,12 +122,14 @@ class TeacherNet(nn.Module):
 
     def forward(self, images: Float[Tensor, "batch channels height width"]) -> Embeddings:
         """The wide embedding; ``compact`` is empty, ``(batch, 0)``."""
-        pooled = self.features(images)
+        maps = self.features.maps(images)
+        pooled = self.features.pool(maps)
         with torch.autocast(pooled.device.type, enabled=False):
-            return Embeddings(pooled.new_empty(len(pooled), 0), self.wide(pooled))
+            return Embeddings(pooled.new_empty(len(pooled), 0), self.wide(pooled), pooled, maps)
 
 
-def _head(inputs: int, outputs: int) -> nn.Linear:
+def linear_head(inputs: int, outputs: int) -> nn.Linear:
+    """A linear layer with orthogonal weights and zero bias."""
     head = nn.Linear(inputs, outputs)
     nn.init.orthogonal_(head.weight)
     nn.init.zeros_(head.bias)

@@ -7,34 +7,24 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import tiny
+from tiny import one_step as step_of
+from tiny import setup_for
 
 from gcudml.config import GcudmlConfig
-from gcudml.data.datasets import load
 from gcudml.data.views import to_unit
 from gcudml.methods import build_method
 from gcudml.methods.gcudml import Gcudml, cluster_means
-from gcudml.methods.interface import Setup
-from gcudml.models.embedding import Embedder
-from gcudml.models.number_format import Format
+from gcudml.methods.interface import Batch
 
 
 def method_for(**method: Any) -> Gcudml:
-    config = tiny(method=method)
-    data = load(config.data, "train")
-    student = Embedder(config.model, channels=1, image_size=28, seed=0)
-    images = torch.from_numpy(data.images.copy())
-    labels = torch.from_numpy(data.labels)
-    setup = Setup(config, 0, student, images, labels, Format("fp32", "contiguous"))
-    assert isinstance(config.method, GcudmlConfig)
-    return Gcudml(setup, config.method)
+    setup = setup_for(method=method)
+    assert isinstance(setup.config.method, GcudmlConfig)
+    return Gcudml(setup, setup.config.method)
 
 
 def one_step(method: Gcudml) -> Mapping[str, torch.Tensor]:
-    plan = method.begin_epoch(0)
-    indices = plan.batches[0].repeat(2)
-    views = to_unit(method.setup.images[indices])
-    return method.terms(views, indices, method.setup.student(views))
+    return step_of(method, method.setup)
 
 
 def test_all_four_terms_are_finite_and_reach_the_student() -> None:
@@ -134,8 +124,9 @@ def test_batches_hold_equal_numbers_of_images_of_each_of_their_clusters() -> Non
     method = method_for()
     batches = method.begin_epoch(0).batches
     assert method.pseudo is not None
-    assert batches.shape == (4, 16)  # 64 images, 16 a step
-    for batch in batches:
+    assert batches.shape == (4, 2, 16)  # 64 images, 16 a step, each in 2 views
+    assert torch.equal(batches[:, 0], batches[:, 1])
+    for batch in batches[:, 0]:
         counts = torch.bincount(method.pseudo.labels[batch], minlength=8)
         assert set(counts.tolist()) <= {0, 4}
 
@@ -148,17 +139,7 @@ def test_cluster_means_are_unit_means_and_zero_for_an_empty_cluster() -> None:
 
 
 def test_a_control_is_no_method() -> None:
-    config = tiny(method={"name": "pixels"})
-    data = load(config.data, "train")
-    student = Embedder(config.model, channels=1, image_size=28, seed=0)
-    setup = Setup(
-        config,
-        0,
-        student,
-        torch.from_numpy(data.images.copy()),
-        torch.from_numpy(data.labels),
-        Format("fp32", "contiguous"),
-    )
+    setup = setup_for(method={"name": "pixels"})
     with pytest.raises(ValueError, match="'pixels' trains nothing"):
         build_method(setup)
 
@@ -198,7 +179,7 @@ def test_an_empty_cluster_has_no_probability_and_no_gradient() -> None:
     method.pseudo = pseudo._replace(labels=emptied, by_size=emptied, sizes=sizes)
     indices = torch.arange(16).repeat(2)
     views = to_unit(method.setup.images[indices])
-    terms = method.terms(views, indices, method.setup.student(views))
+    terms = method.terms(Batch(views, indices, 0), method.setup.student(views))
     (terms["group"] + terms["collaborative"]).backward()
     largest = parameters[-1]
     assert largest.grad is not None

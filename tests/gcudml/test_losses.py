@@ -13,13 +13,13 @@ from oracles import (
 from pytorch_metric_learning.losses import MultiSimilarityLoss
 from pytorch_metric_learning.miners import MultiSimilarityMiner
 
-from gcudml.losses import (
+from gcudml.losses.groups import (
     collaborative_distillation_loss,
     group_classifier_loss,
     group_pair_loss,
-    multi_similarity_loss,
-    relational_distillation_loss,
 )
+from gcudml.losses.pairs import multi_similarity_loss
+from gcudml.losses.relational import relational_distillation_loss
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from gcudml.config import RunConfig
+from gcudml.data.datasets import load
+from gcudml.data.views import to_unit
+from gcudml.methods import build_student, known_labels
+from gcudml.methods.interface import Batch, Method, Setup
+from gcudml.models.number_format import Format
 from gcudml.train import run
 
 
@@ -50,3 +57,26 @@ def train_tiny(
     recorder = Recorder()
     results = run(tiny(**sections), seed=seed, workdir=workdir, report=recorder, test=test)
     return results, recorder.epochs
+
+
+def setup_for(**sections: Mapping[str, Any]) -> Setup:
+    """What a method is given in a tiny run."""
+    config = tiny(**sections)
+    data = load(config.data, "train")
+    images, classes = torch.from_numpy(data.images.copy()), torch.from_numpy(data.labels)
+    student = build_student(config, channels=images.shape[1], seed=0)
+    known = known_labels(config, classes)
+    return Setup(config, 0, student, images, known, classes, Format("fp32", "contiguous"))
+
+
+def one_step(method: Method, setup: Setup, *, epoch: int = 0) -> dict[str, torch.Tensor]:
+    """The loss terms of an epoch's first step, on unchanged images."""
+    setup.student.train()
+    return method.terms(*first_batch(method, setup, epoch=epoch))
+
+
+def first_batch(method: Method, setup: Setup, *, epoch: int = 0) -> tuple[Batch, Any]:
+    """An epoch's first batch, of unchanged images, and the student's embeddings of it."""
+    indices = method.begin_epoch(epoch).batches[0].flatten()
+    batch = Batch(to_unit(setup.pick(indices)), indices, 0)
+    return batch, setup.student(batch.views)

@@ -1,0 +1,118 @@
+"""Group-collaborative losses of GC-UDML; equation numbers are those of ``methods/gcudml.py``.
+
+Shape letters: ``batch`` rows, ``dim`` embedding width, ``groups`` group classifiers.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from gcudml.losses.pairs import multi_similarity_loss
+
+
+def group_classifier_loss(
+    logits: Sequence[Float[Tensor, "batch _"]],
+    labels: Int[Tensor, " batch"],
+    sampled: Bool[Tensor, "groups batch"],
+) -> Float[Tensor, ""]:
+    r"""Train every group's classifier on its own re-sampled rows (equation 1, L_PCO).
+
+    .. math:: \tfrac1G \sum_k \tfrac1{|B_k|} \sum_{i \in B_k} CE(softmax(z_i^k), y_i)
+
+    Args:
+        logits: One ``(batch, C_k)`` tensor a group; ``C_k`` grows with ``k``.
+        labels: ``(batch,)`` pseudo-labels, numbered in group order, so that classifier ``k``
+            knows the labels below ``C_k``.
+        sampled: ``(groups, batch)``, the subset ``B_k`` of each classifier; may hold only rows
+            whose label is known to it.
+
+    Returns:
+        Scalar >= 0; a group with an empty subset adds 0 but is counted in ``G``.
+
+    Source:
+        "Parallel classifier optimisation" of SHA-GCL (Dong et al., CVPR 2022, arXiv:2203.09811),
+        without its background class. Our reading of GC-UDML, not the authors' code.
+    """
+    total = logits[0].new_zeros(())
+    for scores, subset in zip(logits, sampled, strict=True):
+        target = torch.where(subset, labels, -1)
+        count = subset.sum().clamp(min=1)
+        summed = F.cross_entropy(scores, target, ignore_index=-1, reduction="sum")
+        total = total + summed / count
+    return total / len(logits)
+
+
+def group_pair_loss(
+    embeddings: Float[Tensor, "batch dim"],
+    labels: Int[Tensor, " batch"],
+    sampled: Bool[Tensor, "groups batch"],
+) -> Float[Tensor, ""]:
+    """Average over groups of the multi-similarity loss on each group's re-sampled rows.
+
+    The pair-loss reading (H2) of group-collaborative learning: where L_PCO trains a classifier
+    on the subset ``B_k``, this compares the rows of ``B_k`` with each other.
+
+    Args:
+        embeddings: ``(batch, dim)``.
+        labels: ``(batch,)`` pseudo-labels.
+        sampled: ``(groups, batch)``, the rows that each group uses.
+    """
+    losses = [
+        multi_similarity_loss(embeddings, torch.where(subset, labels, -1)) for subset in sampled
+    ]
+    return torch.stack(losses).mean()
+
+
+def collaborative_distillation_loss(
+    logits: Sequence[Float[Tensor, "batch _"]],
+    labels: Int[Tensor, " batch"],
+    sampled: Bool[Tensor, "groups batch"],
+    *,
+    transfer: Literal["top_down", "adjacency"] = "top_down",
+    temperature: float = 1.0,
+    detach_source: bool = True,
+    outside_weight: float = 0.1,
+) -> Float[Tensor, ""]:
+    r"""Let the classifier of the larger clusters teach those that also know smaller ones.
+
+    Equation 2, L_CKD, over the pairs :math:`Q` of a smaller set ``a`` and a larger set ``b``:
+
+    .. math::
+        \tfrac1{|Q|} \sum_{(a,b)} \tfrac1{|B_b|} \sum_{i \in B_b} w_i^a \tau^2
+        KL\bigl(softmax(z_i^a/\tau) \,\|\, softmax(z_i^b[1..C_a]/\tau)\bigr)
+
+    Args:
+        logits: One ``(batch, C_k)`` tensor a group, ``C_k`` growing with ``k``.
+        labels: ``(batch,)`` pseudo-labels in group order.
+        sampled: ``(groups, batch)`` subsets ``B_k``.
+        transfer: ``top_down`` takes every pair a < b, ``adjacency`` the neighbours (k-1, k).
+        temperature: tau > 0.
+        detach_source: Whether ``a`` only teaches; ``False`` is what SHA-GCL's code does.
+        outside_weight: Weight of rows whose label ``a`` does not know; known ones count 1.
+
+    Returns:
+        Scalar >= 0; exactly 0 with one group.
+
+    Source:
+        "Collaborative knowledge distillation" of SHA-GCL (arXiv:2203.09811) without background.
+    """
+    groups = len(logits)
+    if transfer == "top_down":
+        pairs = [(a, b) for b in range(groups) for a in range(b)]
+    else:
+        pairs = [(b - 1, b) for b in range(1, groups)]
+    total = 0.0 * logits[-1].sum()  # a zero that can be differentiated, for the case of no pair
+    for a, b in pairs:
+        known = logits[a].shape[1]  # C_a
+        source = logits[a].detach() if detach_source else logits[a]
+        teacher = F.log_softmax(source / temperature, dim=1)  # (batch, C_a)
+        learner = F.log_softmax(logits[b][:, :known] / temperature, dim=1)
+        divergence = F.kl_div(learner, teacher, reduction="none", log_target=True).sum(dim=1)
+        weight = torch.full_like(divergence, outside_weight).masked_fill(labels < known, 1.0)
+        weight = weight * sampled[b]
+        total = total + (weight * divergence).sum() / sampled[b].sum().clamp(min=1)
+    return total * temperature**2 / max(len(pairs), 1)

@@ -1,0 +1,49 @@
+"""Embedding whole sets of images without gradient."""
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from gcudml.data.views import centre, to_unit
+from gcudml.models.number_format import Format, autocast
+
+Head: TypeAlias = Literal["compact", "wide", "pooled"]
+INFERENCE_ROWS = 256
+
+
+@torch.no_grad()
+def embed_images(
+    network: nn.Module,
+    images: UInt8[Tensor, "n channels height width"],
+    *,
+    heads: Sequence[Head],
+    number_format: Format,
+    size: int | None = None,
+) -> dict[Head, Float[Tensor, "n _"]]:
+    """The network's embeddings of unchanged images, in evaluation mode.
+
+    Args:
+        network: Returns ``Embeddings``; its mode is restored.
+        images: On any device; blocks of them are moved to the network's.
+        heads: Which embeddings are wanted.
+        number_format: What the network computes in.
+        size: Side of the centre square that the network sees; None: whole images.
+
+    Returns:
+        For each of ``heads`` the embeddings, on the network's device, not normalised.
+    """
+    was_training = network.training
+    device = next(network.parameters()).device
+    network.eval()
+    blocks: dict[Head, list[Tensor]] = {head: [] for head in heads}
+    for block in images.split(INFERENCE_ROWS):
+        inputs = to_unit(centre(block, size).to(device))
+        with autocast(number_format, device):
+            embeddings = network(number_format.arrange(inputs))
+        for head, parts in blocks.items():
+            parts.append(getattr(embeddings, head))
+    network.train(was_training)
+    return {head: torch.cat(parts) for head, parts in blocks.items()}

@@ -1,0 +1,75 @@
+"""Optimisers, and the learning rate over a run."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import nn
+
+from gcudml.config import TrainConfig
+from gcudml.methods.interface import ParameterGroup
+from gcudml.models.embedding import Embedder
+
+
+def student_optimizer(
+    student: Embedder, own: Sequence[ParameterGroup], config: TrainConfig
+) -> torch.optim.Optimizer:
+    """The optimiser of the student and of the method's lasting parameters.
+
+    The backbone is trained at ``learning_rate``, the heads and what a method adds at
+    ``head_learning_rate``. Parameters that need no gradient are left out.
+    """
+    head_rate = _head_rate(config)
+    groups = [
+        _group(student.features.parameters(), config.learning_rate, config.weight_decay),
+        _group(student.heads().parameters(), head_rate, config.weight_decay),
+    ]
+    for each in own:
+        rate = head_rate if each.learning_rate is None else each.learning_rate
+        decay = config.weight_decay if each.weight_decay is None else each.weight_decay
+        groups.append(_group(each.parameters, rate, decay))
+    return _optimizer([group for group in groups if group["params"]], config)
+
+
+def head_optimizer(
+    parameters: Iterable[nn.Parameter], config: TrainConfig
+) -> torch.optim.Optimizer:
+    """The optimiser of parameters that replaced others, at the heads' learning rate."""
+    return _optimizer([_group(parameters, _head_rate(config), config.weight_decay)], config)
+
+
+def set_learning_rate(
+    optimizers: Iterable[torch.optim.Optimizer], config: TrainConfig, *, done: float
+) -> None:
+    """Give every group its rate after ``done`` of ``config.epochs`` epochs (fractions count)."""
+    factor = 1.0
+    if config.schedule == "cosine":
+        factor = 0.5 * (1 + math.cos(math.pi * done / config.epochs))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = factor * group["full_rate"]
+
+
+def _group(
+    parameters: Iterable[nn.Parameter], rate: float, weight_decay: float
+) -> dict[str, object]:
+    return {
+        "params": [parameter for parameter in parameters if parameter.requires_grad],
+        "lr": rate,
+        "full_rate": rate,  # an entry of our own: what the schedule scales
+        "weight_decay": weight_decay,
+    }
+
+
+def _head_rate(config: TrainConfig) -> float:
+    if config.head_learning_rate is None:
+        return config.learning_rate
+    return config.head_learning_rate
+
+
+def _optimizer(groups: list[dict[str, object]], config: TrainConfig) -> torch.optim.Optimizer:
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=config.momentum, foreach=True)
+    if config.optimizer == "adam":
+        return torch.optim.Adam(groups, foreach=True)
+    return torch.optim.AdamW(groups, foreach=True)
