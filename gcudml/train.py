@@ -55,6 +55,8 @@ class Snapshot(NamedTuple):
     state: dict[str, Tensor]
     validation: dict[str, float]
     """Empty without validation classes."""
+    is_last: bool
+    """Whether no epoch came after it."""
 
 
 def run(
@@ -96,8 +98,7 @@ def run(
     if isinstance(config.method, UntrainedConfig):
         measured = _measure(student, validation, config, number_format, seed=seed)
         report(0, {f"val/{name}": value for name, value in measured.items()})
-        chosen = Snapshot(0, 0.0, student.state_dict(), measured)
-        last_epoch = 0
+        chosen = Snapshot(0, 0.0, student.state_dict(), measured, is_last=True)
     else:
         labels = known_labels(config, training.labels)
         setup = Setup(
@@ -106,19 +107,12 @@ def run(
         snapshot = _train(setup, validation, workdir=workdir, report=report)
         if snapshot is None:
             return {}
-        chosen, last_epoch = snapshot, config.train.epochs - 1
+        chosen = snapshot
 
     _note(workdir, chosen_epoch=chosen.epoch)
     results = {f"val/{name}": value for name, value in chosen.validation.items()}
     if test:
-        unseen = _load(config, "test", device)
-        last = _measure(student, unseen, config, number_format, seed=seed)
-        final = last
-        if chosen.epoch != last_epoch:
-            student.load_state_dict(chosen.state)
-            final = _measure(student, unseen, config, number_format, seed=seed)
-        results |= {f"test/{name}": value for name, value in final.items()}
-        results |= {f"test/{name}_last_epoch": v for name, v in last.items() if "@" in name}
+        results |= _score_test(student, chosen, config, number_format, seed=seed)
     return results
 
 
@@ -163,7 +157,8 @@ def _train(
         # A tie goes to the earlier epoch; without validation classes the last one counts.
         if best is None or recall > best.recall or not measured:
             state = {name: value.clone() for name, value in student.state_dict().items()}
-            best = Snapshot(epoch, recall, state, measured)
+            is_last = epoch == config.train.epochs - 1
+            best = Snapshot(epoch, recall, state, measured, is_last)
         if not report(epoch, metrics):
             return None
     return best
@@ -231,6 +226,24 @@ def _measure(
         size=config.data.network_size,
     )["compact"]
     return _score(embeddings, part, config, seed=seed)
+
+
+def _score_test(
+    student: Embedder, chosen: Snapshot, config: RunConfig, number_format: Format, *, seed: int
+) -> dict[str, float]:
+    """Results on test classes: at the chosen epoch, and Recall@K after the last one beside it.
+
+    The student comes as it is after the last epoch.
+    """
+    unseen = _load(config, "test", _device(config.train))
+    final = last = _measure(student, unseen, config, number_format, seed=seed)
+    if not chosen.is_last:
+        student.load_state_dict(chosen.state)
+        final = _measure(student, unseen, config, number_format, seed=seed)
+    results = {f"test/{name}": value for name, value in final.items()}
+    return results | {
+        f"test/{name}_last_epoch": value for name, value in last.items() if "@" in name
+    }
 
 
 def _score(
