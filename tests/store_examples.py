@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from harness import store
@@ -13,6 +16,7 @@ from harness.spool import (
     append,
     run_dir,
     spool_path,
+    work_dir,
     write_study_record,
 )
 from harness.trial import Phase, Role, Run, Trial
@@ -103,3 +107,77 @@ def write(
 
 def ask(results: Path, sql: str) -> list[tuple[object, ...]]:
     return store.query(results, sql).rows
+
+
+TRIAL = a_trial(0, "baseline")
+RUN = a_run(TRIAL, 0)
+ID = RUN.run_id
+
+
+def ingest(results: Path, *events: Event, run_id: str = ID) -> tuple[str, ...]:
+    with store.connect(results, read_only=False) as con:
+        return store.ingest(con, results, run_id, events)
+
+
+def everything(results: Path) -> dict[str, list[tuple[object, ...]]]:
+    """Every table and view, columns by name and rows in a fixed order."""
+    content = {}
+    with store.connect(results, read_only=True) as con:
+        names = con.execute(
+            "SELECT table_name FROM duckdb_tables() WHERE table_name <> 't_quantile' UNION ALL "
+            "SELECT view_name FROM duckdb_views() WHERE NOT internal"
+        ).fetchall()
+        for (name,) in names:
+            found = con.execute(f'FROM "{name}"')
+            columns = [column[0] for column in found.description]
+            order = sorted(range(len(columns)), key=lambda i: columns[i])
+            rows = [tuple(row[i] for i in order) for row in found.fetchall()]
+            content[name] = [tuple(sorted(columns)), *sorted(rows, key=repr)]
+    return content
+
+
+HOLDER = """
+import sys, duckdb
+con = duckdb.connect(sys.argv[1], read_only=sys.argv[2] == "read")
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def held(results: Path, mode: str = "write") -> Iterator[subprocess.Popen[str]]:
+    """Another process has the database open."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(store.database_path(results)), mode],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "open\n"
+    try:
+        yield process
+    finally:
+        process.communicate()
+
+
+CLUSTER = '{"epoch": 0, "cluster": 1, "size": 30, "purity": 0.5, "group": null}\n'
+
+
+def put(results: Path, name: str, text: str, run_id: str = ID) -> None:
+    path = work_dir(run_dir(results, run_id)) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+LIFE: list[Event] = [
+    start(RUN),
+    reported(0, loss=1.0),
+    reported(1, loss=0.9),
+    reported(2, loss=0.8),
+    failed("oom"),
+    start(RUN, 2),
+    reported(1, 2, loss=0.7),
+    reported(2, 2, loss=0.6),
+    done(2, test__recall_at_1=0.5, val__recall_at_1=0.4, val__nmi=0.3),
+]

@@ -32,6 +32,8 @@ class Made:
     """Seeds whose run diverged."""
     unstarted: Sequence[int] = ()
     running: Sequence[int] = ()
+    sentences: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """``remarks`` and ``alarms`` of its runs."""
 
 
 def momentum() -> list[Made]:
@@ -126,7 +128,8 @@ def _write_run(results: Path, run: Run, one: Made, seed: int, with_clusters: boo
     directory = spool.run_dir(results, run.run_id)
     work = directory / "work"
     work.mkdir(parents=True)
-    (work / "facts.json").write_text(json.dumps({"device": "cpu", "number_format": "bfloat16"}))
+    facts = {"device": "cpu", "number_format": "bfloat16", **one.sentences}
+    (work / "facts.json").write_text(json.dumps(facts))
     events: list[Started | EpochReported | Finished] = [
         Started(
             attempt=1,

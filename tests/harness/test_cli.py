@@ -9,19 +9,19 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import toy_workload
+from driver_place import RECALL
+from waiting import DEADLINE_S, is_alive, wait_until
 
 from harness import cli
 from harness.store import query
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_S = 15.0
 STUDY = """
 study: quality
 question: Does quality matter?
@@ -31,7 +31,6 @@ search:
   quality: {grid: [0.2, 0.5]}
 seeds: 2
 """
-RECALL = "SELECT run_id, split, k, recall, queries, dropped FROM recall ORDER BY ALL"
 
 
 @dataclass(frozen=True)
@@ -77,20 +76,6 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def wait_until(is_true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not is_true() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert is_true()
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_run_prints_the_table_and_the_report(harness: Harness, tmp_path: Path) -> None:

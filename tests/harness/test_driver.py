@@ -5,115 +5,21 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-import toy_workload
+from driver_place import GRID, RECALL, Place, Witness, interrupt
 
-from harness import driver, search
+from harness import driver
 from harness.driver import Outcome, RunOptions, preview, rebuild_results, run_study, study_name
 from harness.errors import InputError, StoreBusyError, StoreError
 from harness.events import Started
 from harness.executors import ExecutorName
 from harness.ledger import Ledger
 from harness.lock import only_writer
-from harness.progress import RunLine, Snapshot
-from harness.search import Told
 from harness.spool import read_events, read_study_records
-from harness.store import connect, database_path, query
-from harness.workload import JsonValue
-
-GRID = """
-study: quality
-question: Does quality matter?
-workload: toy_workload
-base: {epochs: 1, clusters: 2}
-search:
-  quality: {grid: [0.2, 0.5]}
-seeds: 2
-"""
-SEARCH = """
-study: best
-question: What is best?
-workload: toy_workload
-base: {epochs: 1, clusters: 2, quality: 0.1}
-search:
-  quality: {uniform: [0.0, 1.0]}
-  method.teacher_momentum: {choice: [0.0, 0.5]}
-sampler: tpe
-trials: 14
-seeds: 2
-"""
-RECALL = "SELECT run_id, split, k, recall, queries, dropped FROM recall ORDER BY ALL"
-
-
-class Witness:
-    """A watcher that keeps what it is told, and can do something at every end."""
-
-    def __init__(self, at_end: Callable[[int], None] | None = None) -> None:
-        self.started_lines: list[RunLine] = []
-        self.ended_lines: list[RunLine] = []
-        self.snapshots: list[Snapshot] = []
-        self.said: list[str] = []
-        self.at_end = at_end
-        self.at_say: Callable[[str], None] | None = None
-
-    def started(self, line: RunLine, snapshot: Snapshot) -> None:
-        self.started_lines.append(line)
-        self.snapshots.append(snapshot)
-
-    def ended(self, line: RunLine, snapshot: Snapshot) -> None:
-        self.ended_lines.append(line)
-        self.snapshots.append(snapshot)
-        if self.at_end is not None:
-            self.at_end(len(self.ended_lines))
-
-    def tick(self, snapshot: Snapshot) -> None:
-        self.snapshots.append(snapshot)
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
-        if self.at_say is not None:
-            self.at_say(text)
-
-
-class Place:
-    """A folder with a study, its results and a count of what was trained."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.results = folder / "results"
-
-    def write(self, text: str, name: str = "study.yaml") -> Path:
-        path = self.folder / name
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    def run(
-        self,
-        text: str = GRID,
-        *overrides: str,
-        executor: ExecutorName = "local",
-        workers: int | None = None,
-        watcher: Witness | None = None,
-        results: Path | None = None,
-    ) -> Outcome:
-        options = RunOptions(results or self.results, executor, workers, threads=1)
-        return run_study(self.write(text), overrides, options, watcher or Witness())
-
-    def calls(self) -> int:
-        return len(toy_workload.calls(self.folder))
-
-    def ask(self, sql: str, results: Path | None = None) -> list[tuple[object, ...]]:
-        return query(results or self.results, sql).rows
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    monkeypatch.setenv(toy_workload.FOLDER, str(tmp_path))
-    return Place(tmp_path)
+from harness.store import connect, database_path
 
 
 @pytest.mark.parametrize("executor", ["local", "process"])
@@ -326,14 +232,6 @@ def test_a_rebuild_does_not_make_the_folder_it_misses(place: Place) -> None:
     assert not place.results.exists()
 
 
-def interrupt(number: int) -> Callable[[int], None]:
-    def at_end(count: int) -> None:
-        if count == number:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    return at_end
-
-
 @pytest.mark.parametrize("executor", ["local", "process"])
 def test_ctrl_c_keeps_what_is_done_and_a_second_call_goes_on(
     place: Place, executor: ExecutorName
@@ -362,77 +260,6 @@ def test_a_preview_lists_what_is_done_and_writes_nothing(place: Place) -> None:
     again = preview(path, (), place.results)
     assert sorted(run.state for run in again.runs) == ["done"] * 4 + ["to do"] * 4
     assert [run.trial for run in again.runs][:2] == ["raw pixels", "untrained"]
-
-
-def trials_of(results: Path) -> list[dict[str, JsonValue]]:
-    (record,) = read_study_records(results)
-    return [dict(trial.varied) for trial in record.trials if trial.role != "control"]
-
-
-def test_a_search_sees_no_test_classes_and_counts_its_baseline(place: Place) -> None:
-    text = SEARCH.replace("tpe", "random").replace("trials: 14", "trials: 4")
-    witness = Witness()
-    outcome = place.run(text, watcher=witness)
-    assert (outcome.total, outcome.done) == (12, 12)
-    assert trials_of(place.results)[0] == {}
-    assert place.ask("SELECT DISTINCT split FROM recall") == [("val",)]
-    # At random all trials are known at once, so that every trial gets its first seed first.
-    assert [line.seed for line in witness.started_lines][4:] == [0] * 4 + [1] * 4
-
-
-def test_a_search_does_not_depend_on_timing_or_interruptions(place: Place) -> None:
-    place.run(SEARCH)
-    broken, parallel = place.folder / "broken", place.folder / "parallel"
-    assert place.run(SEARCH, watcher=Witness(interrupt(17)), results=broken).exit_status == 130
-    assert len(trials_of(broken)) < 14
-    assert preview(place.write(SEARCH), (), broken).proposed_later > 0
-    assert place.run(SEARCH, results=broken).exit_status == 0
-    place.run(SEARCH, executor="process", workers=3, results=parallel)
-    assert len(trials_of(place.results)) == 14
-    for other in (broken, parallel):
-        assert trials_of(other) == trials_of(place.results)
-        assert place.ask(RECALL, other) == place.ask(RECALL)
-
-
-def test_a_proposal_sees_trials_that_are_far_enough_back_and_no_others(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: dict[int, list[int]] = {}
-    propose = search.Search.propose
-
-    def spy(self: search.Search, number: int, history: Sequence[Told]) -> object:
-        seen[number] = [told.number for told in history if told.value is not None]
-        return propose(self, number, history)
-
-    monkeypatch.setattr(search.Search, "propose", spy)
-    place.run(SEARCH, "trials=6", "parallel_trials=3")
-    assert seen == {1: [], 2: [], 3: [0], 4: [0, 1], 5: [0, 1, 2]}
-
-
-def test_a_trial_with_a_failed_seed_has_no_value(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    values: list[float | None] = []
-
-    def propose(self: search.Search, number: int, history: Sequence[Told]) -> dict[str, JsonValue]:
-        values.extend(told.value for told in history if told.number == number - 1)
-        return {"quality": 0.5 + number / 100}
-
-    monkeypatch.setattr(search.Search, "propose", propose)
-    text = SEARCH.replace("epochs: 1", "epochs: 1, fail: invalid, only_seeds: [1]")
-    assert place.run(text, "trials=3", "parallel_trials=1").failed == 3 * 1 + 2
-    assert values == [None, None]
-
-
-def test_other_words_for_the_baseline_are_not_trained_twice(place: Place) -> None:
-    text = SEARCH.replace("uniform: [0.0, 1.0]", "choice: [0.1, 0.2, 0.3, 0.4]").replace(
-        "  method.teacher_momentum: {choice: [0.0, 0.5]}\n", ""
-    )
-    outcome = place.run(text)
-    assert (outcome.total, outcome.done) == (12, 12)  # four trials, two controls
-    baseline, *others = trials_of(place.results)
-    assert baseline == {}
-    assert sorted(map(str, others)) == [str({"quality": value}) for value in (0.2, 0.3, 0.4)]
 
 
 def test_progress_counts_and_foretells(place: Place) -> None:

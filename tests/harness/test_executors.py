@@ -13,6 +13,7 @@ from typing import cast
 
 import pytest
 import toy_workload
+from waiting import DEADLINE_S, is_alive, wait_until
 
 from harness.errors import HarnessError, StoreError
 from harness.events import EpochReported, Event, Finished, Started
@@ -21,8 +22,6 @@ from harness.executors.worker import execute, finished_by_death
 from harness.spool import read_events, replay, spool_path, work_dir
 from harness.trial import Run
 from harness.workload import JsonValue, Workload
-
-DEADLINE_S = 15.0
 
 
 @pytest.fixture(scope="module", params=["local", "process"])
@@ -62,20 +61,6 @@ def finished(job: Job) -> Finished:
     last = events_of(job)[-1]
     assert isinstance(last, Finished)
     return last
-
-
-def wait_until(is_true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not is_true() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert is_true()
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_a_run_leaves_its_whole_story_in_its_spool(executor: Executor, tmp_path: Path) -> None:

@@ -307,3 +307,17 @@ def test_differences_are_written_with_their_sign_and_without_negative_zero() -> 
     assert difference_text(found) == "+0.031 [+0.010, +0.052]"
     assert signed(-0.0312) == "\N{MINUS SIGN}0.031"
     assert signed(-0.0001) == "0.000"
+
+
+def test_remarks_and_alarms_of_runs_are_said_once_and_name_their_trials(tmp_path: Path) -> None:
+    made = momentum()
+    remark = "This method is a reconstruction."
+    for place in (0, 1):
+        made[place] = dataclasses.replace(made[place], sentences={"remarks": [remark]})
+    alarm = {"alarms": ["one cluster holds everything"]}
+    made[2] = dataclasses.replace(made[2], sentences=alarm)
+    remarks = answer(load_tables(make_study(tmp_path, made), "momentum")).remarks
+    assert remarks.count(remark) == 1
+    runs = 5 * len(made)
+    expected = f"Alarm in 5 of {runs} runs ({made[2].label}): one cluster holds everything"
+    assert expected in remarks

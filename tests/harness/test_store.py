@@ -4,46 +4,31 @@ from __future__ import annotations
 
 import math
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
-import duckdb
 import pytest
-from store_examples import a_record, a_run, a_trial, ask, done, failed, reported, start, write
+from store_examples import (
+    ID,
+    LIFE,
+    RUN,
+    TRIAL,
+    a_record,
+    a_run,
+    a_trial,
+    ask,
+    done,
+    everything,
+    failed,
+    held,
+    ingest,
+    reported,
+    start,
+    write,
+)
 
 from harness import store
 from harness.errors import InputError, StoreBusyError, StoreError
 from harness.events import Event, Finished
-from harness.spool import append, run_dir, spool_path, work_dir, write_study_record
-
-TRIAL = a_trial(0, "baseline")
-RUN = a_run(TRIAL, 0)
-ID = RUN.run_id
-
-
-def ingest(results: Path, *events: Event, run_id: str = ID) -> tuple[str, ...]:
-    with store.connect(results, read_only=False) as con:
-        return store.ingest(con, results, run_id, events)
-
-
-def everything(results: Path) -> dict[str, list[tuple[object, ...]]]:
-    """Every table and view, columns by name and rows in a fixed order."""
-    content = {}
-    with store.connect(results, read_only=True) as con:
-        names = con.execute(
-            "SELECT table_name FROM duckdb_tables() WHERE table_name <> 't_quantile' UNION ALL "
-            "SELECT view_name FROM duckdb_views() WHERE NOT internal"
-        ).fetchall()
-        for (name,) in names:
-            found = con.execute(f'FROM "{name}"')
-            columns = [column[0] for column in found.description]
-            order = sorted(range(len(columns)), key=lambda i: columns[i])
-            rows = [tuple(row[i] for i in order) for row in found.fetchall()]
-            content[name] = [tuple(sorted(columns)), *sorted(rows, key=repr)]
-    return content
 
 
 @pytest.fixture(scope="module")
@@ -52,31 +37,6 @@ def one_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     results = tmp_path_factory.mktemp("one_run")
     write(results, [TRIAL], {0: [0.5]})
     return results
-
-
-HOLDER = """
-import sys, duckdb
-con = duckdb.connect(sys.argv[1], read_only=sys.argv[2] == "read")
-print("open", flush=True)
-sys.stdin.read()
-"""
-
-
-@contextmanager
-def held(results: Path, mode: str = "write") -> Iterator[subprocess.Popen[str]]:
-    """Another process has the database open."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(store.database_path(results)), mode],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "open\n"
-    try:
-        yield process
-    finally:
-        process.communicate()
 
 
 # Opening
@@ -315,19 +275,6 @@ def test_numbers_keep_every_bit(tmp_path: Path) -> None:
     assert [float(str(value)).hex() for value in found] == [value.hex() for value in values]
 
 
-LIFE: list[Event] = [
-    start(RUN),
-    reported(0, loss=1.0),
-    reported(1, loss=0.9),
-    reported(2, loss=0.8),
-    failed("oom"),
-    start(RUN, 2),
-    reported(1, 2, loss=0.7),
-    reported(2, 2, loss=0.6),
-    done(2, test__recall_at_1=0.5, val__recall_at_1=0.4, val__nmi=0.3),
-]
-
-
 def test_an_attempt_replaces_the_epochs_it_repeats_and_keeps_those_before(tmp_path: Path) -> None:
     ingest(tmp_path, *LIFE)
     assert ask(tmp_path, "SELECT epoch, value, attempt FROM epoch ORDER BY epoch") == [
@@ -414,231 +361,3 @@ def test_text_that_is_not_unicode_is_stored_all_the_same(tmp_path: Path) -> None
     )
     ingest(tmp_path, start(RUN), odd)
     assert ask(tmp_path, "SELECT message, stderr FROM run") == [('a?"\\', "\x00\U0001f600\n")]
-
-
-# Files of the workload
-
-
-def put(results: Path, name: str, text: str, run_id: str = ID) -> None:
-    path = work_dir(run_dir(results, run_id)) / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-
-
-def finish(results: Path, run_id: str = ID) -> tuple[str, ...]:
-    return ingest(results, start(RUN), done(val__nmi=0.5), run_id=run_id)
-
-
-CLUSTER = '{"epoch": 0, "cluster": 1, "size": 30, "purity": 0.5, "group": null}\n'
-
-
-def test_clusters_are_taken_over_with_the_run_in_front(tmp_path: Path) -> None:
-    put(tmp_path, "tables/clusters.jsonl", CLUSTER + '{"epoch":0,"cluster":2,"size":9,"group":3}\n')
-    assert finish(tmp_path) == ()
-    assert ask(tmp_path, "FROM clusters ORDER BY cluster") == [
-        (ID, 0, 1, 30, 0.5, None),
-        (ID, 0, 2, 9, None, 3),
-    ]
-
-
-def test_a_column_that_clusters_lacks_is_added(tmp_path: Path) -> None:
-    put(tmp_path, "tables/clusters.jsonl", CLUSTER.replace("}", ', "radius": 1}'))
-    put(tmp_path, "tables/clusters.jsonl", CLUSTER.replace("}", ', "radius": 0.5}'), "other")
-    assert finish(tmp_path) == finish(tmp_path, "other") == ()
-    assert ask(tmp_path, "SELECT size, radius FROM clusters ORDER BY radius") == [
-        (30, 0.5),
-        (30, 1.0),
-    ]
-
-
-def test_an_unknown_table_is_made_with_fitting_types(tmp_path: Path) -> None:
-    put(
-        tmp_path,
-        "tables/queries.jsonl",
-        '{"query": 1, "label": "a", "hit": true, "neighbours": [3, 4], "near": [0.5, 1], "x": {"y": 1}}\n'
-        '{"query": 2, "label": null, "similarity": 0.25, "neighbours": [], "order": "k", "none": null}\n',
-    )
-    assert finish(tmp_path) == ()
-    table = store.query(tmp_path, "FROM queries ORDER BY query")
-    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
-    assert rows == [
-        {"run_id": ID, "query": 1, "label": "a", "hit": True, "neighbours": [3, 4], "near": [0.5, 1.0],
-         "x": '{"y":1}', "similarity": None, "order": None},
-        {"run_id": ID, "query": 2, "label": None, "hit": None, "neighbours": [], "near": None,
-         "x": None, "similarity": 0.25, "order": "k"},
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize("order", [("a", "b"), ("b", "a"), ("a", "b", "a")])
-def test_types_widen_in_any_order(tmp_path: Path, order: Sequence[str]) -> None:
-    put(tmp_path, "tables/extra.jsonl", '{"x": 1, "y": "one", "z": [1]}\n', "a")
-    put(tmp_path, "tables/extra.jsonl", '{"x": 0.5, "y": 2, "z": "text", "new": true}\n', "b")
-    for run_id in order:
-        assert finish(tmp_path, run_id) == ()
-    assert ask(tmp_path, "SELECT run_id, x, y, z, new FROM extra ORDER BY run_id") == [
-        ("a", 1.0, '"one"', "[1]", None),
-        ("b", 0.5, "2", '"text"', True),
-    ]
-
-
-@pytest.mark.parametrize("name", ["run", "summary", "meta", "Big", "1st", "a-b", "duckdb_views"])
-def test_a_table_that_takes_a_used_or_odd_name_is_left_out_and_said_so(
-    tmp_path: Path, name: str
-) -> None:
-    put(tmp_path, f"tables/{name}.jsonl", '{"x": 1}\n')
-    (notice,) = finish(tmp_path)
-    assert f"{name}.jsonl: skipped: a table cannot be named" in notice
-    assert ask(tmp_path, "SELECT state FROM run") == [("done",)]
-
-
-@pytest.mark.parametrize(
-    ("name", "line", "message"),
-    [
-        ("clusters", '{"epoch": 0, "cluster": 1}', "a row lacks 'size'"),
-        ("clusters", CLUSTER.replace("30", '"many"'), "'size' holds VARCHAR"),
-        ("clusters", CLUSTER.replace("30", "0.5"), "'size' holds DOUBLE"),
-        ("extra", '{"run_id": "mine"}', "cannot be named 'run_id'"),
-        ("extra", '{"Odd name": 1}', "cannot be named 'Odd name'"),
-    ],
-)
-def test_rows_that_do_not_fit_are_left_out_and_said_so(
-    tmp_path: Path, name: str, line: str, message: str
-) -> None:
-    put(tmp_path, f"tables/{name}.jsonl", line + "\n")
-    (notice,) = finish(tmp_path)
-    assert message in notice
-    assert ask(tmp_path, "SELECT state FROM run") == [("done",)]
-    assert ask(tmp_path, "FROM clusters") == []
-
-
-def test_torn_lines_and_non_finite_numbers_spoil_no_table(tmp_path: Path) -> None:
-    put(
-        tmp_path,
-        "tables/extra.jsonl",
-        '{"x": NaN, "y": 1}\n[1]\n\n{"x": 1e999, "y": 2}\n{"x": 0.5, "y"',
-    )
-    (notice,) = finish(tmp_path)
-    assert "2 line(s) are no JSON object" in notice
-    assert ask(tmp_path, "SELECT y FROM extra ORDER BY y") == [(1,), (2,)]
-
-
-def test_facts_are_kept_and_wrong_ones_said_so(tmp_path: Path) -> None:
-    put(tmp_path, "facts.json", '{"device": "cpu", "images": 3}')
-    put(tmp_path, "facts.json", "{", "other")
-    assert finish(tmp_path) == ()
-    (notice,) = finish(tmp_path, "other")
-    assert "facts.json: skipped" in notice
-    assert ask(tmp_path, "SELECT facts ->> 'device' FROM run ORDER BY facts IS NULL") == [
-        ("cpu",),
-        (None,),
-    ]
-
-
-def test_comparisons_follow_the_runs_of_a_study_whichever_study_trained_them(
-    tmp_path: Path,
-) -> None:
-    trials = [TRIAL, a_trial(1)]
-    write(tmp_path, trials, {0: [0.5, 0.6, 0.55], 1: [0.7, 0.6, 0.65]})
-    with store.connect(tmp_path, read_only=False) as con:
-        con.execute("DELETE FROM comparison")
-        store.refresh_comparisons_of_runs(con, ["f" * 16])
-        assert con.execute("SELECT count(*) FROM comparison").fetchall() == [(0,)]
-        store.refresh_comparisons_of_runs(con, [a_run(TRIAL, 0).run_id])
-    assert ask(tmp_path, "SELECT DISTINCT trial_id, n FROM comparison") == [
-        (a_trial(1).trial_id, 3)
-    ]
-
-
-def test_a_commit_that_finds_the_disk_full_is_one_line(tmp_path: Path) -> None:
-    with (
-        pytest.raises(StoreError, match=r"results\.duckdb: .*No space left.*run the same command"),
-        store.connect(tmp_path, read_only=False),
-    ):
-        raise duckdb.TransactionException("Failed to commit: No space left on device")
-
-
-# Making it anew
-
-
-def a_full_folder(results: Path) -> None:
-    """Two studies, runs in all states, retried runs and workload tables, ingested piece by piece."""
-    trials = [TRIAL, a_trial(1), a_trial(2, "control")]
-    write(results, trials, {0: [0.5, 0.6, 0.55], 1: [0.7, 0.6, 0.65], 2: [0.1, 0.1, 0.1]})
-    write(results, [a_trial(0, "baseline", "search", "t")], {0: [0.3, 0.35]}, metric="map@r")
-    more = a_trial(9, study="u")
-    record = a_record([more], range(4))
-    write_study_record(results, record)
-    lives: list[list[Event]] = [
-        [LIFE[0], *LIFE[1:]],
-        [start(a_run(more, 1)), reported(0), failed("diverged")],
-        [start(a_run(more, 2)), reported(0)],
-    ]
-    for seed, life in enumerate(lives):
-        run_id = a_run(more, seed).run_id
-        put(results, "tables/clusters.jsonl", CLUSTER, run_id)
-        put(results, "tables/queries.jsonl", f'{{"query": {seed}, "near": [{seed / 2}]}}\n', run_id)
-        put(results, "facts.json", '{"device": "cpu"}', run_id)
-        for event in life:
-            append(spool_path(run_dir(results, run_id)), event)
-            ingest(results, event, run_id=run_id)
-    with store.connect(results, read_only=False) as con:
-        store.write_study(con, record)
-        store.refresh_comparisons(con, "u")
-
-
-@pytest.fixture(scope="module")
-def full_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made once and copied by each test: it takes many synced writes."""
-    results = tmp_path_factory.mktemp("full") / "results"
-    a_full_folder(results)
-    return results
-
-
-@pytest.fixture
-def full(full_folder: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(full_folder, tmp_path / "results")
-
-
-def test_a_rebuilt_database_equals_the_one_built_along_the_way(full: Path) -> None:
-    before = everything(full)
-    assert len(before["comparison"]) == 1 + 2 * 2
-    for missing in (False, True):
-        if missing:
-            store.database_path(full).unlink()
-        assert store.rebuild(full) == (3, 14, ())
-        assert everything(full) == before
-    assert sorted(path.name for path in full.iterdir()) == ["results.duckdb", "runs", "studies"]
-
-
-def test_a_rebuild_replaces_a_damaged_or_newer_file_and_its_log(full: Path) -> None:
-    before = everything(full)
-    store.database_path(full).write_text("damaged")
-    (full / "results.duckdb.wal").write_text("old log")
-    (full / ".rebuild").mkdir()
-    (full / ".rebuild" / "results.duckdb").write_text("left by a crash")
-    store.rebuild(full)
-    assert everything(full) == before
-    with duckdb.connect(str(store.database_path(full))) as con:
-        con.execute("UPDATE meta SET value = '99'")
-    store.rebuild(full)
-    assert everything(full) == before
-
-
-def test_a_rebuild_that_fails_leaves_the_old_database(full: Path) -> None:
-    before = everything(full)
-    (full / "studies" / "broken.json").write_text("{")
-    with pytest.raises(StoreError, match=r"broken\.json"):
-        store.rebuild(full)
-    assert everything(full) == before
-
-
-def test_a_rebuild_waits_for_who_is_at_work(tmp_path: Path) -> None:
-    write(tmp_path, [TRIAL], {0: [0.5]})
-    with held(tmp_path), pytest.raises(StoreBusyError, match="in use"):
-        store.rebuild(tmp_path)
-
-
-def test_a_rebuild_needs_something_to_build_from(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no results in"):
-        store.rebuild(tmp_path)
-    assert not store.database_path(tmp_path).exists()
