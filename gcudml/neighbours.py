@@ -41,39 +41,47 @@ def nearest(
 
 
 def spherical_kmeans(
-    features: Float[Tensor, "n dim"], clusters: int, *, seed: int, iterations: int = 20
+    features: Float[Tensor, "n dim"],
+    clusters: int,
+    *,
+    seed: int,
+    iterations: int = 20,
+    restarts: int = 1,
+    start: Float[Tensor, "clusters dim"] | None = None,
 ) -> Clustering:
-    """k-means on the unit sphere with cosine similarity.
+    """k-means on the unit sphere with cosine similarity."""
+    unit = F.normalize(features.float(), dim=1)
+    return _kmeans(unit, clusters, seed, iterations, restarts, start, True)
 
-    Args:
-        features: ``(n, dim)``, any non-zero scale; normalised here.
-        clusters: Number of centres, at most ``n``.
-        seed: Picks the starting centres (faiss would take 1234 whatever the run's seed).
-        iterations: Of Lloyd's algorithm. faiss re-seeds a centre that loses all its points by
-            splitting a large one; after the last iteration, or among equal points, a cluster can
-            still be empty.
 
-    Raises:
-        ValueError: more clusters than points.
-    """
-    if clusters > len(features):
-        raise ValueError(
-            f"method.clusters: {clusters} clusters of {len(features)} images; "
-            "needs clusters <= training images"
-        )
-    unit = F.normalize(features.float(), dim=1).cpu().contiguous().numpy()
+def euclidean_kmeans(
+    features: Float[Tensor, "n dim"],
+    clusters: int,
+    *,
+    seed: int,
+    iterations: int = 20,
+    restarts: int = 1,
+    start: Float[Tensor, "clusters dim"] | None = None,
+) -> Clustering:
+    """k-means with Euclidean distance."""
+    return _kmeans(features.float(), clusters, seed, iterations, restarts, start, False)
+
+
+def _kmeans(features, clusters, seed, iterations, restarts, start, spherical):  # type: ignore
+    x = features.cpu().contiguous().numpy()
     faiss.omp_set_num_threads(torch.get_num_threads())
     kmeans = faiss.Kmeans(
-        unit.shape[1],
+        x.shape[1],
         clusters,
         niter=iterations,
+        nredo=restarts,
         seed=seed % 2**31,
-        spherical=True,
-        min_points_per_centroid=1,  # fewer than faiss' 39 is normal here, no reason to warn
-        max_points_per_centroid=2**31 - 1,  # no silent sub-sampling
+        spherical=spherical,
+        min_points_per_centroid=1,
+        max_points_per_centroid=2**31 - 1,
     )
-    kmeans.train(unit)
-    _, labels = kmeans.index.search(unit, 1)
+    kmeans.train(x, init_centroids=None if start is None else start.cpu().numpy())
+    _, labels = kmeans.index.search(x, 1)
     centres = np.asarray(kmeans.centroids, dtype=np.float32).reshape(clusters, -1)
     return Clustering(
         labels=torch.from_numpy(labels[:, 0].astype(np.int64)).to(features.device),

@@ -25,6 +25,8 @@ class PseudoLabels(NamedTuple):
     from, so that two groupings with one seed see the same batches."""
     sizes: Int[Tensor, " clusters"]
     """Images in each cluster."""
+    order: Int[Tensor, " clusters"]
+    """Number that k-means gave each cluster."""
     ends: tuple[int, ...]
     """``C_1 < ... < C_G``: group k holds the clusters ``ends[k-1] <= c < ends[k]``."""
 
@@ -71,7 +73,7 @@ def order_clusters(
     by_size = _rank(order)[labels]
     if grouping == "random":
         order = torch.randperm(clusters, generator=generator).to(order.device)
-    return PseudoLabels(_rank(order)[labels], by_size, sizes[order], ends)
+    return PseudoLabels(_rank(order)[labels], by_size, sizes[order], order, ends)
 
 
 def _rank(order: Int[Tensor, " clusters"]) -> Int[Tensor, " clusters"]:
@@ -128,12 +130,17 @@ def group_ends_by_count(sizes: Sequence[int], groups: int) -> tuple[int, ...]:
 
 
 def keep_rates(
-    sizes: Int[Tensor, " clusters"], ends: Sequence[int], *, smallest: float = 0.01
+    sizes: Int[Tensor, " clusters"],
+    ends: Sequence[int],
+    *,
+    cumulative: bool = True,
+    smallest: float = 0.01,
 ) -> Float[Tensor, "groups clusters"]:
     """How likely each group's classifier keeps an image of each cluster (median re-sampling).
 
     ``r_k(c) = min(1, median_k / n_c)`` with the median size over the clusters that classifier k
-    knows (empty ones left out), at least ``smallest``; 0 for clusters it does not know.
+    knows (empty ones left out), at least ``smallest``; 0 for clusters it does not know. It knows
+    those of groups 1..k, or without ``cumulative`` those of group k.
 
     Source:
         SHA-GCL (arXiv:2203.09811); there images of unknown classes become background, here they
@@ -142,21 +149,22 @@ def keep_rates(
     rates = torch.zeros(len(ends), len(sizes), device=sizes.device)
     counts = sizes.clamp(min=1).float()
     for k, end in enumerate(ends):
-        filled = counts[:end][sizes[:end] > 0].cpu().numpy()
+        start = 0 if cumulative or k == 0 else ends[k - 1]
+        filled = counts[start:end][sizes[start:end] > 0].cpu().numpy()
         median = float(np.median(filled)) if filled.size else 1.0
-        rates[k, :end] = (median / counts[:end]).clamp(smallest, 1.0)
+        rates[k, start:end] = (median / counts[start:end]).clamp(smallest, 1.0)
     return rates
 
 
 def sample_for_groups(
-    pseudo: PseudoLabels, *, generator: torch.Generator
+    pseudo: PseudoLabels, *, generator: torch.Generator, cumulative: bool = True
 ) -> Bool[Tensor, "groups n"]:
     """Which images each group's classifier uses until the next clustering.
 
     One uniform number an image decides for all classifiers, so that the subsets are nested from
-    an image's own group on.
+    an image's own group on. See ``keep_rates`` for ``cumulative``.
     """
-    rates = keep_rates(pseudo.sizes, pseudo.ends)
+    rates = keep_rates(pseudo.sizes, pseudo.ends, cumulative=cumulative)
     uniform = torch.rand(len(pseudo.labels), generator=generator).to(pseudo.labels.device)
     return uniform[None, :] < rates[:, pseudo.labels]
 

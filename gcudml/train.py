@@ -23,7 +23,7 @@ from gcudml.evaluate import evaluate
 from gcudml.methods import build_method, build_student, known_labels
 from gcudml.methods.interface import Batch, EpochPlan, Method, Setup
 from gcudml.models.embedding import Embedder
-from gcudml.models.inference import embed_images
+from gcudml.models.inference import Head, embed_images
 from gcudml.models.number_format import Format, autocast, choose_format
 from gcudml.optimization import head_optimizer, set_learning_rate, student_optimizer
 from gcudml.seeding import derive, generator
@@ -33,6 +33,10 @@ ReportEpoch = Callable[[int, Mapping[str, float]], bool]
 
 
 SHARE_OF_GPU = 0.4  # of its free memory that one part's images may take
+ALARMS = {  # by the metric that is above 0
+    "alarm/one_cluster": "one cluster held all images.",
+    "alarm/collapsed": "all embeddings of a batch were alike.",
+}
 
 
 class Images(NamedTuple):
@@ -91,6 +95,7 @@ def run(
         number_format=number_format.dtype,
         memory_layout=number_format.layout,
         step_ms=dict(number_format.measured),
+        remarks=list(config.method.remarks),
     )
     student = build_student(config, channels=channels, seed=derive(seed, "weights"))
     number_format.place(student, device)
@@ -125,6 +130,7 @@ def _train(
     optimizer = student_optimizer(student, method.parameters(), config.train)
     renewed_optimizer: torch.optim.Optimizer | None = None
     best: Snapshot | None = None
+    alarms: dict[str, None] = {}
     step = 0
     for epoch in range(config.train.epochs):
         started = time.perf_counter()
@@ -139,6 +145,7 @@ def _train(
         step += len(plan.batches)
         trained = time.perf_counter()
         metrics = losses | dict(plan.metrics) | method.describe()
+        alarms |= {ALARMS[name]: None for name in ALARMS if metrics.get(name)}
         metrics["learning_rate"] = optimizer.param_groups[0]["lr"]
         if not _is_finite(student):  # the last step's loss was computed before the step
             losses["loss"] = metrics["loss"] = math.nan
@@ -159,6 +166,7 @@ def _train(
             state = {name: value.clone() for name, value in student.state_dict().items()}
             is_last = epoch == config.train.epochs - 1
             best = Snapshot(epoch, recall, state, measured, is_last)
+        _note(workdir, alarms=list(alarms))
         if not report(epoch, metrics):
             return None
     return best
@@ -218,13 +226,15 @@ def _measure(
     """All metrics of one part; none where it has no image."""
     if not len(part.images):
         return {}
+    is_pooled = isinstance(config.method, UntrainedConfig) and config.method.embedding == "pooled"
+    head: Head = "pooled" if is_pooled else "compact"
     embeddings = embed_images(
         student,
         part.images,
-        heads=["compact"],
+        heads=[head],
         number_format=number_format,
         size=config.data.network_size,
-    )["compact"]
+    )[head]
     return _score(embeddings, part, config, seed=seed)
 
 

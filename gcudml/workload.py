@@ -21,7 +21,7 @@ from gcudml import train
 from gcudml.config import RunConfig
 from gcudml.data.datasets import PARTS, load
 from gcudml.data.datasets import data_fingerprint as fingerprint_of_data
-from gcudml.methods import check_fits
+from gcudml.methods import check_fits, check_settings
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -45,6 +45,7 @@ def check(params: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     except ValidationError as error:
         lines = [_explain(detail) for detail in error.errors(include_url=False)]
         raise ValueError("\n".join(dict.fromkeys(lines))) from None
+    check_settings(config)
     return config.model_dump(mode="json")
 
 

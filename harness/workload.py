@@ -73,7 +73,9 @@ class Workload(Protocol):
         Results are named ``split/metric``: ``val/recall@1``, ``test/nmi``, and ``val/queries``
         and ``val/dropped``, the number of queries that Recall@K counts and leaves out. Every
         file goes below ``workdir``: rows for the store in ``tables/<name>.jsonl`` (one object a
-        row) and a few facts worth recording (device, number format) in ``facts.json``.
+        row) and a few facts worth recording (device, number format) in ``facts.json``. Two facts
+        are lists of sentences that every report repeats: ``remarks``, what a reader must know of
+        these parameters, and ``alarms``, what went wrong in this run though it finished.
 
         Raises:
             ValueError: the parameters or the data are impossible; the run is ``invalid``.

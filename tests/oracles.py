@@ -40,6 +40,33 @@ def slow_multi_similarity(
     return total / max(anchors, 1)
 
 
+def slow_contextual_bias(
+    z: torch.Tensor, labels: list[int], margin: float, bias: float, share: float
+) -> float:
+    """CBML's log form, one anchor and one pair at a time."""
+    total, anchors = 0.0, 0
+    for i, label in enumerate(labels):
+        if label < 0:
+            continue
+        anchors += 1
+        positives, negatives = [], []
+        for j, other in enumerate(labels):
+            if j != i and other >= 0:
+                (positives if other == label else negatives).append(cosine(z[i], z[j]))
+        if not positives or not negatives:
+            continue
+        kept_positives = [s for s in positives if s < max(negatives) + margin]
+        kept_negatives = [s for s in negatives if s > min(positives) - margin]
+        if not kept_positives or not kept_negatives:
+            continue
+        middle = share * sum(positives) / len(positives)
+        middle += (1 - share) * sum(negatives) / len(negatives)
+        total += math.log(1 + sum(math.exp(-(s - 0.5) / 0.5) for s in kept_positives))
+        total += math.log(1 + sum(math.exp((s - 1.0) / 0.01) for s in kept_negatives))
+        total += bias * sum((s - middle) ** 2 for s in negatives)
+    return total / max(anchors, 1)
+
+
 def softmax(scores: list[float]) -> list[float]:
     top = max(scores)
     powers = [math.exp(s - top) for s in scores]
@@ -67,20 +94,33 @@ def slow_collaborative(
     pairs: list[tuple[int, int]],
     temperature: float,
 ) -> float:
-    """Equation 2, pair by pair and row by row."""
+    """Equation 2, pair (who teaches, who learns) by pair and row by row."""
     total = 0.0
     for a, b in pairs:
-        known = logits[a].shape[1]
-        rows = [i for i in range(len(labels)) if bool(sampled[b, i])]
+        known = min(logits[a].shape[1], logits[b].shape[1])
+        rows = [i for i in range(len(labels)) if bool(sampled[max(a, b), i])]
         if not rows:
             continue
         for i in rows:
-            p = softmax([s / temperature for s in logits[a][i].tolist()])
+            p = softmax([s / temperature for s in logits[a][i].tolist()[:known]])
             q = softmax([s / temperature for s in logits[b][i].tolist()[:known]])
             divergence = sum(x * math.log(x / y) for x, y in zip(p, q, strict=True))
             weight = 1.0 if labels[i] < known else 0.1
             total += weight * divergence * temperature**2 / len(rows)
     return total / len(pairs)
+
+
+def slow_logit_distillation(
+    student: list[torch.Tensor], teacher: list[torch.Tensor], temperature: float
+) -> float:
+    """Mean over groups and rows of KL(teacher || student) of softened class scores."""
+    total = 0.0
+    for learnt, taught in zip(student, teacher, strict=True):
+        for i in range(len(learnt)):
+            p = softmax([s / temperature for s in taught[i].tolist()])
+            q = softmax([s / temperature for s in learnt[i].tolist()])
+            total += sum(x * math.log(x / y) for x, y in zip(p, q, strict=True)) / len(learnt)
+    return total / len(student)
 
 
 def slow_relational(student: torch.Tensor, teacher: torch.Tensor) -> float:

@@ -9,13 +9,15 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gcudml.config.controls import PixelsConfig, UntrainedConfig
+from gcudml.config.controls import InstanceConfig, PixelsConfig, SupervisedConfig, UntrainedConfig
 from gcudml.config.data import ClassSplit, DataConfig, FolderData, Share, StrokesData
 from gcudml.config.evaluation import EvaluateConfig
 from gcudml.config.gcudml import GcudmlConfig, LossWeights
+from gcudml.config.metric_loss import MetricLossConfig
 from gcudml.config.model import ModelConfig
 from gcudml.config.strict import Distance, Strict
 from gcudml.config.training import TrainConfig
+from gcudml.config.udml_ss import UdmlSsConfig
 from gcudml.config.views import Views
 
 __all__ = [
@@ -24,20 +26,32 @@ __all__ = [
     "EvaluateConfig",
     "FolderData",
     "GcudmlConfig",
+    "InstanceConfig",
     "LossWeights",
     "MethodConfig",
+    "MetricLossConfig",
     "ModelConfig",
     "PixelsConfig",
     "RunConfig",
     "Share",
     "Strict",
     "StrokesData",
+    "SupervisedConfig",
     "TrainConfig",
+    "UdmlSsConfig",
     "UntrainedConfig",
     "Views",
 ]
 
-MethodConfig = Annotated[GcudmlConfig | UntrainedConfig | PixelsConfig, Field(discriminator="name")]
+MethodConfig = Annotated[
+    GcudmlConfig
+    | UdmlSsConfig
+    | SupervisedConfig
+    | InstanceConfig
+    | UntrainedConfig
+    | PixelsConfig,
+    Field(discriminator="name"),
+]
 
 
 class RunConfig(Strict):

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from gcudml.config.metric_loss import MetricLossConfig
 from gcudml.config.strict import Distance, Strict, Supervision
 
 
 class UntrainedConfig(Strict):
-    """Control: the network as initialised."""
+    """Control: the network as initialised, or as its weights file left it."""
 
     name: Literal["untrained"] = "untrained"
     supervision: ClassVar[Supervision] = "none"
     distance: ClassVar[Distance] = "cosine"
+    remarks: ClassVar[tuple[str, ...]] = ()
+    embedding: Literal["compact", "pooled"] = "compact"
+    """``pooled``: the backbone's features themselves, what pretrained weights give for nothing;
+    ``compact``: behind the untrained head."""
 
 
 class PixelsConfig(Strict):
@@ -21,3 +26,28 @@ class PixelsConfig(Strict):
     name: Literal["pixels"] = "pixels"
     supervision: ClassVar[Supervision] = "none"
     distance: ClassVar[Distance] = "cosine"
+    remarks: ClassVar[tuple[str, ...]] = ()
+
+
+class SupervisedConfig(Strict):
+    """Control, the upper bound: a metric loss on the true classes."""
+
+    name: Literal["supervised"] = "supervised"
+    supervision: ClassVar[Supervision] = "all"
+    distance: ClassVar[Distance] = "cosine"
+    remarks: ClassVar[tuple[str, ...]] = (
+        "The method supervised learns from the true classes: an upper bound, not a competitor.",
+    )
+    loss: MetricLossConfig = MetricLossConfig()
+
+
+class InstanceConfig(Strict):
+    """Control, the lower bound: the views of an image are its only positives."""
+
+    name: Literal["instance"] = "instance"
+    supervision: ClassVar[Supervision] = "none"
+    distance: ClassVar[Distance] = "cosine"
+    remarks: ClassVar[tuple[str, ...]] = ()
+    loss: MetricLossConfig = MetricLossConfig(name="NTXentLoss", args={"temperature": 0.1})
+    """NT-Xent at 0.1 (Chen et al. 2020, arXiv:2002.05709) is the softmax over instances that the
+    field's *Instance* rows use, with both views as anchors."""

@@ -29,6 +29,11 @@ class GcudmlConfig(Strict):
     name: Literal["gcudml"] = "gcudml"
     supervision: ClassVar[Supervision] = "none"
     distance: ClassVar[Distance] = "cosine"
+    remarks: ClassVar[tuple[str, ...]] = (
+        "GC-UDML is a reconstruction: of its paper only the abstract could be read, so equations and "
+        "settings are ours where they are not those of the works it names; no number here is the "
+        "paper's.",
+    )
     teacher_momentum: float = Field(default=0.9, ge=0.0, le=1.0)
     """Share of the old teacher that a step keeps; 0 = the teacher is the student."""
     momentum_warmup: bool = True
@@ -45,14 +50,26 @@ class GcudmlConfig(Strict):
     """With ``group_ratio``: no further cut once largest / ratio is below so many images."""
     grouping: Literal["size", "random"] = "size"
     """``random`` is the control: groups of the same sizes, clusters drawn at random."""
-    transfer: Literal["top_down", "adjacency", "none"] = "top_down"
+    cumulative: bool = True
+    """Classifier k knows the clusters of groups 1..k, as in SHA-GCL; ``false``: of group k."""
+    transfer: Literal["top_down", "adjacency", "bidirectional", "none"] = "top_down"
+    """Which classifiers teach: every smaller set each larger one, its neighbour, or both ways."""
     group_loss: Literal["classifier", "pair"] = "classifier"
     group_embedding: Literal["compact", "wide", "both"] = "compact"
+    metric: Literal["multi_similarity", "cbml"] = "multi_similarity"
+    """Loss of the metric term: with pair mining (arXiv:1904.06627), or contextualised by the means
+    of positives and negatives (CBML, arXiv:2210.04402), a loss of the same group."""
+    distillation: Literal["relational", "logits"] = "relational"
+    """What the teacher hands on: how rows relate, or the class scores of its own copies of the
+    group classifiers on the wide embedding (needs ``group_embedding`` wide or both)."""
+    renumbering: Literal["imprint", "warm_start"] = "imprint"
+    """At a clustering: k-means anew and all classifiers imprinted, or k-means from the centres
+    before and classifiers that keep the clusters they knew."""
     weights: LossWeights = LossWeights()
     scale: float = Field(default=16.0, gt=0.0, le=1000.0)
     """Factor on the cosine logits of the group classifiers (not used by the pair loss)."""
     temperature: float = Field(default=1.0, gt=0.0, le=100.0)
-    """Of the collaborative distillation between groups."""
+    """Of the collaborative distillation between groups, and of ``distillation: logits``."""
     detach_source: bool = True
     """Whether the smaller group's classifier only teaches; ``false`` is SHA-GCL's code."""
     metric_on: Literal["compact", "both"] = "compact"
@@ -69,6 +86,7 @@ class GcudmlConfig(Strict):
                 "needs groups <= clusters"
             )
         weights, distils = self.weights, self.transfer != "none"
+        self._check_classifiers()
         if (
             self.group_loss == "classifier"
             and distils
@@ -86,3 +104,22 @@ class GcudmlConfig(Strict):
                 "set weights.collaborative to 0 or group_loss to classifier"
             )
         return self
+
+    def _check_classifiers(self) -> None:
+        weights = self.weights
+        if not self.cumulative and weights.collaborative > 0 and self.transfer != "none":
+            raise ValueError(
+                "weights.collaborative: classifiers of separate groups share no cluster; "
+                "set weights.collaborative to 0 or cumulative to true"
+            )
+        if self.distillation == "logits" and weights.distillation > 0:
+            if self.group_loss != "classifier" or weights.group == 0:
+                raise ValueError(
+                    "distillation: logits are those of trained group classifiers; needs "
+                    "group_loss: classifier and weights.group above 0"
+                )
+            if self.group_embedding == "compact":
+                raise ValueError(
+                    "distillation: the teacher has classifiers on the wide embedding only; "
+                    "needs group_embedding: wide or both"
+                )

@@ -12,6 +12,7 @@ def cluster_batches(
     images_per_cluster: int,
     steps: int,
     generator: torch.Generator,
+    in_turn: bool = False,
 ) -> Int[Tensor, "steps batch"]:
     """Batches of P clusters with Q images each, clusters drawn uniformly.
 
@@ -25,6 +26,8 @@ def cluster_batches(
         images_per_cluster: Q. A smaller cluster's images are drawn repeatedly.
         steps: Number of batches.
         generator: Draws clusters and images.
+        in_turn: Go through all clusters in shuffled passes, as UDML-SS does, instead of drawing
+            each batch on its own. What is left of a pass is less than a batch and dropped.
 
     Returns:
         Indices into the images. The P = ``batch_size // images_per_cluster`` clusters of a batch
@@ -47,7 +50,8 @@ def cluster_batches(
         )
 
     wanted = max(1, batch_size // images_per_cluster)
-    chosen = _draw_distinct(len(counts), wanted, steps, generator)  # (steps, P)
+    draw = _draw_in_turn if in_turn and len(counts) >= wanted else _draw_distinct
+    chosen = draw(len(counts), wanted, steps, generator)  # (steps, P)
     places = _draw_places(counts[chosen], images_per_cluster, generator)  # (steps, P, Q)
     return order[starts[chosen][:, :, None] + places].flatten(1)
 
@@ -63,13 +67,7 @@ def random_batches(
         steps: Number of batches.
         generator: Draws them.
     """
-    size = min(batch_size, images)
-    a_round = images // size  # batches that one shuffling of the images fills
-    rounds = [
-        torch.randperm(images, generator=generator)[: a_round * size].view(a_round, size)
-        for _ in range(-(-steps // a_round))
-    ]
-    return torch.cat(rounds)[:steps]
+    return _draw_in_turn(images, min(batch_size, images), steps, generator)
 
 
 def repeat_views(
@@ -77,6 +75,21 @@ def repeat_views(
 ) -> Int[Tensor, "steps views batch"]:
     """The same images in every view."""
     return batches[:, None, :].expand(-1, views, -1)
+
+
+def _draw_in_turn(
+    available: int, wanted: int, steps: int, generator: torch.Generator
+) -> Int[Tensor, "steps wanted"]:
+    """Rows of ``wanted`` distinct numbers below ``available``, all of them before any again.
+
+    But for the last few of a pass, which fill no row. Needs ``wanted <= available``.
+    """
+    rows = available // wanted  # that one shuffling fills
+    passes = [
+        torch.randperm(available, generator=generator)[: rows * wanted].view(rows, wanted)
+        for _ in range(-(-steps // rows))
+    ]
+    return torch.cat(passes)[:steps]
 
 
 def _draw_distinct(

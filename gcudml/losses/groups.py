@@ -72,7 +72,7 @@ def collaborative_distillation_loss(
     labels: Int[Tensor, " batch"],
     sampled: Bool[Tensor, "groups batch"],
     *,
-    transfer: Literal["top_down", "adjacency"] = "top_down",
+    transfer: Literal["top_down", "adjacency", "bidirectional"] = "top_down",
     temperature: float = 1.0,
     detach_source: bool = True,
     outside_weight: float = 0.1,
@@ -89,7 +89,8 @@ def collaborative_distillation_loss(
         logits: One ``(batch, C_k)`` tensor a group, ``C_k`` growing with ``k``.
         labels: ``(batch,)`` pseudo-labels in group order.
         sampled: ``(groups, batch)`` subsets ``B_k``.
-        transfer: ``top_down`` takes every pair a < b, ``adjacency`` the neighbours (k-1, k).
+        transfer: ``top_down`` takes every pair a < b, ``adjacency`` the neighbours (k-1, k);
+            ``bidirectional`` takes every pair both ways, each over the rows ``B_b``.
         temperature: tau > 0.
         detach_source: Whether ``a`` only teaches; ``False`` is what SHA-GCL's code does.
         outside_weight: Weight of rows whose label ``a`` does not know; known ones count 1.
@@ -101,18 +102,46 @@ def collaborative_distillation_loss(
         "Collaborative knowledge distillation" of SHA-GCL (arXiv:2203.09811) without background.
     """
     groups = len(logits)
-    if transfer == "top_down":
-        pairs = [(a, b) for b in range(groups) for a in range(b)]
-    else:
+    if transfer == "adjacency":
         pairs = [(b - 1, b) for b in range(1, groups)]
+    else:
+        pairs = [(a, b) for b in range(groups) for a in range(b)]
     total = 0.0 * logits[-1].sum()  # a zero that can be differentiated, for the case of no pair
-    for a, b in pairs:
-        known = logits[a].shape[1]  # C_a
-        source = logits[a].detach() if detach_source else logits[a]
-        teacher = F.log_softmax(source / temperature, dim=1)  # (batch, C_a)
-        learner = F.log_softmax(logits[b][:, :known] / temperature, dim=1)
-        divergence = F.kl_div(learner, teacher, reduction="none", log_target=True).sum(dim=1)
-        weight = torch.full_like(divergence, outside_weight).masked_fill(labels < known, 1.0)
-        weight = weight * sampled[b]
-        total = total + (weight * divergence).sum() / sampled[b].sum().clamp(min=1)
-    return total * temperature**2 / max(len(pairs), 1)
+    directed = pairs if transfer != "bidirectional" else [*pairs, *((b, a) for a, b in pairs)]
+    for source, learner in directed:
+        shared, rows = logits[min(source, learner)].shape[1], sampled[max(source, learner)]
+        taught = logits[source][:, :shared] / temperature
+        taught = F.log_softmax(taught.detach() if detach_source else taught, dim=1)
+        learnt = F.log_softmax(logits[learner][:, :shared] / temperature, dim=1)
+        divergence = F.kl_div(learnt, taught, reduction="none", log_target=True).sum(dim=1)
+        weight = torch.full_like(divergence, outside_weight).masked_fill(labels < shared, 1.0)
+        total = total + (weight * rows * divergence).sum() / rows.sum().clamp(min=1)
+    return total * temperature**2 / max(len(directed), 1)
+
+
+def logit_distillation_loss(
+    student: Sequence[Float[Tensor, "batch _"]],
+    teacher: Sequence[Float[Tensor, "batch _"]],
+    *,
+    temperature: float = 1.0,
+) -> Float[Tensor, ""]:
+    r"""Let the student's group classifiers score as the teacher's copies of them do.
+
+    .. math:: \tfrac1G \sum_k \tfrac1n \sum_i
+        KL\bigl(softmax(t_i^k/\tau) \,\|\, softmax(z_i^k/\tau)\bigr)
+
+    Args:
+        student: One ``(batch, C_k)`` tensor a group.
+        teacher: The same of the teacher; no gradient flows into it.
+        temperature: tau > 0.
+    """
+    losses = [
+        F.kl_div(
+            F.log_softmax(learnt / temperature, dim=1),
+            F.log_softmax(taught.detach() / temperature, dim=1),
+            reduction="batchmean",
+            log_target=True,
+        )
+        for learnt, taught in zip(student, teacher, strict=True)
+    ]
+    return torch.stack(losses).mean()

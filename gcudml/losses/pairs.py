@@ -1,5 +1,7 @@
 """Losses on pairs of rows with equal and with different labels."""
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -45,25 +47,99 @@ def multi_similarity_loss(
     """
     unit = F.normalize(embeddings, dim=1)
     similarity = unit @ unit.T  # (batch, batch)
+    mined = _mine(similarity.detach(), _pairs(labels), margin=margin)
+    active = mined.positive.any(dim=1) & mined.negative.any(dim=1)
 
+    pull = _log1p_sum_exp(-alpha * (similarity - base), where=mined.positive) / alpha  # (batch,)
+    push = _log1p_sum_exp(beta * (similarity - base), where=mined.negative) / beta  # (batch,)
+    loss = ((pull + push) * active).sum() / (labels >= 0).sum().clamp(min=1)
+    return loss + 0.0 * similarity.sum()  # 0, or NaN where a similarity is NaN
+
+
+def contextual_bias_loss(
+    embeddings: Float[Tensor, "batch dim"],
+    labels: Int[Tensor, " batch"],
+    *,
+    margin: float = 0.1,
+    bias: float = 1.0,
+    share: float = 0.2,
+) -> Float[Tensor, ""]:
+    r"""Multi-similarity's mined pairs, and all negatives drawn to one similarity (CBML).
+
+    With cosine similarity :math:`S`, the mined pairs :math:`P_i, N_i` of
+    ``multi_similarity_loss`` and all positives :math:`P_i^*` and negatives :math:`N_i^*` of
+    anchor :math:`i`, averaged over all anchors with a known label:
+
+    .. math::
+        \log\bigl(1 + \sum_{j \in P_i} e^{-(S_{ij} - 0.5) / 0.5}\bigr)
+        + \log\bigl(1 + \sum_{j \in N_i} e^{(S_{ij} - 1) / 0.01}\bigr)
+        + bias \sum_{j \in N_i^*} (S_{ij} - m_i)^2
+
+    where :math:`m_i = share \cdot mean(S_{i P_i^*}) + (1 - share) \cdot mean(S_{i N_i^*})`.
+
+    Args:
+        embeddings: ``(batch, dim)``, any non-zero scale.
+        labels: ``(batch,)`` pseudo-labels; an unassigned row is neither an anchor nor a pair.
+        margin: Slack of the pair mining, in similarity.
+        bias: Weight of the third part.
+        share: Of the positives in the similarity that negatives are drawn to, in [0, 1].
+
+    Returns:
+        Scalar >= 0. An anchor without a kept positive or a kept negative adds 0 but is counted.
+        NaN when an embedding is not finite.
+
+    Source:
+        Kan et al., TPAMI 2023, arXiv:2210.04402, in its ``log`` form with the example settings of
+        its code. The row itself is left out by its place, not by a similarity of 1.
+    """
+    unit = F.normalize(embeddings, dim=1)
+    similarity = unit @ unit.T  # (batch, batch)
+    pairs = _pairs(labels)
+    mined = _mine(similarity.detach(), pairs, margin=margin)
+    active = mined.positive.any(dim=1) & mined.negative.any(dim=1)
+
+    pull = _log1p_sum_exp(-(similarity - 0.5) / 0.5, where=mined.positive)  # (batch,)
+    push = _log1p_sum_exp((similarity - 1.0) / 0.01, where=mined.negative)  # (batch,)
+    of_positives = _row_mean(similarity, pairs.positive)
+    of_negatives = _row_mean(similarity, pairs.negative)
+    middle = share * of_positives + (1 - share) * of_negatives
+    offset = ((similarity - middle[:, None]) * pairs.negative).square().sum(dim=1)
+    loss = ((pull + push + bias * offset) * active).sum() / (labels >= 0).sum().clamp(min=1)
+    return loss + 0.0 * similarity.sum()
+
+
+class _Pairs(NamedTuple):
+    """Which pairs of rows have equal and which have different labels; no row with itself."""
+
+    positive: Bool[Tensor, "batch batch"]
+    negative: Bool[Tensor, "batch batch"]
+
+
+def _pairs(labels: Int[Tensor, " batch"]) -> _Pairs:
     known = labels >= 0
     pair = known[:, None] & known[None, :]
     pair &= ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     same = labels[:, None] == labels[None, :]
-    positive, negative = pair & same, pair & ~same
+    return _Pairs(pair & same, pair & ~same)
 
+
+def _mine(similarity: Float[Tensor, "batch batch"], pairs: _Pairs, *, margin: float) -> _Pairs:
+    """The pairs that are hard: against the row's hardest one of the other kind."""
     infinity = float("inf")
-    with torch.no_grad():  # which pairs are kept is a choice, not a quantity to differentiate
-        hardest_positive = similarity.masked_fill(~positive, infinity).amin(dim=1, keepdim=True)
-        hardest_negative = similarity.masked_fill(~negative, -infinity).amax(dim=1, keepdim=True)
-        positive &= similarity < hardest_negative + margin
-        negative &= similarity > hardest_positive - margin
-        active = positive.any(dim=1) & negative.any(dim=1)
+    positive, negative = pairs
+    hardest_positive = similarity.masked_fill(~positive, infinity).amin(dim=1, keepdim=True)
+    hardest_negative = similarity.masked_fill(~negative, -infinity).amax(dim=1, keepdim=True)
+    return _Pairs(
+        positive & (similarity < hardest_negative + margin),
+        negative & (similarity > hardest_positive - margin),
+    )
 
-    pull = _log1p_sum_exp(-alpha * (similarity - base), where=positive) / alpha  # (batch,)
-    push = _log1p_sum_exp(beta * (similarity - base), where=negative) / beta  # (batch,)
-    loss = ((pull + push) * active).sum() / known.sum().clamp(min=1)
-    return loss + 0.0 * similarity.sum()  # 0, or NaN where a similarity is NaN
+
+def _row_mean(
+    x: Float[Tensor, "rows cols"], where: Bool[Tensor, "rows cols"]
+) -> Float[Tensor, " rows"]:
+    """Row-wise mean of the entries ``where`` says; 0 for a row with none."""
+    return (x * where).sum(dim=1) / where.sum(dim=1).clamp(min=1)
 
 
 def _log1p_sum_exp(

@@ -4,9 +4,20 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from gcudml.config import GcudmlConfig, RunConfig
+from gcudml.config import (
+    GcudmlConfig,
+    InstanceConfig,
+    MetricLossConfig,
+    RunConfig,
+    SupervisedConfig,
+    UdmlSsConfig,
+)
+from gcudml.losses.named import NamedLoss
 from gcudml.methods.gcudml import Gcudml
+from gcudml.methods.instance import Instance, check_views
 from gcudml.methods.interface import Method, Setup
+from gcudml.methods.supervised import Supervised
+from gcudml.methods.udml_ss import UdmlSs
 from gcudml.models.embedding import Embedder
 
 
@@ -19,7 +30,38 @@ def build_method(setup: Setup) -> Method:
     config = setup.config.method
     if isinstance(config, GcudmlConfig):
         return Gcudml(setup, config)
+    if isinstance(config, UdmlSsConfig):
+        return UdmlSs(setup, config)
+    if isinstance(config, SupervisedConfig):
+        return Supervised(setup, config)
+    if isinstance(config, InstanceConfig):
+        return Instance(setup, config)
     raise ValueError(f"method.name: {config.name!r} trains nothing")
+
+
+def check_settings(config: RunConfig) -> None:
+    """Refuse settings that are fine by themselves and impossible together.
+
+    Raises:
+        ValueError: ``section.key: what; remedy``.
+    """
+    method = config.method
+    if isinstance(method, InstanceConfig):
+        check_views(config)
+    if isinstance(method, InstanceConfig | SupervisedConfig | UdmlSsConfig):
+        check_loss(method.loss)
+
+
+def check_loss(config: MetricLossConfig) -> None:
+    """Refuse an unknown loss, or one that does not take its arguments.
+
+    Raises:
+        ValueError: ``method.loss.key: ...``.
+    """
+    try:
+        NamedLoss(config, classes=2, embedding_dim=2, seed=0)
+    except ValueError as error:
+        raise ValueError(f"method.loss.{error}") from None
 
 
 def build_student(config: RunConfig, *, channels: int, seed: int) -> Embedder:

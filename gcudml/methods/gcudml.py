@@ -18,9 +18,11 @@ collaborative learning over classes of similar frequency, Dong et al., arXiv:220
 4. after each step the teacher moves towards the student.
 
 Much of what the published form leaves open is a parameter (``gcudml.config.GcudmlConfig``): the
-reading of "group" (classifier or pair loss), the embeddings that terms act on, and the momentum
-warm-up (ours). Fixed are: cumulative classifiers, relational (not logit) distillation, the weight
-0.1 outside a classifier's classes, and the moving average after the optimiser's step.
+reading of "group" (classifier or pair loss, cumulative or separate), who teaches whom, what the
+teacher hands on (relations or class scores), the metric loss, what happens to classifiers when
+clusters are renumbered, the embeddings that terms act on, and the momentum warm-up (ours). Fixed
+are: hard pseudo-labels, the weight 0.1 outside a classifier's classes, and the moving average
+after the optimiser's step.
 
 With ``metric_on`` and ``group_embedding`` at ``compact``, their defaults, no term trains the wide
 head: it stays the orthogonal map that it started as, and the pseudo-labels follow the averaged
@@ -40,9 +42,11 @@ from gcudml.losses.groups import (
     collaborative_distillation_loss,
     group_classifier_loss,
     group_pair_loss,
+    logit_distillation_loss,
 )
-from gcudml.losses.pairs import multi_similarity_loss
+from gcudml.losses.pairs import contextual_bias_loss, multi_similarity_loss
 from gcudml.losses.relational import relational_distillation_loss
+from gcudml.methods.cluster_log import ClusterLog
 from gcudml.methods.interface import Batch, EpochPlan, ParameterGroup, Setup
 from gcudml.models.embedding import Embeddings, TeacherNet
 from gcudml.models.inference import Head, embed_images
@@ -50,7 +54,6 @@ from gcudml.models.number_format import autocast
 from gcudml.neighbours import spherical_kmeans
 from gcudml.pseudo_labels import (
     PseudoLabels,
-    describe_clusters,
     order_clusters,
     sample_for_groups,
 )
@@ -72,7 +75,11 @@ class Gcudml:
         self.momentum = 0.0
         self.pseudo: PseudoLabels | None = None
         self.sampled: Bool[Tensor, "groups n"] | None = None
-        self.classifiers: dict[str, list[nn.Parameter]] = {}
+        self.classifiers: dict[Head, list[nn.Parameter]] = {}
+        self.taught_classifiers: list[Float[Tensor, "clusters wide"]] = []
+        """Moving averages of the classifiers on the wide embedding (``distillation: logits``)."""
+        self.centres: Float[Tensor, "clusters wide"] | None = None
+        self.log = ClusterLog(setup.hidden_labels)
 
     def parameters(self) -> Sequence[ParameterGroup]:
         """None that last: classifiers are new after every clustering."""
@@ -82,15 +89,24 @@ class Gcudml:
         """Cluster, group, imprint and draw the epoch's batches."""
         train = self.setup.config.train
         parameters: Sequence[nn.Parameter] = ()
-        metrics: dict[str, float] = {}
-        rows: list[dict[str, int | float]] = []
+        metrics: Mapping[str, float] = {}
+        rows: Sequence[Mapping[str, int | float]] = ()
         if self.pseudo is None or epoch % self.config.recluster_every == 0:
-            pseudo = self.pseudo = self._cluster(epoch)
+            before, pseudo = self.pseudo, self._cluster(epoch)
+            self.pseudo = pseudo
             self.sampled = sample_for_groups(
-                pseudo, generator=generator(self.setup.seed, "resample", epoch)
+                pseudo,
+                generator=generator(self.setup.seed, "resample", epoch),
+                cumulative=self.config.cumulative,
             )
-            parameters = self._imprint(pseudo)
-            metrics, rows = _diagnose(pseudo, self.setup.hidden_labels, epoch)
+            parameters = self._imprint(pseudo, before)
+            metrics, rows = self.log.record(
+                pseudo.labels,
+                clusters=self.config.clusters,
+                epoch=epoch,
+                group_of=pseudo.group_of,
+            )
+            metrics = {**metrics, "clusters/groups": float(len(pseudo.ends))}
         batches = cluster_batches(
             self.pseudo.by_size.cpu(),
             batch_size=train.batch_size,
@@ -112,30 +128,23 @@ class Gcudml:
         assert self.sampled is not None
         labels, sampled = self.pseudo.labels[batch.indices], self.sampled[:, batch.indices]
         by_name = {"compact": embeddings.compact, "wide": embeddings.wide}
-
-        terms = {}
-        if weights.metric > 0:
-            acted_on = ["compact", "wide"] if config.metric_on == "both" else ["compact"]
-            losses = [multi_similarity_loss(by_name[name], labels) for name in acted_on]
-            terms["metric"] = torch.stack(losses).mean()
-        if weights.group > 0 and config.group_loss == "pair":
-            losses = [group_pair_loss(by_name[name], labels, sampled) for name in self._grouped]
-            terms["group"] = torch.stack(losses).mean()
-        empty = self.pseudo.sizes == 0
-        logits = {
-            name: [
-                (config.scale * _cosine(by_name[name], weight)).masked_fill(
-                    empty[: len(weight)], NO_CLUSTER
-                )
-                for weight in classifiers
-            ]
+        grouped = [by_name[name] for name in self._grouped]
+        logits = [
+            self._scores(by_name[name], classifiers)
             for name, classifiers in self.classifiers.items()
-        }
+        ]
+
+        terms: dict[str, list[Float[Tensor, ""]]] = {}
+        if weights.metric > 0:
+            acted_on = by_name.values() if config.metric_on == "both" else [embeddings.compact]
+            metric = contextual_bias_loss if config.metric == "cbml" else multi_similarity_loss
+            terms["metric"] = [metric(each, labels) for each in acted_on]
+        if weights.group > 0 and config.group_loss == "pair":
+            terms["group"] = [group_pair_loss(each, labels, sampled) for each in grouped]
         if weights.group > 0 and config.group_loss == "classifier":
-            losses = [group_classifier_loss(each, labels, sampled) for each in logits.values()]
-            terms["group"] = torch.stack(losses).mean()
+            terms["group"] = [group_classifier_loss(each, labels, sampled) for each in logits]
         if weights.collaborative > 0 and config.transfer != "none":
-            losses = [
+            terms["collaborative"] = [
                 collaborative_distillation_loss(
                     each,
                     labels,
@@ -144,14 +153,20 @@ class Gcudml:
                     temperature=config.temperature,
                     detach_source=config.detach_source,
                 )
-                for each in logits.values()
+                for each in logits
             ]
-            terms["collaborative"] = torch.stack(losses).mean()
         if weights.distillation > 0:
             with torch.no_grad(), autocast(self.setup.number_format, self.setup.device):
                 taught = self.teacher(batch.views).wide
-            terms["distillation"] = relational_distillation_loss(embeddings.compact, taught)
-        return terms
+            if config.distillation == "relational":
+                terms["distillation"] = [relational_distillation_loss(embeddings.compact, taught)]
+            else:
+                scores = self._scores(taught, self.taught_classifiers)
+                terms["distillation"] = [
+                    logit_distillation_loss(each, scores, temperature=config.temperature)
+                    for each in logits
+                ]
+        return {name: torch.stack(losses).mean() for name, losses in terms.items()}
 
     def after_step(self, step: int) -> None:
         """Move the teacher towards the student."""
@@ -159,6 +174,11 @@ class Gcudml:
             step, self.config.teacher_momentum, warmup=self.config.momentum_warmup
         )
         update_teacher(self.teacher, self.setup.student.shared(), self.momentum)
+        if self.taught_classifiers:
+            with torch.no_grad():
+                torch._foreach_lerp_(
+                    self.taught_classifiers, list(self.classifiers["wide"]), 1.0 - self.momentum
+                )
 
     def describe(self) -> dict[str, float]:
         """The teacher's momentum after the last step."""
@@ -181,8 +201,12 @@ class Gcudml:
             size=setup.config.data.network_size,
         )["wide"]
         found = spherical_kmeans(
-            features, config.clusters, seed=derive(setup.seed, "k-means", epoch)
+            features,
+            config.clusters,
+            seed=derive(setup.seed, "k-means", epoch),
+            start=self.centres if config.renumbering == "warm_start" else None,
         )
+        self.centres = found.centres
         return order_clusters(
             found.labels,
             clusters=config.clusters,
@@ -193,15 +217,32 @@ class Gcudml:
             generator=generator(setup.seed, "grouping", epoch),
         )
 
-    def _imprint(self, pseudo: PseudoLabels) -> list[nn.Parameter]:
+    def _scores(
+        self,
+        embeddings: Float[Tensor, "rows dim"],
+        classifiers: Sequence[Float[Tensor, "_ dim"]],
+    ) -> list[Float[Tensor, "rows _"]]:
+        """Scaled cosine scores of every group's classifier; clusters it has no say on count 0."""
+        assert self.pseudo is not None
+        hidden = self.pseudo.sizes == 0
+        starts = [0] * len(classifiers) if self.config.cumulative else [0, *self.pseudo.ends[:-1]]
+        scores = []
+        for weight, start in zip(classifiers, starts, strict=True):
+            mask = hidden[: len(weight)].clone()
+            mask[:start] = True
+            cosine = F.normalize(embeddings, dim=1) @ F.normalize(weight, dim=1).T
+            scores.append((self.config.scale * cosine).masked_fill(mask, NO_CLUSTER))
+        return scores
+
+    def _imprint(self, pseudo: PseudoLabels, before: PseudoLabels | None) -> list[nn.Parameter]:
         """New group classifiers: row c of each is the student's mean direction of cluster c.
 
-        k-means renumbers its clusters, so classifiers of the last epoch mean nothing.
+        k-means renumbers its clusters, so classifiers of the last epoch mean nothing; after a warm
+        start they do, and a row that a classifier had for a cluster is kept.
         """
-        needed = self.config.group_loss == "classifier" and (
-            self.config.weights.group > 0 or self.config.weights.collaborative > 0
-        )
-        if not needed:
+        config = self.config
+        trained = config.weights.group > 0 or config.weights.collaborative > 0
+        if config.group_loss != "classifier" or not trained:
             return []
         by_name = embed_images(
             self.setup.student,
@@ -212,8 +253,29 @@ class Gcudml:
         )
         for name in self._grouped:
             means = cluster_means(by_name[name], pseudo.labels, clusters=len(pseudo.sizes))
-            self.classifiers[name] = [nn.Parameter(means[:end].clone()) for end in pseudo.ends]
+            weights = [means[:end].clone() for end in pseudo.ends]
+            if before is not None and config.renumbering == "warm_start":
+                kept = zip(weights, self.classifiers[name], strict=False)
+                for weight, old in kept:
+                    _keep_known(weight, old.detach(), pseudo.order, before.order)
+            self.classifiers[name] = [nn.Parameter(weight) for weight in weights]
+        if config.distillation == "logits" and config.weights.distillation > 0:
+            self.taught_classifiers = [each.detach().clone() for each in self.classifiers["wide"]]
         return [weight for weights in self.classifiers.values() for weight in weights]
+
+
+def _keep_known(
+    weight: Float[Tensor, "_ dim"],
+    old: Float[Tensor, "_ dim"],
+    order: Int[Tensor, " clusters"],
+    old_order: Int[Tensor, " clusters"],
+) -> None:
+    """Overwrite the rows of clusters that the old classifier knew; ``order`` names each row's."""
+    place = torch.empty_like(old_order)
+    place[old_order] = torch.arange(len(place), device=place.device)
+    place = place[order[: len(weight)]]
+    known = place < len(old)
+    weight[known] = old[place[known]]
 
 
 def cluster_means(
@@ -223,28 +285,3 @@ def cluster_means(
     unit = F.normalize(embeddings, dim=1)
     sums = unit.new_zeros(clusters, unit.shape[1]).index_add_(0, labels, unit)
     return F.normalize(sums, dim=1)
-
-
-def _cosine(
-    embeddings: Float[Tensor, "rows dim"], weight: Float[Tensor, "clusters dim"]
-) -> Float[Tensor, "rows clusters"]:
-    return F.normalize(embeddings, dim=1) @ F.normalize(weight, dim=1).T
-
-
-def _diagnose(
-    pseudo: PseudoLabels, hidden_labels: Int[Tensor, " n"], epoch: int
-) -> tuple[dict[str, float], list[dict[str, int | float]]]:
-    """Metrics of the clustering, and its rows for the table ``clusters``."""
-    found = describe_clusters(pseudo, hidden_labels)
-    metrics = {
-        "clusters/purity": found.purity,
-        "clusters/nmi": found.nmi,
-        "clusters/gini": found.gini,
-        "clusters/groups": float(len(pseudo.ends)),
-    }
-    columns = zip(pseudo.sizes.tolist(), found.purity_of, pseudo.group_of.tolist(), strict=True)
-    rows: list[dict[str, int | float]] = [
-        {"epoch": epoch, "cluster": cluster, "size": size, "purity": purity, "group": group}
-        for cluster, (size, purity, group) in enumerate(columns)
-    ]
-    return metrics, rows

@@ -1,17 +1,25 @@
 """Embedding whole sets of images without gradient."""
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from gcudml.data.views import centre, to_unit
+from gcudml.config import Views
+from gcudml.data.views import centre, random_views, to_unit
 from gcudml.models.number_format import Format, autocast
 
 Head: TypeAlias = Literal["compact", "wide", "pooled"]
 INFERENCE_ROWS = 256
+
+
+class RandomViews(NamedTuple):
+    """How to draw random views."""
+
+    config: Views
+    generator: torch.Generator
 
 
 @torch.no_grad()
@@ -22,8 +30,9 @@ def embed_images(
     heads: Sequence[Head],
     number_format: Format,
     size: int | None = None,
+    views: RandomViews | None = None,
 ) -> dict[Head, Float[Tensor, "n _"]]:
-    """The network's embeddings of unchanged images, in evaluation mode.
+    """The network's embeddings of images, in evaluation mode.
 
     Args:
         network: Returns ``Embeddings``; its mode is restored.
@@ -31,6 +40,7 @@ def embed_images(
         heads: Which embeddings are wanted.
         number_format: What the network computes in.
         size: Side of the centre square that the network sees; None: whole images.
+        views: Show a random view of each image in place of the unchanged one.
 
     Returns:
         For each of ``heads`` the embeddings, on the network's device, not normalised.
@@ -40,7 +50,12 @@ def embed_images(
     network.eval()
     blocks: dict[Head, list[Tensor]] = {head: [] for head in heads}
     for block in images.split(INFERENCE_ROWS):
-        inputs = to_unit(centre(block, size).to(device))
+        if views is None:
+            inputs = to_unit(centre(block, size).to(device))
+        else:
+            inputs = random_views(
+                block.to(device), views.config, generator=views.generator, size=size
+            )
         with autocast(number_format, device):
             embeddings = network(number_format.arrange(inputs))
         for head, parts in blocks.items():

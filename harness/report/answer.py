@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from harness.report.numbers import Comparison, StudyTables, Summary, TrialRow, View
 from harness.report.tables import measure_label
+from harness.workload import JsonValue
 
 SPLIT_NAMES = {"test": "test classes", "val": "validation classes"}
 _LEVEL = 0.05
@@ -32,7 +33,7 @@ def answer(tables: StudyTables) -> Answer:
     """The answer as far as the finished runs give one."""
     view = tables.primary
     ranked = tables.ranked(view)
-    missing = _missing(tables)
+    missing = [*_missing(tables), *_alarms(tables), *_remarks(tables)]
     if view is None or not ranked:
         claim = "There is no answer yet: no run of a trial has finished."
         return Answer(claim, "no result yet", tuple(missing))
@@ -183,3 +184,27 @@ def _missing(tables: StudyTables) -> list[str]:
             "the numbers will move."
         )
     return sentences
+
+
+def _alarms(tables: StudyTables) -> list[str]:
+    """What the workload found wrong in runs, and in which trials."""
+    labels = {trial.trial_id: trial.label for trial in tables.trials}
+    found: dict[str, list[str]] = {}
+    for run in tables.runs:
+        for alarm in _sentences(run.facts.get("alarms")):
+            found.setdefault(alarm, []).append(labels[run.trial_id])
+    return [
+        f"Alarm in {len(trials)} of {len(tables.runs)} runs ({', '.join(dict.fromkeys(trials))}): "
+        f"{alarm}"
+        for alarm, trials in found.items()
+    ]
+
+
+def _remarks(tables: StudyTables) -> list[str]:
+    """What the workload wants every reader to know, each once."""
+    found = [s for run in tables.runs for s in _sentences(run.facts.get("remarks"))]
+    return list(dict.fromkeys(found))
+
+
+def _sentences(fact: JsonValue) -> list[str]:
+    return [str(each) for each in fact] if isinstance(fact, list) else []

@@ -122,6 +122,8 @@ def _facts(runs: Sequence[RunRow]) -> dict[str, list[str]]:
     facts: dict[str, list[str]] = {}
     for run in runs:
         for name, value in run.facts.items():
+            if name in {"remarks", "alarms"}:  # said at the top of the page
+                continue
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             facts.setdefault(name.replace("_", " "), []).append(text)
     return dict(sorted(facts.items()))

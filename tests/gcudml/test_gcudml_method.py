@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from tiny import first_batch, setup_for, tiny
 from tiny import one_step as step_of
-from tiny import setup_for
 
 from gcudml.config import GcudmlConfig
 from gcudml.data.views import to_unit
+from gcudml.losses.pairs import contextual_bias_loss
 from gcudml.methods import build_method
 from gcudml.methods.gcudml import Gcudml, cluster_means
 from gcudml.methods.interface import Batch
@@ -104,7 +105,7 @@ def test_labels_stay_until_the_next_clustering() -> None:
     with torch.no_grad():
         for parameter in method.teacher.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
-    assert method.begin_epoch(1).cluster_rows == []
+    assert not method.begin_epoch(1).cluster_rows
     assert method.pseudo is first
     assert len(method.begin_epoch(3).cluster_rows) == 8
     assert method.pseudo is not first
@@ -186,3 +187,103 @@ def test_an_empty_cluster_has_no_probability_and_no_gradient() -> None:
     assert largest.grad.isfinite().all()
     assert largest.grad[7].abs().sum() == 0
     assert largest.grad[:7].abs().sum() > 0
+
+
+def test_separate_classifiers_know_and_see_their_own_group_alone() -> None:
+    method = method_for(cumulative=False, weights={"collaborative": 0.0})
+    method.begin_epoch(0)
+    pseudo, sampled = method.pseudo, method.sampled
+    assert pseudo is not None
+    assert sampled is not None
+    first = pseudo.ends[0]
+    assert (pseudo.labels[sampled[0]] < first).all()
+    assert (pseudo.labels[sampled[1]] >= first).all()
+    scores = method._scores(torch.randn(5, 8), method.classifiers["compact"])
+    chances = scores[1].softmax(dim=1)
+    assert chances[:, :first].eq(0).all()
+    torch.testing.assert_close(chances.sum(1), torch.ones(5))
+
+
+def test_separate_groups_have_nothing_to_hand_on() -> None:
+    with pytest.raises(ValueError, match="share no cluster"):
+        tiny(method={"cumulative": False})
+
+
+def test_a_warm_start_keeps_clusters_and_what_classifiers_learned() -> None:
+    method = method_for(renumbering="warm_start")
+    before = list(method.begin_epoch(0).parameters)
+    assert method.pseudo is not None
+    old = method.pseudo
+    with torch.no_grad():
+        for weight in before:
+            weight.copy_(torch.arange(weight.numel()).view_as(weight))
+    after = list(method.begin_epoch(1).parameters)  # the teacher has not moved
+    new = method.pseudo
+    # Cluster c of k-means is row i in the old order and row j in the new one.
+    for weight, learned in zip(after, before, strict=True):
+        for row, cluster in enumerate(new.order[: len(weight)].tolist()):
+            place = old.order.tolist().index(cluster)
+            if place < len(learned):
+                assert torch.equal(weight[row], learned[place])
+    share = (old.order[old.labels] == new.order[new.labels]).float().mean()
+    assert share > 0.9
+
+
+def test_imprinting_forgets_what_classifiers_learned() -> None:
+    method = method_for()
+    before = list(method.begin_epoch(0).parameters)
+    with torch.no_grad():
+        for weight in before:
+            weight.fill_(7.0)
+    assert all((weight != 7).all() for weight in method.begin_epoch(1).parameters)
+
+
+def test_the_teachers_classifiers_follow_the_students() -> None:
+    method = method_for(
+        group_embedding="wide", distillation="logits", teacher_momentum=0.5, momentum_warmup=False
+    )
+    parameters = list(method.begin_epoch(0).parameters)
+    start = [each.clone() for each in method.taught_classifiers]
+    assert all(torch.equal(a, b) for a, b in zip(start, parameters, strict=True))
+    with torch.no_grad():
+        for weight in parameters:
+            weight.add_(1.0)
+    method.after_step(0)
+    for taught, first in zip(method.taught_classifiers, start, strict=True):
+        torch.testing.assert_close(taught, first + 0.5)
+
+
+def test_class_scores_of_the_teacher_teach_the_student_only() -> None:
+    method = method_for(group_embedding="both", distillation="logits")
+    batch, embeddings = first_batch(method, method.setup)
+    assert method.terms(batch, embeddings)["distillation"].item() > 0
+    method.terms(batch, embeddings)["distillation"].backward()
+    assert method.setup.student.compact.weight.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in method.teacher.parameters())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"distillation": "logits"}, "group_embedding: wide or both"),
+        (
+            {"distillation": "logits", "group_loss": "pair", "weights": {"collaborative": 0}},
+            "group_loss: classifier",
+        ),
+    ],
+)
+def test_class_scores_need_classifiers_on_what_both_share(
+    options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        tiny(method=options)
+
+
+def test_the_metric_term_can_be_contextualised() -> None:
+    ours, other = method_for(), method_for(metric="cbml")
+    batch, embeddings = first_batch(other, other.setup)
+    assert other.pseudo is not None
+    expected = contextual_bias_loss(embeddings.compact, other.pseudo.labels[batch.indices])
+    torch.testing.assert_close(other.terms(batch, embeddings)["metric"], expected)
+    ours.begin_epoch(0)
+    assert ours.terms(batch, embeddings)["metric"] != expected

@@ -6,7 +6,9 @@ import pytest
 import torch
 from oracles import (
     slow_collaborative,
+    slow_contextual_bias,
     slow_group_classifier,
+    slow_logit_distillation,
     slow_multi_similarity,
     slow_relational,
 )
@@ -17,8 +19,9 @@ from gcudml.losses.groups import (
     collaborative_distillation_loss,
     group_classifier_loss,
     group_pair_loss,
+    logit_distillation_loss,
 )
-from gcudml.losses.pairs import multi_similarity_loss
+from gcudml.losses.pairs import contextual_bias_loss, multi_similarity_loss
 from gcudml.losses.relational import relational_distillation_loss
 
 
@@ -87,6 +90,39 @@ def test_wrong_shape_is_refused() -> None:
         multi_similarity_loss(draw(4, 8), torch.zeros(3, dtype=torch.int64))
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [0, 0, 1, 1, 2, 2, 0],
+        [0, 0, 0, 0, 0, 0, 0],
+        [0, 1, 2, 3, 4, 5, 6],
+        [0, 0, 1, -1, -1, 1, 3],
+    ],
+)
+@pytest.mark.parametrize(("margin", "bias", "share"), [(0.1, 1.0, 0.2), (2.0, 0.3, 0.7)])
+def test_contextual_bias_equals_the_slow_formula(
+    labels: list[int], margin: float, bias: float, share: float
+) -> None:
+    z = draw(7, 5)
+    fast = contextual_bias_loss(z, torch.tensor(labels), margin=margin, bias=bias, share=share)
+    slow = slow_contextual_bias(z, labels, margin, bias, share)
+    assert fast.item() == pytest.approx(slow, rel=1e-10, abs=1e-12)
+
+
+def test_the_gradient_of_contextual_bias_is_right_and_finite_at_the_edges() -> None:
+    labels = torch.tensor([0, 0, 1, 1, 2, 2])
+    z = draw(6, 3, seed=4).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: contextual_bias_loss(x, labels), (z,))
+    for edge in (torch.full((6,), -1), torch.zeros(6, dtype=torch.int64), torch.arange(6)):
+        same = torch.ones(6, 3, dtype=torch.float64).requires_grad_()
+        contextual_bias_loss(same, edge).backward()
+        assert same.grad is not None
+        assert same.grad.isfinite().all()
+    z = draw(4, 3)
+    z[2, 1] = float("nan")
+    assert contextual_bias_loss(z, torch.tensor([0, 0, 1, 1])).isnan()
+
+
 def group_case() -> tuple[list[torch.Tensor], list[int], torch.Tensor]:
     logits = [draw(8, classes, seed=classes) * 3 for classes in (2, 4, 7)]
     labels = [0, 1, 2, 3, 4, 5, 6, 0]
@@ -125,7 +161,11 @@ def test_one_group_is_plain_cross_entropy() -> None:
 
 @pytest.mark.parametrize(
     ("transfer", "pairs"),
-    [("top_down", [(0, 1), (0, 2), (1, 2)]), ("adjacency", [(0, 1), (1, 2)])],
+    [
+        ("top_down", [(0, 1), (0, 2), (1, 2)]),
+        ("adjacency", [(0, 1), (1, 2)]),
+        ("bidirectional", [(0, 1), (0, 2), (1, 2), (1, 0), (2, 0), (2, 1)]),
+    ],
 )
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 def test_collaborative_distillation_equals_the_slow_formula(
@@ -160,6 +200,29 @@ def test_the_source_of_collaborative_distillation_learns_only_if_attached(detach
     ).backward()
     assert leaves[2].grad is not None  # the largest set only ever learns
     assert (leaves[0].grad is None) == detached  # the smallest set only ever teaches
+
+
+def test_both_directions_train_both_ends_of_a_pair() -> None:
+    logits, labels, sampled = group_case()
+    leaves = [each.clone().requires_grad_() for each in logits]
+    collaborative_distillation_loss(
+        leaves, torch.tensor(labels), sampled, transfer="bidirectional"
+    ).backward()
+    assert all(leaf.grad is not None and leaf.grad.abs().sum() > 0 for leaf in leaves)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_logit_distillation_equals_the_slow_formula_and_teaches_only_the_student(
+    temperature: float,
+) -> None:
+    student = [draw(5, classes, seed=classes).requires_grad_() for classes in (2, 4)]
+    teacher = [draw(5, classes, seed=9 + classes).requires_grad_() for classes in (2, 4)]
+    fast = logit_distillation_loss(student, teacher, temperature=temperature)
+    slow = slow_logit_distillation(student, teacher, temperature)
+    assert fast.item() == pytest.approx(slow, rel=1e-10)
+    fast.backward()
+    assert all(each.grad is not None for each in student)
+    assert all(each.grad is None for each in teacher)
 
 
 def test_group_pair_loss_averages_over_the_groups() -> None:

@@ -35,6 +35,18 @@ def test_check_fills_in_every_default_and_accepts_its_own_answer() -> None:
             r"^method\.weights\.metrc: unknown parameter; did you mean 'metric'\?",
         ),
         ({"data": {"name": "strokes", "root": "x"}}, r"^data\.root: unknown parameter"),
+        (
+            {"method": {"name": "supervised", "loss": {"name": "TripletMarginLos"}}},
+            r"^method\.loss\.name: unknown loss 'TripletMarginLos'; did you mean 'TripletMarginLoss'\?",
+        ),
+        (
+            {"method": {"name": "udml_ss", "loss": {"name": "triplet", "args": {"magrin": 1}}}},
+            r"^method\.loss\.args: triplet does not take .*its own: margin,",
+        ),
+        (
+            {"method": {"name": "instance"}, "train": {"views": 1}},
+            r"^train\.views: 1 view leaves an image without a positive; method instance needs",
+        ),
         ({"train": {"epochs": 0}}, r"^train\.epochs: .*greater than or equal to 1, got 0"),
         (
             {"method": {"name": "gcudml", "teacher_momentum": 1.5}},

@@ -1,0 +1,49 @@
+"""Parameters of UDML-SS."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from gcudml.config.metric_loss import MetricLossConfig
+from gcudml.config.strict import Distance, Strict, Supervision, Weight
+
+
+class UdmlSsWeights(Strict):
+    """How much each term counts; 0 leaves the term out."""
+
+    metric: Weight = 1.0
+    rotation: Weight = 0.1
+    """Published for CUB-200-2011; its launch scripts also try 0.05 and 0.5."""
+
+
+class UdmlSsConfig(Strict):
+    """Unsupervised Deep Metric Learning via Auxiliary Rotation Loss (arXiv:1911.07072)."""
+
+    name: Literal["udml_ss"] = "udml_ss"
+    supervision: ClassVar[Supervision] = "none"
+    distance: ClassVar[Distance] = "cosine"
+    remarks: ClassVar[tuple[str, ...]] = ()
+    clusters: int = Field(default=100, ge=2, le=1_000_000)
+    """Published: 100 for CUB-200-2011 and Cars196, 10,000 for SOP."""
+    recluster_every: int = Field(default=5, ge=1)
+    """Passes over the clusters between two clusterings (the published epoch is one pass)."""
+    warm_start: bool = True
+    """Start k-means from the centres before; ``false``: anew each time."""
+    loss: MetricLossConfig = MetricLossConfig()
+    weights: UdmlSsWeights = UdmlSsWeights()
+    rotated_images: int = Field(default=16, ge=1, le=65_536)
+    """Images of a step that are shown in all four rotations, drawn with replacement."""
+    rotation_hidden: int = Field(default=512, ge=1, le=65_536)
+    """Width of the rotation head's hidden layer."""
+    rotation_learning_rate: float | None = Field(default=None, gt=0.0, le=10.0)
+    """``null``: that of the heads."""
+    rotation_flip: Literal["published", "fixed"] = "published"
+    """``published``: each rotated image is cropped and flipped on its own, so that with
+    ``views.flip`` above 0 quarter turns left and right look alike; ``fixed``: one flip before the
+    rotations."""
+    rotation_logits: Literal["published", "fixed"] = "published"
+    """``published``: a ReLU after the four logits, as in the code; ``fixed``: none."""
+    cluster_views: Literal["centre", "random"] = "centre"
+    """What is clustered: the unchanged image, or (the published code) a random view of it."""

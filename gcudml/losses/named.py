@@ -1,0 +1,142 @@
+"""Metric losses by name: the only home of pytorch-metric-learning."""
+
+import difflib
+import functools
+import importlib
+import inspect
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from gcudml.config.metric_loss import MetricLossConfig, Plain
+from gcudml.losses.pairs import multi_similarity_loss
+
+OWN = "multi_similarity"
+SHORT_NAMES = {
+    "contrastive": "ContrastiveLoss",
+    "margin": "MarginLoss",
+    "triplet": "TripletMarginLoss",
+}
+# They compare two sets of embeddings, wrap another loss, or ask for more than labels.
+NOT_FOR_LABELS = {
+    "CrossBatchMemory",
+    "GenericPairLoss",
+    "HistogramLoss",  # indexes in a way that torch gave another meaning
+    "ManifoldLoss",
+    "MultipleLosses",
+    "SelfSupervisedLoss",
+    "VICRegLoss",
+}
+
+NAMES_OF_WIDTH = ("embedding_size", "descriptors_dim")  # the library's, of one quantity
+
+
+class NamedLoss(nn.Module):
+    """A loss on embeddings and labels, with parameters of its own where it has proxies."""
+
+    def __init__(
+        self, config: MetricLossConfig, *, classes: int, embedding_dim: int, seed: int
+    ) -> None:
+        """Build the loss; its parameters, if any, come from ``seed`` alone.
+
+        Args:
+            config: Name and arguments.
+            classes: Number of labels, for losses with proxies.
+            embedding_dim: Width of the embeddings, for losses with proxies.
+            seed: Of the proxies.
+
+        Raises:
+            ValueError: ``name: ...`` or ``args: ...``, as the configuration's keys.
+        """
+        super().__init__()
+        self.name = config.name
+        self.args = dict(config.args)
+        self.inner: nn.Module | None = None
+        if config.name == OWN:
+            _refuse_unknown(OWN, self.args, inspect.signature(multi_similarity_loss).parameters)
+            return
+        kind = _loss_class(config.name)
+        known = _arguments(kind)
+        sizes = {"num_classes": classes} | dict.fromkeys(NAMES_OF_WIDTH, embedding_dim)
+        arguments = {key: size for key, size in sizes.items() if key in known} | self.args
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(seed)
+                self.inner = kind(**arguments)
+        except (TypeError, ValueError, AssertionError, KeyError) as error:
+            own = ", ".join(name for name in known if name not in sizes) or "none"
+            raise ValueError(
+                f"args: {config.name} does not take {self.args} ({error}); its own: {own}"
+            ) from None
+
+    def forward(
+        self, embeddings: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
+    ) -> Float[Tensor, ""]:
+        """The loss of the rows with a known label (>= 0); 0 where there is none.
+
+        NaN when an embedding is not finite, whatever the loss makes of it.
+        """
+        loss = 0.0 * embeddings.sum()
+        known = labels >= 0
+        if self.inner is None:
+            loss = loss + multi_similarity_loss(embeddings, labels, **self.args)  # type: ignore[arg-type]
+        elif known.any():
+            loss = loss + self.inner(embeddings[known], labels[known])
+        return loss
+
+
+def loss_names() -> list[str]:
+    """All names that ``NamedLoss`` takes."""
+    return [OWN, *SHORT_NAMES, *sorted(_library())]
+
+
+@functools.cache
+def _library() -> dict[str, type[nn.Module]]:
+    losses = importlib.import_module("pytorch_metric_learning.losses")  # slow: only when asked for
+    return {
+        name: kind
+        for name, kind in vars(losses).items()
+        if inspect.isclass(kind)
+        and issubclass(kind, nn.Module)
+        and name.endswith("Loss")
+        and name not in NOT_FOR_LABELS
+    }
+
+
+def _loss_class(name: str) -> type[nn.Module]:
+    full = SHORT_NAMES.get(name, name)
+    found = _library().get(full)
+    if found is None:
+        close = difflib.get_close_matches(name, loss_names(), n=1)
+        guess = f"did you mean {close[0]!r}? " if close else ""
+        raise ValueError(
+            f"name: unknown loss {name!r}; {guess}known: {', '.join([OWN, *SHORT_NAMES])} and the "
+            f"{len(_library())} losses of pytorch_metric_learning.losses on embeddings and labels"
+        )
+    return found
+
+
+def _arguments(kind: type[nn.Module]) -> list[str]:
+    """Names of the arguments of a class and of the classes it passes its own on to."""
+    names: dict[str, None] = {}
+    for each in kind.__mro__:
+        parameters = inspect.signature(vars(each).get("__init__", _takes_all)).parameters.values()
+        names |= {p.name: None for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    names.pop("self", None)
+    return list(names)
+
+
+def _takes_all(self: object, **kwargs: object) -> None:
+    """The constructor of a class without one: all goes on to the next class."""
+
+
+def _refuse_unknown(
+    name: str, given: Mapping[str, Plain], known: Mapping[str, inspect.Parameter]
+) -> None:
+    own = [key for key, parameter in known.items() if parameter.kind is parameter.KEYWORD_ONLY]
+    if unknown := sorted(given.keys() - set(own)):
+        raise ValueError(f"args: {name} does not take {', '.join(unknown)}; its own: {own}")

@@ -1,0 +1,65 @@
+"""What is reported of pseudo-labels, by every method that makes some."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from jaxtyping import Int
+from torch import Tensor
+
+from gcudml.diagnostics import describe_clustering
+
+
+class Logged(NamedTuple):
+    """One clustering in numbers."""
+
+    metrics: Mapping[str, float]
+    rows: Sequence[Mapping[str, int | float]]
+    """For the table ``clusters``: one row a cluster."""
+
+
+class ClusterLog:
+    """Describes clusterings one after the other; the hidden classes are used for nothing else."""
+
+    def __init__(self, hidden_labels: Int[Tensor, " n"]) -> None:
+        self.hidden_labels = hidden_labels
+        self.previous: Int[Tensor, " n"] | None = None
+
+    def record(
+        self,
+        labels: Int[Tensor, " n"],
+        *,
+        clusters: int,
+        epoch: int,
+        group_of: Int[Tensor, " clusters"] | None = None,
+    ) -> Logged:
+        """Compare a clustering with the hidden classes and with the one before.
+
+        Args:
+            labels: Cluster of each training image; -1 = unassigned.
+            clusters: Number of clusters, empty ones too.
+            epoch: That it serves first.
+            group_of: Group of each cluster, where the method groups them.
+        """
+        found = describe_clustering(
+            labels, self.hidden_labels, clusters=clusters, previous=self.previous
+        )
+        self.previous = labels.clone()
+        metrics = {
+            "clusters/purity": found.purity,
+            "clusters/nmi": found.nmi,
+            "clusters/ari": found.ari,
+            "clusters/gini": found.gini,
+            "clusters/filled": float(found.filled),
+            "clusters/unassigned": found.unassigned,
+            "alarm/one_cluster": float(found.filled <= 1),
+        }
+        if found.changed is not None:
+            metrics["clusters/changed"] = found.changed
+        groups = [0] * clusters if group_of is None else group_of.tolist()
+        rows: list[dict[str, int | float]] = [
+            {"epoch": epoch, "cluster": cluster, "size": size, "purity": purity, "group": group}
+            for cluster, (size, purity, group) in enumerate(
+                zip(found.sizes, found.purity_of, groups, strict=True)
+            )
+        ]
+        return Logged(metrics, rows)

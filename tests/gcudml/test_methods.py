@@ -1,0 +1,108 @@
+"""What all methods have in common, and the two bounds beside them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import one_step, setup_for, train_tiny
+
+from gcudml.methods import build_method
+from gcudml.methods.interface import Method
+
+# The smallest settings of every method that trains something.
+METHODS: dict[str, dict[str, Any]] = {
+    "gcudml": {"clusters": 8, "groups": 2},
+    "udml_ss": {"clusters": 8},
+    "supervised": {},
+    "instance": {},
+}
+UNSUPERVISED = [name for name in METHODS if name != "supervised"]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_keeps_to_the_interface(name: str) -> None:
+    setup = setup_for(method={"name": name, **METHODS[name]})
+    method = build_method(setup)
+    assert isinstance(method, Method)
+    plan = method.begin_epoch(0)
+    assert plan.batches.dtype == torch.int64
+    assert plan.batches.shape[1] == setup.config.train.views
+    assert plan.batches.min() >= 0
+    assert plan.batches.max() < len(setup.images)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_terms_are_finite_and_train_the_tested_embedding(name: str) -> None:
+    setup = setup_for(method={"name": name, **METHODS[name]})
+    method = build_method(setup)
+    terms = one_step(method, setup)
+    assert set(terms) <= set(method.weights)
+    total = torch.stack([method.weights[term] * value for term, value in terms.items()]).sum()
+    assert total.isfinite()
+    total.backward()
+    for part in (setup.student.features, setup.student.compact):
+        gradients = [p.grad for p in part.parameters() if p.grad is not None]
+        assert gradients
+        assert all(gradient.isfinite().all() for gradient in gradients)
+        assert sum(gradient.abs().sum() for gradient in gradients) > 0
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_equal_seeds_give_equal_terms_whatever_ran_before(name: str) -> None:
+    found = []
+    for noise in (1, 2):
+        torch.manual_seed(noise)  # the global state must not matter
+        setup = setup_for(method={"name": name, **METHODS[name]})
+        terms = one_step(build_method(setup), setup)
+        found.append({term: value.item() for term, value in terms.items()})
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", UNSUPERVISED)
+def test_an_unsupervised_method_never_sees_a_class(name: str) -> None:
+    found = []
+    for change in (lambda labels: labels, torch.zeros_like):
+        setup = setup_for(method={"name": name, **METHODS[name]})
+        assert setup.labels.eq(-1).all()
+        setup = dataclasses.replace(setup, hidden_labels=change(setup.hidden_labels))
+        terms = one_step(build_method(setup), setup)
+        found.append({term: value.item() for term, value in terms.items()})
+    assert found[0] == found[1]
+
+
+def test_the_supervised_bound_sees_the_classes() -> None:
+    setup = setup_for(method={"name": "supervised"})
+    assert torch.equal(setup.labels, setup.hidden_labels)
+    batches = build_method(setup).begin_epoch(0).batches[:, 0]
+    for batch in batches:
+        counts = torch.bincount(setup.labels[batch])
+        assert set(counts.tolist()) <= {0, 4}
+
+
+def test_the_instance_bound_draws_every_image_once_an_epoch() -> None:
+    setup = setup_for(method={"name": "instance"})
+    batches = build_method(setup).begin_epoch(0).batches[:, 0]
+    assert batches.flatten().unique().numel() == batches.numel()
+
+
+SLOW = {"epochs": 3, "steps_per_epoch": 20, "batch_size": 40, "images_per_cluster": 4}
+DATA = {"name": "strokes", "classes": 40, "images_per_class": 12}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("name", METHODS)
+def test_three_epochs_end_above_the_untrained_network(name: str, tmp_path: Path) -> None:
+    settings = METHODS[name] | ({"clusters": 24} if "clusters" in METHODS[name] else {})
+    common = {
+        "data": DATA,
+        "model": {"width": 16, "embedding_dim": 32},
+        "train": SLOW | {"learning_rate": 3e-3},
+    }
+    trained, _ = train_tiny(tmp_path / "a", method={"name": name, **settings}, test=True, **common)
+    untrained, _ = train_tiny(tmp_path / "b", method={"name": "untrained"}, test=True, **common)
+    assert trained["test/recall@1"] > untrained["test/recall@1"]
