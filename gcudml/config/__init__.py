@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from gcudml.config.cbswr import CbswrConfig, CbswrWeights
 from gcudml.config.controls import PixelsConfig, UntrainedConfig
 from gcudml.config.data import ClassSplit, DataConfig, FolderData, Share, StrokesData
 from gcudml.config.evaluation import EvaluateConfig
@@ -19,6 +20,8 @@ from gcudml.config.training import TrainConfig
 from gcudml.config.views import Views
 
 __all__ = [
+    "CbswrConfig",
+    "CbswrWeights",
     "ClassSplit",
     "DataConfig",
     "EvaluateConfig",
@@ -37,7 +40,9 @@ __all__ = [
     "Views",
 ]
 
-MethodConfig = Annotated[GcudmlConfig | UntrainedConfig | PixelsConfig, Field(discriminator="name")]
+MethodConfig = Annotated[
+    GcudmlConfig | CbswrConfig | UntrainedConfig | PixelsConfig, Field(discriminator="name")
+]
 
 
 class RunConfig(Strict):

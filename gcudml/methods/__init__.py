@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from gcudml.config import GcudmlConfig, RunConfig
+from gcudml.config import CbswrConfig, GcudmlConfig, RunConfig
+from gcudml.methods.cbswr import Cbswr
 from gcudml.methods.gcudml import Gcudml
 from gcudml.methods.interface import Method, Setup
 from gcudml.models.embedding import Embedder
@@ -19,6 +20,8 @@ def build_method(setup: Setup) -> Method:
     config = setup.config.method
     if isinstance(config, GcudmlConfig):
         return Gcudml(setup, config)
+    if isinstance(config, CbswrConfig):
+        return Cbswr(setup, config)
     raise ValueError(f"method.name: {config.name!r} trains nothing")
 
 
