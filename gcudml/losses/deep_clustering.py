@@ -37,8 +37,9 @@ def deep_clustering_loss(
 
     Args:
         logits: ``(rows, clusters)``, at least two of each.
-        normalize_logits: Divide each row by its norm first. The largest probability is then
-            ``e / (e + K - 1)``, 0.082 at K = 32, and the first term can hardly fall.
+        normalize_logits: Divide each row by its norm first. No probability then exceeds
+            ``g / (g + K - 1)`` with ``g = exp(sqrt(K / (K - 1)))``, 0.082 at K = 32, and the first
+            term can hardly fall.
         balance: Factor on H(Y), >= 0.
         entropy_scale: What s is: ``clusters`` log K, ``rows`` log n; with ``none`` the loss is
             H(Y|X) - balance * H(Y).

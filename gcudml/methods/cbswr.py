@@ -92,9 +92,12 @@ class Cbswr:
 
     def parameters(self) -> Sequence[ParameterGroup]:
         """Clustering head and decoder."""
-        weight = self.head.linear.weight
-        others = [each for each in self.head.parameters() if each is not weight]
-        groups = [ParameterGroup([weight], weight_decay=self.config.l2), ParameterGroup(others)]
+        head = dict(self.head.named_parameters())
+        penalised = [head.pop("linear.weight")]
+        groups = [
+            ParameterGroup(penalised, weight_decay=self.config.l2),
+            ParameterGroup(list(head.values())),
+        ]
         if self.decoder is not None:
             groups.append(ParameterGroup(list(self.decoder.parameters())))
         return groups
