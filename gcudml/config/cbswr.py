@@ -53,8 +53,8 @@ class CbswrConfig(Strict):
     """Divide a row's cluster scores by their norm before the softmax: the code does, the text does
     not. With it no probability exceeds 0.082 at 32 clusters."""
     entropy_scale: Literal["clusters", "rows", "none"] = "clusters"
-    """``clusters``: both entropies are divided by log K; ``rows``: H(Y|X) by the log of the rows of a
-    batch, as in the code; ``none``: neither, as in the text."""
+    """``clusters``: both entropies are divided by log K; ``rows``: H(Y|X) by the log of a batch's
+    rows, as in the code; ``none``: neither, as in the text."""
     positive_denominator: Literal["z_minus", "z"] = "z_minus"
     """What a row's similarity to its partner is divided by: the other centroids alone (the code's
     training script) or all centroids (a second version in the code)."""
