@@ -356,7 +356,7 @@ def test_training_beats_the_untrained_network(tmp_path: Path) -> None:
     }
     trained, _ = train_tiny(tmp_path / "a", **bigger, method={"name": "cbswr"})
     untrained, _ = train_tiny(tmp_path / "b", **bigger, method={"name": "untrained"})
-    assert trained["val/recall@1"] > untrained["val/recall@1"] + 0.05
+    assert trained["val/recall@1"] > untrained["val/recall@1"] + 0.15
 
 
 @pytest.mark.gpu
