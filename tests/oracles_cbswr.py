@@ -40,7 +40,6 @@ def slow_centre_softmax(
     negative_weight: float,
     denominator: str,
     floor: float = 1e-6,
-    reduction: str = "mean",
 ) -> float:
     """Positive concentration and negative separation, one row and one centre at a time."""
     if len(centres) == 1 and denominator == "z_minus":
@@ -54,7 +53,7 @@ def slow_centre_softmax(
         total -= math.log(s / (z if denominator == "z" else sum(a[j] for j in others)))
         for j in others:
             total -= negative_weight * math.log(max(1 - a[j] / z, floor))
-    return total / len(own) if reduction == "mean" else total
+    return total / len(own)
 
 
 def slow_reconstruction(

@@ -18,13 +18,12 @@ def centre_softmax_loss(
     negative_weight: float = 1.0,
     positive_denominator: Literal["z_minus", "z"] = "z_minus",
     floor: float = 1e-6,
-    reduction: Literal["mean", "sum"] = "mean",
 ) -> Float[Tensor, ""]:
     r"""Pull each row to its partner and push it from the centroids that are not its own.
 
     With unit vectors, :math:`s_i = e^{x_i \cdot x_{i'} / \tau}`,
     :math:`a_{ij} = e^{x_i \cdot c_j / \tau}`, :math:`Z_i = \sum_j a_{ij}` and
-    :math:`Z^-_i = Z_i - a_{i q_i}` for the own cluster :math:`q_i`, the mean (or sum) over rows of
+    :math:`Z^-_i = Z_i - a_{i q_i}` for the own cluster :math:`q_i`, the mean over rows of
 
     .. math::
         -\log \frac{s_i}{Z^-_i}
@@ -40,17 +39,16 @@ def centre_softmax_loss(
         positive_denominator: ``z_minus`` as above, or ``z``: Z in place of Z^-.
         floor: Least value of 1 - a / Z; below it a term is constant. At tau = 0.1 a row is there
             when it is more similar to a wrong centre than to all others by 1.38.
-        reduction: Over rows.
 
     Returns:
-        Scalar; s is in no ``z_minus``, so that the loss can be negative, at least ``-2 / tau`` a
-        row. With one centre and ``z_minus`` nothing is left to compare with: exactly 0. NaN when
-        an embedding, a partner or a centre is not finite.
+        Scalar. With ``z_minus`` it can be negative, down to ``-2 / tau``: s is not part of what it
+        is divided by. With one centre and ``z_minus`` nothing is left to compare with: exactly 0.
+        NaN when an embedding, a partner or a centre is not finite.
 
     Source:
         Nguyen et al., BMVC 2020, arXiv:2009.04091. The text does not define its l(I, c); the
         equation is that of the released training script, ``z`` that of a second version there. The
-        floor is ours.
+        floor is ours. The text sums over rows.
     """
     unit = F.normalize(embeddings, dim=1)
     with torch.no_grad():
@@ -67,5 +65,4 @@ def centre_softmax_loss(
     positive = torch.logsumexp(compared, dim=1) - to_partner
     apart = (1 - F.softmax(scores, dim=1)).clamp(min=floor).log()  # (rows, present)
     negative = -apart.masked_fill(is_own, 0.0).sum(dim=1)
-    each = positive + negative_weight * negative
-    return each.mean() if reduction == "mean" else each.sum()
+    return (positive + negative_weight * negative).mean()

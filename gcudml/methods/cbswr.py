@@ -169,8 +169,9 @@ class Cbswr:
                 negative_weight=config.negative_weight,
                 positive_denominator=config.positive_denominator,
                 floor=config.floor,
-                reduction=config.metric_reduction,
             )
+            if config.metric_reduction == "sum":
+                terms["metric"] = len(unit) * terms["metric"]
         if self.decoder is not None:
             with autocast(setup.number_format, setup.device):
                 decoded = self.decoder(setup.number_format.arrange(centroids), counts.float())

@@ -103,6 +103,15 @@ def test_every_choice_changes_the_step_and_stays_finite(options: dict[str, Any])
     assert any(not torch.equal(plain[name], changed[name]) for name in TERMS)
 
 
+def test_sums_are_means_times_rows_and_values_of_an_image() -> None:
+    means = one_step(method_for())
+    sums = one_step(method_for(metric_reduction="sum", pixel_reduction="sum"))
+    assert sums["metric"].item() == pytest.approx(32 * means["metric"].item(), rel=1e-5)
+    assert sums["reconstruction"].item() == pytest.approx(
+        28 * 28 * means["reconstruction"].item(), rel=1e-5
+    )
+
+
 def test_equal_seeds_give_equal_steps_whatever_happened_before() -> None:
     def step(seed: int) -> list[float]:
         torch.manual_seed(seed)
