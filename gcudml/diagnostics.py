@@ -1,8 +1,10 @@
 """TEMP."""
 
 from typing import NamedTuple
-from gcudml.pseudo_labels import gini
+
 import torch
+
+from gcudml.pseudo_labels import gini
 
 
 class D(NamedTuple):

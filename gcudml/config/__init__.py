@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from gcudml.config.cbswr import CbswrConfig
 from gcudml.config.controls import InstanceConfig, PixelsConfig, SupervisedConfig, UntrainedConfig
 from gcudml.config.data import ClassSplit, DataConfig, FolderData, Share, StrokesData
 from gcudml.config.evaluation import EvaluateConfig
@@ -21,6 +22,7 @@ from gcudml.config.udml_ss import UdmlSsConfig
 from gcudml.config.views import Views
 
 __all__ = [
+    "CbswrConfig",
     "ClassSplit",
     "DataConfig",
     "EvaluateConfig",
@@ -46,6 +48,7 @@ __all__ = [
 MethodConfig = Annotated[
     GcudmlConfig
     | UdmlSsConfig
+    | CbswrConfig
     | SupervisedConfig
     | InstanceConfig
     | UntrainedConfig

@@ -30,9 +30,8 @@ class GcudmlConfig(Strict):
     supervision: ClassVar[Supervision] = "none"
     distance: ClassVar[Distance] = "cosine"
     remarks: ClassVar[tuple[str, ...]] = (
-        "GC-UDML is a reconstruction: of its paper only the abstract could be read, so equations and "
-        "settings are ours where they are not those of the works it names; no number here is the "
-        "paper's.",
+        "GC-UDML is a reconstruction: of its paper only the abstract could be read. Equations and "
+        "settings are ours or those of the works it rests on, and no number here is the paper's.",
     )
     teacher_momentum: float = Field(default=0.9, ge=0.0, le=1.0)
     """Share of the old teacher that a step keeps; 0 = the teacher is the student."""

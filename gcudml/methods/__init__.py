@@ -5,6 +5,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from gcudml.config import (
+    CbswrConfig,
     GcudmlConfig,
     InstanceConfig,
     MetricLossConfig,
@@ -13,6 +14,8 @@ from gcudml.config import (
     UdmlSsConfig,
 )
 from gcudml.losses.named import NamedLoss
+from gcudml.methods.cbswr import Cbswr
+from gcudml.methods.cbswr import check_views as check_two_views
 from gcudml.methods.gcudml import Gcudml
 from gcudml.methods.instance import Instance, check_views
 from gcudml.methods.interface import Method, Setup
@@ -32,6 +35,8 @@ def build_method(setup: Setup) -> Method:
         return Gcudml(setup, config)
     if isinstance(config, UdmlSsConfig):
         return UdmlSs(setup, config)
+    if isinstance(config, CbswrConfig):
+        return Cbswr(setup, config)
     if isinstance(config, SupervisedConfig):
         return Supervised(setup, config)
     if isinstance(config, InstanceConfig):
@@ -48,6 +53,8 @@ def check_settings(config: RunConfig) -> None:
     method = config.method
     if isinstance(method, InstanceConfig):
         check_views(config)
+    if isinstance(method, CbswrConfig):
+        check_two_views(config.train.views)
     if isinstance(method, InstanceConfig | SupervisedConfig | UdmlSsConfig):
         check_loss(method.loss)
 

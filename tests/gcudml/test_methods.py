@@ -17,6 +17,7 @@ from gcudml.methods.interface import Method
 METHODS: dict[str, dict[str, Any]] = {
     "gcudml": {"clusters": 8, "groups": 2},
     "udml_ss": {"clusters": 8},
+    "cbswr": {"clusters": 8},
     "supervised": {},
     "instance": {},
 }
