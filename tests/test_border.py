@@ -32,7 +32,8 @@ HOMES: dict[str, set[str]] = {
     "rich": {"harness/cli.py", "harness/display.py"},
     "yaml": {"harness/yaml_source.py", "harness/report/reproduce.py", "harness/spec.py"},
     "faiss": {"gcudml/neighbours.py"},
-    "PIL": {"gcudml/data/datasets.py", "gcudml/data/folder.py"},
+    "PIL": {"gcudml/data/datasets.py", "gcudml/data/folder.py", "gcudml/data/image_files.py"},
+    "scipy": {"gcudml/data/benchmarks.py", "harness/stats.py"},
     "torchvision": {"gcudml/models/backbones.py"},
 }
 

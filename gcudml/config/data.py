@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from gcudml.config.strict import Strict
+from gcudml.config.strict import Fraction, Strict
 
 Share = (
     Annotated[int, Field(ge=1)]
@@ -32,7 +32,57 @@ class ClassSplit(Strict):
     seed: int = 0
 
 
-class StrokesData(Strict):
+class ValidationSplit(Strict):
+    """Which of the standard training classes are for validation; the test classes are fixed."""
+
+    val: Share = 0.2
+    """A count or fraction of the standard training classes, drawn with ``seed``, or names."""
+    seed: int = 0
+
+
+class ImageData(Strict):
+    """What every data set has."""
+
+    name: str
+    image_size: int
+    crop_size: int | None = Field(default=None, ge=12)
+    """Side of the centre square that the network sees at the test, and of the training views;
+    ``null``: the whole stored image."""
+    protocol: Literal["validated", "published"] = "validated"
+    """``published``: the first half of the classes trains, the second is the test, and no class is
+    left for validation. ``validated``: some classes are for validation, as ``split`` says."""
+    split: ClassSplit | ValidationSplit
+    labelled_fraction: Fraction = 0.0
+    """Share of the training classes whose labels a semi-supervised method may see, drawn with the
+    seed of ``split``; a larger share contains the classes of a smaller one."""
+
+    @property
+    def network_size(self) -> int:
+        """Side of the images that the network sees."""
+        return self.crop_size or self.image_size
+
+    @model_validator(mode="after")
+    def _check_crop(self) -> ImageData:
+        if self.crop_size is not None and self.crop_size > self.image_size:
+            raise ValueError(
+                f"crop_size: a crop of {self.crop_size} from images of {self.image_size}; "
+                "needs crop_size <= image_size"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_protocol(self) -> ImageData:
+        # The seed alone may differ: it also draws the labelled classes.
+        default = type(self.split)(seed=self.split.seed)
+        if self.protocol == "published" and self.split != default:
+            raise ValueError(
+                "split: the published protocol has its own division; leave split out (its seed "
+                "may stay) or set protocol to validated"
+            )
+        return self
+
+
+class StrokesData(ImageData):
     """Synthetic drawings: a class is a set of random curves, an image one shaky copy of it."""
 
     name: Literal["strokes"] = "strokes"
@@ -53,17 +103,25 @@ class StrokesData(Strict):
         return self.image_size
 
 
-class FolderData(Strict):
-    """Images in a folder of class folders; nested folders are classes named ``outer/inner``."""
+class FileData(ImageData):
+    """What every data set of image files has."""
 
-    name: Literal["folder"] = "folder"
     root: str = Field(min_length=1)
     """The folder; ``$NAME`` is replaced by an environment variable, ``~`` by the home folder."""
     image_size: int = Field(default=64, ge=12, le=1024)
-    """Images are resized to this square."""
+    """Side of the square that images are stored as."""
+    fit: Literal["squeeze", "crop"] = "squeeze"
+    """How an image becomes a square: warped to it, or scaled by its short side and the middle cut
+    out."""
     color: Literal["rgb", "grey"] = "rgb"
     invert: bool = False
     """Swap dark and light: for black strokes on white paper."""
+
+
+class FolderData(FileData):
+    """Images in a folder of class folders; nested folders are classes named ``outer/inner``."""
+
+    name: Literal["folder"] = "folder"
     split: ClassSplit = ClassSplit()
     source: str = ""
     """Where the images can be obtained: shown when the folder is missing."""
@@ -80,14 +138,94 @@ class FolderData(Strict):
         Raises:
             ValueError: an environment variable is not set.
         """
-        text = os.path.expandvars(self.root)
-        if missing := re.search(r"\$\{?(\w+)\}?", text):
-            hint = f"; {self.source}" if self.source else ""
-            raise ValueError(
-                f"data.root: the environment variable {missing[1]} of {self.root!r} is not set; "
-                f"set it to the folder that holds your images{hint}"
-            )
-        return Path(text).expanduser()
+        return _expand(self.root, self.source)
 
 
-DataConfig = Annotated[StrokesData | FolderData, Field(discriminator="name")]
+class StandardData(FileData):
+    """A data set of the literature in its published layout, with its published test classes."""
+
+    source: ClassVar[str]
+    """What to get where: shown when something is missing."""
+    split: ValidationSplit = ValidationSplit()
+
+    @property
+    def path(self) -> Path:
+        """The folder, with variables replaced.
+
+        Raises:
+            ValueError: an environment variable is not set.
+        """
+        return _expand(self.root, self.source)
+
+
+class CubData(StandardData):
+    """CUB-200-2011, birds: the first 100 classes train (5,864 images), the others test (5,924)."""
+
+    name: Literal["cub200"] = "cub200"
+    source: ClassVar[str] = (
+        "get CUB_200_2011.tgz from https://www.vision.caltech.edu/datasets/cub_200_2011/"
+    )
+
+
+class CarsData(StandardData):
+    """Cars196: the first 98 models train (8,054 images), the others test (8,131)."""
+
+    name: Literal["cars196"] = "cars196"
+    source: ClassVar[str] = (
+        "get car_ims.tgz and cars_annos.mat from "
+        "https://ai.stanford.edu/~jkrause/cars/car_dataset.html"
+    )
+
+
+class ProductsData(StandardData):
+    """Stanford Online Products: 11,318 training (59,551 images), 11,316 test classes (60,502)."""
+
+    name: Literal["sop"] = "sop"
+    source: ClassVar[str] = (
+        "get Stanford_Online_Products.zip from https://cvgl.stanford.edu/projects/lifted_struct/"
+    )
+
+
+class InShopData(StandardData):
+    """In-Shop Clothes Retrieval: 3,997 training classes; 3,985 test classes, query and gallery."""
+
+    name: Literal["inshop"] = "inshop"
+    source: ClassVar[str] = (
+        "get Img/img.zip and Eval/list_eval_partition.txt from "
+        "https://mmlab.ie.cuhk.edu.hk/projects/DeepFashion/InShopRetrieval.html"
+    )
+
+
+class OmniglotData(StandardData):
+    """Omniglot, handwritten characters: 964 background classes train, 659 evaluation classes test.
+
+    White strokes on black as it comes here.
+    """
+
+    name: Literal["omniglot"] = "omniglot"
+    image_size: int = Field(default=28, ge=12, le=1024)
+    color: Literal["rgb", "grey"] = "grey"
+    invert: bool = True
+    source: ClassVar[str] = (
+        "get images_background.zip and images_evaluation.zip from "
+        "https://github.com/brendenlake/omniglot (python/)"
+    )
+
+
+DataConfig = Annotated[
+    StrokesData | FolderData | CubData | CarsData | ProductsData | InShopData | OmniglotData,
+    Field(discriminator="name"),
+]
+"""Images: where they come from, how they are divided, changed and put into batches."""
+
+
+def _expand(root: str, source: str) -> Path:
+    """A folder with environment variables and ``~`` replaced."""
+    text = os.path.expandvars(root)
+    if missing := re.search(r"\$\{?(\w+)\}?", text):
+        hint = f"; {source}" if source else ""
+        raise ValueError(
+            f"data.root: the environment variable {missing[1]} of {root!r} is not set; "
+            f"set it to the folder that holds your images{hint}"
+        )
+    return Path(text).expanduser()

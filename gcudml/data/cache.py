@@ -41,7 +41,10 @@ def cached_images(
     shape: tuple[int, int, int, int],
     make: Callable[[], Iterable[UInt8[np.ndarray, "block channels size size"]]],
 ) -> UInt8[np.ndarray, "n channels size size"]:
-    """The images named ``key``, mapped read-only; made and stored where they are not there yet.
+    """The images named ``key``, mapped; made and stored where they are not there yet.
+
+    Pages are shared with all processes that read them. One that is written to becomes a copy of
+    this process: the file never changes.
 
     A file that is cut short or is no array of that shape is made anew. Of several processes that
     ask for the same key one makes it and the others wait.
@@ -115,7 +118,7 @@ def _open(
             is_whole &= os.fstat(stream.fileno()).st_size == len(header) + math.prod(shape)
     except FileNotFoundError:
         return None
-    return np.memmap(path, np.uint8, "r", len(header), shape) if is_whole else None
+    return np.memmap(path, np.uint8, "c", len(header), shape) if is_whole else None
 
 
 def _write(

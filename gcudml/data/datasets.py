@@ -1,19 +1,25 @@
 """The images of one part of a data set, wherever they come from."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
 import PIL
-from jaxtyping import Int64, UInt8
+from jaxtyping import Bool, Int64, UInt8
 
 from gcudml.config import DataConfig, FolderData, StrokesData
-from gcudml.data import folder, strokes
+from gcudml.config.data import FileData, StandardData
+from gcudml.data import benchmarks, folder, image_files, splits, strokes
 from gcudml.data.cache import cached_images, digest
-from gcudml.data.splits import Division, divide_classes
+from gcudml.data.image_files import Appearance
+from gcudml.data.listing import Listing, halves
+from gcudml.data.splits import FEWEST_CLASSES, Division, divide_classes, hold_out_classes
 
 Part: TypeAlias = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
+# What changes the drawings of a class, by the names of the parameters.
+DRAWN = {"name", "images_per_class", "image_size", "imbalance", "variation", "seed"}
 
 
 @dataclass(frozen=True)
@@ -21,16 +27,26 @@ class ImageSet:
     """Images of one part, sorted by class."""
 
     images: UInt8[np.ndarray, "n channels size size"]
-    """Mapped from a file, read-only: a page is read when it is used."""
+    """Mapped from a file: a page is read when it is used, and copied when it is written to, so
+    that no change reaches the file or another process."""
     labels: Int64[np.ndarray, " n"]
     """Index into ``class_names``."""
     class_names: tuple[str, ...]
+    is_query: Bool[np.ndarray, " n"] | None = None
+    """Which images are queries; the others are the gallery that they are compared with. None: every
+    image is a query and is compared with all others."""
+
+
+def has_validation(config: DataConfig) -> bool:
+    """Whether any class is held out for validation; without, the part ``val`` is empty."""
+    return config.protocol == "validated"
 
 
 def load(config: DataConfig, part: Part) -> ImageSet:
     """The images of one part; no image of another part is opened.
 
-    Drawn or decoded at the first call and read from the cache after that.
+    Drawn or decoded at the first call and read from the cache after that. Empty for ``val`` where
+    the protocol has no validation classes.
 
     Raises:
         ValueError: the folder, an image or the split is unusable, as ``data.key: what; remedy``.
@@ -38,64 +54,170 @@ def load(config: DataConfig, part: Part) -> ImageSet:
     """
     if isinstance(config, StrokesData):
         return _load_strokes(config, part)
-    return _load_folder(config, part)
+    return _load_files(config, part)
+
+
+def training_labels(config: DataConfig, training: ImageSet) -> Int64[np.ndarray, " n"]:
+    """The labels that a semi-supervised method may see: -1 where ``labelled_fraction`` hides them.
+
+    Args:
+        config: The data set.
+        training: Its part ``train``.
+    """
+    return splits.visible_labels(
+        training.labels,
+        classes=len(training.class_names),
+        fraction=config.labelled_fraction,
+        seed=config.split.seed,
+    )
 
 
 def data_fingerprint(config: DataConfig) -> str:
     """Digest of all that a run can see of the data: pixels, classes and their division.
 
-    For strokes it is a digest of their parameters. For a folder it covers the contents of the files
-    that a part uses, not where the folder is or when it was written; files are read once and after
-    that only when their size or time has changed.
+    For strokes it is a digest of their parameters. For files it covers the contents of those that a
+    part uses, not where the folder is or when it was written; files are read once and after that
+    only when their size or time has changed. How much of an image is cropped away and which labels
+    are visible are parameters of a run, not of the data.
 
     Raises:
         ValueError: the folder or the split is unusable.
     """
     if isinstance(config, StrokesData):
-        divide_classes(strokes.class_names(config), config.split)  # refuse it now, not in a run
-        return digest(["strokes", strokes.VERSION, config.model_dump(mode="json")])
-    listing = folder.scan(config)
-    division = divide_classes(tuple(listing), config.split)
-    used = {part: folder.select(listing, getattr(division, part)) for part in PARTS}
-    digests = folder.content_digests(config, [path for paths in used.values() for path in paths])
+        _divide_strokes(config)  # refuse it now, not in a run
+        division = {"split"} if has_validation(config) else set()
+        drawn = config.model_dump(mode="json", include=DRAWN | {"classes"} | division)
+        protocol = [] if has_validation(config) else ["published"]
+        return digest(["strokes", strokes.VERSION, drawn, *protocol])
+    listing = _list_files(config)
+    parts = _divide_files(config, listing)
+    used = {part: listing.select(getattr(parts, part)) for part in PARTS}
+    everything = [path for paths in used.values() for path in paths]
+    digests = image_files.content_digests(listing.root, everything)
     content = {part: [(path, digests[path]) for path in paths] for part, paths in used.items()}
-    return digest(["folder", folder.VERSION, _appearance(config), content])
+    # In class folders the paths tell the classes; elsewhere only a list does.
+    lists = [] if isinstance(config, FolderData) else [_listed(listing, parts)]
+    return digest(["folder", image_files.VERSION, _key(_appearance(config)), content, *lists])
+
+
+def _divide_strokes(config: StrokesData) -> Division:
+    names = strokes.class_names(config)
+    if has_validation(config):
+        return divide_classes(names, config.split)
+    return _published(*halves(names), source="data.classes")
 
 
 def _load_strokes(config: StrokesData, part: Part) -> ImageSet:
-    names = strokes.class_names(config)
-    division = divide_classes(names, config.split)
-    mine: tuple[str, ...] = getattr(division, part)
-    index = {name: position for position, name in enumerate(names)}
+    mine: tuple[str, ...] = getattr(_divide_strokes(config), part)
+    size = config.image_size
+    if not mine:
+        return _nothing(1, size)
+    index = {name: position for position, name in enumerate(strokes.class_names(config))}
     classes = [index[name] for name in mine]
     sizes = strokes.class_sizes(config, len(classes), training=part == "train")
-    drawn = config.model_dump(mode="json", exclude={"split", "classes"})
+    drawn = config.model_dump(mode="json", include=DRAWN)
     key = digest(["strokes", strokes.VERSION, np.__version__, drawn, classes, sizes])
-    size = config.image_size
     images = cached_images(
         key, (sum(sizes), 1, size, size), lambda: strokes.draw(config, classes, sizes)
     )
     return ImageSet(images, np.repeat(np.arange(len(mine)), sizes), mine)
 
 
-def _load_folder(config: FolderData, part: Part) -> ImageSet:
-    listing = folder.scan(config)
-    division: Division = divide_classes(tuple(listing), config.split)
-    mine: tuple[str, ...] = getattr(division, part)
-    paths = folder.select(listing, mine)
-    digests = folder.content_digests(config, paths)
+def _list_files(config: FileData) -> Listing:
+    if isinstance(config, StandardData):
+        return benchmarks.read(config)
+    assert isinstance(config, FolderData)
+    return folder.scan(config)
+
+
+def _divide_files(config: FileData, listing: Listing) -> Division:
+    """The classes of each part.
+
+    Raises:
+        ValueError: a part has too few classes, or no class with two images.
+    """
+    if isinstance(config, FolderData) and config.protocol == "validated":
+        division = divide_classes(tuple(listing.files), config.split)
+    else:
+        division = _published(listing.train, listing.test, source="data.root")
+        if isinstance(config, StandardData) and config.protocol == "validated":
+            division = hold_out_classes(listing.train, listing.test, config.split)
+    for part in PARTS:
+        _refuse_singles(listing, getattr(division, part), part)
+    return division
+
+
+def _published(training: tuple[str, ...], test: tuple[str, ...], *, source: str) -> Division:
+    """The standard halves, without validation classes."""
+    if min(len(training), len(test)) < FEWEST_CLASSES:
+        raise ValueError(
+            f"{source}: {len(training)} training and {len(test)} test classes by the standard "
+            f"division; needs at least {FEWEST_CLASSES} of each, add the missing classes"
+        )
+    return Division(training, (), test)
+
+
+def _refuse_singles(listing: Listing, classes: tuple[str, ...], part: Part) -> None:
+    """Refuse a part in which no query has another image of its class to be found."""
+    if not classes:
+        return
+    queries = listing.queries
+    if queries is not None and part == "test":
+        # An image that is a query is not in the gallery.
+        if not any(
+            {path in queries for path in listing.files[c]} == {True, False} for c in classes
+        ):
+            raise ValueError(
+                f"data.root: none of the {len(classes)} test classes has both a query and a "
+                "gallery image, so nothing could be retrieved; repair the list"
+            )
+    elif all(len(listing.files[name]) == 1 for name in classes):
+        raise ValueError(
+            f"data.root: each of the {len(classes)} {part} classes has one image only, so nothing "
+            "could be retrieved; a class is a folder with two images or more"
+        )
+
+
+def _load_files(config: FileData, part: Part) -> ImageSet:
+    listing = _list_files(config)
+    mine: tuple[str, ...] = getattr(_divide_files(config, listing), part)
+    appearance = _appearance(config)
+    channels, size = appearance.channels, config.image_size
+    if not mine:
+        return _nothing(channels, size)
+    paths = listing.select(mine)
+    digests = image_files.content_digests(listing.root, paths)
     content = [(path, digests[path]) for path in paths]
     # Pillow's version too: its decoders and its resizing change pixels between releases.
-    key = digest(["folder", folder.VERSION, PIL.__version__, _appearance(config), content])
-    channels = 3 if config.color == "rgb" else 1
-    size = config.image_size
+    version = [image_files.VERSION, PIL.__version__]
     images = cached_images(
-        key, (len(paths), channels, size, size), lambda: folder.decode(config, paths)
+        digest(["folder", *version, _key(appearance), content]),
+        (len(paths), channels, size, size),
+        lambda: image_files.decode(listing.root, paths, appearance=appearance),
     )
-    sizes = [len(listing[name]) for name in mine]
-    return ImageSet(images, np.repeat(np.arange(len(mine)), sizes), mine)
+    labels = np.repeat(np.arange(len(mine)), [len(listing.files[name]) for name in mine])
+    is_query = None
+    if listing.queries is not None and part == "test":
+        is_query = np.array([path in listing.queries for path in paths])
+    return ImageSet(images, labels, mine, is_query)
 
 
-def _appearance(config: FolderData) -> dict[str, object]:
-    """The parameters that change pixels."""
-    return config.model_dump(mode="json", include={"image_size", "color", "invert"})
+def _nothing(channels: int, size: int) -> ImageSet:
+    return ImageSet(np.zeros((0, channels, size, size), np.uint8), np.zeros(0, np.int64), ())
+
+
+def _appearance(config: FileData) -> Appearance:
+    return Appearance(config.image_size, config.color, config.invert, config.fit)
+
+
+def _key(appearance: Appearance) -> Mapping[str, object]:
+    """The parameters that change pixels, as digests name them."""
+    fields = appearance._asdict()
+    # Digests are older than this choice: squeezed images keep the names that they have.
+    return {k: v for k, v in fields.items() if (k, v) != ("fit", "squeeze")}
+
+
+def _listed(listing: Listing, division: Division) -> object:
+    """What a list says beside the paths: class names and sizes by part, and the queries."""
+    classes = [[(name, len(listing.files[name])) for name in part] for part in division]
+    return [classes, sorted(listing.queries or ())]

@@ -4,7 +4,11 @@ import difflib
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+from jaxtyping import Int64
+
 from gcudml.config import ClassSplit, Share
+from gcudml.config.data import ValidationSplit
 from gcudml.seeding import numpy_generator
 
 FEWEST_CLASSES = 2  # with one class every retrieval is right
@@ -67,6 +71,61 @@ def divide_classes(names: Sequence[str], split: ClassSplit) -> Division:
     return Division(
         *(tuple(n for n in names if n in chosen[part]) for part in ("train", "val", "test"))
     )
+
+
+def hold_out_classes(
+    training: Sequence[str], test: Sequence[str], split: ValidationSplit
+) -> Division:
+    """Take validation classes from the standard training classes; the test classes stay.
+
+    Args:
+        training: The standard training classes, of which a list may name some, as in
+            ``divide_classes``.
+        test: The standard test classes.
+        split: A fraction is one of the standard training classes, rounded.
+
+    Raises:
+        ValueError: ``data.split.val: ...``: an unknown name, or too few classes are left.
+    """
+    if isinstance(split.val, list):
+        held_out = _select(training, split.val, "val")
+    else:
+        order = numpy_generator(split.seed, "classes").permutation(len(training)).tolist()
+        held_out = {training[place] for place in order[: _count(split.val, len(training))]}
+    division = Division(
+        tuple(name for name in training if name not in held_out),
+        tuple(name for name in training if name in held_out),
+        tuple(test),
+    )
+    if min(len(division.train), len(division.val)) < FEWEST_CLASSES:
+        raise ValueError(
+            f"data.split.val: {len(division.val)} of the {len(training)} standard training "
+            f"classes, which leaves {len(division.train)} for training; both need at least "
+            f"{FEWEST_CLASSES}, change val or set protocol to published"
+        )
+    return division
+
+
+def visible_labels(
+    labels: Int64[np.ndarray, " n"], *, classes: int, fraction: float, seed: int
+) -> Int64[np.ndarray, " n"]:
+    """The labels of some classes, and -1 for the images of the others.
+
+    Args:
+        labels: ``(n,)`` class indices, 0..classes-1.
+        classes: Number of classes.
+        fraction: Share of the classes whose labels are seen, rounded; 0 shows none, 1 all, and
+            anything between at least two, for fewer hold no pair of different classes.
+        seed: Draws the classes; the classes of a smaller fraction are among those of a larger one.
+
+    Returns:
+        A new ``(n,)`` array.
+    """
+    count = round(fraction * classes)
+    if fraction > 0:
+        count = max(count, FEWEST_CLASSES)
+    order = numpy_generator(seed, "labelled").permutation(classes)
+    return np.where(np.isin(labels, order[:count]), labels, -1)
 
 
 def _count(share: int | float, total: int) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from gcudml.data import cache
 from gcudml.data.cache import cache_folder, cached_images, digest, locked, replacing
@@ -42,8 +43,20 @@ def test_images_are_made_once_and_then_mapped() -> None:
     assert np.array_equal(first, PIXELS)
     assert np.array_equal(second, PIXELS)
     assert isinstance(second, np.memmap)
-    assert not second.flags.writeable
     assert files() == ["key.lock", "key.npy"]
+
+
+def test_images_that_are_written_to_change_neither_the_file_nor_another_reader() -> None:
+    first, second = (cached_images("key", SHAPE, Maker()) for _ in range(2))
+    first[:] = 99
+    assert np.array_equal(second, PIXELS)
+    assert np.array_equal(cached_images("key", SHAPE, Maker()), PIXELS)
+
+
+def test_a_tensor_takes_the_images_without_a_copy() -> None:
+    images = cached_images("key", SHAPE, Maker())
+    tensor = torch.from_numpy(images)  # would warn of an array that cannot be written
+    assert tensor.data_ptr() == images.ctypes.data
 
 
 def test_the_file_is_an_ordinary_array() -> None:
