@@ -281,13 +281,13 @@ def _score_pixels(
 
 def _load(config: RunConfig, part: Part, device: torch.device) -> Images:
     found = load(config.data, part)
-    images = torch.from_numpy(found.images.copy())  # mapped: no copy where the device is the host
+    images = torch.from_numpy(found.images)  # mapped: no copy where the device is the host
     if device.type == "cuda" and images.nbytes < SHARE_OF_GPU * torch.cuda.mem_get_info(device)[0]:
         images = images.to(device)
     return Images(
         images,
         torch.from_numpy(found.labels).to(device),
-        None,
+        None if found.is_query is None else torch.from_numpy(found.is_query).to(device),
     )
 
 

@@ -97,11 +97,6 @@ class StrokesData(ImageData):
     seed: int = 0
     split: ClassSplit = ClassSplit()
 
-    @property
-    def network_size(self) -> int:
-        """Side of what the network sees."""
-        return self.image_size
-
 
 class FileData(ImageData):
     """What every data set of image files has."""
@@ -125,11 +120,6 @@ class FolderData(FileData):
     split: ClassSplit = ClassSplit()
     source: str = ""
     """Where the images can be obtained: shown when the folder is missing."""
-
-    @property
-    def network_size(self) -> int:
-        """Side of what the network sees."""
-        return self.image_size
 
     @property
     def path(self) -> Path:
@@ -216,7 +206,7 @@ DataConfig = Annotated[
     StrokesData | FolderData | CubData | CarsData | ProductsData | InShopData | OmniglotData,
     Field(discriminator="name"),
 ]
-"""Images: where they come from, how they are divided, changed and put into batches."""
+"""Images and how their classes are divided."""
 
 
 def _expand(root: str, source: str) -> Path:

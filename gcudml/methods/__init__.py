@@ -13,6 +13,7 @@ from gcudml.config import (
     SupervisedConfig,
     UdmlSsConfig,
 )
+from gcudml.data.splits import visible_labels
 from gcudml.losses.named import NamedLoss
 from gcudml.methods.cbswr import Cbswr
 from gcudml.methods.cbswr import check_views as check_two_views
@@ -51,6 +52,12 @@ def check_settings(config: RunConfig) -> None:
         ValueError: ``section.key: what; remedy``.
     """
     method = config.method
+    if config.data.labelled_fraction > 0 and method.supervision != "some":
+        knows = "all labels" if method.supervision == "all" else "no label"
+        raise ValueError(
+            f"data.labelled_fraction: method {method.name} uses {knows}, whatever the fraction; "
+            "set it to 0 or choose a semi-supervised method (stml)"
+        )
     if isinstance(method, InstanceConfig):
         check_views(config)
     if isinstance(method, CbswrConfig):
@@ -80,7 +87,15 @@ def known_labels(config: RunConfig, labels: Int[Tensor, " n"]) -> Int[Tensor, " 
     """What the method may learn from: all classes, those of a labelled share, or none (-1)."""
     if config.method.supervision == "all":
         return labels
-    return torch.full_like(labels, -1)
+    if config.method.supervision == "none":
+        return torch.full_like(labels, -1)
+    visible = visible_labels(
+        labels.cpu().numpy(),
+        classes=int(labels.max()) + 1,
+        fraction=config.data.labelled_fraction,
+        seed=config.data.split.seed,
+    )
+    return torch.from_numpy(visible).to(labels.device)
 
 
 def check_fits(config: RunConfig, *, images: int, classes: int) -> None:
