@@ -33,7 +33,9 @@ HOMES: dict[str, set[str]] = {
     "yaml": {"harness/yaml_source.py", "harness/report/reproduce.py", "harness/spec.py"},
     "faiss": {"gcudml/neighbours.py"},
     "PIL": {"gcudml/data/datasets.py", "gcudml/data/folder.py"},
-    "torchvision": {"gcudml/models/backbones.py"},
+    "safetensors": {"gcudml/models/weights.py"},
+    "timm": {"gcudml/models/timm_trunks.py"},
+    "torchvision": {"gcudml/models/torchvision_trunks.py"},
 }
 
 
@@ -68,7 +70,10 @@ def test_the_library_satisfies_the_border() -> None:
     [
         ("harness.cli", {"torch", "gcudml", "duckdb", "optuna", "plotly"}),
         ("harness.driver", {"torch", "gcudml", "optuna", "plotly"}),
-        ("gcudml.workload", {"harness", "duckdb", "optuna", "plotly", "typer"}),
+        (
+            "gcudml.workload",
+            {"harness", "duckdb", "optuna", "plotly", "typer", "timm", "torchvision"},
+        ),
     ],
 )
 @pytest.mark.timeout(60)

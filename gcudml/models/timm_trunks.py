@@ -3,16 +3,28 @@
 import difflib
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from gcudml.config.input_format import InputFormat
-from gcudml.models.trunk import StateDict, Trunk, as_it_is
+from gcudml.models.trunk import StateDict, Trunk
+
+
+class Published(NamedTuple):
+    """What timm says of a network and its weights."""
+
+    recipe: str
+    has_weights: bool
+    fixed_size: bool
+    """Whether it must be told the size of the images."""
+    own_format: InputFormat
+    classifier: tuple[str, ...]
+    """Beginnings of the names that a network without classifier lacks."""
 
 
 class TimmMaps(nn.Module):
@@ -25,9 +37,15 @@ class TimmMaps(nn.Module):
         self.prefix_tokens = int(getattr(network, "num_prefix_tokens", 0))
         self.token = token
 
+    def features(self, images: Float[Tensor, "n c height width"]) -> object:
+        """What timm's ``forward_features`` gives."""
+        compute = cast("Callable[[Tensor], object]", self.network.forward_features)
+        return compute(images)
+
     def forward(self, images: Float[Tensor, "n c height width"]) -> Float[Tensor, "n dim h w"]:
         """Maps of the patch tokens or of a convolutional network, or the class token as one."""
-        found: Tensor = self.network.forward_features(images)
+        found = self.features(images)
+        assert isinstance(found, Tensor)
         if found.ndim == 4:
             return found.permute(0, 3, 1, 2) if self.channels_last else found
         if self.token:
@@ -53,14 +71,13 @@ def timm_trunk(name: str, *, channels: int, image_size: int, token: bool) -> Tru
     network = _create(name, channels, image_size)
     module = TimmMaps(network, token=token)
     dim = _check(module, name, torch.zeros(1, channels, image_size, image_size))
-    ends = published.classifier
     return Trunk(
         module,
         network,
         dim,
         inputs=channels,
-        own_format=InputFormat(range=1, mean=published.mean, std=published.std),
-        classifier=tuple(f"{end}." for end in ([ends] if isinstance(ends, str) else ends or ())),
+        own_format=published.own_format,
+        classifier=published.classifier,
         adapt=functools.partial(_resample, network=network),
         fetch=functools.partial(_fetch, name, image_size) if published.has_weights else None,
     )
@@ -72,8 +89,7 @@ def timm_recipe(name: str) -> str:
     Raises:
         ValueError: timm is not installed or has no such network.
     """
-    published = _published(name)
-    return f"timm {published.architecture}.{published.tag}"
+    return _published(name).recipe
 
 
 def _import() -> ModuleType:
@@ -87,8 +103,7 @@ def _import() -> ModuleType:
     return timm
 
 
-def _published(name: str) -> Any:
-    """What timm says of a network's weights."""
+def _published(name: str) -> Published:
     timm = _import()
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=3)
@@ -97,13 +112,21 @@ def _published(name: str) -> Any:
             f"model.backbone: timm {timm.__version__} has no network {name!r}; "
             f"{guess}timm.list_models() names all"
         )
-    published = timm.models.get_pretrained_cfg(name, allow_unregistered=False)
-    if published is None:
+    try:
+        known = timm.models.get_pretrained_cfg(name, allow_unregistered=False)
+    except RuntimeError as error:
         tags = ", ".join(timm.models.get_arch_pretrained_cfgs(name.partition(".")[0]))
         raise ValueError(
-            f"model.backbone: timm {timm.__version__} has no weights {name!r}; known: {tags}"
-        )
-    return published
+            f"model.backbone: timm {timm.__version__} has no weights {name!r}; known: {tags or 'none'}"
+        ) from error
+    ends = known.classifier or ()
+    return Published(
+        recipe=f"timm {known.architecture}.{known.tag}",
+        has_weights=bool(known.has_weights),
+        fixed_size=known.fixed_input_size,
+        own_format=InputFormat(range=1, mean=known.mean, std=known.std),
+        classifier=tuple(f"{end}." for end in ([ends] if isinstance(ends, str) else ends)),
+    )
 
 
 def _create(name: str, channels: int, image_size: int, *, pretrained: bool = False) -> nn.Module:
@@ -113,7 +136,7 @@ def _create(name: str, channels: int, image_size: int, *, pretrained: bool = Fal
         timm.create_model, name, pretrained=pretrained, num_classes=0, in_chans=channels
     )
     try:
-        if _published(name).fixed_input_size:
+        if _published(name).fixed_size:
             try:
                 network: nn.Module = create(img_size=image_size)
             except TypeError:  # some of these take no size either; the images must fit them
@@ -131,7 +154,7 @@ def _check(module: TimmMaps, name: str, images: Float[Tensor, "1 channels size s
     _, channels, size, _ = images.shape
     module.eval()
     try:
-        found = module.network.forward_features(images)
+        found = module.features(images)
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(_unfit(name, channels, size, error)) from error
     if not isinstance(found, Tensor) or found.ndim not in {3, 4}:
@@ -176,5 +199,5 @@ def _resample(state: StateDict, *, network: nn.Module) -> StateDict:
     return dict(state) | {"pos_embed": resized}
 
 
-def _fetch(name: str, image_size: int) -> Mapping[str, Tensor]:
+def _fetch(name: str, image_size: int) -> StateDict:
     return _create(name, 3, image_size, pretrained=True).state_dict()

@@ -55,10 +55,10 @@ class VisionTransformer(nn.Module):
 
     def forward(self, images: Float[Tensor, "n c height width"]) -> Float[Tensor, "n dim h w"]:
         """``(n, dim, height / 16, width / 16)``, or ``(n, dim, 1, 1)`` for the class token."""
-        patches = self.conv_proj(images)
+        patches: Tensor = self.conv_proj(images)
         first = self.class_token.expand(len(images), -1, -1)
-        tokens = torch.cat([first, patches.flatten(2).transpose(1, 2)], dim=1)
-        tokens = self.encoder(tokens)  # (n, 1 + h * w, dim)
+        entering = torch.cat([first, patches.flatten(2).transpose(1, 2)], dim=1)
+        tokens: Tensor = self.encoder(entering)  # (n, 1 + h * w, dim)
         if self.token:
             return tokens[:, 0, :, None, None]
         return tokens[:, 1:].transpose(1, 2).reshape(patches.shape)
@@ -150,7 +150,7 @@ def _first_layer(like: nn.Module, channels: int) -> nn.Conv2d:
         like.out_channels,
         (like.kernel_size[0], like.kernel_size[1]),
         stride=(like.stride[0], like.stride[1]),
-        padding=like.padding if isinstance(like.padding, str) else tuple(like.padding)[:2],
+        padding=(int(like.padding[0]), int(like.padding[1])),
         bias=like.bias is not None,
     )
 

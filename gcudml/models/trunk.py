@@ -18,12 +18,11 @@ def as_it_is(state: StateDict) -> StateDict:
 
 @dataclass(frozen=True)
 class Trunk:
-    """A network from images to maps ``(n, out_channels, h, w)``, freshly drawn.
-
-    Its parameters have the names that the published weights give them.
-    """
+    """A network from normalised images to maps ``(n, out_channels, h, w)``, freshly drawn."""
 
     module: nn.Module
+    holder: nn.Module
+    """The module, or the part of it that has the names which published weights have."""
     out_channels: int
     inputs: int
     """Channels of the images it takes."""

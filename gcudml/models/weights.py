@@ -73,10 +73,12 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"model.weights: {str(path)!r} is refused: it holds objects or code, not only tensors; "
             "convert it to safetensors where you trust it"
         ) from error
-    except (MemoryError, KeyboardInterrupt):
+    except MemoryError:
         raise
     except SafetensorError as error:
         raise ValueError(_broken(path, str(error))) from error
+    except PermissionError as error:
+        raise ValueError(_broken(path, error.strerror or "not allowed")) from error
     except Exception as error:  # readers of damaged files raise anything
         raise ValueError(_broken(path, "it is no file of PyTorch or cut short")) from error
     return _unwrap(found, path)
