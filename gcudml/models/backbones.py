@@ -75,6 +75,11 @@ def input_channels(config: ModelConfig, *, channels: int) -> int:
     return 3 if is_for_colours or not (wanted is None or wanted.is_grey) else channels
 
 
+def has_small_stem(config: ModelConfig, *, image_size: int) -> bool:
+    """Whether the network begins as is usual for small images; pretrained weights are not so."""
+    return config.backbone.startswith("resnet") and image_size <= 40 and not config.is_pretrained
+
+
 def _input_format(config: ModelConfig) -> InputFormat | None:
     """How the network wants its images; None where its published weights say so."""
     if isinstance(config.input_format, InputFormat):
@@ -99,7 +104,7 @@ def _trunk(config: ModelConfig, *, channels: int, image_size: int) -> Trunk:
         config.backbone,
         channels=inputs,
         image_size=image_size,
-        pretrained=config.is_pretrained,
+        small_stem=has_small_stem(config, image_size=image_size),
         token=token,
     )
 

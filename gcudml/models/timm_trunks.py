@@ -51,7 +51,8 @@ class TimmMaps(nn.Module):
         if self.token:
             return found[:, 0, :, None, None]
         patches = found[:, self.prefix_tokens :].transpose(1, 2)  # (n, dim, h * w)
-        return patches.unflatten(2, (math.isqrt(patches.shape[2]), -1))
+        side = math.isqrt(patches.shape[2])
+        return patches.reshape(*patches.shape[:2], side, side)
 
 
 def timm_trunk(name: str, *, channels: int, image_size: int, token: bool) -> Trunk:
@@ -115,9 +116,9 @@ def _published(name: str) -> Published:
     try:
         known = timm.models.get_pretrained_cfg(name, allow_unregistered=False)
     except RuntimeError as error:
-        tags = ", ".join(timm.models.get_arch_pretrained_cfgs(name.partition(".")[0]))
+        tags = ", ".join(timm.models.get_arch_pretrained_cfgs(name.partition(".")[0])) or "none"
         raise ValueError(
-            f"model.backbone: timm {timm.__version__} has no weights {name!r}; known: {tags or 'none'}"
+            f"model.backbone: timm {timm.__version__} has no weights {name!r}; known: {tags}"
         ) from error
     ends = known.classifier or ()
     return Published(

@@ -65,7 +65,7 @@ class VisionTransformer(nn.Module):
 
 
 def torchvision_trunk(
-    name: str, *, channels: int, image_size: int, pretrained: bool, token: bool
+    name: str, *, channels: int, image_size: int, small_stem: bool, token: bool
 ) -> Trunk:
     """The network that ``name`` is in torchvision.
 
@@ -73,8 +73,7 @@ def torchvision_trunk(
         name: A key of ``KNOWN``.
         channels: Of the images it takes: 1 or 3.
         image_size: Side of the images.
-        pretrained: Whether weights are loaded into it, for which a ResNet keeps its first layers
-            also where images are small.
+        small_stem: Whether a ResNet gets first layers for small images.
         token: Whether a ViT gives its class token.
 
     Raises:
@@ -93,9 +92,9 @@ def torchvision_trunk(
         if channels != 3:
             module.conv_proj = _first_layer(module.get_submodule("conv_proj"), channels)
     elif name.startswith("resnet"):
-        module = _resnet(build(), channels, is_small=image_size <= 40 and not pretrained)
+        module = _resnet(build(), channels, small_stem=small_stem)
     else:
-        options = {"aux_logits": False, "init_weights": not pretrained}
+        options = {"aux_logits": False, "init_weights": True}
         network = build(**options) if name == "googlenet" else build()
         module = _stages(network)
         if channels != 3:
@@ -128,13 +127,13 @@ def _stages(network: nn.Module) -> nn.Sequential:
     return nn.Sequential(OrderedDict((n, m) for n, m in network.named_children() if n not in ends))
 
 
-def _resnet(network: nn.Module, channels: int, *, is_small: bool) -> nn.Sequential:
+def _resnet(network: nn.Module, channels: int, *, small_stem: bool) -> nn.Sequential:
     """The stages of a ResNet.
 
-    With ``is_small`` the first convolution is 3x3 with stride 1 and there is no max pooling, as is
+    With ``small_stem`` the first convolution is 3x3 with stride 1 and there is no max pooling, as is
     usual for small images; otherwise the map would be 1 pixel wide.
     """
-    if is_small:
+    if small_stem:
         network.conv1 = nn.Conv2d(channels, 64, 3, stride=1, padding=1, bias=False)
         network.maxpool = nn.Identity()
     elif channels != 3:
