@@ -21,7 +21,9 @@ from gcudml import train
 from gcudml.config import RunConfig
 from gcudml.data.datasets import PARTS, load
 from gcudml.data.datasets import data_fingerprint as fingerprint_of_data
-from gcudml.methods import check_fits, check_settings
+from gcudml.methods import DataSizes, check_fits, check_settings
+from gcudml.models.backbones import check_weights
+from gcudml.models.weights import weights_digest
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -58,14 +60,14 @@ def controls() -> Mapping[str, Mapping[str, JsonValue]]:
 
 
 def data_fingerprint(params: Mapping[str, JsonValue]) -> str:
-    """Digest of the images and classes that ``params`` name.
+    """Digest of the images, classes and pretrained weights that ``params`` name.
 
-    Also the moment at which all images are decoded into the cache, and at which parameters that
-    do not fit them are refused: before anything is trained.
+    Also the moment at which all images are decoded into the cache, and at which weights and
+    parameters that do not fit are refused: before anything is trained.
 
     Raises:
-        ValueError: the images are missing or unusable, or the parameters do not fit them, as
-            ``dotted.key: what; remedy``.
+        ValueError: images or weights are missing or unusable, or the parameters do not fit them,
+            as ``dotted.key: what; remedy``.
     """
     config = RunConfig.model_validate(params)
     try:
@@ -77,8 +79,13 @@ def data_fingerprint(params: Mapping[str, JsonValue]) -> str:
             f"data: cannot write {error.filename}: {error.strerror}; "
             "set GCUDML_CACHE to a folder that can be written"
         ) from None
-    check_fits(config, images=prepared.training_images, classes=prepared.training_classes)
-    return prepared.fingerprint
+    check_fits(config, prepared.sizes)
+    if isinstance(config.method, PixelsConfig) or not config.model.is_pretrained:
+        return prepared.fingerprint
+    weights = _check_weights(
+        config.model.model_dump_json(), prepared.channels, config.data.network_size
+    )
+    return f"{prepared.fingerprint}-{weights}"
 
 
 def run(
@@ -100,8 +107,8 @@ def run(
 
 class _Prepared(NamedTuple):
     fingerprint: str
-    training_images: int
-    training_classes: int
+    sizes: DataSizes
+    channels: int
 
 
 @functools.cache  # one data set serves all trials of a study
@@ -111,7 +118,23 @@ def _prepare(data: str) -> _Prepared:
     fingerprint = fingerprint_of_data(config)
     parts = {part: load(config, part) for part in PARTS}
     training = parts["train"]
-    return _Prepared(fingerprint, len(training.images), len(training.class_names))
+    sizes = DataSizes(
+        images={part: len(found.images) for part, found in parts.items()},
+        training_classes=len(training.class_names),
+    )
+    return _Prepared(fingerprint, sizes, training.images.shape[1])
+
+
+@functools.cache
+def _check_weights(model: str, channels: int, image_size: int) -> str:
+    """Load pretrained weights once, given by the JSON of a model's configuration.
+
+    Returns:
+        What identifies them.
+    """
+    config = RunConfig.model_validate({"model": json.loads(model)}).model
+    check_weights(config, channels=channels, image_size=image_size)
+    return weights_digest(config)
 
 
 def _explain(detail: ErrorDetails) -> str:
@@ -128,6 +151,11 @@ def _explain(detail: ErrorDetails) -> str:
         close = difflib.get_close_matches(path[-1], known, n=1)
         guess = f"did you mean {close[0]!r}? " if close else ""
         return f"{where}: unknown parameter; {guess}known: {', '.join(known)}"
+    if detail["type"] == "union_tag_invalid":
+        tag, known = detail["ctx"]["tag"], str(detail["ctx"]["expected_tags"]).replace("'", "")
+        close = difflib.get_close_matches(tag, known.split(", "), n=1)
+        guess = f"did you mean {close[0]!r}? " if close else ""
+        return f"{where}.name: unknown {where} {tag!r}; {guess}known: {known}"
     if detail["type"] == "value_error":
         # Rules over several fields name the one to change first: 'groups: ...'.
         field, _, rule = message.partition(": ")

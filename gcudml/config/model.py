@@ -2,22 +2,138 @@
 
 from __future__ import annotations
 
+import difflib
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from gcudml.config.input_format import INPUT_FORMATS, InputFormat
 from gcudml.config.strict import Strict
+
+BACKBONES = (
+    "conv4",
+    "googlenet",
+    "mobilenet_v2",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "squeezenet1_1",
+    "vit_b_16",
+)
 
 
 class ModelConfig(Strict):
     """The network that embeds an image."""
 
-    backbone: Literal["conv4", "resnet18"] = "conv4"
+    backbone: str = "conv4"
+    """conv4, resnet18, resnet34, resnet50, googlenet, mobilenet_v2, squeezenet1_1 or vit_b_16 (of
+    torchvision), or ``timm:NAME`` for a network of timm."""
     width: int = Field(default=32, ge=4, le=512)
-    """Channels of conv4; resnet18 ignores it."""
+    """Channels of conv4; other backbones ignore it."""
+    weights: str = Field(default="none", min_length=1)
+    """What the backbone starts from: ``none`` (drawn at random), ``imagenet`` (those that its
+    library publishes) or the path of a state dict or ``.safetensors`` file, in which ``$NAME`` is
+    replaced by an environment variable and ``~`` by the home folder."""
+    input_format: InputFormat | str = "auto"
+    """How the weights want their images: ``unit`` ([-1, 1]), ``imagenet``, ``caffe`` (BGR 0..255
+    less its mean), ``rgb_mean`` (RGB 0..255 less its mean) or range, mean, std and order. ``auto``
+    is ``unit`` without weights and what they were trained with for ``imagenet``."""
+    padding: Literal["symmetric", "tensorflow"] = "symmetric"
+    """``tensorflow``: convolutions of stride 2 pad as its SAME does (maps of even size more on the
+    right and at the bottom), for weights that come from there."""
+    freeze_batch_norm: bool = False
+    """Batch norm keeps its statistics, scale and shift in training too."""
+    pooling: Literal["avg", "max", "avg+max", "token"] = "avg+max"
+    """``token``: no pooling but a transformer's class token."""
+    head_init: Literal["orthogonal", "default"] = "orthogonal"
+    """``default``: PyTorch's own start of a linear layer."""
     embedding_dim: int = Field(default=64, ge=2, le=4096)
     """Size of the compact embedding, the one that is tested."""
     wide_dim: int = Field(default=128, ge=2, le=8192)
     """Size of the wide embedding, which student and teacher share; what trains it is up to the
     method (for gcudml: ``metric_on`` and ``group_embedding``)."""
-    pooling: Literal["avg", "max", "avg+max"] = "avg+max"
+
+    @field_validator("input_format", mode="before")
+    @classmethod
+    def _read_input_format(cls, value: object) -> object:
+        if isinstance(value, str):
+            return value
+        try:
+            return InputFormat.model_validate(value)
+        except ValidationError as error:  # a union's own error would name each of its members
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "range"
+            message = first["msg"] if first["loc"] else "give a name or range, mean, std and order"
+            raise ValueError(f"{where}: {message[0].lower()}{message[1:]}") from None
+
+    @model_validator(mode="after")
+    def _check_names(self) -> ModelConfig:
+        if self.backbone not in BACKBONES and not self.timm_name:
+            raise ValueError(
+                f"backbone: unknown backbone {self.backbone!r}; "
+                f"{_guess(self.backbone, BACKBONES)}, timm:NAME"
+            )
+        if isinstance(self.input_format, str) and self.input_format not in {
+            "auto",
+            *INPUT_FORMATS,
+        }:
+            raise ValueError(
+                f"input_format: unknown format {self.input_format!r}; "
+                f"{_guess(self.input_format, ('auto', *INPUT_FORMATS))}, "
+                "or range, mean, std and order"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> ModelConfig:
+        if self.weights == "imagenet" and self.backbone == "conv4":
+            raise ValueError("weights: nobody publishes weights of conv4; give none or a path")
+        if self.weights not in {"none", "imagenet"} and self.input_format == "auto":
+            raise ValueError(
+                "input_format: a file of weights does not tell how its images must look; give "
+                f"one of {', '.join(INPUT_FORMATS)}, or range, mean, std and order"
+            )
+        if self.pooling == "token" and self.backbone in set(BACKBONES) - {"vit_b_16"}:
+            raise ValueError(
+                f"pooling: {self.backbone} has no class token; give avg, max or avg+max, or a "
+                "transformer as the backbone"
+            )
+        return self
+
+    @property
+    def timm_name(self) -> str:
+        """What follows ``timm:``; empty for other backbones."""
+        return self.backbone.partition("timm:")[2] if self.backbone.startswith("timm:") else ""
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether the backbone starts from weights that somebody has trained."""
+        return self.weights != "none"
+
+    @property
+    def weights_path(self) -> Path | None:
+        """The file of weights, with variables replaced; None for ``none`` and ``imagenet``.
+
+        Raises:
+            ValueError: an environment variable is not set.
+        """
+        if self.weights in {"none", "imagenet"}:
+            return None
+        text = os.path.expandvars(self.weights)
+        if missing := re.search(r"\$\{?(\w+)\}?", text):
+            raise ValueError(
+                f"model.weights: the environment variable {missing[1]} of {self.weights!r} is not "
+                "set; set it to the folder or file that holds your weights"
+            )
+        return Path(text).expanduser()
+
+
+def _guess(name: str, known: Iterable[str]) -> str:
+    """The nearest known name, if any is near, and all of them."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"{f'did you mean {close[0]!r}? ' if close else ''}known: {', '.join(names)}"

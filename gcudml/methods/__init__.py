@@ -1,5 +1,8 @@
 """Methods by name: adding one is a file here, its configuration and the lines below."""
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -98,15 +101,31 @@ def known_labels(config: RunConfig, labels: Int[Tensor, " n"]) -> Int[Tensor, " 
     return torch.from_numpy(visible).to(labels.device)
 
 
-def check_fits(config: RunConfig, *, images: int, classes: int) -> None:
-    """Refuse a method that so few training images or classes cannot serve.
+class DataSizes(NamedTuple):
+    """How much data there is."""
+
+    images: Mapping[str, int]
+    """By part: ``train``, ``val``, ``test``."""
+    training_classes: int
+
+
+def check_fits(config: RunConfig, sizes: DataSizes) -> None:
+    """Refuse parameters that so few images or classes cannot serve.
 
     Raises:
-        ValueError: ``method.key: what; remedy``.
+        ValueError: ``section.key: what; remedy``.
     """
+    images = sizes.images["train"]
     clusters = getattr(config.method, "clusters", 0)
     if clusters > images:
         raise ValueError(
             f"method.clusters: {clusters} clusters of {images} training images; "
             "needs clusters <= images"
         )
+    largest = max(config.evaluate.k)
+    for part in ("val", "test"):
+        if 0 < sizes.images[part] <= largest:
+            raise ValueError(
+                f"evaluate.k: Recall@{largest} of {sizes.images[part]} {part} images would always "
+                "be 1; needs fewer neighbours than images"
+            )

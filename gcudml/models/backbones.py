@@ -1,11 +1,18 @@
 """Networks from images to feature maps."""
 
+from collections import OrderedDict
 from typing import NamedTuple
 
-import torchvision
+import torch
 from torch import nn
 
 from gcudml.config import ModelConfig
+from gcudml.config.input_format import INPUT_FORMATS, InputFormat
+from gcudml.models.batch_norm import freeze_batch_norm
+from gcudml.models.input_layer import input_layer
+from gcudml.models.padding import pad_as_tensorflow
+from gcudml.models.trunk import Trunk
+from gcudml.models.weights import load_weights
 
 
 class Backbone(NamedTuple):
@@ -16,19 +23,93 @@ class Backbone(NamedTuple):
 
 
 def build_backbone(config: ModelConfig, *, channels: int, image_size: int) -> Backbone:
-    """The feature extractor that ``config.backbone`` names, with fresh weights.
+    """The feature extractor that ``config.backbone`` names, with the weights it asks for.
+
+    It takes images in [-1, 1] and brings them into the format of its weights itself. Weights that
+    are not loaded are drawn from torch's global random state.
 
     Args:
-        config: Name and width.
+        config: Name, width and weights.
         channels: 1 (grey) or 3 (RGB).
-        image_size: Side of the images; decides how often the network halves them.
+        image_size: Side of the images; decides how often conv4 and the ResNets halve them.
+
+    Raises:
+        ValueError: no such network, it does not take such images, or its weights are not usable.
     """
+    trunk = _trunk(config, channels=channels, image_size=image_size)
+    load_weights(trunk, config)
+    if config.padding == "tensorflow" and not pad_as_tensorflow(trunk.module):
+        raise ValueError(
+            f"model.padding: no convolution of stride 2 in {config.backbone} is padded; "
+            "set it to symmetric"
+        )
+    if config.freeze_batch_norm:
+        freeze_batch_norm(trunk.module)
+    wanted = _input_format(config) or trunk.own_format
+    first = input_layer(wanted, channels=channels, inputs=trunk.inputs)
+    if first is None:
+        return Backbone(trunk.module, trunk.out_channels)
+    layers = OrderedDict([("input", first), ("network", trunk.module)])
+    return Backbone(nn.Sequential(layers), trunk.out_channels)
+
+
+def check_weights(config: ModelConfig, *, channels: int, image_size: int) -> None:
+    """Build the network once, to refuse what cannot be used before anything is trained.
+
+    The global random state is left as it was.
+
+    Raises:
+        ValueError: as ``build_backbone``.
+    """
+    with torch.random.fork_rng(devices=[]):
+        build_backbone(config, channels=channels, image_size=image_size)
+
+
+def input_channels(config: ModelConfig, *, channels: int) -> int:
+    """Channels of the images that enter the network itself.
+
+    Grey images enter as three equal channels where weights or the input format are for colours.
+    """
+    wanted = _input_format(config)
+    is_for_colours = config.is_pretrained and config.backbone != "conv4"
+    return 3 if is_for_colours or not (wanted is None or wanted.is_grey) else channels
+
+
+def has_small_stem(config: ModelConfig, *, image_size: int) -> bool:
+    """Whether the network begins as is usual for small images; pretrained weights are not so."""
+    return config.backbone.startswith("resnet") and image_size <= 40 and not config.is_pretrained
+
+
+def _input_format(config: ModelConfig) -> InputFormat | None:
+    """How the network wants its images; None where its published weights say so."""
+    if isinstance(config.input_format, InputFormat):
+        return config.input_format
+    if config.input_format == "auto":
+        return None if config.is_pretrained else INPUT_FORMATS["unit"]
+    return INPUT_FORMATS[config.input_format]
+
+
+def _trunk(config: ModelConfig, *, channels: int, image_size: int) -> Trunk:
+    inputs = input_channels(config, channels=channels)
+    token = config.pooling == "token"
     if config.backbone == "conv4":
-        return _conv4(config.width, channels=channels, image_size=image_size)
-    return _resnet18(channels=channels, image_size=image_size)
+        return _conv4(config.width, channels=inputs, image_size=image_size)
+    if config.timm_name:
+        from gcudml.models.timm_trunks import timm_trunk
+
+        return timm_trunk(config.timm_name, channels=inputs, image_size=image_size, token=token)
+    from gcudml.models.torchvision_trunks import torchvision_trunk
+
+    return torchvision_trunk(
+        config.backbone,
+        channels=inputs,
+        image_size=image_size,
+        small_stem=has_small_stem(config, image_size=image_size),
+        token=token,
+    )
 
 
-def _conv4(width: int, *, channels: int, image_size: int) -> Backbone:
+def _conv4(width: int, *, channels: int, image_size: int) -> Trunk:
     """Four blocks of 3x3 convolution, batch norm and ReLU, with 2x2 max pooling in between.
 
     The few-shot literature's small network (Vinyals et al. 2016, arXiv:1606.04080). It pools after
@@ -48,20 +129,5 @@ def _conv4(width: int, *, channels: int, image_size: int) -> Backbone:
         layers.append(
             nn.ReLU(inplace=True)
         )  # after the pooling: the same, at a quarter of the cost
-    return Backbone(nn.Sequential(*layers), width)
-
-
-def _resnet18(*, channels: int, image_size: int) -> Backbone:
-    """ResNet-18 of torchvision without its classifier, untrained.
-
-    For images of at most 40 pixels the first convolution is 3x3 with stride 1 and there is no max
-    pooling, as is usual for small images; otherwise the map would be 1 pixel wide.
-    """
-    network = torchvision.models.resnet18(weights=None)
-    if image_size <= 40:
-        network.conv1 = nn.Conv2d(channels, 64, 3, stride=1, padding=1, bias=False)
-        network.maxpool = nn.Identity()
-    elif channels != 3:
-        network.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
-    stages = [name for name, _ in network.named_children() if name not in ("avgpool", "fc")]
-    return Backbone(nn.Sequential(*(network.get_submodule(name) for name in stages)), 512)
+    module = nn.Sequential(*layers)
+    return Trunk(module, module, width, inputs=channels, own_format=INPUT_FORMATS["unit"])

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -46,7 +46,7 @@ class Pooled(nn.Module):
     ) -> Float[Tensor, "batch features"]:
         """Global pooling; in single precision whatever the backbone computes in."""
         exact = maps.float()
-        if self.pooling == "avg":
+        if self.pooling in {"avg", "token"}:  # a token is a map of one place
             return exact.mean(dim=(2, 3))
         largest = exact.amax(dim=(2, 3))
         return largest if self.pooling == "max" else exact.mean(dim=(2, 3)) + largest
@@ -55,8 +55,8 @@ class Pooled(nn.Module):
 class Embedder(nn.Module):
     """The student: pooled backbone, compact head and wide head.
 
-    Heads start orthogonal with zero bias. Average plus maximum pooling, the two heads and their
-    start are STML's (Kim et al., CVPR 2022, arXiv:2205.01903).
+    By default heads start orthogonal with zero bias. Average plus maximum pooling, the two heads
+    and their start are STML's (Kim et al., CVPR 2022, arXiv:2205.01903).
     """
 
     def __init__(
@@ -83,10 +83,10 @@ class Embedder(nn.Module):
             torch.default_generator.manual_seed(seed)  # the CPU's alone, which fork_rng restores
             self.features = Pooled(config, channels=channels, image_size=image_size)
             features = self.features.out_channels
-            self.wide = linear_head(features, config.wide_dim)
+            self.wide = linear_head(features, config.wide_dim, start=config.head_init)
             self.compact_takes_maps = compact_from_maps is not None
             self.compact: nn.Module = (
-                linear_head(features, config.embedding_dim)
+                linear_head(features, config.embedding_dim, start=config.head_init)
                 if compact_from_maps is None
                 else compact_from_maps(features)
             )
@@ -128,9 +128,12 @@ class TeacherNet(nn.Module):
             return Embeddings(pooled.new_empty(len(pooled), 0), self.wide(pooled), pooled, maps)
 
 
-def linear_head(inputs: int, outputs: int) -> nn.Linear:
-    """A linear layer with orthogonal weights and zero bias."""
+def linear_head(
+    inputs: int, outputs: int, *, start: Literal["orthogonal", "default"] = "orthogonal"
+) -> nn.Linear:
+    """A linear layer with orthogonal weights and zero bias, or as PyTorch makes it."""
     head = nn.Linear(inputs, outputs)
-    nn.init.orthogonal_(head.weight)
-    nn.init.zeros_(head.bias)
+    if start == "orthogonal":
+        nn.init.orthogonal_(head.weight)
+        nn.init.zeros_(head.bias)
     return head

@@ -20,13 +20,18 @@ from torch import Tensor, nn
 
 from gcudml.config import RunConfig, TrainConfig
 from gcudml.data.cache import cache_folder, digest, locked, replacing
+from gcudml.models.backbones import has_small_stem, input_channels
 from gcudml.models.embedding import Embedder
+from gcudml.models.weights import without_weights
 
 Number: TypeAlias = Literal["fp32", "bf16"]
 Layout: TypeAlias = Literal["contiguous", "channels_last"]
 WARM_STEPS, TIMED_STEPS = 2, 5
-ENOUGH_S = 2.0  # after this long one timed step has to do
-ROWS = {"conv4": 64, "resnet18": 16}  # images of a measured step: enough to tell the settings apart
+ENOUGH_S = 2.0  # after this long one timed step has to do, of slow networks the first
+# Images of a measured step: enough to tell the settings apart.
+ROWS = {"conv4": 64, "resnet18": 16}
+ROWS_OF_OTHERS = 2  # batch norm needs two
+ROWS_ON_CUDA = 32  # at least; fewer leave a GPU waiting for the CPU
 SIMPLE_IS_WORTH = 0.9  # fp32 is kept unless bf16 takes less than this share of its time
 
 
@@ -79,7 +84,9 @@ def choose_format(config: RunConfig, *, channels: int, device: torch.device) -> 
     candidates = _candidates(train, device)
     if len(candidates) == 1:
         return candidates[0]
-    rows = ROWS[config.model.backbone]
+    rows = ROWS.get(config.model.backbone, ROWS_OF_OTHERS)
+    if device.type == "cuda":
+        rows = max(rows, ROWS_ON_CUDA)
     # Not the batch, the heads' sizes or the method: a study of those must not mix number formats.
     key = {
         "machine": _machine(device),
@@ -87,7 +94,12 @@ def choose_format(config: RunConfig, *, channels: int, device: torch.device) -> 
         "threads": torch.get_num_threads(),
         "backbone": config.model.backbone,
         "width": config.model.width if config.model.backbone == "conv4" else None,
-        "images": [rows, channels, config.data.image_size],
+        "small_stem": has_small_stem(config.model, image_size=config.data.network_size),
+        "images": [
+            rows,
+            input_channels(config.model, channels=channels),
+            config.data.network_size,
+        ],
         "candidates": [each.name for each in candidates],
     }
     path = cache_folder() / "formats" / f"{digest(key)}.json"
@@ -132,12 +144,13 @@ def _measure(
     candidates: list[Format], config: RunConfig, channels: int, rows: int, device: torch.device
 ) -> dict[str, float]:
     """Least milliseconds of a training step for each candidate, in turn (A B A B)."""
-    size = config.data.image_size
+    size = config.data.network_size
     images = torch.zeros(rows, channels, size, size, device=device)
     images.normal_(generator=torch.Generator(device).manual_seed(0))
     students = []
     for candidate in candidates:
-        student = Embedder(config.model, channels=channels, image_size=size, seed=0)
+        with without_weights():
+            student = Embedder(config.model, channels=channels, image_size=size, seed=0)
         candidate.place(student, device)
         students.append(student)
     times: list[list[float]] = [[] for _ in candidates]
@@ -154,8 +167,9 @@ def _measure(
             student.zero_grad(set_to_none=True)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-            if step >= WARM_STEPS or (step > 0 and is_late):
-                taken.append(1000 * (time.perf_counter() - started))
+            lasted = time.perf_counter() - started
+            if step >= WARM_STEPS or is_late or lasted > ENOUGH_S / len(candidates):
+                taken.append(1000 * lasted)
     return {
         candidate.name: round(min(taken), 3)  # whatever else runs here can only add to it
         for candidate, taken in zip(candidates, times, strict=True)

@@ -47,6 +47,18 @@ def test_check_fills_in_every_default_and_accepts_its_own_answer() -> None:
             {"method": {"name": "instance"}, "train": {"views": 1}},
             r"^train\.views: 1 view leaves an image without a positive; method instance needs",
         ),
+        (
+            {"method": {"name": "gcudlm"}},
+            r"^method\.name: unknown method 'gcudlm'; did you mean 'gcudml'\? known: .*stml",
+        ),
+        (
+            {"method": {"name": "gcudml"}, "data": {"name": "strokes", "labelled_fraction": 0.5}},
+            r"^data\.labelled_fraction: method gcudml uses no label",
+        ),
+        (
+            {"data": {"name": "strokes", "labelled_fraction": 2}},
+            r"^data\.labelled_fraction: .*got 2",
+        ),
         ({"train": {"epochs": 0}}, r"^train\.epochs: .*greater than or equal to 1, got 0"),
         (
             {"method": {"name": "gcudml", "teacher_momentum": 1.5}},
