@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from gcudml import train
-from gcudml.config import RunConfig
+from gcudml.config import PixelsConfig, RunConfig
 from gcudml.data.datasets import PARTS, load
 from gcudml.data.datasets import data_fingerprint as fingerprint_of_data
 from gcudml.methods import DataSizes, check_fits, check_settings
