@@ -12,6 +12,7 @@ from pydantic import Field
 from gcudml.config.controls import PixelsConfig, UntrainedConfig
 from gcudml.config.data import ClassSplit, DataConfig, FolderData, Share, StrokesData
 from gcudml.config.evaluation import EvaluateConfig
+from gcudml.config.gce import GceConfig, check_learners_fit
 from gcudml.config.gcudml import GcudmlConfig, LossWeights
 from gcudml.config.model import ModelConfig
 from gcudml.config.strict import Distance, Strict
@@ -23,6 +24,7 @@ __all__ = [
     "DataConfig",
     "EvaluateConfig",
     "FolderData",
+    "GceConfig",
     "GcudmlConfig",
     "LossWeights",
     "MethodConfig",
@@ -35,9 +37,12 @@ __all__ = [
     "TrainConfig",
     "UntrainedConfig",
     "Views",
+    "check_learners_fit",
 ]
 
-MethodConfig = Annotated[GcudmlConfig | UntrainedConfig | PixelsConfig, Field(discriminator="name")]
+MethodConfig = Annotated[
+    GcudmlConfig | GceConfig | UntrainedConfig | PixelsConfig, Field(discriminator="name")
+]
 
 
 class RunConfig(Strict):

@@ -1,13 +1,17 @@
 """Methods by name: adding one is a file here, its configuration and the lines below."""
 
+import functools
+
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from gcudml.config import GcudmlConfig, RunConfig
+from gcudml.config import GceConfig, GcudmlConfig, RunConfig
+from gcudml.methods.gce import Gce, check_learners
 from gcudml.methods.gcudml import Gcudml
 from gcudml.methods.interface import Method, Setup
 from gcudml.models.embedding import Embedder
+from gcudml.models.group_head import GroupHead
 
 
 def build_method(setup: Setup) -> Method:
@@ -19,12 +23,29 @@ def build_method(setup: Setup) -> Method:
     config = setup.config.method
     if isinstance(config, GcudmlConfig):
         return Gcudml(setup, config)
+    if isinstance(config, GceConfig):
+        return Gce(setup, config)
     raise ValueError(f"method.name: {config.name!r} trains nothing")
 
 
 def build_student(config: RunConfig, *, channels: int, seed: int) -> Embedder:
     """The network that the method trains, with fresh weights from ``seed``."""
-    return Embedder(config.model, channels=channels, image_size=config.data.network_size, seed=seed)
+    method, compact_from_maps = config.method, None
+    if isinstance(method, GceConfig):
+        compact_from_maps = functools.partial(
+            GroupHead,
+            dim=config.model.embedding_dim,
+            learners=method.learners,
+            block=method.block,
+            width=method.block_width,
+        )
+    return Embedder(
+        config.model,
+        channels=channels,
+        image_size=config.data.network_size,
+        seed=seed,
+        compact_from_maps=compact_from_maps,
+    )
 
 
 def known_labels(config: RunConfig, labels: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
@@ -40,6 +61,9 @@ def check_fits(config: RunConfig, *, images: int, classes: int) -> None:
     Raises:
         ValueError: ``method.key: what; remedy``.
     """
+    if isinstance(config.method, GceConfig):
+        check_learners(config.method, images=images, classes=classes)
+        return
     clusters = getattr(config.method, "clusters", 0)
     if clusters > images:
         raise ValueError(
