@@ -21,7 +21,7 @@ from gcudml import train
 from gcudml.config import PixelsConfig, RunConfig
 from gcudml.data.datasets import PARTS, load
 from gcudml.data.datasets import data_fingerprint as fingerprint_of_data
-from gcudml.methods import DataSizes, check_fits, check_settings
+from gcudml.methods.checks import DataSizes, check_fits, check_settings
 from gcudml.models.backbones import check_weights
 from gcudml.models.weights import weights_digest
 

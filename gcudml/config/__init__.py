@@ -13,9 +13,11 @@ from gcudml.config.cbswr import CbswrConfig
 from gcudml.config.controls import InstanceConfig, PixelsConfig, SupervisedConfig, UntrainedConfig
 from gcudml.config.data import ClassSplit, DataConfig, FolderData, Share, StrokesData
 from gcudml.config.evaluation import EvaluateConfig
+from gcudml.config.gce import GceConfig
 from gcudml.config.gcudml import GcudmlConfig, LossWeights
 from gcudml.config.metric_loss import MetricLossConfig
 from gcudml.config.model import ModelConfig
+from gcudml.config.stml import StmlConfig, StmlWeights
 from gcudml.config.strict import Distance, Strict
 from gcudml.config.training import TrainConfig
 from gcudml.config.udml_ss import UdmlSsConfig
@@ -27,6 +29,7 @@ __all__ = [
     "DataConfig",
     "EvaluateConfig",
     "FolderData",
+    "GceConfig",
     "GcudmlConfig",
     "InstanceConfig",
     "LossWeights",
@@ -36,6 +39,8 @@ __all__ = [
     "PixelsConfig",
     "RunConfig",
     "Share",
+    "StmlConfig",
+    "StmlWeights",
     "Strict",
     "StrokesData",
     "SupervisedConfig",
@@ -47,8 +52,10 @@ __all__ = [
 
 MethodConfig = Annotated[
     GcudmlConfig
+    | StmlConfig
     | UdmlSsConfig
     | CbswrConfig
+    | GceConfig
     | SupervisedConfig
     | InstanceConfig
     | UntrainedConfig
