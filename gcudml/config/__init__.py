@@ -14,6 +14,7 @@ from gcudml.config.data import ClassSplit, DataConfig, FolderData, Share, Stroke
 from gcudml.config.evaluation import EvaluateConfig
 from gcudml.config.gcudml import GcudmlConfig, LossWeights
 from gcudml.config.model import ModelConfig
+from gcudml.config.stml import StmlConfig, StmlWeights
 from gcudml.config.strict import Distance, Strict
 from gcudml.config.training import TrainConfig
 from gcudml.config.views import Views
@@ -30,6 +31,8 @@ __all__ = [
     "PixelsConfig",
     "RunConfig",
     "Share",
+    "StmlConfig",
+    "StmlWeights",
     "Strict",
     "StrokesData",
     "TrainConfig",
@@ -37,7 +40,9 @@ __all__ = [
     "Views",
 ]
 
-MethodConfig = Annotated[GcudmlConfig | UntrainedConfig | PixelsConfig, Field(discriminator="name")]
+MethodConfig = Annotated[
+    GcudmlConfig | StmlConfig | UntrainedConfig | PixelsConfig, Field(discriminator="name")
+]
 
 
 class RunConfig(Strict):

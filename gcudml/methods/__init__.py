@@ -4,9 +4,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from gcudml.config import GcudmlConfig, RunConfig
+from gcudml.config import GcudmlConfig, RunConfig, StmlConfig
 from gcudml.methods.gcudml import Gcudml
 from gcudml.methods.interface import Method, Setup
+from gcudml.methods.stml import Stml
 from gcudml.models.embedding import Embedder
 
 
@@ -19,6 +20,8 @@ def build_method(setup: Setup) -> Method:
     config = setup.config.method
     if isinstance(config, GcudmlConfig):
         return Gcudml(setup, config)
+    if isinstance(config, StmlConfig):
+        return Stml(setup, config)
     raise ValueError(f"method.name: {config.name!r} trains nothing")
 
 
