@@ -25,7 +25,7 @@ def semantic_similarity(
     kind: Literal["combined", "pairwise", "contextual"] = "combined",
     query_expansion: bool = True,
 ) -> Float[Tensor, "rows rows"]:
-    """Similarity of every two rows in [0, 1], symmetric.
+    """Similarity of every two rows in [0, 1], symmetric up to rounding.
 
     Args:
         teacher: ``(rows, dim)``; normalised here. A row of zeros has squared distance 1 to all
@@ -98,12 +98,11 @@ def contextual_similarity(
     first = _first_neighbours(squared, images, min(context, len(squared)))
     nearest = torch.zeros_like(squared).scatter_(1, first, 1.0)
     mutual = nearest * nearest.T  # (rows, rows), 1 where each is a neighbour of the other
-    shared = mutual * (mutual @ mutual) / mutual.sum(dim=1, keepdim=True)  # a row is in its own set
+    overlap = torch.zeros_like(squared).scatter_(1, first, _shared_part(mutual, first))
     if query_expansion:
         half = max(1, round(first.shape[1] / 2))
-        chosen = torch.zeros_like(squared).scatter_(1, first[:, :half], 1.0 / half)
-        shared = chosen @ shared
-    return (shared + shared.T) / 2
+        overlap = F.embedding_bag(first[:, :half], overlap, mode="mean")  # mean of those rows
+    return (overlap + overlap.T) / 2
 
 
 def _first_neighbours(
@@ -111,8 +110,21 @@ def _first_neighbours(
 ) -> Int[Tensor, "rows count"]:
     """Each row, the rows of its image, then the nearest ones; ties go to the lower row."""
     rows = len(squared)
-    steps = (squared.double().nan_to_num(nan=4.0) * GRID).round().long()
-    steps = steps.masked_fill(images[:, None] == images[None, :], -1).fill_diagonal_(-2)
+    steps = squared.nan_to_num(nan=4.0).double().mul_(GRID).round_().long()
+    steps = steps.masked_fill_(images[:, None] == images[None, :], -1).fill_diagonal_(-2)
     # Numbers that are all different leave topk, which breaks ties as it likes, no choice.
-    ranks = steps * rows + torch.arange(rows, device=squared.device)
+    ranks = steps.mul_(rows).add_(torch.arange(rows, device=squared.device))
     return ranks.topk(count, dim=1, largest=False).indices
+
+
+def _shared_part(
+    mutual: Float[Tensor, "rows rows"], first: Int[Tensor, "rows k"]
+) -> Float[Tensor, "rows k"]:
+    """For each row and neighbour, the share of the row's reciprocal neighbours they have in common.
+
+    Only neighbours can have any, so only pairs of them are looked at: k^2 a row, not rows^2.
+    """
+    own = mutual.gather(1, first)  # (rows, k), never all 0: a row is its own neighbour
+    between = mutual[first[:, :, None], first[:, None, :]]  # (rows, k, k)
+    common = (between @ own[:, :, None])[:, :, 0]
+    return own * common / own.sum(dim=1, keepdim=True)
