@@ -3,7 +3,8 @@
     python tests/benchmarks/stml_step.py [--threads 1] [--format bf16]
 
 Prints the contextual similarity's time next to that of a loop over rows, and a training step's
-time next to its floor: student forward and backward, teacher forward, optimiser. Medians.
+time next to its floor: student forward and backward, teacher forward, optimiser. Least times of
+many: whatever else runs on the machine can only add to them.
 """
 
 from __future__ import annotations
@@ -51,15 +52,14 @@ def main() -> None:
 def alternate(
     first: Callable[[], object], second: Callable[[], object], *, rounds: int
 ) -> tuple[float, float]:
-    """Median milliseconds of both, called in turn so that a busy machine slows both."""
+    """Least milliseconds of both, called in turn so that a busy machine slows both."""
     taken: tuple[list[float], list[float]] = ([], [])
-    for _ in range(rounds + 3):
+    for _ in range(rounds):
         for times, call in zip(taken, (first, second), strict=True):
             started = time.perf_counter()
             call()
             times.append(1000 * (time.perf_counter() - started))
-    medians = [sorted(times[3:])[rounds // 2] for times in taken]
-    return medians[0], medians[1]
+    return min(taken[0]), min(taken[1])
 
 
 def row_by_row(squared: torch.Tensor, images: torch.Tensor, *, context: int) -> torch.Tensor:
