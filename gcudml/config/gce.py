@@ -52,6 +52,21 @@ class GceConfig(Strict):
         """All classes are known, unless pseudo-labels stand in for them."""
         return "all" if self.labels == "classes" else "none"
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What every report says of it."""
+        reconstruction = (
+            "GCE is a reconstruction: of its paper only the abstract could be read; equations and "
+            "settings are ours or those of the works it rests on, and no number here is the paper's."
+        )
+        if self.labels == "pseudo":
+            return (reconstruction,)
+        return (
+            reconstruction,
+            "GCE with labels: classes learns from the true classes: it is supervised, and no "
+            "competitor of the unsupervised methods.",
+        )
+
 
 def check_learners_fit(method: GceConfig, *, model: ModelConfig, train: TrainConfig) -> None:
     """Refuse slices, channels or batches that cannot be divided among the learners.

@@ -1,0 +1,94 @@
+"""Losses of STML on scaled distances: pull and push by similarity, and one head teaching another.
+
+Both take the scaled distances of a head, so that these are computed once for both.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from gcudml.losses.distances import distances
+
+
+def scaled_distances(embeddings: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch batch"]:
+    r"""Euclidean distances of the rows in units of each row's mean distance.
+
+    :math:`d_{ij} = D_{ij} / (\tfrac1N \sum_{l=1}^N D_{il})`. The mean counts the zero distance of
+    a row to itself and has a gradient; d is not symmetric, and the same for embeddings of any
+    scale.
+
+    Args:
+        embeddings: ``(batch, dim)``, as they are: not normalised.
+
+    Returns:
+        ``(batch, batch)``; all 0, without gradient, when all rows are one point; all NaN when an
+        embedding is not finite.
+
+    Source:
+        Kim et al., CVPR 2022, arXiv:2205.01903; their code divides 0 by 0 when all rows are equal.
+    """
+    distance = distances(embeddings)
+    mean = distance.mean(dim=1, keepdim=True)
+    return distance / mean.masked_fill(mean == 0, 1.0)
+
+
+def relaxed_contrastive_loss(
+    scaled: Float[Tensor, "batch batch"],
+    similarity: Float[Tensor, "batch batch"],
+    *,
+    margin: float,
+) -> Float[Tensor, ""]:
+    r"""Pull pairs as far as they are similar, push them as far as they are not.
+
+    .. math::
+        \tfrac1{N(N-1)} \sum_{i \ne j}
+        W_{ij} d_{ij}^2 + (1 - W_{ij}) \max(margin - d_{ij}, 0)^2
+
+    Args:
+        scaled: ``(batch, batch)``, d, from ``scaled_distances``.
+        similarity: ``(batch, batch)``, W in [0, 1], without gradient.
+        margin: In units of a row's mean distance, > 0.
+
+    Returns:
+        Scalar >= 0; 0 with fewer than two rows.
+
+    Source:
+        Kim et al., CVPR 2022, arXiv:2205.01903, as its code divides. The form goes back to Kim et
+        al., "Embedding Transfer with Label Relaxation for Improved Metric Learning", CVPR 2021,
+        arXiv:2103.14908.
+    """
+    rows = len(scaled)
+    pulled = similarity * scaled.square()
+    pushed = (1 - similarity) * torch.relu(margin - scaled).square()
+    pairs = (pulled + pushed).fill_diagonal_(0.0)
+    return pairs.sum() / max(rows * (rows - 1), 1)
+
+
+def distance_distillation_loss(
+    scaled: Float[Tensor, "batch batch"],
+    taught: Float[Tensor, "batch batch"],
+    *,
+    temperature: float = 1.0,
+) -> Float[Tensor, ""]:
+    r"""Make one embedding's distances rank the batch as another one's do.
+
+    With :math:`p_i = softmax_j(-d^{taught}_{ij} / T)` and :math:`q_i = softmax_j(-d_{ij} / T)`,
+    both over all N columns, a row itself included:
+    :math:`\tfrac{T^2}{N} \sum_i KL(p_i \| q_i)`.
+
+    Args:
+        scaled: ``(batch, batch)``, d of the embedding that learns.
+        taught: ``(batch, batch)``, d of the embedding that teaches; receives no gradient.
+        temperature: T > 0; the published one is 1. The square keeps the gradient's size.
+
+    Returns:
+        Scalar >= 0; 0 when one embedding is an isometric or a scaled copy of the other.
+
+    Source:
+        The self-distillation of STML (Kim et al., CVPR 2022, arXiv:2205.01903).
+    """
+    learns = F.log_softmax(-scaled / temperature, dim=1)
+    target = F.log_softmax(-taught.detach() / temperature, dim=1)
+    divergence = F.kl_div(learns, target, reduction="batchmean", log_target=True)
+    return divergence * temperature**2
