@@ -35,7 +35,12 @@ HOMES: dict[str, set[str]] = {
     "PIL": {"gcudml/data/datasets.py", "gcudml/data/folder.py", "gcudml/data/image_files.py"},
     "pytorch_metric_learning": {"gcudml/losses/named.py"},
     "safetensors": {"gcudml/models/weights.py"},
-    "scipy": {"gcudml/data/benchmarks.py", "gcudml/diagnostics.py", "harness/stats.py"},
+    "scipy": {
+        "gcudml/data/benchmarks.py",
+        "gcudml/diagnostics.py",
+        "gcudml/meta_classes.py",
+        "harness/stats.py",
+    },
     "timm": {"gcudml/models/timm_trunks.py"},
     "torchvision": {"gcudml/models/torchvision_trunks.py"},
 }

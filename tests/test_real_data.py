@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from gcudml.config import FolderData
+from gcudml.config.data import OmniglotData
+from gcudml.data import benchmarks
 from gcudml.data.datasets import load
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,6 +50,11 @@ class TestOmniglot:
         assert recall["raw pixels"] == pytest.approx(0.41, abs=0.02)
         assert recall["teacher_momentum=0"] > recall["untrained"] + 0.1
         assert (tmp_path / "reports" / "omniglot-momentum.html").stat().st_size > 1e6
+
+    def test_the_published_halves_are_found(self) -> None:
+        found = benchmarks.read(OmniglotData(root="$GCUDML_DATA/omniglot"))
+        assert (len(found.train), len(found.test)) == (964, 659)
+        assert len(found.select(found.train)) == 19_280
 
     def test_alphabets_stay_whole(self) -> None:
         config = FolderData(

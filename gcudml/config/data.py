@@ -49,8 +49,9 @@ class ImageData(Strict):
     """Side of the centre square that the network sees at the test, and of the training views;
     ``null``: the whole stored image."""
     protocol: Literal["validated", "published"] = "validated"
-    """``published``: the first half of the classes trains, the second is the test, and no class is
-    left for validation. ``validated``: some classes are for validation, as ``split`` says."""
+    """``published``: all standard training classes train and none is left for validation; of
+    strokes and folders, the first half of the classes by name trains and the rest is the test.
+    ``validated``: some classes are for validation, as ``split`` says."""
     split: ClassSplit | ValidationSplit
     labelled_fraction: Fraction = 0.0
     """Share of the training classes whose labels a semi-supervised method may see, drawn with the

@@ -56,8 +56,8 @@ class GceConfig(Strict):
     def remarks(self) -> tuple[str, ...]:
         """What every report says of it."""
         reconstruction = (
-            "GCE is a reconstruction: of its paper only the abstract could be read; equations and "
-            "settings are ours or those of the works it rests on, and no number here is the paper's."
+            "GCE is a reconstruction: of its paper only the abstract could be read. Equations and "
+            "settings are ours or those of the works it rests on; no number here is the paper's."
         )
         if self.labels == "pseudo":
             return (reconstruction,)

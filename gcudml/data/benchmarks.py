@@ -135,7 +135,9 @@ def _read_products(config: ProductsData) -> Listing:
 def _read_inshop(config: InShopData) -> Listing:
     tree = "{list_eval_partition.txt, img/WOMEN/Dresses/id_00000002/*.jpg, ...}"
     name = "list_eval_partition.txt"
-    base = _find(config, below=["Eval", "In-shop", "inshop"], needs=[name], tree=tree)
+    archives = ["In-shop Clothes Retrieval Benchmark", "inshop"]
+    below = ["Eval", *archives, *(f"{archive}/Eval" for archive in archives)]
+    base = _find(config, below=below, needs=[name], tree=tree)
     top = base.parent if base.name == "Eval" else base
     root = next((place for place in (top, top / "Img") if (place / "img").is_dir()), None)
     if root is None:

@@ -18,7 +18,7 @@ from gcudml.losses.named import NamedLoss
 from gcudml.methods.cbswr import check_views as check_two_views
 from gcudml.methods.gce import check_learners
 from gcudml.methods.instance import check_views
-from gcudml.methods.stml import check_neighbours
+from gcudml.methods.stml import check_stml
 
 
 class DataSizes(NamedTuple):
@@ -67,7 +67,7 @@ def check_fits(config: RunConfig, sizes: DataSizes) -> None:
             "needs clusters <= images"
         )
     if isinstance(method, StmlConfig):
-        check_neighbours(config, images=images)
+        check_stml(method, config.train, images=images)
     largest = max(config.evaluate.k)
     for part in ("val", "test"):
         if 0 < sizes.images[part] <= largest:

@@ -1,7 +1,7 @@
 """GCE (reconstruction), supervised: deep metric learning via group channel-wise ensemble.
 
-**This is a reconstruction, and it learns from the true classes** (but with ``labels: pseudo``, below):
-its numbers do not compare with those of unsupervised methods. Nothing but the abstract of the paper
+**This is a reconstruction, and it learns from the true classes** (but for ``labels: pseudo``,
+below): its numbers do not compare with those of unsupervised methods. Nothing but the abstract of the paper
 was accessible, no equation, setting, code or table: no number that comes out here is the paper's.
 
 From the abstract: one metric over all samples cannot hold several aspects of similarity; a *group
@@ -50,12 +50,12 @@ from gcudml.meta_classes import (
     random_classes,
     usable_classes,
 )
+from gcudml.methods.cluster_log import ClusterLog
 from gcudml.methods.interface import Batch, EpochPlan, ParameterGroup, Setup
 from gcudml.models.embedding import Embeddings
 from gcudml.models.group_head import cut_slices
 from gcudml.models.inference import Head, embed_images
 from gcudml.neighbours import spherical_kmeans
-from gcudml.pseudo_labels import PseudoLabels, describe_clusters
 from gcudml.seeding import derive, generator
 
 CORRELATED_IMAGES = 500  # enough pairs for a diagnostic, few enough for memory
@@ -74,6 +74,7 @@ class Gce:
         """Learner of each of these labels."""
         self.learner_of: Int[Tensor, " n"] | None = None
         """Learner that each image trains; -1: none."""
+        self.log = ClusterLog(setup.hidden_labels)
         self.conquers = False
         self.active: list[Float[Tensor, ""]] = []
 
@@ -85,8 +86,8 @@ class Gce:
         """Divide the classes among the learners when it is time, and draw the epoch's batches."""
         train = self.setup.config.train
         self.conquers = epoch >= train.epochs - self.config.conquer_epochs
-        metrics: dict[str, float] = {}
-        rows: list[dict[str, int | float]] = []
+        metrics: Mapping[str, float] = {}
+        rows: Sequence[Mapping[str, int | float]] = ()
         if self.labels is None or (self._changes and epoch % self.config.recluster_every == 0):
             metrics, rows = self._divide(epoch)
         return EpochPlan(
@@ -137,7 +138,9 @@ class Gce:
             embeddings, labels, margin=self.config.margin, mining=self.config.mining
         )
 
-    def _divide(self, epoch: int) -> tuple[dict[str, float], list[dict[str, int | float]]]:
+    def _divide(
+        self, epoch: int
+    ) -> tuple[Mapping[str, float], Sequence[Mapping[str, int | float]]]:
         """Renew labels and meta-classes; metrics and rows for the table ``clusters``."""
         setup, config = self.setup, self.config
         heads: list[Head] = ["pooled", "compact"]
@@ -169,9 +172,11 @@ class Gce:
             metrics["meta_classes/moved"] = float((learner_of != self.learner_of).float().mean())
         self.labels, self.partition, self.learner_of = labels, partition, learner_of
         if not is_pseudo:  # no image was clustered
-            return metrics, []
-        found, rows = _diagnose(raw, learner_of, setup.hidden_labels, config.clusters, epoch)
-        return metrics | found, rows
+            return metrics, ()
+        learner = torch.full((config.clusters,), -1, device=raw.device)
+        learner = learner.scatter(0, raw, learner_of)  # -1: a cluster of one image, nobody's
+        found = self.log.record(raw, clusters=config.clusters, epoch=epoch, group_of=learner)
+        return metrics | dict(found.metrics), found.rows
 
     def _partition(
         self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], epoch: int
@@ -289,27 +294,3 @@ def _too_many_learners(config: GceConfig, known: int, *, kind: str = "") -> str:
         f"method.learners: {config.learners} learners for {known} {name}{kind and ' ' + kind}; "
         f"needs at most {known // 2}, a learner must have two classes to tell apart"
     )
-
-
-def _diagnose(
-    labels: Int[Tensor, " n"],
-    learner_of: Int[Tensor, " n"],
-    hidden_labels: Int[Tensor, " n"],
-    clusters: int,
-    epoch: int,
-) -> tuple[dict[str, float], list[dict[str, int | float]]]:
-    """Metrics of the pseudo-labels, and rows for the table ``clusters``; -1 = no learner's."""
-    sizes = torch.bincount(labels, minlength=clusters)
-    found = describe_clusters(PseudoLabels(labels, labels, sizes, (clusters,)), hidden_labels)
-    metrics = {
-        "clusters/purity": found.purity,
-        "clusters/nmi": found.nmi,
-        "clusters/gini": found.gini,
-    }
-    learners = torch.full_like(sizes, -1).scatter(0, labels, learner_of)
-    columns = zip(sizes.tolist(), found.purity_of, learners.tolist(), strict=True)
-    rows: list[dict[str, int | float]] = [
-        {"epoch": epoch, "cluster": cluster, "size": size, "purity": purity, "group": learner}
-        for cluster, (size, purity, learner) in enumerate(columns)
-    ]
-    return metrics, rows

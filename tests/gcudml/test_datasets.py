@@ -10,9 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gcudml import workload
 from gcudml.config import ClassSplit, DataConfig, FolderData, StrokesData
 from gcudml.data import image_files, strokes
-from gcudml.data.datasets import PARTS, data_fingerprint, load
+from gcudml.data.datasets import (
+    PARTS,
+    data_fingerprint,
+    has_validation,
+    load,
+    training_labels,
+)
 
 SPLIT = ClassSplit(val=["c", "d"], test=["e", "f"])
 
@@ -183,3 +190,114 @@ def test_an_impossible_split_is_refused_before_any_run(name: str, images: Folder
         config = images.model_copy(update={"split": split})
     with pytest.raises(ValueError, match=r"^data\.split\.val: 0\.9 means "):
         data_fingerprint(config)
+
+
+# --- protocols
+
+
+def test_published_strokes_train_on_the_first_half() -> None:
+    config = small_strokes(classes=11, protocol="published")
+    train, val, test = (load(config, part) for part in PARTS)
+    assert train.class_names == tuple(f"strokes{number:02d}" for number in range(5))
+    assert test.class_names == tuple(f"strokes{number:02d}" for number in range(5, 11))
+    assert (val.images.shape, val.class_names) == ((0, 1, 16, 16), ())
+    assert not has_validation(config)
+    assert has_validation(small_strokes())
+    assert data_fingerprint(config) != data_fingerprint(small_strokes(classes=11))
+
+
+def test_a_published_folder_trains_on_the_first_half(images: FolderData) -> None:
+    config = FolderData(root=images.root, image_size=16, color="grey", protocol="published")
+    train, val, test = (load(config, part) for part in PARTS)
+    assert (train.class_names, val.class_names, test.class_names) == (
+        tuple("abc"),
+        (),
+        tuple("def"),
+    )
+    assert val.images.shape == (0, 1, 16, 16)
+    assert len({data_fingerprint(config), data_fingerprint(images)}) == 2
+
+
+@pytest.mark.parametrize("name", ["strokes", "folder"])
+def test_published_and_a_split_of_ones_own_exclude_each_other(name: str) -> None:
+    values = {"name": name, "root": "x"} if name == "folder" else {"name": name}
+    model = FolderData if name == "folder" else StrokesData
+    with pytest.raises(ValueError, match=r"split: the published protocol has its own division; "):
+        model.model_validate(values | {"protocol": "published", "split": {"val": 0.1}})
+    model.model_validate(values | {"protocol": "published", "split": {"seed": 3}})
+
+
+def test_a_published_half_of_one_class_is_refused(images: FolderData) -> None:
+    for name in "def":
+        shutil.rmtree(Path(images.root) / name)
+    config = FolderData(root=images.root, protocol="published")
+    with pytest.raises(ValueError, match=r"^data\.root: 1 training and 2 test classes by the"):
+        data_fingerprint(config)
+    with pytest.raises(ValueError, match=r"^data\.classes: 1 training and 2 test classes by the"):
+        data_fingerprint(small_strokes(classes=3, protocol="published"))
+
+
+def test_a_part_of_single_images_is_refused(images: FolderData) -> None:
+    (Path(images.root) / "b" / "1.png").unlink()
+    split = ClassSplit(train=["c", "d"], val=["e", "f"], test=["a", "b"])
+    config = images.model_copy(update={"split": split})
+    message = r"^data\.root: each of the 2 test classes has one image only"
+    with pytest.raises(ValueError, match=message):
+        data_fingerprint(config)
+
+
+# --- geometry and labels
+
+
+def test_the_network_sees_the_crop_or_the_whole_image() -> None:
+    assert small_strokes().network_size == 16
+    assert small_strokes(crop_size=12).network_size == 12
+    with pytest.raises(ValueError, match="crop_size: a crop of 20 from images of 16; needs"):
+        small_strokes(crop_size=20)
+
+
+def test_a_cropped_folder_is_not_taken_for_a_squeezed_one(images: FolderData) -> None:
+    pixels = np.zeros((20, 40), np.uint8)
+    pixels[:, 10:30] = 255
+    Image.fromarray(pixels).save(Path(images.root) / "c" / "0.png")
+    squeezed = load(images, "val").images[0]
+    cropped = load(images.model_copy(update={"fit": "crop"}), "val").images[0]
+    assert squeezed.mean() < 140
+    assert cropped.mean() > 250
+
+
+@pytest.mark.parametrize("change", [{"crop_size": 12}, {"labelled_fraction": 0.5}])
+def test_what_a_run_makes_of_the_data_leaves_their_fingerprint(
+    images: FolderData, change: dict[str, object]
+) -> None:
+    assert data_fingerprint(small_strokes(**change)) == data_fingerprint(small_strokes())
+    assert data_fingerprint(images.model_copy(update=change)) == data_fingerprint(images)
+
+
+def test_fingerprints_are_those_of_earlier_versions(tmp_path: Path) -> None:
+    # Results that are stored name them: one that changes without need makes results incomparable.
+    assert data_fingerprint(StrokesData()) == "4627b81e9a44f0f509c740e7"
+    for name in "abcdefgh":
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(2):
+            (tmp_path / "images" / name / f"{number}.png").write_bytes(f"{name}{number}".encode())
+    found = data_fingerprint(FolderData(root=str(tmp_path / "images")))
+    assert found == "e6997b88f90ff35b4cf62d78"
+
+
+def test_hidden_labels_are_negative_and_move_no_class() -> None:
+    config = small_strokes(classes=20, labelled_fraction=0.4)
+    training = load(config, "train")
+    assert training.class_names == load(small_strokes(classes=20), "train").class_names
+    labels = training_labels(config, training)
+    assert len(set(labels[labels >= 0].tolist())) == 4
+    assert np.array_equal(labels[labels >= 0], training.labels[labels >= 0])
+    assert (training_labels(small_strokes(classes=20), training) == -1).all()
+    everything = training_labels(small_strokes(classes=20, labelled_fraction=1), training)
+    assert np.array_equal(everything, training.labels)
+
+
+@pytest.mark.parametrize("fraction", [2, -0.1])
+def test_a_share_of_labels_beyond_all_is_refused(fraction: float) -> None:
+    with pytest.raises(ValueError, match=rf"^data\.labelled_fraction: .*, got {fraction}"):
+        workload.check({"data": {"name": "strokes", "labelled_fraction": fraction}})

@@ -17,7 +17,9 @@ from gcudml.methods.interface import Method
 METHODS: dict[str, dict[str, Any]] = {
     "gcudml": {"clusters": 8, "groups": 2},
     "udml_ss": {"clusters": 8},
+    "stml": {"neighbours": 4},
     "cbswr": {"clusters": 8},
+    "gce": {"learners": 2, "labels": "pseudo", "clusters": 8},
     "supervised": {},
     "instance": {},
 }

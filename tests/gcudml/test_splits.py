@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
+import numpy as np
 import pytest
 
 from gcudml.config import ClassSplit
-from gcudml.data.splits import divide_classes
+from gcudml.config.data import ValidationSplit
+from gcudml.data.splits import divide_classes, hold_out_classes, visible_labels
 
 NAMES = [f"{alphabet}/{letter}" for alphabet in ("greek", "latin", "thai") for letter in "abcd"]
 
@@ -85,3 +89,73 @@ def test_an_impossible_division_is_refused_in_one_line(split: ClassSplit, messag
 def test_no_classes_at_all_are_refused() -> None:
     with pytest.raises(ValueError, match=r"data\.split\."):
         divide_classes([], ClassSplit())
+
+
+# --- standard training classes
+
+
+def test_held_out_classes_leave_the_standard_test_classes_alone() -> None:
+    found = hold_out_classes(NAMES[:8], NAMES[8:], ValidationSplit(val=0.25))
+    assert [len(part) for part in found] == [6, 2, 4]
+    assert found.test == tuple(NAMES[8:])
+    assert [n for n in NAMES[:8] if n in {*found.train, *found.val}] == NAMES[:8]
+    assert list(found.train) == [name for name in NAMES if name in found.train]
+    other = hold_out_classes(NAMES[:8], NAMES[8:], ValidationSplit(val=0.25, seed=1))
+    assert other.val != found.val
+
+
+def test_held_out_classes_can_be_named() -> None:
+    found = hold_out_classes(NAMES[:8], NAMES[8:], ValidationSplit(val=["latin"]))
+    assert found.val == tuple(NAMES[4:8])
+
+
+@pytest.mark.parametrize(
+    ("val", "message"),
+    [
+        (
+            7,
+            r"^data\.split\.val: 7 of the 8 standard training classes, which leaves 1 for training",
+        ),
+        (20, r"^data\.split\.val: 8 of the 8 standard training classes, which leaves 0"),
+        (0.01, r"^data\.split\.val: 0 of the 8 standard training classes"),
+        (["thai"], r"^data\.split\.val: no class or folder 'thai'"),
+    ],
+)
+def test_an_impossible_share_of_the_training_classes_is_refused(val: object, message: str) -> None:
+    split = ValidationSplit.model_validate({"val": val})
+    with pytest.raises(ValueError, match=message):
+        hold_out_classes(NAMES[:8], NAMES[8:], split)
+
+
+# --- labels for a semi-supervised method
+
+LABELS = np.repeat(np.arange(10), 3)
+
+
+def seen(fraction: float, seed: int = 0) -> set[int]:
+    found = visible_labels(LABELS, classes=10, fraction=fraction, seed=seed)
+    assert found.dtype == np.int64
+    assert all(a in {b, -1} for a, b in zip(found.tolist(), LABELS.tolist(), strict=True))
+    # All images of a class are seen, or none.
+    assert set(np.bincount(found[found >= 0], minlength=10).tolist()) <= {0, 3}
+    return set(found.tolist()) - {-1}
+
+
+def test_a_larger_share_of_labels_contains_the_smaller_ones() -> None:
+    steps = [seen(fraction / 10) for fraction in range(11)]
+    assert [len(each) for each in steps] == [0, 2, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+    assert all(few <= many for few, many in itertools.pairwise(steps))
+
+
+def test_the_seed_decides_whose_labels_are_seen() -> None:
+    assert seen(0.3) == seen(0.3)
+    assert len({frozenset(seen(0.3, seed)) for seed in range(6)}) > 1
+
+
+def test_the_smallest_share_of_labels_still_has_two_classes() -> None:
+    assert len(seen(1e-6)) == 2
+
+
+def test_no_images_have_no_labels() -> None:
+    empty = visible_labels(np.zeros(0, np.int64), classes=0, fraction=0.5, seed=0)
+    assert empty.shape == (0,)

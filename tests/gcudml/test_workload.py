@@ -93,7 +93,10 @@ def test_check_fills_in_every_default_and_accepts_its_own_answer() -> None:
             {"train": {"batch_size": 8}},
             r"^train\.batch_size: 8 images hold fewer than two clusters",
         ),
-        ({"method": {"name": "slmt"}}, r"^method\.name: unknown method 'slmt'; did you mean 'stml'"),
+        (
+            {"method": {"name": "slmt"}},
+            r"^method\.name: unknown method 'slmt'; did you mean 'stml'",
+        ),
         (
             {"views": {"crop_scale": [0.9, 0.2]}},
             r"^views\.crop_scale: needs 0 < smallest <= largest, got 0\.9 and 0\.2",
