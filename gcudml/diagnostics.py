@@ -1,26 +1,135 @@
-"""TEMP."""
+"""What can be said of clusters and embeddings while a method trains: never used in training."""
 
+import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from jaxtyping import Float, Int
+from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from torch import Tensor
+from torch.nn import functional as F
 
-from gcudml.pseudo_labels import gini
+MOST_EXACT_CLUSTERS = 2000  # above it an exact matching takes longer than the clustering
+ALIKE = 1e-4  # a spread below it: the embeddings of a batch differ in rounding alone
 
 
-class D(NamedTuple):
-    sizes: list
-    purity_of: list
+class Clusters(NamedTuple):
+    """A clustering against the hidden classes and against the clustering before."""
+
+    sizes: list[int]
+    purity_of: list[float]
+    """Share of each cluster's most frequent class; 0 for an empty cluster."""
     purity: float
+    """Share of the images whose class is the most frequent one of their cluster."""
     nmi: float
+    """Normalised mutual information with the classes, by the arithmetic mean of the entropies."""
     ari: float
+    """Rand index, adjusted for chance: 1 = the classes, 0 = as good as random."""
     gini: float
+    """Of the sizes: 0 = all alike, towards 1 = one cluster holds nearly everything."""
     filled: int
+    """Clusters that hold an image."""
     unassigned: float
+    """Share of the images without a cluster; they count in nothing else."""
     changed: float | None
+    """See ``share_changed``; None for the first clustering."""
 
 
-def describe_clustering(labels, hidden_labels, *, clusters, previous):
-    s = torch.bincount(labels, minlength=clusters)
-    return D(
-        s.tolist(), [0.0] * clusters, 0.5, 0.5, 0.5, gini(s.tolist()), int((s > 0).sum()), 0.0, None
+def describe_clustering(
+    labels: Int[Tensor, " n"],
+    hidden_labels: Int[Tensor, " n"],
+    *,
+    clusters: int,
+    previous: Int[Tensor, " n"] | None,
+) -> Clusters:
+    """Numbers of a clustering.
+
+    Args:
+        labels: Cluster of each image; -1 = unassigned.
+        hidden_labels: True classes, >= 0.
+        clusters: Number of clusters, empty ones too.
+        previous: The labels before, whatever their numbering; None: there were none.
+    """
+    known = labels >= 0
+    mine, truth = labels[known], hidden_labels[known]
+    sizes = torch.bincount(mine, minlength=clusters)
+    classes = int(hidden_labels.max()) + 1
+    joint = torch.bincount(mine * classes + truth, minlength=clusters * classes)
+    majority = joint.view(clusters, classes).amax(dim=1)
+    both = truth.cpu().numpy(), mine.cpu().numpy()
+    return Clusters(
+        sizes=sizes.tolist(),
+        purity_of=(majority / sizes.clamp(min=1)).tolist(),
+        purity=float(majority.sum() / sizes.sum().clamp(min=1)),
+        nmi=float(normalized_mutual_info_score(*both)) if len(mine) else 0.0,
+        ari=float(adjusted_rand_score(*both)) if len(mine) else 0.0,
+        gini=gini(sizes.tolist()),
+        filled=int((sizes > 0).sum()),
+        unassigned=float((~known).float().mean()),
+        changed=None if previous is None else share_changed(labels, previous, clusters=clusters),
     )
+
+
+def share_changed(
+    labels: Int[Tensor, " n"], previous: Int[Tensor, " n"], *, clusters: int
+) -> float:
+    """Share of the images that are in another cluster than before, numbers aside.
+
+    Old and new clusters are matched one to one so that as many images as possible stay (Hungarian
+    method); above 2,000 clusters pairs are matched by falling overlap instead, which can only call
+    more images changed. An image that is unassigned in one of the two counts as changed, in both as
+    unchanged.
+    """
+    both = (labels >= 0) & (previous >= 0)
+    pairs, overlaps = torch.unique(labels[both] * clusters + previous[both], return_counts=True)
+    new, old = (pairs // clusters).cpu().numpy(), (pairs % clusters).cpu().numpy()
+    counts = overlaps.cpu().numpy()
+    if clusters <= MOST_EXACT_CLUSTERS:
+        table = np.zeros((clusters, clusters))
+        table[new, old] = counts
+        kept = table[linear_sum_assignment(table, maximize=True)].sum()
+    else:
+        kept = _greedy_overlap(new.tolist(), old.tolist(), counts.tolist())
+    unassigned = int(((labels < 0) & (previous < 0)).sum())
+    return 1.0 - (float(kept) + unassigned) / max(1, len(labels))
+
+
+def _greedy_overlap(new: list[int], old: list[int], counts: list[int]) -> int:
+    """Images in pairs of clusters that are matched by falling overlap."""
+    kept, used_new, used_old = 0, set[int](), set[int]()
+    for count, mine, theirs in sorted(zip(counts, new, old, strict=True), reverse=True):
+        if mine not in used_new and theirs not in used_old:
+            used_new.add(mine)
+            used_old.add(theirs)
+            kept += count
+    return kept
+
+
+def gini(sizes: Sequence[int]) -> float:
+    """Gini coefficient of non-negative sizes, in [0, 1)."""
+    rising = sorted(sizes)
+    count, total = len(rising), sum(rising)
+    if total == 0:
+        return 0.0
+    area = sum(itertools.accumulate(rising)) / total  # under the Lorenz curve, in steps
+    return (count + 1 - 2 * area) / count
+
+
+def embedding_health(embeddings: Float[Tensor, "batch dim"]) -> dict[str, float]:
+    """Whether the embeddings of a batch still differ.
+
+    ``embedding/norm`` is their mean norm; ``embedding/spread`` is 1 minus the squared norm of the
+    mean direction: 0 when all point the same way, near 1 when they point everywhere;
+    ``alarm/collapsed`` is 1 where the spread is nothing but rounding, else 0.
+    """
+    norms = embeddings.norm(dim=1)
+    centre = F.normalize(embeddings.double(), dim=1).mean(dim=0)
+    spread = float(1 - centre.square().sum())
+    return {
+        "embedding/norm": float(norms.mean()),
+        "embedding/spread": spread,
+        "alarm/collapsed": float(spread < ALIKE),
+    }

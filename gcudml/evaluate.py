@@ -1,67 +1,156 @@
-"""Embedding whole data sets, and how well embeddings retrieve their class."""
+"""How well embeddings retrieve and cluster their classes."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
-from sklearn.metrics import normalized_mutual_info_score
+from jaxtyping import Bool, Float, Int
+from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
 from torch import Tensor
 
 from gcudml.config import EvaluateConfig
-from gcudml.neighbours import nearest, spherical_kmeans
-
-INFERENCE_ROWS = 256
+from gcudml.config.strict import Distance
+from gcudml.neighbours import euclidean_kmeans, search_in_blocks, spherical_kmeans
 
 
 class Retrieval(NamedTuple):
-    """Recall@K of one set of embeddings."""
+    """How well one set of embeddings retrieves."""
 
     recall: dict[int, float]
     """K -> share of the counted queries with a hit among their K nearest neighbours."""
+    map_at_r: float
+    """Mean average precision at R; 0 where it was not asked for."""
+    r_precision: float
+    """Share of hits among the R nearest, R being all there are; 0 where not asked for."""
     queries: int
     """Queries that count."""
     dropped: int
-    """Queries left out because no other image has their class."""
+    """Queries left out because no other image, or no gallery image, has their class."""
 
 
-def recall_at_k(
-    embeddings: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], *, k: Sequence[int]
+def retrieve(
+    embeddings: Float[Tensor, "n dim"],
+    labels: Int[Tensor, " n"],
+    *,
+    k: Sequence[int],
+    map_at_r: bool = True,
+    distance: Distance = "cosine",
+    is_query: Bool[Tensor, " n"] | None = None,
 ) -> Retrieval:
-    """Share of images with an image of their own class among the K most similar others.
+    r"""Recall@K, MAP@R and R-precision, a block of queries at a time.
 
-    Cosine similarity, every image is a query against all others. A query whose class has no
-    other image cannot succeed: it is dropped and counted. With no query left, recall is 0.
+    With :math:`R_q` relevant images of a query's class, of which :math:`h_i` says whether the
+    i-th neighbour is one:
+
+    .. math::
+        \text{R-precision} = \tfrac1{R_q} \sum_{i \le R_q} h_i, \quad
+        MAP@R = \tfrac1{R_q} \sum_{i \le R_q} h_i \cdot \tfrac1i \sum_{j \le i} h_j
+
+    each averaged over queries. A query without a relevant image cannot succeed: it is dropped and
+    counted. An embedding that is not finite finds nothing and is never found. With no query left
+    everything is 0.
 
     Args:
-        embeddings: ``(n, dim)``, any non-zero scale.
+        embeddings: ``(n, dim)``; compared by ``distance``.
         labels: ``(n,)`` class indices, >= 0.
-        k: Each K >= 1; a K of n or more looks at all others.
+        k: Each K >= 1; a K above the number of neighbours looks at all of them.
+        map_at_r: Whether to look for R neighbours, which are many for large classes.
+        distance: What near means.
+        is_query: Which images are queries; the others are the gallery they are compared with
+            (In-Shop). None: every image is a query against all others.
 
     Source:
-        Jégou et al., TPAMI 2011, as metric learning uses it. Libraries differ on dropped
-        queries: some score them 0, some 1.
+        Recall@K: Jégou et al., TPAMI 2011, as metric learning uses it (libraries differ on dropped
+        queries: some score them 0, some 1). MAP@R: Musgrave et al., ECCV 2020, arXiv:2003.08505.
     """
-    has_match = torch.bincount(labels)[labels] > 1
-    counted = int(has_match.sum())
-    found = nearest(embeddings, max(k))
-    hits = labels[found] == labels[:, None]  # (n, max k)
-    recall = {
-        each: float((hits[:, :each].any(dim=1) & has_match).sum()) / max(counted, 1) for each in k
-    }
-    return Retrieval(recall=recall, queries=counted, dropped=len(labels) - counted)
+    asked = _who_asks(labels, is_query)
+    counted = asked.queries[asked.relevant > 0]
+    relevant = asked.relevant[asked.relevant > 0]
+    if not len(counted):
+        return Retrieval(dict.fromkeys(k, 0.0), 0.0, 0.0, 0, len(asked.queries))
+
+    depth = max(*k, int(relevant.max())) if map_at_r else max(k)
+    finite = embeddings.isfinite().all(dim=1)
+    hit_at = dict.fromkeys(k, 0)
+    average = precision = 0.0
+    done = 0
+    for found in search_in_blocks(
+        embeddings, depth, distance=distance, queries=counted, gallery=asked.gallery
+    ):
+        hits = labels[found.nearest] == labels[found.rows][:, None]  # (block, depth)
+        hits &= finite[found.nearest] & finite[found.rows][:, None]
+        for each in k:
+            hit_at[each] += int(hits[:, :each].any(dim=1).sum())
+        if map_at_r:
+            wanted = relevant[done : done + len(hits)][:, None]
+            place = torch.arange(1, hits.shape[1] + 1, device=hits.device)
+            useful = (hits & (place <= wanted)).double()
+            precision += float((useful / wanted).sum())
+            average += float((useful * useful.cumsum(dim=1) / place / wanted).sum())
+        done += len(hits)
+    return Retrieval(
+        recall={each: count / done for each, count in hit_at.items()},
+        map_at_r=average / done,
+        r_precision=precision / done,
+        queries=done,
+        dropped=len(asked.queries) - done,
+    )
 
 
-def clustering_nmi(
-    embeddings: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], *, seed: int
-) -> float:
-    """Normalised mutual information of k-means with the true number of classes, in [0, 1].
+class _Asked(NamedTuple):
+    """Who searches among whom."""
 
-    Arithmetic mean of the entropies, as in the field's tables; spherical k-means, one start.
+    queries: Int[Tensor, " queries"]
+    relevant: Int[Tensor, " queries"]
+    """How many images each query should find."""
+    gallery: Int[Tensor, " gallery"] | None
+    """None: all images but the query."""
+
+
+def _who_asks(labels: Int[Tensor, " n"], is_query: Bool[Tensor, " n"] | None) -> _Asked:
+    if is_query is None:
+        everyone = torch.arange(len(labels), device=labels.device)
+        return _Asked(everyone, torch.bincount(labels)[labels] - 1, None)
+    queries, gallery = is_query.nonzero()[:, 0], (~is_query).nonzero()[:, 0]
+    counts = torch.bincount(labels[gallery], minlength=int(labels.max()) + 1)
+    return _Asked(queries, counts[labels[queries]], gallery)
+
+
+class ClusterScores(NamedTuple):
+    """How well k-means of embeddings finds the classes."""
+
+    nmi: float
+    """Normalised mutual information in [0, 1], by the arithmetic mean of the entropies."""
+    ami: float
+    """Adjusted mutual information: at most 1, and 0 on average for a random clustering."""
+
+
+def score_clusters(
+    embeddings: Float[Tensor, "n dim"],
+    labels: Int[Tensor, " n"],
+    *,
+    seed: int,
+    distance: Distance = "cosine",
+) -> ClusterScores:
+    """k-means with the true number of classes against the classes, one start.
+
+    Spherical for cosine, else Euclidean. Queries and gallery are clustered together. Embeddings
+    that are not finite form a cluster of their own.
+
+    Source:
+        As in the field's tables (Oh Song et al., CVPR 2016, arXiv:1511.06452); AMI: Vinh et al.,
+        JMLR 2010.
     """
-    classes = len(labels.unique())
-    found = spherical_kmeans(embeddings, classes, seed=seed).labels
-    return float(normalized_mutual_info_score(labels.cpu().numpy(), found.cpu().numpy()))
+    finite = embeddings.isfinite().all(dim=1)
+    found = torch.full_like(labels, -1)
+    classes = min(len(labels.unique()), int(finite.sum()))
+    if classes:
+        kmeans = spherical_kmeans if distance == "cosine" else euclidean_kmeans
+        found[finite] = kmeans(embeddings[finite], classes, seed=seed).labels
+    both = labels.cpu().numpy(), found.cpu().numpy()
+    return ClusterScores(
+        float(normalized_mutual_info_score(*both)), float(adjusted_mutual_info_score(*both))
+    )
 
 
 def evaluate(
@@ -70,10 +159,27 @@ def evaluate(
     config: EvaluateConfig,
     *,
     seed: int,
+    distance: Distance = "cosine",
+    is_query: Bool[Tensor, " n"] | None = None,
 ) -> dict[str, float]:
-    """All metrics of one split by name: ``recall@1``, ``nmi``, ``queries``, ``dropped``."""
-    retrieval = recall_at_k(embeddings, labels, k=config.k)
+    """All metrics of one split by name.
+
+    ``recall@1``, ``map@r``, ``r_precision``, ``nmi``, ``ami``, ``queries``, ``dropped``; those that
+    the configuration leaves out are missing.
+    """
+    retrieval = retrieve(
+        embeddings,
+        labels,
+        k=config.k,
+        map_at_r=config.map_at_r,
+        distance=distance,
+        is_query=is_query,
+    )
     metrics = {f"recall@{k}": value for k, value in retrieval.recall.items()}
-    if config.nmi:
-        metrics["nmi"] = clustering_nmi(embeddings, labels, seed=seed)
+    if config.map_at_r:
+        metrics |= {"map@r": retrieval.map_at_r, "r_precision": retrieval.r_precision}
+    if config.nmi or config.ami:
+        scores = score_clusters(embeddings, labels, seed=seed, distance=distance)
+        metrics |= {"nmi": scores.nmi} if config.nmi else {}
+        metrics |= {"ami": scores.ami} if config.ami else {}
     return metrics | {"queries": retrieval.queries, "dropped": retrieval.dropped}

@@ -1,5 +1,6 @@
 """Nearest neighbours and k-means: the only home of faiss."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import faiss
@@ -9,35 +10,100 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from gcudml.config.strict import Distance
+
 BLOCK_ROWS = 4096
+BLOCK_ENTRIES = 1 << 22  # neighbours that a block may hold: bounds memory where many are asked for
 
 
 class Clustering(NamedTuple):
-    """Clusters of points on the unit sphere."""
+    """Clusters of points."""
 
     labels: Int[Tensor, " n"]
     """Index of each point's centre."""
     centres: Float[Tensor, "clusters dim"]
-    """Unit vectors."""
+    """Unit vectors where the clustering is spherical."""
+
+
+class Found(NamedTuple):
+    """The neighbours of some rows."""
+
+    rows: Int[Tensor, " block"]
+    """Indices of the rows."""
+    nearest: Int[Tensor, "block kept"]
+    """Indices of their neighbours, best first."""
 
 
 def nearest(
-    embeddings: Float[Tensor, "n dim"], k: int, *, block_rows: int = BLOCK_ROWS
+    embeddings: Float[Tensor, "n dim"],
+    k: int,
+    *,
+    distance: Distance = "cosine",
+    block_rows: int = BLOCK_ROWS,
 ) -> Int[Tensor, "n kept"]:
-    """Indices of the ``k`` most similar other rows by cosine, best first; never the row itself.
+    """Indices of the ``k`` nearest other rows, best first; never the row itself.
 
-    ``kept`` is ``min(k, n - 1)``. Ties are broken by the sort, equally in every call. Works in
-    blocks of rows, so that memory stays at ``block_rows * n`` floats.
+    ``kept`` is ``min(k, n - 1)``. See ``search_in_blocks``.
     """
-    unit = F.normalize(embeddings, dim=1)
-    kept = min(k, len(unit) - 1)
-    found = []
-    for start in range(0, len(unit), block_rows):
-        similarity = unit[start : start + block_rows] @ unit.T  # (block, n)
-        rows = torch.arange(len(similarity), device=unit.device)
-        similarity[rows, rows + start] = -torch.inf
-        found.append(similarity.topk(kept, dim=1).indices)
-    return torch.cat(found)
+    blocks = search_in_blocks(embeddings, k, distance=distance, block_rows=block_rows)
+    return torch.cat([found.nearest for found in blocks])
+
+
+def search_in_blocks(
+    embeddings: Float[Tensor, "n dim"],
+    k: int,
+    *,
+    distance: Distance = "cosine",
+    queries: Int[Tensor, " queries"] | None = None,
+    gallery: Int[Tensor, " gallery"] | None = None,
+    block_rows: int = BLOCK_ROWS,
+) -> Iterator[Found]:
+    """The ``k`` nearest rows of each query, exactly, some queries at a time.
+
+    Ties are broken by the search, equally in every call on one device. Rows that are not finite
+    take part as zeros: it is the caller's to look for them.
+
+    Args:
+        embeddings: ``(n, dim)``; any scale for cosine, as they are for Euclidean.
+        k: At least 1; of fewer rows all are found.
+        distance: What nearest means.
+        queries: Indices of the rows to search for; None: all.
+        gallery: Indices of the rows to search among, none of them a query; None: all rows, and a
+            row is no neighbour of itself, whatever equals it.
+        block_rows: Most queries of a block; fewer where ``k`` is large.
+    """
+    points = embeddings.float().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    if distance == "cosine":
+        points = F.normalize(points, dim=1)
+    among = points if gallery is None else points[gallery]
+    without_self = gallery is None
+    kept = min(k, len(among) - without_self)
+    wanted = kept + without_self
+    asked = torch.arange(len(points), device=points.device) if queries is None else queries
+    for rows in asked.split(max(1, min(block_rows, BLOCK_ENTRIES // max(1, wanted)))):
+        found = _search(points[rows], among, wanted, distance)
+        if without_self:
+            # The row itself goes last and off; where ties pushed it out, the last one does.
+            is_self = found == rows[:, None]
+            order = is_self.to(torch.uint8).argsort(dim=1, stable=True)
+            found = found.gather(1, order)[:, :kept]
+        yield Found(rows, found if gallery is None else gallery[found])
+
+
+def _search(
+    queries: Float[Tensor, "block dim"], among: Float[Tensor, "m dim"], k: int, distance: Distance
+) -> Int[Tensor, "block k"]:
+    """Places in ``among`` of the ``k`` nearest points, best first."""
+    if queries.device.type == "cpu":
+        faiss.omp_set_num_threads(torch.get_num_threads())
+        metric = faiss.METRIC_INNER_PRODUCT if distance == "cosine" else faiss.METRIC_L2
+        _, places = faiss.knn(
+            queries.contiguous().numpy(), among.contiguous().numpy(), k, metric=metric
+        )
+        return torch.from_numpy(places.astype(np.int64, copy=False))
+    if distance == "cosine":
+        return (queries @ among.T).topk(k, dim=1).indices
+    return torch.cdist(queries, among).topk(k, dim=1, largest=False).indices
 
 
 def spherical_kmeans(
@@ -46,12 +112,25 @@ def spherical_kmeans(
     *,
     seed: int,
     iterations: int = 20,
-    restarts: int = 1,
     start: Float[Tensor, "clusters dim"] | None = None,
 ) -> Clustering:
-    """k-means on the unit sphere with cosine similarity."""
+    """k-means on the unit sphere with cosine similarity.
+
+    Args:
+        features: ``(n, dim)``, any non-zero scale; normalised here.
+        clusters: Number of centres, at most ``n``.
+        seed: Picks the starting centres (faiss would take 1234 whatever the run's seed).
+        iterations: Of Lloyd's algorithm. faiss re-seeds a centre that loses all its points by
+            splitting a large one; after the last iteration, or among equal points, a cluster can
+            still be empty.
+        start: Centres to start from, so that clusters keep their numbers; None: drawn points.
+
+    Raises:
+        ValueError: more clusters than points, or a feature that is not finite.
+    """
     unit = F.normalize(features.float(), dim=1)
-    return _kmeans(unit, clusters, seed, iterations, restarts, start, True)
+    kmeans = _faiss_kmeans(unit, clusters, seed=seed, iterations=iterations, spherical=True)
+    return _cluster(kmeans, unit, start)
 
 
 def euclidean_kmeans(
@@ -63,27 +142,49 @@ def euclidean_kmeans(
     restarts: int = 1,
     start: Float[Tensor, "clusters dim"] | None = None,
 ) -> Clustering:
-    """k-means with Euclidean distance."""
-    return _kmeans(features.float(), clusters, seed, iterations, restarts, start, False)
+    """k-means with Euclidean distance on features as they are.
+
+    ``restarts`` times from other points, of which the best counts (one start where ``start`` is
+    given); the rest as ``spherical_kmeans``.
+    """
+    points = features.float()
+    kmeans = _faiss_kmeans(points, clusters, seed=seed, iterations=iterations, spherical=False)
+    kmeans.cp.nredo = restarts if start is None else 1
+    return _cluster(kmeans, points, start)
 
 
-def _kmeans(features, clusters, seed, iterations, restarts, start, spherical):  # type: ignore
-    x = features.cpu().contiguous().numpy()
+def _faiss_kmeans(
+    points: Float[Tensor, "n dim"], clusters: int, *, seed: int, iterations: int, spherical: bool
+) -> faiss.Kmeans:
+    if clusters > len(points):
+        raise ValueError(
+            f"method.clusters: {clusters} clusters of {len(points)} images; "
+            "needs clusters <= training images"
+        )
+    if not points.isfinite().all():
+        raise ValueError("k-means: a feature is not finite; the training has diverged")
     faiss.omp_set_num_threads(torch.get_num_threads())
-    kmeans = faiss.Kmeans(
-        x.shape[1],
+    return faiss.Kmeans(
+        points.shape[1],
         clusters,
         niter=iterations,
-        nredo=restarts,
         seed=seed % 2**31,
         spherical=spherical,
-        min_points_per_centroid=1,
-        max_points_per_centroid=2**31 - 1,
+        min_points_per_centroid=1,  # fewer than faiss' 39 is normal here, no reason to warn
+        max_points_per_centroid=2**31 - 1,  # no silent sub-sampling
     )
+
+
+def _cluster(
+    kmeans: faiss.Kmeans,
+    points: Float[Tensor, "n dim"],
+    start: Float[Tensor, "clusters dim"] | None,
+) -> Clustering:
+    x = points.cpu().contiguous().numpy()
     kmeans.train(x, init_centroids=None if start is None else start.cpu().numpy())
     _, labels = kmeans.index.search(x, 1)
-    centres = np.asarray(kmeans.centroids, dtype=np.float32).reshape(clusters, -1)
+    centres = np.asarray(kmeans.centroids, dtype=np.float32).reshape(kmeans.k, -1)
     return Clustering(
-        labels=torch.from_numpy(labels[:, 0].astype(np.int64)).to(features.device),
-        centres=torch.from_numpy(centres).to(features.device),
+        labels=torch.from_numpy(labels[:, 0].astype(np.int64)).to(points.device),
+        centres=torch.from_numpy(centres).to(points.device),
     )

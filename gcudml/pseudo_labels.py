@@ -4,14 +4,12 @@ Clusters are renumbered in *group order*: group 1 first, so that "the classifier
 the clusters of groups 1..k" means "the labels below ``ends[k]``".
 """
 
-import itertools
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from sklearn.metrics import normalized_mutual_info_score
 from torch import Tensor
 
 
@@ -167,41 +165,3 @@ def sample_for_groups(
     rates = keep_rates(pseudo.sizes, pseudo.ends, cumulative=cumulative)
     uniform = torch.rand(len(pseudo.labels), generator=generator).to(pseudo.labels.device)
     return uniform[None, :] < rates[:, pseudo.labels]
-
-
-class ClusterStatistics(NamedTuple):
-    """What hidden labels say of clusters: diagnostics only, never used in training."""
-
-    purity_of: list[float]
-    """Share of each cluster's most frequent class; 0 for an empty cluster."""
-    purity: float
-    nmi: float
-    gini: float
-    """Of the sizes: 0 = all alike, towards 1 = one cluster holds nearly everything."""
-
-
-def describe_clusters(pseudo: PseudoLabels, true_labels: Int[Tensor, " n"]) -> ClusterStatistics:
-    """Compare pseudo-labels with the hidden classes."""
-    clusters = len(pseudo.sizes)
-    classes = int(true_labels.max()) + 1
-    joint = torch.bincount(pseudo.labels * classes + true_labels, minlength=clusters * classes)
-    majority = joint.view(clusters, classes).amax(dim=1)
-    purity_of = majority / pseudo.sizes.clamp(min=1)
-    return ClusterStatistics(
-        purity_of=purity_of.tolist(),
-        purity=float(majority.sum() / pseudo.sizes.sum()),
-        nmi=float(
-            normalized_mutual_info_score(true_labels.cpu().numpy(), pseudo.labels.cpu().numpy())
-        ),
-        gini=gini(pseudo.sizes.tolist()),
-    )
-
-
-def gini(sizes: Sequence[int]) -> float:
-    """Gini coefficient of non-negative sizes, in [0, 1)."""
-    rising = sorted(sizes)
-    count, total = len(rising), sum(rising)
-    if total == 0:
-        return 0.0
-    area = sum(itertools.accumulate(rising)) / total  # under the Lorenz curve, in steps
-    return (count + 1 - 2 * area) / count

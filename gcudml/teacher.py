@@ -30,5 +30,18 @@ def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> N
     torch._foreach_lerp_(averaged[0], averaged[1], 1.0 - momentum)
 
 
+@torch.no_grad()
+def teacher_distance(teacher: nn.Module, student: nn.Module) -> float:
+    """How far the weights are apart: norm of their difference over the norm of the student's.
+
+    0 right after a copy, and where the student's are all 0. Statistics of batch norms are left out.
+    """
+    mine: list[Tensor] = list(teacher.parameters())
+    theirs: list[Tensor] = list(student.parameters())
+    difference = torch.stack(torch._foreach_norm(torch._foreach_sub(mine, theirs))).norm()
+    scale = torch.stack(torch._foreach_norm(theirs)).norm()
+    return float(difference / scale.clamp(min=torch.finfo(scale.dtype).tiny))
+
+
 def _state(module: nn.Module) -> list[Tensor]:
     return [*module.parameters(), *module.buffers()]

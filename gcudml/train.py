@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from gcudml.config import PixelsConfig, RunConfig, TrainConfig, UntrainedConfig
 from gcudml.data.datasets import Part, load
 from gcudml.data.views import centre, random_views
+from gcudml.diagnostics import embedding_health
 from gcudml.evaluate import evaluate
 from gcudml.methods import build_method, build_student, known_labels
 from gcudml.methods.interface import Batch, EpochPlan, Method, Setup
@@ -61,6 +62,15 @@ class Snapshot(NamedTuple):
     """Empty without validation classes."""
     is_last: bool
     """Whether no epoch came after it."""
+
+
+class Trained(NamedTuple):
+    """What one epoch of training tells."""
+
+    losses: dict[str, float]
+    """Means of the loss and of its terms over the steps."""
+    health: dict[str, float]
+    """Of the last step's embeddings, see ``embedding_health``."""
 
 
 def run(
@@ -141,10 +151,10 @@ def _train(
         optimizers = [optimizer] + ([renewed_optimizer] if renewed_optimizer else [])
         prepared = time.perf_counter()
 
-        losses = _train_epoch(setup, method, plan, optimizers, epoch=epoch, step=step)
+        losses, health = _train_epoch(setup, method, plan, optimizers, epoch=epoch, step=step)
         step += len(plan.batches)
         trained = time.perf_counter()
-        metrics = losses | dict(plan.metrics) | method.describe()
+        metrics = losses | health | dict(plan.metrics) | method.describe()
         alarms |= {ALARMS[name]: None for name in ALARMS if metrics.get(name)}
         metrics["learning_rate"] = optimizer.param_groups[0]["lr"]
         if not _is_finite(student):  # the last step's loss was computed before the step
@@ -180,8 +190,8 @@ def _train_epoch(
     *,
     epoch: int,
     step: int,
-) -> dict[str, float]:
-    """Mean of the loss and of its terms over one epoch's steps, and the health of the last ones."""
+) -> Trained:
+    """One epoch's steps."""
     config, student, device = setup.config, setup.student, setup.device
     steps = len(plan.batches)
     randomness = generator(setup.seed, "views", epoch)
@@ -212,7 +222,8 @@ def _train_epoch(
         for name, value in {"loss": loss, **{f"loss/{n}": t for n, t in terms.items()}}.items():
             totals[name] = totals.get(name, torch.zeros((), device=device)) + value.detach()
     # A GPU is waited for only here.
-    return {name: float(total) / steps for name, total in totals.items()}
+    losses = {name: float(total) / steps for name, total in totals.items()}
+    return Trained(losses, embedding_health(embeddings.compact.detach()))
 
 
 def _is_finite(network: nn.Module) -> bool:
@@ -259,7 +270,14 @@ def _score_test(
 def _score(
     embeddings: Float[Tensor, "n dim"], part: Images, config: RunConfig, *, seed: int
 ) -> dict[str, float]:
-    return evaluate(embeddings, part.labels, config.evaluate, seed=derive(seed, "nmi"))
+    return evaluate(
+        embeddings,
+        part.labels,
+        config.evaluate,
+        seed=derive(seed, "nmi"),
+        distance=config.distance,
+        is_query=part.is_query,
+    )
 
 
 def _score_pixels(

@@ -152,10 +152,10 @@ def _explain(detail: ErrorDetails) -> str:
         guess = f"did you mean {close[0]!r}? " if close else ""
         return f"{where}: unknown parameter; {guess}known: {', '.join(known)}"
     if detail["type"] == "union_tag_invalid":
-        tag, tags = detail["ctx"]["tag"], str(detail["ctx"]["expected_tags"]).replace("'", "")
-        close = difflib.get_close_matches(tag, tags.split(", "), n=1, cutoff=0.5)
+        tag, offered = detail["ctx"]["tag"], detail["ctx"]["expected_tags"].replace("'", "")
+        close = difflib.get_close_matches(tag, offered.split(", "), n=1, cutoff=0.5)
         guess = f"did you mean {close[0]!r}? " if close else ""
-        return f"{where}.name: unknown {where} {tag!r}; {guess}known: {tags}"
+        return f"{where}.name: unknown {where} {tag!r}; {guess}known: {offered}"
     if detail["type"] == "value_error":
         # Rules over several fields name the one to change first: 'groups: ...'.
         field, _, rule = message.partition(": ")

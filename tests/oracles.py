@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 
@@ -139,15 +140,42 @@ def slow_relational(student: torch.Tensor, teacher: torch.Tensor) -> float:
     return total / n
 
 
-def slow_recall(z: torch.Tensor, labels: list[int], k: int) -> tuple[float, int]:
-    """Recall@K and the number of dropped queries, by sorting each query's gallery."""
-    hits = counted = 0
-    for i, label in enumerate(labels):
-        if labels.count(label) < 2:
+class SlowRetrieval(NamedTuple):
+    recall: float
+    map_at_r: float
+    r_precision: float
+    dropped: int
+
+
+def slow_retrieval(
+    z: torch.Tensor,
+    labels: list[int],
+    k: int,
+    *,
+    euclidean: bool = False,
+    is_query: list[bool] | None = None,
+) -> SlowRetrieval:
+    """All retrieval metrics, by sorting each query's gallery."""
+    n = len(labels)
+    queries = [i for i in range(n) if is_query is None or is_query[i]]
+    hits = average = precision = 0.0
+    counted = 0
+    for i in queries:
+        gallery = [j for j in range(n) if (j != i if is_query is None else not is_query[j])]
+        relevant = sum(labels[j] == labels[i] for j in gallery)
+        if not relevant:
             continue
         counted += 1
-        others = sorted(
-            (j for j in range(len(labels)) if j != i), key=lambda j: -cosine(z[i], z[j])
+
+        def far(j: int, i: int = i) -> float:
+            return math.dist(z[i], z[j]) if euclidean else -cosine(z[i], z[j])
+
+        ranked = [labels[j] == labels[i] for j in sorted(gallery, key=far)]
+        hits += any(ranked[:k])
+        first = ranked[:relevant]
+        precision += sum(first) / relevant
+        average += (
+            sum(sum(first[: p + 1]) / (p + 1) for p, hit in enumerate(first) if hit) / relevant
         )
-        hits += any(labels[j] == label for j in others[:k])
-    return hits / max(counted, 1), len(labels) - counted
+    total = max(counted, 1)
+    return SlowRetrieval(hits / total, average / total, precision / total, len(queries) - counted)

@@ -77,4 +77,5 @@ class RunConfig(Strict):
     @property
     def distance(self) -> Distance:
         """How embeddings are compared when they are tested."""
-        return self.method.distance
+        chosen = self.evaluate.distance
+        return self.method.distance if chosen == "method" else chosen

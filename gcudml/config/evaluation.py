@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gcudml.config.strict import Strict
+from gcudml.config.strict import Distance, Strict
 
 
 class EvaluateConfig(Strict):
     """What is measured on the validation and test classes."""
 
     k: list[Annotated[int, Field(ge=1, le=10_000)]] = Field(default=[1, 2, 4, 8], min_length=1)
+    """Recall@K for each of these."""
+    map_at_r: bool = True
+    """MAP@R and R-precision."""
     nmi: bool = True
     """k-means with the true number of classes, then normalised mutual information."""
+    ami: bool = True
+    """The same k-means, then adjusted mutual information, which chance does not raise."""
+    distance: Literal["method"] | Distance = "method"
+    """How embeddings are compared; ``method``: as the method's source does."""

@@ -58,7 +58,7 @@ from gcudml.pseudo_labels import (
     sample_for_groups,
 )
 from gcudml.seeding import derive, generator
-from gcudml.teacher import momentum_at, update_teacher
+from gcudml.teacher import momentum_at, teacher_distance, update_teacher
 
 NO_CLUSTER = -1e4
 """Score of an empty cluster: its probability is 0, and finite, so that no 0 * inf appears."""
@@ -181,8 +181,9 @@ class Gcudml:
                 )
 
     def describe(self) -> dict[str, float]:
-        """The teacher's momentum after the last step."""
-        return {"teacher_momentum": self.momentum}
+        """The teacher's momentum after the last step, and how far it is from the student."""
+        distance = teacher_distance(self.teacher, self.setup.student.shared())
+        return {"teacher_momentum": self.momentum, "teacher_distance": distance}
 
     @property
     def _grouped(self) -> list[Head]:

@@ -60,7 +60,7 @@ from gcudml.models.embedding import Embedder, Embeddings, TeacherNet
 from gcudml.models.inference import embed_images
 from gcudml.models.number_format import autocast
 from gcudml.seeding import derive, generator
-from gcudml.teacher import momentum_at, update_teacher
+from gcudml.teacher import momentum_at, teacher_distance, update_teacher
 
 
 class Stml:
@@ -144,8 +144,9 @@ class Stml:
             self._follow(step)
 
     def describe(self) -> dict[str, float]:
-        """The teacher's momentum after the last step."""
-        return {"teacher_momentum": self.momentum}
+        """The teacher's momentum after the last step, and how far it is from the student."""
+        distance = teacher_distance(self.teacher, self.setup.student.shared())
+        return {"teacher_momentum": self.momentum, "teacher_distance": distance}
 
     @torch.no_grad()
     def _similarity(self, batch: Batch) -> Float[Tensor, "rows rows"]:

@@ -64,7 +64,8 @@ def test_the_teacher_starts_as_the_student_and_follows_it() -> None:
         student.wide.weight.add_(1.0)
     method.after_step(0)
     torch.testing.assert_close(method.teacher.wide.weight.detach(), before + 0.5)
-    assert method.describe() == {"teacher_momentum": 0.5}
+    assert method.describe()["teacher_momentum"] == 0.5
+    assert method.describe()["teacher_distance"] > 0
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
-from gcudml.neighbours import nearest, spherical_kmeans
+from gcudml.neighbours import (
+    Clustering,
+    euclidean_kmeans,
+    nearest,
+    search_in_blocks,
+    spherical_kmeans,
+)
 
 
 def draw(n: int, dim: int, seed: int = 0) -> torch.Tensor:
@@ -63,3 +71,53 @@ def test_scale_does_not_matter() -> None:
 def test_more_clusters_than_points_is_refused_with_the_parameter_named() -> None:
     with pytest.raises(ValueError, match=r"method\.clusters: 5 clusters of 4 images"):
         spherical_kmeans(draw(4, 2), 5, seed=0)
+
+
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+def test_queries_are_searched_for_in_their_gallery_alone(distance: str) -> None:
+    z = 5 + draw(12, 4)
+    queries, gallery = torch.tensor([1, 4, 7]), torch.tensor([0, 2, 3, 10, 11])
+    blocks = search_in_blocks(
+        z, 3, distance=distance, queries=queries, gallery=gallery, block_rows=2
+    )
+    found = torch.cat([block.nearest for block in blocks])
+    points = torch.nn.functional.normalize(z, dim=1) if distance == "cosine" else z
+    expected = gallery[torch.cdist(points[queries], points[gallery]).argsort(dim=1)[:, :3]]
+    assert torch.equal(found, expected)
+
+
+def test_euclidean_neighbours_equal_a_full_sort() -> None:
+    z = draw(30, 5) * torch.linspace(0.1, 4, 30)[:, None]
+    expected = torch.cdist(z, z).fill_diagonal_(torch.inf).argsort(dim=1)[:, :6]
+    assert torch.equal(nearest(z, 6, distance="euclidean", block_rows=7), expected)
+
+
+def test_a_row_is_not_its_own_neighbour_among_many_equal_ones() -> None:
+    found = nearest(torch.ones(50, 3), 4)
+    assert found.shape == (50, 4)
+    assert not (found == torch.arange(50)[:, None]).any()
+
+
+@pytest.mark.parametrize("kmeans", [spherical_kmeans, euclidean_kmeans])
+def test_a_warm_start_keeps_the_numbers_of_clusters(kmeans: Callable[..., Clustering]) -> None:
+    centres = torch.eye(6) * 8
+    truth = torch.arange(6).repeat(20)
+    z = centres[truth] + 0.3 * draw(120, 6)
+    found = kmeans(z, 6, seed=1, start=centres[[3, 1, 5, 0, 2, 4]])
+    assert torch.equal(torch.tensor([3, 1, 5, 0, 2, 4])[found.labels], truth)
+
+
+def test_euclidean_kmeans_minds_the_norm() -> None:
+    z = torch.cat([torch.ones(10, 2), 10 * torch.ones(10, 2)]) + 0.1 * draw(20, 2)
+    found = euclidean_kmeans(z, 2, seed=0, restarts=3)
+    assert found.labels[:10].unique().numel() == found.labels[10:].unique().numel() == 1
+    assert found.labels[0] != found.labels[10]
+    assert sorted(found.centres.norm(dim=1).tolist()) == pytest.approx([2**0.5, 200**0.5], abs=0.3)
+
+
+@pytest.mark.parametrize("kmeans", [spherical_kmeans, euclidean_kmeans])
+def test_features_that_are_not_finite_are_refused(kmeans: Callable[..., Clustering]) -> None:
+    z = draw(8, 3)
+    z[2, 0] = float("nan")
+    with pytest.raises(ValueError, match="a feature is not finite"):
+        kmeans(z, 2, seed=0)

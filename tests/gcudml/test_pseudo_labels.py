@@ -7,8 +7,6 @@ import pytest
 import torch
 
 from gcudml.pseudo_labels import (
-    describe_clusters,
-    gini,
     group_ends_by_count,
     group_ends_by_ratio,
     keep_rates,
@@ -133,22 +131,3 @@ def test_the_share_of_kept_images_follows_the_rate() -> None:
     sampled = sample_for_groups(pseudo, generator=torch.Generator().manual_seed(2))
     kept = sampled[0, pseudo.labels == 0].double().mean().item()
     assert kept == pytest.approx(1 / 3, abs=0.02)  # 5 standard errors of a share of 30,000
-
-
-def test_purity_and_nmi_of_a_perfect_and_of_a_useless_clustering() -> None:
-    truth = torch.tensor([0, 0, 1, 1, 2, 2])
-    perfect = describe_clusters(order([2, 2, 0, 0, 1, 1]), truth)
-    assert (perfect.purity, perfect.nmi) == (1.0, pytest.approx(1.0))
-    useless = describe_clusters(order([0, 0, 0, 0, 0, 0], groups=1), truth)
-    assert (useless.purity, useless.nmi) == (pytest.approx(1 / 3), pytest.approx(0.0))
-
-
-@pytest.mark.parametrize(("sizes", "expected"), [([5, 5, 5], 0.0), ([0, 0, 9], 2 / 3), ([], 0.0)])
-def test_gini(sizes: list[int], expected: float) -> None:
-    assert gini(sizes) == pytest.approx(expected)
-
-
-def test_gini_equals_the_mean_absolute_difference() -> None:
-    sizes = [3, 1, 4, 1, 5, 9, 2, 6]
-    slow = sum(abs(a - b) for a in sizes for b in sizes) / (2 * len(sizes) * sum(sizes))
-    assert gini(sizes) == pytest.approx(slow)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from gcudml.teacher import momentum_at, update_teacher
+from gcudml.teacher import momentum_at, teacher_distance, update_teacher
 
 
 def network(seed: int) -> nn.Module:
@@ -58,3 +58,12 @@ def test_the_student_is_left_alone() -> None:
 def test_warm_up_lets_the_teacher_follow_fast_at_first(step: int, expected: float) -> None:
     assert momentum_at(step, 0.99, warmup=True) == pytest.approx(expected)
     assert momentum_at(step, 0.99, warmup=False) == 0.99
+
+
+def test_the_distance_is_that_of_all_weights_in_units_of_the_students() -> None:
+    teacher, student = network(0), network(1)
+    mine = torch.cat([p.detach().flatten() for p in teacher.parameters()])
+    theirs = torch.cat([p.detach().flatten() for p in student.parameters()])
+    expected = ((mine - theirs).norm() / theirs.norm()).item()
+    assert teacher_distance(teacher, student) == pytest.approx(expected, rel=1e-5)
+    assert teacher_distance(student, copy.deepcopy(student)) == 0.0
