@@ -17,11 +17,13 @@ class Hinges(NamedTuple):
     """``max(0, d(a, p) - d(a, n) + margin)``; 0 where there is no triplet."""
     exists: Bool[Tensor, "pairs negatives"]
     """Where there is a triplet."""
+    zero: Float[Tensor, ""]
+    """0, or NaN where an embedding is not finite, so that it cannot hide where no triplet is."""
 
     @property
     def mean_of_active(self) -> Float[Tensor, ""]:
         """Mean of the values above 0; 0 where there is none, NaN where an embedding is NaN."""
-        return self.values.sum() / (self.values > 0).sum().clamp(min=1)
+        return self.values.sum() / (self.values > 0).sum().clamp(min=1) + self.zero
 
     @property
     def share_active(self) -> Float[Tensor, ""]:
@@ -90,7 +92,7 @@ def triplet_hinges(
         to_positive = distance[anchors, positives][:, None]  # (pairs, 1)
         to_negative, exists = distance[anchors], negative[anchors]  # (pairs, batch)
     values = F.relu(to_positive - to_negative + margin) * exists
-    return Hinges(values + 0.0 * distance.sum(), exists)  # plus 0, or NaN where a distance is NaN
+    return Hinges(values, exists, 0.0 * distance.sum())
 
 
 def _semihard(

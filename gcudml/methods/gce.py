@@ -1,8 +1,8 @@
 """GCE (reconstruction), supervised: deep metric learning via group channel-wise ensemble.
 
-**This is a reconstruction, and it learns from the true classes** (but with ``labels: pseudo``, below):
-its numbers do not compare with those of unsupervised methods. Nothing but the abstract of the paper
-was accessible, no equation, setting, code or table: no number that comes out here is the paper's.
+**This is a reconstruction, and it learns from the true classes** (but for ``labels: pseudo``): its
+numbers do not compare with those of unsupervised methods. Nothing but the abstract of the paper was
+accessible, no equation, setting, code or table: no number that comes out here is the paper's.
 
 From the abstract: one metric over all samples cannot hold several aspects of similarity; a *group
 channel-wise convolution block* in the network makes groups of channels encode different metrics,

@@ -4,6 +4,7 @@ Shape letters: ``features`` channels of the backbone's maps, ``width`` channels 
 ``dim`` embedding width, of which a learner has ``dim / learners``.
 """
 
+import math
 from typing import Literal, TypeAlias
 
 import torch
@@ -72,7 +73,7 @@ class GroupHead(nn.Module):
             pooled = hidden.float().mean(dim=(2, 3), keepdim=True)  # (batch, width, 1, 1)
             embeddings: Tensor = self.project(pooled).flatten(1)
             slices = cut_slices(embeddings, learners=self.learners)
-            return F.normalize(slices, dim=2).flatten(1) / self.learners**0.5
+            return F.normalize(slices, dim=2).flatten(1) / math.sqrt(self.learners)
 
 
 class ChannelConvolution(nn.Module):
