@@ -46,7 +46,8 @@ def triplet_loss(
     .. math:: \max(0, d(a, p) - d(a, n) + margin)
 
     Args:
-        embeddings: ``(batch, dim)``. Normalised here, so any non-zero scale is fine.
+        embeddings: ``(batch, dim)``. Normalised here, so any non-zero scale is fine; a row
+            of zeros stays one.
         labels: ``(batch,)``. A row with a negative label is in no triplet.
         margin: >= 0, in units of distance.
         mining: ``semihard`` takes one negative for each pair (a, p): the nearest of those farther
@@ -72,7 +73,8 @@ def triplet_hinges(
     mining: Mining,
 ) -> Hinges:
     """Every triplet's term; arguments as those of ``triplet_loss``."""
-    unit = F.normalize(embeddings, dim=1)
+    norms = embeddings.norm(dim=1, keepdim=True)
+    unit = embeddings / norms.masked_fill(norms == 0, 1.0)  # F.normalize: a gradient of 1e12 at 0
     # By differences, not by a matrix product: exactly 0, with gradient 0, where rows coincide.
     distance = torch.cdist(unit, unit, compute_mode="donot_use_mm_for_euclid_dist")
 

@@ -263,7 +263,7 @@ def learner_correlation(slices: Float[Tensor, "n learners slice"]) -> float:
     """How alike the learners are: correlation of their similarities of all pairs of images.
 
     The mean over pairs of learners: 1 = all measure the same, 0 = nothing in common. 1 for a single
-    learner, 0 where a learner finds all pairs equally similar, or for fewer than three images.
+    learner, 0 for fewer than three images, and noise where all pairs are equally similar.
     """
     images, learners = slices.shape[:2]
     if learners == 1:

@@ -25,9 +25,7 @@ def generator(seed: int = 0) -> torch.Generator:
 def blobs(*sizes: int, seed: int = 0) -> torch.Tensor:
     """Directions around one axis a blob."""
     centres = torch.eye(len(sizes), 6)
-    rows = torch.cat(
-        [centre.expand(size, -1) for centre, size in zip(centres, sizes, strict=True)]
-    )
+    rows = torch.cat([centre.expand(size, -1) for centre, size in zip(centres, sizes, strict=True)])
     return rows + 0.05 * torch.randn(rows.shape, generator=generator(seed))
 
 

@@ -127,3 +127,13 @@ def test_the_gradient_is_right(mining: str) -> None:
 def test_the_scale_of_embeddings_does_not_matter() -> None:
     z, labels = draw(6, 3), torch.tensor([0, 0, 1, 1, 2, 2])
     torch.testing.assert_close(triplet_loss(z, labels), triplet_loss(7.0 * z, labels))
+
+
+@pytest.mark.parametrize("mining", MININGS)
+def test_a_row_of_zeros_has_a_gradient_of_ordinary_size(mining: str) -> None:
+    z = draw(4, 3)
+    z[1] = 0.0
+    z.requires_grad_()
+    triplet_loss(z, torch.tensor([0, 0, 1, 1]), margin=2.0, mining=mining).backward()
+    assert z.grad is not None
+    assert z.grad.abs().max() < 10
