@@ -77,7 +77,7 @@ class GroupHead(nn.Module):
             slices = cut_slices(embeddings, learners=self.learners)
             norms = slices.norm(dim=2, keepdim=True)
             # A dead group's slice is 0 and stays 0: F.normalize would blow its gradient up.
-            unit = slices / norms.masked_fill(norms == 0, 1.0)
+            unit: Tensor = slices / norms.masked_fill(norms == 0, 1.0)
             return unit.flatten(1) / math.sqrt(self.learners)
 
 
