@@ -17,11 +17,13 @@ class Hinges(NamedTuple):
     """``max(0, d(a, p) - d(a, n) + margin)``; 0 where there is no triplet."""
     exists: Bool[Tensor, "pairs negatives"]
     """Where there is a triplet."""
+    zero: Float[Tensor, ""]
+    """0, or NaN where an embedding is not finite, so that it cannot hide where no triplet is."""
 
     @property
     def mean_of_active(self) -> Float[Tensor, ""]:
         """Mean of the values above 0; 0 where there is none, NaN where an embedding is NaN."""
-        return self.values.sum() / (self.values > 0).sum().clamp(min=1)
+        return self.values.sum() / (self.values > 0).sum().clamp(min=1) + self.zero
 
     @property
     def share_active(self) -> Float[Tensor, ""]:
@@ -44,7 +46,8 @@ def triplet_loss(
     .. math:: \max(0, d(a, p) - d(a, n) + margin)
 
     Args:
-        embeddings: ``(batch, dim)``. Normalised here, so any non-zero scale is fine.
+        embeddings: ``(batch, dim)``. Normalised here, so any non-zero scale is fine; a row
+            of zeros stays one.
         labels: ``(batch,)``. A row with a negative label is in no triplet.
         margin: >= 0, in units of distance.
         mining: ``semihard`` takes one negative for each pair (a, p): the nearest of those farther
@@ -70,7 +73,8 @@ def triplet_hinges(
     mining: Mining,
 ) -> Hinges:
     """Every triplet's term; arguments as those of ``triplet_loss``."""
-    unit = F.normalize(embeddings, dim=1)
+    norms = embeddings.norm(dim=1, keepdim=True)
+    unit = embeddings / norms.masked_fill(norms == 0, 1.0)  # F.normalize: a gradient of 1e12 at 0
     # By differences, not by a matrix product: exactly 0, with gradient 0, where rows coincide.
     distance = torch.cdist(unit, unit, compute_mode="donot_use_mm_for_euclid_dist")
 
@@ -90,7 +94,7 @@ def triplet_hinges(
         to_positive = distance[anchors, positives][:, None]  # (pairs, 1)
         to_negative, exists = distance[anchors], negative[anchors]  # (pairs, batch)
     values = F.relu(to_positive - to_negative + margin) * exists
-    return Hinges(values + 0.0 * distance.sum(), exists)  # plus 0, or NaN where a distance is NaN
+    return Hinges(values, exists, 0.0 * distance.sum())
 
 
 def _semihard(

@@ -1,9 +1,8 @@
 """GCE (reconstruction), supervised: deep metric learning via group channel-wise ensemble.
 
-**This is a reconstruction, and it learns from the true classes** (but for ``labels: pseudo``,
-below): its numbers do not compare with those of unsupervised methods. Nothing but the abstract of
-the paper was accessible, no equation, setting, code or table: no number that comes out here is the
-paper's.
+**This is a reconstruction, and it learns from the true classes** (but for ``labels: pseudo``): its
+numbers do not compare with those of unsupervised methods. Nothing but the abstract of the paper was
+accessible, no equation, setting, code or table: no number that comes out here is the paper's.
 
 From the abstract: one metric over all samples cannot hold several aspects of similarity; a *group
 channel-wise convolution block* in the network makes groups of channels encode different metrics,
@@ -269,7 +268,7 @@ def learner_correlation(slices: Float[Tensor, "n learners slice"]) -> float:
     """How alike the learners are: correlation of their similarities of all pairs of images.
 
     The mean over pairs of learners: 1 = all measure the same, 0 = nothing in common. 1 for a single
-    learner, 0 where a learner finds all pairs equally similar, or for fewer than three images.
+    learner, 0 for fewer than three images, and noise where all pairs are equally similar.
     """
     images, learners = slices.shape[:2]
     if learners == 1:

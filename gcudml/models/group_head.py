@@ -10,7 +10,6 @@ from typing import Literal, TypeAlias
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 Block: TypeAlias = Literal["group3x3", "group1x1", "none", "channelnet"]
 MOST_DEFAULT_WIDTH = 1024
@@ -67,14 +66,19 @@ class GroupHead(nn.Module):
     def forward(
         self, maps: Float[Tensor, "batch features height width"]
     ) -> Float[Tensor, "batch dim"]:
-        """Embeddings of norm 1, each slice of norm ``1 / sqrt(learners)``; in single precision."""
+        """Embeddings of norm 1, each slice of norm ``1 / sqrt(learners)``; in single precision.
+
+        A slice whose channels are all dead is 0.
+        """
         hidden = self.grouped(self.dense(maps))
         with torch.autocast(maps.device.type, enabled=False):  # the linear layers stay in fp32
             pooled = hidden.float().mean(dim=(2, 3), keepdim=True)  # (batch, width, 1, 1)
             embeddings: Tensor = self.project(pooled).flatten(1)
             slices = cut_slices(embeddings, learners=self.learners)
-            unit: Tensor = F.normalize(slices, dim=2).flatten(1)
-            return unit / math.sqrt(self.learners)
+            norms = slices.norm(dim=2, keepdim=True)
+            # A dead group's slice is 0 and stays 0: F.normalize would blow its gradient up.
+            unit: Tensor = slices / norms.masked_fill(norms == 0, 1.0)
+            return unit.flatten(1) / math.sqrt(self.learners)
 
 
 class ChannelConvolution(nn.Module):
