@@ -68,6 +68,9 @@ class StmlConfig(Strict):
     """Nearest images that a batch takes for each of its queries, the query included; on SOP 2."""
     neighbours_from: Literal["student", "teacher"] = "student"
     """Whose wide embeddings decide which images are near; published: the student's."""
+    neighbours_on: Literal["whole", "centre"] = "whole"
+    """What the search for neighbours sees of an image: all of it (published), or the middle that a
+    test sees, for networks that take images of one size only."""
     refresh_every: int = Field(default=1, ge=1)
     """Epochs between two searches for neighbours."""
     weights: StmlWeights = StmlWeights()

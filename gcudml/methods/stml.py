@@ -34,9 +34,9 @@ Where the published code differs, and what is ours:
 - *Choice of the epoch.* Published numbers are those of the best epoch on the test classes.
 - *Momentum warm-up, temperature, the control with random batches*: ours.
 
-Semi-supervised, the paper adds a supervised loss on the images of labelled classes; that code was
-never released. Here it is the multi-similarity loss on the labelled rows of the same batches, on
-the compact embedding and weighted by ``weights.supervised``, which is our reading.
+The paper also learns with some classes labelled; how was not accessible, and that code was never
+released. Here (our reading) a multi-similarity loss on the labelled rows of the same batches is
+added, on the compact embedding and weighted by ``weights.supervised``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -170,15 +170,16 @@ class Stml:
         update_teacher(self.teacher, self.setup.student.shared(), self.momentum)
 
     def _find_neighbours(self) -> Int[Tensor, "n q"]:
-        """Neighbours of every training image by the wide embeddings of whole images."""
-        is_student = self.config.neighbours_from == "student"
+        """Neighbours of every training image by the wide embeddings, (n, q)."""
+        setup, config = self.setup, self.config
         features = embed_images(
-            self.setup.student if is_student else self.teacher,
-            self.setup.images,
+            setup.student if config.neighbours_from == "student" else self.teacher,
+            setup.images,
             heads=["wide"],
-            number_format=self.setup.number_format,
+            number_format=setup.number_format,
+            size=setup.config.data.network_size if config.neighbours_on == "centre" else None,
         )["wide"]
-        return neighbour_table(features, self.config.neighbours)
+        return neighbour_table(features, config.neighbours)
 
 
 def check_stml(config: StmlConfig, train: TrainConfig, *, images: int) -> None:

@@ -255,6 +255,21 @@ def test_the_chosen_network_decides_which_images_are_near(network: str) -> None:
     assert not torch.equal(method.begin_epoch(0).batches, before)
 
 
+@pytest.mark.parametrize(("neighbours_on", "size"), [("whole", None), ("centre", 28)])
+def test_neighbours_are_looked_for_on_whole_images_or_their_middle(
+    neighbours_on: str, size: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    original = gcudml.methods.stml.embed_images
+    monkeypatch.setattr(
+        gcudml.methods.stml,
+        "embed_images",
+        lambda *parts, **named: seen.append(named["size"]) or original(*parts, **named),
+    )
+    method_of(neighbours_on=neighbours_on).begin_epoch(0)
+    assert seen == [size]
+
+
 def test_neighbours_stay_until_the_next_search() -> None:
     method = method_of(refresh_every=2)
     assert "neighbours/purity" in method.begin_epoch(0).metrics
