@@ -82,11 +82,8 @@ def retrieve(
         for each in k:
             hit_at[each] += int(hits[:, :each].any(dim=1).sum())
         if map_at_r:
-            wanted = relevant[done : done + len(hits)][:, None]
-            place = torch.arange(1, hits.shape[1] + 1, device=hits.device)
-            useful = (hits & (place <= wanted)).double()
-            precision += float((useful / wanted).sum())
-            average += float((useful * useful.cumsum(dim=1) / place / wanted).sum())
+            at_r = _precision_at_r(hits, relevant[done : done + len(hits)])
+            average, precision = average + at_r.average, precision + at_r.plain
         done += len(hits)
     return Retrieval(
         recall={each: count / done for each, count in hit_at.items()},
@@ -95,6 +92,23 @@ def retrieve(
         queries=done,
         dropped=len(asked.queries) - done,
     )
+
+
+class _PrecisionAtR(NamedTuple):
+    """Sums over some queries."""
+
+    average: float
+    plain: float
+
+
+def _precision_at_r(
+    hits: Bool[Tensor, "block depth"], relevant: Int[Tensor, " block"]
+) -> _PrecisionAtR:
+    wanted = relevant[:, None]
+    place = torch.arange(1, hits.shape[1] + 1, device=hits.device)
+    useful = (hits & (place <= wanted)).double()
+    average = useful * useful.cumsum(dim=1) / place
+    return _PrecisionAtR(float((average / wanted).sum()), float((useful / wanted).sum()))
 
 
 class _Asked(NamedTuple):

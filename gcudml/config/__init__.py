@@ -13,7 +13,7 @@ from gcudml.config.cbswr import CbswrConfig
 from gcudml.config.controls import InstanceConfig, PixelsConfig, SupervisedConfig, UntrainedConfig
 from gcudml.config.data import ClassSplit, DataConfig, FolderData, Share, StrokesData
 from gcudml.config.evaluation import EvaluateConfig
-from gcudml.config.gce import GceConfig
+from gcudml.config.gce import GceConfig, check_learners_fit
 from gcudml.config.gcudml import GcudmlConfig, LossWeights
 from gcudml.config.metric_loss import MetricLossConfig
 from gcudml.config.model import ModelConfig
@@ -48,6 +48,7 @@ __all__ = [
     "UdmlSsConfig",
     "UntrainedConfig",
     "Views",
+    "check_learners_fit",
 ]
 
 MethodConfig = Annotated[

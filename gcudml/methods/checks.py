@@ -12,8 +12,8 @@ from gcudml.config import (
     StmlConfig,
     SupervisedConfig,
     UdmlSsConfig,
+    check_learners_fit,
 )
-from gcudml.config.gce import check_learners_fit
 from gcudml.losses.named import NamedLoss
 from gcudml.methods.cbswr import check_views as check_two_views
 from gcudml.methods.gce import check_learners

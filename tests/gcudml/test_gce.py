@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from gcudml.config import GceConfig, RunConfig, check_learners_fit
 from gcudml.data.views import to_unit
 from gcudml.losses.triplet import triplet_loss
-from gcudml.methods import build_method, check_fits, known_labels
+from gcudml.methods import build_method, known_labels
+from gcudml.methods.checks import DataSizes, check_fits
 from gcudml.methods.gce import Gce, learner_correlation
 from gcudml.methods.interface import Batch, Setup
 from gcudml.models.group_head import ChannelConvolution, GroupHead, cut_slices, default_width
@@ -370,18 +371,22 @@ def test_equal_learners_are_fully_correlated_and_too_few_images_say_nothing() ->
     assert learner_correlation(draw(2, 3, 4)) == 0.0
 
 
+def sizes(images: int, classes: int) -> DataSizes:
+    return DataSizes({"train": images, "val": 50, "test": 50}, classes)
+
+
 def test_more_learners_than_pairs_of_classes_are_refused() -> None:
     config = tiny(method={"name": "gce", "learners": 8})
-    check_fits(config, images=50, classes=16)  # the default of 100 clusters is not used
+    check_fits(config, sizes(50, 16))  # the default of 100 clusters is not used
     with pytest.raises(
         ValueError, match=r"^method\.learners: 8 learners for 10 classes; needs at most 5, "
     ):
-        check_fits(config, images=50, classes=10)
+        check_fits(config, sizes(50, 10))
     pseudo = tiny(method={"name": "gce", "labels": "pseudo", "learners": 4, "clusters": 6})
     with pytest.raises(ValueError, match="4 learners for 6 clusters; needs at most 3"):
-        check_fits(pseudo, images=50, classes=100)
+        check_fits(pseudo, sizes(50, 100))
     with pytest.raises(ValueError, match=r"^method\.clusters: 6 clusters of 5 training images"):
-        check_fits(pseudo, images=5, classes=100)
+        check_fits(pseudo, sizes(5, 100))
 
 
 @pytest.mark.parametrize(
