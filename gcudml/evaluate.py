@@ -19,9 +19,11 @@ class Retrieval(NamedTuple):
     recall: dict[int, float]
     """K -> share of the counted queries with a hit among their K nearest neighbours."""
     map_at_r: float
-    """Mean average precision at R; 0 where it was not asked for."""
+    r"""Mean over queries of :math:`\tfrac1R \sum_{i \le R} h_i \cdot \tfrac1i \sum_{j \le i} h_j`,
+    where R images are relevant and :math:`h_i` says whether the i-th neighbour is one of them; 0
+    where it was not asked for."""
     r_precision: float
-    """Share of hits among the R nearest, R being all there are; 0 where not asked for."""
+    """Share of hits among the R nearest, averaged over queries; 0 where not asked for."""
     queries: int
     """Queries that count."""
     dropped: int
@@ -37,16 +39,9 @@ def retrieve(
     distance: Distance = "cosine",
     is_query: Bool[Tensor, " n"] | None = None,
 ) -> Retrieval:
-    r"""Recall@K, MAP@R and R-precision, a block of queries at a time.
+    """Recall@K, MAP@R and R-precision, a block of queries at a time.
 
-    With :math:`R_q` relevant images of a query's class, of which :math:`h_i` says whether the
-    i-th neighbour is one:
-
-    .. math::
-        \text{R-precision} = \tfrac1{R_q} \sum_{i \le R_q} h_i, \quad
-        MAP@R = \tfrac1{R_q} \sum_{i \le R_q} h_i \cdot \tfrac1i \sum_{j \le i} h_j
-
-    each averaged over queries. A query without a relevant image cannot succeed: it is dropped and
+    A query without a relevant image cannot succeed: it is dropped and
     counted. An embedding that is not finite finds nothing and is never found. With no query left
     everything is 0.
 
