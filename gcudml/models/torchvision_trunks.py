@@ -130,8 +130,8 @@ def _stages(network: nn.Module) -> nn.Sequential:
 def _resnet(network: nn.Module, channels: int, *, small_stem: bool) -> nn.Sequential:
     """The stages of a ResNet.
 
-    With ``small_stem`` the first convolution is 3x3 with stride 1 and there is no max pooling, as is
-    usual for small images; otherwise the map would be 1 pixel wide.
+    With ``small_stem`` the first convolution is 3x3 with stride 1 and there is no max pooling, as
+    is usual for small images; otherwise the map would be 1 pixel wide.
     """
     if small_stem:
         network.conv1 = nn.Conv2d(channels, 64, 3, stride=1, padding=1, bias=False)
