@@ -80,12 +80,12 @@ def data_fingerprint(params: Mapping[str, JsonValue]) -> str:
             "set GCUDML_CACHE to a folder that can be written"
         ) from None
     check_fits(config, prepared.sizes)
-    if isinstance(config.method, PixelsConfig) or not config.model.is_pretrained:
+    if isinstance(config.method, PixelsConfig):
         return prepared.fingerprint
-    weights = _check_weights(
+    weights = _check_network(
         config.model.model_dump_json(), prepared.channels, config.data.network_size
     )
-    return f"{prepared.fingerprint}-{weights}"
+    return f"{prepared.fingerprint}-{weights}" if weights else prepared.fingerprint
 
 
 def run(
@@ -126,11 +126,11 @@ def _prepare(data: str) -> _Prepared:
 
 
 @functools.cache
-def _check_weights(model: str, channels: int, image_size: int) -> str:
-    """Load pretrained weights once, given by the JSON of a model's configuration.
+def _check_network(model: str, channels: int, image_size: int) -> str:
+    """Build a network once, given by the JSON of its configuration, with its weights.
 
     Returns:
-        What identifies them.
+        What identifies the weights; empty where there are none.
     """
     config = RunConfig.model_validate({"model": json.loads(model)}).model
     check_weights(config, channels=channels, image_size=image_size)

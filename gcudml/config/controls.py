@@ -48,6 +48,6 @@ class InstanceConfig(Strict):
     supervision: ClassVar[Supervision] = "none"
     distance: ClassVar[Distance] = "cosine"
     remarks: ClassVar[tuple[str, ...]] = ()
-    loss: MetricLossConfig = MetricLossConfig(name="NTXentLoss", args={"temperature": 0.1})
-    """NT-Xent at 0.1 (Chen et al. 2020, arXiv:2002.05709) is the softmax over instances that the
-    field's *Instance* rows use, with both views as anchors."""
+    loss: MetricLossConfig = MetricLossConfig(name="nt_xent")
+    """NT-Xent (Chen et al. 2020, arXiv:2002.05709) is the softmax over instances that the field's
+    *Instance* rows use, with both views as anchors."""

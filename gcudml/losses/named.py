@@ -4,16 +4,19 @@ import difflib
 import functools
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gcudml.config.metric_loss import MetricLossConfig, Plain
-from gcudml.losses.pairs import multi_similarity_loss
+from gcudml.losses.pairs import multi_similarity_loss, nt_xent_loss
 
-OWN = "multi_similarity"
+OWN: dict[str, Callable[..., Tensor]] = {
+    "multi_similarity": multi_similarity_loss,
+    "nt_xent": nt_xent_loss,
+}
 SHORT_NAMES = {
     "contrastive": "ContrastiveLoss",
     "margin": "MarginLoss",
@@ -54,8 +57,8 @@ class NamedLoss(nn.Module):
         self.name = config.name
         self.args = dict(config.args)
         self.inner: nn.Module | None = None
-        if config.name == OWN:
-            _refuse_unknown(OWN, self.args, inspect.signature(multi_similarity_loss).parameters)
+        if config.name in OWN:
+            _refuse_unknown(config.name, self.args)
             return
         kind = _loss_class(config.name)
         known = _arguments(kind)
@@ -81,7 +84,7 @@ class NamedLoss(nn.Module):
         loss = 0.0 * embeddings.sum()
         known = labels >= 0
         if self.inner is None:
-            loss = loss + multi_similarity_loss(embeddings, labels, **self.args)  # type: ignore[arg-type]
+            loss = loss + OWN[self.name](embeddings, labels, **self.args)
         elif known.any():
             loss = loss + self.inner(embeddings[known], labels[known])
         return loss
@@ -89,7 +92,7 @@ class NamedLoss(nn.Module):
 
 def loss_names() -> list[str]:
     """All names that ``NamedLoss`` takes."""
-    return [OWN, *SHORT_NAMES, *sorted(_library())]
+    return [*OWN, *SHORT_NAMES, *sorted(_library())]
 
 
 @functools.cache
@@ -112,7 +115,7 @@ def _loss_class(name: str) -> type[nn.Module]:
         close = difflib.get_close_matches(name, loss_names(), n=1)
         guess = f"did you mean {close[0]!r}? " if close else ""
         raise ValueError(
-            f"name: unknown loss {name!r}; {guess}known: {', '.join([OWN, *SHORT_NAMES])} and the "
+            f"name: unknown loss {name!r}; {guess}known: {', '.join([*OWN, *SHORT_NAMES])} and the "
             f"{len(_library())} losses of pytorch_metric_learning.losses on embeddings and labels"
         )
     return found
@@ -134,9 +137,8 @@ def _takes_all(self: object, **kwargs: object) -> None:
     """The constructor of a class without one: all goes on to the next class."""
 
 
-def _refuse_unknown(
-    name: str, given: Mapping[str, Plain], known: Mapping[str, inspect.Parameter]
-) -> None:
-    own = [key for key, parameter in known.items() if parameter.kind is parameter.KEYWORD_ONLY]
+def _refuse_unknown(name: str, given: Mapping[str, Plain]) -> None:
+    parameters = inspect.signature(OWN[name]).parameters
+    own = [key for key, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY]
     if unknown := sorted(given.keys() - set(own)):
         raise ValueError(f"args: {name} does not take {', '.join(unknown)}; its own: {own}")

@@ -108,6 +108,41 @@ def contextual_bias_loss(
     return loss + 0.0 * similarity.sum()
 
 
+def nt_xent_loss(
+    embeddings: Float[Tensor, "batch dim"],
+    labels: Int[Tensor, " batch"],
+    *,
+    temperature: float = 0.1,
+) -> Float[Tensor, ""]:
+    r"""Pick each positive out of all negatives: a softmax over similarities.
+
+    With cosine similarity :math:`S`, averaged over all pairs of an anchor :math:`i` and a positive
+    :math:`p` (rows with equal known labels), where :math:`N_i` are the anchor's negatives:
+
+    .. math::
+        -\log \frac{e^{S_{ip} / t}}{e^{S_{ip} / t} + \sum_{j \in N_i} e^{S_{ij} / t}}
+
+    Args:
+        embeddings: ``(batch, dim)``, any non-zero scale.
+        labels: ``(batch,)``; an unassigned row is neither an anchor nor a pair.
+        temperature: t > 0.
+
+    Returns:
+        Scalar >= 0; 0 where there is no positive pair, NaN when an embedding is not finite.
+
+    Source:
+        Chen et al., ICML 2020, arXiv:2002.05709; with several positives an anchor as in
+        pytorch-metric-learning, each in a softmax of its own.
+    """
+    unit = F.normalize(embeddings, dim=1)
+    similarity = unit @ unit.T / temperature  # (batch, batch)
+    pairs = _pairs(labels)
+    others = similarity.masked_fill(~pairs.negative, float("-inf")).logsumexp(dim=1, keepdim=True)
+    every = torch.logaddexp(similarity, others) - similarity
+    loss = torch.where(pairs.positive, every, 0.0).sum() / pairs.positive.sum().clamp(min=1)
+    return loss + 0.0 * similarity.sum()
+
+
 class _Pairs(NamedTuple):
     """Which pairs of rows have equal and which have different labels; no row with itself."""
 

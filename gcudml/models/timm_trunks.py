@@ -153,6 +153,11 @@ def _create(name: str, channels: int, image_size: int, *, pretrained: bool = Fal
 def _check(module: TimmMaps, name: str, images: Float[Tensor, "1 channels size size"]) -> int:
     """Channels of the maps, found by making some."""
     _, channels, size, _ = images.shape
+    patch = getattr(getattr(module.network, "patch_embed", None), "patch_size", 1)
+    side = patch[0] if isinstance(patch, tuple) else patch
+    if isinstance(side, int) and size % side:  # timm would leave out what remains at two borders
+        error = ValueError(f"patches of {side} pixels")
+        raise ValueError(_unfit(name, channels, size, error))
     module.eval()
     try:
         found = module.features(images)

@@ -12,7 +12,7 @@ from oracles import (
     slow_multi_similarity,
     slow_relational,
 )
-from pytorch_metric_learning.losses import MultiSimilarityLoss
+from pytorch_metric_learning.losses import MultiSimilarityLoss, NTXentLoss
 from pytorch_metric_learning.miners import MultiSimilarityMiner
 
 from gcudml.losses.groups import (
@@ -21,7 +21,7 @@ from gcudml.losses.groups import (
     group_pair_loss,
     logit_distillation_loss,
 )
-from gcudml.losses.pairs import contextual_bias_loss, multi_similarity_loss
+from gcudml.losses.pairs import contextual_bias_loss, multi_similarity_loss, nt_xent_loss
 from gcudml.losses.relational import relational_distillation_loss
 
 
@@ -121,6 +121,28 @@ def test_the_gradient_of_contextual_bias_is_right_and_finite_at_the_edges() -> N
     z = draw(4, 3)
     z[2, 1] = float("nan")
     assert contextual_bias_loss(z, torch.tensor([0, 0, 1, 1])).isnan()
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[0, 0, 1, 1, 2, 2], [0] * 6, [0, 1, 2, 3, 4, 5], [0, 0, 0, -1, 1, 1], [-1] * 6],
+)
+def test_nt_xent_equals_the_library_and_is_finite_at_the_edges(labels: list[int]) -> None:
+    z, known = draw(6, 4).requires_grad_(), torch.tensor(labels)
+    ours = nt_xent_loss(z, known, temperature=0.3)
+    ours.backward()
+    assert z.grad is not None
+    assert z.grad.isfinite().all()
+    kept = known >= 0
+    library = NTXentLoss(temperature=0.3)(z[kept], known[kept]) if kept.any() else 0.0
+    expected = torch.as_tensor(library).item()
+    assert ours.item() == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
+def test_nt_xent_cannot_hide_an_embedding_that_is_not_finite() -> None:
+    z = draw(4, 3)
+    z[2, 1] = float("nan")
+    assert nt_xent_loss(z, torch.tensor([0, 1, 2, 3])).isnan()
 
 
 def group_case() -> tuple[list[torch.Tensor], list[int], torch.Tensor]:

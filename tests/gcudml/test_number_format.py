@@ -120,6 +120,34 @@ def test_another_network_is_measured_by_itself(monkeypatch: pytest.MonkeyPatch) 
     assert len(asked) == 2
 
 
+def test_weights_change_the_choice_only_where_they_change_the_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    times = {
+        "fp32_contiguous": 1,
+        "fp32_channels_last": 2,
+        "bf16_contiguous": 3,
+        "bf16_channels_last": 4,
+    }
+    asked = pretend(monkeypatch, **times)
+    for size, measured in [(64, 1), (32, 3)]:  # small images: another stem without weights
+        for model in (
+            {"backbone": "resnet18"},
+            {"backbone": "resnet18", "weights": "a.pt", "input_format": "imagenet"},
+        ):
+            settings = config().model_dump() | {"model": model}
+            settings["data"] = {"name": "folder", "root": "images", "image_size": size}
+            choose_format(RunConfig.model_validate(settings), channels=3, device=CPU)
+        assert len(asked) == measured
+
+
+def test_the_measurement_reads_no_weights() -> None:
+    settings = config().model_dump()
+    settings["model"] = {"backbone": "squeezenet1_1", "weights": "a.pt", "input_format": "imagenet"}
+    settings["data"]["image_size"] = 20
+    assert len(choose(RunConfig.model_validate(settings)).measured) == 4
+
+
 @pytest.mark.parametrize(
     "damage",
     [

@@ -1,0 +1,135 @@
+"""Networks of timm, untrained: maps of every layout, position embeddings, what is refused."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from gcudml.config import ModelConfig
+from gcudml.models.backbones import build_backbone, check_weights
+from gcudml.models.weights import weights_digest
+
+timm = pytest.importorskip("timm", reason="the extra timm is not installed")
+pytestmark = pytest.mark.timeout(60)  # importing timm takes a while
+
+
+def images(size: int, channels: int = 3) -> Tensor:
+    return torch.randn(2, channels, size, size, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("name", "size", "shape"),
+    [
+        ("resnet10t", 64, (512, 2, 2)),  # maps
+        ("swin_tiny_patch4_window7_224", 64, (768, 2, 2)),  # channels last
+        ("vit_tiny_patch16_224", 48, (192, 3, 3)),  # tokens
+        ("mixer_s32_224", 64, (512, 2, 2)),  # tokens without a class token
+    ],
+)
+def test_features_become_maps(
+    name: str, size: int, shape: tuple[int, int, int], channels: int
+) -> None:
+    backbone = build_backbone(
+        ModelConfig(backbone=f"timm:{name}"), channels=channels, image_size=size
+    )
+    assert backbone.module.training
+    with torch.no_grad():
+        maps = backbone.module(images(size, channels))
+    assert maps.shape == (2, *shape)
+    assert maps.isfinite().all()
+    assert backbone.out_channels == shape[0]
+
+
+def test_the_class_token_is_a_map_of_one_pixel() -> None:
+    config = ModelConfig(backbone="timm:vit_tiny_patch16_224", pooling="token")
+    module = build_backbone(config, channels=3, image_size=32).module.eval()
+    network = module.get_submodule("network")
+    with torch.no_grad():
+        found = module(images(32))
+        tokens = network.forward_features(images(32))
+    assert found.shape == (2, 192, 1, 1)
+    torch.testing.assert_close(found[:, :, 0, 0], tokens[:, 0])
+
+
+def test_a_file_of_the_whole_network_is_loaded(tmp_path: Path) -> None:
+    network = timm.create_model("resnet10t", pretrained=False).eval()
+    torch.save(network.state_dict(), tmp_path / "weights.pt")
+    config = ModelConfig(
+        backbone="timm:resnet10t", weights=str(tmp_path / "weights.pt"), input_format="unit"
+    )
+    module = build_backbone(config, channels=3, image_size=64).module.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(module(images(64)), network.forward_features(images(64)))
+
+
+def test_position_embeddings_of_another_size_are_interpolated(tmp_path: Path) -> None:
+    network = timm.create_model("vit_tiny_patch16_224", pretrained=False)
+    torch.save(network.state_dict(), tmp_path / "weights.pt")
+    config = ModelConfig(
+        backbone="timm:vit_tiny_patch16_224",
+        weights=str(tmp_path / "weights.pt"),
+        input_format="unit",
+    )
+    module = build_backbone(config, channels=3, image_size=224).module
+    torch.testing.assert_close(module.get_parameter("network.pos_embed"), network.pos_embed)
+    check_weights(config, channels=3, image_size=48)
+
+
+def test_published_weights_bring_their_own_input_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = timm.create_model("vit_tiny_patch16_224", pretrained=False, num_classes=0)
+    monkeypatch.setattr(
+        "gcudml.models.timm_trunks._fetch", lambda name, image_size: network.state_dict()
+    )
+    config = ModelConfig(backbone="timm:vit_tiny_patch16_224", weights="imagenet")
+    module = build_backbone(config, channels=3, image_size=224).module.eval()
+    with torch.no_grad():  # this one wants [-1, 1], unlike most
+        found = module(images(224))
+        tokens = network.eval().forward_features(images(224))
+    torch.testing.assert_close(found.flatten(2).transpose(1, 2), tokens[:, 1:])
+    assert weights_digest(config) == "timm vit_tiny_patch16_224.augreg_in21k_ft_in1k"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"backbone": "timm:resnet10"},
+            "model.backbone: timm .* has no network 'resnet10'; did you",
+        ),
+        (
+            {"backbone": "timm:resnet10t.x"},
+            "model.backbone: .* no weights 'resnet10t.x'; known: resnet10t.c3_in1k",
+        ),
+        (
+            {"backbone": "timm:vit_tiny_patch16_224"},
+            "model.backbone: timm:vit_tiny_patch16_224 does not take 3 x 50 x 50 images .patches of 16",
+        ),
+        (
+            {"backbone": "timm:resnet10t", "pooling": "token"},
+            "model.pooling: timm:resnet10t has no class token",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(fields: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}") as caught:
+        check_weights(ModelConfig.model_validate(fields), channels=3, image_size=50)
+    assert "\n" not in str(caught.value)
+
+
+def test_networks_without_published_weights_say_so() -> None:
+    config = ModelConfig(backbone="timm:mixer_s32_224", weights="imagenet")
+    with pytest.raises(
+        ValueError, match=r"^model\.weights: nobody publishes weights of timm:mixer"
+    ):
+        check_weights(config, channels=3, image_size=64)
+
+
+def test_without_timm_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ValueError, match=r'pip install "gcudml-harness\[timm\]"'):
+        check_weights(ModelConfig(backbone="timm:resnet10t"), channels=3, image_size=64)
