@@ -141,16 +141,20 @@ def contextual(rounds: int) -> tuple[float, float]:
 
 
 def row_by_row(squared: torch.Tensor, images: torch.Tensor, *, context: int) -> torch.Tensor:
-    """The contextual similarity with a loop over rows."""
-    ranking = squared.masked_fill(images[:, None] == images[None, :], -1.0).fill_diagonal_(-2.0)
-    first = ranking.topk(context, dim=1, largest=False).indices
-    nearest = torch.zeros_like(squared).scatter_(1, first, 1.0)
-    mutual = nearest * nearest.T
-    overlap = torch.zeros_like(squared)
-    for i in range(len(squared)):
-        own = mutual[i].nonzero()[:, 0]
-        overlap[i, own] = mutual[:, own].sum(dim=1)[own] / len(own)
-    expanded = overlap[first[:, : round(context / 2)]].mean(dim=1)
+    """The contextual similarity one row at a time, as its equations read."""
+    rows, image = range(len(squared)), images.tolist()
+    first = []
+    for i in rows:
+        row = squared[i].tolist()
+        order = [(j != i, image[j] != image[i], row[j], j) for j in rows]
+        first.append([entry[-1] for entry in sorted(order)[:context]])
+    mutual = [{j for j in first[i] if i in first[j]} for i in rows]
+    overlap, expanded = torch.zeros_like(squared), torch.zeros_like(squared)
+    for i in rows:
+        for j in mutual[i]:
+            overlap[i, j] = len(mutual[i] & mutual[j]) / len(mutual[i])
+    for i in rows:
+        expanded[i] = overlap[first[i][: round(context / 2)]].mean(dim=0)
     return (expanded + expanded.T) / 2
 
 

@@ -198,6 +198,13 @@ def test_gradients_are_finite_at_the_edges(case: str, dtype: torch.dtype) -> Non
     assert loss.isfinite()
 
 
+def test_gradients_are_finite_where_squares_are_too_small_for_single_precision() -> None:
+    z = (1e-24 * draw(6, 3)).float().requires_grad_()
+    distances(z).sum().backward()
+    assert z.grad is not None
+    assert z.grad.isfinite().all()
+
+
 def test_gradients_are_right() -> None:
     z, w, taught = (
         draw(6, 3, seed=4).requires_grad_(),
