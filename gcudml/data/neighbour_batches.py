@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-BLOCK_ROWS = 4096
+from gcudml.neighbours import BLOCK_ROWS, nearest
 
 
 def neighbour_table(
@@ -15,19 +15,15 @@ def neighbour_table(
     Args:
         features: ``(n, dim)``; not normalised here.
         neighbours: q, at most n; the image itself counts as its first neighbour.
-        block_rows: Rows compared at a time: memory stays at ``block_rows * n`` floats.
+        block_rows: Most images that are searched for at a time.
     """
+    itself = torch.arange(len(features), device=features.device)[:, None]
+    if neighbours == 1:
+        return itself
     # Moved to their mean: less is lost when the squares of large numbers are subtracted.
-    rows = features - features.mean(dim=0)
-    half_square = rows.square().sum(dim=1) / 2  # (n,)
-    found = []
-    for start in range(0, len(rows), block_rows):
-        # (|b|^2 - |a - b|^2 + |a|^2) / 2: what is left of the distance but for a's own length.
-        nearness = rows[start : start + block_rows] @ rows.T - half_square
-        own = torch.arange(len(nearness), device=rows.device)
-        nearness[own, own + start] = torch.inf
-        found.append(nearness.topk(neighbours, dim=1).indices)
-    return torch.cat(found)
+    centred = features - features.mean(dim=0)
+    others = nearest(centred, neighbours - 1, distance="euclidean", block_rows=block_rows)
+    return torch.cat([itself, others], dim=1)
 
 
 def neighbour_batches(
