@@ -21,6 +21,7 @@ from gcudml import train
 from gcudml.config import PixelsConfig, RunConfig
 from gcudml.data.datasets import PARTS, load
 from gcudml.data.datasets import data_fingerprint as fingerprint_of_data
+from gcudml.host_memory import keep_freed_memory
 from gcudml.methods.checks import DataSizes, check_fits, check_settings
 from gcudml.models.backbones import check_weights
 from gcudml.models.weights import weights_digest
@@ -101,6 +102,7 @@ def run(
     Raises:
         ValueError: the parameters do not fit the data (more clusters than images).
     """
+    keep_freed_memory()
     config = RunConfig.model_validate(params)
     return train.run(config, seed=seed, workdir=workdir, report=report, test=test)
 

@@ -12,7 +12,9 @@ from gcudml.data.views import centre, random_views, to_unit
 from gcudml.models.number_format import Format, autocast
 
 Head: TypeAlias = Literal["compact", "wide", "pooled"]
-INFERENCE_ROWS = 256
+ROWS_AT_MOST = 256
+# A block's maps should stay in a CPU's cache: of 128-px images 16 are 2 to 4 times faster than 256.
+CPU_PIXELS = 16 * 128 * 128
 
 
 class RandomViews(NamedTuple):
@@ -49,7 +51,9 @@ def embed_images(
     device = next(network.parameters()).device
     network.eval()
     blocks: dict[Head, list[Tensor]] = {head: [] for head in heads}
-    for block in images.split(INFERENCE_ROWS):
+    side = size or images.shape[-1]
+    rows = ROWS_AT_MOST if device.type == "cuda" else CPU_PIXELS // side**2
+    for block in images.split(min(max(rows, 1), ROWS_AT_MOST)):
         if views is None:
             inputs = to_unit(centre(block, size).to(device))
         else:
