@@ -9,11 +9,19 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
+from torch.nn import functional as F
 
-from gcudml.config import FolderData
+from gcudml.config import EvaluateConfig, FolderData, RunConfig
 from gcudml.config.data import OmniglotData
 from gcudml.data import benchmarks
 from gcudml.data.datasets import load
+from gcudml.evaluate import evaluate
+from gcudml.methods import build_student
+from gcudml.models.inference import embed_images
+from gcudml.models.number_format import Format
+from gcudml.neighbours import spherical_kmeans
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = os.environ.get("GCUDML_DATA")
@@ -89,3 +97,36 @@ class TestBirds:
             assert part.images.shape[1:] == (3, 32, 32)
         red, _, blue = parts[0].images.mean(axis=(0, 2, 3))
         assert abs(float(red) - float(blue)) > 1  # three channels, not one three times
+
+    @pytest.mark.timeout(200)
+    def test_metrics_of_real_embeddings_equal_the_librarys(self) -> None:
+        data = FolderData(root="$GCUDML_DATA/cub100", name="folder", image_size=32)
+        part = load(data, "test")
+        images, labels = torch.from_numpy(part.images), torch.from_numpy(part.labels)
+        config = RunConfig.model_validate({"data": data.model_dump()})
+        student = build_student(config, channels=3, seed=0)
+        z = embed_images(
+            student, images, heads=["compact"], number_format=Format("fp32", "contiguous")
+        )["compact"]
+        z -= z.mean(dim=0)  # an untrained network's lie so close that rounding would rank them
+        assert len(z.unique(dim=0)) == len(z)
+
+        found = evaluate(z, labels, EvaluateConfig(k=[1]), seed=3)
+        clusters = spherical_kmeans(z, len(part.class_names), seed=3).labels
+        library = AccuracyCalculator(
+            include=("precision_at_1", "mean_average_precision_at_r", "r_precision", "NMI", "AMI"),
+            k="max_bin_count",
+            kmeans_func=lambda x, nmb_clusters: clusters,
+            device=torch.device("cpu"),
+        ).get_accuracy(F.normalize(z, dim=1), labels)
+        names = {
+            "recall@1": "precision_at_1",
+            "map@r": "mean_average_precision_at_r",
+            "r_precision": "r_precision",
+            "nmi": "NMI",
+            "ami": "AMI",
+        }
+        assert [found[name] for name in names] == pytest.approx(
+            [library[name] for name in names.values()]
+        )
+        assert found["recall@1"] > 2 / len(part.class_names)
