@@ -45,8 +45,8 @@ def cluster_batches(
     counts, starts = counts[usable], starts[usable]
     if len(counts) < 2:
         raise ValueError(
-            f"method.clusters: {len(counts)} clusters have two images or more; needs at least 2, "
-            "change the number of clusters"
+            f"method.clusters: {len(counts)} clusters have two images or more and a batch needs "
+            "two; change the number of clusters, or look for a collapse of the embedding"
         )
 
     wanted = max(1, batch_size // images_per_cluster)
