@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, WrapValidator, model_validator
+from pydantic_core import PydanticCustomError
 
 from gcudml.config.strict import Fraction, Strict
 
-Share = (
+
+def _as_share(value: object, parse: Callable[[object], Share]) -> Share:
+    """One message in place of one for each kind of value that is possible."""
+    try:
+        return parse(value)
+    except ValidationError:
+        raise PydanticCustomError(
+            "share", "give a number of classes, a fraction between 0 and 1, or a list of names"
+        ) from None
+
+
+Share: TypeAlias = Annotated[
     Annotated[int, Field(ge=1)]
     | Annotated[float, Field(gt=0.0, lt=1.0)]
-    | Annotated[list[str], Field(min_length=1)]
-)
+    | Annotated[list[str], Field(min_length=1)],
+    WrapValidator(_as_share),
+]
 """Which classes a split takes: a count, a fraction of all, or names of classes or sub-folders."""
 
 
@@ -25,7 +39,7 @@ class ClassSplit(Strict):
     Counts and fractions are drawn with ``seed`` from the classes that no list names.
     """
 
-    train: Share | Literal["rest"] = "rest"
+    train: Literal["rest"] | Share = "rest"
     """``rest``: every class that neither ``val`` nor ``test`` takes."""
     val: Share = 0.2
     test: Share = 0.3
