@@ -18,11 +18,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness.provenance import git_state, library_versions
+from kept import keep
+
 from harness.store import query
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-KEPT = Path(__file__).resolve().parent / "results" / "main_job.json"
 
 NOTHING = """
 def schema(): return {"type": "object"}
@@ -49,16 +49,7 @@ def main() -> None:
     for name, value in figures.items():
         print(f"{name:32} {value}")
     if arguments.write:
-        commit = git_state(ROOT)
-        kept = {
-            "figures": figures,
-            "machine": f"{os.cpu_count()} cores, {platform.machine()}",
-            "versions": library_versions(),
-            "commit": commit.commit,
-            "dirty": commit.dirty,
-        }
-        KEPT.parent.mkdir(exist_ok=True)
-        KEPT.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        keep("main_job", figures=figures)
 
 
 def run_study(study: Path, folder: Path, **environment: str) -> float:

@@ -11,16 +11,13 @@ against a loop over rows. ``--write`` keeps the table in ``tests/benchmarks/resu
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
+from kept import keep
 from torch.nn import functional as F
 
 from gcudml.config import RunConfig
@@ -33,10 +30,7 @@ from gcudml.methods.interface import Setup
 from gcudml.models.number_format import Format
 from gcudml.optimization import head_optimizer, student_optimizer
 from gcudml.train import _train_epoch
-from harness.provenance import git_state, library_versions
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-KEPT = Path(__file__).resolve().parent / "results" / "methods.json"
 METHODS: dict[str, dict[str, Any]] = {
     "gcudml": {"clusters": 100},
     "stml": {},
@@ -54,26 +48,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
-    rows = {}
+    figures: dict[str, float] = {}
     for name in METHODS:
         step, floor = measure(name, arguments.rounds)
-        rows[name] = {"step_ms": step, "floor_ms": floor, "ratio": round(step / floor, 3)}
+        figures[f"{name}: a step over its floor"] = round(step / floor, 3)
         print(f"{name:12} step {step:7.0f} ms   floor {floor:7.0f} ms   {step / floor:.3f}")
     loop, fast = contextual(arguments.rounds)
-    print(
-        f"contextual similarity, 240 rows: loop {loop:.1f} ms, ours {fast:.2f} ms, {loop / fast:.0f}x"
-    )
+    figures["contextual similarity of 240 rows: row loop over ours"] = round(loop / fast, 1)
+    print(f"contextual similarity, 240 rows: loop {loop:.1f} ms, ours {fast:.2f} ms")
     if arguments.write:
-        commit = git_state(ROOT)
-        kept = {
-            "methods": rows,
-            "contextual_similarity_240_rows": {"loop_ms": loop, "ours_ms": fast},
-            "machine": f"{os.cpu_count()} cores, {platform.machine()}",
-            "versions": library_versions(),
-            "commit": commit.commit,
-            "dirty": commit.dirty,
-        }
-        KEPT.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        keep("methods", figures=figures)
 
 
 def measure(name: str, rounds: int) -> tuple[float, float]:

@@ -11,26 +11,20 @@ keeps the figures in ``tests/benchmarks/results/metrics.json``.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import resource
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 
 import faiss
 import torch
+from kept import keep
 from methods import interleaved
 from torch import Tensor
 from torch.nn import functional as F
 
 from gcudml.evaluate import retrieve
-from harness.provenance import git_state, library_versions
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-KEPT = Path(__file__).resolve().parent / "results" / "metrics.json"
 IMAGES, DIM, CLASSES = 60_502, 512, 11_316
 ASKED = {"K up to 8": [1, 2, 4, 8], "K up to 1000": [1, 10, 100, 1000]}
 
@@ -61,15 +55,7 @@ def main() -> None:
     for figure, value in figures.items():
         print(f"{figure:40} {value}")
     if arguments.write:
-        commit = git_state(ROOT)
-        kept = {
-            "figures": figures,
-            "machine": f"{os.cpu_count()} cores, {platform.machine()}",
-            "versions": library_versions(),
-            "commit": commit.commit,
-            "dirty": commit.dirty,
-        }
-        KEPT.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        keep("metrics", figures=figures)
 
 
 def embeddings() -> tuple[Tensor, Tensor]:
