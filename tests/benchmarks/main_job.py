@@ -9,9 +9,7 @@ Prints a table; ``--write`` keeps it in ``tests/benchmarks/results/main_job.json
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
