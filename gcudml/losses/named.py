@@ -90,6 +90,22 @@ class NamedLoss(nn.Module):
         return loss
 
 
+def check_loss(config: MetricLossConfig) -> None:
+    """Build a loss and compute it once, so that a wrong kind of argument is found before a run.
+
+    Raises:
+        ValueError: ``name: ...`` or ``args: ...``, as the configuration's keys.
+    """
+    loss = NamedLoss(config, classes=4, embedding_dim=8, seed=0)
+    rows = torch.arange(16)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            loss(torch.outer(rows + 1.0, torch.arange(8.0)).cos(), rows % 4)
+    except Exception as error:  # whatever a library's loss makes of its arguments
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"args: {config.name} fails with {loss.args} ({reason})") from None
+
+
 def loss_names() -> list[str]:
     """All names that ``NamedLoss`` takes."""
     return [*OWN, *SHORT_NAMES, *sorted(_library())]

@@ -14,7 +14,7 @@ from gcudml.config import (
     UdmlSsConfig,
     check_learners_fit,
 )
-from gcudml.losses.named import NamedLoss
+from gcudml.losses.named import check_loss
 from gcudml.methods.cbswr import check_views as check_two_views
 from gcudml.methods.gce import check_learners
 from gcudml.methods.instance import check_views
@@ -80,6 +80,6 @@ def check_fits(config: RunConfig, sizes: DataSizes) -> None:
 def _check_loss(config: MetricLossConfig) -> None:
     """Refuse an unknown loss, or one that does not take its arguments."""
     try:
-        NamedLoss(config, classes=2, embedding_dim=2, seed=0)
+        check_loss(config)
     except ValueError as error:
         raise ValueError(f"method.loss.{error}") from None

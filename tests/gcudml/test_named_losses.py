@@ -7,7 +7,7 @@ import torch
 from pytorch_metric_learning.losses import TripletMarginLoss
 
 from gcudml.config import MetricLossConfig
-from gcudml.losses.named import NamedLoss, loss_names
+from gcudml.losses.named import NamedLoss, check_loss, loss_names
 from gcudml.losses.pairs import multi_similarity_loss
 
 NEEDED = {"RankedListLoss": {"margin": 0.4, "Tn": 1.0}}
@@ -30,6 +30,7 @@ def test_the_names_are_those_of_the_library_and_ours() -> None:
 @pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")
 @pytest.mark.parametrize("name", loss_names())
 def test_every_loss_trains_the_embeddings(name: str) -> None:
+    check_loss(MetricLossConfig(name=name, args=NEEDED.get(name, {})))
     z = draw().requires_grad_()
     loss = named(name, **NEEDED.get(name, {}))(z, torch.arange(16) % 4)
     loss.backward()

@@ -44,6 +44,15 @@ def test_check_fills_in_every_default_and_accepts_its_own_answer() -> None:
             r"^method\.loss\.args: triplet does not take .*its own: margin,",
         ),
         (
+            {
+                "method": {
+                    "name": "supervised",
+                    "loss": {"name": "triplet", "args": {"margin": "x"}},
+                }
+            },
+            r"^method\.loss\.args: triplet fails with \{'margin': 'x'\} \(",
+        ),
+        (
             {"method": {"name": "instance"}, "train": {"views": 1}},
             r"^train\.views: 1 view leaves an image without a positive; method instance needs",
         ),
