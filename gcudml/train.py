@@ -195,6 +195,7 @@ def _train_epoch(
     config, student, device = setup.config, setup.student, setup.device
     steps = len(plan.batches)
     randomness = generator(setup.seed, "views", epoch)
+    torch.manual_seed(derive(setup.seed, "libraries", epoch))  # losses and layers of others draw
     totals: dict[str, Tensor] = {}
     student.train()
     for position, places in enumerate(plan.batches.to(device)):

@@ -42,7 +42,8 @@ class CbswrConfig(Strict):
     """Of the similarities to the partner and to the centroids."""
     weights: CbswrWeights = CbswrWeights()
     balance: Weight = 1.0
-    """Factor on the entropy of the mean assignment (the text's lambda, the code's mu)."""
+    """Factor on the entropy of the mean assignment (the code's mu). The text's lambda
+    scales both entropies, which is ``weights.clustering``; at 1 the two agree."""
     negative_weight: Weight = 1.0
     """Factor on the separation from the other centroids (the code's alpha)."""
     dropout: float = Field(default=0.6, ge=0.0, lt=1.0)

@@ -31,10 +31,12 @@ class GceConfig(Strict):
     block_width: int | None = Field(default=None, ge=1, le=16_384)
     """Channels of the block, a multiple of ``learners``; ``null``: as many as the backbone's, at
     most 1024, rounded up to such a multiple."""
-    data_subsets: Literal["proxy", "random", "fixed"] = "proxy"
-    """How classes are divided among learners: k-means of the class proxies; at random in equal
-    parts, once (anew with every clustering for pseudo-labels); ``fixed``: as ``proxy`` at the first
-    epoch, then the pseudo-labels stay as well."""
+    data_subsets: Literal["proxy", "random", "fixed", "samples", "random_samples"] = "proxy"
+    """How the data are divided among learners. Whole classes: k-means of the class proxies; at
+    random in equal parts, once (anew with every clustering for pseudo-labels); ``fixed``: as
+    ``proxy`` at the first epoch, then the pseudo-labels stay as well. Single images, whatever their
+    classes: ``samples``, k-means of their features, as Divide and Conquer does; ``random_samples``,
+    at random as with ``random``."""
     recluster_every: int = Field(default=2, ge=1)
     """Epochs between two divisions of the classes, and between two pseudo-labellings."""
     routing: Literal["alternate", "mixed"] = "alternate"
@@ -46,6 +48,11 @@ class GceConfig(Strict):
     """Negatives of a pair: the nearest one beyond the positive, or every one."""
     conquer_epochs: int = Field(default=0, ge=0)
     """So many last epochs train the whole embedding on all classes, as Divide and Conquer does."""
+
+    @property
+    def divides_images(self) -> bool:
+        """Whether a class can be shared by learners."""
+        return self.data_subsets in ("samples", "random_samples")
 
     @property
     def supervision(self) -> Supervision:

@@ -95,8 +95,14 @@ class GcudmlConfig(Strict):
                 "weights.collaborative: classifiers that no group term trains agree from the "
                 "start; set weights.collaborative to 0 or weights.group above 0"
             )
-        if weights.metric == weights.group == weights.distillation == 0:
-            raise ValueError("weights.metric: nothing is left to train; set a weight above 0")
+        distils_to_compact = self.distillation == "relational" or self.group_embedding == "both"
+        if weights.metric == 0 and not (
+            (weights.group > 0 and self.group_embedding != "wide")
+            or (weights.distillation > 0 and distils_to_compact)
+        ):
+            raise ValueError(
+                "weights.metric: no term is left that trains the compact embedding; set it above 0"
+            )
         if self.group_loss == "pair" and distils and weights.collaborative > 0:
             raise ValueError(
                 "weights.collaborative: the pair loss has no class scores to distil; "

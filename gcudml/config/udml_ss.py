@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gcudml.config.metric_loss import MetricLossConfig
 from gcudml.config.strict import Distance, Strict, Supervision, Weight
@@ -47,3 +47,14 @@ class UdmlSsConfig(Strict):
     """``published``: a ReLU after the four logits, as in the code; ``fixed``: none."""
     cluster_views: Literal["centre", "random"] = "centre"
     """What is clustered: the unchanged image, or (the published code) a random view of it."""
+    restarts: int = Field(default=10, ge=1, le=1000)
+    """Starts of k-means where no centres are at hand, of which the best counts; published: 10, on
+    SOP 1."""
+    iterations: int = Field(default=100, ge=1, le=10_000)
+    """Of k-means at most; published: 100, on SOP 20."""
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> UdmlSsConfig:
+        if self.weights.metric == self.weights.rotation == 0:
+            raise ValueError("weights.metric: nothing is left to train; set a weight above 0")
+        return self

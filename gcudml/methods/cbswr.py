@@ -116,6 +116,8 @@ class Cbswr:
         )
         labels = self.head.assign(found["compact"])
         metrics, rows = self.log.record(labels, clusters=config.clusters, epoch=epoch)
+        if epoch == 0:  # nobody has trained the head yet: one cluster is no collapse
+            metrics = {**metrics, "alarm/one_cluster": 0.0}
         self.observed = []
         train = setup.config.train
         batches = random_batches(

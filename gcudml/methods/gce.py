@@ -13,7 +13,8 @@ subset of the data, by whole classes, rather than by samples; the loss is the tr
 Everything else is ours, after two relatives: Divide and Conquer (Sanakoyeu et al., CVPR 2019,
 arXiv:1906.05990), for k-means subsets renewed every 2 epochs and matched to the last ones, learners
 that take turns, unit slices put side by side; and DREML (Xuan et al., ECCV 2018, arXiv:1808.04469),
-for random meta-classes as the control:
+for random meta-classes as the control (it also trains learners to tell meta-classes apart, which is
+not here):
 
 1. every ``recluster_every`` epochs a class's proxy is the unit mean of its images' unit pooled
    features; k-means of the proxies makes one meta-class a learner; a meta-class with fewer classes
@@ -27,10 +28,11 @@ for random meta-classes as the control:
 ``labels: pseudo`` puts k-means clusters of the pooled features, renewed as often, in the place of
 classes; the method then sees no class and compares with the unsupervised ones.
 
-Fixed are: proxies by mean (not learned), distances not squared, no exchange between groups after
-the dense layer (but in the block ``channelnet``). With ``routing: alternate`` a step normalises by
-one meta-class's statistics wherever batch norm is trained (Divide and Conquer freezes it), and an
-optimiser with momentum or weight decay also moves the slices that were not their turn.
+Fixed are: the triplet loss (no margin loss), proxies by mean (not learned), distances not squared,
+no exchange between groups after the dense layer (but in the block ``channelnet``). With ``routing:
+alternate`` a step normalises by one meta-class's statistics wherever batch norm is trained (Divide
+and Conquer freezes it), and an optimiser with momentum or weight decay also moves the slices that
+were not their turn.
 """
 
 from collections.abc import Mapping, Sequence
@@ -70,8 +72,6 @@ class Gce:
         self.weights: Mapping[str, float] = {"triplet": 1.0}
         self.labels: Int[Tensor, " n"] | None = None
         """Class, or pseudo-label, that an image is trained on; -1: none."""
-        self.partition: Int[Tensor, " classes"] | None = None
-        """Learner of each of these labels."""
         self.learner_of: Int[Tensor, " n"] | None = None
         """Learner that each image trains; -1: none."""
         self.log = ClusterLog(setup.hidden_labels)
@@ -129,7 +129,7 @@ class Gce:
         """Whether labels or meta-classes that matter are still renewed."""
         if self.config.labels == "pseudo":
             return self.config.data_subsets != "fixed"
-        return self.config.data_subsets == "proxy" and not self.conquers
+        return self.config.data_subsets in ("proxy", "samples") and not self.conquers
 
     def _hinges(
         self, embeddings: Float[Tensor, "rows dim"], labels: Int[Tensor, " rows"]
@@ -157,44 +157,58 @@ class Gce:
             seed = derive(setup.seed, "k-means", epoch)
             raw = spherical_kmeans(by_name["pooled"], config.clusters, seed=seed).labels
         labels = usable_classes(raw)
-        partition = self._partition(by_name["pooled"], labels, epoch)
-        learner_of = _of_images(partition, labels)
+        learner_of = self._learners(by_name["pooled"], labels, epoch)
         metrics = {
-            "meta_classes/smallest": float(partition.bincount(minlength=config.learners).min()),
+            "meta_classes/smallest": float(_classes_of_each(learner_of, labels, config).min()),
             "learners/correlation": self._correlation(by_name["compact"]),
         }
-        if self.partition is not None and self.learner_of is not None:
-            # Pseudo-labels are numbered anew each time: what stays the same are the images.
-            new, old = (learner_of, self.learner_of) if is_pseudo else (partition, self.partition)
+        if self.learner_of is not None:
+            new, old = learner_of, self.learner_of
+            if not (is_pseudo or config.divides_images):  # a large class counts no more than others
+                new, old = _of_classes(new, labels), _of_classes(old, labels)
             names = match_names(new, old, learners=config.learners)
-            partition = names[partition]
-            learner_of = _of_images(partition, labels)
+            learner_of = torch.where(learner_of >= 0, names[learner_of.clamp(min=0)], -1)
             metrics["meta_classes/moved"] = float((learner_of != self.learner_of).float().mean())
-        self.labels, self.partition, self.learner_of = labels, partition, learner_of
+        self.labels, self.learner_of = labels, learner_of
         if not is_pseudo:  # no image was clustered
             return metrics, ()
+        if config.divides_images:  # a cluster has no learner of its own
+            found = self.log.record(raw, clusters=config.clusters, epoch=epoch)
+            return metrics | dict(found.metrics), found.rows
         learner = torch.full((config.clusters,), -1, device=raw.device)
         learner = learner.scatter(0, raw, learner_of)  # -1: a cluster of one image, nobody's
         found = self.log.record(raw, clusters=config.clusters, epoch=epoch, group_of=learner)
         return metrics | dict(found.metrics), found.rows
 
-    def _partition(
+    def _learners(
         self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], epoch: int
-    ) -> Int[Tensor, " classes"]:
-        """Meta-class of each class, under names of no meaning yet."""
+    ) -> Int[Tensor, " n"]:
+        """Learner of each image, -1 without a label; under names of no meaning yet."""
         config, seed = self.config, self.setup.seed
         classes = int(labels.max()) + 1
         if config.learners > classes // 2:
             raise ValueError(_too_many_learners(config, classes, kind="of two images or more"))
-        if config.data_subsets == "random":
+        # What is divided, and how much of it each learner needs for a batch.
+        known = labels >= 0
+        items, least = int(known.sum()), self._own_batch_size
+        if not config.divides_images:
+            items, least = classes, least // self.setup.config.train.images_per_cluster
+        if config.data_subsets in ("random", "random_samples"):
             randomness = generator(seed, "meta-classes", epoch)
-            return random_classes(classes, config.learners, generator=randomness).to(labels.device)
-        return cluster_classes(
-            class_proxies(features, labels, classes=classes),
-            config.learners,
-            least=max(2, self._own_batch_size // self.setup.config.train.images_per_cluster),
-            seed=derive(seed, "meta-classes", epoch),
-        )
+            found = random_classes(items, config.learners, generator=randomness).to(labels.device)
+        else:
+            proxies = features[known]
+            if not config.divides_images:
+                proxies = class_proxies(features, labels, classes=classes)
+            found = cluster_classes(
+                proxies,
+                config.learners,
+                least=max(2, least),
+                seed=derive(seed, "meta-classes", epoch),
+            )
+        learner_of = torch.full_like(labels, -1)
+        learner_of[known] = found if config.divides_images else found[labels[known]]
+        return learner_of
 
     @property
     def _own_batch_size(self) -> int:
@@ -283,9 +297,22 @@ def learner_correlation(slices: Float[Tensor, "n learners slice"]) -> float:
     return float((correlation.sum() - correlation.trace()) / (learners * (learners - 1)))
 
 
-def _of_images(partition: Int[Tensor, " classes"], labels: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-    """Meta-class of each image; -1 for an image without a label."""
-    return torch.where(labels >= 0, partition[labels.clamp(min=0)], -1)
+def _of_classes(
+    learner_of: Int[Tensor, " n"], labels: Int[Tensor, " n"]
+) -> Int[Tensor, " classes"]:
+    """Learner of each class, where all its images have the same."""
+    known = labels >= 0
+    return labels.new_zeros(int(labels.max()) + 1).scatter(0, labels[known], learner_of[known])
+
+
+def _classes_of_each(
+    learner_of: Int[Tensor, " n"], labels: Int[Tensor, " n"], config: GceConfig
+) -> Int[Tensor, " learners"]:
+    """How many classes each learner trains on, shared ones too."""
+    known = labels >= 0
+    pairs = torch.stack([learner_of[known], labels[known]]).unique(dim=1)
+    sizes: Tensor = pairs[0].bincount(minlength=config.learners)
+    return sizes
 
 
 def _too_many_learners(config: GceConfig, known: int, *, kind: str = "") -> str:

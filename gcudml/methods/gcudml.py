@@ -252,16 +252,23 @@ class Gcudml:
             number_format=self.setup.number_format,
             size=self.setup.config.data.network_size,
         )
+        old_order = before.order if before and config.renumbering == "warm_start" else None
+
+        def imprinted(
+            means: Float[Tensor, "clusters dim"], olds: Sequence[Float[Tensor, "_ dim"]]
+        ) -> list[Float[Tensor, "_ dim"]]:
+            weights = [means[:end].clone() for end in pseudo.ends]
+            if old_order is not None:
+                for weight, old in zip(weights, olds, strict=False):
+                    _keep_known(weight, old.detach(), pseudo.order, old_order)
+            return weights
+
         for name in self._grouped:
             means = cluster_means(by_name[name], pseudo.labels, clusters=len(pseudo.sizes))
-            weights = [means[:end].clone() for end in pseudo.ends]
-            if before is not None and config.renumbering == "warm_start":
-                kept = zip(weights, self.classifiers[name], strict=False)
-                for weight, old in kept:
-                    _keep_known(weight, old.detach(), pseudo.order, before.order)
+            if name == "wide" and config.distillation == "logits" and config.weights.distillation:
+                self.taught_classifiers = imprinted(means, self.taught_classifiers)
+            weights = imprinted(means, self.classifiers.get(name, []))
             self.classifiers[name] = [nn.Parameter(weight) for weight in weights]
-        if config.distillation == "logits" and config.weights.distillation > 0:
-            self.taught_classifiers = [each.detach().clone() for each in self.classifiers["wide"]]
         return [weight for weights in self.classifiers.values() for weight in weights]
 
 

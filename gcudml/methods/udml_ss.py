@@ -18,10 +18,11 @@ to the left and to the right cannot be told apart where ``views.flip`` is above 
 image; the code clusters random crops. The rotation term is the code's mean over all rotated rows;
 the paper's formula sums over the four turns, 4 times as much.
 
-We differ: training images of a cluster of one are left out (no positive pair); batch norms, where
-they are trained, do not count rotated images in their running statistics (the published backbone
-has none); ``train.steps_per_epoch`` may set another length of an epoch, which is then filled with
-pass after pass. The wide head is not used.
+We differ: k-means starts from drawn points (the code from scikit-learn's k-means++, on SOP from
+faiss's drawn points); training images of a cluster of one are left out (no positive pair); batch
+norms, where they are trained, do not count rotated images in their running statistics (the
+published backbone has none); ``train.steps_per_epoch`` may set another length of an epoch, which is
+then filled with pass after pass. The wide head is not used.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,7 +46,6 @@ from gcudml.neighbours import Clustering, euclidean_kmeans
 from gcudml.seeding import derive, generator
 
 TURNS = 4
-FIRST_RESTARTS, ITERATIONS = 10, 100  # of k-means, as published
 
 
 class UdmlSs:
@@ -148,8 +148,8 @@ class UdmlSs:
             features,
             config.clusters,
             seed=derive(setup.seed, "k-means", epoch),
-            iterations=ITERATIONS,
-            restarts=FIRST_RESTARTS if start is None else 1,
+            iterations=config.iterations,
+            restarts=config.restarts if start is None else 1,
             start=start,
         )
         self.centres = found.centres

@@ -199,6 +199,8 @@ def test_unlabelled_images_and_classes_of_one_image_train_nobody() -> None:
         ({"recluster_every": 1}, [True, True, True]),
         ({"data_subsets": "fixed"}, [True, False, False]),
         ({"data_subsets": "random"}, [True, False, False]),
+        ({"data_subsets": "samples"}, [True, False, True]),
+        ({"data_subsets": "random_samples"}, [True, False, False]),
         ({"conquer_epochs": 2}, [True, False, False]),
         ({"labels": "pseudo", "clusters": 8}, [True, False, True]),
         ({"labels": "pseudo", "clusters": 8, "data_subsets": "random"}, [True, False, True]),
@@ -220,13 +222,41 @@ def test_a_new_division_keeps_the_names_of_the_last_one() -> None:
     method = method_for(recluster_every=1)
     method.begin_epoch(0)
     assert method.learner_of is not None
-    assert method.partition is not None
-    method.learner_of, method.partition = 1 - method.learner_of, 1 - method.partition
+    method.learner_of = 1 - method.learner_of
     swapped = method.learner_of
     metrics = method.begin_epoch(1).metrics
     kept = (method.learner_of == swapped).float().mean()  # k-means has other starts
     assert kept >= 0.5
     assert metrics["meta_classes/moved"] == pytest.approx(1 - kept)
+
+
+@pytest.mark.parametrize("subsets", ["samples", "random_samples"])
+@pytest.mark.parametrize("labels", ["classes", "pseudo"])
+def test_single_images_are_divided_whatever_their_classes(subsets: str, labels: str) -> None:
+    method = method_for(data_subsets=subsets, labels=labels, clusters=8, recluster_every=1)
+    plan = method.begin_epoch(0)
+    first = method.learner_of
+    assert method.labels is not None
+    assert first is not None
+    known = method.labels >= 0
+    assert set(first[known].tolist()) == {0, 1}
+    shared = [first[method.labels == label].unique() for label in method.labels[known].unique()]
+    assert any(len(learners) == 2 for learners in shared)
+    for images in plan.batches:  # a batch still is of one learner
+        assert len(first[images].unique()) == 1
+    metrics = method.begin_epoch(1).metrics
+    if labels == "pseudo" or subsets == "samples":
+        moved = (method.learner_of != first).float().mean()
+        assert metrics["meta_classes/moved"] == pytest.approx(float(moved))
+        assert moved <= 0.5  # names are matched to the last ones
+
+
+def test_shared_classes_count_for_each_learner() -> None:
+    method = method_for(data_subsets="random_samples")
+    metrics = method.begin_epoch(0).metrics
+    assert method.labels is not None
+    classes = int(method.labels.max()) + 1
+    assert metrics["meta_classes/smallest"] == classes  # of 8 images each, halved at random
 
 
 # The terms.

@@ -230,6 +230,21 @@ def test_a_warm_start_keeps_clusters_and_what_classifiers_learned() -> None:
     assert share > 0.9
 
 
+def test_after_a_warm_start_the_teachers_classifiers_keep_their_average() -> None:
+    method = method_for(
+        group_embedding="wide", distillation="logits", renumbering="warm_start", groups=1
+    )
+    method.begin_epoch(0)
+    old = method.pseudo
+    assert old is not None
+    with torch.no_grad():
+        method.classifiers["wide"][0].fill_(7.0)
+        method.taught_classifiers[0].fill_(3.0)
+    method.begin_epoch(1)  # one classifier of all clusters: every row is kept
+    assert (method.classifiers["wide"][0] == 7).all()
+    assert (method.taught_classifiers[0] == 3).all()
+
+
 def test_imprinting_forgets_what_classifiers_learned() -> None:
     method = method_for()
     before = list(method.begin_epoch(0).parameters)

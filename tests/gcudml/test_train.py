@@ -152,6 +152,17 @@ def test_controls_report_once_and_open_the_test_classes_only_if_allowed(
     assert 0 < opened["test/recall@1"] <= 1
 
 
+@pytest.mark.parametrize("name", ["supervised", "udml_ss"])
+def test_what_a_library_draws_comes_from_the_seed(tmp_path: Path, name: str) -> None:
+    loss = {"name": "triplet", "args": {"triplets_per_anchor": 2}}
+    method = {"name": name, "loss": loss} | ({"clusters": 8} if name == "udml_ss" else {})
+    found = []
+    for noise in (1, 2):
+        torch.manual_seed(noise)
+        found.append(train_tiny(tmp_path / str(noise), method=method)[0])
+    assert found[0] == found[1]
+
+
 def test_raw_pixels_do_not_depend_on_the_seed(tmp_path: Path) -> None:
     one, _ = train_tiny(tmp_path, seed=0, test=True, method={"name": "pixels"})
     other, _ = train_tiny(tmp_path, seed=1, test=True, method={"name": "pixels"})

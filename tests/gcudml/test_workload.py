@@ -53,6 +53,31 @@ def test_check_fills_in_every_default_and_accepts_its_own_answer() -> None:
             r"^method\.loss\.args: triplet fails with \{'margin': 'x'\} \(",
         ),
         (
+            {"method": {"name": "udml_ss", "weights": {"metric": 0, "rotation": 0}}},
+            r"^method\.weights\.metric: nothing is left to train",
+        ),
+        (
+            {
+                "method": {
+                    "name": "gcudml",
+                    "group_embedding": "wide",
+                    "weights": {"metric": 0, "distillation": 0},
+                }
+            },
+            r"^method\.weights\.metric: no term is left that trains the compact embedding",
+        ),
+        (
+            {
+                "method": {
+                    "name": "gcudml",
+                    "group_embedding": "wide",
+                    "distillation": "logits",
+                    "weights": {"metric": 0},
+                }
+            },
+            r"^method\.weights\.metric: no term is left that trains the compact embedding",
+        ),
+        (
             {"method": {"name": "instance"}, "train": {"views": 1}},
             r"^train\.views: 1 view leaves an image without a positive; method instance needs",
         ),
@@ -92,7 +117,7 @@ def test_check_fills_in_every_default_and_accepts_its_own_answer() -> None:
                     "weights": {"metric": 0, "group": 0, "collaborative": 0, "distillation": 0},
                 }
             },
-            r"^method\.weights\.metric: nothing is left to train",
+            r"^method\.weights\.metric: no term is left that trains the compact",
         ),
         (
             {"method": {"name": "gcudml", "weights": {"group": 0}}},
