@@ -10,7 +10,12 @@ from torch import Tensor
 
 from gcudml.config import EvaluateConfig
 from gcudml.config.strict import Distance
-from gcudml.neighbours import euclidean_kmeans, search_in_blocks, spherical_kmeans
+from gcudml.neighbours import (
+    euclidean_kmeans,
+    search_in_blocks,
+    spherical_kmeans,
+    usable_rows,
+)
 
 
 class Retrieval(NamedTuple):
@@ -42,7 +47,8 @@ def retrieve(
     """Recall@K, MAP@R and R-precision, a block of queries at a time.
 
     A query without a relevant image cannot succeed: it is dropped and
-    counted. An embedding that is not finite finds nothing and is never found. With no query left
+    counted. An embedding that is not finite, or too long to be squared, finds nothing and is never
+    found. With no query left
     everything is 0.
 
     Args:
@@ -65,7 +71,7 @@ def retrieve(
         return Retrieval(dict.fromkeys(k, 0.0), 0.0, 0.0, 0, len(asked.queries))
 
     depth = max(*k, int(relevant.max())) if map_at_r else max(k)
-    finite = embeddings.isfinite().all(dim=1)
+    usable = usable_rows(embeddings)
     hit_at = dict.fromkeys(k, 0)
     average = precision = 0.0
     done = 0
@@ -73,8 +79,8 @@ def retrieve(
         embeddings, depth, distance=distance, queries=counted, gallery=asked.gallery
     ):
         hits = labels[found.nearest] == labels[found.rows][:, None]  # (block, depth)
-        hits &= finite[found.nearest] & finite[found.rows][:, None]
-        for each in k:
+        hits &= usable[found.nearest] & usable[found.rows][:, None]
+        for each in hit_at:
             hit_at[each] += int(hits[:, :each].any(dim=1).sum())
         if map_at_r:
             at_r = _precision_at_r(hits, relevant[done : done + len(hits)])
@@ -144,18 +150,18 @@ def score_clusters(
     """k-means with the true number of classes against the classes, one start.
 
     Spherical for cosine, else Euclidean. Queries and gallery are clustered together. Embeddings
-    that are not finite form a cluster of their own.
+    that are not finite, or too long to be squared, form a cluster of their own.
 
     Source:
         As in the field's tables (Oh Song et al., CVPR 2016, arXiv:1511.06452); AMI: Vinh et al.,
         JMLR 2010.
     """
-    finite = embeddings.isfinite().all(dim=1)
+    usable = usable_rows(embeddings)
     found = torch.full_like(labels, -1)
-    classes = min(len(labels.unique()), int(finite.sum()))
+    classes = min(len(labels.unique()), int(usable.sum()))
     if classes:
         kmeans = spherical_kmeans if distance == "cosine" else euclidean_kmeans
-        found[finite] = kmeans(embeddings[finite], classes, seed=seed).labels
+        found[usable] = kmeans(embeddings[usable], classes, seed=seed).labels
     both = labels.cpu().numpy(), found.cpu().numpy()
     return ClusterScores(
         float(normalized_mutual_info_score(*both)), float(adjusted_mutual_info_score(*both))

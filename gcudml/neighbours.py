@@ -6,7 +6,7 @@ from typing import NamedTuple
 import faiss
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,6 +14,7 @@ from gcudml.config.strict import Distance
 
 BLOCK_ROWS = 4096
 BLOCK_ENTRIES = 1 << 22  # neighbours that a block may hold: bounds memory where many are asked for
+LONGEST_ROW = 1e15  # squared distances, and sums of very many, stay below the largest 32-bit number
 
 
 class Clustering(NamedTuple):
@@ -32,6 +33,12 @@ class Found(NamedTuple):
     """Indices of the rows."""
     nearest: Int[Tensor, "block kept"]
     """Indices of their neighbours, best first."""
+
+
+def usable_rows(embeddings: Float[Tensor, "n dim"]) -> Bool[Tensor, " n"]:
+    """Which rows are finite and short enough to be squared without overflow."""
+    usable: Tensor = embeddings.float().norm(dim=1) <= LONGEST_ROW  # False for NaN
+    return usable
 
 
 def nearest(
@@ -60,8 +67,8 @@ def search_in_blocks(
 ) -> Iterator[Found]:
     """The ``k`` nearest rows of each query, exactly, some queries at a time.
 
-    Ties are broken by the search, equally in every call on one device. Rows that are not finite
-    take part as zeros: it is the caller's to look for them.
+    Ties are broken by the search, equally in every call on one device. Rows that are not
+    ``usable_rows`` take part as zeros: it is the caller's to look for them.
 
     Args:
         embeddings: ``(n, dim)``; any scale for cosine, as they are for Euclidean.
@@ -72,7 +79,7 @@ def search_in_blocks(
             row is no neighbour of itself, whatever equals it.
         block_rows: Most queries of a block; fewer where ``k`` is large.
     """
-    points = embeddings.float().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    points = embeddings.float().where(usable_rows(embeddings)[:, None], 0.0)
     if distance == "cosine":
         points = F.normalize(points, dim=1)
     among = points if gallery is None else points[gallery]
@@ -126,7 +133,8 @@ def spherical_kmeans(
         start: Centres to start from, so that clusters keep their numbers; None: drawn points.
 
     Raises:
-        ValueError: more clusters than points, or a feature that is not finite.
+        ValueError: more clusters than points.
+        FloatingPointError: a feature is not finite or immense: the training has diverged.
     """
     unit = F.normalize(features.float(), dim=1)
     kmeans = _faiss_kmeans(unit, clusters, seed=seed, iterations=iterations, spherical=True)
@@ -161,8 +169,10 @@ def _faiss_kmeans(
             f"method.clusters: {clusters} clusters of {len(points)} images; "
             "needs clusters <= training images"
         )
-    if not points.isfinite().all():
-        raise ValueError("k-means: a feature is not finite; the training has diverged")
+    if not usable_rows(points).all():
+        raise FloatingPointError(
+            "k-means: a feature is not finite, or too long to be squared; the training has diverged"
+        )
     faiss.omp_set_num_threads(torch.get_num_threads())
     return faiss.Kmeans(
         points.shape[1],

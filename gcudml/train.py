@@ -34,6 +34,12 @@ ReportEpoch = Callable[[int, Mapping[str, float]], bool]
 
 
 SHARE_OF_GPU = 0.4  # of its free memory that one part's images may take
+MOST_PIXELS, FEW_PIXELS = 128, 32  # of the control that compares pixels, a side
+PIXEL_ROWS = 256
+SHRUNK = (
+    f"Raw pixels are those of images reduced to {FEW_PIXELS} x {FEW_PIXELS}: as they are, they "
+    "would need more memory and time than the methods do."
+)
 ALARMS = {  # by the metric that is above 0
     "alarm/one_cluster": "one cluster held all images.",
     "alarm/collapsed": "all embeddings of a batch were alike.",
@@ -94,6 +100,8 @@ def run(
     """
     device = _device(config.train)
     if isinstance(config.method, PixelsConfig):
+        if config.data.network_size > MOST_PIXELS:
+            _note(workdir, remarks=[SHRUNK])
         return _score_pixels(config, device, report=report, test=test, seed=seed)
     training, validation = _load(config, "train", device), _load(config, "val", device)
     channels = training.images.shape[1]
@@ -284,18 +292,30 @@ def _score(
 def _score_pixels(
     config: RunConfig, device: torch.device, *, report: ReportEpoch, test: bool, seed: int
 ) -> dict[str, float]:
-    """Compare images by the cosine of their pixels in [0, 1]: what no learning gives."""
+    """Compare images by the cosine of their pixels in [0, 1]: what no learning gives.
+
+    Images of more than ``MOST_PIXELS`` a side are first reduced to ``FEW_PIXELS`` by area.
+    """
     results: dict[str, float] = {}
     parts: list[Part] = ["val", "test"] if test else ["val"]
     for name in parts:
         part = _load(config, name, device)
         if len(part.images):
-            seen = centre(part.images, config.data.network_size)
-            pixels = F.normalize(seen.flatten(1).float(), dim=1).to(device)
-            measured = _score(pixels, part, config, seed=seed)
+            measured = _score(_pixels(part, config.data.network_size), part, config, seed=seed)
             results |= {f"{name}/{metric}": value for metric, value in measured.items()}
     report(0, {name: value for name, value in results.items() if name.startswith("val/")})
     return results
+
+
+def _pixels(part: Images, size: int) -> Float[Tensor, "n values"]:
+    """Unit vectors of the images' pixels, on the device."""
+    rows = []
+    for block in part.images.split(PIXEL_ROWS):
+        seen = centre(block, size).to(part.labels.device).float()
+        if size > MOST_PIXELS:
+            seen = F.adaptive_avg_pool2d(seen, FEW_PIXELS)
+        rows.append(F.normalize(seen.flatten(1), dim=1))
+    return torch.cat(rows)
 
 
 def _load(config: RunConfig, part: Part, device: torch.device) -> Images:

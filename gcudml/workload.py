@@ -14,16 +14,19 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
+import numpy as np
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from gcudml import train
-from gcudml.config import PixelsConfig, RunConfig
+from gcudml.config import PixelsConfig, RunConfig, StmlConfig
+from gcudml.data.cache import cache_folder
 from gcudml.data.datasets import PARTS, load
 from gcudml.data.datasets import data_fingerprint as fingerprint_of_data
 from gcudml.host_memory import keep_freed_memory
 from gcudml.methods.checks import DataSizes, check_fits, check_settings
-from gcudml.models.backbones import check_weights
+from gcudml.models.backbones import check_weights, takes_images_of
+from gcudml.models.number_format import prepare_cache
 from gcudml.models.weights import weights_digest
 
 if TYPE_CHECKING:
@@ -73,19 +76,18 @@ def data_fingerprint(params: Mapping[str, JsonValue]) -> str:
     config = RunConfig.model_validate(params)
     try:
         prepared = _prepare(config.data.model_dump_json())
+        prepare_cache(config.train)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise
-        raise ValueError(
-            f"data: cannot write {error.filename}: {error.strerror}; "
-            "set GCUDML_CACHE to a folder that can be written"
-        ) from None
+        raise ValueError(_explain_file(error)) from None
     check_fits(config, prepared.sizes)
     if isinstance(config.method, PixelsConfig):
         return prepared.fingerprint
     weights = _check_network(
         config.model.model_dump_json(), prepared.channels, config.data.network_size
     )
+    _check_whole_images(config, prepared.channels)
     return f"{prepared.fingerprint}-{weights}" if weights else prepared.fingerprint
 
 
@@ -120,11 +122,38 @@ def _prepare(data: str) -> _Prepared:
     fingerprint = fingerprint_of_data(config)
     parts = {part: load(config, part) for part in PARTS}
     training = parts["train"]
+    queries = parts["test"].is_query
     sizes = DataSizes(
         images={part: len(found.images) for part, found in parts.items()},
-        training_classes=len(training.class_names),
+        training_classes=int((np.bincount(training.labels) > 1).sum()),
+        gallery=None if queries is None else int((~queries).sum()),
     )
     return _Prepared(fingerprint, sizes, training.images.shape[1])
+
+
+def _explain_file(error: OSError) -> str:
+    """One line for a file that cannot be read, or for a cache that cannot be written."""
+    name, reason = str(error.filename or ""), error.strerror or str(error)
+    if name.startswith(str(cache_folder())):
+        return (
+            f"data: cannot write {name}: {reason}; set GCUDML_CACHE to a folder that can be written"
+        )
+    return f"data.root: cannot read {name}: {reason}; allow reading it, or name another folder"
+
+
+def _check_whole_images(config: RunConfig, channels: int) -> None:
+    """Refuse a search for neighbours on images that the network cannot take."""
+    method, data = config.method, config.data
+    is_asked = isinstance(method, StmlConfig) and method.searches_whole_images
+    if not is_asked or data.image_size == data.network_size:
+        return
+    if not takes_images_of(
+        data.image_size, config.model, channels=channels, image_size=data.network_size
+    ):
+        raise ValueError(
+            f"method.neighbours_on: {config.model.backbone} takes images of {data.network_size} "
+            f"pixels only, and whole ones have {data.image_size}; set it to centre"
+        )
 
 
 @functools.cache

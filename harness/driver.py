@@ -120,7 +120,7 @@ def run_study(
             options.executor, loaded.spec.workload, slots=workers, threads=threads
         )
         stack.callback(executor.close)
-        plan = make_plan(loaded, load_workload(loaded.spec.workload))
+        plan = _plan(loaded)
         schedule = Schedule(plan, _identifier(plan))
         stack.enter_context(only_writer(options.results))
         ledger = Ledger(options.results)
@@ -153,7 +153,7 @@ def preview(path: Path, overrides: tuple[str, ...], results: Path) -> Preview:
         InputError: the study or its data is wrong.
     """
     loaded = load_study(path, overrides)
-    plan = make_plan(loaded, load_workload(loaded.spec.workload))
+    plan = _plan(loaded)
     schedule = Schedule(plan, _identifier(plan))
     ledger = Ledger(results)
     ledger.take_up(schedule.tasks)
@@ -246,6 +246,14 @@ def _thread_limit(threads: int) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def _plan(loaded: Loaded) -> Plan:
+    """The study's plan, of which the ends of every axis fit the data."""
+    plan = make_plan(loaded, load_workload(loaded.spec.workload))
+    for trial in plan.ends:  # a range that the data cannot serve would cost a search trials
+        _fingerprint(plan, trial)
+    return plan
 
 
 def _identifier(plan: Plan) -> Callable[[Trial, int], Run]:

@@ -40,6 +40,8 @@ class Plan:
     """All trials of a grid study; the baseline, number 0, of an adaptive one."""
     controls: tuple[Trial, ...]
     """The workload's free comparisons, numbered after all others."""
+    ends: tuple[Trial, ...] = ()
+    """Of a search: a trial at each end of each axis, to be checked and never trained."""
 
     @property
     def spec(self) -> StudySpec:
@@ -76,18 +78,19 @@ def make_plan(loaded: Loaded, workload: Workload) -> Plan:
     _check_axes(loaded)
     filled = fill(spec, workload)
     check_conditions(loaded, filled)
+    ends: tuple[Trial, ...] = ()
     if spec.is_fixed:
         fixed = _grid(loaded, workload, filled)
         after = len(fixed)
     else:
-        _check_ends(loaded, workload, filled)
+        ends = _ends(loaded, workload, filled)
         fixed = (_trial(loaded, workload, 0, _adaptive_baseline(loaded), "baseline"),)
         after = spec.trials or 0
     controls = tuple(
         _control(loaded, workload, after + position, name, overrides)
         for position, (name, overrides) in enumerate(workload.controls().items())
     )
-    return Plan(loaded, workload, fixed, controls)
+    return Plan(loaded, workload, fixed, controls, ends)
 
 
 def units(spec: StudySpec) -> list[tuple[str, ...]]:
@@ -263,17 +266,18 @@ def _check_axes(loaded: Loaded) -> None:
         raise InputError(f"{loaded.source.where(('search',))}: {error}") from None
 
 
-def _check_ends(loaded: Loaded, workload: Workload, filled: Filled) -> None:
+def _ends(loaded: Loaded, workload: Workload, filled: Filled) -> tuple[Trial, ...]:
     """Check each axis of an adaptive study, with those tied to it: both ends, or every choice."""
     spec = loaded.spec
+    found: list[Trial] = []
     for unit in units(spec):
         start = setting_for(spec, spec.search[unit[0]], filled)
         columns = [spec.search[key].values or spec.search[key].bounds or () for key in unit]
         for values in zip(*columns, strict=True):
             varied = start | dict(zip(unit, values, strict=True))
-            _trial(loaded, workload, 0, varied, "trial")
-    for variant in spec.variants:
-        _trial(loaded, workload, 0, {VARIANT: variant}, "trial")
+            found.append(_trial(loaded, workload, 0, varied, "trial"))
+    found += [_trial(loaded, workload, 0, {VARIANT: name}, "trial") for name in spec.variants]
+    return tuple(found)
 
 
 def _trial(loaded: Loaded, workload: Workload, number: int, varied: Varied, role: Role) -> Trial:

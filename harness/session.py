@@ -173,7 +173,15 @@ class Session:
     def _check_metric(self, task: Task) -> None:
         """Refuse a study whose metric does not exist, as soon as a run shows which do."""
         state = self.ledger.state(task.run_id)
-        if self._is_metric_known or state.state != "done" or task.trial.role == "control":
+        if self._is_metric_known or state.state != "done":
+            return
+        if task.trial.role == "control":  # it need not have the metric, but shows which splits are
+            if not self.plan.spec.is_fixed and not _splits(state) & {"val"}:
+                raise InputError(
+                    f"{self.plan.loaded.source.where(('sampler',))}: sampler: a search is scored "
+                    "on validation classes, and these data have none; give them a validation "
+                    "split, or set sampler to grid"
+                )
             return
         metric = self.plan.spec.metric
         splits = ("val", "test") if self.plan.spec.is_fixed else ("val",)
@@ -210,3 +218,8 @@ class Session:
             max(0.0, mean - (now - active.began)) for active in self._active.values()
         )
         return work / max(1, min(self.executor.slots, waiting + len(self._active)))
+
+
+def _splits(state: RunState) -> set[str]:
+    """The splits on which a run was scored."""
+    return {name.partition("/")[0] for name in state.results}

@@ -79,6 +79,7 @@ class Workload(Protocol):
 
         Raises:
             ValueError: the parameters or the data are impossible; the run is ``invalid``.
+            FloatingPointError: numbers have left what can be computed with; it has ``diverged``.
         """
         ...
 

@@ -15,6 +15,9 @@ import yaml
 from PIL import Image
 
 from harness import cli
+from harness.plan import make_plan
+from harness.spec import load_study
+from harness.workload import load_workload
 
 BASE = {
     "data": {"name": "strokes", "classes": 16, "images_per_class": 8},
@@ -29,7 +32,7 @@ STUDY = {
     "search": {"train.learning_rate": {"grid": [0.001, 0.01]}},
     "seeds": 1,
 }
-Answers = Callable[[dict[str, dict[str, object]]], str]
+Answers = Callable[..., str]
 
 
 @pytest.fixture
@@ -40,12 +43,12 @@ def answer(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GCUDML_CACHE", str(tmp_path / "cache"))
 
-    def call(sections: dict[str, dict[str, object]]) -> str:
+    def call(sections: dict[str, dict[str, object]], **fields: object) -> str:
         base = {name: BASE.get(name, {}) | sections.get(name, {}) for name in {*BASE, *sections}}
-        for name, fields in sections.items():
-            if "name" in fields:  # another kind of section shares no field with it
-                base[name] = dict(fields)
-        (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY | {"base": base}))
+        for name, values in sections.items():
+            if "name" in values:  # another kind of section shares no field with it
+                base[name] = dict(values)
+        (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY | {"base": base} | fields))
         monkeypatch.setattr(sys, "argv", ["harness", "run", "study.yaml"])
         with pytest.raises(SystemExit) as exit_:
             cli.main()
@@ -127,7 +130,36 @@ def test_classes_of_one_image_that_leave_nothing_to_find(
             {"data": {"split": {"val": 2.5}}},
             r"data\.split\.val: give a number .*, got 2\.5",
         ),
+        ({"evaluate": {"k": [1, 2, 1]}}, r"evaluate\.k: Recall@1 is asked for twice"),
         ({"evaluate": {"k": [1, 1000]}}, r"evaluate\.k: Recall@1000 of 2\d val images would"),
+        (
+            {"method": {"name": "gcudml", "clusters": 63}},
+            r"method\.clusters: 63 clusters of 64 training images; .* at most 62",
+        ),
+        (
+            {"method": {"name": "gce", "labels": "pseudo", "learners": 2, "clusters": 61}},
+            r"method\.clusters: 61 clusters of 64 training images for 2 learners; .* at most 60",
+        ),
+        (
+            {"model": {"weights": "~nobodyhere/x", "input_format": "unit"}},
+            r"model\.weights: no home",
+        ),
+        (
+            {"model": {"weights": "x" * 300, "input_format": "unit"}},
+            r"model\.weights: .* cannot be read \(File name too long\)",
+        ),
+        (
+            {"data": {"name": "folder", "root": "~nobodyhere/x"}},
+            r"data\.root: no home folder for '~nobodyhere/x'",
+        ),
+        (
+            {
+                "data": {"image_size": 40, "crop_size": 32},
+                "model": {"backbone": "timm:test_vit", "embedding_dim": 8, "wide_dim": 12},
+                "method": {"name": "stml"},
+            },
+            r"method\.neighbours_on: timm:test_vit takes images of 32 pixels only.* to centre",
+        ),
         (
             {"method": {"name": "gce", "learners": 5}, "model": {"embedding_dim": 20}},
             r"method\.learners: 5 learners",
@@ -138,3 +170,50 @@ def test_settings_that_cannot_be_served(
     answer: Answers, sections: dict[str, dict[str, object]], expected: str
 ) -> None:
     assert re.search(expected, answer(sections))
+
+
+def test_pictures_that_are_not_read_are_not_passed_over(
+    answer: Answers, tmp_path: Path, images: dict[str, object]
+) -> None:
+    (tmp_path / "images" / "c" / "2.png").rename(tmp_path / "images" / "c" / "2.HEIC")
+    (tmp_path / "images" / "c" / "notes.txt").write_text("these do no harm")
+    said = answer({"data": images})
+    assert "data.root: 1 files in 'images' look like images and cannot be read, such as" in said
+    assert "c/2.HEIC" in said
+
+
+def test_supervision_needs_two_classes_to_compare(
+    answer: Answers, tmp_path: Path, images: dict[str, object]
+) -> None:
+    for path in (tmp_path / "images").glob("[a-g]/[1-5].png"):
+        path.unlink()
+    split = {"train": list("abcdefgh"), "val": ["i", "j"], "test": ["k", "l"]}
+    said = answer({"data": images | {"split": split}, "method": {"name": "supervised"}})
+    assert "data.root: 1 training classes have two images or more" in said
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_list_that_may_not_be_read(answer: Answers, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    folder.chmod(0)
+    said = answer({"data": {"name": "folder", "root": "images"}})
+    assert "data.root: cannot read images" in said
+
+
+def test_a_search_of_what_the_data_cannot_serve_costs_no_trial(
+    answer: Answers, tmp_path: Path
+) -> None:
+    said = answer({}, search={"method.clusters": {"logint": [8, 200]}}, sampler="tpe", trials=3)
+    assert "study.yaml" in said
+    assert "method.clusters: 200 clusters of 64 training images" in said
+
+
+def test_semi_supervision_does_not_disturb_the_controls(tmp_path: Path) -> None:
+    base = BASE | {
+        "data": {**BASE["data"], "labelled_fraction": 0.5},
+        "method": {"name": "stml"},
+    }
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY | {"base": base}))
+    plan = make_plan(load_study(tmp_path / "study.yaml"), load_workload("gcudml.workload"))
+    assert [trial.label for trial in plan.controls] == ["raw pixels", "untrained"]

@@ -22,7 +22,16 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 FOLDER = "TOY_WORKLOAD_FOLDER"
 CUTOFFS = (1, 2, 4, 8)
 Failure = Literal[
-    "diverge", "nan_result", "crash", "exit", "kill", "memory", "allocation", "invalid", "quiet"
+    "diverge",
+    "nan_result",
+    "overflow",
+    "crash",
+    "exit",
+    "kill",
+    "memory",
+    "allocation",
+    "invalid",
+    "quiet",
 ]
 
 
@@ -48,6 +57,8 @@ class Params(Strict):
     """Seconds that each epoch takes."""
     wait_for: str | None = None
     """Go on after the first epoch only when this file exists in the folder."""
+    has_validation: bool = True
+    """Without it nothing is scored on the validation split."""
     only_seeds: tuple[int, ...] | None = None
     """Seeds to which ``fail`` and ``wait_for`` apply; None is all."""
     says: str | None = None
@@ -111,7 +122,7 @@ def run(
     if is_affected and settings.fail:
         _fail(settings.fail)
     _write_tables(workdir, settings)
-    results = _results("val", final)
+    results = _results("val", final) if settings.has_validation else {}
     if test:
         results |= _results("test", final - 0.02)
     if settings.fail == "nan_result" and is_affected:
@@ -151,6 +162,8 @@ def _fail(how: Failure) -> None:
         raise MemoryError
     if how == "allocation":
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 TB")
+    if how == "overflow":
+        raise FloatingPointError("a feature is immense")
     if how == "invalid":
         raise ValueError("clusters: more clusters than images")
     if how == "quiet":

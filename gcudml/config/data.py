@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 from pydantic import Field, ValidationError, WrapValidator, model_validator
 from pydantic_core import PydanticCustomError
 
-from gcudml.config.strict import Fraction, Strict
+from gcudml.config.strict import Fraction, Strict, expand_home
 
 
 def _as_share(value: object, parse: Callable[[object], Share]) -> Share:
@@ -233,4 +233,4 @@ def _expand(root: str, source: str) -> Path:
             f"data.root: the environment variable {missing[1]} of {root!r} is not set; "
             f"set it to the folder that holds your images{hint}"
         )
-    return Path(text).expanduser()
+    return expand_home(text, key="data.root")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gcudml.config.strict import Distance, Strict
 
@@ -22,3 +22,10 @@ class EvaluateConfig(Strict):
     """The same k-means, then adjusted mutual information, which chance does not raise."""
     distance: Literal["method"] | Distance = "method"
     """How embeddings are compared; ``method``: as the method's source does."""
+
+    @model_validator(mode="after")
+    def _check_k(self) -> EvaluateConfig:
+        for each in self.k:
+            if self.k.count(each) > 1:
+                raise ValueError(f"k: Recall@{each} is asked for twice; name each K once")
+        return self

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from gcudml.config.input_format import INPUT_FORMATS, InputFormat
-from gcudml.config.strict import Strict
+from gcudml.config.strict import Strict, expand_home
 
 BACKBONES = (
     "conv4",
@@ -129,7 +129,7 @@ class ModelConfig(Strict):
                 f"model.weights: the environment variable {missing[1]} of {self.weights!r} is not "
                 "set; set it to the folder or file that holds your weights"
             )
-        return Path(text).expanduser()
+        return expand_home(text, key="model.weights")
 
 
 def _guess(name: str, known: Iterable[str]) -> str:

@@ -75,6 +75,11 @@ class StmlConfig(Strict):
     """Epochs between two searches for neighbours."""
     weights: StmlWeights = StmlWeights()
 
+    @property
+    def searches_whole_images(self) -> bool:
+        """Whether the network is shown more than ``data.crop_size``."""
+        return self.batches == "neighbours" and self.neighbours_on == "whole"
+
     @model_validator(mode="after")
     def _check_weights(self) -> StmlConfig:
         weights = self.weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,6 +13,18 @@ Supervision: TypeAlias = Literal["none", "some", "all"]
 """How many of the training classes a method knows: none, ``data.labelled_fraction``, or all."""
 Distance: TypeAlias = Literal["cosine", "euclidean"]
 """How two embeddings are compared."""
+
+
+def expand_home(path: str, *, key: str) -> Path:
+    """The path with a leading ``~`` replaced.
+
+    Raises:
+        ValueError: ``key: ...``: nobody of that name has a home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{key}: no home folder for {path!r}; give the path in full") from None
 
 
 class Strict(BaseModel):

@@ -12,6 +12,23 @@ from PIL import Image
 from gcudml.config import FolderData
 from gcudml.data.listing import Listing, halves
 
+# Pictures that nothing here can read: passed over, they would change a study without a word.
+UNREAD_ENDINGS = frozenset(
+    {
+        ".heic",
+        ".heif",
+        ".avif",
+        ".jxl",
+        ".raw",
+        ".dng",
+        ".cr2",
+        ".cr3",
+        ".nef",
+        ".arw",
+        ".orf",
+        ".psd",
+    }
+)
 # Needs another program to read, or is a mere placeholder in Pillow.
 UNREADABLE_FORMATS = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 
@@ -44,9 +61,10 @@ def class_folders(root: Path) -> dict[str, tuple[str, ...]]:
     Links to folders are followed, each folder once.
 
     Raises:
-        ValueError: a folder cannot be read.
+        ValueError: a folder cannot be read, or pictures in it.
     """
     endings = _readable_endings()
+    unread: list[str] = []
     found: dict[str, tuple[str, ...]] = {}
     seen: set[tuple[int, int]] = set()
     for folder, inner, files in os.walk(root, followlinks=True, onerror=_refuse):
@@ -62,9 +80,23 @@ def class_folders(root: Path) -> dict[str, tuple[str, ...]]:
             for file in files
             if not file.startswith(".") and os.path.splitext(file)[1].lower() in endings  # noqa: PTH122 -- half the time of a scan
         )
-        if images and name != ".":
+        if name == ".":
+            continue
+        if images:
             found[name] = tuple(images)
+        unread += sorted(f"{name}/{file}" for file in files if _is_unread(file, endings))
+    if unread:
+        raise ValueError(
+            f"data.root: {len(unread)} files in {str(root)!r} look like images and cannot be read, "
+            f"such as {unread[0]}; convert them to JPEG or PNG, or move them out"
+        )
     return dict(sorted(found.items()))
+
+
+def _is_unread(file: str, readable: frozenset[str]) -> bool:
+    """Whether a file is a picture by its ending, but of a kind that is not read."""
+    ending = Path(file).suffix.lower()
+    return not file.startswith(".") and ending in UNREAD_ENDINGS - readable
 
 
 def _readable_endings() -> frozenset[str]:

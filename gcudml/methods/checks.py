@@ -6,12 +6,15 @@ from typing import NamedTuple
 from gcudml.config import (
     CbswrConfig,
     GceConfig,
+    GcudmlConfig,
     InstanceConfig,
     MetricLossConfig,
+    PixelsConfig,
     RunConfig,
     StmlConfig,
     SupervisedConfig,
     UdmlSsConfig,
+    UntrainedConfig,
     check_learners_fit,
 )
 from gcudml.losses.named import check_loss
@@ -27,6 +30,9 @@ class DataSizes(NamedTuple):
     images: Mapping[str, int]
     """By part: ``train``, ``val``, ``test``."""
     training_classes: int
+    """Of two images or more: of one, nothing can be learned."""
+    gallery: int | None = None
+    """Test images that queries are compared with, where these are told apart."""
 
 
 def check_settings(config: RunConfig) -> None:
@@ -36,7 +42,8 @@ def check_settings(config: RunConfig) -> None:
         ValueError: ``section.key: what; remedy``.
     """
     method = config.method
-    if config.data.labelled_fraction > 0 and method.supervision != "some":
+    is_control = isinstance(method, PixelsConfig | UntrainedConfig)  # of a study of other methods
+    if config.data.labelled_fraction > 0 and method.supervision != "some" and not is_control:
         knows = "all labels" if method.supervision == "all" else "no label"
         raise ValueError(
             f"data.labelled_fraction: method {method.name} uses {knows}, whatever the fraction; "
@@ -61,19 +68,29 @@ def check_fits(config: RunConfig, sizes: DataSizes) -> None:
     method, images = config.method, sizes.images["train"]
     if isinstance(method, GceConfig):
         check_learners(method, images=images, classes=sizes.training_classes)
-    elif (clusters := getattr(method, "clusters", 0)) > images:
+    elif isinstance(method, GcudmlConfig | UdmlSsConfig) and method.clusters > images - 2:
         raise ValueError(
-            f"method.clusters: {clusters} clusters of {images} training images; "
-            "needs clusters <= images"
+            f"method.clusters: {method.clusters} clusters of {images} training images; a batch "
+            f"needs two of two images or more, so at most {images - 2}"
+        )
+    elif isinstance(method, SupervisedConfig) and sizes.training_classes < 2:
+        raise ValueError(
+            f"data.root: {sizes.training_classes} training classes have two images or more, and "
+            "supervised training compares two; add images"
         )
     if isinstance(method, StmlConfig):
         check_stml(method, config.train, images=images)
     largest = max(config.evaluate.k)
-    for part in ("val", "test"):
-        if 0 < sizes.images[part] <= largest:
+    found_in = {
+        "val": sizes.images["val"],
+        "test": sizes.images["test"] if sizes.gallery is None else sizes.gallery + 1,
+    }
+    for part, count in found_in.items():
+        if 0 < count <= largest:
+            kind = "gallery" if part == "test" and sizes.gallery is not None else part
             raise ValueError(
-                f"evaluate.k: Recall@{largest} of {sizes.images[part]} {part} images would always "
-                "be 1; needs fewer neighbours than images"
+                f"evaluate.k: Recall@{largest} of {count - (kind == 'gallery')} {kind} images "
+                "would always be 1; needs fewer neighbours than images"
             )
 
 

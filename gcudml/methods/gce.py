@@ -268,10 +268,11 @@ def check_learners(config: GceConfig, *, images: int, classes: int) -> None:
     Raises:
         ValueError: ``method.key: what; remedy``.
     """
-    if config.labels == "pseudo" and config.clusters > images:
+    most = images - 2 * config.learners  # each learner needs two clusters of two images
+    if config.labels == "pseudo" and config.clusters > most:
         raise ValueError(
-            f"method.clusters: {config.clusters} clusters of {images} training images; "
-            "needs clusters <= images"
+            f"method.clusters: {config.clusters} clusters of {images} training images for "
+            f"{config.learners} learners; needs at most {most}"
         )
     known = config.clusters if config.labels == "pseudo" else classes
     if config.learners > known // 2:

@@ -65,6 +65,18 @@ def check_weights(config: ModelConfig, *, channels: int, image_size: int) -> Non
         build_backbone(config, channels=channels, image_size=image_size)
 
 
+def takes_images_of(shown: int, config: ModelConfig, *, channels: int, image_size: int) -> bool:
+    """Whether the network for images of ``image_size`` also takes those of ``shown`` pixels."""
+    blank = config.model_copy(update={"weights": "none"})
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        network = build_backbone(blank, channels=channels, image_size=image_size).module.eval()
+        try:
+            network(torch.zeros(1, channels, shown, shown))
+        except (RuntimeError, AssertionError, ValueError):  # each library refuses in its own way
+            return False
+    return True
+
+
 def input_channels(config: ModelConfig, *, channels: int) -> int:
     """Channels of the images that enter the network itself.
 

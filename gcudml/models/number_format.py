@@ -6,7 +6,9 @@ file, so that all runs of a machine compute alike and a table can be reproduced 
 """
 
 import contextlib
+import errno
 import json
+import os
 import platform
 import time
 from collections.abc import Iterator, Mapping
@@ -115,6 +117,20 @@ def choose_format(config: RunConfig, *, channels: int, device: torch.device) -> 
         with replacing(path) as draft:
             draft.write_text(json.dumps(content, indent=1), encoding="utf-8")
     return chosen
+
+
+def prepare_cache(train: TrainConfig) -> None:
+    """Make the folder of measured settings, so that a cache that cannot serve is found early.
+
+    Raises:
+        OSError: it cannot be written, and holds nothing yet.
+    """
+    if "auto" not in (train.number_format, train.memory_layout):
+        return
+    folder = cache_folder() / "formats"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK) and not any(folder.iterdir()):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
 def _candidates(train: TrainConfig, device: torch.device) -> list[Format]:

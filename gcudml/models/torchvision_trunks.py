@@ -83,7 +83,8 @@ def torchvision_trunk(
     if image_size < known.smallest:
         raise ValueError(
             f"model.backbone: {name} needs images of at least {known.smallest} pixels, and "
-            f"data.image_size is {image_size}; give larger images or another backbone"
+            f"it would see {image_size}; raise data.image_size, and data.crop_size where it is "
+            "given, or choose another backbone"
         )
     build: Callable[..., nn.Module] = getattr(torchvision.models, name)
     if name == "vit_b_16":

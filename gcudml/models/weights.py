@@ -123,9 +123,16 @@ def _recipe(config: ModelConfig) -> str:
 
 
 def _check_is_file(path: Path) -> None:
-    if path.is_dir():
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError as error:  # a folder that may not be entered, a name that is too long
+        raise ValueError(
+            f"model.weights: {str(path)!r} cannot be read ({error.strerror}); allow reading it, or "
+            "give another file"
+        ) from None
+    if is_folder:
         raise ValueError(f"model.weights: {str(path)!r} is a folder; give the file in it")
-    if not path.is_file():
+    if not is_file:
         raise ValueError(
             f"model.weights: no file {str(path)!r}; give a state dict or a .safetensors file, "
             "imagenet or none"

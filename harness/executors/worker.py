@@ -184,6 +184,8 @@ def _classify(error: BaseException) -> _Failed:
     message = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if isinstance(error, MemoryError) or _is_about_memory(text):
         return _Failed("oom", message)
+    if isinstance(error, FloatingPointError):
+        return _Failed("diverged", message)
     # The border says that ValueError means parameters or data that cannot be.
     return _Failed("invalid" if isinstance(error, ValueError) else "crash", message)
 

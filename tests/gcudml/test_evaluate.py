@@ -127,17 +127,25 @@ def test_equal_embeddings_find_each_other_and_never_themselves() -> None:
     assert found.recall[5] == 1.0
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_an_embedding_that_is_not_finite_finds_nothing_and_is_not_found(bad: float) -> None:
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e20])
+def test_an_embedding_that_is_not_finite_finds_nothing_and_is_not_found(
+    bad: float, distance: Any
+) -> None:
     z = torch.eye(4).repeat(2, 1)
     labels = torch.arange(4).repeat(2)
-    assert retrieve(z, labels, k=[1]).recall[1] == 1.0
+    assert retrieve(z, labels, k=[1], distance=distance).recall[1] == 1.0
     z[0, 1] = bad
-    found = retrieve(z, labels, k=[1, 7])
+    found = retrieve(z, labels, k=[1, 7], distance=distance)
     assert found.recall == {1: 6 / 8, 7: 6 / 8}  # neither it nor its only partner
     assert found.r_precision == 6 / 8
-    scores = score_clusters(z, labels, seed=0)
+    scores = score_clusters(z, labels, seed=0, distance=distance)
     assert np.isfinite(scores).all()
+
+
+def test_a_k_that_is_asked_for_twice_counts_once() -> None:
+    z, labels = draw(30, 4), torch.arange(30) % 5
+    assert retrieve(z, labels, k=[1, 1, 2]).recall == retrieve(z, labels, k=[1, 2]).recall
 
 
 def test_nmi_is_one_for_separated_classes_and_ami_nought_for_noise() -> None:

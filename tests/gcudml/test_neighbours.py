@@ -115,9 +115,19 @@ def test_euclidean_kmeans_minds_the_norm() -> None:
     assert sorted(found.centres.norm(dim=1).tolist()) == pytest.approx([2**0.5, 200**0.5], abs=0.3)
 
 
-@pytest.mark.parametrize("kmeans", [spherical_kmeans, euclidean_kmeans])
-def test_features_that_are_not_finite_are_refused(kmeans: Callable[..., Clustering]) -> None:
-    z = draw(8, 3)
-    z[2, 0] = float("nan")
-    with pytest.raises(ValueError, match="a feature is not finite"):
-        kmeans(z, 2, seed=0)
+@pytest.mark.parametrize(
+    ("kmeans", "bad"),
+    [
+        (spherical_kmeans, float("nan")),
+        (spherical_kmeans, float("inf")),
+        (euclidean_kmeans, float("nan")),
+        (euclidean_kmeans, 1e20),  # its square is infinite, at which faiss aborts the process
+    ],
+)
+def test_numbers_out_of_range_are_a_divergence(
+    kmeans: Callable[..., Clustering], bad: float
+) -> None:
+    z = draw(20, 4)
+    z[3, 1] = bad
+    with pytest.raises(FloatingPointError, match="the training has diverged"):
+        kmeans(z, 3, seed=0)

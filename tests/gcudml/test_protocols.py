@@ -14,6 +14,7 @@ from test_benchmarks import write_inshop
 from tiny import tiny, train_tiny
 
 import gcudml.train
+from gcudml import workload
 from gcudml.config import DataConfig
 from gcudml.data.datasets import ImageSet, Part
 from gcudml.methods import known_labels
@@ -51,6 +52,18 @@ def test_in_shop_asks_its_queries_of_its_gallery(tmp_path: Path) -> None:
     assert results["test/queries"] == 4  # 8 images of the gallery are never asked
     assert results["test/recall@2"] == results["test/recall@2_last_epoch"]
     assert results["val/queries"] == 6  # training classes have no gallery: all against all
+
+
+def test_a_k_is_measured_by_the_gallery(tmp_path: Path) -> None:
+    write_inshop(tmp_path / "images")
+    data = {"name": "inshop", "root": str(tmp_path / "images"), "image_size": 16, "color": "grey"}
+    params = {
+        "data": data | {"split": {"val": 2}},
+        "method": {"name": "supervised"},
+        "evaluate": {"k": [1, 8]},
+    }
+    with pytest.raises(ValueError, match=r"^evaluate\.k: Recall@8 of (6 val|8 gallery) images"):
+        workload.data_fingerprint(workload.check(params))
 
 
 def test_labels_of_a_share_of_classes_teach_and_those_of_the_others_never_do(

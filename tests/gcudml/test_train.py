@@ -169,6 +169,18 @@ def test_raw_pixels_do_not_depend_on_the_seed(tmp_path: Path) -> None:
     assert one["test/recall@1"] == other["test/recall@1"]
 
 
+def test_raw_pixels_of_large_images_are_reduced_and_it_is_said(tmp_path: Path) -> None:
+    data = {"classes": 10, "images_per_class": 4, "image_size": 160}
+    train_tiny(tmp_path, test=True, method={"name": "pixels"}, data=data)
+    (remark,) = json.loads((tmp_path / "facts.json").read_text())["remarks"]
+    assert "reduced to 32 x 32" in remark
+    config = tiny(data=data)
+    part = gcudml.train._load(config, "val", torch.device("cpu"))
+    pixels = gcudml.train._pixels(part, 160)
+    blocks = part.images.float().unfold(2, 5, 5).unfold(3, 5, 5).mean(dim=(4, 5)).flatten(1)
+    torch.testing.assert_close(pixels, torch.nn.functional.normalize(blocks, dim=1))
+
+
 def test_every_clustering_is_written_as_rows(tmp_path: Path) -> None:
     train_tiny(tmp_path, train={"epochs": 3}, method={"recluster_every": 2})
     rows = [

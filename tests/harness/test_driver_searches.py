@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import toy_workload
 from driver_place import RECALL, SEARCH, Place, Witness, interrupt
 
 from harness import search
 from harness.driver import preview
+from harness.errors import InputError
+from harness.events import EpochReported
 from harness.search import Told
-from harness.spool import read_study_records
+from harness.spool import read_events, read_study_records
 from harness.workload import JsonValue
 
 
@@ -84,3 +87,22 @@ def test_other_words_for_the_baseline_are_not_trained_twice(place: Place) -> Non
     baseline, *others = trials_of(place.results)
     assert baseline == {}
     assert sorted(map(str, others)) == [str({"quality": value}) for value in (0.2, 0.3, 0.4)]
+
+
+def test_a_search_without_validation_classes_ends_before_it_trains(place: Place) -> None:
+    text = SEARCH.replace("epochs: 1", "epochs: 1, has_validation: false")
+    with pytest.raises(InputError, match=r"sampler: a search is scored on validation classes"):
+        place.run(text)
+    assert {line["quality"] for line in toy_workload.calls(place.folder)} == {0.1}
+    spools = [read_events(path).events for path in place.results.glob("runs/*/spool.jsonl")]
+    trained = [e for events in spools for e in events if isinstance(e, EpochReported)]
+    assert trained == []  # the controls come first
+
+
+def test_the_ends_of_an_axis_must_fit_the_data(place: Place) -> None:
+    text = SEARCH.replace(
+        "  quality: {uniform: [0.0, 1.0]}\n", "  data: {choice: [toy, missing]}\n"
+    )
+    with pytest.raises(InputError, match=r"study\.yaml:\d+:\d+: data: no images there"):
+        place.run(text)
+    assert not toy_workload.calls(place.folder)

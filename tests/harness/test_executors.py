@@ -87,6 +87,7 @@ def test_a_run_leaves_its_whole_story_in_its_spool(executor: Executor, tmp_path:
     [
         ("diverge", "diverged", "loss is nan in epoch 1"),
         ("nan_result", "diverged", "val/nmi is nan in the result"),
+        ("overflow", "diverged", "FloatingPointError: a feature is immense"),
         ("crash", "crash", "RuntimeError: this run was told to crash"),
         ("quiet", "crash", "SystemExit: 0"),
         ("memory", "oom", "MemoryError"),
