@@ -95,7 +95,7 @@ def run(
     Returns:
         ``val/...`` at the epoch chosen on validation recall (the smallest K), and with ``test``
         ``test/...`` at the same epoch and ``test/..._last_epoch`` after the last one. Without
-        validation classes (a published protocol) the last epoch counts and there is no ``val/...``.
+        validation classes (a published protocol) the last epoch counts, and ``test/...`` is all.
         Incomplete where ``report`` said stop or a loss was not finite.
     """
     device = _device(config.train)
@@ -271,6 +271,8 @@ def _score_test(
         student.load_state_dict(chosen.state)
         final = _measure(student, unseen, config, number_format, seed=seed)
     results = {f"test/{name}": value for name, value in final.items()}
+    if not chosen.validation:  # no epoch was chosen
+        return results
     return results | {
         f"test/{name}_last_epoch": value for name, value in last.items() if "@" in name
     }

@@ -5,7 +5,7 @@
 The floor of a method is the student forward and backward on the same rows, the teacher forward where
 there is one, and the optimiser's step. Both are measured in turn in one run (ResNet-18, 64 px, batch
 120 x 2 views, fp32); printed are medians and their ratio. Then the contextual similarity of STML
-against a loop over rows. ``--write`` keeps the table in ``tests/benchmarks/results/methods.json``.
+against a loop over rows. ``--write`` keeps the table in ``tests/benchmarks/results/method_steps.json``.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main() -> None:
     figures["contextual similarity of 240 rows: row loop over ours"] = round(loop / fast, 1)
     print(f"contextual similarity, 240 rows: loop {loop:.1f} ms, ours {fast:.2f} ms")
     if arguments.write:
-        keep("methods", figures=figures)
+        keep("method_steps", figures=figures)
 
 
 def measure(name: str, rounds: int) -> tuple[float, float]:
