@@ -1,11 +1,13 @@
 """One run: train a student on unlabelled images, choose the epoch on validation classes, test once.
 
 Reads from top to bottom; what is special to a method is in its file under ``gcudml/methods``.
-All randomness comes from the run's seed and the epoch, so nothing depends on what ran before.
+All randomness comes from the run's seed and the epoch, so nothing depends on what ran before, and
+a run that was stopped goes on after its last whole epoch to the same numbers.
 """
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -16,7 +18,9 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gcudml import checkpoint
 from gcudml.config import PixelsConfig, RunConfig, TrainConfig, UntrainedConfig
+from gcudml.data.cache import replacing
 from gcudml.data.datasets import Part, load
 from gcudml.data.views import centre, random_views
 from gcudml.diagnostics import embedding_health
@@ -28,6 +32,7 @@ from gcudml.models.inference import Head, embed_images
 from gcudml.models.number_format import Format, autocast, choose_format
 from gcudml.optimization import head_optimizer, set_learning_rate, student_optimizer
 from gcudml.seeding import derive, generator
+from gcudml.standing import Snapshot, Standing, content_of, go_on
 
 ReportEpoch = Callable[[int, Mapping[str, float]], bool]
 """Takes an epoch and its metrics; False means: stop now."""
@@ -57,19 +62,6 @@ class Images(NamedTuple):
     """None: every image is a query against all others."""
 
 
-class Snapshot(NamedTuple):
-    """The student as it was after an epoch."""
-
-    epoch: int
-    recall: float
-    """Validation recall that the choice of the epoch rests on; 0 without validation classes."""
-    state: dict[str, Tensor]
-    validation: dict[str, float]
-    """Empty without validation classes."""
-    is_last: bool
-    """Whether no epoch came after it."""
-
-
 class Trained(NamedTuple):
     """What one epoch of training tells."""
 
@@ -87,8 +79,9 @@ def run(
     Args:
         config: What to do.
         seed: Of weights, clustering, batches and views; the data have a seed of their own.
-        workdir: Gets ``tables/clusters.jsonl`` and ``facts.json``, which also names the epoch that
-            was chosen.
+        workdir: Gets ``tables/clusters.jsonl``, ``facts.json``, which also names the epoch that was
+            chosen, and after every epoch a checkpoint. Called again with the same folder and
+            arguments, a run goes on from it and reports the epochs that are left.
         report: Called once an epoch.
         test: Whether the test classes may be opened; without it they are not even loaded.
 
@@ -145,26 +138,28 @@ def _train(
     """The epochs. None where the run must not be used: stopped, or a loss was not finite."""
     config, student = setup.config, setup.student
     method = build_method(setup)
-    optimizer = student_optimizer(student, method.parameters(), config.train)
-    renewed_optimizer: torch.optim.Optimizer | None = None
-    best: Snapshot | None = None
-    alarms: dict[str, None] = {}
-    step = 0
-    for epoch in range(config.train.epochs):
+    at = Standing(student_optimizer(student, method.parameters(), config.train))
+    key = _key(config, setup.seed)
+    kept = checkpoint.load(workdir, key, setup.device)
+    _cut_table(workdir, "clusters", kept["table_bytes"] if kept else 0)
+    if kept is not None:
+        go_on(at, setup, method, kept)
+    for epoch in range(at.epoch, config.train.epochs):
         started = time.perf_counter()
         plan = method.begin_epoch(epoch)
         _append_rows(workdir, "clusters", plan.cluster_rows)
         if plan.parameters:  # new ones: moments of the old ones would be those of other clusters
-            renewed_optimizer = head_optimizer(plan.parameters, config.train)
-        optimizers = [optimizer] + ([renewed_optimizer] if renewed_optimizer else [])
+            at.renewed = plan.parameters
+            at.renewed_optimizer = head_optimizer(plan.parameters, config.train)
         prepared = time.perf_counter()
 
-        losses, health = _train_epoch(setup, method, plan, optimizers, epoch=epoch, step=step)
-        step += len(plan.batches)
+        losses, health = _train_epoch(setup, method, plan, at.optimizers, epoch=epoch, step=at.step)
+        at.step += len(plan.batches)
         trained = time.perf_counter()
         metrics = losses | health | dict(plan.metrics) | method.describe()
-        alarms |= {ALARMS[name]: None for name in ALARMS if metrics.get(name)}
-        metrics["learning_rate"] = optimizer.param_groups[0]["lr"]
+        raised = [ALARMS[name] for name in ALARMS if metrics.get(name)]
+        at.alarms = tuple(dict.fromkeys([*at.alarms, *raised]))
+        metrics["learning_rate"] = at.optimizer.param_groups[0]["lr"]
         if not _is_finite(student):  # the last step's loss was computed before the step
             losses["loss"] = metrics["loss"] = math.nan
         if not all(math.isfinite(value) for value in losses.values()):
@@ -180,14 +175,18 @@ def _train(
         }
         recall = measured.get(f"recall@{min(config.evaluate.k)}", 0.0)
         # A tie goes to the earlier epoch; without validation classes the last one counts.
-        if best is None or recall > best.recall or not measured:
+        if at.best is None or recall > at.best.recall or not measured:
             state = {name: value.clone() for name, value in student.state_dict().items()}
             is_last = epoch == config.train.epochs - 1
-            best = Snapshot(epoch, recall, state, measured, is_last)
-        _note(workdir, alarms=list(alarms))
+            at.best = Snapshot(epoch, recall, state, measured, is_last)
+        _note(workdir, alarms=list(at.alarms))
         if not report(epoch, metrics):
             return None
-    return best
+        at.epoch = epoch + 1
+        size = _table_size(workdir, "clusters")
+        # After the report: an epoch that is reported twice counts once, one that is not is lost.
+        checkpoint.save(workdir, key, content_of(at, setup, method, table_bytes=size))
+    return at.best
 
 
 def _train_epoch(
@@ -342,10 +341,31 @@ def _device(config: TrainConfig) -> torch.device:
 def _append_rows(workdir: Path, table: str, rows: Iterable[Mapping[str, int | float]]) -> None:
     lines = [json.dumps(row) + "\n" for row in rows]
     if lines:
-        path = workdir / "tables" / f"{table}.jsonl"
+        path = _table(workdir, table)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as stream:
             stream.writelines(lines)
+
+
+def _table(workdir: Path, name: str) -> Path:
+    """The file of a table's rows."""
+    return workdir / "tables" / f"{name}.jsonl"
+
+
+def _table_size(workdir: Path, name: str) -> int:
+    path = _table(workdir, name)
+    return path.stat().st_size if path.exists() else 0
+
+
+def _cut_table(workdir: Path, name: str, size: int) -> None:
+    """Take away the rows that an attempt wrote after its last checkpoint."""
+    if _table_size(workdir, name) > size:
+        os.truncate(_table(workdir, name), size)
+
+
+def _key(config: RunConfig, seed: int) -> str:
+    """What a run computes, as a text."""
+    return json.dumps([config.model_dump(mode="json"), seed], sort_keys=True)
 
 
 def _note(workdir: Path, **facts: object) -> None:
@@ -353,4 +373,5 @@ def _note(workdir: Path, **facts: object) -> None:
     path = workdir / "facts.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     workdir.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(known | facts), encoding="utf-8")
+    with replacing(path) as draft:  # a run that is killed here must be able to go on
+        draft.write_text(json.dumps(known | facts), encoding="utf-8")

@@ -72,6 +72,8 @@ NEIGHBOUR_SHARE = 0.5
 class Cbswr:
     """State of CBSwR during one run: clustering head, decoder, the epoch's entropies."""
 
+    lasting = ("head", "decoder", "log")
+
     def __init__(self, setup: Setup, config: CbswrConfig) -> None:
         """Fresh head and decoder.
 

@@ -24,6 +24,14 @@ class ClusterLog:
         self.hidden_labels = hidden_labels
         self.previous: Int[Tensor, " n"] | None = None
 
+    def state_dict(self) -> dict[str, Int[Tensor, " n"] | None]:
+        """What a run that goes on needs."""
+        return {"previous": self.previous}
+
+    def load_state_dict(self, state: Mapping[str, Int[Tensor, " n"] | None]) -> None:
+        """Go on after the clusterings of another log."""
+        self.previous = state["previous"]
+
     def record(
         self,
         labels: Int[Tensor, " n"],

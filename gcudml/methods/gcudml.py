@@ -67,6 +67,17 @@ NO_CLUSTER = -1e4
 class Gcudml:
     """State of GC-UDML during one run: teacher, pseudo-labels, group classifiers."""
 
+    lasting = (
+        "teacher",
+        "momentum",
+        "pseudo",
+        "sampled",
+        "classifiers",
+        "taught_classifiers",
+        "centres",
+        "log",
+    )
+
     def __init__(self, setup: Setup, config: GcudmlConfig) -> None:
         self.setup = setup
         self.config = config

@@ -33,6 +33,8 @@ def check_views(config: RunConfig) -> None:
 class Instance:
     """A metric loss whose labels are the numbers of the images."""
 
+    lasting = ("loss",)
+
     def __init__(self, setup: Setup, config: InstanceConfig) -> None:
         self.setup = setup
         self.weights: Mapping[str, float] = {"metric": 1.0}

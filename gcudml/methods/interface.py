@@ -88,6 +88,14 @@ class Method(Protocol):
     weights: Mapping[str, float]
     """Weight of each loss term, by the names that ``terms`` returns."""
 
+    @property
+    def lasting(self) -> Sequence[str]:
+        """Names of the attributes that change during a run and outlive an epoch.
+
+        With them and the student a run that was stopped goes on; see ``gcudml.checkpoint``.
+        """
+        ...
+
     def parameters(self) -> Sequence[ParameterGroup]:
         """The method's own parameters that live as long as the run; often none."""
         ...

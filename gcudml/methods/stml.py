@@ -66,6 +66,8 @@ from gcudml.teacher import momentum_at, teacher_distance, update_teacher
 class Stml:
     """State of STML during one run: the teacher and the table of neighbours."""
 
+    lasting = ("teacher", "momentum", "table")
+
     def __init__(self, setup: Setup, config: StmlConfig) -> None:
         check_stml(config, setup.config.train, images=len(setup.images))
         self.setup = setup

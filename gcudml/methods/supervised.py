@@ -20,6 +20,8 @@ from gcudml.seeding import derive, generator
 class Supervised:
     """A metric loss on ``Setup.labels``; rows without a label are left out."""
 
+    lasting = ("loss",)
+
     def __init__(self, setup: Setup, config: SupervisedConfig) -> None:
         self.setup = setup
         self.weights: Mapping[str, float] = {"metric": 1.0}

@@ -51,6 +51,8 @@ TURNS = 4
 class UdmlSs:
     """State of UDML-SS during one run: clusters, rotation head, loss."""
 
+    lasting = ("loss", "rotation_head", "labels", "centres", "clusterings", "passes", "log")
+
     def __init__(self, setup: Setup, config: UdmlSsConfig) -> None:
         self.setup = setup
         self.config = config

@@ -1,0 +1,75 @@
+"""How far the training of a run has come, and how it goes on from there."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gcudml.checkpoint import restore, state_of
+from gcudml.methods.interface import Method, Setup
+from gcudml.optimization import head_optimizer
+
+
+class Snapshot(NamedTuple):
+    """The student as it was after an epoch."""
+
+    epoch: int
+    recall: float
+    """Validation recall that the choice of the epoch rests on; 0 without validation classes."""
+    state: dict[str, Tensor]
+    validation: dict[str, float]
+    """Empty without validation classes."""
+    is_last: bool
+    """Whether no epoch came after it."""
+
+
+@dataclass
+class Standing:
+    """How far the training of a run has come."""
+
+    optimizer: torch.optim.Optimizer
+    """Of the student and of the method's lasting parameters."""
+    epoch: int = 0
+    """The next one."""
+    step: int = 0
+    renewed: Sequence[nn.Parameter] = ()
+    """Parameters that the method put in place of others."""
+    renewed_optimizer: torch.optim.Optimizer | None = None
+    best: Snapshot | None = None
+    alarms: tuple[str, ...] = ()
+
+    @property
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """All of them."""
+        return [each for each in (self.optimizer, self.renewed_optimizer) if each is not None]
+
+
+def content_of(at: Standing, setup: Setup, method: Method, *, table_bytes: int) -> dict[str, Any]:
+    """What ``go_on`` needs, without copies. ``table_bytes``: size of the table of clusters."""
+    return {
+        "epoch": at.epoch,
+        "step": at.step,
+        "student": setup.student.state_dict(),
+        "method": state_of(method),
+        "optimizer": at.optimizer.state_dict(),
+        "renewed": list(at.renewed),  # the very objects that the method holds
+        "renewed_optimizer": at.renewed_optimizer and at.renewed_optimizer.state_dict(),
+        "best": at.best and at.best._asdict(),
+        "alarms": list(at.alarms),
+        "table_bytes": table_bytes,
+    }
+
+
+def go_on(at: Standing, setup: Setup, method: Method, kept: Mapping[str, Any]) -> None:
+    """Put everything in place as it was when ``content_of`` gave ``kept``."""
+    setup.student.load_state_dict(kept["student"])
+    restore(method, kept["method"])
+    at.optimizer.load_state_dict(kept["optimizer"])
+    at.epoch, at.step, at.alarms = kept["epoch"], kept["step"], tuple(kept["alarms"])
+    at.best = Snapshot(**kept["best"])
+    if kept["renewed"]:
+        at.renewed = kept["renewed"]
+        at.renewed_optimizer = head_optimizer(at.renewed, setup.config.train)
+        at.renewed_optimizer.load_state_dict(kept["renewed_optimizer"])

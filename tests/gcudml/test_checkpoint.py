@@ -1,0 +1,147 @@
+"""A run that is stopped anywhere and called again ends in the same numbers."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_methods import METHODS
+from tiny import Recorder, tiny, train_tiny
+from torch import nn
+
+from gcudml import checkpoint
+from gcudml.train import run
+
+EPOCHS = 4
+LONG_MEMORY = {  # options under which more than the student outlives an epoch
+    "classifiers of two epochs": {
+        "name": "gcudml",
+        "clusters": 8,
+        "groups": 2,
+        "recluster_every": 2,
+        "momentum_warmup": True,
+    },
+    "classifiers that are kept": {
+        "name": "gcudml",
+        "clusters": 8,
+        "groups": 2,
+        "renumbering": "warm_start",
+        "distillation": "logits",
+        "group_embedding": "wide",
+        "weights": {"metric": 1, "group": 1, "collaborative": 1, "distillation": 1},
+    },
+    "old neighbours": {"name": "stml", "refresh_every": 3},
+    "proxies": {"name": "supervised", "loss": {"name": "ProxyAnchorLoss"}},
+    "one clustering of many epochs": {"name": "udml_ss", "clusters": 8, "recluster_every": 3},
+}
+SETTINGS = {name: {"name": name} | options for name, options in METHODS.items()} | LONG_MEMORY
+
+
+class Stop(Exception):
+    """The run is killed here."""
+
+
+class Killer(Recorder):
+    """Stops the run while it reports an epoch, or right after that."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.at = at
+
+    def __call__(self, step: int, metrics: Mapping[str, float]) -> bool:
+        self.epochs.append(dict(metrics) | {"epoch": step})
+        if step == self.at:
+            raise Stop
+        return True
+
+
+def without_times(epochs: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{k: v for k, v in e.items() if not k.startswith("seconds/")} for e in epochs]
+
+
+def settings(method: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {"method": method, "train": {"epochs": EPOCHS}}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_stopped_run_goes_on_to_the_same_numbers(tmp_path: Path, name: str) -> None:
+    config = tiny(**settings(SETTINGS[name]))
+    whole = Killer(at=EPOCHS)
+    expected = run(config, seed=1, workdir=tmp_path / "whole", report=whole, test=True)
+    folder = tmp_path / "stopped"
+    reported: dict[float, dict[str, float]] = {}
+    for at in (1, 2):  # killed twice, while it reports: that epoch is trained again
+        killer = Killer(at)
+        with pytest.raises(Stop):
+            run(config, seed=1, workdir=folder, report=killer, test=True)
+        reported |= {epoch["epoch"]: epoch for epoch in killer.epochs}
+    last = Killer(at=EPOCHS)
+    assert run(config, seed=1, workdir=folder, report=last, test=True) == expected
+    assert [epoch["epoch"] for epoch in last.epochs] == [2, 3]
+    reported |= {epoch["epoch"]: epoch for epoch in last.epochs}
+    assert without_times(list(reported.values())) == without_times(whole.epochs)
+    for file in ("tables/clusters.jsonl", "facts.json"):
+        ours, theirs = folder / file, tmp_path / "whole" / file
+        assert ours.exists() == theirs.exists()
+        if ours.exists():
+            assert ours.read_text() == theirs.read_text()
+
+
+def test_a_run_that_is_over_is_only_tested_again(tmp_path: Path) -> None:
+    expected, _ = train_tiny(tmp_path, test=True)
+    again, epochs = train_tiny(tmp_path, test=True)
+    assert (again, epochs) == (expected, [])
+
+
+@pytest.mark.parametrize("change", [{"seed": 2}, {"train": {"learning_rate": 0.5}}])
+def test_the_checkpoint_of_another_run_is_not_used(tmp_path: Path, change: Any) -> None:
+    train_tiny(tmp_path / "a")
+    expected, _ = train_tiny(tmp_path / "b", **change)
+    found, epochs = train_tiny(tmp_path / "a", **change)
+    assert found == expected
+    assert len(epochs) == 2
+    tables = [(tmp_path / name / "tables" / "clusters.jsonl").read_text() for name in "ab"]
+    assert tables[0] == tables[1]
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "code"])
+def test_a_damaged_checkpoint_costs_time_only(
+    tmp_path: Path, damage: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    expected, _ = train_tiny(tmp_path)
+    path = tmp_path / checkpoint.FILE
+    if damage == "code":
+        torch.save({"key": "", "content": nn.Linear(1, 1)}, path)
+    else:
+        path.write_bytes(path.read_bytes()[: 1000 if damage == "cut" else 0])
+    again, epochs = train_tiny(tmp_path)
+    assert (again, len(epochs)) == (expected, 2)
+    assert "checkpoint.pt: not readable" in capfd.readouterr().err
+
+
+def test_a_full_disk_costs_the_checkpoint_and_not_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    expected, _ = train_tiny(tmp_path / "a")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", fail)
+    found, _ = train_tiny(tmp_path / "b")
+    assert found == expected
+    assert "checkpoint.pt: not written (No space left on device)" in capfd.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["facts.json", "tables"]
+
+
+def test_a_draft_of_a_killed_attempt_is_removed(tmp_path: Path) -> None:
+    train_tiny(tmp_path)
+    (tmp_path / "checkpoint.123.draft").write_bytes(b"half")
+    assert json.loads((tmp_path / "facts.json").read_text())
+    train_tiny(tmp_path)
+    assert not list(tmp_path.glob("*.draft"))
