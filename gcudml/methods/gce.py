@@ -66,7 +66,7 @@ CORRELATED_IMAGES = 500  # enough pairs for a diagnostic, few enough for memory
 class Gce:
     """State of GCE during one run: labels, and which learner each class belongs to."""
 
-    lasting = ("labels", "partition", "learner_of", "log")
+    lasting = ("labels", "learner_of", "log")
 
     def __init__(self, setup: Setup, config: GceConfig) -> None:
         self.setup = setup

@@ -38,6 +38,9 @@ LONG_MEMORY = {  # options under which more than the student outlives an epoch
     "old neighbours": {"name": "stml", "refresh_every": 3},
     "proxies": {"name": "supervised", "loss": {"name": "ProxyAnchorLoss"}},
     "one clustering of many epochs": {"name": "udml_ss", "clusters": 8, "recluster_every": 3},
+    "centres to start from": {"name": "udml_ss", "clusters": 8, "recluster_every": 1},
+    "old labels": {"name": "gce", "learners": 2, "labels": "pseudo", "data_subsets": "fixed"}
+    | {"clusters": 8},
 }
 SETTINGS = {name: {"name": name} | options for name, options in METHODS.items()} | LONG_MEMORY
 
