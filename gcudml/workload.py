@@ -99,7 +99,7 @@ def run(
     report: Callable[[int, Mapping[str, float]], bool],
     test: bool,
 ) -> Mapping[str, float]:
-    """Train and evaluate once; see ``gcudml.train.run``. Every call starts anew.
+    """Train and evaluate once, or go on with it; see ``gcudml.train.run``.
 
     Raises:
         ValueError: the parameters do not fit the data (more clusters than images).

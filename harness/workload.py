@@ -77,6 +77,11 @@ class Workload(Protocol):
         are lists of sentences that every report repeats: ``remarks``, what a reader must know of
         these parameters, and ``alarms``, what went wrong in this run though it finished.
 
+        A call with the folder of a call that was stopped goes on from its last checkpoint there,
+        if there is one: it reports the epochs that are left and ends with the same numbers as if
+        it had never stopped. An epoch that is reported again counts once. A workload without
+        checkpoints starts over, and replaces the files of the first call.
+
         Raises:
             ValueError: the parameters or the data are impossible; the run is ``invalid``.
             FloatingPointError: numbers have left what can be computed with; it has ``diverged``.

@@ -61,6 +61,8 @@ class Params(Strict):
     """Without it nothing is scored on the validation split."""
     only_seeds: tuple[int, ...] | None = None
     """Seeds to which ``fail`` and ``wait_for`` apply; None is all."""
+    checkpoints: bool = False
+    """Go on after the last epoch of a call that was stopped."""
     says: str | None = None
     """Printed to stderr."""
     method: Method = Method()
@@ -108,7 +110,9 @@ def run(
         print(settings.says, file=sys.stderr)
     is_affected = settings.only_seeds is None or seed in settings.only_seeds
     final = _final_recall(settings, seed)
-    for epoch in range(settings.epochs if settings.method.name == "toy" else 0):
+    checkpoint = workdir / "checkpoint"
+    first = int(checkpoint.read_text()) if checkpoint.exists() else 0
+    for epoch in range(first, settings.epochs if settings.method.name == "toy" else 0):
         share = (epoch + 1) / settings.epochs
         loss = 2.0 - share
         if settings.fail == "diverge" and is_affected and epoch == 1:
@@ -117,6 +121,8 @@ def run(
             time.sleep(settings.sleep_s)
         if not report(epoch, {"loss": loss, "val/recall@1": final * share, "val/nmi": share / 2}):
             break
+        if settings.checkpoints:
+            checkpoint.write_text(str(epoch + 1))
         if settings.wait_for and is_affected:
             _wait_until_there(settings.wait_for)
     if is_affected and settings.fail:
@@ -172,7 +178,7 @@ def _fail(how: Failure) -> None:
 
 def _write_tables(workdir: Path, settings: Params) -> None:
     tables = workdir / "tables"
-    tables.mkdir()
+    tables.mkdir(exist_ok=True)
     rows = [
         {"epoch": 0, "cluster": cluster, "size": 10 + cluster, "purity": 0.5, "group": cluster % 2}
         for cluster in range(settings.clusters)

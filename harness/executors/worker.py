@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import math
 import os
-import shutil
 import signal
 import sys
 import time
@@ -36,14 +35,15 @@ _MEMORY_TEXTS = ("out of memory", "cudamalloc", "can't allocate memory", "cannot
 def execute(job: Job, workload: Workload) -> None:
     """Run ``workload`` for ``job`` in this process and write how it went to the run's spool.
 
-    Leftovers of an earlier attempt in the run's ``work`` folder are deleted first. ``sys.stderr``
-    is expected to go to the run's log (see ``open_log``).
+    The run's ``work`` folder is left as an earlier attempt left it, so that the workload can go on
+    from a checkpoint there. ``sys.stderr`` is expected to go to the run's log (see ``open_log``).
 
     Raises:
-        KeyboardInterrupt: the run was interrupted; it has no ``Finished`` and is trained anew.
+        KeyboardInterrupt: the run was interrupted; it has no ``Finished`` and the next call of the
+            study goes on with it.
         StoreError: the spool cannot be written.
     """
-    work = _fresh_work_dir(job)
+    work = _make_work_dir(job)
     log_start = log_size(job)
     append(spool_path(job.directory), _started(job))
     epochs = _EpochWriter(job)
@@ -222,12 +222,10 @@ def _provenance(workload: str) -> _Provenance:
     return _Provenance(git, library_versions(), host_name())
 
 
-def _fresh_work_dir(job: Job) -> Path:
+def _make_work_dir(job: Job) -> Path:
     work = work_dir(job.directory)
     try:
-        if work.exists():
-            shutil.rmtree(work)
-        work.mkdir(parents=True)
+        work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(work, error) from None
     return work

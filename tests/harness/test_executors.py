@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -121,15 +122,19 @@ def test_what_a_failed_run_printed_is_kept_with_the_traceback(
     assert lines[-1] == "RuntimeError: this run was told to crash"
 
 
-def test_a_second_attempt_starts_from_an_empty_folder(executor: Executor, tmp_path: Path) -> None:
-    job = make_job(tmp_path)
-    leftover = work_dir(job.directory) / "tables" / "old.jsonl"
-    leftover.parent.mkdir(parents=True)
-    leftover.write_text("{}\n")
-    executor.submit(job)
+def test_a_second_attempt_goes_on_from_what_the_first_left(
+    executor: Executor, tmp_path: Path
+) -> None:
+    first = make_job(tmp_path, epochs=4, checkpoints=True, fail="crash")
+    executor.submit(first)
     wait_for_ends(executor, 1)
-    assert finished(job).state == "done"
-    assert not leftover.exists()
+    (work_dir(first.directory) / "checkpoint").write_text("2")  # as if it had crashed earlier
+    second = dataclasses.replace(first, attempt=2)
+    executor.submit(second)
+    wait_for_ends(executor, 1)
+    epochs = [event for event in events_of(second) if isinstance(event, EpochReported)]
+    assert [(event.attempt, event.epoch) for event in epochs[4:]] == [(2, 2), (2, 3)]
+    assert finished(second).attempt == 2
 
 
 def test_each_of_several_runs_ends_once(executor: Executor, tmp_path: Path) -> None:
