@@ -1,7 +1,8 @@
 """Which trials a study has by now, which runs that makes, and which run is next.
 
 Runs are handed out controls first, then seed by seed, so that a study that is stopped early has
-some seeds of every trial. A TPE search goes trial by trial: its proposals wait for whole trials.
+some seeds of every trial. An adaptive search goes trial by trial: its proposals wait for whole
+trials.
 """
 
 from __future__ import annotations
@@ -114,13 +115,13 @@ class Schedule:
             self._tasks[task.run_id] = task
             self._members[trial.trial_id, seed] = task.run_id
             order = (position, trial.number)
-            if self._plan.spec.sampler == "tpe":
+            if self._plan.spec.is_adaptive:
                 order = (trial.number, position)
             heapq.heappush(self._queue, ((int(trial.role != "control"), *order), task.run_id))
 
     def _last_visible(self) -> int:
         """The last trial whose value the next proposal may depend on."""
-        if self._plan.spec.sampler == "random":
+        if not self._plan.spec.is_adaptive:
             return -1
         return self._next_number - self._plan.spec.parallel_trials
 

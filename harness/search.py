@@ -2,11 +2,13 @@
 
 Optuna proposes and owns nothing. For every proposal a study is built in memory from the history,
 with a sampler seeded from the study's name and the trial's number, so that a search that was
-stopped proposes what it would have proposed anyway.
+stopped proposes what it would have proposed anyway. CMA-ES, whose state is in its own proposals,
+is asked for all of them again.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import warnings
 from collections.abc import Sequence
@@ -19,15 +21,18 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.trial import TrialState
+from scipy.stats import qmc
 
 from harness.conditions import VARIANT, Varied, fill, is_active
+from harness.errors import InputError
 from harness.plan import Plan, units
 from harness.spec import Axis, same_value
 from harness.trial import digest
 from harness.workload import JsonValue
 
-TPE_ATTEMPTS = 20
-"""After so many refused proposals TPE insists on what is known already: go on at random."""
+MODEL_ATTEMPTS = 20
+"""After so many refused proposals a model insists on what is known already: go on at random."""
 MOST_ATTEMPTS = 1000
 STARTUP_TRIALS = 10
 
@@ -63,8 +68,13 @@ class Search:
         known = {digest(told.varied) for told in history}
         refused: list[Varied] = []
         for attempt in range(MOST_ATTEMPTS):
-            study = self._study(number, attempt, history, refused)
-            varied = self._suggest(study.ask())
+            if self._spec.sampler == "qmc":  # a point that was refused is passed over for good
+                trial = self._point_of_sequence(number - 1 + attempt)
+            elif self._spec.sampler == "cmaes" and attempt < MODEL_ATTEMPTS:
+                trial = self._replayed(number, history, refused)
+            else:
+                trial = self._study(number, attempt, history, refused).ask()
+            varied = self._suggest(trial)
             if digest(varied) not in known and self._plan.is_allowed(varied):
                 return varied
             refused.append(varied)
@@ -74,19 +84,75 @@ class Search:
         self, number: int, attempt: int, history: Sequence[Told], refused: Sequence[Varied]
     ) -> optuna.Study:
         seed = int(digest([self._spec.study, number, attempt])[:8], 16)
-        if self._spec.sampler == "random" or attempt >= TPE_ATTEMPTS:  # needs no history
-            return optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-        with warnings.catch_warnings():  # 'group' is experimental: conditional axes need it
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler = optuna.samplers.TPESampler(
-                seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, group=True
+        at_random = optuna.samplers.RandomSampler(seed=seed)
+        if self._spec.sampler == "random" or attempt >= MODEL_ATTEMPTS:  # needs no history
+            return optuna.create_study(sampler=at_random)
+        sampler: optuna.samplers.BaseSampler
+        if self._spec.sampler == "gp":
+            sampler = optuna.samplers.GPSampler(
+                seed=seed, n_startup_trials=STARTUP_TRIALS, independent_sampler=at_random
             )
+        else:
+            with warnings.catch_warnings():  # 'group' is experimental: conditional axes need it
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                sampler = optuna.samplers.TPESampler(
+                    seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, group=True
+                )
         study = optuna.create_study(direction="maximize", sampler=sampler)
         for told in history:
             study.add_trial(self._frozen(told.varied, told.value))
         for varied in refused:
             study.add_trial(self._frozen(varied, None))
         return study
+
+    def _point_of_sequence(self, position: int) -> optuna.Trial:
+        """A trial whose suggestions are a point of a scrambled Sobol sequence."""
+        seed = int(digest([self._spec.study])[:8], 16)
+        sequence = qmc.Sobol(len(self._space), scramble=True, rng=seed)
+        if position:  # 0 steps are too few for it
+            sequence.fast_forward(position)
+        shares = sequence.random(1)[0].tolist()
+        study = optuna.create_study()
+        study.enqueue_trial(
+            {
+                name: _at(distribution, share)
+                for (name, (distribution, _, _)), share in zip(
+                    self._space.items(), shares, strict=True
+                )
+            }
+        )
+        return study.ask()
+
+    def _replayed(
+        self, number: int, history: Sequence[Told], refused: Sequence[Varied]
+    ) -> optuna.Trial:
+        """The trial that CMA-ES proposes after everything has happened again in its order."""
+        sampler = _cmaes(seed=int(digest([self._spec.study])[:8], 16))
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        study.add_trial(self._frozen(history[0].varied, history[0].value))
+        waiting: list[tuple[Told, optuna.Trial]] = []
+        for now, told in [*_proposed_for(number, history[1:]), (number, None)]:
+            seen = [each for each in waiting if each[0].number <= now - self._spec.parallel_trials]
+            for each in seen:
+                waiting.remove(each)
+                is_finite = each[0].value is not None and math.isfinite(each[0].value)
+                state = TrialState.COMPLETE if is_finite else TrialState.FAIL
+                study.tell(each[1], each[0].value if is_finite else None, state)
+            if told is None:
+                break
+            for _ in range(MODEL_ATTEMPTS):
+                trial = study.ask()
+                if digest(self._suggest(trial)) == digest(told.varied):
+                    waiting.append((told, trial))
+                    break
+                study.tell(trial, state=TrialState.FAIL)  # refused then
+            else:
+                study.add_trial(self._frozen(told.varied, told.value))
+        for _ in refused:
+            trial = study.ask()
+            self._suggest(trial)
+            study.tell(trial, state=TrialState.FAIL)
+        return study.ask()
 
     def _frozen(self, varied: Varied, value: float | None) -> optuna.trial.FrozenTrial:
         """A finished trial as Optuna knows it; what lies outside the space is left out."""
@@ -154,6 +220,56 @@ def _position(chosen: list[JsonValue], rows: list[list[JsonValue]]) -> int:
         if all(same_value(one, other) for one, other in zip(chosen, row, strict=True)):
             return position
     raise ValueError("no such row")
+
+
+def _proposed_for(number: int, history: Sequence[Told]) -> list[tuple[int, Told]]:
+    """Each proposal with the number that it was made for.
+
+    One that meant a known trial in other words has that trial's number, and the next proposal was
+    made for the same number again.
+    """
+    first = {told.number: position for position, told in reversed(list(enumerate(history)))}
+    found: list[tuple[int, Told]] = []
+    for position, told in reversed(list(enumerate(history))):
+        if first[told.number] == position and told.number > 0:
+            number = told.number
+        found.append((number, told))
+    return found[::-1]
+
+
+def _at(distribution: BaseDistribution, share: float) -> float:
+    """The value below which ``share`` of the distribution lies."""
+    if isinstance(distribution, CategoricalDistribution):
+        return min(int(share * len(distribution.choices)), len(distribution.choices) - 1)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    low, high = float(distribution.low), float(distribution.high)
+    if isinstance(distribution, IntDistribution):  # every whole number is as wide as any other
+        low, high = low - 0.5, high + 0.5
+    if distribution.log:
+        value = math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
+    else:
+        value = low + share * (high - low)
+    if isinstance(distribution, IntDistribution):
+        value = round(value)
+    return min(max(value, distribution.low), distribution.high)
+
+
+def _cmaes(*, seed: int) -> optuna.samplers.BaseSampler:
+    """CMA-ES over the ranges; lists and conditional axes are drawn at random.
+
+    Raises:
+        InputError: its package is not installed.
+    """
+    if importlib.util.find_spec("cmaes") is None:
+        raise InputError(
+            "sampler: cmaes needs the package cmaes; install gcudml-harness[cmaes], or use tpe"
+        )
+    return optuna.samplers.CmaEsSampler(
+        seed=seed,
+        n_startup_trials=1,
+        independent_sampler=optuna.samplers.RandomSampler(seed=seed),
+        warn_independent_sampling=False,
+    )
 
 
 def _range(axis: Axis) -> BaseDistribution:

@@ -22,6 +22,7 @@ Number: TypeAlias = Annotated[float, Field(strict=True)]
 MOST_SEED = 2**32 - 1
 Condition: TypeAlias = dict[str, JsonValue]
 """Dotted key -> a value, or a list of values of which one must match."""
+LEAST_RANGES = 2  # that make CMA-ES more than a line search
 AXIS_KINDS = ("grid", "choice", "uniform", "loguniform", "int", "logint")
 
 
@@ -126,12 +127,15 @@ class StudySpec(Strict):
     """The trial that others are compared with: a variant, or values of varied parameters."""
     metric: str = Field(default="recall@1", min_length=1)
     """The primary metric, maximised; the others are descriptive."""
-    sampler: Literal["grid", "random", "tpe"] = "grid"
-    """``grid`` trains everything; ``random`` and ``tpe`` see validation classes only."""
+    sampler: Literal["grid", "random", "qmc", "tpe", "gp", "cmaes"] = "grid"
+    """``grid`` trains everything. The others search, on validation classes only: at random, by a
+    low-discrepancy sequence (``qmc``), or by what they have seen: ``tpe`` for any space, ``gp`` for
+    few trials of a few axes, ``cmaes`` for many trials over ranges."""
     trials: Whole | None = Field(default=None, ge=1, le=1_000_000)
-    """For ``random`` and ``tpe``: how many, the baseline included."""
+    """For a search: how many, the baseline included."""
     parallel_trials: Whole = Field(default=2, ge=1, le=1000)
-    """For ``tpe``: trials in flight at once; proposals depend on it, so it is part of the study."""
+    """For ``tpe``, ``gp`` and ``cmaes``: trials in flight at once; proposals depend on it, so it is
+    part of the study."""
 
     @model_validator(mode="after")
     def _check_sampler(self) -> Self:
@@ -142,12 +146,19 @@ class StudySpec(Strict):
                 if axis.values is None:
                     raise ValueError(
                         f"search.{key}: the grid sampler needs grid or choice, got {axis.kind}; "
-                        "list values or set sampler to random or tpe"
+                        "list values or set sampler to random, tpe or another search"
                     )
         elif self.trials is None:
             raise ValueError(f"trials: the {self.sampler} sampler needs a number of trials")
         elif not self.search and not self.variants:
             raise ValueError(f"search: the {self.sampler} sampler needs an axis to search")
+        elif self.sampler == "cmaes":
+            ranges = [axis for axis in self.search.values() if axis.bounds and not axis.when]
+            if len(ranges) < LEAST_RANGES:
+                raise ValueError(
+                    f"sampler: cmaes moves a cloud of points and needs at least {LEAST_RANGES} "
+                    f"ranges without 'when', got {len(ranges)}; use tpe"
+                )
         return self
 
     @model_validator(mode="after")
@@ -190,6 +201,11 @@ class StudySpec(Strict):
     def seed_list(self) -> tuple[int, ...]:
         """The seeds, one run a trial and seed."""
         return tuple(range(self.seeds)) if isinstance(self.seeds, int) else tuple(self.seeds)
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether proposals depend on how earlier trials went."""
+        return self.sampler in ("tpe", "gp", "cmaes")
 
     @property
     def is_fixed(self) -> bool:

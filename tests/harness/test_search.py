@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 from fake_workload import plan_study
 
+from harness.errors import InputError
 from harness.plan import Plan
 from harness.search import Search, Told
 
+SAMPLERS = ["random", "qmc", "tpe", "gp", "cmaes"]
 SPACE = """\
 study: {name}
 sampler: {sampler}
@@ -53,7 +57,7 @@ def continue_search(plan: Plan, history: list[Told], until: int) -> list[Told]:
     return history
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_stopped_search_proposes_what_it_would_have_proposed_anyway(
     tmp_path: Path, sampler: str
 ) -> None:
@@ -71,7 +75,7 @@ def test_the_name_of_the_study_is_the_seed(tmp_path: Path) -> None:
     assert one[1:] != other[1:]
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_proposals_obey_ranges_conditions_and_rules(tmp_path: Path, sampler: str) -> None:
     history = continue_search(plan_space(tmp_path, sampler), [], 30)
     names = set()
@@ -89,7 +93,7 @@ def test_proposals_obey_ranges_conditions_and_rules(tmp_path: Path, sampler: str
     assert names == {"teacher", "pixels"}
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe"])
+@pytest.mark.parametrize("sampler", ["random", "qmc", "tpe", "gp"])
 def test_every_setting_is_proposed_once_and_then_none(tmp_path: Path, sampler: str) -> None:
     plan = plan_study(tmp_path, SMALL.format(sampler=sampler))
     history = continue_search(plan, [], 40)
@@ -176,15 +180,62 @@ def test_a_choice_can_be_a_mapping_and_keeps_its_type(tmp_path: Path) -> None:
     assert sorted(str(told.varied["extra"]) for told in history[1:]) == ["{'a': 1}", "{'a': 2}"]
 
 
-def test_tpe_comes_closer_to_the_best_than_its_start(tmp_path: Path) -> None:
-    text = "sampler: tpe\ntrials: 40\nsearch: {method.momentum: {uniform: [0, 1]}}"
-    plan = plan_study(tmp_path, text)
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
+def test_a_model_comes_closer_to_the_best_than_its_start(tmp_path: Path, sampler: str) -> None:
+    axes = "{method.momentum: {uniform: [0, 1]}, train.learning_rate: {loguniform: [1e-4, 1e-1]}}"
+    plan = plan_study(tmp_path, f"sampler: {sampler}\ntrials: 60\nsearch: {axes}")
     search, history = Search(plan), [Told(0, {}, None)]
-    for number in range(1, 40):
+    for number in range(1, 60):
         varied = search.propose(number, history)
         assert varied is not None
-        momentum = varied["method.momentum"]
+        momentum, rate = varied["method.momentum"], varied["train.learning_rate"]
         assert isinstance(momentum, float)
-        history.append(Told(number, varied, -abs(momentum - 0.3)))
+        assert isinstance(rate, float)
+        history.append(Told(number, varied, -abs(momentum - 0.3) - abs(math.log10(rate) + 2) / 3))
     distances = [-told.value for told in history if told.value is not None]
     assert sum(distances[-10:]) < 0.5 * sum(distances[:10])
+
+
+def test_a_sequence_covers_every_axis_evenly(tmp_path: Path) -> None:
+    axes = """\
+    method.momentum: {uniform: [0, 1]}
+    train.learning_rate: {loguniform: [1e-4, 1e-1]}
+    train.epochs: {int: [1, 4]}
+    method.grouping: {choice: [size, random]}
+    """
+    plan = plan_study(tmp_path, f"sampler: qmc\ntrials: 65\nsearch:\n{axes}")
+    found = [told.varied for told in continue_search(plan, [], 65)[1:]]
+    assert len(found) == 64
+    momenta = np.array([varied["method.momentum"] for varied in found])
+    rates = np.log10([varied["train.learning_rate"] for varied in found])
+    for shares in (momenta, (rates + 4) / 3):  # each sixty-fourth of the range once
+        assert sorted(np.floor(64 * shares).astype(int).tolist()) == list(range(64))
+    assert Counter(varied["train.epochs"] for varied in found) == dict.fromkeys(range(1, 5), 16)
+    assert Counter(varied["method.grouping"] for varied in found) == {"size": 32, "random": 32}
+
+
+def test_cmaes_sees_a_value_when_the_study_knows_it_and_not_before(tmp_path: Path) -> None:
+    axes = "{method.momentum: {uniform: [0, 1]}, train.learning_rate: {uniform: [0.1, 1]}}"
+    plan = plan_study(tmp_path, f"sampler: cmaes\ntrials: 60\nparallel_trials: 6\nsearch: {axes}")
+
+    def grown(value_of_last: float) -> list[Told]:
+        search, history = Search(plan), [Told(0, {}, None)]
+        for number in range(1, 30):
+            varied = search.propose(number, history)
+            assert varied is not None
+            value = value_of_last if number == 12 else -float(number % 5)
+            history.append(Told(number, varied, value))
+        return history
+
+    one, other = grown(100.0), grown(-100.0)
+    assert [told.varied for told in one[:18]] == [told.varied for told in other[:18]]
+    assert [told.varied for told in one[18:]] != [told.varied for told in other[18:]]
+
+
+def test_cmaes_without_its_package_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    plan = plan_space(tmp_path, "cmaes")
+    with pytest.raises(InputError, match=r"install gcudml-harness\[cmaes\]"):
+        Search(plan).propose(1, [Told(0, {}, None)])

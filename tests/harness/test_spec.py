@@ -97,7 +97,7 @@ def test_each_kind_of_axis_is_understood(
         (
             "{uniform: [0, 1]}",
             "s.yaml:4:10: search.a: the grid sampler needs grid or choice, got uniform; "
-            "list values or set sampler to random or tpe",
+            "list values or set sampler to random, tpe or another search",
         ),
     ],
 )
@@ -128,7 +128,12 @@ def test_an_empty_list_of_values_is_refused(tmp_path: Path) -> None:
         ("seeds: [a, 1]", "s.yaml:4:9: seeds.0: input should be a valid integer, got 'a'"),
         (
             "sampler: tpee",
-            "s.yaml:4:1: sampler: input should be 'grid', 'random' or 'tpe', got 'tpee'",
+            "s.yaml:4:1: sampler: input should be 'grid', 'random', 'qmc', 'tpe', 'gp' or 'cmaes', got 'tpee'",
+        ),
+        (
+            "sampler: cmaes\ntrials: 9\nsearch: {a: {uniform: [0, 1]}, b: {choice: [1, 2]}}",
+            "s.yaml:4:1: sampler: cmaes moves a cloud of points and needs at least 2 ranges without "
+            "'when', got 1; use tpe",
         ),
         (
             "trials: 3",
@@ -303,7 +308,7 @@ def test_set_reaches_fields_of_the_study_and_parameters_of_its_base(tmp_path: Pa
         ("base.train.epochs=3", "--set base.train.epochs=3: only whole fields of a study"),
         (
             "sampler=x",
-            "--set sampler=x: sampler: input should be 'grid', 'random' or 'tpe', got 'x'",
+            "--set sampler=x: sampler: input should be 'grid', 'random', 'qmc', 'tpe', 'gp' or 'cmaes', got 'x'",
         ),
         ("seed=3", "--set seed=3: unknown key 'seed'; did you mean 'seeds'?"),
         ("method.momentum=1", "--set method.momentum=1: 'method.momentum' is an axis"),
