@@ -24,10 +24,11 @@ from optuna.distributions import (
 from optuna.trial import TrialState
 from scipy.stats import qmc
 
+from harness.axis import Axis
 from harness.conditions import VARIANT, Varied, fill, is_active
 from harness.errors import InputError
 from harness.plan import Plan, units
-from harness.spec import Axis, same_value
+from harness.spec import same_value
 from harness.trial import digest
 from harness.workload import JsonValue
 
