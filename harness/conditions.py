@@ -6,10 +6,9 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
+from harness.axis import Axis, Condition
 from harness.errors import InputError
 from harness.spec import (
-    Axis,
-    Condition,
     Loaded,
     StudySpec,
     get_at,
