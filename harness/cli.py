@@ -178,10 +178,17 @@ def check(study: Study, overrides: Overrides = None) -> None:
     loaded = load_study(study, tuple(overrides or ()))
     plan = make_plan(loaded, load_workload(loaded.spec.workload))
     trials = len(plan.fixed) if plan.spec.is_fixed else plan.spec.trials or 0
-    seeds = len(plan.spec.seed_list)
+    seeds, confirm = len(plan.spec.seed_list), plan.spec.confirm
+    controls = f" and {len(plan.controls)} controls"
+    if confirm is None:
+        runs = (trials + len(plan.controls)) * seeds
+        print(f"{study}: fine: {trials} trials{controls} x {seeds} seeds = {runs} runs")
+        return
+    fresh = len(plan.spec.confirm_seed_list)
+    runs = trials * seeds + (confirm.top + 1 + len(plan.controls)) * fresh
     print(
-        f"{study}: fine: {trials} trials and {len(plan.controls)} controls x {seeds} seeds "
-        f"= {(trials + len(plan.controls)) * seeds} runs"
+        f"{study}: fine: {trials} trials x {seeds} seeds, then the best {confirm.top}, the "
+        f"baseline{controls} x {fresh} fresh seeds = {runs} runs"
     )
 
 

@@ -279,7 +279,7 @@ def _identifier(plan: Plan) -> Callable[[Trial, int], Run]:
             workload=plan.spec.workload,
             params=trial.params,
             seed=seed,
-            test=plan.spec.is_fixed,
+            test=trial.phase == "confirm",
             code=code,
             data=fingerprints[key],
         )

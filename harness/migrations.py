@@ -25,7 +25,32 @@ def create_schema(con: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-MIGRATIONS: tuple[Migration, ...] = (create_schema,)
+def add_openings(con: duckdb.DuckDBPyConnection) -> None:
+    """Migration 2: the view of when test classes were opened, and why."""
+    con.execute(
+        """
+        CREATE VIEW openings AS
+        SELECT
+            trial.study, trial.label AS trial, trial_id, trial.number, member.seed, run_id,
+            run.started AS opened,
+            CASE study.sampler
+                WHEN 'grid' THEN 'a fixed study: all its trials were known before any result'
+                ELSE 'a confirmation: chosen by a search on validation classes'
+            END AS reason
+        FROM trial
+        JOIN study USING (study)
+        JOIN member USING (trial_id)
+        JOIN run USING (run_id)
+        WHERE run.test
+        ORDER BY run.started, trial.study, trial.number, member.seed
+        """
+    )
+    con.execute(
+        "COMMENT ON VIEW openings IS 'When a run was allowed to score the test classes, and why.'"
+    )
+
+
+MIGRATIONS: tuple[Migration, ...] = (create_schema, add_openings)
 """The change at index i leads from version i to version i + 1."""
 
 

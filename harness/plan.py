@@ -56,6 +56,20 @@ class Plan:
         """
         return _trial(self.loaded, self.workload, number, varied, "trial")
 
+    def seeds_of(self, trial: Trial) -> tuple[int, ...]:
+        """The seeds that a trial is trained with."""
+        if trial.phase == "confirm" and not self.spec.is_fixed:
+            return self.spec.confirm_seed_list
+        return self.spec.seed_list
+
+    def confirmation(self, winners: Sequence[Trial]) -> tuple[Trial, ...]:
+        """The baseline and the winners of the search, best first, as trials of their own."""
+        chosen = (*self.fixed, *winners)
+        return tuple(
+            dataclasses.replace(trial, number=(self.spec.trials or 0) + place, phase="confirm")
+            for place, trial in enumerate(chosen)
+        )
+
     def is_allowed(self, varied: Varied) -> bool:
         """Whether neither ``forbid`` nor the workload rules a proposal out."""
         if is_forbidden(self.spec, varied):
@@ -85,7 +99,7 @@ def make_plan(loaded: Loaded, workload: Workload) -> Plan:
     else:
         ends = _ends(loaded, workload, filled)
         fixed = (_trial(loaded, workload, 0, _adaptive_baseline(loaded), "baseline"),)
-        after = spec.trials or 0
+        after = (spec.trials or 0) + (spec.confirm.top + 1 if spec.confirm else 0)
     controls = tuple(
         _control(loaded, workload, after + position, name, overrides)
         for position, (name, overrides) in enumerate(workload.controls().items())
@@ -329,7 +343,8 @@ def _made(
         study=spec.study,
         number=number,
         label=label,
-        phase="confirm" if spec.is_fixed else "search",
+        # Controls train nothing, and are compared with what is claimed in the end.
+        phase="confirm" if spec.is_fixed or (spec.confirm and role == "control") else "search",
         role=role,
         variant=None if variant is None else str(variant),
         varied=varied,

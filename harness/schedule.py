@@ -56,9 +56,9 @@ class Schedule:
         for trial in plan.fixed:
             self._add(trial)
             self._history.append((trial, dict(trial.varied)))
-        for trial in plan.controls:
-            if trial.trial_id not in self._trials:  # a variant can be what a control is
-                self._add(trial)
+        self._is_confirmed = plan.spec.confirm is None
+        if self._is_confirmed:
+            self._add_controls()
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -80,7 +80,11 @@ class Schedule:
         """Runs of the whole study; an upper bound while trials are still to be proposed."""
         spec = self._plan.spec
         coming = 0 if self._is_exhausted else (spec.trials or 0) - self._next_number
-        return len(self._tasks) + coming * len(spec.seed_list)
+        later = 0
+        if spec.confirm is not None and not self._is_confirmed:
+            trials = min(spec.confirm.top, (spec.trials or 1) - 1) + 1 + len(self._plan.controls)
+            later = trials * len(spec.confirm_seed_list)
+        return len(self._tasks) + coming * len(spec.seed_list) + later
 
     def grow(self, settled: Settled) -> bool:
         """Add the trials that can be proposed by now; whether there were any.
@@ -97,7 +101,7 @@ class Schedule:
             self._history.append((trial, dict(trial.varied)))
             self._next_number += 1
             self._is_exhausted = self._next_number >= (self._plan.spec.trials or 0)
-        return self._next_number > before
+        return self._confirm(settled) or self._next_number > before
 
     def take(self, settled: Settled) -> Task | None:
         """The next run that is not settled, which is then no longer next; None if there is none."""
@@ -107,9 +111,36 @@ class Schedule:
                 return self._tasks[run_id]
         return None
 
+    def _confirm(self, settled: Settled) -> bool:
+        """Add the winners, once the whole search is settled; whether it did."""
+        spec = self._plan.spec
+        if self._is_confirmed or not self._is_exhausted or self._tasks.keys() - settled.keys():
+            return False
+        self._is_confirmed = True
+        values = {
+            trial.trial_id: value
+            for trial in self.trials
+            if trial.role == "trial" and (value := self._value(trial, settled)) is not None
+        }
+        ranked = sorted(
+            (trial for trial in self.trials if trial.trial_id in values),
+            key=lambda trial: (-values[trial.trial_id], trial.number),
+        )
+        if not ranked or spec.confirm is None:  # nothing was found that could be confirmed
+            return False
+        for trial in self._plan.confirmation(ranked[: spec.confirm.top]):
+            self._add(trial)
+        self._add_controls()
+        return True
+
+    def _add_controls(self) -> None:
+        for trial in self._plan.controls:
+            if trial.trial_id not in self._trials:  # a variant can be what a control is
+                self._add(trial)
+
     def _add(self, trial: Trial) -> None:
         self._trials[trial.trial_id] = trial
-        for position, seed in enumerate(self._plan.spec.seed_list):
+        for position, seed in enumerate(self._plan.seeds_of(trial)):
             run = self._identify(trial, seed)
             task = Task(trial, run, run.run_id)
             self._tasks[task.run_id] = task

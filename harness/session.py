@@ -176,7 +176,7 @@ class Session:
         if self._is_metric_known or state.state != "done":
             return
         if task.trial.role == "control":  # it need not have the metric, but shows which splits are
-            if not self.plan.spec.is_fixed and not _splits(state) & {"val"}:
+            if not self.plan.spec.is_fixed and "val" not in _splits(state):
                 raise InputError(
                     f"{self.plan.loaded.source.where(('sampler',))}: sampler: a search is scored "
                     "on validation classes, and these data have none; give them a validation "
@@ -184,7 +184,7 @@ class Session:
                 )
             return
         metric = self.plan.spec.metric
-        splits = ("val", "test") if self.plan.spec.is_fixed else ("val",)
+        splits = ("val", "test") if task.trial.phase == "confirm" else ("val",)
         if not any(f"{split}/{metric}" in state.results for split in splits):
             names = {name.partition("/")[2] for name in state.results} - {"", "queries", "dropped"}
             raise InputError(

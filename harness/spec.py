@@ -20,6 +20,18 @@ MOST_SEED = 2**32 - 1
 LEAST_RANGES = 2  # that make CMA-ES more than a line search
 
 
+class Confirm(Strict):
+    """How the best trials of a search are trained again, with the test classes open."""
+
+    top: Annotated[Whole, Field(ge=1, le=1000)] = 1
+    """So many of the best, by their mean on the validation classes, beside the baseline."""
+    seeds: (
+        Annotated[Whole, Field(ge=1, le=100_000)]
+        | list[Annotated[Whole, Field(ge=0, le=MOST_SEED)]]
+    ) = 10
+    """This many that the search has not seen, or these."""
+
+
 class StudySpec(Strict):
     """One study: one question, a base configuration, what varies, which seeds."""
 
@@ -54,6 +66,8 @@ class StudySpec(Strict):
     few trials of a few axes, ``cmaes`` for many trials over ranges."""
     trials: Whole | None = Field(default=None, ge=1, le=1_000_000)
     """For a search: how many, the baseline included."""
+    confirm: Confirm | None = None
+    """After a search: train the winners and the baseline anew, and open the test classes."""
     parallel_trials: Whole = Field(default=2, ge=1, le=1000)
     """For ``tpe``, ``gp`` and ``cmaes``: trials in flight at once; proposals depend on it, so it is
     part of the study."""
@@ -91,6 +105,25 @@ class StudySpec(Strict):
         return self
 
     @model_validator(mode="after")
+    def _check_confirm(self) -> Self:
+        if self.confirm is None:
+            return self
+        if self.sampler == "grid":
+            raise ValueError(
+                "confirm: a grid opens the test classes for all its trials; remove confirm, or set "
+                "sampler to random, tpe or another search"
+            )
+        seeds = self.confirm_seed_list
+        if not seeds or len(set(seeds)) < len(seeds):
+            raise ValueError("confirm.seeds: give at least one seed, and none twice")
+        if known := sorted(set(seeds) & set(self.seed_list)):
+            raise ValueError(
+                f"confirm.seeds: the search has seen seed {known[0]}; winners are chosen by luck "
+                "as well, so give fresh ones"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_zip(self) -> Self:
         tied: set[str] = set()
         for keys in self.zip:
@@ -122,6 +155,16 @@ class StudySpec(Strict):
     def seed_list(self) -> tuple[int, ...]:
         """The seeds, one run a trial and seed."""
         return tuple(range(self.seeds)) if isinstance(self.seeds, int) else tuple(self.seeds)
+
+    @property
+    def confirm_seed_list(self) -> tuple[int, ...]:
+        """The seeds of the confirmation; by number they follow those of the search."""
+        if self.confirm is None:
+            return ()
+        if isinstance(self.confirm.seeds, list):
+            return tuple(self.confirm.seeds)
+        first = max(self.seed_list) + 1
+        return tuple(range(first, first + self.confirm.seeds))
 
     @property
     def is_adaptive(self) -> bool:
@@ -292,7 +335,8 @@ def _explain(source: Source, loc: Path_, kind: str, message: str) -> tuple[str, 
     """Where an error stands, and its text with the dotted path of the field."""
     message = message.removeprefix("Value error, ")
     # For a union, Pydantic adds to the path which member it tried; that is no key of the file.
-    path = loc[:1] + loc[2:] if loc and loc[0] in ("seeds", "baseline") else loc
+    union = _union_at(loc)
+    path = loc[:union] + loc[union + 1 :] if union else loc
     if kind == "value_error" and not loc:
         # Rules over several fields name the field first: 'zip: ...', 'search.a.b: ...'.
         field, _, _ = message.partition(": ")
@@ -314,9 +358,21 @@ def _explain(source: Source, loc: Path_, kind: str, message: str) -> tuple[str, 
 
 def _is_meant(source: Source, loc: Path_) -> bool:
     """Whether an error is of that member of a union which the value is a case of."""
-    if len(loc) < 2 or loc[0] != "seeds":
+    union = _union_at(loc)
+    if not union or loc[union - 1] != "seeds":
         return True
-    return isinstance(source.value["seeds"], list) == str(loc[1]).startswith("list")
+    value: JsonValue = dict(source.value)
+    for key in loc[:union]:
+        value = value[key]  # type: ignore[index]  # the path of an error exists
+    return isinstance(value, list) == str(loc[union]).startswith("list")
+
+
+def _union_at(loc: Path_) -> int:
+    """Place in an error's path where a union's member stands; 0 where there is none."""
+    for field in (("seeds",), ("baseline",), ("confirm", "seeds")):
+        if loc[: len(field)] == field and len(loc) > len(field):
+            return len(field)
+    return 0
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -54,6 +54,7 @@ def execute(job: Job, workload: Workload) -> None:
         returned = workload.run(
             job.run.params, seed=job.run.seed, workdir=work, report=epochs, test=job.run.test
         )
+        _refuse_test_scores(job, returned)
         results = {name: float(value) for name, value in returned.items()}
         failure = epochs.diverged or _non_finite("the result", results)
     except (KeyboardInterrupt, HarnessError):  # the latter is our own: a spool that is not writable
@@ -164,12 +165,24 @@ class _EpochWriter:
     diverged: _Failed | None = field(default=None, init=False)
 
     def __call__(self, step: int, metrics: Mapping[str, float]) -> bool:
-        """Record one epoch; False once a metric was not finite."""
+        """Record one epoch; False once a metric was not finite.
+
+        Raises:
+            ValueError: test classes were scored, and the run may not open them.
+        """
+        _refuse_test_scores(self.job, metrics)
         numbers = {name: float(value) for name, value in metrics.items()}
         event = EpochReported(self.job.attempt, utc_now(), step, numbers)
         append(spool_path(self.job.directory), event)
         self.diverged = self.diverged or _non_finite(f"epoch {step}", numbers)
         return self.diverged is None
+
+
+def _refuse_test_scores(job: Job, scores: Mapping[str, float]) -> None:
+    """Refuse scores on test classes from a run that is part of a search."""
+    name = next((name for name in scores if name.startswith("test/")), None)
+    if name is not None and not job.run.test:
+        raise ValueError(f"{name}: test classes were scored in a search, which may not open them")
 
 
 def _non_finite(where: str, numbers: Mapping[str, float]) -> _Failed | None:

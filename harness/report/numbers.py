@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.workload import JsonValue
 
@@ -139,6 +139,30 @@ class StudyTables:
     def is_search(self) -> bool:
         """Whether the trials were proposed from validation scores, so that no claim follows."""
         return all(trial.phase == "search" for trial in self.trials if not trial.is_control)
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """``search``, ``confirm``, or both, in the order in which they come."""
+        found = {trial.phase for trial in self.contenders}
+        return tuple(phase for phase in ("search", "confirm") if phase in found)
+
+    def of_phase(self, phase: str) -> StudyTables:
+        """The same study as if it had this phase's trials only."""
+        ids = {trial.trial_id for trial in self.trials if trial.phase == phase}
+        values = {
+            view: tuple(value for value in found if value.trial_id in ids)
+            for view, found in self.values.items()
+        }
+        values = {view: found for view, found in values.items() if found}
+        return replace(
+            self,
+            trials=tuple(trial for trial in self.trials if trial.trial_id in ids),
+            runs=tuple(run for run in self.runs if run.trial_id in ids),
+            views=tuple(view for view in self.views if view in values),
+            values=values,
+            summaries={key: s for key, s in self.summaries.items() if key[1] in ids},
+            comparisons={key: c for key, c in self.comparisons.items() if key[1] in ids},
+        )
 
     @property
     def primary(self) -> View | None:

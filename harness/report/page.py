@@ -56,8 +56,11 @@ def write_report(results: Path, study: str, reports: Path) -> Path:
         InputError: no such study, or the folder cannot be written.
         StoreError: the database cannot be read.
     """
-    tables = load_tables(results, study)
-    text = render(tables, load_training(results, tables))
+    everything = load_tables(results, study)
+    tables, search = everything, None
+    if len(everything.phases) > 1:  # what is claimed rests on the confirmation alone
+        tables, search = everything.of_phase("confirm"), everything.of_phase("search")
+    text = render(tables, load_training(results, tables), search)
     path = reports / f"{_file_stem(study)}.html"
     try:
         reports.mkdir(parents=True, exist_ok=True)
@@ -94,11 +97,18 @@ def _replace(path: Path, text: str) -> None:
         raise
 
 
-def render(tables: StudyTables, training: Training) -> str:
-    """The whole page."""
+def render(tables: StudyTables, training: Training, search: StudyTables | None = None) -> str:
+    """The whole page.
+
+    Args:
+        tables: What the page answers with: all trials, or those of the confirmation.
+        training: Their curves.
+        search: What the trials of the confirmation were chosen from.
+    """
     sections = [
         _ablation_section(tables),
         _table_section(tables),
+        _search_section(search),
         _curve_section(tables, training),
         _cluster_section(training),
         _failure_section(tables),
@@ -209,6 +219,19 @@ def _table_section(tables: StudyTables) -> str:
             "reach 0.05, so no verdict is passed."
         ),
     )
+
+
+def _search_section(search: StudyTables | None) -> str:
+    """The trials of a search, apart from those that confirm it."""
+    if search is None or search.primary is None:
+        return ""
+    note = _note(
+        f"{len(search.contenders)} trials were compared on validation classes, and the best of "
+        "them trained again on fresh seeds: those are the results above. The best of many is "
+        "partly luck, so the best numbers here are higher than what can be expected; no test class "
+        "was looked at."
+    )
+    return _section("Search", note, results_table(search, search.primary))
 
 
 def _curve_section(tables: StudyTables, training: Training) -> str:

@@ -41,6 +41,7 @@ def final_table(results: Path, study: str) -> FinalTable:
         StoreError: the database cannot be read.
     """
     tables = load_tables(results, study)
+    tables = tables.of_phase(tables.phases[-1]) if tables.phases else tables
     view = tables.primary or View("val" if tables.is_search else "test", tables.study.metric)
     rows = []
     planned = tables.planned()

@@ -13,6 +13,8 @@ from harness import search
 from harness.driver import preview
 from harness.errors import InputError
 from harness.events import EpochReported
+from harness.report.page import write_report
+from harness.report.tables import final_table
 from harness.search import Told
 from harness.spool import read_events, read_study_records
 from harness.workload import JsonValue
@@ -106,3 +108,93 @@ def test_the_ends_of_an_axis_must_fit_the_data(place: Place) -> None:
     with pytest.raises(InputError, match=r"study\.yaml:\d+:\d+: data: no images there"):
         place.run(text)
     assert not toy_workload.calls(place.folder)
+
+
+CONFIRMED = SEARCH + "confirm: {top: 2, seeds: 3}\n"
+
+
+def test_winners_and_baseline_are_trained_again_on_fresh_seeds_with_open_test_classes(
+    place: Place,
+) -> None:
+    witness = Witness()
+    outcome = place.run(CONFIRMED, watcher=witness)
+    assert (outcome.total, outcome.done) == (14 * 2 + (2 + 1 + 2) * 3, 14 * 2 + 5 * 3)
+    assert {snapshot.total for snapshot in witness.snapshots} == {43}
+    assert [line.seed for line in witness.started_lines][-15:].count(4) == 5
+    phases = place.ask(
+        "SELECT trial.phase, role, count(DISTINCT trial_id), min(member.seed), max(member.seed),"
+        " bool_and(run.test), bool_or(run.test) FROM trial JOIN member USING (trial_id)"
+        " JOIN run USING (run_id) GROUP BY ALL ORDER BY ALL"
+    )
+    assert phases == [
+        ("confirm", "baseline", 1, 2, 4, True, True),
+        ("confirm", "control", 2, 2, 4, True, True),
+        ("confirm", "trial", 2, 2, 4, True, True),
+        ("search", "baseline", 1, 0, 1, False, False),
+        ("search", "trial", 13, 0, 1, False, False),
+    ]
+    best = place.ask(
+        "SELECT label FROM trials JOIN trial USING (trial_id) WHERE trial.phase = 'search'"
+        " AND trial.role = 'trial' ORDER BY mean DESC, trial.number LIMIT 2"
+    )
+    confirmed = place.ask(
+        "SELECT label FROM trial WHERE phase = 'confirm' AND role = 'trial' ORDER BY number"
+    )
+    assert confirmed == best
+    tested = place.ask("SELECT DISTINCT phase FROM summary WHERE split = 'test'")
+    assert tested == [("confirm",)]
+
+
+def test_every_opening_of_the_test_classes_is_on_record(place: Place) -> None:
+    place.run(CONFIRMED)
+    rows = place.ask("SELECT count(*), count(opened), any_value(reason) FROM openings")
+    assert rows == [(15, 15, "a confirmation: chosen by a search on validation classes")]
+    fixed = place.folder / "fixed"
+    place.run(results=fixed)
+    assert place.ask("SELECT DISTINCT reason FROM openings", fixed) == [
+        ("a fixed study: all its trials were known before any result",)
+    ]
+
+
+def test_confirmed_trials_are_compared_with_the_confirmed_baseline(place: Place) -> None:
+    place.run(CONFIRMED)
+    compared = place.ask(
+        "SELECT trial.phase, comparison.n, count(*) FROM comparison JOIN trial USING (trial_id)"
+        " WHERE metric = 'recall@1' AND role = 'trial' GROUP BY ALL ORDER BY ALL"
+    )
+    assert compared == [("confirm", 3, 4), ("search", 2, 13)]  # test and val; val
+
+
+@pytest.mark.parametrize("after", [5, 28, 29, 35])
+def test_a_confirmation_that_is_interrupted_ends_in_the_same_table(
+    place: Place, after: int
+) -> None:
+    place.run(CONFIRMED)
+    broken = place.folder / "broken"
+    assert place.run(CONFIRMED, watcher=Witness(interrupt(after)), results=broken).exit_status
+    assert place.run(CONFIRMED, results=broken).exit_status == 0
+    assert place.ask(RECALL, broken) == place.ask(RECALL)
+    assert trials_of(broken) == trials_of(place.results)
+
+
+def test_a_search_that_found_nothing_confirms_nothing(place: Place) -> None:
+    text = CONFIRMED.replace("epochs: 1", "epochs: 1, fail: invalid")
+    outcome = place.run(text, "trials=3")
+    assert (outcome.total, outcome.failed) == (6, 6)
+    assert place.ask("SELECT DISTINCT phase FROM trial") == [("search",)]
+
+
+def test_the_page_keeps_the_search_apart_from_what_confirms_it(place: Place) -> None:
+    place.run(CONFIRMED)
+    page = write_report(place.results, "best", place.folder).read_text()
+    head, _, rest = page.partition("<h2>Search</h2>")
+    search, _, _ = rest.partition("<h2>Training</h2>")
+    assert "14 trials were compared on validation classes" in search
+    assert "search: no claim" not in head
+    assert search.count("<tr") > 14
+    (winner,) = place.ask(
+        "SELECT label FROM trial WHERE phase = 'confirm' AND role = 'trial' ORDER BY number LIMIT 1"
+    )
+    assert winner[0].partition(",")[0] in head
+    table = final_table(place.results, "best")
+    assert (table.split, len(table.rows)) == ("test", 5)

@@ -310,6 +310,24 @@ def test_a_message_over_several_lines_becomes_one(tmp_path: Path) -> None:
     assert run_here(make_job(tmp_path), body).message == "RuntimeError: first second"
 
 
+def test_a_search_may_not_score_test_classes(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    job = dataclasses.replace(job, run=dataclasses.replace(job.run, test=False))
+
+    def returns(report: Callable[..., bool]) -> Mapping[str, float]:
+        return {"val/recall@1": 0.5, "test/recall@1": 0.5}
+
+    def reports(report: Callable[..., bool]) -> Mapping[str, float]:
+        report(0, {"loss": 1.0, "test/recall@1": 0.5})
+        return {"val/recall@1": 0.5}
+
+    for attempt, body in enumerate((returns, reports), start=1):
+        last = run_here(dataclasses.replace(job, attempt=attempt), body)
+        assert (last.state, last.failure) == ("failed", "invalid")
+        assert "test/recall@1: test classes were scored in a search" in str(last.message)
+        assert last.results == {}
+
+
 def test_a_result_that_is_no_number_is_the_workloads_fault(tmp_path: Path) -> None:
     last = run_here(make_job(tmp_path), lambda report: cast("dict[str, float]", {"val/x": None}))
     assert last.failure == "crash"

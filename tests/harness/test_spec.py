@@ -136,6 +136,24 @@ def test_an_empty_list_of_values_is_refused(tmp_path: Path) -> None:
             "'when', got 1; use tpe",
         ),
         (
+            "confirm: {top: 1}",
+            "s.yaml:4:1: confirm: a grid opens the test classes for all its trials; remove confirm, "
+            "or set sampler to random, tpe or another search",
+        ),
+        (
+            "sampler: random\ntrials: 9\nsearch: {a: {uniform: [0, 1]}}\nconfirm: {seeds: [7, 4]}",
+            "s.yaml:7:11: confirm.seeds: the search has seen seed 4; winners are chosen by luck as "
+            "well, so give fresh ones",
+        ),
+        (
+            "sampler: random\ntrials: 9\nconfirm: {seeds: true}",
+            "s.yaml:6:11: confirm.seeds: input should be a valid integer, got True",
+        ),
+        (
+            "sampler: random\ntrials: 9\nconfirm: {seeds: [7, -1]}",
+            "s.yaml:6:22: confirm.seeds.1: input should be greater than or equal to 0, got -1",
+        ),
+        (
             "trials: 3",
             "s.yaml:4:1: trials: the grid sampler trains all combinations; remove trials",
         ),
@@ -164,7 +182,7 @@ def test_an_empty_list_of_values_is_refused(tmp_path: Path) -> None:
             "metrik: nmi",
             "s.yaml:4:1: metrik: unknown key; did you mean 'metric'? known: study, question, "
             "workload, base, search, variants, zip, forbid, seeds, baseline, metric, sampler, "
-            "trials, parallel_trials",
+            "trials, confirm, parallel_trials",
         ),
     ],
 )
