@@ -44,10 +44,13 @@ def ablation_panels(tables: StudyTables) -> tuple[Panel, ...]:
     """The pictures of a study, before anything is drawn.
 
     A study with one axis shows every seed. One with several shows every trial on each of them,
-    and before that, unless they are too many, every seed of each trial. A search shows trials.
+    and before that, unless they are too many, every seed of each trial. A search shows trials, and
+    a confirmation, whose few winners differ in everything, their seeds alone.
     """
     if tables.primary is None:
         return ()
+    if tables.is_confirmation:
+        return (Panel(trial_axis(tables), True),)
     axes = swept_axes(tables)
     has_one = len(axes) == 1 and not tables.is_search
     panels = tuple(Panel(axis, has_one) for axis in axes)

@@ -141,6 +141,11 @@ class StudyTables:
         return all(trial.phase == "search" for trial in self.trials if not trial.is_control)
 
     @property
+    def is_confirmation(self) -> bool:
+        """Whether the trials were chosen by a search, and trained again on fresh seeds."""
+        return self.study.sampler != "grid" and not self.is_search
+
+    @property
     def phases(self) -> tuple[str, ...]:
         """``search``, ``confirm``, or both, in the order in which they come."""
         found = {trial.phase for trial in self.contenders}
