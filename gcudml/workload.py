@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from gcudml import train
-from gcudml.config import PixelsConfig, RunConfig, StmlConfig
+from gcudml.config import PixelsConfig, RunConfig, StmlConfig, UntrainedConfig
 from gcudml.data.cache import cache_folder
 from gcudml.data.datasets import PARTS, load
 from gcudml.data.datasets import data_fingerprint as fingerprint_of_data
@@ -61,6 +61,13 @@ def controls() -> Mapping[str, Mapping[str, JsonValue]]:
         "raw pixels": {"method": {"name": "pixels"}},
         "untrained": {"method": {"name": "untrained"}},
     }
+
+
+def epochs(params: Mapping[str, JsonValue]) -> int:
+    """How often a run reports: once an epoch, and once for a control."""
+    config = RunConfig.model_validate(params)
+    is_control = isinstance(config.method, PixelsConfig | UntrainedConfig)
+    return 1 if is_control else config.train.epochs
 
 
 def data_fingerprint(params: Mapping[str, JsonValue]) -> str:

@@ -7,8 +7,9 @@ text, lists and dicts of them, a path and one callback. Tables and pictures cros
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Protocol, TypeAlias, cast
 
 from pydantic import JsonValue
@@ -33,7 +34,7 @@ class Report(Protocol):
 
 
 class Workload(Protocol):
-    """What a module must offer to be studied."""
+    """What is studied: a module with ``schema``, ``check`` and ``run``; the rest is optional."""
 
     def schema(self) -> Mapping[str, JsonValue]:
         """JSON Schema of the parameters, for editors and ``harness schema``."""
@@ -50,7 +51,10 @@ class Workload(Protocol):
         ...
 
     def controls(self) -> Mapping[str, Params]:
-        """Trials that every study gets for free: name -> overrides by dotted key. May be empty."""
+        """Trials that every study gets for free: name -> overrides by dotted key.
+
+        May be empty, and is where the module lacks it.
+        """
         ...
 
     def data_fingerprint(self, params: Params) -> str:
@@ -62,6 +66,15 @@ class Workload(Protocol):
         Raises:
             ValueError: the data are missing or unusable, or the parameters do not fit them, as
                 ``dotted.key: what, remedy``.
+
+        Where the module lacks it, all data count as equal.
+        """
+        ...
+
+    def epochs(self, params: Params) -> int | None:
+        """How often a run with ``params`` will report; None, or no such function, is not known.
+
+        What forecasts and stopping rules go by; a run may end earlier.
         """
         ...
 
@@ -103,9 +116,20 @@ def load_workload(name: str) -> Workload:
         raise InputError(
             f"workload {name!r}: no such module; give an importable one such as 'gcudml.workload'"
         ) from None
-    wanted = [member for member in vars(Workload) if not member.startswith("_")]
-    if missing := [member for member in wanted if not callable(getattr(module, member, None))]:
+    if missing := [name for name in _NEEDED if not callable(getattr(module, name, None))]:
         raise InputError(
             f"workload {name!r}: the module lacks {', '.join(missing)}; see harness.workload"
         )
-    return cast("Workload", module)  # a module can satisfy a Protocol, but mypy cannot know which
+    if all(hasattr(module, name) for name in _DEFAULTS):
+        return cast("Workload", module)  # a module can satisfy a Protocol, but mypy cannot know
+    found = {name: getattr(module, name) for name in _NEEDED}
+    found |= {name: getattr(module, name, default) for name, default in _DEFAULTS.items()}
+    return cast("Workload", SimpleNamespace(**found))
+
+
+_NEEDED = ("schema", "check", "run")
+_DEFAULTS: Mapping[str, Callable[..., object]] = {
+    "controls": dict,
+    "data_fingerprint": lambda params: "",
+    "epochs": lambda params: None,
+}

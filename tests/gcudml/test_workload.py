@@ -145,6 +145,12 @@ def test_a_wrong_parameter_is_named_with_its_rule(params: dict, expected: str) -
     assert all(len(line) < 400 for line in str(caught.value).splitlines())
 
 
+def test_a_control_reports_once_and_a_training_once_an_epoch() -> None:
+    assert workload.epochs({"train": {"epochs": 7}}) == 7
+    for overrides in workload.controls().values():
+        assert workload.epochs({"train": {"epochs": 7}} | overrides) == 1
+
+
 def test_controls_are_valid_overrides() -> None:
     controls = workload.controls()
     assert set(controls) == {"raw pixels", "untrained"}

@@ -246,7 +246,7 @@ class TestProcess:
         ("name", "source", "words"),
         [
             ("broken_workload", "1 / 0\n", "ZeroDivisionError: division by zero"),
-            ("poor_workload", "schema = print\n", "lacks check, controls"),
+            ("poor_workload", "schema = print\n", "lacks check, run"),
         ],
     )
     def test_a_workload_that_cannot_be_imported_is_named(
