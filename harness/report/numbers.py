@@ -68,6 +68,8 @@ class RunRow:
     dirty: bool | None
     versions: Mapping[str, JsonValue]
     stderr: str | None
+    is_reused: bool
+    """Whether it was finished before this study began: trained for another one."""
 
 
 @dataclass(frozen=True, slots=True)

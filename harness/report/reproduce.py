@@ -99,7 +99,10 @@ def _listed(values: Sequence[int]) -> str:
 
 def _states(runs: Sequence[RunRow]) -> str:
     counts = Counter(run.state for run in runs)
-    return ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    shown = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    if reused := sum(run.is_reused for run in runs):
+        shown += f"; {reused} of them trained earlier for another study, and reused"
+    return shown
 
 
 def _seconds(runs: Sequence[RunRow]) -> str:

@@ -160,8 +160,9 @@ def _read_runs(results: Path, study: str) -> tuple[RunRow, ...]:
         "SELECT member.trial_id, member.seed, member.run_id, coalesce(run.state, 'queued'),"
         " run.failure, run.message, coalesce(run.attempts, 0), run.seconds, run.peak_mib,"
         " run.host, run.threads, run.facts, run.code, run.data, run.git_commit, run.dirty,"
-        " run.versions, run.stderr"
-        " FROM member JOIN trial USING (trial_id) LEFT JOIN run USING (run_id)"
+        " run.versions, run.stderr, coalesce(run.finished < study.created, false)"
+        " FROM member JOIN trial USING (trial_id) JOIN study USING (study)"
+        " LEFT JOIN run USING (run_id)"
         " WHERE trial.study = ?"
         " ORDER BY trial.role = 'control', trial.number, member.trial_id, member.seed",
         [study],
@@ -186,6 +187,7 @@ def _read_runs(results: Path, study: str) -> tuple[RunRow, ...]:
             dirty=None if row[15] is None else bool(row[15]),
             versions=read_object(row[16]),
             stderr=text_or_none(row[17]),
+            is_reused=bool(row[18]),
         )
         for row in rows
     )

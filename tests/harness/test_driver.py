@@ -18,6 +18,7 @@ from harness.events import Started
 from harness.executors import ExecutorName
 from harness.ledger import Ledger
 from harness.lock import only_writer
+from harness.report.page import write_report
 from harness.spool import read_events, read_study_records
 from harness.store import connect, database_path
 
@@ -62,6 +63,9 @@ def test_studies_share_equal_runs(place: Place) -> None:
     outcome = place.run(GRID.replace("study: quality", "study: again"))
     assert (outcome.trained, place.calls()) == (0, 8)
     assert place.ask("SELECT DISTINCT study FROM summary ORDER BY 1") == [("again",), ("quality",)]
+    told = "of them trained earlier for another study, and reused"
+    assert f"8 {told}" in write_report(place.results, "again", place.folder).read_text()
+    assert told not in write_report(place.results, "quality", place.folder).read_text()
 
 
 def test_controls_come_first_and_then_seed_by_seed(place: Place) -> None:
