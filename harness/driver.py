@@ -17,8 +17,9 @@ from harness.errors import HarnessError, InputError, StoreBusyError
 from harness.events import utc_now
 from harness.executors import THREAD_VARIABLES, ExecutorName, make_executor
 from harness.interruption import Interruption
+from harness.leases import Leases
 from harness.ledger import Ledger
-from harness.lock import only_writer
+from harness.lock import alone, sharing
 from harness.plan import Plan, make_plan
 from harness.progress import Watcher
 from harness.provenance import code_version, library_versions
@@ -106,7 +107,7 @@ def run_study(
         watcher: Is told what happens.
 
     Raises:
-        InputError: the study, its data or an option is wrong, or the results folder has a driver.
+        InputError: the study, its data or an option is wrong, or a rebuild is at work.
         StoreError: the results are not writable or not readable.
         HarnessError: the workers were lost.
     """
@@ -122,7 +123,8 @@ def run_study(
         stack.callback(executor.close)
         plan = _plan(loaded)
         schedule = Schedule(plan, _identifier(plan))
-        stack.enter_context(only_writer(options.results))
+        stack.enter_context(sharing(options.results))
+        leases = stack.enter_context(Leases(options.results))
         ledger = Ledger(options.results)
         ledger.prepare()
         interruption = stack.enter_context(Interruption(is_abrupt=options.executor == "local"))
@@ -130,6 +132,7 @@ def run_study(
             plan=plan,
             schedule=schedule,
             ledger=ledger,
+            leases=leases,
             executor=executor,
             watcher=watcher,
             threads=threads,
@@ -193,7 +196,7 @@ def rebuild_results(results: Path, on_wait: Callable[[str], None]) -> Rebuilt:
     """
     if not results.is_dir():  # the lock must not make it
         raise InputError(f"{results}: no such results folder; give one with --results")
-    with only_writer(results):
+    with alone(results):
         return rebuild(results, wait_s=10.0, on_wait=on_wait)
 
 

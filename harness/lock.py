@@ -1,28 +1,39 @@
-"""One writer a results folder: the lock that a driver holds for as long as it lives.
-
-The system drops the lock with the process that holds it, however that ends.
-"""
+"""Drivers share a results folder; a rebuild has it alone. The locks end with their processes."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from harness.errors import InputError
 from harness.spool import unwritable
 
 
-@contextmanager
-def only_writer(results: Path) -> Iterator[None]:
-    """Hold ``results/.lock`` for the length of a ``with`` block; the folder is made.
+def sharing(results: Path) -> AbstractContextManager[None]:
+    """Hold ``results/.lock`` beside other drivers for a ``with`` block; the folder is made.
 
     Raises:
-        InputError: another process holds it; the message names that process.
+        InputError: a rebuild is at work; the message names its process.
         StoreError: the folder is not writable.
     """
+    return _held(results, fcntl.LOCK_SH)
+
+
+def alone(results: Path) -> AbstractContextManager[None]:
+    """Hold ``results/.lock`` while nobody else does, for a ``with`` block; the folder is made.
+
+    Raises:
+        InputError: another process is at work; the message names one.
+        StoreError: the folder is not writable.
+    """
+    return _held(results, fcntl.LOCK_EX)
+
+
+@contextmanager
+def _held(results: Path, kind: int) -> Iterator[None]:
     path = results / ".lock"
     try:
         results.mkdir(parents=True, exist_ok=True)
@@ -31,7 +42,7 @@ def only_writer(results: Path) -> Iterator[None]:
         raise unwritable(path, error) from None
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.read(descriptor, 64).decode(errors="replace").strip() or "unknown"
             raise InputError(
@@ -39,7 +50,7 @@ def only_writer(results: Path) -> Iterator[None]:
                 "choose another folder with --results"
             ) from None
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)

@@ -13,7 +13,8 @@ from harness.errors import InputError, StoreBusyError, StoreError
 from harness.executors import Ended, Executor, Job
 from harness.executors.worker import STATUS_NOT_WRITABLE, finished_by_death, log_size
 from harness.interruption import Interruption
-from harness.ledger import Ledger
+from harness.leases import Leases
+from harness.ledger import Ledger, is_settled
 from harness.plan import Plan
 from harness.progress import RunLine, Snapshot, Watcher
 from harness.schedule import Schedule, Task
@@ -39,12 +40,15 @@ class Session:
     plan: Plan
     schedule: Schedule
     ledger: Ledger
+    leases: Leases
     executor: Executor
     watcher: Watcher
     threads: int
     write_record: Callable[[], None]
     trained: int = field(default=0, init=False)
     _active: dict[str, _Active] = field(default_factory=dict, init=False)
+    # Runs that other drivers were training when it was their turn here.
+    _elsewhere: dict[str, Task] = field(default_factory=dict, init=False)
     _counted: set[str] = field(default_factory=set, init=False)
     _done: int = field(default=0, init=False)
     _trained_done: int = field(default=0, init=False)
@@ -69,12 +73,15 @@ class Session:
         try:
             while interruption.signal is None:
                 self._fill(results)
-                if not self._active:
+                if not self._active and not self._elsewhere:
                     return
                 ended = self.executor.poll(_TICK_S)
                 for each in ended:
                     self._note_end(each)
-                if ended and self._grow():
+                if not self._active and not ended:  # only others are at work
+                    time.sleep(_TICK_S)
+                has_news = self._look_elsewhere() or bool(ended)
+                if has_news and self._grow():
                     self.write_record()
                 if time.monotonic() - self._last_tick >= _TICK_S:
                     self._tick()
@@ -123,8 +130,9 @@ class Session:
 
     def _fill(self, results: Path) -> None:
         """Give every free worker a run."""
+        self.leases.check()
         while len(self._active) < self.executor.slots:
-            task = self.schedule.take(self.ledger.settled)
+            task = self._next()
             if task is None:
                 return
             job = Job(
@@ -138,6 +146,32 @@ class Session:
             self.executor.submit(job)
             self._active[task.run_id] = active
             self.watcher.started(self._line(task), self.snapshot())
+
+    def _next(self) -> Task | None:
+        """The next run that nobody else trains or has trained, claimed; None if there is none."""
+        waiting = list(self._elsewhere.values())
+        while (
+            task := waiting.pop(0) if waiting else self.schedule.take(self.ledger.settled)
+        ) is not None:
+            if not self.leases.claim(task.run_id):
+                self._elsewhere[task.run_id] = task
+                continue
+            self._elsewhere.pop(task.run_id, None)
+            if not is_settled(self.ledger.read(task.run_id)):
+                return task
+            self._count(task, self.ledger.settle(task.run_id))
+            self.leases.release(task.run_id)
+        return None
+
+    def _look_elsewhere(self) -> bool:
+        """Take over what other drivers have finished; whether there was any."""
+        over = [
+            task for task in self._elsewhere.values() if is_settled(self.ledger.read(task.run_id))
+        ]
+        for task in over:
+            del self._elsewhere[task.run_id]
+            self._count(task, self.ledger.settle(task.run_id))
+        return bool(over)
 
     def _note_end(self, ended: Ended) -> None:
         active = self._active.pop(ended.run_id)
@@ -159,6 +193,7 @@ class Session:
 
     def _settle(self, task: Task) -> None:
         self._count(task, self.ledger.settle(task.run_id))
+        self.leases.release(task.run_id)
         self.trained += 1
 
     def _count(self, task: Task, state: RunState) -> None:

@@ -191,7 +191,7 @@ def write_study_record(results: Path, record: StudyRecord) -> None:
         StoreError: the disk is full, or the place is not writable.
     """
     path = results / "studies" / f"{record.study}.json"
-    part = path.with_suffix(".json.part")
+    part = path.with_suffix(f".{os.getpid()}.part")  # another driver may write its own
     document = {item.name: getattr(record, item.name) for item in fields(record)}
     document["trials"] = [
         {item.name: getattr(trial, item.name) for item in fields(trial)} for trial in record.trials

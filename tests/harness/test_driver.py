@@ -17,7 +17,7 @@ from harness.errors import InputError, StoreBusyError, StoreError
 from harness.events import Started
 from harness.executors import ExecutorName
 from harness.ledger import Ledger
-from harness.lock import only_writer
+from harness.lock import alone
 from harness.report.page import write_report
 from harness.spool import read_events, read_study_records
 from harness.store import connect, database_path
@@ -177,9 +177,9 @@ def test_a_file_that_is_no_database_is_refused_before_anything_is_trained(place:
     assert not (place.results / "runs").exists()
 
 
-def test_a_second_driver_is_told_who_the_first_is(place: Place) -> None:
+def test_a_driver_is_told_who_makes_the_database_anew(place: Place) -> None:
     with (
-        only_writer(place.results),
+        alone(place.results),
         pytest.raises(InputError, match=f"process {os.getpid()} is writing"),
     ):
         place.run()
