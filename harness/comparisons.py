@@ -13,20 +13,23 @@ from harness.stats import Difference, holm, paired_difference
 BySeed = dict[int, float]
 Quantity = tuple[str, str]
 """A split and the name of a metric."""
+Kind = tuple[str, bool]
+"""The phase of a trial, and whether it is a control."""
 
 
 def refresh_comparisons(con: duckdb.DuckDBPyConnection, study: str) -> None:
     """Compute the comparisons of ``study`` anew from its finished runs, for every metric.
 
     A trial is compared with the baseline of its own phase, or the study's only one. Holm's family
-    is all comparisons of one metric on one split; the controls are a family of their own, since
-    they answer another question and would cost the study's own comparisons their power. Runs
-    inside the caller's transaction; call it when runs were ingested.
+    is all comparisons of one metric on one split in one phase; the controls are a family of their
+    own, since they answer another question and would cost the study's own comparisons their power,
+    and so is the search that came before a confirmation. Runs inside the caller's transaction;
+    call it when runs were ingested.
     """
     rows: list[Row] = []
     baselines = _baselines(con, study)
-    controls = _controls(con, study)
-    families: defaultdict[tuple[Quantity, bool], dict[str, Difference]] = defaultdict(dict)
+    kinds = _kinds(con, study)
+    families: defaultdict[tuple[Quantity, Kind], dict[str, Difference]] = defaultdict(dict)
     values = _values(con, study)
     for trial_id, quantities in values.items():
         baseline = baselines.get(trial_id)
@@ -36,7 +39,7 @@ def refresh_comparisons(con: duckdb.DuckDBPyConnection, study: str) -> None:
             other = values.get(baseline, {}).get(quantity, {})
             difference = paired_difference(by_seed, other)
             if difference is not None:
-                families[quantity, trial_id in controls][trial_id] = difference
+                families[quantity, kinds[trial_id]][trial_id] = difference
     for ((split, metric), _), family in families.items():
         adjusted = holm([difference.p for difference in family.values()])
         for (trial_id, difference), p_holm in zip(family.items(), adjusted, strict=True):
@@ -89,12 +92,12 @@ def _baselines(con: duckdb.DuckDBPyConnection, study: str) -> dict[str, str]:
     return dict(rows)
 
 
-def _controls(con: duckdb.DuckDBPyConnection, study: str) -> set[str]:
-    """The trials of the study that train nothing."""
+def _kinds(con: duckdb.DuckDBPyConnection, study: str) -> dict[str, Kind]:
+    """Trial -> its phase, and whether it trains nothing."""
     rows = con.execute(
-        "SELECT trial_id FROM trial WHERE study = $1 AND role = 'control'", [study]
+        "SELECT trial_id, phase, role = 'control' FROM trial WHERE study = $1", [study]
     ).fetchall()
-    return {trial_id for (trial_id,) in rows}
+    return {trial_id: (phase, is_control) for trial_id, phase, is_control in rows}
 
 
 def _values(con: duckdb.DuckDBPyConnection, study: str) -> Mapping[str, Mapping[Quantity, BySeed]]:

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from harness.report.ablation import ablation_pictures
+from harness.report.exploration import exploration_pictures
 from harness.report.numbers import StudyTables, TrialRow
 from harness.report.pictures import ACCENT, Picture, Trace, titled, trial_colours
 from harness.report.tables import measure_label
@@ -49,6 +50,11 @@ def script() -> str:
 def ablation_drawings(tables: StudyTables) -> tuple[Drawing, ...]:
     """The measure against what was varied; see ``ablation``."""
     return tuple(_draw(picture) for picture in ablation_pictures(tables))
+
+
+def exploration_drawings(search: StudyTables) -> tuple[Drawing, ...]:
+    """How a search went; see ``exploration``."""
+    return tuple(_draw(picture) for picture in exploration_pictures(search))
 
 
 def curve_drawings(tables: StudyTables, training: Training) -> tuple[Drawing, ...]:

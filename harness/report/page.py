@@ -108,7 +108,7 @@ def render(tables: StudyTables, training: Training, search: StudyTables | None =
     sections = [
         _ablation_section(tables),
         _table_section(tables),
-        _search_section(search),
+        _search_section(tables, search),
         _curve_section(tables, training),
         _cluster_section(training),
         _failure_section(tables),
@@ -221,17 +221,23 @@ def _table_section(tables: StudyTables) -> str:
     )
 
 
-def _search_section(search: StudyTables | None) -> str:
+def _search_section(tables: StudyTables, search: StudyTables | None) -> str:
     """The trials of a search, apart from those that confirm it."""
     if search is None or search.primary is None:
-        return ""
+        history = figures.exploration_drawings(tables)[:1] if tables.is_search else ()
+        return _section("Search", _panels(history, is_single=True)) if history else ""
     note = _note(
         f"{len(search.contenders)} trials were compared on validation classes, and the best of "
         "them trained again on fresh seeds: those are the results above. The best of many is "
         "partly luck, so the best numbers here are higher than what can be expected; no test class "
         "was looked at."
     )
-    return _section("Search", note, results_table(search, search.primary))
+    return _section(
+        "Search",
+        note,
+        _panels(figures.exploration_drawings(search)),
+        results_table(search, search.primary),
+    )
 
 
 def _curve_section(tables: StudyTables, training: Training) -> str:

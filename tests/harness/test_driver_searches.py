@@ -17,6 +17,7 @@ from harness.report.page import write_report
 from harness.report.tables import final_table
 from harness.search import Told
 from harness.spool import read_events, read_study_records
+from harness.stats import holm
 from harness.workload import JsonValue
 
 
@@ -163,6 +164,12 @@ def test_confirmed_trials_are_compared_with_the_confirmed_baseline(place: Place)
         " WHERE metric = 'recall@1' AND role = 'trial' GROUP BY ALL ORDER BY ALL"
     )
     assert compared == [("confirm", 3, 4), ("search", 2, 13)]  # test and val; val
+    family = place.ask(
+        "SELECT p, p_holm FROM comparison JOIN trial USING (trial_id) WHERE phase = 'confirm'"
+        " AND role = 'trial' AND split = 'val' AND metric = 'recall@1'"
+    )
+    p, p_holm = zip(*family, strict=True)
+    assert list(p_holm) == pytest.approx(holm(p))  # the 13 of the search do not count
 
 
 @pytest.mark.parametrize("after", [5, 28, 29, 35])
@@ -193,6 +200,7 @@ def test_the_page_keeps_the_search_apart_from_what_confirms_it(place: Place) -> 
     assert "search: no claim" not in head
     assert head.count("<figure>") == 1  # two winners make no curve over an axis
     assert search.count("<tr") > 14
+    assert search.count("<figure>") == 3  # the history and both axes
     (winner,) = place.ask(
         "SELECT label FROM trial WHERE phase = 'confirm' AND role = 'trial' ORDER BY number LIMIT 1"
     )

@@ -228,3 +228,29 @@ def test_the_key_names_the_marks_that_are_drawn(
     key = ablation_key(ablation_panels(tables), False, is_search=tables.is_search)
     marks = {"one seed", "mean, 95 % interval", "mean of one trial", "best"}
     assert {mark for mark in marks if f">{mark}<" in key} == expected
+
+
+def test_a_search_is_drawn_in_the_order_of_its_proposals(tmp_path: Path) -> None:
+    levels = [0.5, 0.4, 0.7, 0.6]
+    made = [
+        Made(f"m={place}", level, {"m": place / 10}, "trial" if place else "baseline")
+        for place, level in enumerate(levels)
+    ]
+    tables = load_tables(make_study(tmp_path, made, sampler="tpe"), "momentum")
+    history, *slices = figures.exploration_drawings(tables)
+    means = [statistics.mean(value_of(one, seed, "val", 1) for seed in range(5)) for one in made]
+    best, trials, baseline = json.loads(history.json)["data"]
+    assert best["x"] == [0, 1, 2, 3]
+    assert best["y"] == pytest.approx([means[0], means[0], means[2], means[2]], abs=1e-6)
+    assert (trials["x"], baseline["x"]) == ([1, 2, 3], [0])
+    assert trials["y"] == pytest.approx(means[1:], abs=1e-6)
+    assert "best was trial 2, m=2" in history.text
+    (by_m,) = slices
+    drawn = json.loads(by_m.json)
+    assert all("meta" not in trace for trace in drawn["data"])  # no choice of the page hides it
+    assert {x for trace in drawn["data"] if trace["mode"] == "markers" for x in trace["x"]} == {
+        0.0,
+        0.1,
+        0.2,
+        0.3,
+    }
