@@ -243,7 +243,7 @@ def list_all(results: Results = _RESULTS) -> None:
 
     with connect(results, read_only=True, wait_s=10.0, on_wait=_say) as con:
         lines = list_studies(con)
-    columns = ("study", "trials", "runs", "done", "failed", "updated (UTC)", "question")
+    columns = ("study", "trials", "runs", "done", "failed", "pruned", "updated (UTC)", "question")
     rows = [
         (
             line.study,
@@ -251,6 +251,7 @@ def list_all(results: Results = _RESULTS) -> None:
             line.runs,
             line.done,
             line.failed,
+            line.pruned,
             f"{line.updated:%Y-%m-%d %H:%M}",
             line.question,
         )

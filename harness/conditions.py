@@ -8,15 +8,8 @@ from typing import TypeAlias
 
 from harness.axis import Axis, Condition
 from harness.errors import InputError
-from harness.spec import (
-    Loaded,
-    StudySpec,
-    get_at,
-    matches,
-    nearest,
-    same_value,
-    set_at,
-)
+from harness.spec import Loaded, StudySpec, nearest
+from harness.values import get_at, matches, same_value, set_at
 from harness.workload import JsonValue, Workload
 
 Varied: TypeAlias = dict[str, JsonValue]

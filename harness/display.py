@@ -75,8 +75,8 @@ class LiveDisplay:
         """Nothing: the next tick shows the run."""
 
     def ended(self, line: RunLine, snapshot: Snapshot) -> None:
-        """Keep a line on failures; what is done is only counted."""
-        if line.state.state != "done":
+        """Keep a line on failures; what is done or pruned is only counted."""
+        if line.state.state not in ("done", "pruned"):
             self.say(describe_end(line, snapshot.metric))
 
     def tick(self, snapshot: Snapshot) -> None:
@@ -95,7 +95,7 @@ def picture(snapshot: Snapshot) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    over = snapshot.done + snapshot.failed
+    over = snapshot.done + snapshot.failed + snapshot.pruned
     bar = Table.grid(padding=(0, 2))
     bar.add_row(ProgressBar(total=max(1, snapshot.total), completed=over, width=30))
     runs = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
@@ -118,22 +118,27 @@ def picture(snapshot: Snapshot) -> RenderableType:
 
 
 def counts(snapshot: Snapshot) -> str:
-    """How many runs are done, failed and running, and the time left."""
+    """How many runs are done, failed, pruned and running, and the time left."""
     parts = [f"{snapshot.done}/{snapshot.total} done"]
     if snapshot.failed:
         parts.append(f"{snapshot.failed} failed")
+    if snapshot.pruned:
+        parts.append(f"{snapshot.pruned} pruned")
     if snapshot.reused:
         parts.append(f"{snapshot.reused} from earlier")
     if snapshot.running:
         parts.append(f"{len(snapshot.running)} running")
-    if snapshot.seconds_left is not None and snapshot.done + snapshot.failed < snapshot.total:
+    over = snapshot.done + snapshot.failed + snapshot.pruned
+    if snapshot.seconds_left is not None and over < snapshot.total:
         parts.append(f"about {duration(snapshot.seconds_left)} left")
     return ", ".join(parts)
 
 
 def describe_end(line: RunLine, metric: str) -> str:
-    """How a run ended: its result, or why it failed."""
+    """How a run ended: its result, or why it failed or was pruned."""
     state = line.state
+    if state.state == "pruned":
+        return f"pruned {_name(line)}  {state.message}"
     if state.state != "done":
         return f"failed {_name(line)}  {state.failure}: {state.message or 'no message'}"
     name = next(

@@ -63,6 +63,8 @@ class Outcome(NamedTuple):
     """What stopped the call, if anything did."""
     is_stored: bool
     """Whether the database has everything; False only after an interruption."""
+    pruned: int = 0
+    """Runs that were stopped early, and those that were spared because their trial was given up."""
 
     @property
     def exit_status(self) -> int:
@@ -79,7 +81,7 @@ class PlannedRun(NamedTuple):
     seed: int
     run_id: str
     state: str
-    """``done``, ``failed`` (which stays so), or ``to do``."""
+    """``done``, ``failed`` (which stays so), ``pruned``, or ``to do``."""
 
 
 class Preview(NamedTuple):
@@ -125,7 +127,7 @@ def run_study(
         schedule = Schedule(plan, _identifier(plan))
         stack.enter_context(sharing(options.results))
         leases = stack.enter_context(Leases(options.results))
-        ledger = Ledger(options.results)
+        ledger = Ledger(options.results, watched=_watched(plan))
         ledger.prepare()
         interruption = stack.enter_context(Interruption(is_abrupt=options.executor == "local"))
         session = Session(
@@ -158,16 +160,17 @@ def preview(path: Path, overrides: tuple[str, ...], results: Path) -> Preview:
     loaded = load_study(path, overrides)
     plan = _plan(loaded)
     schedule = Schedule(plan, _identifier(plan))
-    ledger = Ledger(results)
-    ledger.take_up(schedule.tasks)
+    ledger = Ledger(results, watched=_watched(plan))
+    ledger.take_up(schedule.thresholds)
     while schedule.grow(ledger.settled):
-        ledger.take_up(schedule.tasks)
+        ledger.take_up(schedule.thresholds)
+    spared = {member.run_id for member in schedule.members if member.is_pruned}
     runs = []
-    while (task := schedule.take({})) is not None:
+    for task in schedule.planned:
         state = ledger.settled.get(task.run_id)
-        shown = "to do" if state is None else state.state
+        shown = "pruned" if task.run_id in spared else "to do" if state is None else state.state
         runs.append(PlannedRun(task.trial.label, task.run.seed, task.run_id, shown))
-    later = schedule.total - len(schedule.tasks)
+    later = schedule.total - len(runs)
     spec = plan.spec
     return Preview(spec.study, spec.question, tuple(runs), later // len(spec.seed_list))
 
@@ -217,6 +220,7 @@ def _finish(session: Session, ledger: Ledger, watcher: Watcher, signal: int | No
         trained=session.trained,
         signal=signal,
         is_stored=busy is None,
+        pruned=snapshot.pruned,
     )
 
 
@@ -257,6 +261,11 @@ def _plan(loaded: Loaded) -> Plan:
     for trial in plan.ends:  # a range that the data cannot serve would cost a search trials
         _fingerprint(plan, trial)
     return plan
+
+
+def _watched(plan: Plan) -> str | None:
+    """The metric whose values over the epochs decide something."""
+    return plan.spec.searched if plan.spec.stops_by_epochs else None
 
 
 def _identifier(plan: Plan) -> Callable[[Trial, int], Run]:
@@ -331,6 +340,7 @@ def _record_writer(
                 versions=versions,
                 trials=schedule.trials,
                 members=schedule.members,
+                pruned=schedule.pruned,
             )
         )
 

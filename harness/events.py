@@ -55,10 +55,10 @@ class Finished:
 
     attempt: int
     time: str
-    state: Literal["done", "failed"]
+    state: Literal["done", "failed", "pruned"]
     failure: Failure | None = None
     message: str | None = None
-    """One line: why it failed."""
+    """One line: why it failed, or was pruned."""
     seconds: float | None = None
     """Wall time of the attempt."""
     peak_mib: float | None = None

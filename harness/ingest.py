@@ -68,11 +68,18 @@ def write_study(con: duckdb.DuckDBPyConnection, record: StudyRecord) -> None:
             "varied": dict(trial.varied),
             "params": dict(trial.params),
             "is_baseline": trial.role == "baseline",
+            "pruned": record.pruned.get(trial.trial_id),
         }
         for trial in record.trials
     }
     members: dict[tuple[str, int], Row] = {
-        (member.trial_id, member.seed): dict(member._asdict()) for member in record.members
+        (trial_id, seed): {
+            "trial_id": trial_id,
+            "seed": seed,
+            "run_id": run_id,
+            "is_pruned": is_pruned,
+        }
+        for trial_id, seed, run_id, is_pruned in record.members
     }
     insert_rows(con, "trial", list(trials.values()))
     insert_rows(con, "member", list(members.values()))
@@ -142,7 +149,7 @@ def _fold(events: Sequence[Event], attempts: int, state: str) -> _Change:
     finished: Finished | None = None
     first_epochs: dict[int, int] = {}
     epochs: dict[tuple[int, str], tuple[int, float]] = {}
-    is_over = state in ("done", "failed")
+    is_over = state in ("done", "failed", "pruned")
     for event in events:
         if event.attempt < attempts:
             continue

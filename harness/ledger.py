@@ -13,6 +13,7 @@ from pathlib import Path
 
 from harness.errors import InputError, StoreBusyError
 from harness.events import Event, Finished
+from harness.pruning import Thresholds, judged
 from harness.spool import (
     RunState,
     StudyRecord,
@@ -44,14 +45,21 @@ def _has_end(events: Iterable[Event]) -> bool:
 
 def is_settled(state: RunState) -> bool:
     """Whether a run that stands at ``state`` need not be trained by a new call."""
-    return state.state == "done" or (state.state == "failed" and state.failure in FINAL_FAILURES)
+    return state.state in ("done", "pruned") or state.failure in FINAL_FAILURES
 
 
 class Ledger:
     """The states of runs, and the events that the database still lacks."""
 
-    def __init__(self, results: Path) -> None:
+    def __init__(self, results: Path, *, watched: str | None = None) -> None:
+        """Nothing is read yet.
+
+        Args:
+            results: The results folder.
+            watched: A metric whose values over the epochs decide something.
+        """
         self._results = results
+        self._watched = watched
         self._states: dict[str, RunState] = {}
         self._offsets: dict[str, int] = {}
         self._settled: dict[str, RunState] = {}
@@ -64,21 +72,25 @@ class Ledger:
 
     @property
     def settled(self) -> Mapping[str, RunState]:
-        """Run id -> state, of the runs that this call does not train (again)."""
+        """Run id -> state as the study sees it, of the runs that this call does not train."""
         return self._settled
 
     def state(self, run_id: str) -> RunState:
         """Where a run stood when its spool was last read."""
         return self._states.get(run_id, RunState())
 
-    def take_up(self, run_ids: Iterable[str]) -> None:
-        """Read the spools of runs that an earlier call may have trained; known ones are skipped."""
-        for run_id in run_ids:
+    def take_up(self, runs: Mapping[str, Thresholds | None]) -> None:
+        """Read the spools of runs that an earlier call may have trained; known ones are skipped.
+
+        Args:
+            runs: Run id -> by what this study stops it early.
+        """
+        for run_id, thresholds in runs.items():
             if run_id in self._states:
                 continue
-            state = self.read(run_id)
-            if is_settled(state):
-                self._settled[run_id] = state
+            if self.is_over(run_id, thresholds):
+                state = self._states[run_id]
+                self._settled[run_id] = judged(state, thresholds)
                 if self._is_stored(run_id, state):
                     del self._pending[run_id]
 
@@ -88,12 +100,24 @@ class Ledger:
         events, self._offsets[run_id] = read_events(path, self._offsets.get(run_id, 0))
         if events:
             self._pending.setdefault(run_id, []).extend(events)
-        state = self._states[run_id] = replay(events, self._states.get(run_id))
+        state = self._states[run_id] = replay(
+            events, self._states.get(run_id), watched=self._watched
+        )
         return state
 
-    def settle(self, run_id: str) -> RunState:
-        """Note that this call is done with a run."""
-        state = self._settled[run_id] = self._states[run_id]
+    def is_over(self, run_id: str, thresholds: Thresholds | None = None) -> bool:
+        """Whether somebody has trained a run, by its spool as it is now, as far as this study asks.
+
+        Args:
+            run_id: The run.
+            thresholds: By what this study stops it early.
+        """
+        state = self.read(run_id)
+        return is_settled(state) and is_settled(judged(state, thresholds))
+
+    def settle(self, run_id: str, thresholds: Thresholds | None = None) -> RunState:
+        """Note that this call is done with a run; how it went for this study."""
+        state = self._settled[run_id] = judged(self._states[run_id], thresholds)
         return state
 
     def write_end(self, run_id: str, event: Finished) -> RunState:

@@ -50,7 +50,12 @@ def add_openings(con: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-MIGRATIONS: tuple[Migration, ...] = (create_schema, add_openings)
+def add_pruning(con: duckdb.DuckDBPyConnection) -> None:
+    """Migration 3: what searches have given up, which no table of results shows."""
+    con.execute(files("harness").joinpath("pruned.sql").read_text(encoding="utf-8"))
+
+
+MIGRATIONS: tuple[Migration, ...] = (create_schema, add_openings, add_pruning)
 """The change at index i leads from version i to version i + 1."""
 
 

@@ -20,8 +20,10 @@ from harness.conditions import (
     setting_for,
 )
 from harness.errors import InputError
-from harness.spec import Loaded, StudySpec, nearest, same_value, set_at
+from harness.pruning import most_epochs
+from harness.spec import Loaded, StudySpec, nearest
 from harness.trial import Role, Trial, digest
+from harness.values import same_value, set_at
 from harness.workload import JsonValue, Workload
 from harness.yaml_source import Path_
 
@@ -42,6 +44,8 @@ class Plan:
     """The workload's free comparisons, numbered after all others."""
     ends: tuple[Trial, ...] = ()
     """Of a search: a trial at each end of each axis, to be checked and never trained."""
+    most_epochs: int | None = None
+    """For hyperband: epochs of the longest run."""
 
     @property
     def spec(self) -> StudySpec:
@@ -104,7 +108,10 @@ def make_plan(loaded: Loaded, workload: Workload) -> Plan:
         _control(loaded, workload, after + position, name, overrides)
         for position, (name, overrides) in enumerate(workload.controls().items())
     )
-    return Plan(loaded, workload, fixed, controls, ends)
+    epochs = None
+    if spec.pruner == "hyperband":
+        epochs = most_epochs(loaded, workload, [*fixed, *ends])
+    return Plan(loaded, workload, fixed, controls, ends, epochs)
 
 
 def units(spec: StudySpec) -> list[tuple[str, ...]]:

@@ -32,10 +32,12 @@ class Snapshot:
     done: int
     failed: int
     reused: int
-    """Runs among the done and failed that an earlier call has trained."""
+    """Runs among the done, failed and pruned that an earlier call has trained."""
     running: tuple[RunLine, ...]
     seconds_left: float | None
     """None before anything that tells is finished."""
+    pruned: int = 0
+    """Runs that were stopped early, and those that were spared because their trial was given up."""
 
 
 class Watcher(Protocol):

@@ -2,26 +2,27 @@
 
 Runs are handed out controls first, then seed by seed, so that a study that is stopped early has
 some seeds of every trial. An adaptive search goes trial by trial: its proposals wait for whole
-trials.
+trials. With a pruner the seeds of a trial go one after another, since each may be its last.
 """
 
 from __future__ import annotations
 
 import heapq
-import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from harness.plan import Plan, Varied
-from harness.spool import Member, RunState
+from harness.history import History, Proposal, Settled
+from harness.plan import Plan
+from harness.pruning import Thresholds
+from harness.spool import Member
 from harness.trial import Run, Trial
 
 if TYPE_CHECKING:
     from harness.search import Search
 
-Settled = Mapping[str, RunState]
-"""Run id -> how it went, of the runs that this call will not train (again)."""
+Order: TypeAlias = tuple[int, int, int]
+"""Runs start from the least to the greatest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,9 @@ class Task:
     trial: Trial
     run: Run
     run_id: str
+    order: Order
+    thresholds: Thresholds | None = None
+    """By what it is stopped early, if it may be."""
 
 
 class Schedule:
@@ -45,17 +49,25 @@ class Schedule:
         """
         self._plan = plan
         self._identify = identify
+        self._prunes = plan.spec.pruner != "none"
         self._trials: dict[str, Trial] = {}
         self._tasks: dict[str, Task] = {}
-        self._members: dict[tuple[str, int], str] = {}
-        self._queue: list[tuple[tuple[int, int, int], str]] = []
-        self._history: list[tuple[Trial, Varied]] = []
+        self._members: dict[tuple[str, int], Task] = {}
+        self._queue: list[tuple[Order, str]] = []
+        self._history = History(plan)
+        # Trial that may be pruned -> its runs that are not over, of which the first may start.
+        self._in_flight: dict[str, list[Task]] = {}
+        # Such a trial -> runs of later proposals of it, which start unless it is pruned.
+        self._repeats: dict[str, list[Task]] = {}
+        self._stopped: set[str] = set()
+        self._spared = 0
+        self._changes = 0
         self._search: Search | None = None
         self._next_number = len(plan.fixed)
         self._is_exhausted = plan.spec.is_fixed
         for trial in plan.fixed:
-            self._add(trial)
-            self._history.append((trial, dict(trial.varied)))
+            tasks = self._add(trial)
+            self._history.add(Proposal(trial.number, trial, dict(trial.varied), _by_seed(tasks)))
         self._is_confirmed = plan.spec.confirm is None
         if self._is_confirmed:
             self._add_controls()
@@ -68,12 +80,40 @@ class Schedule:
     @property
     def members(self) -> tuple[Member, ...]:
         """Which run answers for which trial and seed."""
-        return tuple(Member(*key, run_id) for key, run_id in self._members.items())
+        return tuple(
+            Member(*key, task.run_id, task.run_id in self._stopped)
+            for key, task in self._members.items()
+        )
+
+    @property
+    def pruned(self) -> Mapping[str, str]:
+        """Id of each trial that was given up -> why."""
+        return self._history.pruned
+
+    @property
+    def changes(self) -> int:
+        """How often trials, members or what is pruned have changed."""
+        return self._changes
 
     @property
     def tasks(self) -> Mapping[str, Task]:
-        """Run id -> run, of all trials so far."""
+        """Run id -> run, of those that may start or have started."""
         return self._tasks
+
+    @property
+    def thresholds(self) -> Mapping[str, Thresholds | None]:
+        """Run id -> by what it is stopped early, of the same runs as ``tasks``."""
+        return {run_id: task.thresholds for run_id, task in self._tasks.items()}
+
+    @property
+    def planned(self) -> tuple[Task, ...]:
+        """All runs so far, also those that wait for others, in the order in which they start."""
+        return tuple(sorted(self._members.values(), key=lambda task: (task.order, task.run_id)))
+
+    @property
+    def spared(self) -> int:
+        """Runs that never start, because their trial was given up."""
+        return self._spared
 
     @property
     def total(self) -> int:
@@ -84,24 +124,24 @@ class Schedule:
         if spec.confirm is not None and not self._is_confirmed:
             trials = min(spec.confirm.top, (spec.trials or 1) - 1) + 1 + len(self._plan.controls)
             later = trials * len(spec.confirm_seed_list)
-        return len(self._tasks) + coming * len(spec.seed_list) + later
+        return len(self._members) + coming * len(spec.seed_list) + later
 
     def grow(self, settled: Settled) -> bool:
-        """Add the trials that can be proposed by now; whether there were any.
+        """Add the trials and seeds that can be added by now; whether there were any.
 
         Trial ``n`` sees the values of trials up to ``n - parallel_trials`` only, and is proposed
-        when these are settled: which trials a study has never depends on timing.
+        when these are settled: which trials a study has never depends on timing. The same trials
+        decide whether it is pruned.
         """
-        before = self._next_number
+        has_grown = self._advance(settled)
         while not self._is_exhausted and self._can_propose(settled):
-            if (trial := self._propose(settled)) is None:
+            if not self._propose(settled):
                 self._is_exhausted = True
                 break
-            self._add(trial)
-            self._history.append((trial, dict(trial.varied)))
+            has_grown = True
             self._next_number += 1
             self._is_exhausted = self._next_number >= (self._plan.spec.trials or 0)
-        return self._confirm(settled) or self._next_number > before
+        return self._confirm(settled) or has_grown
 
     def take(self, settled: Settled) -> Task | None:
         """The next run that is not settled, which is then no longer next; None if there is none."""
@@ -114,18 +154,13 @@ class Schedule:
     def _confirm(self, settled: Settled) -> bool:
         """Add the winners, once the whole search is settled; whether it did."""
         spec = self._plan.spec
-        if self._is_confirmed or not self._is_exhausted or self._tasks.keys() - settled.keys():
+        last = self._next_number
+        if self._is_confirmed or not self._is_exhausted:
+            return False
+        if not self._history.are_over(last, settled):
             return False
         self._is_confirmed = True
-        values = {
-            trial.trial_id: value
-            for trial in self.trials
-            if trial.role == "trial" and (value := self._value(trial, settled)) is not None
-        }
-        ranked = sorted(
-            (trial for trial in self.trials if trial.trial_id in values),
-            key=lambda trial: (-values[trial.trial_id], trial.number),
-        )
+        ranked = [t for t in self._history.best(last, settled) if t.role == "trial"]
         if not ranked or spec.confirm is None:  # nothing was found that could be confirmed
             return False
         for trial in self._plan.confirmation(ranked[: spec.confirm.top]):
@@ -138,65 +173,117 @@ class Schedule:
             if trial.trial_id not in self._trials:  # a variant can be what a control is
                 self._add(trial)
 
-    def _add(self, trial: Trial) -> None:
+    def _add(self, trial: Trial) -> list[Task]:
+        """Add a trial that is never pruned; its runs may start."""
         self._trials[trial.trial_id] = trial
-        for position, seed in enumerate(self._plan.seeds_of(trial)):
-            run = self._identify(trial, seed)
-            task = Task(trial, run, run.run_id)
-            self._tasks[task.run_id] = task
-            self._members[trial.trial_id, seed] = task.run_id
-            order = (position, trial.number)
-            if self._plan.spec.is_adaptive:
-                order = (trial.number, position)
-            heapq.heappush(self._queue, ((int(trial.role != "control"), *order), task.run_id))
+        tasks = self._make(trial, trial.number, self._plan.seeds_of(trial), {})
+        self._let_start(tasks)
+        return tasks
 
-    def _last_visible(self) -> int:
-        """The last trial whose value the next proposal may depend on."""
-        if not self._plan.spec.is_adaptive:
-            return -1
-        return self._next_number - self._plan.spec.parallel_trials
+    def _make(
+        self,
+        trial: Trial,
+        number: int,
+        seeds: Sequence[int],
+        thresholds: Mapping[int, Thresholds],
+    ) -> list[Task]:
+        """The runs of a trial with ``seeds``, as members of the study."""
+        tasks = []
+        for position, seed in enumerate(seeds):
+            run = self._identify(trial, seed)
+            order = (position, number)
+            if self._plan.spec.is_adaptive or self._prunes:
+                order = (number, position)
+            is_later = int(trial.role != "control")
+            task = Task(trial, run, run.run_id, (is_later, *order), thresholds.get(seed))
+            self._members[trial.trial_id, seed] = task
+            tasks.append(task)
+        self._changes += 1
+        return tasks
+
+    def _let_start(self, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            self._tasks[task.run_id] = task
+            heapq.heappush(self._queue, (task.order, task.run_id))
+
+    def _advance(self, settled: Settled) -> bool:
+        """Give up trials that are to be pruned, let others go on; whether there were any."""
+        has_grown = False
+        for trial_id, tasks in list(self._in_flight.items()):
+            while tasks and tasks[0].run_id in settled:
+                has_grown = True
+                self._go_on(tasks, settled)
+            if not tasks:
+                del self._in_flight[trial_id]
+                self._let_start(self._repeats.pop(trial_id, []))
+        return has_grown
+
+    def _go_on(self, tasks: list[Task], settled: Settled) -> None:
+        """Take what has ended out of the runs of a trial in flight, and let the next one start."""
+        ended = tasks.pop(0)
+        reason = self._history.reason_to_prune(ended.trial, ended.run.seed, settled)
+        is_cut = settled[ended.run_id].state == "pruned"
+        if reason is None or not (tasks or is_cut):  # what is trained to its end is kept
+            self._let_start(tasks[:1])
+            return
+        self._history.prune(ended.trial, reason)
+        if is_cut:
+            self._stopped.add(ended.run_id)
+        self._spare([*tasks, *self._repeats.pop(ended.trial.trial_id, [])])
+        tasks.clear()
+
+    def _spare(self, tasks: Sequence[Task]) -> None:
+        """Never start these runs: their trial was given up."""
+        self._stopped |= {task.run_id for task in tasks}
+        self._spared += len(tasks)
+        self._changes += 1
 
     def _can_propose(self, settled: Settled) -> bool:
-        last = self._last_visible()
-        return all(
-            self._members[trial.trial_id, seed] in settled
-            for trial, _ in self._history
-            if trial.number <= last
-            for seed in self._plan.spec.seed_list
-        )
+        return self._history.are_over(self._history.last_visible(self._next_number), settled)
 
-    def _propose(self, settled: Settled) -> Trial | None:
-        """The next trial; None where the space has nothing new."""
+    def _propose(self, settled: Settled) -> bool:
+        """Take on the next proposal; False where the space has nothing new."""
         # Loaded here: a grid must not pay for the import of Optuna.
-        from harness.search import Search, Told
+        from harness.search import Search
 
         self._search = self._search or Search(self._plan)
-        last = self._last_visible()
-        while True:
-            told = [
-                Told(
-                    trial.number,
-                    varied,
-                    self._value(trial, settled) if trial.number <= last else None,
-                )
-                for trial, varied in self._history
-            ]
-            varied = self._search.propose(self._next_number, told)
-            if varied is None:
-                return None
-            trial = self._plan.trial(self._next_number, varied)
-            if (twin := self._trials.get(trial.trial_id)) is None:
-                return trial
-            # Other words for the same parameters: told to the search instead of trained again.
-            self._history.append((twin, varied))
+        number = self._next_number
+        varied = self._search.propose(number, self._history.told(number, settled))
+        if varied is None:
+            return False
+        trial = self._plan.trial(number, varied)
+        if known := self._trials.get(trial.trial_id):
+            tasks = self._repeat(known, number)
+        else:
+            tasks = self._take_on(trial, settled)
+        proposal = Proposal(number, known or trial, varied, _by_seed(tasks), known is not None)
+        self._history.add(proposal)
+        return True
 
-    def _value(self, trial: Trial, settled: Settled) -> float | None:
-        """The mean over seeds of what the search maximises; None unless every seed has it."""
-        name = f"val/{self._plan.spec.metric}"
-        values = []
-        for seed in self._plan.spec.seed_list:
-            state = settled.get(self._members[trial.trial_id, seed])
-            if state is None or state.state != "done" or name not in state.results:
-                return None
-            values.append(state.results[name])
-        return statistics.fmean(values)
+    def _take_on(self, trial: Trial, settled: Settled) -> list[Task]:
+        """Add a new trial of a search."""
+        if not self._prunes:
+            return self._add(trial)
+        seeds = self._plan.seeds_of(trial)
+        limits = self._history.thresholds(trial.number, seeds, settled)
+        tasks = self._make(trial, trial.number, seeds, limits)
+        self._trials[trial.trial_id] = trial
+        self._in_flight[trial.trial_id] = list(tasks)
+        self._let_start(tasks[:1])
+        return tasks
+
+    def _repeat(self, trial: Trial, number: int) -> list[Task]:
+        """Add new seeds of a trial that is known; they are not pruned any more."""
+        seeds = self._plan.spec.repeat_seeds(self._history.times(trial))
+        tasks = self._make(trial, number, seeds, {})
+        if trial.trial_id in self._in_flight:
+            self._repeats.setdefault(trial.trial_id, []).extend(tasks)
+        elif trial.trial_id in self._history.pruned:  # which the search could not know yet
+            self._spare(tasks)
+        else:
+            self._let_start(tasks)
+        return tasks
+
+
+def _by_seed(tasks: Sequence[Task]) -> dict[int, str]:
+    return {task.run.seed: task.run_id for task in tasks}

@@ -11,7 +11,8 @@ from __future__ import annotations
 import importlib.util
 import math
 import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 import optuna
@@ -25,16 +26,18 @@ from optuna.trial import TrialState
 from scipy.stats import qmc
 
 from harness.axis import Axis
-from harness.conditions import VARIANT, Varied, fill, is_active
+from harness.conditions import VARIANT, Varied, fill, is_active, is_forbidden
 from harness.errors import InputError
 from harness.plan import Plan, units
-from harness.spec import same_value
 from harness.trial import digest
+from harness.values import same_value
 from harness.workload import JsonValue
 
 MODEL_ATTEMPTS = 20
 """After so many refused proposals a model insists on what is known already: go on at random."""
 MOST_ATTEMPTS = 1000
+MOST_TIMES = 3
+"""So often the same parameters are proposed; a model that is sure would insist on its best."""
 STARTUP_TRIALS = 10
 
 
@@ -45,11 +48,13 @@ class Told:
     number: int
     varied: Varied
     value: float | None
-    """What it reached, or None: it failed, or was still running."""
+    """What it reached, or None: it failed, was pruned, or was still running."""
+    until_pruned: tuple[float, ...] | None = None
+    """Of a pruned trial: what it reported before."""
 
 
 class Search:
-    """Proposals for an adaptive study, a pure function of the number and the history."""
+    """Proposals for a search, a pure function of the number and the history."""
 
     def __init__(self, plan: Plan) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -57,29 +62,69 @@ class Search:
         self._spec = plan.spec
         self._filled = fill(plan.spec, plan.workload)
         self._space = _space(plan)
+        self._identities: dict[str, str | None] = {}
+        # What the workload refuses, and what is a control: that is no trial of a search.
+        self._never = {None, *(control.trial_id for control in plan.controls)}
+        self._points: list[Varied] = []
 
     def propose(self, number: int, history: Sequence[Told]) -> Varied | None:
         """What trial ``number`` should vary, or None where nothing new is left.
+
+        It may be what is known already, in the same or in other words, up to ``MOST_TIMES`` in
+        all: then the trial is to get more seeds. What was pruned is not proposed again.
 
         Args:
             number: Position in the study.
             history: All trials with a lower number. The value may be None for any of them; what
                 the caller fills in must depend on the number alone, never on timing.
         """
-        known = {digest(told.varied) for told in history}
+        known = Counter(self._identity(told.varied) for told in history)
+        pruned = {self._identity(t.varied) for t in history if t.until_pruned is not None}
         refused: list[Varied] = []
+        for varied in self._suggestions(number, history, refused):
+            identity = self._identity(varied)
+            if identity not in self._never and not is_forbidden(self._spec, varied):
+                if identity not in known:
+                    return varied
+                if known[identity] < MOST_TIMES and identity not in pruned:
+                    is_left = self._has_more(number, known)
+                    return varied if is_left else None
+            refused.append(varied)
+        return None
+
+    def _suggestions(
+        self, number: int, history: Sequence[Told], refused: Sequence[Varied]
+    ) -> Iterator[Varied]:
+        """What the sampler proposes, and after each refusal what it proposes then."""
+        if self._spec.sampler == "qmc":
+            yield from self._rest_of_sequence(history)
+            return
         for attempt in range(MOST_ATTEMPTS):
-            if self._spec.sampler == "qmc":  # a point that was refused is passed over for good
-                trial = self._point_of_sequence(number - 1 + attempt)
-            elif self._spec.sampler == "cmaes" and attempt < MODEL_ATTEMPTS:
+            if self._spec.sampler == "cmaes" and attempt < MODEL_ATTEMPTS:
                 trial = self._replayed(number, history, refused)
             else:
                 trial = self._study(number, attempt, history, refused).ask()
-            varied = self._suggest(trial)
-            if digest(varied) not in known and self._plan.is_allowed(varied):
-                return varied
-            refused.append(varied)
-        return None
+            yield self._suggest(trial)
+
+    def _identity(self, varied: Varied) -> str | None:
+        """What is equal for other words for the same parameters; None where these cannot be."""
+        words = digest(varied)
+        if words not in self._identities:
+            try:
+                self._identities[words] = self._plan.trial(0, varied).trial_id
+            except InputError:
+                self._identities[words] = None
+        return self._identities[words]
+
+    def _has_more(self, number: int, known: Container[str | None]) -> bool:
+        """Whether the space has anything that is not known, as far as chance finds it."""
+        for attempt in range(MODEL_ATTEMPTS, MOST_ATTEMPTS):
+            varied = self._suggest(self._study(number, attempt, (), ()).ask())
+            identity = self._identity(varied)
+            is_possible = identity not in self._never and not is_forbidden(self._spec, varied)
+            if is_possible and identity not in known:
+                return True
+        return False
 
     def _study(
         self, number: int, attempt: int, history: Sequence[Told], refused: Sequence[Varied]
@@ -101,10 +146,25 @@ class Search:
                 )
         study = optuna.create_study(direction="maximize", sampler=sampler)
         for told in history:
-            study.add_trial(self._frozen(told.varied, told.value))
+            study.add_trial(self._frozen(told))
         for varied in refused:
-            study.add_trial(self._frozen(varied, None))
+            study.add_trial(self._frozen(Told(number, varied, None)))
         return study
+
+    def _rest_of_sequence(self, history: Sequence[Told]) -> Iterator[Varied]:
+        """The points of the sequence that follow those which led to the proposals so far."""
+        position = 0
+        for told in history[1:]:
+            places = range(position, position + MOST_ATTEMPTS)  # those between were refused
+            position = next((at + 1 for at in places if self._point(at) == told.varied), position)
+        for later in range(position, position + MOST_ATTEMPTS):
+            yield self._point(later)
+
+    def _point(self, position: int) -> Varied:
+        """The point of the sequence at ``position``."""
+        while len(self._points) <= position:
+            self._points.append(self._suggest(self._point_of_sequence(len(self._points))))
+        return self._points[position]
 
     def _point_of_sequence(self, position: int) -> optuna.Trial:
         """A trial whose suggestions are a point of a scrambled Sobol sequence."""
@@ -130,16 +190,14 @@ class Search:
         """The trial that CMA-ES proposes after everything has happened again in its order."""
         sampler = _cmaes(seed=int(digest([self._spec.study])[:8], 16))
         study = optuna.create_study(direction="maximize", sampler=sampler)
-        study.add_trial(self._frozen(history[0].varied, history[0].value))
+        study.add_trial(self._frozen(history[0]))
         waiting: list[tuple[Told, optuna.Trial]] = []
-        for now, told in [*_proposed_for(number, history[1:]), (number, None)]:
-            seen = [each for each in waiting if each[0].number <= now - self._spec.parallel_trials]
-            for each in seen:
+        for told in [*history[1:], Told(number, {}, None)]:
+            last = told.number - self._spec.parallel_trials
+            for each in [each for each in waiting if each[0].number <= last]:
                 waiting.remove(each)
-                is_finite = each[0].value is not None and math.isfinite(each[0].value)
-                state = TrialState.COMPLETE if is_finite else TrialState.FAIL
-                study.tell(each[1], each[0].value if is_finite else None, state)
-            if told is None:
+                self._tell(study, *each)
+            if told.number == number:
                 break
             for _ in range(MODEL_ATTEMPTS):
                 trial = study.ask()
@@ -148,16 +206,22 @@ class Search:
                     break
                 study.tell(trial, state=TrialState.FAIL)  # refused then
             else:
-                study.add_trial(self._frozen(told.varied, told.value))
+                study.add_trial(self._frozen(told))
         for _ in refused:
             trial = study.ask()
             self._suggest(trial)
             study.tell(trial, state=TrialState.FAIL)
         return study.ask()
 
-    def _frozen(self, varied: Varied, value: float | None) -> optuna.trial.FrozenTrial:
+    def _tell(self, study: optuna.Study, told: Told, trial: optuna.Trial) -> None:
+        """Tell a study how a trial that it proposed has ended."""
+        for step, value in enumerate(told.until_pruned or ()):
+            trial.report(value, step)
+        study.tell(trial, told.value if _state(told) == TrialState.COMPLETE else None, _state(told))
+
+    def _frozen(self, told: Told) -> optuna.trial.FrozenTrial:
         """A finished trial as Optuna knows it; what lies outside the space is left out."""
-        is_finite = value is not None and math.isfinite(value)
+        varied, state = told.varied, _state(told)
         params, distributions = {}, {}
         for name, (distribution, keys, choices) in self._space.items():
             if any(key not in varied for key in keys):
@@ -172,8 +236,9 @@ class Search:
         return optuna.create_trial(
             params=params,
             distributions=distributions,
-            value=value if is_finite else None,
-            state=optuna.trial.TrialState.COMPLETE if is_finite else optuna.trial.TrialState.FAIL,
+            value=told.value if state == TrialState.COMPLETE else None,
+            state=state,
+            intermediate_values=dict(enumerate(told.until_pruned or ())),
         )
 
     def _suggest(self, trial: optuna.Trial) -> Varied:
@@ -223,19 +288,12 @@ def _position(chosen: list[JsonValue], rows: list[list[JsonValue]]) -> int:
     raise ValueError("no such row")
 
 
-def _proposed_for(number: int, history: Sequence[Told]) -> list[tuple[int, Told]]:
-    """Each proposal with the number that it was made for.
-
-    One that meant a known trial in other words has that trial's number, and the next proposal was
-    made for the same number again.
-    """
-    first = {told.number: position for position, told in reversed(list(enumerate(history)))}
-    found: list[tuple[int, Told]] = []
-    for position, told in reversed(list(enumerate(history))):
-        if first[told.number] == position and told.number > 0:
-            number = told.number
-        found.append((number, told))
-    return found[::-1]
+def _state(told: Told) -> TrialState:
+    """What Optuna calls how a trial ended."""
+    if told.until_pruned is not None:
+        return TrialState.PRUNED
+    is_finite = told.value is not None and math.isfinite(told.value)
+    return TrialState.COMPLETE if is_finite else TrialState.FAIL
 
 
 def _at(distribution: BaseDistribution, share: float) -> float:

@@ -14,7 +14,7 @@ from harness.executors import Ended, Executor, Job
 from harness.executors.worker import STATUS_NOT_WRITABLE, finished_by_death, log_size
 from harness.interruption import Interruption
 from harness.leases import Leases
-from harness.ledger import Ledger, is_settled
+from harness.ledger import Ledger
 from harness.plan import Plan
 from harness.progress import RunLine, Snapshot, Watcher
 from harness.schedule import Schedule, Task
@@ -51,6 +51,7 @@ class Session:
     _elsewhere: dict[str, Task] = field(default_factory=dict, init=False)
     _counted: set[str] = field(default_factory=set, init=False)
     _done: int = field(default=0, init=False)
+    _pruned: int = field(default=0, init=False)
     _trained_done: int = field(default=0, init=False)
     _training_seconds: float = field(default=0.0, init=False)
     _reused: int = field(default=0, init=False)
@@ -95,7 +96,7 @@ class Session:
         """Read what the active runs have spooled, after the workers were stopped."""
         for run_id in list(self._active):
             state = self.ledger.read(run_id)
-            if state.is_over:
+            if state.is_over and state.attempts >= self._active[run_id].job.attempt:
                 self._settle(self._active.pop(run_id).task)
 
     def snapshot(self) -> Snapshot:
@@ -107,23 +108,23 @@ class Session:
             metric=spec.metric,
             total=self.schedule.total,
             done=self._done,
-            failed=len(self._counted) - self._done,
+            failed=len(self._counted) - self._done - self._pruned,
+            pruned=self._pruned + self.schedule.spared,
             reused=self._reused,
             running=tuple(self._line(active.task) for active in self._active.values()),
             seconds_left=self._seconds_left(),
         )
 
     def _grow(self) -> bool:
-        """Add trials until the next proposal has to wait; whether there were any."""
-        has_grown = False
+        """Add trials until the next proposal has to wait; whether the record has changed."""
+        before = self.schedule.changes
         while self.schedule.grow(self.ledger.settled):
-            has_grown = True
             self._take_up()
-        return has_grown
+        return self.schedule.changes != before
 
     def _take_up(self) -> None:
         """Count the runs that earlier calls have trained."""
-        self.ledger.take_up(self.schedule.tasks)
+        self.ledger.take_up(self.schedule.thresholds)
         for run_id in self.ledger.settled.keys() - self._counted:
             self._count(self.schedule.tasks[run_id], self.ledger.settled[run_id])
             self._check_metric(self.schedule.tasks[run_id])
@@ -141,6 +142,7 @@ class Session:
                 directory=run_dir(results, task.run_id),
                 attempt=self.ledger.state(task.run_id).attempts + 1,
                 threads=self.threads,
+                thresholds=task.thresholds,
             )
             active = _Active(task, job, time.monotonic(), log_size(job))
             self.executor.submit(job)
@@ -157,20 +159,22 @@ class Session:
                 self._elsewhere[task.run_id] = task
                 continue
             self._elsewhere.pop(task.run_id, None)
-            if not is_settled(self.ledger.read(task.run_id)):
+            if not self.ledger.is_over(task.run_id, task.thresholds):
                 return task
-            self._count(task, self.ledger.settle(task.run_id))
+            self._count(task, self.ledger.settle(task.run_id, task.thresholds))
             self.leases.release(task.run_id)
         return None
 
     def _look_elsewhere(self) -> bool:
         """Take over what other drivers have finished; whether there was any."""
         over = [
-            task for task in self._elsewhere.values() if is_settled(self.ledger.read(task.run_id))
+            task
+            for task in self._elsewhere.values()
+            if self.ledger.is_over(task.run_id, task.thresholds)
         ]
         for task in over:
             del self._elsewhere[task.run_id]
-            self._count(task, self.ledger.settle(task.run_id))
+            self._count(task, self.ledger.settle(task.run_id, task.thresholds))
         return bool(over)
 
     def _note_end(self, ended: Ended) -> None:
@@ -192,12 +196,13 @@ class Session:
         self._check_metric(active.task)
 
     def _settle(self, task: Task) -> None:
-        self._count(task, self.ledger.settle(task.run_id))
+        self._count(task, self.ledger.settle(task.run_id, task.thresholds))
         self.leases.release(task.run_id)
         self.trained += 1
 
     def _count(self, task: Task, state: RunState) -> None:
         self._counted.add(task.run_id)
+        self._pruned += state.state == "pruned"
         if state.state != "done":
             return
         self._done += 1
@@ -227,6 +232,12 @@ class Session:
                 f"{' or '.join(f'{split}/{metric}' for split in splits)}; "
                 f"{nearest(metric, sorted(names))}; finished runs are kept"
             )
+        if self.plan.spec.stops_by_epochs and not state.curve:
+            raise InputError(
+                f"{self.plan.loaded.source.where(('pruner',))}: pruner: no run reports "
+                f"val/{metric} epoch by epoch, so {self.plan.spec.pruner} has nothing to go by; "
+                "remove pruner, or set it to wilcoxon; finished runs are kept"
+            )
         self._is_metric_known = True
 
     def _tick(self) -> None:
@@ -240,7 +251,8 @@ class Session:
         self._last_tick = time.monotonic()
 
     def _line(self, task: Task) -> RunLine:
-        return RunLine(task.run_id, task.trial.label, task.run.seed, self.ledger.state(task.run_id))
+        state = self.ledger.settled.get(task.run_id) or self.ledger.state(task.run_id)
+        return RunLine(task.run_id, task.trial.label, task.run.seed, state)
 
     def _seconds_left(self) -> float | None:
         """What finished runs took on average, for all that is left, shared among the workers."""
@@ -248,7 +260,8 @@ class Session:
             return None
         mean = self._training_seconds / self._trained_done
         now = time.monotonic()
-        waiting = self.schedule.total - len(self._counted) - len(self._active)
+        over = len(self._counted) + self.schedule.spared
+        waiting = self.schedule.total - over - len(self._active)
         work = waiting * mean + sum(
             max(0.0, mean - (now - active.began)) for active in self._active.values()
         )

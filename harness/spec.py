@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import math
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
 
@@ -13,11 +13,16 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from harness.axis import AXIS_KINDS, Axis, Condition, Strict, Whole
 from harness.errors import InputError
 from harness.trial import digest
+from harness.values import set_at
 from harness.workload import JsonValue
 from harness.yaml_source import Path_, Source, parse_value, read_yaml
 
 MOST_SEED = 2**32 - 1
 LEAST_RANGES = 2  # that make CMA-ES more than a line search
+LEAST_WILCOXON_SEEDS = 5  # four are the least that can reach its level, and one must be left
+FIRST_REPEAT_SEED = 1_000_000
+"""From here on are the seeds of trials that a search proposes again: no study and no confirmation
+counts as far, so that these stay what they are when the study is given more seeds."""
 
 
 class Confirm(Strict):
@@ -69,8 +74,13 @@ class StudySpec(Strict):
     confirm: Confirm | None = None
     """After a search: train the winners and the baseline anew, and open the test classes."""
     parallel_trials: Whole = Field(default=2, ge=1, le=1000)
-    """For ``tpe``, ``gp`` and ``cmaes``: trials in flight at once; proposals depend on it, so it is
-    part of the study."""
+    """For ``tpe``, ``gp`` and ``cmaes``, and with a pruner: trials in flight at once. What is
+    proposed and pruned depends on it, so it is part of the study."""
+    pruner: Literal["none", "median", "hyperband", "wilcoxon"] = "none"
+    """For a search: how trials are given up early. After an epoch whose best value so far is below
+    the ``median`` of earlier trials; at the rungs of ``hyperband``, of which each keeps the best
+    third; or once a test over the seeds so far (``wilcoxon``) finds a trial worse than the best.
+    The seeds of a trial are then trained one after another."""
 
     @model_validator(mode="after")
     def _check_sampler(self) -> Self:
@@ -94,6 +104,23 @@ class StudySpec(Strict):
                     f"sampler: cmaes moves a cloud of points and needs at least {LEAST_RANGES} "
                     f"ranges without 'when', got {len(ranges)}; use tpe"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _check_pruner(self) -> Self:
+        if self.pruner == "none":
+            return self
+        if self.sampler == "grid":
+            raise ValueError(
+                "pruner: a grid compares all its trials, so none is given up; remove pruner, or "
+                "set sampler to random, tpe or another search"
+            )
+        if self.pruner == "wilcoxon" and len(self.seed_list) < LEAST_WILCOXON_SEEDS:
+            raise ValueError(
+                f"pruner: wilcoxon needs {LEAST_WILCOXON_SEEDS} seeds or more, since its test says "
+                f"nothing before {LEAST_WILCOXON_SEEDS - 1}; got {len(self.seed_list)}: give more "
+                "seeds, or set pruner to median"
+            )
         return self
 
     @model_validator(mode="after")
@@ -166,6 +193,23 @@ class StudySpec(Strict):
         first = max(self.seed_list) + 1
         return tuple(range(first, first + self.confirm.seeds))
 
+    def repeat_seeds(self, times: int) -> tuple[int, ...]:
+        """The new seeds of a trial that is proposed again for the ``times``-th time, from 1."""
+        count = len(self.seed_list)
+        taken = {*self.seed_list, *self.confirm_seed_list}
+        free = (seed for seed in itertools.count(FIRST_REPEAT_SEED) if seed not in taken)
+        return tuple(itertools.islice(free, (times - 1) * count, times * count))
+
+    @property
+    def searched(self) -> str:
+        """What a search maximises, as runs report it."""
+        return f"val/{self.metric}"
+
+    @property
+    def stops_by_epochs(self) -> bool:
+        """Whether a run may be stopped early, by what it reports epoch by epoch."""
+        return self.pruner in ("median", "hyperband")
+
     @property
     def is_adaptive(self) -> bool:
         """Whether proposals depend on how earlier trials went."""
@@ -224,45 +268,6 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Loaded:
 
 
 _COMPLETE = {"value_error", "extra_forbidden", "missing"}  # errors whose text says it all
-
-
-def set_at(target: dict[str, JsonValue], dotted: str, value: JsonValue) -> None:
-    """Set a parameter by its dotted key, making the mappings on the way; in place."""
-    *outer, last = dotted.split(".")
-    for key in outer:
-        inner = target.get(key)
-        if not isinstance(inner, dict):
-            inner = target[key] = {}
-        target = inner
-    target[last] = value
-
-
-def get_at(params: Mapping[str, JsonValue], dotted: str) -> JsonValue:
-    """The value at a dotted key, or None where there is none."""
-    value: JsonValue = dict(params)
-    for key in dotted.split("."):
-        if not isinstance(value, dict) or key not in value:
-            return None
-        value = value[key]
-    return value
-
-
-def matches(condition: Condition, values: Mapping[str, JsonValue]) -> bool:
-    """Whether each key of ``condition`` has its value, or one of its values."""
-    for key, wanted in condition.items():
-        allowed = wanted if isinstance(wanted, list) else [wanted]
-        if not any(same_value(values.get(key), each) for each in allowed):
-            return False
-    return True
-
-
-def same_value(one: JsonValue, other: JsonValue) -> bool:
-    """Equality in which 1 is 1.0 but true is not 1."""
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, int | float) and isinstance(other, int | float):
-        return math.isclose(one, other, rel_tol=1e-12)
-    return one == other
 
 
 def _extend(source: Source, path: Path) -> Source:

@@ -14,6 +14,7 @@ about to end it, and passed over for good once another line follows.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -26,7 +27,7 @@ from harness.events import EpochReported, Event, Started, from_json, to_json
 from harness.trial import Trial
 from harness.workload import JsonValue
 
-State = Literal["queued", "running", "done", "failed"]
+State = Literal["queued", "running", "done", "failed", "pruned"]
 
 
 def run_dir(results: Path, run_id: str) -> Path:
@@ -114,6 +115,8 @@ class RunState:
     """Epochs that count, in order. An attempt that goes on from a checkpoint keeps those before."""
     last_metrics: Mapping[str, float] = field(default_factory=dict)
     """Of the epoch reported last."""
+    curve: Mapping[int, float] = field(default_factory=dict)
+    """Epoch -> finite value of the metric that ``replay`` was told to watch, in order."""
     results: Mapping[str, float] = field(default_factory=dict)
     seconds: float | None = None
 
@@ -125,26 +128,34 @@ class RunState:
     @property
     def is_over(self) -> bool:
         """Whether the newest attempt has ended."""
-        return self.state in ("done", "failed")
+        return self.state in ("done", "failed", "pruned")
 
 
-def replay(events: Iterable[Event], before: RunState | None = None) -> RunState:
+def replay(
+    events: Iterable[Event], before: RunState | None = None, *, watched: str | None = None
+) -> RunState:
     """The state after ``events``, which follow those that led to ``before``.
 
     Events of an attempt older than the newest are passed over, and so is all that follows an
     attempt's first ``Finished``: a worker that was given up cannot change what was decided.
+
+    Args:
+        events: What happened.
+        before: The state until then.
+        watched: A metric that epochs report, of which the ``curve`` is kept.
     """
     state = before or RunState()
     for event in events:
         if event.attempt < state.attempts:
             continue
         if event.attempt > state.attempts:
-            state = RunState("running", attempts=event.attempt, reported=state.reported)
+            state = RunState(
+                "running", attempts=event.attempt, reported=state.reported, curve=state.curve
+            )
         if state.is_over or isinstance(event, Started):
             continue
         if isinstance(event, EpochReported):
-            kept = tuple(epoch for epoch in state.reported if epoch < event.epoch)
-            state = replace(state, reported=(*kept, event.epoch), last_metrics=event.metrics)
+            state = _with_epoch(state, event, watched)
         else:
             state = replace(
                 state,
@@ -157,12 +168,26 @@ def replay(events: Iterable[Event], before: RunState | None = None) -> RunState:
     return state
 
 
+def _with_epoch(state: RunState, event: EpochReported, watched: str | None) -> RunState:
+    """The state after one more epoch, which voids what was said of it and of later ones."""
+    reported = tuple(epoch for epoch in state.reported if epoch < event.epoch)
+    curve = {epoch: value for epoch, value in state.curve.items() if epoch < event.epoch}
+    value = math.nan if watched is None else event.metrics.get(watched, math.nan)
+    if math.isfinite(value):
+        curve[event.epoch] = value
+    return replace(
+        state, reported=(*reported, event.epoch), last_metrics=event.metrics, curve=curve
+    )
+
+
 class Member(NamedTuple):
     """Which run answers for a trial and seed; one run can serve several studies."""
 
     trial_id: str
     seed: int
     run_id: str
+    is_pruned: bool = False
+    """Whether the study has stopped this run early, or spares it since it gave its trial up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +207,8 @@ class StudyRecord:
     versions: Mapping[str, str]
     trials: tuple[Trial, ...]
     members: tuple[Member, ...]
+    pruned: Mapping[str, str] = field(default_factory=dict)
+    """Id of a trial that was given up -> why, in a line."""
 
 
 def write_study_record(results: Path, record: StudyRecord) -> None:

@@ -74,6 +74,8 @@ class StudyLine(NamedTuple):
     """Planned so far."""
     done: int
     failed: int
+    pruned: int
+    """Stopped early, or spared because their trial was given up."""
     updated: datetime
     """UTC, without a time zone."""
 
@@ -178,7 +180,9 @@ def list_studies(con: duckdb.DuckDBPyConnection) -> list[StudyLine]:
         SELECT
             study, any_value(question), any_value(metric), any_value(sampler),
             count(DISTINCT trial_id), count(member.run_id),
-            count(*) FILTER (run.state = 'done'), count(*) FILTER (run.state = 'failed'),
+            count(*) FILTER (run.state = 'done' AND NOT is_pruned),
+            count(*) FILTER (run.state = 'failed' AND NOT is_pruned),
+            count(*) FILTER (is_pruned),
             any_value(updated)
         FROM study
         LEFT JOIN trial USING (study)

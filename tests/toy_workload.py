@@ -90,6 +90,11 @@ def controls() -> Mapping[str, Mapping[str, JsonValue]]:
     }
 
 
+def epochs(params: Mapping[str, JsonValue]) -> int:
+    settings = Params.model_validate(params)
+    return settings.epochs if settings.method.name == "toy" else 0
+
+
 def data_fingerprint(params: Mapping[str, JsonValue]) -> str:
     if params["data"] == "missing":
         raise ValueError("data: no images there; name a folder with images")

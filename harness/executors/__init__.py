@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, cast
 
+from harness.pruning import Thresholds
 from harness.trial import Run
 from harness.workload import JsonValue
 
@@ -37,6 +38,8 @@ class Job:
     """From 1."""
     threads: int
     """Threads that the run may use for arithmetic."""
+    thresholds: Thresholds | None = None
+    """By what the run is stopped early, if it may be."""
 
     def to_json(self) -> dict[str, JsonValue]:
         """The job as plain values, for the way to another process."""
@@ -47,7 +50,10 @@ class Job:
         """The job that ``to_json`` made ``document`` from."""
         values = cast("dict[str, str]", dict(document))  # whatever it is: to_json wrote it
         run = Run(**cast("dict[str, str]", document["run"]))  # type: ignore[arg-type]
-        return Job(**values | {"run": run, "directory": Path(values["directory"])})  # type: ignore[arg-type]
+        given = cast("dict[str, JsonValue] | None", document.get("thresholds"))
+        thresholds = None if given is None else Thresholds.from_json(given)
+        plain: dict[str, object] = {"run": run, "directory": Path(values["directory"])}
+        return Job(**values | plain | {"thresholds": thresholds})  # type: ignore[arg-type]
 
 
 class Ended(NamedTuple):

@@ -1,8 +1,8 @@
 """One attempt at one run, from ``Started`` to ``Finished``: what every executor executes.
 
-Whatever the workload does ends up in the run's spool as ``done`` or as a class of failure. Two ends
-leave no ``Finished``: an interruption, after which the run counts as not trained, and the death of
-the process, which ``finished_by_death`` puts into words for the driver.
+Whatever the workload does ends up in the run's spool as ``done``, ``pruned`` or a class of failure.
+Two ends leave no ``Finished``: an interruption, after which the run counts as not trained, and the
+death of the process, which ``finished_by_death`` puts into words for the driver.
 """
 
 from __future__ import annotations
@@ -23,7 +23,16 @@ from harness.errors import HarnessError
 from harness.events import EpochReported, Failure, Finished, Started, utc_now
 from harness.executors import Ended, Job
 from harness.provenance import GitState, git_state, host_name, library_versions
-from harness.spool import append, spool_path, unwritable, work_dir
+from harness.pruning import Cut, first_cut
+from harness.spool import (
+    RunState,
+    append,
+    read_events,
+    replay,
+    spool_path,
+    unwritable,
+    work_dir,
+)
 from harness.workload import Workload
 
 STATUS_NOT_WRITABLE = 74
@@ -46,16 +55,17 @@ def execute(job: Job, workload: Workload) -> None:
     work = _make_work_dir(job)
     log_start = log_size(job)
     append(spool_path(job.directory), _started(job))
-    epochs = _EpochWriter(job)
+    epochs = _EpochWriter(job, _state_before(job))
     began = time.monotonic()
     results: Mapping[str, float] = {}
     failure: _Failed | None = None
     try:
-        returned = workload.run(
-            job.run.params, seed=job.run.seed, workdir=work, report=epochs, test=job.run.test
-        )
-        _refuse_test_scores(job, returned)
-        results = {name: float(value) for name, value in returned.items()}
+        if epochs.cut is None:  # else it was interrupted between its last epoch and its end
+            returned = workload.run(
+                job.run.params, seed=job.run.seed, workdir=work, report=epochs, test=job.run.test
+            )
+            _refuse_test_scores(job, returned)
+            results = {name: float(value) for name, value in returned.items()}
         failure = epochs.diverged or _non_finite("the result", results)
     except (KeyboardInterrupt, HarnessError):  # the latter is our own: a spool that is not writable
         raise
@@ -63,15 +73,18 @@ def execute(job: Job, workload: Workload) -> None:
         traceback.print_exc()
         failure = epochs.diverged or _classify(error)
     sys.stderr.flush()
+    cut = epochs.cut
+    if cut is not None:  # whatever a workload does once it was told to stop
+        failure = None
     finished = Finished(
         attempt=job.attempt,
         time=utc_now(),
-        state="failed" if failure else "done",
+        state="pruned" if cut else "failed" if failure else "done",
         failure=failure.failure if failure else None,
-        message=failure.message if failure else None,
+        message=cut.reason if cut else failure.message if failure else None,
         seconds=time.monotonic() - began,
         peak_mib=_peak_mib(),
-        results=results if failure is None else {},
+        results=results if failure is None and cut is None else {},
         stderr=last_lines(log_path(job), log_start),
     )
     append(spool_path(job.directory), finished)
@@ -159,13 +172,25 @@ class _Failed(NamedTuple):
 
 @dataclass
 class _EpochWriter:
-    """The ``report`` of a run: spools each epoch, and ends the run at a non-finite number."""
+    """The ``report`` of a run: spools each epoch, and ends the run at a non-finite number.
+
+    It also ends a run that does not reach what the job asks of it, see ``harness.pruning``.
+    """
 
     job: Job
+    state: RunState
+    """Where a run that may be stopped early stands, by what earlier attempts reported as well."""
     diverged: _Failed | None = field(default=None, init=False)
 
+    @property
+    def cut(self) -> Cut | None:
+        """Where the run is stopped early, once it is."""
+        if self.job.thresholds is None:
+            return None
+        return first_cut(list(self.state.curve.values()), self.job.thresholds)
+
     def __call__(self, step: int, metrics: Mapping[str, float]) -> bool:
-        """Record one epoch; False once a metric was not finite.
+        """Record one epoch; False once a metric was not finite, or the run is stopped early.
 
         Raises:
             ValueError: test classes were scored, and the run may not open them.
@@ -175,7 +200,17 @@ class _EpochWriter:
         event = EpochReported(self.job.attempt, utc_now(), step, numbers)
         append(spool_path(self.job.directory), event)
         self.diverged = self.diverged or _non_finite(f"epoch {step}", numbers)
-        return self.diverged is None
+        if self.job.thresholds is not None:
+            self.state = replay([event], self.state, watched=self.job.thresholds.metric)
+        return self.diverged is None and self.cut is None
+
+
+def _state_before(job: Job) -> RunState:
+    """Where the run stood when this attempt began; read only where it may be stopped early."""
+    if job.thresholds is None:
+        return RunState()
+    events = read_events(spool_path(job.directory)).events
+    return replay(events, watched=job.thresholds.metric)
 
 
 def _refuse_test_scores(job: Job, scores: Mapping[str, float]) -> None:

@@ -172,6 +172,9 @@ def _missing(tables: StudyTables) -> list[str]:
     states = Counter(run.state for run in tables.runs)
     total = len(tables.runs)
     sentences = []
+    if tables.pruned:
+        trials = "1 trial was" if len(tables.pruned) == 1 else f"{len(tables.pruned)} trials were"
+        sentences.append(f"{trials} given up early and enter no table; see Pruned.")
     if states["failed"]:
         kinds = Counter(run.failure or "crash" for run in tables.runs if run.state == "failed")
         shown = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))

@@ -85,6 +85,17 @@ def failures_table(tables: StudyTables) -> str:
     return _table("Failed runs", ["trial", "seed", "run", "reason"], rows, texts=("run", "reason"))
 
 
+def pruned_table(tables: StudyTables) -> str:
+    """What a search has given up, and why."""
+    rows = [
+        f'<tr><th scope="row">{label(trial.label)}</th><td>{trial.number}</td>'
+        f'<td>{trial.seeds_done}</td><td class="text">{escaped(trial.reason)}</td></tr>'
+        for trial in tables.pruned
+    ]
+    heads = ["trial", "number", "seeds done", "reason"]
+    return _table("Pruned trials", heads, rows, texts=("reason",))
+
+
 def _table(
     caption: str, heads: Sequence[str], rows: Iterable[str], texts: Sequence[str] = ()
 ) -> str:

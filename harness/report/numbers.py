@@ -73,6 +73,17 @@ class RunRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PrunedTrial:
+    """A trial that a search has given up; it enters no other table."""
+
+    number: int
+    label: str
+    reason: str
+    seeds_done: int
+    """Seeds that were trained to their end."""
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """One thing that can be looked at: a measure on a split."""
 
@@ -127,8 +138,9 @@ class StudyTables:
 
     study: Study
     trials: tuple[TrialRow, ...]
-    """In the order of the study; controls last."""
+    """In the order of the study; controls last. Those that were pruned are left out."""
     runs: tuple[RunRow, ...]
+    """Of these trials."""
     views: tuple[View, ...]
     """Test before val, Recall@K by K, then other scores; empty before the first finished run."""
     values: Mapping[View, tuple[SeedValue, ...]]
@@ -136,6 +148,8 @@ class StudyTables:
     """By view and trial_id."""
     comparisons: Mapping[tuple[View, str], Comparison]
     """By view and trial_id; the baseline and trials without a shared seed have none."""
+    pruned: tuple[PrunedTrial, ...] = ()
+    """What a search has given up, by number."""
 
     @property
     def is_search(self) -> bool:
@@ -169,6 +183,7 @@ class StudyTables:
             values=values,
             summaries={key: s for key, s in self.summaries.items() if key[1] in ids},
             comparisons={key: c for key, c in self.comparisons.items() if key[1] in ids},
+            pruned=self.pruned if phase == "search" else (),
         )
 
     @property
@@ -192,11 +207,14 @@ class StudyTables:
 
         Trials with fewer seeds than the most complete one come after it, and those with fewer
         than half are left out: lucky seeds must not lead a table. Ties go to the earlier trial.
+        More seeds than the study gives every trial count no more than these.
         """
         if view is None:
             return ()
         found = [(t, s) for t in self.contenders if (s := self.summaries.get((view, t.trial_id)))]
         most = max((summary.n for _, summary in found), default=0)
+        planned = self.planned()
+        most = min([most, *(planned[trial.trial_id] for trial in self.contenders)])
         ranked = [(trial, summary) for trial, summary in found if 2 * summary.n >= most]
         ranked.sort(key=lambda pair: (pair[1].n < most, -pair[1].mean, pair[0].number))
         return tuple(trial for trial, _ in ranked)

@@ -23,6 +23,7 @@ from harness.report.markup import (
     choices,
     escaped,
     failures_table,
+    pruned_table,
     results_table,
     seeds_table,
     trial_key,
@@ -111,6 +112,7 @@ def render(tables: StudyTables, training: Training, search: StudyTables | None =
         _search_section(tables, search),
         _curve_section(tables, training),
         _cluster_section(training),
+        _pruned_section(search or tables),
         _failure_section(tables),
         _reproduce_section(tables),
     ]
@@ -226,8 +228,10 @@ def _search_section(tables: StudyTables, search: StudyTables | None) -> str:
     if search is None or search.primary is None:
         history = figures.exploration_drawings(tables)[:1] if tables.is_search else ()
         return _section("Search", _panels(history, is_single=True)) if history else ""
+    count = len(search.contenders) + len(search.pruned)
+    given_up = f" ({len(search.pruned)} were given up early)" if search.pruned else ""
     note = _note(
-        f"{len(search.contenders)} trials were compared on validation classes, and the best of "
+        f"{count} trials were compared on validation classes{given_up}, and the best of "
         "them trained again on fresh seeds: those are the results above. The best of many is "
         "partly luck, so the best numbers here are higher than what can be expected; no test class "
         "was looked at."
@@ -277,6 +281,17 @@ def _failure_section(tables: StudyTables) -> str:
     if not any(run.state == "failed" for run in tables.runs):
         return ""
     return _section("Failures", failures_table(tables))
+
+
+def _pruned_section(tables: StudyTables) -> str:
+    if not tables.pruned:
+        return ""
+    note = _note(
+        "These trials were given up before all their seeds were trained. What they had reached "
+        "by then is in the database, and in no table, mean or ranking."
+    )
+    table = f"<details><summary>Which, and why</summary>{pruned_table(tables)}</details>"
+    return _section("Pruned", note, table)
 
 
 def _reproduce_section(tables: StudyTables) -> str:

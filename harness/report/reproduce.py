@@ -28,6 +28,7 @@ def provenance_list(tables: StudyTables) -> str:
         ("data digest", _counted(run.data for run in runs)),
         ("seeds", escaped(_listed(seeds))),
         ("runs", escaped(_states(tables.runs))),
+        ("pruned trials", str(len(tables.pruned)) if tables.pruned else ""),
         ("time in runs", escaped(_seconds(runs))),
         ("peak memory", escaped(_peak(runs))),
         ("host", _counted(run.host for run in runs)),

@@ -19,6 +19,7 @@ from harness.report.numbers import (
     Comparison,
     FinalRow,
     FinalTable,
+    PrunedTrial,
     RunRow,
     SeedValue,
     Study,
@@ -98,6 +99,7 @@ def load_tables(results: Path, study: str) -> StudyTables:
         values={view: values[view] for view in views},
         summaries=_summaries(values),
         comparisons=_read_comparisons(results, study),
+        pruned=_read_pruned(results, study),
     )
 
 
@@ -135,7 +137,8 @@ def _read_trials(results: Path, study: str) -> tuple[TrialRow, ...]:
     rows = read_rows(
         results,
         "SELECT trial_id, number, label, phase, role, variant, varied, is_baseline"
-        " FROM trial WHERE study = ? ORDER BY role = 'control', number, trial_id",
+        " FROM trial WHERE study = ? AND pruned IS NULL"
+        " ORDER BY role = 'control', number, trial_id",
         [study],
     )
     return tuple(
@@ -153,6 +156,18 @@ def _read_trials(results: Path, study: str) -> tuple[TrialRow, ...]:
     )
 
 
+def _read_pruned(results: Path, study: str) -> tuple[PrunedTrial, ...]:
+    rows = read_rows(
+        results,
+        "SELECT number, trial, reason, seeds_done FROM pruned WHERE study = ? ORDER BY number",
+        [study],
+    )
+    return tuple(
+        PrunedTrial(integer(number), str(trial), str(reason), integer(seeds_done))
+        for number, trial, reason, seeds_done in rows
+    )
+
+
 def _read_runs(results: Path, study: str) -> tuple[RunRow, ...]:
     # A member whose run has not started may have no row in `run` yet.
     rows = read_rows(
@@ -163,7 +178,7 @@ def _read_runs(results: Path, study: str) -> tuple[RunRow, ...]:
         " run.versions, run.stderr, coalesce(run.finished < study.created, false)"
         " FROM member JOIN trial USING (trial_id) JOIN study USING (study)"
         " LEFT JOIN run USING (run_id)"
-        " WHERE trial.study = ?"
+        " WHERE trial.study = ? AND trial.pruned IS NULL"
         " ORDER BY trial.role = 'control', trial.number, member.trial_id, member.seed",
         [study],
     )

@@ -213,7 +213,7 @@ def test_the_database_is_left_alone_when_nothing_has_changed(place: Place) -> No
     run_ids = [path.name for path in place.results.glob("runs/*")]
     with held_open(place.results), pytest.raises(StoreBusyError):
         ledger.flush(compare="quality")
-    ledger.take_up(run_ids)
+    ledger.take_up(dict.fromkeys(run_ids))
     with held_open(place.results):
         assert ledger.flush() == ()  # all of it was there already
     assert len(ledger.settled) == 8

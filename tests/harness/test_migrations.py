@@ -47,7 +47,7 @@ def test_an_empty_database_gets_the_whole_schema(con: duckdb.DuckDBPyConnection)
 def test_a_later_change_is_applied_once_and_keeps_the_rows(con: duckdb.DuckDBPyConnection) -> None:
     migrate(con)
     con.execute(
-        "INSERT INTO trial VALUES ('t', 's', 0, 'l', 'search', 'trial', NULL, '{}', '{}', false)"
+        "INSERT INTO trial VALUES ('t', 's', 0, 'l', 'search', 'trial', NULL, '{}', '{}', false, NULL)"
     )
     assert migrate(con, [*MIGRATIONS, add_colour]) == len(MIGRATIONS)
     assert con.execute("SELECT trial_id, colour FROM trial").fetchall() == [("t", "blue")]
@@ -71,7 +71,7 @@ def test_a_newer_database_is_refused_with_both_versions(tmp_path: Path) -> None:
         con.execute("UPDATE meta SET value = '99' WHERE key = 'schema_version'")
     for read_only in (True, False):
         with (
-            pytest.raises(StoreError, match=r"results\.duckdb: schema version 99.*up to 2; update"),
+            pytest.raises(StoreError, match=r"results\.duckdb: schema version 99.*up to 3; update"),
             store.connect(tmp_path, read_only=read_only),
         ):
             pass
@@ -127,8 +127,8 @@ def test_the_documented_views_are_there(con: duckdb.DuckDBPyConnection) -> None:
     migrate(con)
     views = con.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
     assert {name for (name,) in views} == {
-        "comparisons", "curves", "failures", "leaderboard", "openings", "results", "summary",
-        "trials",
+        "comparisons", "curves", "failures", "leaderboard", "openings", "pruned", "results",
+        "summary", "trials",
     }  # fmt: skip
     for (name,) in views:
         assert re.fullmatch(r"[a-z]+", name)

@@ -9,7 +9,8 @@ from fake_workload import FakeWorkload, plan_problems, plan_study, write_study
 
 from harness.errors import InputError
 from harness.plan import Plan, label_of, make_plan, show
-from harness.spec import get_at, load_study
+from harness.spec import load_study
+from harness.values import get_at
 from harness.workload import JsonValue, Params
 
 MOMENTUM = "search: {method.momentum: {grid: [0.0, 0.9]}}\n"

@@ -1,0 +1,198 @@
+"""What a study has proposed so far, how that went, and what a later trial may know of it.
+
+Trial ``n`` of a search knows trials up to ``n - parallel_trials``, which are over before it is
+proposed. So nothing that is decided about it depends on timing.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.conditions import Varied
+from harness.plan import Plan
+from harness.pruning import (
+    Earlier,
+    Thresholds,
+    hyperband_thresholds,
+    is_worse,
+    median_thresholds,
+)
+from harness.spool import RunState
+from harness.trial import Trial
+
+if TYPE_CHECKING:
+    from harness.search import Told
+
+Settled = Mapping[str, RunState]
+"""Run id -> how it went for the study, of the runs that this call will not train (again)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """One of the trials that a study asks for: a new one, or more seeds of one that is known."""
+
+    number: int
+    trial: Trial
+    varied: Varied
+    runs: Mapping[int, str]
+    """Seed -> run id."""
+    is_repeat: bool = False
+
+
+class History:
+    """The proposals of a study, and which of their trials were given up."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Nothing is proposed yet."""
+        self._plan = plan
+        self._spec = plan.spec
+        self._proposals: list[Proposal] = []
+        self._by_trial: dict[str, list[Proposal]] = {}
+        self._pruned: dict[str, str] = {}
+        self._over = 0
+
+    @property
+    def proposals(self) -> Sequence[Proposal]:
+        """All proposals, by number."""
+        return self._proposals
+
+    @property
+    def pruned(self) -> Mapping[str, str]:
+        """Id of each trial that was given up -> why."""
+        return self._pruned
+
+    def add(self, proposal: Proposal) -> None:
+        """Note a proposal; numbers ascend."""
+        self._proposals.append(proposal)
+        self._by_trial.setdefault(proposal.trial.trial_id, []).append(proposal)
+
+    def prune(self, trial: Trial, reason: str) -> None:
+        """Note that a trial was given up."""
+        self._pruned[trial.trial_id] = reason
+
+    def times(self, trial: Trial) -> int:
+        """How often a trial was proposed."""
+        return len(self._by_trial.get(trial.trial_id, []))
+
+    def last_visible(self, number: int) -> int:
+        """The last trial that trial ``number`` may know of."""
+        if not self._spec.is_adaptive and self._spec.pruner == "none":
+            return -1
+        return number - self._spec.parallel_trials
+
+    def are_over(self, last: int, settled: Settled) -> bool:
+        """Whether nothing is left to train of the proposals up to ``last``."""
+        while self._over < len(self._proposals) and self._is_over(self._over, settled):
+            self._over += 1
+        return self._over == len(self._proposals) or self._proposals[self._over].number > last
+
+    def told(self, number: int, settled: Settled) -> list[Told]:
+        """What the search may know before it proposes trial ``number``."""
+        last = self.last_visible(number)
+        return [self._told(proposal, last, settled) for proposal in self._proposals]
+
+    def best(self, last: int, settled: Settled) -> list[Trial]:
+        """The finished trials up to ``last`` by their mean, best first; ties go to the earlier."""
+        seen = {p.trial.trial_id: p.trial for p in self._proposals if p.number <= last}
+        values = {
+            trial_id: value
+            for trial_id, trial in seen.items()
+            if (value := self._value(trial, last, settled)) is not None
+        }
+        found = [seen[trial_id] for trial_id in values]
+        return sorted(found, key=lambda trial: (-values[trial.trial_id], trial.number))
+
+    def thresholds(
+        self, number: int, seeds: Sequence[int], settled: Settled
+    ) -> Mapping[int, Thresholds]:
+        """Seed -> by what a run of the new trial ``number`` is stopped early."""
+        if not self._spec.stops_by_epochs:
+            return {}
+        found = {}
+        for seed in seeds:
+            earlier = list(self._earlier(seed, self.last_visible(number), settled))
+            if self._spec.pruner == "median":
+                least = median_thresholds(earlier)
+            else:
+                least = hyperband_thresholds(
+                    earlier,
+                    study=self._spec.study,
+                    number=number,
+                    most_epochs=self._plan.most_epochs or 0,
+                )
+            if least:
+                is_median = self._spec.pruner == "median"
+                found[seed] = Thresholds(self._spec.searched, least, is_best_judged=is_median)
+        return found
+
+    def reason_to_prune(self, trial: Trial, seed: int, settled: Settled) -> str | None:
+        """Why a trial is given up after its run with ``seed``; None if it goes on."""
+        (proposal, *_) = self._by_trial[trial.trial_id]
+        state = settled[proposal.runs[seed]]
+        if state.state == "pruned":
+            return f"seed {seed}: {state.message}"
+        if self._spec.pruner != "wilcoxon":
+            return None
+        last = self.last_visible(trial.number)
+        best = self.best(last, settled)[:1]
+        values = self._values(trial, trial.number, settled)
+        if not best or not is_worse(values, self._values(best[0], last, settled)):
+            return None
+        return f"worse than {best[0].label} on {len(values)} seeds by a Wilcoxon signed-rank test"
+
+    def _is_over(self, position: int, settled: Settled) -> bool:
+        proposal = self._proposals[position]
+        is_pruned = proposal.trial.trial_id in self._pruned
+        return is_pruned or all(run_id in settled for run_id in proposal.runs.values())
+
+    def _told(self, proposal: Proposal, last: int, settled: Settled) -> Told:
+        # Loaded here: a grid must not pay for the import of Optuna.
+        from harness.search import Told
+
+        trial, number = proposal.trial, proposal.number
+        if number > last:
+            return Told(number, proposal.varied, None)
+        if trial.trial_id in self._pruned:
+            return Told(number, proposal.varied, None, self._until_pruned(trial, settled))
+        # CMA-ES, which is asked for everything again, must be told what it was told before.
+        seen = number if self._spec.sampler == "cmaes" else last
+        return Told(number, proposal.varied, self._value(trial, seen, settled))
+
+    def _until_pruned(self, trial: Trial, settled: Settled) -> tuple[float, ...]:
+        """What a pruned trial reported, one seed after another."""
+        if self._spec.pruner == "wilcoxon":
+            return tuple(self._values(trial, trial.number, settled).values())
+        (proposal, *_) = self._by_trial[trial.trial_id]
+        states = [settled[run_id] for run_id in proposal.runs.values() if run_id in settled]
+        return tuple(value for state in states for value in state.curve.values())
+
+    def _value(self, trial: Trial, last: int, settled: Settled) -> float | None:
+        """The mean over all seeds up to proposal ``last``; None unless every one has a value."""
+        values = self._values(trial, last, settled)
+        proposed = [each for each in self._by_trial[trial.trial_id] if each.number <= last]
+        planned = sum(len(each.runs) for each in proposed)
+        if trial.trial_id in self._pruned or not planned or len(values) < planned:
+            return None
+        return statistics.fmean(values.values())
+
+    def _values(self, trial: Trial, last: int, settled: Settled) -> dict[int, float]:
+        """Seed -> what the search maximises, of the seeds that have it, in their order."""
+        name = self._spec.searched
+        values = {}
+        for proposal in self._by_trial[trial.trial_id]:
+            for seed, run_id in proposal.runs.items() if proposal.number <= last else ():
+                state = settled.get(run_id)
+                if state is not None and state.state == "done" and name in state.results:
+                    values[seed] = state.results[name]
+        return values
+
+    def _earlier(self, seed: int, last: int, settled: Settled) -> Iterator[Earlier]:
+        """What trials up to ``last`` reported with a seed, as far as they were not broken off."""
+        for proposal in self._proposals:
+            state = settled.get(proposal.runs.get(seed, ""))
+            if proposal.number <= last and state is not None and state.state in ("done", "pruned"):
+                values = tuple(state.curve.values())
+                yield Earlier(proposal.number, state.state == "done", values)

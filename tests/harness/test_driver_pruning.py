@@ -1,0 +1,277 @@
+"""Searches that give trials up: what is spared, what is stored, and that timing changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import toy_workload
+from driver_place import Place, Witness, interrupt
+
+from harness import search
+from harness.driver import preview, rebuild_results
+from harness.errors import InputError
+from harness.report.page import write_report
+from harness.report.tables import final_table
+from harness.search import Told
+from harness.store import connect, list_studies
+from harness.workload import JsonValue
+
+PRUNED = """
+study: pruned
+question: What is best?
+workload: toy_workload
+base: {epochs: 9, clusters: 2, quality: 0.5, checkpoints: true}
+search:
+  quality: {uniform: [0.0, 1.0]}
+sampler: random
+trials: 16
+seeds: 5
+pruner: median
+"""
+PRUNERS = ["median", "hyperband", "wilcoxon"]
+TABLES = ("results", "summary", "leaderboard", "curves")
+
+
+def content_of(place: Place, results: Path | None = None) -> list[object]:
+    """All that a study has found out, without what depends on the clock."""
+    asked = [
+        "SELECT trial_id, number, label, phase, role, pruned FROM trial ORDER BY ALL",
+        "FROM member ORDER BY ALL",
+        "SELECT run_id, state, message FROM run ORDER BY ALL",
+        "SELECT run_id, epoch, name, value FROM epoch ORDER BY ALL",
+        *(f"FROM {view} ORDER BY ALL" for view in (*TABLES, "comparisons", "pruned")),
+    ]
+    return [place.ask(sql, results) for sql in asked]
+
+
+@pytest.mark.parametrize("pruner", PRUNERS)
+def test_pruned_trials_are_stored_and_enter_no_table(place: Place, pruner: str) -> None:
+    outcome = place.run(PRUNED, f"pruner={pruner}")
+    given_up = {str(row[0]) for row in place.ask("SELECT trial_id FROM pruned")}
+    assert len(given_up) >= 4
+    assert outcome.exit_status == outcome.failed == 0
+    assert (outcome.total, outcome.done + outcome.pruned) == (18 * 5, 18 * 5)
+    assert place.calls() == outcome.trained < outcome.total
+    cut = place.ask("SELECT state, count(*) FROM run GROUP BY ALL HAVING state <> 'done'")
+    assert cut == ([] if pruner == "wilcoxon" else [("pruned", len(given_up))])
+    for table in (*TABLES, "comparison"):
+        (shown,) = place.ask(f"SELECT list(DISTINCT trial_id) FROM {table}")
+        assert isinstance(shown[0], list)
+        assert not given_up & set(shown[0])
+    assert place.ask(
+        "SELECT count(*) FROM recall JOIN run USING (run_id) WHERE state <> 'done'"
+    ) == [(0,)]
+    with connect(place.results, read_only=True) as con:
+        (line,) = list_studies(con)
+    assert (line.runs, line.done, line.failed, line.pruned) == (90, outcome.done, 0, outcome.pruned)
+    again = place.run(PRUNED, f"pruner={pruner}")
+    assert (again.trained, again.done, again.pruned) == (0, outcome.done, outcome.pruned)
+    planned = preview(place.write(PRUNED), (f"pruner={pruner}",), place.results)
+    assert [run.state for run in planned.runs].count("pruned") == outcome.pruned
+    assert {run.state for run in planned.runs} == {"done", "pruned"}
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+@pytest.mark.parametrize("pruner", PRUNERS)
+@pytest.mark.timeout(60)
+def test_what_is_pruned_does_not_depend_on_timing_or_interruptions(
+    place: Place, pruner: str, sampler: str
+) -> None:
+    given = (f"pruner={pruner}", f"sampler={sampler}", "parallel_trials=3")
+    place.run(PRUNED, *given)
+    whole = content_of(place)
+    broken, parallel = place.folder / "broken", place.folder / "parallel"
+    for number in (13, 9, 1):
+        witness = Witness(interrupt(number))
+        assert place.run(PRUNED, *given, watcher=witness, results=broken).exit_status == 130
+    assert place.run(PRUNED, *given, results=broken).exit_status == 0
+    place.run(PRUNED, *given, executor="process", workers=3, results=parallel)
+    for other in (broken, parallel):
+        assert content_of(place, other) == whole
+    rebuild_results(place.results, on_wait=pytest.fail)
+    assert content_of(place) == whole
+
+
+def test_seeds_go_one_after_another_and_keep_other_trials_going(place: Place) -> None:
+    witness = Witness()
+    text = PRUNED.replace("trials: 16", "trials: 7")
+    place.run(text, "parallel_trials=3", executor="process", workers=3, watcher=witness)
+    ended: set[tuple[str, int]] = set()
+    trials = {line.trial for line in witness.started_lines} - {"base", "raw pixels", "untrained"}
+    assert len(trials) == 6
+    for line in witness.started_lines:
+        if line.trial in trials and line.seed:
+            before = [done.trial == line.trial for done in witness.ended_lines].count(True)
+            assert before >= line.seed
+    assert max(len(snapshot.running) for snapshot in witness.snapshots) == 3
+    assert not ended
+
+
+def test_progress_reaches_the_total_and_says_what_was_pruned(place: Place) -> None:
+    witness = Witness()
+    place.run(PRUNED, watcher=witness)
+    last = witness.snapshots[-1]
+    assert {snapshot.total for snapshot in witness.snapshots} == {90}
+    assert last.pruned > 0
+    assert last.done + last.pruned == last.total
+    ended = [line.state for line in witness.ended_lines if line.state.state == "pruned"]
+    assert ended
+    assert all("below" in str(state.message) for state in ended)
+
+
+SHARED = PRUNED.replace(
+    "quality: {uniform: [0.0, 1.0]}",
+    "quality: {choice: [0.1, 0.2, 0.3, 0.55, 0.6, 0.65, 0.7, 0.8]}",
+)
+OTHER = SHARED.replace("study: pruned", "study: other").replace("pruner: median\n", "")
+
+
+def of_study(place: Place, study: str) -> list[object]:
+    asked = [
+        "SELECT trial_id, number, label, pruned FROM trial WHERE study = '{}' ORDER BY ALL",
+        "SELECT member.* FROM member JOIN trial USING (trial_id) WHERE study = '{}' ORDER BY ALL",
+        *(f"FROM {view} WHERE study = '{{}}' ORDER BY ALL" for view in (*TABLES, "comparisons")),
+    ]
+    return [place.ask(sql.format(study)) for sql in asked]
+
+
+def test_what_one_study_has_pruned_another_trains_to_its_end(place: Place) -> None:
+    place.run(SHARED, "trials=60")
+    (pruned,) = place.ask("SELECT list(run_id) FROM run WHERE state = 'pruned'")
+    assert isinstance(pruned[0], list)
+    assert len(pruned[0]) >= 2
+    before = of_study(place, "pruned")
+    assert place.run(OTHER, "trials=60").failed == 0
+    states = place.ask("SELECT DISTINCT state FROM run")
+    assert states == [("done",)]
+    resumed = f"SELECT DISTINCT attempts FROM run WHERE run_id IN {tuple(pruned[0])}"
+    assert place.ask(resumed) == [(2,)]
+    firsts = f"SELECT min(epoch) FROM epoch WHERE attempt = 2 AND run_id IN {tuple(pruned[0])}"
+    assert place.ask(firsts) > [(0,)]  # they went on from where they were stopped
+    again = place.run(SHARED, "trials=60")
+    assert again.trained == 0
+    assert of_study(place, "pruned") == before
+
+
+def test_what_another_study_has_trained_to_its_end_is_pruned_all_the_same(place: Place) -> None:
+    place.run(SHARED, "trials=60")
+    alone = of_study(place, "pruned")
+    place.results = place.folder / "second"
+    place.run(OTHER, "trials=60")
+    calls = place.calls()
+    outcome = place.run(SHARED, "trials=60")
+    assert outcome.pruned > 0
+    assert of_study(place, "pruned") == alone
+    assert place.calls() - calls == outcome.trained
+
+
+def test_neither_baseline_nor_confirmation_is_pruned(place: Place) -> None:
+    text = PRUNED.replace("quality: 0.5", "quality: 0.0") + "confirm: {top: 3, seeds: 2}\n"
+    outcome = place.run(text, "pruner=hyperband", "trials=12")
+    assert outcome.exit_status == 0
+    assert outcome.pruned > 0
+    rows = place.ask("SELECT phase, role, count(*) FROM trial WHERE pruned IS NULL GROUP BY ALL")
+    assert ("search", "baseline", 1) in rows
+    assert ("confirm", "trial", 3) in rows
+    labels = "SELECT label FROM trial WHERE phase = 'confirm' AND role = 'trial'"
+    pruned = place.ask(f"{labels} AND label IN (SELECT trial FROM pruned)")
+    assert pruned == []
+    page = write_report(place.results, "pruned", place.folder).read_text()
+    assert "<h2>Pruned</h2>" in page
+    assert len(final_table(place.results, "pruned").rows) == 3 + 1 + 2
+
+
+def test_a_report_of_a_search_lists_what_was_given_up_apart(place: Place) -> None:
+    place.run(PRUNED)
+    given_up = [str(row[0]) for row in place.ask("SELECT trial FROM pruned")]
+    shown = [row.trial for row in final_table(place.results, "pruned").rows]
+    assert len(shown) + len(given_up) == 18
+    assert not set(shown) & set(given_up)
+    page = write_report(place.results, "pruned", place.folder).read_text()
+    head, _, rest = page.partition("<h2>Pruned</h2>")
+    assert f"{len(given_up)} trials were given up early" in head
+    assert "are not finished" not in head
+    assert all(label.partition("=")[2] in rest for label in given_up)
+
+
+def test_the_sampler_is_told_what_was_pruned_and_where(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[int, Told] = {}
+    propose = search.Search.propose
+
+    def spy(self: search.Search, number: int, history: Sequence[Told]) -> object:
+        told.update({each.number: each for each in history})
+        return propose(self, number, history)
+
+    monkeypatch.setattr(search.Search, "propose", spy)
+    place.run(PRUNED, "sampler=tpe")
+    rows = place.ask("SELECT number, seeds_done FROM pruned WHERE number < 14")
+    pruned = {each.number for each in told.values() if each.until_pruned is not None}
+    assert pruned == {number for number, _ in rows}
+    for number, seeds_done in rows:
+        assert isinstance(number, int)
+        assert isinstance(seeds_done, int)
+        values = told[number].until_pruned
+        assert values is not None
+        assert 9 * seeds_done < len(values) <= 9 * (seeds_done + 1)
+        assert told[number].value is None
+
+
+def test_a_rule_over_epochs_that_has_no_epochs_to_go_by_is_refused(place: Place) -> None:
+    with pytest.raises(InputError, match=r"yaml:11:1: pruner: no run reports val/recall@1 epoch"):
+        place.run(PRUNED.replace("epochs: 9", "epochs: 0"))
+
+
+def propose_always(
+    monkeypatch: pytest.MonkeyPatch, qualities: Sequence[float]
+) -> dict[int, float | None]:
+    """Make searches propose these qualities, whatever happens; number -> last value told."""
+    values: dict[int, float | None] = {}
+
+    def propose(self: search.Search, number: int, history: Sequence[Told]) -> dict[str, JsonValue]:
+        values.update({told.number: told.value for told in history})
+        return {"quality": qualities[number - 1]}
+
+    monkeypatch.setattr(search.Search, "propose", propose)
+    return values
+
+
+def test_a_proposal_that_is_known_becomes_new_seeds_of_its_trial(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = propose_always(monkeypatch, [0.3, 0.3, 0.3, 0.6, 0.61, 0.62])
+    text = PRUNED.replace("pruner: median", "confirm: {top: 1, seeds: 3}")
+    outcome = place.run(text, "sampler=tpe", "trials=7", "seeds=2")
+    assert outcome.done == outcome.total == 7 * 2 + (1 + 1 + 2) * 3
+    rows = place.ask(
+        "SELECT number, list(seed ORDER BY seed) FROM trial JOIN member USING (trial_id)"
+        " WHERE phase = 'search' GROUP BY ALL ORDER BY ALL"
+    )
+    new = [1_000_000 + seed for seed in range(4)]
+    assert rows == [(0, [0, 1]), (1, [0, 1, *new]), (4, [0, 1]), (5, [0, 1]), (6, [0, 1])]
+    assert told[1] == told[2] == told[3]
+    ((mean, done, planned),) = place.ask(
+        "SELECT mean, seeds_done, seeds_planned FROM trials WHERE number = 1"
+    )
+    assert (told[1], done, planned) == (pytest.approx(mean), 6, 6)
+    assert place.ask("SELECT DISTINCT n FROM comparisons WHERE number = 1") == [(2,)]
+    best = final_table(place.results, "pruned")
+    assert [row.n for row in best.rows] == [3, 3, 3, 3]
+
+
+def test_new_seeds_of_a_pruned_trial_are_never_trained(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    propose_always(monkeypatch, [0.6, 0.61, 0.62, 0.63, 0.64, 0.05, 0.05, 0.9, 0.9])
+    outcome = place.run(PRUNED, "trials=10", "parallel_trials=2", "seeds=2")
+    assert outcome.exit_status == 0
+    rows = place.ask(
+        "SELECT number, count(*), count(*) FILTER (is_pruned) FROM trial"
+        " JOIN member USING (trial_id) WHERE number IN (6, 8) GROUP BY ALL ORDER BY ALL"
+    )
+    assert rows == [(6, 4, 4), (8, 4, 0)]
+    trained = [line["seed"] for line in toy_workload.calls(place.folder) if line["quality"] == 0.05]
+    assert trained == [0]
