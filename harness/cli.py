@@ -180,15 +180,16 @@ def check(study: Study, overrides: Overrides = None) -> None:
     trials = len(plan.fixed) if plan.spec.is_fixed else plan.spec.trials or 0
     seeds, confirm = len(plan.spec.seed_list), plan.spec.confirm
     controls = f" and {len(plan.controls)} controls"
+    spared = "" if plan.spec.pruner == "none" else " at most"
     if confirm is None:
         runs = (trials + len(plan.controls)) * seeds
-        print(f"{study}: fine: {trials} trials{controls} x {seeds} seeds = {runs} runs")
+        print(f"{study}: fine: {trials} trials{controls} x {seeds} seeds = {runs} runs{spared}")
         return
     fresh = len(plan.spec.confirm_seed_list)
     runs = trials * seeds + (confirm.top + 1 + len(plan.controls)) * fresh
     print(
         f"{study}: fine: {trials} trials x {seeds} seeds, then the best {confirm.top}, the "
-        f"baseline{controls} x {fresh} fresh seeds = {runs} runs"
+        f"baseline{controls} x {fresh} fresh seeds = {runs} runs{spared}"
     )
 
 

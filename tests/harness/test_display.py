@@ -169,3 +169,12 @@ def test_a_reader_that_leaves_does_not_end_the_study() -> None:
         display.say("the first line that nobody reads")
         display.say("and the next")
         assert os.path.samestat(os.fstat(writable), os.stat(os.devnull))  # noqa: PTH116  a device
+
+
+def test_pruned_runs_are_counted_apart_and_say_why() -> None:
+    over = make_snapshot(total=20, done=11, failed=0, pruned=9, reused=0, running=())
+    assert counts(over) == "11/20 done, 9 pruned"
+    state = RunState("pruned", message="val/recall@1 0.1000 after 2 epochs, below 0.2000")
+    line = RunLine("d" * 16, "momentum=1", 0, state)
+    said = describe_end(line, "recall@1")
+    assert said == "pruned momentum=1, seed 0  val/recall@1 0.1000 after 2 epochs, below 0.2000"

@@ -183,7 +183,7 @@ def test_an_empty_list_of_values_is_refused(tmp_path: Path) -> None:
             "metrik: nmi",
             "s.yaml:4:1: metrik: unknown key; did you mean 'metric'? known: study, question, "
             "workload, base, search, variants, zip, forbid, seeds, baseline, metric, sampler, "
-            "trials, confirm, parallel_trials",
+            "trials, confirm, parallel_trials, pruner",
         ),
     ],
 )
@@ -366,3 +366,14 @@ def test_a_dotted_key_makes_the_mappings_on_its_way() -> None:
 def test_a_missing_study_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         load_study(tmp_path / "none.yaml")
+
+
+def test_seeds_of_repeated_trials_are_those_of_no_confirmation(tmp_path: Path) -> None:
+    text = "sampler: random\ntrials: 9\nsearch: {a: {uniform: [0, 1]}}\nseeds: [0, 5]\n"
+    plain = load_study(write_study(tmp_path, text)).spec
+    assert plain.repeat_seeds(1) == (1_000_000, 1_000_001)
+    assert plain.repeat_seeds(2) == (1_000_002, 1_000_003)
+    more = load_study(write_study(tmp_path, text + "confirm: {seeds: 50}\n")).spec
+    assert more.repeat_seeds(2) == plain.repeat_seeds(2)
+    taken = load_study(write_study(tmp_path, text + "confirm: {seeds: [7, 1000001]}\n")).spec
+    assert taken.repeat_seeds(1) == (1_000_000, 1_000_002)

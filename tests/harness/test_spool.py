@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import math
 import os
 from dataclasses import replace
@@ -228,6 +229,38 @@ def test_study_records_come_back_equal_and_by_name(tmp_path: Path) -> None:
     back = read_study_records(tmp_path)
     assert back == (records[1], records[0])
     assert back[1].trials[0].trial_id == trial.trial_id
+
+
+def test_what_was_pruned_comes_back_and_older_records_have_nothing_pruned(tmp_path: Path) -> None:
+    record = a_record([a_trial(0), a_trial(1)], [0, 1])
+    members = (*record.members[:3], record.members[3]._replace(is_pruned=True))
+    pruned = replace(record, members=members, pruned={record.trials[1].trial_id: "too low"})
+    write_study_record(tmp_path, pruned)
+    assert read_study_records(tmp_path) == (pruned,)
+    path = tmp_path / "studies" / "s.json"
+    document = json.loads(path.read_text())
+    del document["pruned"]
+    document["members"] = [member[:3] for member in document["members"]]
+    path.write_text(json.dumps(document))
+    assert read_study_records(tmp_path) == (record,)
+
+
+def test_a_watched_metric_leaves_its_curve() -> None:
+    events = [
+        start(RUN),
+        reported(0, watched=0.1),
+        reported(1, other=0.5),
+        reported(2, watched=math.nan),
+        reported(3, watched=0.3),
+        start(RUN, 2),
+        reported(3, 2, watched=0.4),
+        reported(4, 2, watched=0.2),
+    ]
+    assert replay(events, watched="watched").curve == {0: 0.1, 3: 0.4, 4: 0.2}
+    assert replay(events).curve == {}
+    assert replay(
+        [*events, start(RUN, 3), reported(0, 3, watched=0.9)], watched="watched"
+    ).curve == {0: 0.9}
 
 
 def test_no_results_folder_has_no_records(tmp_path: Path) -> None:
