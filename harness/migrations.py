@@ -56,7 +56,8 @@ def add_sampling_error(con: duckdb.DuckDBPyConnection) -> None:
     rows = con.execute("SELECT DISTINCT p, n FROM comparison").fetchall()
     for p, n in rows:
         con.execute(
-            "UPDATE comparison SET p_error = $1 WHERE p = $2 AND n = $3", [sampling_error(p, n), p, n]
+            "UPDATE comparison SET p_error = $1 WHERE p = $2 AND n = $3",
+            [sampling_error(p, n), p, n],
         )
     con.execute(
         "COMMENT ON COLUMN comparison.p_error IS "
