@@ -42,7 +42,7 @@ __all__ = [
 OnWait = Callable[[str], None]
 
 _POLL_S = 0.02
-_RUNS_A_TRANSACTION = 50
+_RUNS_A_TRANSACTION = 200
 # A commit that finds the disk full is wrapped into a TransactionException.
 _UNUSABLE = (
     duckdb.IOException,
