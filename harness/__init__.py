@@ -1,1 +1,23 @@
-"""The ablation engine: studies, trials, runs and numbers, and no tensor."""
+"""The ablation engine: studies, trials, runs and numbers, and no tensor.
+
+From Python: ``harness.run(study)`` and ``harness.load(results)``; see ``harness.api``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.api import load as load
+    from harness.api import run as run
+
+__all__ = ["load", "run"]
+
+
+def __getattr__(name: str) -> object:
+    # On first use: the store and its libraries cost half a second that `harness --help` has not.
+    if name in __all__:
+        from harness import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -117,17 +117,25 @@ def run(
     ] = False,
 ) -> None:
     """Train what is missing of a study, then print its table and write its report."""
+    import harness
     from harness.display import open_display
-    from harness.driver import RunOptions, preview, run_study
+    from harness.driver import preview
 
     given = tuple(overrides or ())
     if dry_run:
         _print_preview(preview(study, given, results))
         return
-    command = shlex.join(["harness", *sys.argv[1:]])
-    options = RunOptions(results, executor.value, workers, threads, command)
     with open_display(sys.stdout) as display:
-        outcome = run_study(study, given, options, display)
+        outcome, _ = harness.run(
+            study,
+            results=results,
+            overrides=given,
+            watcher=display,
+            executor=executor.value,
+            workers=workers,
+            threads=threads,
+            command=shlex.join(["harness", *sys.argv[1:]]),
+        )
     if outcome.is_stored:
         _print_results(results, outcome.study, reports)
     if outcome.signal is not None:
@@ -148,12 +156,12 @@ def _print_preview(planned: Preview) -> None:
 
 
 def _print_results(results: Path, study: str, reports: Path) -> None:
+    from harness.api import Results
     from harness.formats import format_rows
-    from harness.report.page import write_report
     from harness.report.tables import final_table
 
     table = final_table(results, study)
-    page = write_report(results, study, reports)
+    page = Results(results).report(study, reports)
     rows = [
         (
             f"{row.trial} (baseline)" if row.is_baseline else row.trial,

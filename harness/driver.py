@@ -22,15 +22,17 @@ from harness.ledger import Ledger
 from harness.lock import alone, sharing
 from harness.plan import Plan, make_plan
 from harness.progress import Watcher
-from harness.provenance import code_version, library_versions
+from harness.provenance import code_version, library_versions, refuse_changed_code
 from harness.schedule import Schedule
 from harness.session import Session
 from harness.spec import Loaded, load_study
 from harness.spool import StudyRecord, read_study_records
 from harness.store import Rebuilt, rebuild
 from harness.trial import Run, Trial
-from harness.workload import load_workload
+from harness.workload import Params, load_workload
 
+Study = Path | Params
+"""A study file, or what stands in one."""
 MOST_WORKERS = 8
 _FLUSH_WAIT_S = 60.0
 _FLUSH_WAIT_INTERRUPTED_S = 5.0
@@ -96,15 +98,15 @@ class Preview(NamedTuple):
 
 
 def run_study(
-    path: Path, overrides: tuple[str, ...], options: RunOptions, watcher: Watcher
+    study: Study, overrides: tuple[str, ...], options: RunOptions, watcher: Watcher
 ) -> Outcome:
     """Train every run of a study that is not trained yet, and bring the store up to date.
 
     A first SIGINT or SIGTERM stops the workers and ends the call in order; see ``Outcome``.
 
     Args:
-        path: The study file.
-        overrides: ``KEY=VALUE`` each, over the file.
+        study: The study file, or its content.
+        overrides: ``KEY=VALUE`` each, over the study.
         options: Where and how.
         watcher: Is told what happens.
 
@@ -113,7 +115,7 @@ def run_study(
         StoreError: the results are not writable or not readable.
         HarnessError: the workers were lost.
     """
-    loaded = load_study(path, overrides)
+    loaded = load_study(study, overrides)
     workers, threads = _division_of_cores(options)
     with ExitStack() as stack:
         if options.executor == "local":
@@ -151,13 +153,13 @@ def run_study(
         return _finish(session, ledger, watcher, interruption.signal)
 
 
-def preview(path: Path, overrides: tuple[str, ...], results: Path) -> Preview:
+def preview(study: Study, overrides: tuple[str, ...], results: Path) -> Preview:
     """What ``run_study`` would do. Nothing is trained and nothing written.
 
     Raises:
         InputError: the study or its data is wrong.
     """
-    loaded = load_study(path, overrides)
+    loaded = load_study(study, overrides)
     plan = _plan(loaded)
     schedule = Schedule(plan, _identifier(plan))
     ledger = Ledger(results, watched=_watched(plan))
@@ -257,6 +259,7 @@ def _thread_limit(threads: int) -> Iterator[None]:
 
 def _plan(loaded: Loaded) -> Plan:
     """The study's plan, of which the ends of every axis fit the data."""
+    refuse_changed_code(loaded.spec.workload)
     plan = make_plan(loaded, load_workload(loaded.spec.workload))
     for trial in plan.ends:  # a range that the data cannot serve would cost a search trials
         _fingerprint(plan, trial)

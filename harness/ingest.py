@@ -160,11 +160,11 @@ def _fold(events: Sequence[Event], attempts: int, state: str) -> _Change:
         if is_over:
             continue
         if isinstance(event, EpochReported):
-            first = min(event.epoch, first_epochs.get(attempts, event.epoch))
-            first_epochs[attempts] = first
-            for key in [key for key, (by, _) in epochs.items() if by < attempts]:
-                if key[0] >= first:
-                    del epochs[key]
+            if event.epoch < first_epochs.get(attempts, event.epoch + 1):
+                first_epochs[attempts] = event.epoch
+                for key in [key for key, (by, _) in epochs.items() if by < attempts]:
+                    if key[0] >= event.epoch:
+                        del epochs[key]
             for name, value in event.metrics.items():
                 if math.isfinite(value):
                     epochs[event.epoch, name] = attempts, value

@@ -8,7 +8,7 @@ from importlib.resources import files
 import duckdb
 
 from harness.errors import StoreError
-from harness.stats import t_quantile
+from harness.stats import sampling_error, t_quantile
 
 Migration = Callable[[duckdb.DuckDBPyConnection], None]
 
@@ -55,7 +55,39 @@ def add_pruning(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(files("harness").joinpath("pruned.sql").read_text(encoding="utf-8"))
 
 
-MIGRATIONS: tuple[Migration, ...] = (create_schema, add_openings, add_pruning)
+def add_sampling_error(con: duckdb.DuckDBPyConnection) -> None:
+    """Migration 4: how far a sampled p may be from the exact one."""
+    con.execute("ALTER TABLE comparison ADD COLUMN p_error DOUBLE")
+    rows = con.execute("SELECT DISTINCT p, n FROM comparison").fetchall()
+    for p, n in rows:
+        con.execute(
+            "UPDATE comparison SET p_error = $1 WHERE p = $2 AND n = $3",
+            [sampling_error(p, n), p, n],
+        )
+    con.execute(
+        "COMMENT ON COLUMN comparison.p_error IS "
+        "'Standard error of p: 0 up to 20 seeds, where it is exact; beyond, signs are sampled.'"
+    )
+    con.execute(
+        """
+        CREATE OR REPLACE VIEW comparisons AS
+        SELECT
+            trial.study, trial.label AS trial, trial_id, trial.number, comparison.split,
+            comparison.metric, comparison.n, comparison.difference, comparison.low,
+            comparison.high, comparison.p, comparison.p_error, comparison.p_holm,
+            comparison.prob_improvement, comparison.exploratory
+        FROM comparison
+        JOIN trial USING (trial_id)
+        ORDER BY trial.study, trial.number, comparison.split, comparison.metric
+        """
+    )
+    con.execute(
+        "COMMENT ON VIEW comparisons IS "
+        "'Each trial against its baseline, paired by seed: difference, interval, exact p, Holm p.'"
+    )
+
+
+MIGRATIONS: tuple[Migration, ...] = (create_schema, add_openings, add_pruning, add_sampling_error)
 """The change at index i leads from version i to version i + 1."""
 
 

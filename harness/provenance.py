@@ -29,6 +29,8 @@ _LIBRARIES = (
 )
 """What is asked for where the project runs from its folder without being installed."""
 _GIT_TIMEOUT_S = 5.0
+_LOADED: dict[Path, str] = {}
+"""File -> digest of its code when a version was made from it."""
 
 
 class GitState(NamedTuple):
@@ -51,14 +53,32 @@ def code_version(workload: str) -> str:
         InputError: the workload is not imported, or a file of it is unreadable.
     """
     package = workload.partition(".")[0]
-    parts = []
+    parts = {}
     for name, module in sorted(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if file and (name == package or name.startswith(f"{package}.")):
-            parts.append([name, _meaning(Path(file))])
+            parts[name] = _meaning(Path(file))
+            _LOADED[Path(file)] = digest(parts[name])
     if not parts:
         raise InputError(f"workload {workload!r}: no source file of it is loaded; import it first")
-    return digest(parts)[:16]
+    return digest([list(part) for part in parts.items()])[:16]
+
+
+def refuse_changed_code(workload: str) -> None:
+    """Stop where the code behind ``workload`` is no longer what this process has loaded.
+
+    A notebook lives on while its workload is edited. Runs in processes of their own would train
+    the new code, and be kept under the version of the old.
+
+    Raises:
+        InputError: naming a file that has changed.
+    """
+    package = workload.partition(".")[0]
+    for name, module in list(sys.modules.items()):
+        file = Path(getattr(module, "__file__", None) or "")
+        is_part = name == package or name.startswith(f"{package}.")
+        if is_part and file in _LOADED and digest(_meaning(file)) != _LOADED[file]:
+            raise InputError(f"{file}: has changed since it was imported; restart Python")
 
 
 def git_state(path: Path) -> GitState:

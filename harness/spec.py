@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
 
@@ -15,7 +15,7 @@ from harness.errors import InputError
 from harness.trial import digest
 from harness.values import set_at
 from harness.workload import JsonValue
-from harness.yaml_source import Path_, Source, parse_value, read_yaml
+from harness.yaml_source import Path_, Source, parse_value, plain_source, read_yaml
 
 MOST_SEED = 2**32 - 1
 LEAST_RANGES = 2  # that make CMA-ES more than a line search
@@ -233,18 +233,21 @@ class Loaded(NamedTuple):
     source: Source
 
 
-def load_study(path: Path, overrides: Sequence[str] = ()) -> Loaded:
-    """Read and check one study file.
+def load_study(study: Path | Mapping[str, JsonValue], overrides: Sequence[str] = ()) -> Loaded:
+    """Read and check one study.
 
     Args:
-        path: The file.
+        study: Its file, or what stands in one; then ``extends`` starts from the current folder.
         overrides: ``KEY=VALUE`` each: a field of the study (``seeds=2``), else a parameter of its
             base (``train.epochs=2``).
 
     Raises:
         InputError: a line for each thing that is wrong: file, line, column, rule, value.
     """
-    source = _extend(read_yaml(path), path)
+    if isinstance(study, Path):
+        source = _extend(read_yaml(study), study.parent)
+    else:
+        source = _extend(plain_source(study, name="study"), Path())
     for override in overrides:
         source = _override(source, override)
     try:
@@ -270,7 +273,7 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Loaded:
 _COMPLETE = {"value_error", "extra_forbidden", "missing"}  # errors whose text says it all
 
 
-def _extend(source: Source, path: Path) -> Source:
+def _extend(source: Source, folder: Path) -> Source:
     """The study with what its parent gives: ``base`` merged deeply, other fields replaced."""
     value = dict(source.value)
     if "extends" not in value:
@@ -279,7 +282,7 @@ def _extend(source: Source, path: Path) -> Source:
     where = source.where(("extends",))
     if not isinstance(extends, str):
         raise InputError(f"{where}: extends: give the path of a study file, got {extends!r}")
-    parent_path = path.parent / extends
+    parent_path = folder / extends
     if not parent_path.is_file():
         raise InputError(f"{where}: extends: no file {str(parent_path)!r}")
     parent = read_yaml(parent_path)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 MIN_SEEDS_FOR_TEST = 6
@@ -17,6 +18,7 @@ MIN_SEEDS_FOR_TEST = 6
 
 _MOST_ENUMERATED = 20
 _SAMPLED_FLIPS = 2**18
+_SIGNS_AT_ONCE = 16
 
 
 class Interval(NamedTuple):
@@ -39,6 +41,8 @@ class Difference(NamedTuple):
     high: float | None
     p: float
     """Two-sided sign-flip p."""
+    p_error: float
+    """Standard error of ``p``; 0 where it is exact."""
     prob_improvement: float
     is_exploratory: bool
     """Whether there are too few pairs for any verdict."""
@@ -74,12 +78,14 @@ def paired_difference(
         return None
     differences = [trial[seed] - baseline[seed] for seed in seeds]
     interval = t_interval(differences)
+    p = sign_flip_p(differences)
     return Difference(
         n=len(seeds),
         difference=interval.mean,
         low=interval.low,
         high=interval.high,
-        p=sign_flip_p(differences),
+        p=p,
+        p_error=sampling_error(p, len(seeds)),
         prob_improvement=probability_of_improvement(differences),
         is_exploratory=len(seeds) < MIN_SEEDS_FOR_TEST,
     )
@@ -101,16 +107,35 @@ def sign_flip_p(differences: Sequence[float]) -> float:
     observed = abs(float(np.sum(differences))) - 1e-12 * float(sizes.sum())
     if len(sizes) <= _MOST_ENUMERATED:
         # A pattern and its mirror image have the same absolute sum: the first sign stays.
-        sums = sizes[:1]
-        for size in sizes[1:]:
-            sums = np.concatenate([sums + size, sums - size])
+        sums = sizes[0] + _signed_sums(sizes[1:])
         return float(np.mean(np.abs(sums) >= observed))
+    # Sixteen signs are one random number, which looks up their sum: a hundred times faster than
+    # to draw and add sign by sign.
     generator = np.random.default_rng(0)
-    extreme = 0
-    for _ in range(16):
-        flips = generator.integers(0, 2, size=(_SAMPLED_FLIPS // 16, len(sizes)), dtype=np.int8)
-        extreme += int(np.sum(np.abs((2.0 * flips - 1.0) @ sizes) >= observed))
+    sums = np.zeros(_SAMPLED_FLIPS)
+    for start in range(0, len(sizes), _SIGNS_AT_ONCE):
+        known = _signed_sums(sizes[start : start + _SIGNS_AT_ONCE])
+        sums += known[generator.integers(0, len(known), size=_SAMPLED_FLIPS, dtype=np.uint16)]
+    extreme = int(np.sum(np.abs(sums) >= observed))
     return (extreme + 1) / (_SAMPLED_FLIPS + 1)
+
+
+def sampling_error(p: float, pairs: int) -> float:
+    """The standard error of a ``sign_flip_p`` of so many pairs, from the patterns it sampled.
+
+    0 up to 20 pairs, where every pattern is enumerated; at most 0.001, and 0.0004 at p = 0.05.
+    """
+    if pairs <= _MOST_ENUMERATED:
+        return 0.0
+    return float((p * (1 - p) / _SAMPLED_FLIPS) ** 0.5)
+
+
+def _signed_sums(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The sum of ``sizes`` under each of the ``2**n`` patterns of signs."""
+    sums = np.zeros(1)
+    for size in sizes:
+        sums = np.concatenate([sums + size, sums - size])
+    return sums
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

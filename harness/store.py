@@ -26,6 +26,7 @@ __all__ = [
     "Rebuilt",
     "StudyLine",
     "Table",
+    "answered",
     "connect",
     "database_path",
     "ingest",
@@ -41,7 +42,7 @@ __all__ = [
 OnWait = Callable[[str], None]
 
 _POLL_S = 0.02
-_RUNS_A_TRANSACTION = 50
+_RUNS_A_TRANSACTION = 200
 # A commit that finds the disk full is wrapped into a TransactionException.
 _UNUSABLE = (
     duckdb.IOException,
@@ -164,11 +165,25 @@ def query(
         StoreBusyError: still held after ``wait_s``.
         StoreError: damaged or of a newer version.
     """
+    with answered(results, sql, params, wait_s=wait_s, on_wait=on_wait) as con:
+        columns = tuple(column[0] for column in con.description or ())
+        return Table(columns, con.fetchall() if columns else [])
+
+
+@contextmanager
+def answered(
+    results: Path,
+    sql: str,
+    params: Sequence[object] | Mapping[str, object] | None = None,
+    *,
+    wait_s: float,
+    on_wait: OnWait | None = None,
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """``query``, with the answer still to be fetched from the connection."""
     with connect(results, read_only=True, wait_s=wait_s, on_wait=on_wait) as con:
         try:
             con.execute(sql, params)
-            columns = tuple(column[0] for column in con.description or ())
-            return Table(columns, con.fetchall() if columns else [])
+            yield con
         except duckdb.Error as error:
             raise InputError(f"SQL: {_first_line(error)}") from None
 

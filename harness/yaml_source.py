@@ -93,6 +93,15 @@ def read_yaml(path: Path) -> Source:
     return Source(value, places, str(path))
 
 
+def plain_source(value: Mapping[str, object], *, name: str) -> Source:
+    """A document that is given as Python values; they have no places but ``name``.
+
+    Raises:
+        InputError: a value is none that YAML could hold.
+    """
+    return Source(cast("dict[str, JsonValue]", _plain(value, (), name, {})), {}, name)
+
+
 def parse_value(text: str, *, name: str) -> JsonValue:
     """The value that ``text`` means on a command line.
 
@@ -141,10 +150,7 @@ def _locate(node: yaml.Node, path: Path_, name: str, places: dict[Path_, str]) -
                 "write it without leading zeros or in quotes"
             )
         if node.tag.endswith(":int") and len(node.value.lstrip("+-")) > MOST_DIGITS:
-            raise InputError(
-                f"{places[path]}: a whole number of {len(node.value.lstrip('+-'))} digits is too "
-                f"large; the most is {MOST_DIGITS} digits"
-            )
+            raise _too_long(places[path], len(node.value.lstrip("+-")))
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             _locate(item, (*path, index), name, places)
@@ -166,17 +172,25 @@ def _locate(node: yaml.Node, path: Path_, name: str, places: dict[Path_, str]) -
             _locate(value, (*path, key.value), name, places)
 
 
+def _too_long(place: str, digits: int) -> InputError:
+    return InputError(
+        f"{place}: a whole number of {digits} digits is too large; the most is {MOST_DIGITS} digits"
+    )
+
+
 def _plain(value: object, path: Path_, name: str, places: Mapping[Path_, str]) -> JsonValue:
     """The value as JSON would hold it: text keys, no dates, no infinities."""
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {
             str(key): _plain(inner, (*path, str(key)), name, places) for key, inner in value.items()
         }
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_plain(inner, (*path, i), name, places) for i, inner in enumerate(value)]
     place = places.get(path, name)
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{place}: {value} is no usable number")
+    if isinstance(value, int) and abs(value) >= 10**MOST_DIGITS:
+        raise _too_long(place, math.floor(math.log10(abs(value))) + 1)
     if value is None or isinstance(value, bool | int | float | str):
         return cast("JsonValue", value)
     raise InputError(f"{place}: {value!r} is no text, number, true, false or null")

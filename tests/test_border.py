@@ -28,6 +28,7 @@ HOMES: dict[str, set[str]] = {
     },
     "optuna": {"harness/search.py"},
     "plotly": {"harness/report/figures.py", "harness/report/page.py"},
+    "pandas": {"harness/api.py"},
     "typer": {"harness/cli.py"},
     "rich": {"harness/cli.py", "harness/display.py"},
     "yaml": {"harness/yaml_source.py", "harness/report/reproduce.py", "harness/spec.py"},
@@ -82,7 +83,9 @@ def test_the_library_satisfies_the_border() -> None:
     ("module", "forbidden"),
     [
         ("harness.cli", {"torch", "gcudml", "duckdb", "optuna", "plotly"}),
-        ("harness.driver", {"torch", "gcudml", "optuna", "plotly"}),
+        ("harness", {"duckdb", "pandas", "numpy", "pydantic", "yaml", "typer"}),
+        ("harness.api", {"torch", "gcudml", "optuna", "plotly", "pandas"}),
+        ("harness.driver", {"torch", "gcudml", "optuna", "plotly", "pandas"}),
         (
             "gcudml.workload",
             {"harness", "duckdb", "optuna", "plotly", "typer", "timm", "torchvision"},

@@ -64,6 +64,7 @@ def execute(job: Job, workload: Workload) -> None:
             returned = workload.run(
                 job.run.params, seed=job.run.seed, workdir=work, report=epochs, test=job.run.test
             )
+            _refuse_what_is_no_result(returned)
             _refuse_test_scores(job, returned)
             results = {name: float(value) for name, value in returned.items()}
         failure = epochs.diverged or _non_finite("the result", results)
@@ -213,6 +214,12 @@ def _state_before(job: Job) -> RunState:
     return replay(events, watched=job.thresholds.metric)
 
 
+def _refuse_what_is_no_result(returned: object) -> None:
+    if not isinstance(returned, Mapping) or not all(isinstance(name, str) for name in returned):
+        shown = repr(returned)[:80]
+        raise TypeError(f"run returned {shown}, and not names and their numbers")
+
+
 def _refuse_test_scores(job: Job, scores: Mapping[str, float]) -> None:
     """Refuse scores on test classes from a run that is part of a search."""
     name = next((name for name in scores if name.startswith("test/")), None)
@@ -228,7 +235,10 @@ def _non_finite(where: str, numbers: Mapping[str, float]) -> _Failed | None:
 
 
 def _classify(error: BaseException) -> _Failed:
-    text = " ".join(str(error).split())
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # a workload's own exception may do anything
+        text = "its text cannot be made"
     message = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if isinstance(error, MemoryError) or _is_about_memory(text):
         return _Failed("oom", message)

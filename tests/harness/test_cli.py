@@ -152,7 +152,7 @@ def test_a_full_disk_is_an_error_and_no_traceback(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device", "results/x")
 
-    monkeypatch.setattr("harness.driver.run_study", fail)
+    monkeypatch.setattr("harness.api.run_study", fail)
     said = harness("run", "study.yaml")
     assert (said.status, said.err.partition(";")[0]) == (2, "error: results/x: the disk is full")
 

@@ -15,6 +15,7 @@ from harness.stats import (
     holm,
     paired_difference,
     probability_of_improvement,
+    sampling_error,
     sign_flip_p,
     t_interval,
     t_quantile,
@@ -100,6 +101,70 @@ def test_more_pairs_are_sampled_and_never_too_sure() -> None:
     assert p == pytest.approx(scipy.stats.ttest_1samp(differences, 0.0).pvalue, abs=0.02)
 
 
+def exact_p(differences: list[float]) -> float:
+    """By all sign patterns at once: right, and too large beyond some 24 pairs."""
+    sums = np.zeros(1)
+    for size in np.abs(differences):
+        sums = np.concatenate([sums + size, sums - size])
+    return float(np.mean(np.abs(sums) >= abs(sum(differences)) - 1e-9))
+
+
+def test_a_sampled_p_is_as_far_from_the_exact_one_as_its_error_says() -> None:
+    deviations = []
+    for seed in range(24):
+        differences = draws(21, seed)
+        p = sign_flip_p(differences)
+        deviations.append((p - exact_p(differences)) / sampling_error(p, 21))
+    assert max(map(abs, deviations)) < 4
+    # They share their random signs, so that they are not 24 independent ones.
+    assert 0.3 < np.std(deviations) < 2.0
+
+
+@pytest.mark.parametrize(("n", "error"), [(1, 0.0), (20, 0.0), (21, 0.05**0.5 * 0.95**0.5 / 512)])
+def test_only_a_sampled_p_has_an_error(n: int, error: float) -> None:
+    assert sampling_error(0.05, n) == pytest.approx(error, rel=1e-12)
+
+
+def test_the_signs_that_are_sampled_are_fair_and_independent() -> None:
+    # One size that outweighs all others decides alone, and two of a kind cancel in half of all.
+    assert sign_flip_p([100.0] + [1.0] * 20) == pytest.approx(2 / 2**21, abs=2e-5)
+    assert sign_flip_p([-1.0] * 20 + [20.0]) == 1.0
+    assert sign_flip_p([50.0, 50.0] + [0.001] * 38) == pytest.approx(0.5 / 2**37, abs=1e-5)
+    for place in (0, 15, 16, 39):  # on both sides of where one random number ends
+        differences = [0.0] * 40
+        differences[place], differences[39 - place] = 3.0, -1.0
+        assert sign_flip_p(differences) == 1.0
+        differences[39 - place] = 1.0
+        assert sign_flip_p(differences) == pytest.approx(0.5, abs=0.005)
+
+
+@pytest.mark.parametrize("n", [2, 6, 30])
+def test_a_paired_difference_is_scipys_paired_t_test(n: int) -> None:
+    trial, baseline = draws(n, 1), draws(n, 2)
+    found = paired_difference(dict(enumerate(trial)), dict(enumerate(baseline)))
+    reference = scipy.stats.ttest_rel(trial, baseline).confidence_interval(0.95)
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((reference.low, reference.high), rel=1e-9)
+    wins = sum(one > other for one, other in zip(trial, baseline, strict=True))
+    assert found.prob_improvement == pytest.approx(wins / n)
+    assert found.is_exploratory == (n < 6)
+    assert found.p_error == sampling_error(found.p, n)
+
+
+def test_holm_by_its_definition() -> None:
+    # Reject in order of p while p <= alpha / (tests left): adjusted p <= alpha says the same.
+    values = [0.04, 0.001, 0.03, 0.2, 0.001, 0.012]
+    adjusted = holm(values)
+    for alpha in np.linspace(0.0005, 1.0, 500):
+        rejected, left = set(), len(values)
+        for index in sorted(range(len(values)), key=lambda i: values[i]):
+            if values[index] > alpha / left:
+                break
+            rejected.add(index)
+            left -= 1
+        assert {i for i, p in enumerate(adjusted) if p <= alpha} == rejected
+
+
 @pytest.mark.parametrize(
     "values",
     [[], [0.03], [0.01, 0.04, 0.03], [0.5, 0.5, 0.001], [0.9, 0.8], [0.02, 0.02, 0.02, 0.3]],
@@ -128,7 +193,7 @@ def test_no_common_seed_is_no_comparison() -> None:
 
 def test_a_constant_gain_is_a_point_with_its_exact_p() -> None:
     found = paired_difference(dict.fromkeys(range(6), 0.75), dict.fromkeys(range(6), 0.5))
-    assert found == (6, 0.25, 0.25, 0.25, 0.03125, 1.0, False)
+    assert found == (6, 0.25, 0.25, 0.25, 0.03125, 0.0, 1.0, False)
 
 
 @pytest.mark.parametrize("function", [t_interval, sign_flip_p, probability_of_improvement])

@@ -147,14 +147,14 @@ def test_comparisons_equal_the_plain_formulas(tmp_path: Path) -> None:
     }
     rows = ask(
         tmp_path,
-        "SELECT number, n, difference, low, high, p, prob_improvement, exploratory, p_holm "
-        "FROM comparisons WHERE metric = 'recall@1' AND split = 'test'",
+        "SELECT number, n, difference, low, high, p, p_error, prob_improvement, exploratory, "
+        "p_holm FROM comparisons WHERE metric = 'recall@1' AND split = 'test'",
     )
     assert len(rows) == 3
     for number, *found in rows:
         row = expected[int(str(number))]
         assert found == pytest.approx([*row, p_holm[int(str(number))]], rel=1e-12)
-    assert [row[7] for row in rows] == [False, False, True]
+    assert [row[8] for row in rows] == [False, False, True]
 
 
 def test_every_metric_is_a_family_of_its_own(tmp_path: Path) -> None:

@@ -1,0 +1,224 @@
+"""The harness from Python: run a study, and get its results as pandas frames.
+
+The command line is a thin layer over this. Imported with the first use of ``harness.run`` or
+``harness.load``, so that ``import harness`` alone is quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
+
+from harness.driver import Outcome, RunOptions, run_study
+from harness.errors import InputError
+from harness.executors import ExecutorName
+from harness.progress import RunLine, Snapshot, Watcher
+from harness.spec import StudySpec
+from harness.store import answered, database_path
+from harness.workload import JsonValue
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["Options", "Outcome", "Ran", "Results", "load", "run"]
+
+_WAIT_S = 10.0
+
+
+class Options(TypedDict, total=False):
+    """How a study is run, as keywords; see ``harness.driver.RunOptions``."""
+
+    executor: ExecutorName
+    workers: int | None
+    threads: int | None
+    command: str
+
+
+class Ran(NamedTuple):
+    """What ``run`` returns."""
+
+    outcome: Outcome
+    """How many runs are done, failed and newly trained."""
+    results: Results
+    """All that the results folder holds, other studies included."""
+
+
+def run(
+    spec: str | Path | Mapping[str, JsonValue] | StudySpec,
+    *,
+    results: str | Path = "results",
+    overrides: Sequence[str] = (),
+    watcher: Watcher | None = None,
+    **options: Unpack[Options],
+) -> Ran:
+    """Train what is missing of a study, and bring the database up to date.
+
+    The same call goes on with what an interrupted one has left. A first Ctrl-C ends it in order:
+    then ``outcome.signal`` says so.
+
+    Args:
+        spec: A study file, its content as a mapping, or a loaded study.
+        results: Folder of spools and database; made where it is missing.
+        overrides: ``KEY=VALUE`` each: a field of the study, else a parameter of its base.
+        watcher: Is told what happens; None tells nobody.
+        options: ``executor``, ``workers``, ``threads``, ``command``: as for the command line.
+
+    Raises:
+        InputError: the study, its data or an option is wrong, or the results folder has a driver.
+        StoreError: the results are not writable or not readable.
+        HarnessError: the workers were lost.
+    """
+    if isinstance(spec, StudySpec):
+        spec = spec.model_dump(mode="json", exclude_unset=True)
+    study = Path(spec) if isinstance(spec, str) else spec
+    folder = Path(results)
+    options.setdefault("command", "harness.run(...)")
+    chosen = RunOptions(folder, **options)
+    outcome = run_study(study, tuple(overrides), chosen, watcher or _Nobody())
+    return Ran(outcome, Results(folder))
+
+
+def load(results: str | Path = "results") -> Results:
+    """The results of all studies in a folder, as pandas frames.
+
+    Raises:
+        InputError: nothing there yet, or pandas is not installed.
+    """
+    _need_pandas()
+    folder = Path(results)
+    if not database_path(folder).exists():
+        raise InputError(
+            f"no results in {folder} yet; run a study first, or make the database with "
+            "`harness rebuild`"
+        )
+    return Results(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """A results folder; each frame is read from its database anew when it is asked for."""
+
+    folder: Path
+
+    def query(
+        self, sql: str, params: Sequence[object] | Mapping[str, object] | None = None
+    ) -> pandas.DataFrame:
+        """The answer to ``sql``, which can read the database and nothing else.
+
+        Null is NaN in a column of numbers, None elsewhere; a mapping is its JSON text.
+
+        Args:
+            sql: One or more statements; the last one's answer is returned.
+            params: Values for ``?`` or ``$1`` (a sequence) or ``$name`` (a mapping).
+
+        Raises:
+            InputError: the SQL is wrong or tries to write, or pandas is not installed.
+            StoreError: in use by a driver for more than ten seconds, or damaged.
+        """
+        _need_pandas()
+        with answered(self.folder, sql, params, wait_s=_WAIT_S) as con:
+            return con.df()
+
+    def frame(self, name: str) -> pandas.DataFrame:
+        """The whole of any table or view, those that a workload wrote included."""
+        return self.query(f'FROM "{name.replace(chr(34), chr(34) * 2)}"')
+
+    @property
+    def studies(self) -> pandas.DataFrame:
+        """A row a study: its question, metric, spec and versions."""
+        return self.frame("study")
+
+    @property
+    def trials(self) -> pandas.DataFrame:
+        """A row a trial: its settings, and the primary metric with its interval."""
+        return self.frame("trials")
+
+    @property
+    def leaderboard(self) -> pandas.DataFrame:
+        """The trials of each study, best first."""
+        return self.frame("leaderboard")
+
+    @property
+    def summary(self) -> pandas.DataFrame:
+        """Recall@K of each trial: mean, standard deviation, interval, number of seeds."""
+        return self.frame("summary")
+
+    @property
+    def comparisons(self) -> pandas.DataFrame:
+        """Each trial against its baseline, paired by seed: difference, interval, p, Holm's p."""
+        return self.frame("comparisons")
+
+    @property
+    def runs(self) -> pandas.DataFrame:
+        """A row a run: state, failure, seconds, memory, versions, parameters."""
+        return self.frame("run")
+
+    @property
+    def results(self) -> pandas.DataFrame:
+        """A row for each finite result of each finished run, by study, trial and seed."""
+        return self.frame("results")
+
+    @property
+    def recall(self) -> pandas.DataFrame:
+        """Recall@K of finished runs, with the queries counted and dropped."""
+        return self.frame("recall")
+
+    @property
+    def scores(self) -> pandas.DataFrame:
+        """Every other result of finished runs."""
+        return self.frame("score")
+
+    @property
+    def curves(self) -> pandas.DataFrame:
+        """What finished runs reported, epoch by epoch."""
+        return self.frame("curves")
+
+    @property
+    def failures(self) -> pandas.DataFrame:
+        """Runs that failed, and why."""
+        return self.frame("failures")
+
+    @property
+    def openings(self) -> pandas.DataFrame:
+        """When a run was allowed to score the test classes, and why."""
+        return self.frame("openings")
+
+    def report(self, study: str, reports: str | Path = "reports") -> Path:
+        """Write the page of a study from what is finished; where it lies.
+
+        Raises:
+            InputError: no such study.
+            StoreError: the database cannot be read, or the page not be written.
+        """
+        # Loaded here: Plotly costs more than a short study.
+        from harness.report.page import write_report
+
+        return write_report(self.folder, study, Path(reports))
+
+
+class _Nobody:
+    """A watcher that keeps what it is told to itself."""
+
+    def started(self, line: RunLine, snapshot: Snapshot) -> None:
+        """Nothing."""
+
+    def ended(self, line: RunLine, snapshot: Snapshot) -> None:
+        """Nothing."""
+
+    def tick(self, snapshot: Snapshot) -> None:
+        """Nothing."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+
+def _need_pandas() -> None:
+    try:
+        import pandas  # noqa: F401  DuckDB makes the frames with it
+    except ImportError:
+        raise InputError(
+            "frames need pandas: pip install 'gcudml-harness[pandas]'; without it ask the "
+            "database by `harness sql`"
+        ) from None
