@@ -127,7 +127,9 @@ def run(
         if not report(epoch, {"loss": loss, "val/recall@1": final * share, "val/nmi": share / 2}):
             break
         if settings.checkpoints:
-            checkpoint.write_text(str(epoch + 1))
+            part = checkpoint.with_suffix(".part")
+            part.write_text(str(epoch + 1))
+            part.replace(checkpoint)  # whole, whenever it is killed
         if settings.wait_for and is_affected:
             _wait_until_there(settings.wait_for)
     if is_affected and settings.fail:

@@ -96,6 +96,21 @@ def test_what_is_pruned_does_not_depend_on_timing_or_interruptions(
     assert content_of(place) == whole
 
 
+@pytest.mark.timeout(60)
+def test_workers_that_are_killed_in_the_middle_of_runs_change_nothing(place: Place) -> None:
+    text = PRUNED.replace("epochs: 9", "epochs: 9, sleep_s: 0.01")
+    given = ("trials=10", "seeds=2", "parallel_trials=2")
+    place.run(text, *given)
+    broken = place.folder / "broken"
+    for number in (9, 3, 1):
+        witness = Witness(interrupt(number))
+        place.run(text, *given, executor="process", workers=2, watcher=witness, results=broken)
+    assert place.run(text, *given, executor="process", workers=2, results=broken).pruned > 0
+    assert content_of(place, broken) == content_of(place)
+    resumed = "SELECT count(*) FROM run WHERE attempts > 1"
+    assert place.ask(resumed, broken) != [(0,)]
+
+
 def test_seeds_go_one_after_another_and_keep_other_trials_going(place: Place) -> None:
     running: list[tuple[str, ...]] = []
 

@@ -56,6 +56,26 @@ def test_a_later_change_is_applied_once_and_keeps_the_rows(con: duckdb.DuckDBPyC
     assert columns(con, "trial").count("colour") == 1
 
 
+def test_what_an_older_database_holds_was_not_pruned(con: duckdb.DuckDBPyConnection) -> None:
+    migrate(con, MIGRATIONS[:2])
+    con.execute(
+        "INSERT INTO study VALUES ('s', 'q', 'recall@1', 'tpe', '{}', 'f', now(), now(), 'c', '{}')"
+    )
+    con.execute(
+        "INSERT INTO trial VALUES ('t', 's', 0, 'l', 'search', 'trial', NULL, '{}', '{}', false)"
+    )
+    con.execute("INSERT INTO member VALUES ('t', 0, 'r')")
+    con.execute(
+        "INSERT INTO run (run_id, workload, seed, test, state, attempts, code, data, params)"
+        " VALUES ('r', 'w', 0, false, 'done', 1, 'c', 'd', '{}')"
+    )
+    con.execute("INSERT INTO recall VALUES ('r', 'val', 1, 0.5, 10, 0)")
+    assert migrate(con) == 2
+    shown = con.execute("SELECT mean, seeds_done, seeds_pruned, pruned FROM leaderboard").fetchall()
+    assert shown == [(0.5, 1, 0, None)]
+    assert con.execute("FROM pruned").fetchall() == []
+
+
 def test_a_change_that_breaks_leaves_no_trace_but_those_before_stay(
     con: duckdb.DuckDBPyConnection,
 ) -> None:
