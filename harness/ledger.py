@@ -34,6 +34,10 @@ from harness.store import (
 )
 
 _COMPARE_EVERY_S = 5.0
+_REST = 25
+"""The database is brought up to date for at most one part in so many of the time: what the driver
+computes, two workers on two cores lack."""
+_LONGEST_REST_S = 10.0
 
 FINAL_FAILURES = frozenset({"diverged", "collapsed", "invalid"})
 """Failures that a second attempt would only repeat."""
@@ -69,6 +73,7 @@ class Ledger:
         # Runs that ended since the comparisons of their studies were computed.
         self._stale: set[str] = set()
         self._compared = time.monotonic()
+        self._rests_until = 0.0
 
     @property
     def settled(self) -> Mapping[str, RunState]:
@@ -137,6 +142,21 @@ class Ledger:
         """
         write_study_record(self._results, record)
         self._record = record
+
+    def keep_up(self) -> tuple[str, ...]:
+        """``flush``, unless the last one is too short a while ago for what it cost.
+
+        Raises:
+            StoreError: as ``flush``.
+        """
+        began = time.monotonic()
+        if began < self._rests_until:
+            return ()
+        try:
+            return self.flush()
+        finally:
+            now = time.monotonic()
+            self._rests_until = now + min(_LONGEST_REST_S, _REST * (now - began))
 
     def flush(
         self,

@@ -245,7 +245,7 @@ class Session:
         for run_id in self._active:
             self.ledger.read(run_id)
         with suppress(StoreBusyError):  # the next tick tries again
-            for notice in self.ledger.flush():
+            for notice in self.ledger.keep_up():
                 self.watcher.say(notice)
         self.watcher.tick(self.snapshot())
         self._last_tick = time.monotonic()

@@ -7,6 +7,7 @@ import os
 import signal
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from driver_place import GRID, RECALL, Place, Witness, interrupt
@@ -307,3 +308,30 @@ def test_a_study_is_named_by_its_file_or_its_name(place: Place) -> None:
     assert study_name("momentum") == "momentum"
     with pytest.raises(InputError, match="no such file"):
         study_name("nowhere.yaml")
+
+
+def test_the_store_is_kept_up_to_date_at_a_small_share_of_the_time(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    flushed: list[float] = []
+
+    def flush(self: Ledger) -> tuple[str, ...]:
+        nonlocal now
+        flushed.append(now)
+        now += cost
+        return ("notice",)
+
+    monkeypatch.setattr("harness.ledger.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(Ledger, "flush", flush)
+    ledger = Ledger(place.results)
+    cost = 0.1
+    assert ledger.keep_up() == ("notice",)
+    now += 2.4  # 25 times 0.1 s are not over
+    assert ledger.keep_up() == ()
+    now += 0.2
+    cost = 5.0
+    assert ledger.keep_up() == ("notice",)
+    now += 10.1  # however long it took
+    assert ledger.keep_up() == ("notice",)
+    assert flushed == pytest.approx([100.0, 102.7, 117.8])
