@@ -115,6 +115,9 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List trials and runs; train and write nothing.")
     ] = False,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="Accept that the study has new trials or seeds.")
+    ] = False,
 ) -> None:
     """Train what is missing of a study, then print its table and write its report."""
     from harness.display import open_display
@@ -125,7 +128,7 @@ def run(
         _print_preview(preview(study, given, results))
         return
     command = shlex.join(["harness", *sys.argv[1:]])
-    options = RunOptions(results, executor.value, workers, threads, command)
+    options = RunOptions(results, executor.value, workers, threads, command, extend)
     with open_display(sys.stdout) as display:
         outcome = run_study(study, given, options, display)
     if outcome.is_stored:
@@ -143,6 +146,8 @@ def _print_preview(planned: Preview) -> None:
     print(format_rows(columns, planned.runs, "table"))
     done = sum(each.state == "done" for each in planned.runs)
     print(f"{len(planned.runs)} runs, {done} done")
+    for change in planned.changes:
+        print(f"changed since it was run: {change}")
     if planned.proposed_later:
         print(f"and up to {planned.proposed_later} trials that the search has still to propose")
 
