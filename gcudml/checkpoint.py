@@ -67,6 +67,12 @@ def save(workdir: Path, key: str, content: Mapping[str, Any]) -> None:
         print(f"{path}: not written ({error.strerror or error}); going on", file=sys.stderr)
 
 
+def remove(workdir: Path) -> None:
+    """Remove the checkpoint of a run that is over."""
+    with suppress(OSError):
+        (workdir / FILE).unlink(missing_ok=True)
+
+
 def load(workdir: Path, key: str, device: torch.device) -> dict[str, Any] | None:
     """The content of the run's checkpoint, on the device.
 

@@ -7,9 +7,8 @@ a run that was stopped goes on after its last whole epoch to the same numbers.
 
 import json
 import math
-import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,17 +19,18 @@ from torch.nn import functional as F
 
 from gcudml import checkpoint
 from gcudml.config import PixelsConfig, RunConfig, TrainConfig, UntrainedConfig
-from gcudml.data.cache import replacing
 from gcudml.data.datasets import Part, load
 from gcudml.data.views import centre, random_views
 from gcudml.diagnostics import embedding_health
 from gcudml.evaluate import evaluate
 from gcudml.methods import build_method, build_student, known_labels
 from gcudml.methods.interface import Batch, EpochPlan, Method, Setup
+from gcudml.model_file import ModelFacts, results_of, save_model
 from gcudml.models.embedding import Embedder
 from gcudml.models.inference import Head, embed_images
 from gcudml.models.number_format import Format, autocast, choose_format
 from gcudml.optimization import head_optimizer, set_learning_rate, student_optimizer
+from gcudml.run_files import append_rows, cut_table, note, table_size
 from gcudml.seeding import derive, generator
 from gcudml.standing import Snapshot, Standing, content_of, go_on
 
@@ -81,7 +81,8 @@ def run(
         seed: Of weights, clustering, batches and views; the data have a seed of their own.
         workdir: Gets ``tables/clusters.jsonl``, ``facts.json``, which also names the epoch that was
             chosen, and after every epoch a checkpoint. Called again with the same folder and
-            arguments, a run goes on from it and reports the epochs that are left.
+            arguments, a run goes on from it and reports the epochs that are left. At the end
+            ``model.safetensors``, the student of the chosen epoch, takes the checkpoint's place.
         report: Called once an epoch.
         test: Whether the test classes may be opened; without it they are not even loaded.
 
@@ -91,15 +92,25 @@ def run(
         validation classes (a published protocol) the last epoch counts, and ``test/...`` is all.
         Incomplete where ``report`` said stop or a loss was not finite.
     """
-    device = _device(config.train)
+    if (known := results_of(workdir, config, seed=seed, test=test)) is not None:
+        return known
     if isinstance(config.method, PixelsConfig):
         if config.data.network_size > MOST_PIXELS:
-            _note(workdir, remarks=[SHRUNK])
+            note(workdir, remarks=[SHRUNK])
+        device = _device(config.train)
         return _score_pixels(config, device, report=report, test=test, seed=seed)
+    return _run_network(config, seed=seed, workdir=workdir, report=report, test=test)
+
+
+def _run_network(
+    config: RunConfig, *, seed: int, workdir: Path, report: ReportEpoch, test: bool
+) -> dict[str, float]:
+    """All of ``run`` for what has a network."""
+    device = _device(config.train)
     training, validation = _load(config, "train", device), _load(config, "val", device)
     channels = training.images.shape[1]
     number_format = choose_format(config, channels=channels, device=device)
-    _note(
+    note(
         workdir,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         torch_threads=torch.get_num_threads(),
@@ -125,10 +136,24 @@ def run(
             return {}
         chosen = snapshot
 
-    _note(workdir, chosen_epoch=chosen.epoch)
+    note(workdir, chosen_epoch=chosen.epoch)
     results = {f"val/{name}": value for name, value in chosen.validation.items()}
     if test:
         results |= _score_test(student, chosen, config, number_format, seed=seed)
+    if not isinstance(config.method, UntrainedConfig):
+        facts = ModelFacts(
+            config=config,
+            seed=seed,
+            test=test,
+            epoch=chosen.epoch,
+            channels=channels,
+            dtype=number_format.dtype,
+            layout=number_format.layout,
+            results=results,
+        )
+        # In this order: whenever the run is killed, one of the two files says how to go on.
+        if save_model(workdir, facts, chosen.state):
+            checkpoint.remove(workdir)
     return results
 
 
@@ -141,13 +166,13 @@ def _train(
     at = Standing(student_optimizer(student, method.parameters(), config.train))
     key = _key(config, setup.seed)
     kept = checkpoint.load(workdir, key, setup.device)
-    _cut_table(workdir, "clusters", kept["table_bytes"] if kept else 0)
+    cut_table(workdir, "clusters", kept["table_bytes"] if kept else 0)
     if kept is not None:
         go_on(at, setup, method, kept)
     for epoch in range(at.epoch, config.train.epochs):
         started = time.perf_counter()
         plan = method.begin_epoch(epoch)
-        _append_rows(workdir, "clusters", plan.cluster_rows)
+        append_rows(workdir, "clusters", plan.cluster_rows)
         if plan.parameters:  # new ones: moments of the old ones would be those of other clusters
             at.renewed = plan.parameters
             at.renewed_optimizer = head_optimizer(plan.parameters, config.train)
@@ -179,11 +204,11 @@ def _train(
             state = {name: value.clone() for name, value in student.state_dict().items()}
             is_last = epoch == config.train.epochs - 1
             at.best = Snapshot(epoch, recall, state, measured, is_last)
-        _note(workdir, alarms=list(at.alarms))
+        note(workdir, alarms=list(at.alarms))
         if not report(epoch, metrics):
             return None
         at.epoch = epoch + 1
-        size = _table_size(workdir, "clusters")
+        size = table_size(workdir, "clusters")
         # After the report: an epoch that is reported twice counts once, one that is not is lost.
         checkpoint.save(workdir, key, content_of(at, setup, method, table_bytes=size))
     return at.best
@@ -338,40 +363,6 @@ def _device(config: TrainConfig) -> torch.device:
     return torch.device("cuda" if has_cuda and config.device != "cpu" else "cpu")
 
 
-def _append_rows(workdir: Path, table: str, rows: Iterable[Mapping[str, int | float]]) -> None:
-    lines = [json.dumps(row) + "\n" for row in rows]
-    if lines:
-        path = _table(workdir, table)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as stream:
-            stream.writelines(lines)
-
-
-def _table(workdir: Path, name: str) -> Path:
-    """The file of a table's rows."""
-    return workdir / "tables" / f"{name}.jsonl"
-
-
-def _table_size(workdir: Path, name: str) -> int:
-    path = _table(workdir, name)
-    return path.stat().st_size if path.exists() else 0
-
-
-def _cut_table(workdir: Path, name: str, size: int) -> None:
-    """Take away the rows that an attempt wrote after its last checkpoint."""
-    if _table_size(workdir, name) > size:
-        os.truncate(_table(workdir, name), size)
-
-
 def _key(config: RunConfig, seed: int) -> str:
     """What a run computes, as a text."""
     return json.dumps([config.model_dump(mode="json"), seed], sort_keys=True)
-
-
-def _note(workdir: Path, **facts: object) -> None:
-    """Add facts to ``facts.json``."""
-    path = workdir / "facts.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    workdir.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as draft:  # a run that is killed here must be able to go on
-        draft.write_text(json.dumps(known | facts), encoding="utf-8")

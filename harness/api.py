@@ -34,6 +34,7 @@ class Options(TypedDict, total=False):
     workers: int | None
     threads: int | None
     command: str
+    extend: bool
 
 
 class Ran(NamedTuple):
@@ -63,7 +64,8 @@ def run(
         results: Folder of spools and database; made where it is missing.
         overrides: ``KEY=VALUE`` each: a field of the study, else a parameter of its base.
         watcher: Is told what happens; None tells nobody.
-        options: ``executor``, ``workers``, ``threads``, ``command``: as for the command line.
+        options: ``executor``, ``workers``, ``threads``, ``extend``, ``command``: as for the
+            command line.
 
     Raises:
         InputError: the study, its data or an option is wrong, or the results folder has a driver.

@@ -115,6 +115,9 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List trials and runs; train and write nothing.")
     ] = False,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="Accept that the study has new trials or seeds.")
+    ] = False,
 ) -> None:
     """Train what is missing of a study, then print its table and write its report."""
     import harness
@@ -135,6 +138,7 @@ def run(
             workers=workers,
             threads=threads,
             command=shlex.join(["harness", *sys.argv[1:]]),
+            extend=extend,
         )
     if outcome.is_stored:
         _print_results(results, outcome.study, reports)
@@ -151,6 +155,8 @@ def _print_preview(planned: Preview) -> None:
     print(format_rows(columns, planned.runs, "table"))
     done = sum(each.state == "done" for each in planned.runs)
     print(f"{len(planned.runs)} runs, {done} done")
+    for change in planned.changes:
+        print(f"changed since it was run: {change}")
     if planned.proposed_later:
         print(f"and up to {planned.proposed_later} trials that the search has still to propose")
 

@@ -7,12 +7,13 @@ at any moment: the next call reads the spools and goes on with what is missing.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.changes import changes_of, refuse_changes
 from harness.errors import HarnessError, InputError, StoreBusyError
 from harness.events import utc_now
 from harness.executors import THREAD_VARIABLES, ExecutorName, make_executor
@@ -20,16 +21,16 @@ from harness.interruption import Interruption
 from harness.leases import Leases
 from harness.ledger import Ledger
 from harness.lock import alone, sharing
-from harness.plan import Plan, make_plan
+from harness.plan import Plan
 from harness.progress import Watcher
-from harness.provenance import code_version, library_versions, refuse_changed_code
+from harness.provenance import library_versions
 from harness.schedule import Schedule
 from harness.session import Session
-from harness.spec import Loaded, load_study
+from harness.spec import load_study
 from harness.spool import StudyRecord, read_study_records
 from harness.store import Rebuilt, rebuild
-from harness.trial import Run, Trial
-from harness.workload import Params, load_workload
+from harness.survey import identifier, plan_of, survey, watched
+from harness.workload import Params
 
 Study = Path | Params
 """A study file, or what stands in one."""
@@ -50,6 +51,8 @@ class RunOptions:
     """Arithmetic threads of each run; None divides the cores among the workers."""
     command: str = ""
     """What the user typed, for the record."""
+    extend: bool = False
+    """Whether a study that has results may have grown since; see ``harness.changes``."""
 
 
 class Outcome(NamedTuple):
@@ -95,6 +98,8 @@ class Preview(NamedTuple):
     """In the order in which they would start."""
     proposed_later: int
     """Trials that a search has still to propose; an upper bound."""
+    changes: tuple[str, ...]
+    """What differs from the study of this name that is in the results; see ``harness.changes``."""
 
 
 def run_study(
@@ -125,11 +130,12 @@ def run_study(
             options.executor, loaded.spec.workload, slots=workers, threads=threads
         )
         stack.callback(executor.close)
-        plan = _plan(loaded)
-        schedule = Schedule(plan, _identifier(plan))
+        plan = plan_of(loaded)
+        schedule = Schedule(plan, identifier(plan))
         stack.enter_context(sharing(options.results))
+        refuse_changes(plan, options.results, extend=options.extend)
         leases = stack.enter_context(Leases(options.results))
-        ledger = Ledger(options.results, watched=_watched(plan))
+        ledger = Ledger(options.results, watched=watched(plan))
         ledger.prepare()
         interruption = stack.enter_context(Interruption(is_abrupt=options.executor == "local"))
         session = Session(
@@ -159,13 +165,7 @@ def preview(study: Study, overrides: tuple[str, ...], results: Path) -> Preview:
     Raises:
         InputError: the study or its data is wrong.
     """
-    loaded = load_study(study, overrides)
-    plan = _plan(loaded)
-    schedule = Schedule(plan, _identifier(plan))
-    ledger = Ledger(results, watched=_watched(plan))
-    ledger.take_up(schedule.thresholds)
-    while schedule.grow(ledger.settled):
-        ledger.take_up(schedule.thresholds)
+    plan, schedule, ledger = survey(study, overrides, results)
     spared = {member.run_id for member in schedule.members if member.is_pruned}
     runs = []
     for task in schedule.planned:
@@ -174,7 +174,13 @@ def preview(study: Study, overrides: tuple[str, ...], results: Path) -> Preview:
         runs.append(PlannedRun(task.trial.label, task.run.seed, task.run_id, shown))
     later = schedule.total - len(runs)
     spec = plan.spec
-    return Preview(spec.study, spec.question, tuple(runs), later // len(spec.seed_list))
+    return Preview(
+        study=spec.study,
+        question=spec.question,
+        runs=tuple(runs),
+        proposed_later=later // len(spec.seed_list),
+        changes=tuple(str(change) for change in changes_of(plan, results)),
+    )
 
 
 def study_name(argument: str) -> str:
@@ -255,68 +261,6 @@ def _thread_limit(threads: int) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-def _plan(loaded: Loaded) -> Plan:
-    """The study's plan, of which the ends of every axis fit the data."""
-    refuse_changed_code(loaded.spec.workload)
-    plan = make_plan(loaded, load_workload(loaded.spec.workload))
-    for trial in plan.ends:  # a range that the data cannot serve would cost a search trials
-        _fingerprint(plan, trial)
-    return plan
-
-
-def _watched(plan: Plan) -> str | None:
-    """The metric whose values over the epochs decide something."""
-    return plan.spec.searched if plan.spec.stops_by_epochs else None
-
-
-def _identifier(plan: Plan) -> Callable[[Trial, int], Run]:
-    """What turns a trial and a seed into a run.
-
-    The workload is asked once a trial for the fingerprint of its data, which is also when it
-    refuses parameters that do not fit them. A trial that a search proposed must not end the
-    study: its runs start, and fail as invalid.
-    """
-    code = code_version(plan.spec.workload)
-    fingerprints: dict[str, str] = {}
-
-    def identify(trial: Trial, seed: int) -> Run:
-        key = trial.trial_id
-        if key not in fingerprints:
-            try:
-                fingerprints[key] = _fingerprint(plan, trial)
-            except InputError:
-                if plan.spec.is_fixed or trial.role != "trial":
-                    raise
-                fingerprints[key] = "refused"
-        return Run(
-            workload=plan.spec.workload,
-            params=trial.params,
-            seed=seed,
-            test=trial.phase == "confirm",
-            code=code,
-            data=fingerprints[key],
-        )
-
-    return identify
-
-
-def _fingerprint(plan: Plan, trial: Trial) -> str:
-    try:
-        return plan.workload.data_fingerprint(trial.params)
-    except ValueError as error:
-        line = " ".join(str(error).split())
-        where = _place(plan.loaded, trial.varied, line.partition(":")[0])
-        raise InputError(f"{where}: {line}") from None
-
-
-def _place(loaded: Loaded, varied: Mapping[str, object], dotted: str) -> str:
-    """Where the parameter ``dotted`` of a trial was set."""
-    for key in varied:
-        if dotted == key or dotted.startswith(f"{key}."):
-            return loaded.source.where(("search", key))
-    return loaded.source.where(("base", *dotted.split(".")))
 
 
 def _record_writer(

@@ -88,8 +88,10 @@ class Place:
         workers: int | None = None,
         watcher: Witness | None = None,
         results: Path | None = None,
+        extend: bool = False,
     ) -> Outcome:
-        options = RunOptions(results or self.results, executor, workers, threads=1)
+        folder = results or self.results
+        options = RunOptions(folder, executor, workers, threads=1, extend=extend)
         return run_study(self.write(text), overrides, options, watcher or Witness())
 
     def calls(self) -> int:

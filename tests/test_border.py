@@ -35,7 +35,7 @@ HOMES: dict[str, set[str]] = {
     "faiss": {"gcudml/neighbours.py"},
     "PIL": {"gcudml/data/datasets.py", "gcudml/data/folder.py", "gcudml/data/image_files.py"},
     "pytorch_metric_learning": {"gcudml/losses/named.py"},
-    "safetensors": {"gcudml/models/weights.py"},
+    "safetensors": {"gcudml/model_file.py", "gcudml/models/weights.py"},
     "scipy": {
         "gcudml/data/benchmarks.py",
         "gcudml/diagnostics.py",

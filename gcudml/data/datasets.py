@@ -97,7 +97,14 @@ def data_fingerprint(config: DataConfig) -> str:
     content = {part: [(path, digests[path]) for path in paths] for part, paths in used.items()}
     # In class folders the paths tell the classes; elsewhere only a list does.
     lists = [] if isinstance(config, FolderData) else [_listed(listing, parts)]
-    return digest(["folder", image_files.VERSION, _key(_appearance(config)), content, *lists])
+    return digest(["folder", image_files.VERSION, _key(appearance_of(config)), content, *lists])
+
+
+def appearance_of(config: FileData | StrokesData) -> Appearance:
+    """How image files must be read to look like the images of a data set."""
+    if isinstance(config, FileData):
+        return Appearance(config.image_size, config.color, config.invert, config.fit)
+    return Appearance(config.image_size, "grey", False, "squeeze")
 
 
 def _divide_strokes(config: StrokesData) -> Division:
@@ -181,7 +188,7 @@ def _refuse_singles(listing: Listing, classes: tuple[str, ...], part: Part) -> N
 def _load_files(config: FileData, part: Part) -> ImageSet:
     listing = _list_files(config)
     mine: tuple[str, ...] = getattr(_divide_files(config, listing), part)
-    appearance = _appearance(config)
+    appearance = appearance_of(config)
     channels, size = appearance.channels, config.image_size
     if not mine:
         return _nothing(channels, size)
@@ -204,10 +211,6 @@ def _load_files(config: FileData, part: Part) -> ImageSet:
 
 def _nothing(channels: int, size: int) -> ImageSet:
     return ImageSet(np.zeros((0, channels, size, size), np.uint8), np.zeros(0, np.int64), ())
-
-
-def _appearance(config: FileData) -> Appearance:
-    return Appearance(config.image_size, config.color, config.invert, config.fit)
 
 
 def _key(appearance: Appearance) -> Mapping[str, object]:

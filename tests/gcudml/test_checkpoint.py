@@ -14,7 +14,7 @@ from test_methods import METHODS
 from tiny import Recorder, tiny, train_tiny
 from torch import nn
 
-from gcudml import checkpoint
+from gcudml import checkpoint, model_file
 from gcudml.train import run
 
 EPOCHS = 4
@@ -95,15 +95,61 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(tmp_path: Path, name: str) ->
             assert ours.read_text() == theirs.read_text()
 
 
-def test_a_run_that_is_over_is_only_tested_again(tmp_path: Path) -> None:
+def stop_tiny(workdir: Path, *, seed: int = 0, at: int = 1) -> None:
+    """Leave a tiny run as one that is killed while it reports epoch ``at``."""
+    with pytest.raises(Stop):
+        run(tiny(), seed=seed, workdir=workdir, report=Killer(at), test=False)
+
+
+def test_a_run_that_is_over_is_not_trained_again(tmp_path: Path) -> None:
     expected, _ = train_tiny(tmp_path, test=True)
     again, epochs = train_tiny(tmp_path, test=True)
     assert (again, epochs) == (expected, [])
 
 
+def test_the_chosen_model_takes_the_place_of_the_checkpoint(tmp_path: Path) -> None:
+    stop_tiny(tmp_path)
+    assert kept_files(tmp_path) == {checkpoint.FILE}
+    finish_tiny(tmp_path)
+    assert kept_files(tmp_path) == {model_file.FILE}
+
+
+def finish_tiny(workdir: Path) -> None:
+    run(tiny(), seed=0, workdir=workdir, report=Killer(at=EPOCHS), test=False)
+
+
+def kept_files(workdir: Path) -> set[str]:
+    return {path.name for path in workdir.iterdir() if path.suffix in {".pt", ".safetensors"}}
+
+
+@pytest.mark.parametrize("at", ["before the model", "between the two", "after both"])
+def test_a_run_that_is_killed_at_its_end_has_the_same_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    expected, _ = train_tiny(tmp_path / "whole", test=True)
+
+    def die(*_: object) -> None:
+        raise Stop
+
+    folder = tmp_path / "killed"
+    if at == "after both":
+        train_tiny(folder, test=True)
+    else:
+        name = "save_model" if at == "before the model" else "checkpoint.remove"
+        with monkeypatch.context() as patch:
+            patch.setattr(f"gcudml.train.{name}", die)
+            with pytest.raises(Stop):
+                train_tiny(folder, test=True)
+    again, epochs = train_tiny(folder, test=True)
+    assert (again, epochs) == (expected, [])
+    assert model_file.FILE in kept_files(folder)
+    paths = [folder / model_file.FILE, tmp_path / "whole" / model_file.FILE]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
 @pytest.mark.parametrize("change", [{"seed": 2}, {"train": {"learning_rate": 0.5}}])
 def test_the_checkpoint_of_another_run_is_not_used(tmp_path: Path, change: Any) -> None:
-    train_tiny(tmp_path / "a")
+    stop_tiny(tmp_path / "a")
     expected, _ = train_tiny(tmp_path / "b", **change)
     found, epochs = train_tiny(tmp_path / "a", **change)
     assert found == expected
@@ -116,7 +162,8 @@ def test_the_checkpoint_of_another_run_is_not_used(tmp_path: Path, change: Any) 
 def test_a_damaged_checkpoint_costs_time_only(
     tmp_path: Path, damage: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    expected, _ = train_tiny(tmp_path)
+    expected, _ = train_tiny(tmp_path / "whole")
+    stop_tiny(tmp_path)
     path = tmp_path / checkpoint.FILE
     if damage == "code":
         torch.save({"key": "", "content": nn.Linear(1, 1)}, path)
@@ -139,12 +186,14 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_run(
     found, _ = train_tiny(tmp_path / "b")
     assert found == expected
     assert "checkpoint.pt: not written (No space left on device)" in capfd.readouterr().err
-    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["facts.json", "tables"]
+    names = sorted(path.name for path in (tmp_path / "b").iterdir())
+    assert names == ["facts.json", "model.safetensors", "tables"]
 
 
-def test_a_draft_of_a_killed_attempt_is_removed(tmp_path: Path) -> None:
-    train_tiny(tmp_path)
-    (tmp_path / "checkpoint.123.draft").write_bytes(b"half")
+def test_drafts_of_killed_attempts_are_removed(tmp_path: Path) -> None:
+    stop_tiny(tmp_path)
+    for name in ("checkpoint.123.draft", "model.123.draft"):
+        (tmp_path / name).write_bytes(b"half")
     assert json.loads((tmp_path / "facts.json").read_text())
-    train_tiny(tmp_path)
+    finish_tiny(tmp_path)
     assert not list(tmp_path.glob("*.draft"))

@@ -110,6 +110,19 @@ def test_a_dry_run_writes_nothing(harness: Harness, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["study.yaml"]
 
 
+def test_a_study_that_has_grown_is_refused_until_that_is_said(harness: Harness) -> None:
+    harness("run", "study.yaml", "--executor", "local", "--set", "seeds=1")
+    refused = harness("run", "study.yaml", "--executor", "local")
+    assert (refused.status, refused.out) == (2, "")
+    assert "error:   seeds: 1 -> 2\n" in refused.err
+    assert "--extend" in refused.err
+    dry = harness("run", "study.yaml", "--dry-run")
+    assert "changed since it was run: seeds: 1 -> 2\n" in dry.out
+    said = harness("run", "study.yaml", "--executor", "local", "--extend")
+    assert (said.status, said.err) == (0, "")
+    assert "4 from earlier" in said.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

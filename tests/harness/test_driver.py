@@ -47,7 +47,7 @@ def test_a_second_call_trains_nothing(place: Place) -> None:
 
 def test_more_seeds_train_only_what_is_new(place: Place) -> None:
     place.run()
-    outcome = place.run(GRID, "seeds=3")
+    outcome = place.run(GRID, "seeds=3", extend=True)
     assert (outcome.trained, outcome.done, place.calls()) == (4, 12, 12)
 
 
@@ -202,7 +202,7 @@ def test_a_reader_delays_the_store_and_not_the_training(place: Place) -> None:
         reader.__exit__(None, None, None)
 
     witness.at_say = release
-    outcome = place.run(watcher=witness)
+    outcome = place.run(watcher=witness, extend=True)
     assert (outcome.exit_status, outcome.is_stored) == (0, True)
     assert [text for text in witness.said if "in use by this process" in text]
     assert place.ask("SELECT count(*) FROM run WHERE state = 'done'") == [(8,)]
@@ -226,7 +226,7 @@ def test_a_reader_that_never_lets_go_costs_no_result(
     place.run(GRID, "seeds=1")
     monkeypatch.setattr(driver, "_FLUSH_WAIT_S", 0.0)
     with held_open(place.results), pytest.raises(StoreBusyError, match="`harness rebuild`"):
-        place.run()
+        place.run(extend=True)
     assert rebuild_results(place.results, on_wait=pytest.fail).runs == 8
     assert place.ask("SELECT count(*) FROM run WHERE state = 'done'") == [(8,)]
 

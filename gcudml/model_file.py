@@ -1,0 +1,146 @@
+"""The network that a finished run has chosen, in a file that is used without the run.
+
+A safetensors file: the student's weights, and beside them all that it takes to use them and to say
+how the run ended. It takes the place of the checkpoint, so it is also how a run that is called
+again after its end knows that there is nothing left to do.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from jaxtyping import Float, UInt8
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from gcudml.config import RunConfig
+from gcudml.data.cache import replacing
+from gcudml.data.datasets import appearance_of
+from gcudml.data.image_files import decode_image
+from gcudml.methods import build_student
+from gcudml.models.embedding import Embedder
+from gcudml.models.inference import embed_images
+from gcudml.models.number_format import Format, Layout, Number
+from gcudml.models.weights import without_weights
+
+FILE = "model.safetensors"
+_HEADER = "gcudml"
+
+
+class ModelFacts(BaseModel):
+    """What is written beside the weights."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, ser_json_inf_nan="strings")
+
+    config: RunConfig
+    seed: int
+    test: bool
+    """Whether the results are those of test classes as well."""
+    epoch: int
+    """The one that was chosen, whose weights these are."""
+    channels: int
+    """Of the images: 1 (grey) or 3 (RGB)."""
+    dtype: Number
+    layout: Layout
+    results: dict[str, float]
+    """What the run returned."""
+
+    @property
+    def number_format(self) -> Format:
+        """What the run computed in."""
+        return Format(self.dtype, self.layout)
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A trained network, ready to embed images."""
+
+    network: Embedder
+    facts: ModelFacts
+
+    def embed(self, images: UInt8[Tensor, "n channels height width"]) -> Float[Tensor, "n dim"]:
+        """The compact embeddings of images, not normalised: the one that the run was scored by.
+
+        Args:
+            images: Of the size and colours that the run was trained on, see ``read``.
+        """
+        return embed_images(
+            self.network,
+            images,
+            heads=["compact"],
+            number_format=self.facts.number_format,
+            size=self.facts.config.data.network_size,
+        )["compact"]
+
+    def read(self, paths: Sequence[Path]) -> UInt8[Tensor, "n channels height width"]:
+        """Image files as the run would have read them.
+
+        Raises:
+            OSError: a file is missing or no image.
+        """
+        appearance = appearance_of(self.facts.config.data)
+        return torch.from_numpy(
+            np.stack([decode_image(path, appearance=appearance) for path in paths])
+        )
+
+
+def load_model(path: Path, device: str = "cpu") -> TrainedModel:
+    """Read a model file; code is never run, and the pretrained weights are not needed again.
+
+    Raises:
+        ValueError: no such file, or it is damaged or none of ours.
+    """
+    facts = _read_facts(path)
+    if facts is None:
+        raise ValueError(
+            f"{path}: no model file, or a damaged one; name that of a run that is done"
+        )
+    with without_weights():
+        network = build_student(facts.config, channels=facts.channels, seed=0)
+    network.load_state_dict(safetensors.torch.load_file(path))
+    facts.number_format.place(network, torch.device(device))
+    return TrainedModel(network.eval(), facts)
+
+
+def save_model(workdir: Path, facts: ModelFacts, state: Mapping[str, Tensor]) -> bool:
+    """Write the model file of a run, and whether that was possible.
+
+    A disk that is full costs the file and not the run: this is said on stderr.
+    """
+    path = workdir / FILE
+    tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    content = safetensors.torch.save(tensors, {_HEADER: facts.model_dump_json()})
+    try:
+        for left in workdir.glob(f"{path.stem}.*.draft"):  # of an attempt that was killed
+            left.unlink(missing_ok=True)
+        with replacing(path) as draft:
+            draft.write_bytes(content)
+    except OSError as error:
+        print(f"{path}: not written ({error.strerror or error}); going on", file=sys.stderr)
+        return False
+    return True
+
+
+def results_of(
+    workdir: Path, config: RunConfig, *, seed: int, test: bool
+) -> dict[str, float] | None:
+    """What this very run returned when it was done; None where it is not."""
+    facts = _read_facts(workdir / FILE)
+    if facts is None or (facts.config, facts.seed, facts.test) != (config, seed, test):
+        return None
+    return facts.results
+
+
+def _read_facts(path: Path) -> ModelFacts | None:
+    try:
+        with safe_open(path, framework="pt") as file:
+            header: dict[str, Any] = file.metadata() or {}
+        return ModelFacts.model_validate_json(header[_HEADER])
+    except (OSError, SafetensorError, KeyError, ValidationError):
+        return None

@@ -1,0 +1,107 @@
+"""A study before anything is trained: its plan, its runs, and what is there of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.errors import InputError
+from harness.ledger import Ledger
+from harness.plan import Plan, make_plan
+from harness.provenance import code_version, refuse_changed_code
+from harness.schedule import Schedule
+from harness.spec import Loaded, load_study
+from harness.trial import Run, Trial
+from harness.workload import Params, load_workload
+
+
+class Survey(NamedTuple):
+    """A study and what is there of it."""
+
+    plan: Plan
+    schedule: Schedule
+    """With all trials that can be known by now."""
+    ledger: Ledger
+    """With the states of their runs."""
+
+
+def survey(study: Path | Params, overrides: tuple[str, ...], results: Path) -> Survey:
+    """Take up a study as ``run_study`` would. Nothing is trained and nothing written.
+
+    Raises:
+        InputError: the study or its data is wrong.
+    """
+    plan = plan_of(load_study(study, overrides))
+    schedule = Schedule(plan, identifier(plan))
+    ledger = Ledger(results, watched=watched(plan))
+    ledger.take_up(schedule.thresholds)
+    while schedule.grow(ledger.settled):
+        ledger.take_up(schedule.thresholds)
+    return Survey(plan, schedule, ledger)
+
+
+def plan_of(loaded: Loaded) -> Plan:
+    """The study's plan, of which the ends of every axis fit the data.
+
+    Raises:
+        InputError: the study or its data is wrong.
+    """
+    refuse_changed_code(loaded.spec.workload)
+    plan = make_plan(loaded, load_workload(loaded.spec.workload))
+    for trial in plan.ends:  # a range that the data cannot serve would cost a search trials
+        _fingerprint(plan, trial)
+    return plan
+
+
+def watched(plan: Plan) -> str | None:
+    """The metric whose values over the epochs decide something."""
+    return plan.spec.searched if plan.spec.stops_by_epochs else None
+
+
+def identifier(plan: Plan) -> Callable[[Trial, int], Run]:
+    """What turns a trial and a seed into a run.
+
+    The workload is asked once a trial for the fingerprint of its data, which is also when it
+    refuses parameters that do not fit them. A trial that a search proposed must not end the
+    study: its runs start, and fail as invalid.
+    """
+    code = code_version(plan.spec.workload)
+    fingerprints: dict[str, str] = {}
+
+    def identify(trial: Trial, seed: int) -> Run:
+        key = trial.trial_id
+        if key not in fingerprints:
+            try:
+                fingerprints[key] = _fingerprint(plan, trial)
+            except InputError:
+                if plan.spec.is_fixed or trial.role != "trial":
+                    raise
+                fingerprints[key] = "refused"
+        return Run(
+            workload=plan.spec.workload,
+            params=trial.params,
+            seed=seed,
+            test=trial.phase == "confirm",
+            code=code,
+            data=fingerprints[key],
+        )
+
+    return identify
+
+
+def _fingerprint(plan: Plan, trial: Trial) -> str:
+    try:
+        return plan.workload.data_fingerprint(trial.params)
+    except ValueError as error:
+        line = " ".join(str(error).split())
+        where = _place(plan.loaded, trial.varied, line.partition(":")[0])
+        raise InputError(f"{where}: {line}") from None
+
+
+def _place(loaded: Loaded, varied: Mapping[str, object], dotted: str) -> str:
+    """Where the parameter ``dotted`` of a trial was set."""
+    for key in varied:
+        if dotted == key or dotted.startswith(f"{key}."):
+            return loaded.source.where(("search", key))
+    return loaded.source.where(("base", *dotted.split(".")))
