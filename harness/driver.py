@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.budget import Spending
 from harness.errors import HarnessError, InputError, StoreBusyError
-from harness.events import utc_now
-from harness.executors import THREAD_VARIABLES, ExecutorName, make_executor
+from harness.events import Failure, utc_now
+from harness.executors import THREAD_VARIABLES, ExecutorName, ending, make_executor
 from harness.interruption import Interruption
 from harness.ledger import Ledger
 from harness.lock import only_writer
@@ -47,6 +48,8 @@ class RunOptions:
     """Arithmetic threads of each run; None divides the cores among the workers."""
     command: str = ""
     """What the user typed, for the record."""
+    again: frozenset[Failure] = frozenset()
+    """Classes of failure that are trained again, also where they are final."""
 
 
 class Outcome(NamedTuple):
@@ -62,6 +65,8 @@ class Outcome(NamedTuple):
     """What stopped the call, if anything did."""
     is_stored: bool
     """Whether the database has everything; False only after an interruption."""
+    shortage: str | None = None
+    """What the budget had no room for, in a sentence."""
 
     @property
     def exit_status(self) -> int:
@@ -90,6 +95,8 @@ class Preview(NamedTuple):
     """In the order in which they would start."""
     proposed_later: int
     """Trials that a search has still to propose; an upper bound."""
+    is_open: bool = False
+    """Whether a budget alone will say how many there are."""
 
 
 def run_study(
@@ -97,7 +104,8 @@ def run_study(
 ) -> Outcome:
     """Train every run of a study that is not trained yet, and bring the store up to date.
 
-    A first SIGINT or SIGTERM stops the workers and ends the call in order; see ``Outcome``.
+    A first SIGINT or SIGTERM lets the workers finish their epoch and ends the call in order, a
+    second one stops them at once; see ``Outcome``.
 
     Args:
         path: The study file.
@@ -123,9 +131,14 @@ def run_study(
         plan = _plan(loaded)
         schedule = Schedule(plan, _identifier(plan))
         stack.enter_context(only_writer(options.results))
-        ledger = Ledger(options.results)
+        before = _record_of(options.results, plan.spec.study)
+        _take_up_decisions(schedule, plan, before)
+        spending = Spending(plan.spec, before.spent_seconds if before else 0.0)
+        ledger = Ledger(options.results, again=options.again)
         ledger.prepare()
-        interruption = stack.enter_context(Interruption(is_abrupt=options.executor == "local"))
+        # The loop has no say while a run is executed in this process: the run looks itself.
+        at_first = ending.ask if options.executor == "local" else None
+        interruption = stack.enter_context(Interruption(at_first))
         session = Session(
             plan=plan,
             schedule=schedule,
@@ -133,7 +146,8 @@ def run_study(
             executor=executor,
             watcher=watcher,
             threads=threads,
-            write_record=_record_writer(plan, schedule, ledger, options),
+            spending=spending,
+            write_record=_record_writer(plan, schedule, ledger, spending, options, before),
         )
         try:
             session.run(options.results, interruption)
@@ -141,6 +155,7 @@ def run_study(
             executor.stop()
             session.collect()
             with suppress(HarnessError):  # what went wrong first is what the user must hear
+                session.write_record()
                 _flush_patiently(ledger, watcher, plan.spec.study, _FLUSH_WAIT_INTERRUPTED_S)
             raise
         return _finish(session, ledger, watcher, interruption.signal)
@@ -155,6 +170,7 @@ def preview(path: Path, overrides: tuple[str, ...], results: Path) -> Preview:
     loaded = load_study(path, overrides)
     plan = _plan(loaded)
     schedule = Schedule(plan, _identifier(plan))
+    _take_up_decisions(schedule, plan, _record_of(results, plan.spec.study))
     ledger = Ledger(results)
     ledger.take_up(schedule.tasks)
     while schedule.grow(ledger.settled):
@@ -166,7 +182,8 @@ def preview(path: Path, overrides: tuple[str, ...], results: Path) -> Preview:
         runs.append(PlannedRun(task.trial.label, task.run.seed, task.run_id, shown))
     later = schedule.total - len(schedule.tasks)
     spec = plan.spec
-    return Preview(spec.study, spec.question, tuple(runs), later // len(spec.seed_list))
+    proposed_later = later // len(spec.seed_list)
+    return Preview(spec.study, spec.question, tuple(runs), proposed_later, schedule.is_open)
 
 
 def study_name(argument: str) -> str:
@@ -214,6 +231,7 @@ def _finish(session: Session, ledger: Ledger, watcher: Watcher, signal: int | No
         trained=session.trained,
         signal=signal,
         is_stored=busy is None,
+        shortage=session.shortage(),
     )
 
 
@@ -304,13 +322,31 @@ def _place(loaded: Loaded, varied: Mapping[str, object], dotted: str) -> str:
     return loaded.source.where(("base", *dotted.split(".")))
 
 
+def _record_of(results: Path, study: str) -> StudyRecord | None:
+    """What an earlier call has written down of a study."""
+    known = [record for record in read_study_records(results) if record.study == study]
+    return known[0] if known else None
+
+
+def _take_up_decisions(schedule: Schedule, plan: Plan, before: StudyRecord | None) -> None:
+    """End the search where an earlier call has ended it, unless it has more time now."""
+    if before is None or before.search_end is None or plan.spec.budget.hours is None:
+        return
+    if plan.spec.budget.hours <= (before.search_end_hours or 0.0):
+        schedule.end_search(before.search_end)
+
+
 def _record_writer(
-    plan: Plan, schedule: Schedule, ledger: Ledger, options: RunOptions
+    plan: Plan,
+    schedule: Schedule,
+    ledger: Ledger,
+    spending: Spending,
+    options: RunOptions,
+    before: StudyRecord | None,
 ) -> Callable[[], None]:
     """What writes down which trials and runs the study has by now."""
     spec = plan.spec
-    known = [record for record in read_study_records(options.results) if record.study == spec.study]
-    created = known[0].created if known else utc_now()
+    created = before.created if before else utc_now()
     versions = library_versions()
 
     def write() -> None:
@@ -328,6 +364,9 @@ def _record_writer(
                 versions=versions,
                 trials=schedule.trials,
                 members=schedule.members,
+                spent_seconds=spending.seconds,
+                search_end=schedule.search_end,
+                search_end_hours=None if schedule.search_end is None else spec.budget.hours,
             )
         )
 

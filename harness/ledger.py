@@ -7,12 +7,13 @@ whenever a reader holds it, later.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from harness.errors import InputError, StoreBusyError
 from harness.events import Event, Finished
+from harness.policy import FINAL_FAILURES
 from harness.spool import (
     RunState,
     StudyRecord,
@@ -34,9 +35,6 @@ from harness.store import (
 
 _COMPARE_EVERY_S = 5.0
 
-FINAL_FAILURES = frozenset({"diverged", "collapsed", "invalid"})
-"""Failures that a second attempt would only repeat."""
-
 
 def _has_end(events: Iterable[Event]) -> bool:
     return any(isinstance(event, Finished) for event in events)
@@ -50,8 +48,15 @@ def is_settled(state: RunState) -> bool:
 class Ledger:
     """The states of runs, and the events that the database still lacks."""
 
-    def __init__(self, results: Path) -> None:
+    def __init__(self, results: Path, *, again: Collection[str] = ()) -> None:
+        """Nothing is read yet.
+
+        Args:
+            results: The results folder.
+            again: Classes of failure that this call trains again, final or not.
+        """
         self._results = results
+        self._again = frozenset(again)
         self._states: dict[str, RunState] = {}
         self._offsets: dict[str, int] = {}
         self._settled: dict[str, RunState] = {}
@@ -77,7 +82,7 @@ class Ledger:
             if run_id in self._states:
                 continue
             state = self.read(run_id)
-            if is_settled(state):
+            if is_settled(state) and state.failure not in self._again:
                 self._settled[run_id] = state
                 if self._is_stored(run_id, state):
                     del self._pending[run_id]
@@ -90,6 +95,10 @@ class Ledger:
             self._pending.setdefault(run_id, []).extend(events)
         state = self._states[run_id] = replay(events, self._states.get(run_id))
         return state
+
+    def heard(self, run_id: str) -> int:
+        """How many bytes of a run's spool have been read: more of them are a sign of life."""
+        return self._offsets.get(run_id, 0)
 
     def settle(self, run_id: str) -> RunState:
         """Note that this call is done with a run."""

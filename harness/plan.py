@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.budget import check_budget
 from harness.conditions import (
     VARIANT,
     Filled,
@@ -20,7 +21,7 @@ from harness.conditions import (
     setting_for,
 )
 from harness.errors import InputError
-from harness.spec import Loaded, StudySpec, nearest, same_value, set_at
+from harness.spec import MOST_PROPOSED, Loaded, StudySpec, nearest, same_value, set_at
 from harness.trial import Role, Trial, digest
 from harness.workload import JsonValue, Workload
 from harness.yaml_source import Path_
@@ -65,8 +66,9 @@ class Plan:
     def confirmation(self, winners: Sequence[Trial]) -> tuple[Trial, ...]:
         """The baseline and the winners of the search, best first, as trials of their own."""
         chosen = (*self.fixed, *winners)
+        first = self.spec.trials or MOST_PROPOSED
         return tuple(
-            dataclasses.replace(trial, number=(self.spec.trials or 0) + place, phase="confirm")
+            dataclasses.replace(trial, number=first + place, phase="confirm")
             for place, trial in enumerate(chosen)
         )
 
@@ -99,11 +101,12 @@ def make_plan(loaded: Loaded, workload: Workload) -> Plan:
     else:
         ends = _ends(loaded, workload, filled)
         fixed = (_trial(loaded, workload, 0, _adaptive_baseline(loaded), "baseline"),)
-        after = (spec.trials or 0) + (spec.confirm.top + 1 if spec.confirm else 0)
+        after = (spec.trials or MOST_PROPOSED) + (spec.confirm.top + 1 if spec.confirm else 0)
     controls = tuple(
         _control(loaded, workload, after + position, name, overrides)
         for position, (name, overrides) in enumerate(workload.controls().items())
     )
+    check_budget(loaded, controls=len(controls))
     return Plan(loaded, workload, fixed, controls, ends)
 
 

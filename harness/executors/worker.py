@@ -21,22 +21,31 @@ from typing import NamedTuple
 
 from harness.errors import HarnessError
 from harness.events import EpochReported, Failure, Finished, Started, utc_now
-from harness.executors import Ended, Job
+from harness.executors import Ended, Job, ending
+from harness.limits import Overrun
 from harness.provenance import GitState, git_state, host_name, library_versions
 from harness.spool import append, spool_path, unwritable, work_dir
 from harness.workload import Workload
 
 STATUS_NOT_WRITABLE = 74
 """With what a worker exits that cannot write what happens to its run (EX_IOERR of sysexits.h)."""
+STATUS_INTERRUPTED = 75
+"""With what it exits when it was asked to end, and has saved what it had (EX_TEMPFAIL there)."""
+COLLAPSED = "collapsed"
+"""The metric by which a workload says that its run has collapsed: above 0 it has."""
 _STDERR_LINES = 100
 _MEMORY_TEXTS = ("out of memory", "cudamalloc", "can't allocate memory", "cannot allocate memory")
 
 
-def execute(job: Job, workload: Workload) -> None:
+def execute(job: Job, workload: Workload) -> int:
     """Run ``workload`` for ``job`` in this process and write how it went to the run's spool.
 
     The run's ``work`` folder is left as an earlier attempt left it, so that the workload can go on
     from a checkpoint there. ``sys.stderr`` is expected to go to the run's log (see ``open_log``).
+
+    Returns:
+        The exit status of a process that does nothing else: 0, or ``STATUS_INTERRUPTED`` where the
+        run was asked to end (see ``ending``) and ended with its epoch. It has no ``Finished`` then.
 
     Raises:
         KeyboardInterrupt: the run was interrupted; it has no ``Finished`` and the next call of the
@@ -54,15 +63,17 @@ def execute(job: Job, workload: Workload) -> None:
         returned = workload.run(
             job.run.params, seed=job.run.seed, workdir=work, report=epochs, test=job.run.test
         )
-        _refuse_test_scores(job, returned)
-        results = {name: float(value) for name, value in returned.items()}
-        failure = epochs.diverged or _non_finite("the result", results)
+        results = _numbers("run", returned)
+        _refuse_test_scores(job, results)
+        failure = epochs.failed or _failure_in("the result", results)
     except (KeyboardInterrupt, HarnessError):  # the latter is our own: a spool that is not writable
         raise
     except BaseException as error:  # SystemExit too: no workload may end this process unheard
         traceback.print_exc()
-        failure = epochs.diverged or _classify(error)
+        failure = epochs.failed or _classify(error)
     sys.stderr.flush()
+    if epochs.is_interrupted and epochs.failed is None:
+        return STATUS_INTERRUPTED
     finished = Finished(
         attempt=job.attempt,
         time=utc_now(),
@@ -75,9 +86,12 @@ def execute(job: Job, workload: Workload) -> None:
         stderr=last_lines(log_path(job), log_start),
     )
     append(spool_path(job.directory), finished)
+    return 0
 
 
-def finished_by_death(job: Job, ended: Ended, *, seconds: float, log_start: int) -> Finished:
+def finished_by_death(
+    job: Job, ended: Ended, *, seconds: float, log_start: int, overrun: Overrun | None = None
+) -> Finished:
     """The end of an attempt whose process died without a word.
 
     SIGKILL counts as ``oom``: the kernel's out-of-memory killer uses it, and hardly anyone else.
@@ -87,17 +101,22 @@ def finished_by_death(job: Job, ended: Ended, *, seconds: float, log_start: int)
         ended: How its process ended.
         seconds: How long it lived.
         log_start: Size of the run's log when it began, in bytes.
+        overrun: The limit for which it was ended.
     """
     stderr = last_lines(log_path(job), log_start)
     failure: Failure = "crash"
-    if ended.signal is None:
+    if overrun is not None:
+        failure, message = overrun
+    elif ended.exit_code == STATUS_INTERRUPTED:
+        message = "somebody else than the driver asked the worker to end (SIGTERM)"
+    elif ended.signal is None:
         message = f"the worker exited with status {ended.exit_code} before it finished"
     else:
         message = f"the worker was ended by {_signal_name(ended.signal)}"
         if ended.signal == signal.SIGKILL:
             failure = "oom"
             message += "; most likely the machine ran out of memory: use fewer --workers"
-    if stderr and _is_about_memory(stderr):
+    if overrun is None and stderr and _is_about_memory(stderr):
         failure = "oom"
     return Finished(
         attempt=job.attempt,
@@ -159,23 +178,49 @@ class _Failed(NamedTuple):
 
 @dataclass
 class _EpochWriter:
-    """The ``report`` of a run: spools each epoch, and ends the run at a non-finite number."""
+    """The ``report`` of a run: spools each epoch, and says when the run has to end.
+
+    It has to at a number that is not finite, when it has collapsed, and when it was asked to.
+    """
 
     job: Job
-    diverged: _Failed | None = field(default=None, init=False)
+    failed: _Failed | None = field(default=None, init=False)
+    is_interrupted: bool = field(default=False, init=False)
+    """Whether the run was told to end because it was asked to."""
 
     def __call__(self, step: int, metrics: Mapping[str, float]) -> bool:
-        """Record one epoch; False once a metric was not finite.
+        """Record one epoch; False once the run has to end.
 
         Raises:
+            TypeError: a metric is no number.
             ValueError: test classes were scored, and the run may not open them.
         """
+        numbers = _numbers(f"report of epoch {step}", metrics)
         _refuse_test_scores(self.job, metrics)
-        numbers = {name: float(value) for name, value in metrics.items()}
         event = EpochReported(self.job.attempt, utc_now(), step, numbers)
         append(spool_path(self.job.directory), event)
-        self.diverged = self.diverged or _non_finite(f"epoch {step}", numbers)
-        return self.diverged is None
+        self.failed = self.failed or _failure_in(f"epoch {step}", numbers)
+        self.is_interrupted = self.is_interrupted or ending.is_asked()
+        return self.failed is None and not self.is_interrupted
+
+
+def _numbers(where: str, values: object) -> dict[str, float]:
+    """The metrics that a workload hands over, as numbers.
+
+    Raises:
+        TypeError: they are not what the border says.
+    """
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{where}: a mapping of names to numbers is needed, got {_shown(values)}")
+    for name, value in values.items():
+        if not isinstance(name, str) or not hasattr(value, "__float__"):
+            raise TypeError(f"{where}: {name!r}: a number is needed, got {_shown(value)}")
+    return {name: float(value) for name, value in values.items()}
+
+
+def _shown(value: object) -> str:
+    """A value in an error: None, or its type and the beginning of it."""
+    return "None" if value is None else f"{type(value).__name__} {value!r:.40}"
 
 
 def _refuse_test_scores(job: Job, scores: Mapping[str, float]) -> None:
@@ -185,15 +230,20 @@ def _refuse_test_scores(job: Job, scores: Mapping[str, float]) -> None:
         raise ValueError(f"{name}: test classes were scored in a search, which may not open them")
 
 
-def _non_finite(where: str, numbers: Mapping[str, float]) -> _Failed | None:
+def _failure_in(where: str, numbers: Mapping[str, float]) -> _Failed | None:
     for name, value in numbers.items():
         if not math.isfinite(value):
             return _Failed("diverged", f"{name} is {value} in {where}")
+    if numbers.get(COLLAPSED, 0.0) > 0:
+        return _Failed("collapsed", f"the workload says so ({COLLAPSED} is above 0) in {where}")
     return None
 
 
 def _classify(error: BaseException) -> _Failed:
-    text = " ".join(str(error).split())
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # an exception may be as broken as what raised it
+        text = ""
     message = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if isinstance(error, MemoryError) or _is_about_memory(text):
         return _Failed("oom", message)
