@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from harness.budget import Spending
 from harness.errors import HarnessError, InputError, StoreBusyError
-from harness.events import Failure, utc_now
+from harness.events import utc_now
 from harness.executors import THREAD_VARIABLES, ExecutorName, ending, make_executor
 from harness.interruption import Interruption
 from harness.ledger import Ledger
@@ -48,7 +48,7 @@ class RunOptions:
     """Arithmetic threads of each run; None divides the cores among the workers."""
     command: str = ""
     """What the user typed, for the record."""
-    again: frozenset[Failure] = frozenset()
+    again: frozenset[str] = frozenset()
     """Classes of failure that are trained again, also where they are final."""
 
 

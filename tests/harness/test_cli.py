@@ -211,13 +211,17 @@ def test_help_does_not_wait_for_heavy_libraries() -> None:
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_call_stops_its_runs_and_keeps_the_rest(
+def test_a_call_that_is_interrupted_twice_stops_its_runs_and_keeps_the_rest(
     harness: Harness, tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
     waiting = ["--set", "wait_for=never", "--set", "only_seeds=[1]"]
     process = start(tmp_path, "run", "study.yaml", "--workers", "2", *waiting)
     wait_until(lambda: len(toy_workload.calls(tmp_path)) == 8)  # the last two wait for ever
     process.send_signal(number)
+    assert process.stdout is not None
+    while "finishing the running epochs" not in process.stdout.readline():
+        pass
+    process.send_signal(number)  # they never end
     out, err = process.communicate(timeout=DEADLINE_S)
     assert (process.returncode, err) == (
         status,
