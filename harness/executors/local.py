@@ -23,7 +23,6 @@ class LocalExecutor:
         self._workload = workload
         self._waiting: deque[Job] = deque()
         self._cancelled: list[Ended] = []
-        ending.forget()
 
     def submit(self, job: Job) -> None:
         """Take up ``job`` for the next ``poll``."""
@@ -59,5 +58,6 @@ class LocalExecutor:
         self._cancelled.clear()
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Nothing to give back, but that this process was asked to end its run."""
         self._waiting.clear()
+        ending.forget()
