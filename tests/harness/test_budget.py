@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+import toy_workload
 from driver_place import GRID, RECALL, SEARCH, Place, Witness, interrupt
 from fake_workload import load_problems, plan_problems, write_study
 
@@ -15,6 +17,7 @@ from harness import driver
 from harness.budget import Spending, confirm_runs, search_trials
 from harness.driver import preview
 from harness.limits import Limits, overrun
+from harness.schedule import Schedule, Settled
 from harness.spec import StudySpec, load_study
 from harness.spool import StudyRecord, read_study_records
 
@@ -167,7 +170,7 @@ def test_a_budget_of_runs_leaves_room_for_the_confirmation(place: Place, text: s
     place.run(text, watcher=Witness(interrupt(7)), results=broken)
     assert place.run(text, results=broken).done == 27
     assert place.ask(RECALL, broken) == place.ask(RECALL)
-    assert place.run(text, "budget={runs: 29}").trained == 2  # one more trial
+    assert place.run(text, "budget={runs: 29}").total == 29  # one more trial
 
 
 def test_a_grid_stops_when_its_time_is_spent_and_goes_on_with_more(
@@ -201,68 +204,55 @@ def test_runs_that_are_under_way_save_their_epoch_when_time_is_spent(
     assert all(0 < int(text) < 40 for text in checkpoints)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
-@pytest.mark.parametrize("text", [CONFIRMED, OPEN])
+@pytest.mark.parametrize(("text", "sampler"), [(CONFIRMED, "tpe"), (OPEN, "random"), (OPEN, "qmc")])
 def test_a_search_ends_while_there_is_time_for_its_confirmation(
     place: Place, clock: Clock, monkeypatch: pytest.MonkeyPatch, text: str, sampler: str
 ) -> None:
-    # Every run takes 60 s, as the worker says and by the clock of the driver.
     monkeypatch.setattr("harness.executors.worker.time.monotonic", clock)
-    text = text.replace("tpe", sampler) + "budget: {hours: 0.5}\n"  # of 30 runs
-    witness = Witness()
+    train = toy_workload.run
 
-    def spend(line: object, snapshot: object) -> None:
+    def run(*given: Any, **named: Any) -> Any:
         clock.now += 60.0
-        witness.started_lines.append(line)  # type: ignore[arg-type]
+        return train(*given, **named)
 
-    monkeypatch.setattr(place, "spend", spend, raising=False)
-    original = driver.load_workload
-
-    def slow(name: str) -> object:
-        workload = original(name)
-
-        class Slow:
-            def __getattr__(self, attribute: str) -> object:
-                return getattr(workload, attribute)
-
-            def run(self, *args: object, **options: object) -> object:
-                clock.now += 60.0
-                return workload.run(*args, **options)  # type: ignore[arg-type]
-
-        return Slow()
-
-    monkeypatch.setattr("harness.workload.load_workload", slow)
-    outcome = place.run(text, watcher=witness)
-    assert outcome.exit_status == 0
+    monkeypatch.setattr(toy_workload, "run", run)
+    text = text.replace("tpe", sampler) + "budget: {hours: 0.4}\n"  # of 24 such runs
+    outcome = place.run(text)
     kept = record(place.results)
-    assert kept.search_end is not None
-    assert kept.spent_seconds <= 1.1 * 1800
     search = [trial for trial in kept.trials if trial.phase == "search"]
     assert len(search) == kept.search_end
+    assert outcome.exit_status == 0
     assert outcome.total == outcome.done == 2 * len(search) + 5 * 3
-    assert f"the budget of 0.5 h is spent: {len(search)}" in str(outcome.shortage)
+    assert kept.spent_seconds == 60.0 * outcome.done <= 1.1 * 0.4 * 3600
+    assert f"the budget of 0.4 h is spent: {len(search)}" in str(outcome.shortage)
     again = place.run(text)
     assert (again.trained, again.done) == (0, outcome.done)
     assert record(place.results).search_end == kept.search_end
-    assert preview(place.write(text), (), place.results).proposed_later == 0
-    more = place.run(text, "budget={hours: 1}")
-    assert more.done > outcome.done
+    path = place.write(text)
+    assert not preview(path, (), place.results).is_open
+    more = preview(path, ("budget={hours: 1}",), place.results)
+    assert more.is_open or more.proposed_later
 
 
-def test_a_confirmation_that_is_interrupted_is_the_same_when_time_has_ended_the_search(
-    place: Place, clock: Clock
+@pytest.mark.parametrize("after", [12, 20])
+def test_a_search_that_time_has_ended_is_confirmed_alike_by_the_next_call(
+    place: Place, clock: Clock, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    text = OPEN + "budget: {hours: 0.5}\n"
-    witness = Witness()
+    original = Schedule.grow
 
-    def forward(count: int) -> None:
-        clock.now += 60.0
-        if count == 20:
-            interrupt(20)(20)
+    def grow(self: Schedule, settled: Settled) -> bool:  # as if time were short by then
+        if self.is_searching and len(settled) >= 8:
+            self.end_search()
+        return original(self, settled)
 
-    witness.at_end = forward
-    # The estimate goes by the seconds of the workers, which are next to nothing here.
-    assert place.run(text, watcher=witness).exit_status == 130
-    kept = record(place.results)
-    place.run(text, watcher=Witness(clock.forward(60.0)))
-    assert record(place.results).trials[: len(kept.trials)] == kept.trials
+    text = OPEN + "budget: {hours: 1}\n"
+    with monkeypatch.context() as patch:
+        patch.setattr(Schedule, "grow", grow)
+        place.run(text, watcher=Witness(interrupt(after)))
+        whole = place.folder / "whole"
+        place.run(text, results=whole)
+    assert place.run(text).exit_status == 0  # with all the time that there is
+    assert place.ask(RECALL) == place.ask(RECALL, whole)
+    assert [trial.trial_id for trial in record(place.results).trials] == [
+        trial.trial_id for trial in record(whole).trials
+    ]
