@@ -205,12 +205,14 @@ def _train(
             is_last = epoch == config.train.epochs - 1
             at.best = Snapshot(epoch, recall, state, measured, is_last)
         note(workdir, alarms=list(at.alarms))
-        if not report(epoch, metrics):
-            return None
+        is_wanted = report(epoch, metrics)
         at.epoch = epoch + 1
         size = table_size(workdir, "clusters")
         # After the report: an epoch that is reported twice counts once, one that is not is lost.
-        checkpoint.save(workdir, key, content_of(at, setup, method, table_bytes=size))
+        if all(math.isfinite(value) for value in metrics.values()):  # else never go on from here
+            checkpoint.save(workdir, key, content_of(at, setup, method, table_bytes=size))
+        if not is_wanted:
+            return None
     return at.best
 
 

@@ -35,6 +35,7 @@ class Options(TypedDict, total=False):
     threads: int | None
     command: str
     extend: bool
+    again: frozenset[str]
 
 
 class Ran(NamedTuple):
@@ -64,8 +65,8 @@ def run(
         results: Folder of spools and database; made where it is missing.
         overrides: ``KEY=VALUE`` each: a field of the study, else a parameter of its base.
         watcher: Is told what happens; None tells nobody.
-        options: ``executor``, ``workers``, ``threads``, ``extend``, ``command``: as for the
-            command line.
+        options: ``executor``, ``workers``, ``threads``, ``extend``, ``again``, ``command``: as
+            for the command line.
 
     Raises:
         InputError: the study, its data or an option is wrong, or the results folder has a driver.

@@ -68,7 +68,7 @@ def find_changes(old: Mapping[str, JsonValue], new: StudySpec) -> tuple[Change, 
 
 def changes_of(plan: Plan, results: Path) -> tuple[Change, ...]:
     """What has changed since the study of this name was last run into ``results``."""
-    record = _record_of(plan.spec.study, results)
+    record = record_of(plan.spec.study, results)
     return () if record is None else find_changes(record.spec, plan.spec)
 
 
@@ -83,7 +83,7 @@ def refuse_changes(plan: Plan, results: Path, *, extend: bool) -> None:
     Raises:
         InputError: a line for each difference, and the remedy.
     """
-    record = _record_of(plan.spec.study, results)
+    record = record_of(plan.spec.study, results)
     if record is None or not (changes := find_changes(record.spec, plan.spec)):
         return
     obstacle = _obstacle(plan, record, changes)
@@ -103,7 +103,8 @@ def refuse_changes(plan: Plan, results: Path, *, extend: bool) -> None:
     raise InputError("\n".join(lines))
 
 
-def _record_of(study: str, results: Path) -> StudyRecord | None:
+def record_of(study: str, results: Path) -> StudyRecord | None:
+    """What an earlier call has written down of a study."""
     return next((each for each in read_study_records(results) if each.study == study), None)
 
 

@@ -11,13 +11,14 @@ import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, Unpack
 
 import typer
 
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
+    from harness.api import Options
     from harness.driver import Preview
 
 app = typer.Typer(
@@ -34,6 +35,18 @@ class ExecutorChoice(StrEnum):
 
     PROCESS = "process"
     LOCAL = "local"
+
+
+class FailureChoice(StrEnum):
+    """Classes of failure."""
+
+    DIVERGED = "diverged"
+    COLLAPSED = "collapsed"
+    OOM = "oom"
+    CRASH = "crash"
+    TIMEOUT = "timeout"
+    STALLED = "stalled"
+    INVALID = "invalid"
 
 
 class FormatChoice(StrEnum):
@@ -54,6 +67,15 @@ Overrides = Annotated[
         metavar="KEY=VALUE",
         help="A field of the study (seeds=2), else a parameter of its base (train.epochs=2).",
     ),
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Runs at once [default: one a core, at most 8].")
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Threads of each run [default: cores / workers].")
+]
+ExecutorOption = Annotated[
+    ExecutorChoice, typer.Option(help="A process a run, or all in this process to debug.")
 ]
 _RESULTS = Path("results")
 _REPORTS = Path("reports")
@@ -102,15 +124,9 @@ def run(
     study: Study,
     results: Results = _RESULTS,
     reports: Reports = _REPORTS,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Runs at once [default: one a core, at most 8].")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of each run [default: cores / workers].")
-    ] = None,
-    executor: Annotated[
-        ExecutorChoice, typer.Option(help="A process a run, or all in this process to debug.")
-    ] = ExecutorChoice.PROCESS,
+    workers: Workers = None,
+    threads: Threads = None,
+    executor: ExecutorOption = ExecutorChoice.PROCESS,
     overrides: Overrides = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List trials and runs; train and write nothing.")
@@ -120,28 +136,71 @@ def run(
     ] = False,
 ) -> None:
     """Train what is missing of a study, then print its table and write its report."""
-    import harness
-    from harness.display import open_display
     from harness.driver import preview
 
     given = tuple(overrides or ())
     if dry_run:
         _print_preview(preview(study, given, results))
         return
+    _run_and_print(
+        study,
+        given,
+        reports,
+        results=results,
+        executor=executor.value,
+        workers=workers,
+        threads=threads,
+        extend=extend,
+    )
+
+
+@app.command()
+def retry(
+    study: Study,
+    classes: Annotated[
+        list[FailureChoice] | None,
+        typer.Option("--class", help="Which failures; can be given again [default: all]."),
+    ] = None,
+    results: Results = _RESULTS,
+    reports: Reports = _REPORTS,
+    workers: Workers = None,
+    threads: Threads = None,
+    executor: ExecutorOption = ExecutorChoice.PROCESS,
+    overrides: Overrides = None,
+) -> None:
+    """Train failed runs of a study again, also those that a run leaves alone, then go on."""
+    _run_and_print(
+        study,
+        tuple(overrides or ()),
+        reports,
+        results=results,
+        executor=executor.value,
+        workers=workers,
+        threads=threads,
+        again=frozenset(each.value for each in classes or FailureChoice),
+    )
+
+
+def _run_and_print(
+    study: Path,
+    overrides: tuple[str, ...],
+    reports: Path,
+    *,
+    results: Path,
+    **options: Unpack[Options],
+) -> NoReturn:
+    import harness
+    from harness.display import open_display
+
+    options["command"] = shlex.join(["harness", *sys.argv[1:]])
     with open_display(sys.stdout) as display:
         outcome, _ = harness.run(
-            study,
-            results=results,
-            overrides=given,
-            watcher=display,
-            executor=executor.value,
-            workers=workers,
-            threads=threads,
-            command=shlex.join(["harness", *sys.argv[1:]]),
-            extend=extend,
+            study, results=results, overrides=overrides, watcher=display, **options
         )
     if outcome.is_stored:
         _print_results(results, outcome.study, reports)
+    if outcome.shortage is not None:
+        print(outcome.shortage)
     if outcome.signal is not None:
         print("interrupted; the same command goes on with what is missing", file=sys.stderr)
     raise typer.Exit(outcome.exit_status)
@@ -157,7 +216,9 @@ def _print_preview(planned: Preview) -> None:
     print(f"{len(planned.runs)} runs, {done} done")
     for change in planned.changes:
         print(f"changed since it was run: {change}")
-    if planned.proposed_later:
+    if planned.is_open:
+        print("and the trials that the search will propose until its budget is spent")
+    elif planned.proposed_later:
         print(f"and up to {planned.proposed_later} trials that the search has still to propose")
 
 
@@ -185,13 +246,20 @@ def _print_results(results: Path, study: str, reports: Path) -> None:
 @app.command()
 def check(study: Study, overrides: Overrides = None) -> None:
     """Say whether a study file is right, and how many runs it makes; nothing is read but it."""
+    from harness.budget import search_trials
     from harness.plan import make_plan
     from harness.spec import load_study
     from harness.workload import load_workload
 
     loaded = load_study(study, tuple(overrides or ()))
     plan = make_plan(loaded, load_workload(loaded.spec.workload))
-    trials = len(plan.fixed) if plan.spec.is_fixed else plan.spec.trials or 0
+    trials = len(plan.fixed)
+    if not plan.spec.is_fixed:
+        most = search_trials(plan.spec, controls=len(plan.controls))
+        if most is None:
+            print(f"{study}: fine: as many trials as fit into {plan.spec.budget.hours:g} h")
+            return
+        trials = most
     seeds, confirm = len(plan.spec.seed_list), plan.spec.confirm
     controls = f" and {len(plan.controls)} controls"
     spared = "" if plan.spec.pruner == "none" else " at most"

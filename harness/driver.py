@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.changes import changes_of, refuse_changes
+from harness.budget import Spending
+from harness.changes import changes_of, record_of, refuse_changes
 from harness.errors import HarnessError, InputError, StoreBusyError
 from harness.events import utc_now
-from harness.executors import THREAD_VARIABLES, ExecutorName, make_executor
+from harness.executors import THREAD_VARIABLES, ExecutorName, ending, make_executor
 from harness.interruption import Interruption
 from harness.leases import Leases
 from harness.ledger import Ledger
@@ -27,9 +28,9 @@ from harness.provenance import library_versions
 from harness.schedule import Schedule
 from harness.session import Session
 from harness.spec import load_study
-from harness.spool import StudyRecord, read_study_records
+from harness.spool import StudyRecord
 from harness.store import Rebuilt, rebuild
-from harness.survey import identifier, plan_of, survey, watched
+from harness.survey import identifier, plan_of, survey, take_up_decisions, watched
 from harness.workload import Params
 
 Study = Path | Params
@@ -53,6 +54,8 @@ class RunOptions:
     """What the user typed, for the record."""
     extend: bool = False
     """Whether a study that has results may have grown since; see ``harness.changes``."""
+    again: frozenset[str] = frozenset()
+    """Classes of failure that are trained again, also where they are final."""
 
 
 class Outcome(NamedTuple):
@@ -70,6 +73,8 @@ class Outcome(NamedTuple):
     """Whether the database has everything; False only after an interruption."""
     pruned: int = 0
     """Runs that were stopped early, and those that were spared because their trial was given up."""
+    shortage: str | None = None
+    """What the budget had no room for, in a sentence."""
 
     @property
     def exit_status(self) -> int:
@@ -100,6 +105,8 @@ class Preview(NamedTuple):
     """Trials that a search has still to propose; an upper bound."""
     changes: tuple[str, ...]
     """What differs from the study of this name that is in the results; see ``harness.changes``."""
+    is_open: bool = False
+    """Whether a budget alone will say how many there are."""
 
 
 def run_study(
@@ -107,7 +114,8 @@ def run_study(
 ) -> Outcome:
     """Train every run of a study that is not trained yet, and bring the store up to date.
 
-    A first SIGINT or SIGTERM stops the workers and ends the call in order; see ``Outcome``.
+    A first SIGINT or SIGTERM lets the workers finish their epoch and ends the call in order, a
+    second one stops them at once; see ``Outcome``.
 
     Args:
         study: The study file, or its content.
@@ -135,9 +143,14 @@ def run_study(
         stack.enter_context(sharing(options.results))
         refuse_changes(plan, options.results, extend=options.extend)
         leases = stack.enter_context(Leases(options.results))
-        ledger = Ledger(options.results, watched=watched(plan))
+        before = record_of(plan.spec.study, options.results)
+        take_up_decisions(schedule, plan, before)
+        spending = Spending(plan.spec, before.spent_seconds if before else 0.0)
+        ledger = Ledger(options.results, watched=watched(plan), again=options.again)
         ledger.prepare()
-        interruption = stack.enter_context(Interruption(is_abrupt=options.executor == "local"))
+        # The loop has no say while a run is executed in this process: the run looks itself.
+        at_first = ending.ask if options.executor == "local" else None
+        interruption = stack.enter_context(Interruption(at_first))
         session = Session(
             plan=plan,
             schedule=schedule,
@@ -146,7 +159,8 @@ def run_study(
             executor=executor,
             watcher=watcher,
             threads=threads,
-            write_record=_record_writer(plan, schedule, ledger, options),
+            spending=spending,
+            write_record=_record_writer(plan, schedule, ledger, spending, options, before),
         )
         try:
             session.run(options.results, interruption)
@@ -154,6 +168,7 @@ def run_study(
             executor.stop()
             session.collect()
             with suppress(HarnessError):  # what went wrong first is what the user must hear
+                session.write_record()
                 _flush_patiently(ledger, watcher, plan.spec.study, _FLUSH_WAIT_INTERRUPTED_S)
             raise
         return _finish(session, ledger, watcher, interruption.signal)
@@ -179,6 +194,7 @@ def preview(study: Study, overrides: tuple[str, ...], results: Path) -> Preview:
         question=spec.question,
         runs=tuple(runs),
         proposed_later=later // len(spec.seed_list),
+        is_open=schedule.is_open,
         changes=tuple(str(change) for change in changes_of(plan, results)),
     )
 
@@ -229,6 +245,7 @@ def _finish(session: Session, ledger: Ledger, watcher: Watcher, signal: int | No
         signal=signal,
         is_stored=busy is None,
         pruned=snapshot.pruned,
+        shortage=session.shortage(),
     )
 
 
@@ -264,12 +281,16 @@ def _thread_limit(threads: int) -> Iterator[None]:
 
 
 def _record_writer(
-    plan: Plan, schedule: Schedule, ledger: Ledger, options: RunOptions
+    plan: Plan,
+    schedule: Schedule,
+    ledger: Ledger,
+    spending: Spending,
+    options: RunOptions,
+    before: StudyRecord | None,
 ) -> Callable[[], None]:
     """What writes down which trials and runs the study has by now."""
     spec = plan.spec
-    known = [record for record in read_study_records(options.results) if record.study == spec.study]
-    created = known[0].created if known else utc_now()
+    created = before.created if before else utc_now()
     versions = library_versions()
 
     def write() -> None:
@@ -288,6 +309,9 @@ def _record_writer(
                 trials=schedule.trials,
                 members=schedule.members,
                 pruned=schedule.pruned,
+                spent_seconds=spending.seconds,
+                search_end=schedule.search_end,
+                search_end_hours=None if schedule.search_end is None else spec.budget.hours,
             )
         )
 

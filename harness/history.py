@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.budget import goes_by_trials
 from harness.conditions import Varied
 from harness.plan import Plan
 from harness.pruning import (
@@ -79,7 +80,7 @@ class History:
 
     def last_visible(self, number: int) -> int:
         """The last trial that trial ``number`` may know of."""
-        if not self._spec.is_adaptive and self._spec.pruner == "none":
+        if not goes_by_trials(self._spec) and self._spec.pruner == "none":
             return -1
         return number - self._spec.parallel_trials
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Self
 
@@ -13,15 +14,14 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interruption:
     """Notes the first signal for the length of a ``with`` block; a second one raises."""
 
-    def __init__(self, *, is_abrupt: bool) -> None:
+    def __init__(self, at_first: Callable[[], object] | None = None) -> None:
         """Prepare; nothing is caught before the ``with`` block.
 
         Args:
-            is_abrupt: Raise ``KeyboardInterrupt`` at the first signal already, because the loop
-                has no say while a run is executed in this process.
+            at_first: Called within the handler of the first signal.
         """
         self.signal: int | None = None
-        self._is_abrupt = is_abrupt
+        self._at_first = at_first
         self._before: dict[int, signal._HANDLER] = {}
 
     def __enter__(self) -> Self:
@@ -36,7 +36,8 @@ class Interruption:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        is_first = self.signal is None
-        self.signal = self.signal or number
-        if self._is_abrupt or not is_first:
+        if self.signal is not None:
             raise KeyboardInterrupt
+        self.signal = number
+        if self._at_first is not None:
+            self._at_first()

@@ -7,12 +7,13 @@ whenever a reader holds it, later.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from harness.errors import InputError, StoreBusyError
 from harness.events import Event, Finished
+from harness.policy import FINAL_FAILURES
 from harness.pruning import Thresholds, judged
 from harness.spool import (
     RunState,
@@ -39,9 +40,6 @@ _REST = 25
 computes, two workers on two cores lack."""
 _LONGEST_REST_S = 10.0
 
-FINAL_FAILURES = frozenset({"diverged", "collapsed", "invalid"})
-"""Failures that a second attempt would only repeat."""
-
 
 def _has_end(events: Iterable[Event]) -> bool:
     return any(isinstance(event, Finished) for event in events)
@@ -55,15 +53,19 @@ def is_settled(state: RunState) -> bool:
 class Ledger:
     """The states of runs, and the events that the database still lacks."""
 
-    def __init__(self, results: Path, *, watched: str | None = None) -> None:
+    def __init__(
+        self, results: Path, *, watched: str | None = None, again: Collection[str] = ()
+    ) -> None:
         """Nothing is read yet.
 
         Args:
             results: The results folder.
             watched: A metric whose values over the epochs decide something.
+            again: Classes of failure that this call trains again, final or not.
         """
         self._results = results
         self._watched = watched
+        self._again = frozenset(again)
         self._states: dict[str, RunState] = {}
         self._offsets: dict[str, int] = {}
         self._settled: dict[str, RunState] = {}
@@ -93,7 +95,7 @@ class Ledger:
         for run_id, thresholds in runs.items():
             if run_id in self._states:
                 continue
-            if self.is_over(run_id, thresholds):
+            if self.is_over(run_id, thresholds) and self._states[run_id].failure not in self._again:
                 state = self._states[run_id]
                 self._settled[run_id] = judged(state, thresholds)
                 if self._is_stored(run_id, state):
@@ -119,6 +121,10 @@ class Ledger:
         """
         state = self.read(run_id)
         return is_settled(state) and is_settled(judged(state, thresholds))
+
+    def heard(self, run_id: str) -> int:
+        """How many bytes of a run's spool have been read: more of them are a sign of life."""
+        return self._offsets.get(run_id, 0)
 
     def settle(self, run_id: str, thresholds: Thresholds | None = None) -> RunState:
         """Note that this call is done with a run; how it went for this study."""

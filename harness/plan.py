@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.budget import check_budget
 from harness.conditions import (
     VARIANT,
     Filled,
@@ -21,7 +22,7 @@ from harness.conditions import (
 )
 from harness.errors import InputError
 from harness.pruning import most_epochs
-from harness.spec import Loaded, StudySpec, nearest
+from harness.spec import MOST_PROPOSED, Loaded, StudySpec, nearest
 from harness.trial import Role, Trial, digest
 from harness.values import same_value, set_at
 from harness.workload import JsonValue, Workload
@@ -69,8 +70,9 @@ class Plan:
     def confirmation(self, winners: Sequence[Trial]) -> tuple[Trial, ...]:
         """The baseline and the winners of the search, best first, as trials of their own."""
         chosen = (*self.fixed, *winners)
+        first = self.spec.trials or MOST_PROPOSED
         return tuple(
-            dataclasses.replace(trial, number=(self.spec.trials or 0) + place, phase="confirm")
+            dataclasses.replace(trial, number=first + place, phase="confirm")
             for place, trial in enumerate(chosen)
         )
 
@@ -103,11 +105,12 @@ def make_plan(loaded: Loaded, workload: Workload) -> Plan:
     else:
         ends = _ends(loaded, workload, filled)
         fixed = (_trial(loaded, workload, 0, _adaptive_baseline(loaded), "baseline"),)
-        after = (spec.trials or 0) + (spec.confirm.top + 1 if spec.confirm else 0)
+        after = (spec.trials or MOST_PROPOSED) + (spec.confirm.top + 1 if spec.confirm else 0)
     controls = tuple(
         _control(loaded, workload, after + position, name, overrides)
         for position, (name, overrides) in enumerate(workload.controls().items())
     )
+    check_budget(loaded, controls=len(controls))
     epochs = None
     if spec.pruner == "hyperband":
         epochs = most_epochs(loaded, workload, [*fixed, *ends])

@@ -1,8 +1,9 @@
 """Which trials a study has by now, which runs that makes, and which run is next.
 
 Runs are handed out controls first, then seed by seed, so that a study that is stopped early has
-some seeds of every trial. An adaptive search goes trial by trial: its proposals wait for whole
-trials. With a pruner the seeds of a trial go one after another, since each may be its last.
+some seeds of every trial. An adaptive search, and one that time may end, goes trial by trial: its
+proposals wait for whole trials. With a pruner the seeds of a trial go one after another, since each
+may be its last.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from harness.budget import confirm_runs, goes_by_trials, search_trials
 from harness.history import History, Proposal, Settled
 from harness.plan import Plan
 from harness.pruning import Thresholds
@@ -64,6 +66,10 @@ class Schedule:
         self._changes = 0
         self._search: Search | None = None
         self._next_number = len(plan.fixed)
+        self._most_trials = search_trials(plan.spec, controls=len(plan.controls))
+        self._search_end: int | None = None
+        # A search has as many trials as its budget has room for; a grid takes what there is.
+        self._runs_left = plan.spec.budget.runs if plan.spec.is_fixed else None
         self._is_exhausted = plan.spec.is_fixed
         for trial in plan.fixed:
             tasks = self._add(trial)
@@ -107,8 +113,10 @@ class Schedule:
 
     @property
     def planned(self) -> tuple[Task, ...]:
-        """All runs so far, also those that wait for others, in the order in which they start."""
-        return tuple(sorted(self._members.values(), key=lambda task: (task.order, task.run_id)))
+        """The runs that the budget allows so far, also waiting ones, in the order of their start."""
+        ordered = sorted(self._members.values(), key=lambda task: (task.order, task.run_id))
+        spec = self._plan.spec
+        return tuple(ordered[: spec.budget.runs] if spec.is_fixed else ordered)
 
     @property
     def spared(self) -> int:
@@ -119,12 +127,54 @@ class Schedule:
     def total(self) -> int:
         """Runs of the whole study; an upper bound while trials are still to be proposed."""
         spec = self._plan.spec
-        coming = 0 if self._is_exhausted else (spec.trials or 0) - self._next_number
-        later = 0
-        if spec.confirm is not None and not self._is_confirmed:
-            trials = min(spec.confirm.top, (spec.trials or 1) - 1) + 1 + len(self._plan.controls)
-            later = trials * len(spec.confirm_seed_list)
-        return len(self._members) + coming * len(spec.seed_list) + later
+        trials = self._next_number if self._most_trials is None else self._most_trials
+        coming = 0 if self._is_exhausted else max(0, trials - self._next_number)
+        return len(self._members) + coming * len(spec.seed_list) + self.confirm_runs(trials)
+
+    @property
+    def is_searching(self) -> bool:
+        """Whether trials are still to be proposed."""
+        return not self._is_exhausted
+
+    @property
+    def is_open(self) -> bool:
+        """Whether only time will end the search."""
+        return not self._is_exhausted and self._most_trials is None
+
+    def is_cut(self, settled: Settled) -> bool:
+        """Whether the budget of runs has left out what the study would have had."""
+        spec = self._plan.spec
+        if spec.is_fixed:
+            return self._runs_left == 0 and any(run not in settled for _, run in self._queue)
+        return (
+            spec.budget.runs is not None
+            and self._next_number == self._most_trials != spec.trials
+            and self._search_end is None
+        )
+
+    @property
+    def is_confirming(self) -> bool:
+        """Whether a search is over, and its winners are trained again."""
+        return self._plan.spec.confirm is not None and self._is_confirmed
+
+    @property
+    def search_end(self) -> int | None:
+        """At how many trials the search was ended for want of time."""
+        return self._search_end
+
+    def confirm_runs(self, trials: int | None = None) -> int:
+        """Runs of the confirmation that are still to be added, after so many trials."""
+        if self._is_confirmed:
+            return 0
+        trials = self._next_number if trials is None else trials
+        return confirm_runs(self._plan.spec, trials=trials, controls=len(self._plan.controls))
+
+    def end_search(self, at: int | None = None) -> None:
+        """Propose no trial beyond ``at``, or none any more; a baseline and a trial remain."""
+        most = max(2, at or self._next_number)
+        self._search_end = most
+        self._most_trials = most if self._most_trials is None else min(most, self._most_trials)
+        self._is_exhausted = self._next_number >= self._most_trials
 
     def grow(self, settled: Settled) -> bool:
         """Add the trials and seeds that can be added by now; whether there were any.
@@ -140,12 +190,19 @@ class Schedule:
                 break
             has_grown = True
             self._next_number += 1
-            self._is_exhausted = self._next_number >= (self._plan.spec.trials or 0)
+            self._is_exhausted = self._next_number == self._most_trials
         return self._confirm(settled) or has_grown
 
     def take(self, settled: Settled) -> Task | None:
-        """The next run that is not settled, which is then no longer next; None if there is none."""
-        while self._queue:
+        """The next run that is not settled, which is then no longer next.
+
+        None if there is none, or the budget has no room for it.
+        """
+        while self._queue and self._runs_left != 0:
+            if self._runs_left is not None:
+                self._runs_left -= (
+                    1  # for a settled run, too: which are trained is one and the same
+                )
             _, run_id = heapq.heappop(self._queue)
             if run_id not in settled:
                 return self._tasks[run_id]
@@ -192,7 +249,7 @@ class Schedule:
         for position, seed in enumerate(seeds):
             run = self._identify(trial, seed)
             order = (position, number)
-            if self._plan.spec.is_adaptive or self._prunes:
+            if goes_by_trials(self._plan.spec) or self._prunes:
                 order = (number, position)
             is_later = int(trial.role != "control")
             task = Task(trial, run, run.run_id, (is_later, *order), thresholds.get(seed))

@@ -1,36 +1,34 @@
-"""One call's loop over the runs of a study: start, watch, note the end, store."""
+"""One call's loop over the runs of a study: start, watch, note the end, try again, store."""
 
 from __future__ import annotations
 
+import math
+import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
-from harness.errors import InputError, StoreBusyError, StoreError
+from harness.attempt import Attempt
+from harness.budget import Spending
+from harness.errors import StoreBusyError, StoreError
 from harness.executors import Ended, Executor, Job
 from harness.executors.worker import STATUS_NOT_WRITABLE, finished_by_death, log_size
 from harness.interruption import Interruption
 from harness.leases import Leases
 from harness.ledger import Ledger
+from harness.metric_check import check_metric
 from harness.plan import Plan
+from harness.policy import Retries
 from harness.progress import RunLine, Snapshot, Watcher
 from harness.schedule import Schedule, Task
-from harness.spec import nearest
 from harness.spool import RunState, run_dir
 
 _TICK_S = 0.5
-
-
-class _Active(NamedTuple):
-    task: Task
-    job: Job
-    began: float
-    """By the monotonic clock."""
-    log_start: int
-    """Bytes that earlier attempts have left in the log."""
+_RECORD_EVERY_S = 30.0
+_TERMINATED_GRACE_S = 60.0
+"""How long runs may go on with their epoch when the driver gets SIGTERM: nobody watches then."""
 
 
 @dataclass
@@ -44,9 +42,10 @@ class Session:
     executor: Executor
     watcher: Watcher
     threads: int
+    spending: Spending
     write_record: Callable[[], None]
     trained: int = field(default=0, init=False)
-    _active: dict[str, _Active] = field(default_factory=dict, init=False)
+    _active: dict[str, Attempt] = field(default_factory=dict, init=False)
     # Runs that other drivers were training when it was their turn here.
     _elsewhere: dict[str, Task] = field(default_factory=dict, init=False)
     _counted: set[str] = field(default_factory=set, init=False)
@@ -57,6 +56,10 @@ class Session:
     _reused: int = field(default=0, init=False)
     _is_metric_known: bool = field(default=False, init=False)
     _last_tick: float = field(default=0.0, init=False)
+    _last_record: float = field(default=0.0, init=False)
+    _retries: Retries = field(default_factory=Retries, init=False)
+    _is_interrupted: bool = field(default=False, init=False)
+    _is_spent: bool = field(default=False, init=False)
 
     def run(self, results: Path, interruption: Interruption) -> None:
         """Train what is missing, until there is nothing left or the user interrupts.
@@ -68,29 +71,28 @@ class Session:
         """
         self._take_up()
         self._grow()
-        self.write_record()
+        self._record()
         self._reused = len(self.ledger.settled)
         self._tick()
         try:
-            while interruption.signal is None:
-                self._fill(results)
-                if not self._active and not self._elsewhere:
-                    return
-                ended = self.executor.poll(_TICK_S)
+            while self._go_on(results, interruption):
+                ended = self._wait()
                 for each in ended:
                     self._note_end(each)
-                if not self._active and not ended:  # only others are at work
-                    time.sleep(_TICK_S)
                 has_news = self._look_elsewhere() or bool(ended)
-                if has_news and self._grow():
-                    self.write_record()
+                if has_news and not self._is_ending and self._grow():
+                    self._record()
                 if time.monotonic() - self._last_tick >= _TICK_S:
                     self._tick()
         except KeyboardInterrupt:
             if interruption.signal is None:
                 raise
-        self.executor.stop()
-        self.collect()
+            self.executor.stop()
+            self.collect()
+        for run_id in self._retries.waiting:  # no time is left for another attempt
+            self._settle(self.schedule.tasks[run_id])
+        self.spending.stop()
+        self._record()
 
     def collect(self) -> None:
         """Read what the active runs have spooled, after the workers were stopped."""
@@ -98,6 +100,28 @@ class Session:
             state = self.ledger.read(run_id)
             if state.is_over and state.attempts >= self._active[run_id].job.attempt:
                 self._settle(self._active.pop(run_id).task)
+
+    def shortage(self) -> str | None:
+        """What the budget had no room for, in a sentence; None where it had for everything."""
+        spec, settled = self.plan.spec, self.ledger.settled
+        is_cut = self.schedule.is_cut(settled)
+        if not (is_cut or self._is_spent or self.schedule.search_end is not None):
+            return None
+        missing = {each.trial_id for each in self.schedule.members if each.run_id not in settled}
+        whole = sum(
+            trial.role != "control"
+            and trial.phase == ("confirm" if spec.is_fixed else "search")
+            and trial.trial_id not in missing
+            for trial in self.schedule.trials
+        )
+        planned = len(self.plan.fixed) if spec.is_fixed else spec.trials
+        of = "" if planned is None else f" of {planned}"
+        size = f"{spec.budget.runs} runs" if is_cut else f"{spec.budget.hours:g} h"
+        field_name = "runs" if is_cut else "hours"
+        return (
+            f"the budget of {size} is spent: {whole}{of} trials; raise budget.{field_name} and run "
+            "the same command to go on"
+        )
 
     def snapshot(self) -> Snapshot:
         """Where the study stands now."""
@@ -114,6 +138,71 @@ class Session:
             running=tuple(self._line(active.task) for active in self._active.values()),
             seconds_left=self._seconds_left(),
         )
+
+    @property
+    def _is_ending(self) -> bool:
+        """Whether no run is started any more."""
+        return self._is_interrupted or self._is_spent
+
+    def _go_on(self, results: Path, interruption: Interruption) -> bool:
+        """Start what can be started; whether there is something to wait for."""
+        if interruption.signal is not None and not self._is_interrupted:
+            self._is_interrupted = True
+            is_watched = interruption.signal == signal.SIGINT
+            self._finish_epochs(grace_s=None if is_watched else _TERMINATED_GRACE_S)
+            if self._active:
+                self.watcher.say("finishing the running epochs; Ctrl-C again stops at once")
+        if not self._is_ending:
+            self._keep_budget()
+        if not self._is_ending:
+            self._fill(results)
+        return bool(self._active or ((self._retries or self._elsewhere) and not self._is_ending))
+
+    def _finish_epochs(self, *, grace_s: float | None) -> None:
+        """Let the active runs save and end, or end them at once where none has begun."""
+        states = [self.ledger.read(run_id) for run_id in self._active]
+        jobs = [active.job for active in self._active.values()]
+        if all(state.attempts < job.attempt for state, job in zip(states, jobs, strict=True)):
+            self.executor.stop()
+            self._active.clear()
+        for job in jobs:
+            self.executor.cancel(job.run_id, grace_s=grace_s)
+
+    def _keep_budget(self) -> None:
+        """End the search while there is time for its confirmation, and all when there is none."""
+        left_s = self.spending.left_s
+        if self.spending.is_over(is_confirming=self.schedule.is_confirming):
+            unsettled = self.schedule.tasks.keys() - self.ledger.settled.keys()
+            self._is_spent = bool(unsettled) or self.schedule.is_searching
+            self._finish_epochs(grace_s=None)
+        elif (
+            left_s is not None
+            and self._trained_done
+            and self.schedule.is_searching
+            and (later := self.schedule.confirm_runs())
+        ):
+            mean_s = self._training_seconds / self._trained_done
+            runs = later + len(self.schedule.tasks) - len(self._counted)
+            if left_s <= mean_s * math.ceil(runs / self._most_active):
+                self.schedule.end_search()
+                self._grow()
+                self._record()
+
+    @property
+    def _most_active(self) -> int:
+        """How many runs may be active at once, after those that ran out of memory."""
+        return int(min(self.executor.slots, self._retries.most_active))
+
+    def _wait(self) -> list[Ended]:
+        """The runs that end within a moment."""
+        if self._active:
+            return self.executor.poll(_TICK_S)
+        time.sleep(min(_TICK_S, self._retries.wait_s) if self._retries else _TICK_S)
+        return []
+
+    def _record(self) -> None:
+        self.write_record()
+        self._last_record = time.monotonic()
 
     def _grow(self) -> bool:
         """Add trials until the next proposal has to wait; whether the record has changed."""
@@ -132,7 +221,7 @@ class Session:
     def _fill(self, results: Path) -> None:
         """Give every free worker a run."""
         self.leases.check()
-        while len(self._active) < self.executor.slots:
+        while len(self._active) < self._most_active:
             task = self._next()
             if task is None:
                 return
@@ -144,13 +233,17 @@ class Session:
                 threads=self.threads,
                 thresholds=task.thresholds,
             )
-            active = _Active(task, job, time.monotonic(), log_size(job))
+            now = time.monotonic()
+            active = Attempt(task, job, now, log_size(job), self.ledger.heard(task.run_id), now)
+            self.spending.start()
             self.executor.submit(job)
             self._active[task.run_id] = active
             self.watcher.started(self._line(task), self.snapshot())
 
     def _next(self) -> Task | None:
-        """The next run that nobody else trains or has trained, claimed; None if there is none."""
+        """A run whose next attempt is due, else the next one that nobody else has; None if none."""
+        if (run_id := self._retries.take()) is not None:  # its lease was kept
+            return self.schedule.tasks[run_id]
         waiting = list(self._elsewhere.values())
         while (
             task := waiting.pop(0) if waiting else self.schedule.take(self.ledger.settled)
@@ -186,14 +279,37 @@ class Session:
                 "free some space, then run the same command again"
             )
         if state.attempts < active.job.attempt or not state.is_over:
-            seconds = time.monotonic() - active.began
+            if self._is_ending and active.overrun is None:
+                return  # it was asked to end: the next call goes on with it
             event = finished_by_death(
-                active.job, ended, seconds=seconds, log_start=active.log_start
+                active.job,
+                ended,
+                seconds=time.monotonic() - active.began,
+                log_start=active.log_start,
+                overrun=active.overrun,
             )
-            self.ledger.write_end(ended.run_id, event)
+            state = self.ledger.write_end(ended.run_id, event)
+        if self._is_tried_again(active.task, state):
+            return
         self._settle(active.task)
         self.watcher.ended(self._line(active.task), self.snapshot())
         self._check_metric(active.task)
+
+    def _is_tried_again(self, task: Task, state: RunState) -> bool:
+        """Take a failed run up for another attempt where its class has one."""
+        if state.failure is None or self._is_ending:
+            return False
+        retry = self._retries.note(task.run_id, state.failure, active=self._most_active)
+        if retry is None:
+            return False
+        when = f" in {retry.wait_s:g} s" if retry.wait_s else ""
+        if retry.takes_slot:
+            when += f", with at most {self._most_active} at once from now on"
+        self.watcher.say(
+            f"{task.trial.label}, seed {task.run.seed}: {state.failure}: {state.message}; "
+            f"retry {retry.number} of {retry.most}{when}"
+        )
+        return True
 
     def _settle(self, task: Task) -> None:
         self._count(task, self.ledger.settle(task.run_id, task.thresholds))
@@ -213,42 +329,30 @@ class Session:
     def _check_metric(self, task: Task) -> None:
         """Refuse a study whose metric does not exist, as soon as a run shows which do."""
         state = self.ledger.state(task.run_id)
-        if self._is_metric_known or state.state != "done":
-            return
-        if task.trial.role == "control":  # it need not have the metric, but shows which splits are
-            if not self.plan.spec.is_fixed and "val" not in _splits(state):
-                raise InputError(
-                    f"{self.plan.loaded.source.where(('sampler',))}: sampler: a search is scored "
-                    "on validation classes, and these data have none; give them a validation "
-                    "split, or set sampler to grid"
-                )
-            return
-        metric = self.plan.spec.metric
-        splits = ("val", "test") if task.trial.phase == "confirm" else ("val",)
-        if not any(f"{split}/{metric}" in state.results for split in splits):
-            names = {name.partition("/")[2] for name in state.results} - {"", "queries", "dropped"}
-            raise InputError(
-                f"{self.plan.loaded.source.where(('metric',))}: metric: no run reports "
-                f"{' or '.join(f'{split}/{metric}' for split in splits)}; "
-                f"{nearest(metric, sorted(names))}; finished runs are kept"
-            )
-        if self.plan.spec.stops_by_epochs and not state.curve:
-            raise InputError(
-                f"{self.plan.loaded.source.where(('pruner',))}: pruner: no run reports "
-                f"val/{metric} epoch by epoch, so {self.plan.spec.pruner} has nothing to go by; "
-                "remove pruner, or set it to wilcoxon; finished runs are kept"
-            )
-        self._is_metric_known = True
+        if not self._is_metric_known and state.state == "done":
+            check_metric(self.plan.loaded, task.trial, state)
+            self._is_metric_known = task.trial.role != "control"
 
     def _tick(self) -> None:
         """Look at the runs, bring the database up to date if nobody reads it, and say so."""
-        for run_id in self._active:
-            self.ledger.read(run_id)
+        for active in self._active.values():
+            self._watch(active)
+        if self.spending.left_s is not None and time.monotonic() - self._last_record > (
+            _RECORD_EVERY_S
+        ):
+            self._record()
         with suppress(StoreBusyError):  # the next tick tries again
             for notice in self.ledger.keep_up():
                 self.watcher.say(notice)
         self.watcher.tick(self.snapshot())
         self._last_tick = time.monotonic()
+
+    def _watch(self, active: Attempt) -> None:
+        """Read what a run has reported, and cancel it where it has broken a limit."""
+        state, now = self.ledger.read(active.job.run_id), time.monotonic()
+        active.hear(self.ledger.heard(active.job.run_id), attempts=state.attempts, now=now)
+        if not state.is_over and active.breaks(self.plan.spec.limits, now):
+            self.executor.cancel(active.job.run_id)
 
     def _line(self, task: Task) -> RunLine:
         state = self.ledger.settled.get(task.run_id) or self.ledger.state(task.run_id)
@@ -256,6 +360,9 @@ class Session:
 
     def _seconds_left(self) -> float | None:
         """What finished runs took on average, for all that is left, shared among the workers."""
+        left_s = self.spending.left_s
+        if self.schedule.is_open and left_s is not None:
+            return max(0.0, left_s)
         if not self._trained_done:
             return None
         mean = self._training_seconds / self._trained_done
@@ -265,9 +372,5 @@ class Session:
         work = waiting * mean + sum(
             max(0.0, mean - (now - active.began)) for active in self._active.values()
         )
-        return work / max(1, min(self.executor.slots, waiting + len(self._active)))
-
-
-def _splits(state: RunState) -> set[str]:
-    """The splits on which a run was scored."""
-    return {name.partition("/")[0] for name in state.results}
+        seconds = work / max(1, min(self._most_active, waiting + len(self._active)))
+        return seconds if left_s is None else min(seconds, max(0.0, left_s))

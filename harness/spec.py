@@ -12,29 +12,18 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from harness.axis import AXIS_KINDS, Axis, Condition, Strict, Whole
 from harness.errors import InputError
+from harness.limits import MOST_SEED, Budget, Confirm, Limits
 from harness.trial import digest
 from harness.values import set_at
 from harness.workload import JsonValue
 from harness.yaml_source import Path_, Source, parse_value, plain_source, read_yaml
 
-MOST_SEED = 2**32 - 1
+MOST_PROPOSED = 1_000_000  # of a search
 LEAST_RANGES = 2  # that make CMA-ES more than a line search
 LEAST_WILCOXON_SEEDS = 5  # four are the least that can reach its level, and one must be left
 FIRST_REPEAT_SEED = 1_000_000
 """From here on are the seeds of trials that a search proposes again: no study and no confirmation
 counts as far, so that these stay what they are when the study is given more seeds."""
-
-
-class Confirm(Strict):
-    """How the best trials of a search are trained again, with the test classes open."""
-
-    top: Annotated[Whole, Field(ge=1, le=1000)] = 1
-    """So many of the best, by their mean on the validation classes, beside the baseline."""
-    seeds: (
-        Annotated[Whole, Field(ge=1, le=100_000)]
-        | list[Annotated[Whole, Field(ge=0, le=MOST_SEED)]]
-    ) = 10
-    """This many that the search has not seen, or these."""
 
 
 class StudySpec(Strict):
@@ -69,8 +58,8 @@ class StudySpec(Strict):
     """``grid`` trains everything. The others search, on validation classes only: at random, by a
     low-discrepancy sequence (``qmc``), or by what they have seen: ``tpe`` for any space, ``gp`` for
     few trials of a few axes, ``cmaes`` for many trials over ranges."""
-    trials: Whole | None = Field(default=None, ge=1, le=1_000_000)
-    """For a search: how many, the baseline included."""
+    trials: Whole | None = Field(default=None, ge=1, le=MOST_PROPOSED)
+    """For a search: how many, the baseline included; with a budget it may be left out."""
     confirm: Confirm | None = None
     """After a search: train the winners and the baseline anew, and open the test classes."""
     parallel_trials: Whole = Field(default=2, ge=1, le=1000)
@@ -81,6 +70,10 @@ class StudySpec(Strict):
     the ``median`` of earlier trials; at the rungs of ``hyperband``, of which each keeps the best
     third; or once a test over the seeds so far (``wilcoxon``) finds a trial worse than the best.
     The seeds of a trial are then trained one after another."""
+    limits: Limits = Limits()
+    """How long a run may take, and how long it may be silent."""
+    budget: Budget = Budget()
+    """What the study may cost. A search leaves enough of it for its confirmation."""
 
     @model_validator(mode="after")
     def _check_sampler(self) -> Self:
@@ -93,8 +86,10 @@ class StudySpec(Strict):
                         f"search.{key}: the grid sampler needs grid or choice, got {axis.kind}; "
                         "list values or set sampler to random, tpe or another search"
                     )
-        elif self.trials is None:
-            raise ValueError(f"trials: the {self.sampler} sampler needs a number of trials")
+        elif self.trials is None and self.budget == Budget():
+            raise ValueError(
+                f"trials: the {self.sampler} sampler needs a number of trials, or a budget"
+            )
         elif not self.search and not self.variants:
             raise ValueError(f"search: the {self.sampler} sampler needs an axis to search")
         elif self.sampler == "cmaes":
@@ -270,6 +265,12 @@ def load_study(study: Path | Mapping[str, JsonValue], overrides: Sequence[str] =
         raise InputError("\n".join(lines.values())) from None
 
 
+_SECTIONS: Mapping[str, type[BaseModel]] = {
+    "search": Axis,
+    "confirm": Confirm,
+    "limits": Limits,
+    "budget": Budget,
+}
 _COMPLETE = {"value_error", "extra_forbidden", "missing"}  # errors whose text says it all
 
 
@@ -352,8 +353,9 @@ def _explain(source: Source, loc: Path_, kind: str, message: str) -> tuple[str, 
         return source.where((first, rest) if rest else (first,)), message
     dotted = ".".join(str(part) for part in path)
     if kind == "extra_forbidden":
-        fields = Axis.model_fields if path[0] == "search" else StudySpec.model_fields
-        return source.where(path), f"{dotted}: unknown key; {nearest(str(path[-1]), fields)}"
+        model = _SECTIONS.get(str(path[0]), StudySpec) if len(path) > 1 else StudySpec
+        guess = nearest(str(path[-1]), model.model_fields)
+        return source.where(path), f"{dotted}: unknown key; {guess}"
     if kind == "missing" and isinstance(path[-1], int):
         return source.where(path), f"{dotted.rpartition('.')[0]}: needs [low, high]"
     if kind == "missing":

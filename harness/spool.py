@@ -209,6 +209,12 @@ class StudyRecord:
     members: tuple[Member, ...]
     pruned: Mapping[str, str] = field(default_factory=dict)
     """Id of a trial that was given up -> why, in a line."""
+    spent_seconds: float = 0.0
+    """Time that the calls of the study have spent on its runs."""
+    search_end: int | None = None
+    """At so many trials the search was ended, to leave time for the confirmation."""
+    search_end_hours: float | None = None
+    """What the budget was then; with a greater one the search goes on."""
 
 
 def write_study_record(results: Path, record: StudyRecord) -> None:

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.changes import record_of
 from harness.errors import InputError
 from harness.ledger import Ledger
 from harness.plan import Plan, make_plan
 from harness.provenance import code_version, refuse_changed_code
 from harness.schedule import Schedule
 from harness.spec import Loaded, load_study
+from harness.spool import StudyRecord
 from harness.trial import Run, Trial
 from harness.workload import Params, load_workload
 
@@ -34,6 +36,7 @@ def survey(study: Path | Params, overrides: tuple[str, ...], results: Path) -> S
     """
     plan = plan_of(load_study(study, overrides))
     schedule = Schedule(plan, identifier(plan))
+    take_up_decisions(schedule, plan, record_of(plan.spec.study, results))
     ledger = Ledger(results, watched=watched(plan))
     ledger.take_up(schedule.thresholds)
     while schedule.grow(ledger.settled):
@@ -52,6 +55,14 @@ def plan_of(loaded: Loaded) -> Plan:
     for trial in plan.ends:  # a range that the data cannot serve would cost a search trials
         _fingerprint(plan, trial)
     return plan
+
+
+def take_up_decisions(schedule: Schedule, plan: Plan, before: StudyRecord | None) -> None:
+    """End the search where an earlier call has ended it, unless it has more time now."""
+    if before is None or before.search_end is None or plan.spec.budget.hours is None:
+        return
+    if plan.spec.budget.hours <= (before.search_end_hours or 0.0):
+        schedule.end_search(before.search_end)
 
 
 def watched(plan: Plan) -> str | None:

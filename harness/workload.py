@@ -25,10 +25,12 @@ class Report(Protocol):
     """How a running workload hands the numbers of one epoch to the harness."""
 
     def __call__(self, step: int, metrics: Mapping[str, float]) -> bool:
-        """Record the metrics of one epoch. False means: stop now and return what you have.
+        """Record the metrics of one epoch. False means: save, stop now, return what you have.
 
         A name is free text (``loss``, ``loss/metric``, ``learning_rate``); a metric of a data
-        split is written ``val/recall@1``. A non-finite value ends the run as diverged.
+        split is written ``val/recall@1``. A non-finite value ends the run as diverged, a metric
+        named ``collapsed`` that is above 0 as collapsed. False may also mean that the user
+        interrupts: what is returned then is not used, and a later call of ``run`` goes on.
         """
         ...
 
@@ -98,6 +100,8 @@ class Workload(Protocol):
         Raises:
             ValueError: the parameters or the data are impossible; the run is ``invalid``.
             FloatingPointError: numbers have left what can be computed with; it has ``diverged``.
+            MemoryError: there is not enough of it, here or on a GPU; the run is ``oom``. Any other
+                exception is a ``crash``.
         """
         ...
 

@@ -57,6 +57,8 @@ class Params(Strict):
     """Seconds that each epoch takes."""
     wait_for: str | None = None
     """Go on after the first epoch only when this file exists in the folder."""
+    mended_by: str | None = None
+    """Where this file exists in the folder, ``fail`` does not apply any more."""
     has_validation: bool = True
     """Without it nothing is scored on the validation split."""
     only_seeds: tuple[int, ...] | None = None
@@ -114,6 +116,8 @@ def run(
     if settings.says:
         print(settings.says, file=sys.stderr)
     is_affected = settings.only_seeds is None or seed in settings.only_seeds
+    if settings.mended_by:
+        is_affected = is_affected and not (Path(os.environ[FOLDER]) / settings.mended_by).exists()
     final = _final_recall(settings, seed)
     checkpoint = workdir / "checkpoint"
     first = int(checkpoint.read_text()) if checkpoint.exists() else 0
@@ -124,12 +128,14 @@ def run(
             loss = math.nan
         if settings.sleep_s:
             time.sleep(settings.sleep_s)
-        if not report(epoch, {"loss": loss, "val/recall@1": final * share, "val/nmi": share / 2}):
-            break
+        metrics = {"loss": loss, "val/recall@1": final * share, "val/nmi": share / 2}
+        goes_on = report(epoch, metrics)
         if settings.checkpoints:
             part = checkpoint.with_suffix(".part")
             part.write_text(str(epoch + 1))
             part.replace(checkpoint)  # whole, whenever it is killed
+        if not goes_on:
+            break
         if settings.wait_for and is_affected:
             _wait_until_there(settings.wait_for)
     if is_affected and settings.fail:

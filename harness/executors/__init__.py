@@ -24,6 +24,8 @@ THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
 )
 """What limits the threads of arithmetic libraries, if it is set before they are imported."""
+GRACE_S = 5.0
+"""What a run gets to end by itself before it is killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +91,21 @@ class Executor(Protocol):
         """
         ...
 
+    def cancel(self, run_id: str, *, grace_s: float | None = GRACE_S) -> None:
+        """Ask a run to save what it has and to end; returns at once.
+
+        The next ``report`` of the run returns False, and it ends with ``STATUS_INTERRUPTED`` and
+        without ``Finished``. A run that is not active is passed over.
+
+        Args:
+            run_id: Which.
+            grace_s: A run that is still there after so many seconds is killed, with every process
+                that it has started. None waits for it however long.
+        """
+        ...
+
     def stop(self) -> None:
-        """End all active runs: politely, and after five seconds by force."""
+        """Kill all active runs at once, with every process that they have started."""
         ...
 
     def close(self) -> None:

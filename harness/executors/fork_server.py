@@ -16,16 +16,21 @@ import os
 import select
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping
-from typing import NoReturn
+from pathlib import Path
+from typing import NoReturn, cast
 
 from harness.errors import HarnessError
-from harness.executors import Job
+from harness.executors import Job, ending
 from harness.executors.worker import STATUS_NOT_WRITABLE, execute, open_log, warm_up
 from harness.workload import JsonValue, Workload, load_workload
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_FIRST_SIGNALS = {signal.SIGTERM}
+"""What a run that was just forked must neither miss nor die of."""
 
 
 def main() -> int:
@@ -61,6 +66,7 @@ class _Server:
         self._requests = sys.stdin.fileno()
         self._replies = replies
         self._run_ids: dict[int, str] = {}
+        self._kill_at: dict[int, float] = {}
         self._set_death_signal = _death_signal_setter()
         self._woken, self._waker = os.pipe()
         os.set_blocking(self._waker, False)
@@ -72,7 +78,10 @@ class _Server:
         """Answer until the driver's end of the pipe is closed."""
         unfinished = b""
         while True:
-            readable, _, _ = select.select([self._requests, self._woken], [], [])
+            readable, _, _ = select.select(
+                [self._requests, self._woken], [], [], self._until_next_kill()
+            )
+            self._kill_overdue()
             if self._woken in readable:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._woken, 4096)
@@ -84,34 +93,64 @@ class _Server:
                 *lines, unfinished = (unfinished + chunk).split(b"\n")
                 for line in lines:
                     self._obey(json.loads(line))
-        self._signal_all(signal.SIGKILL)
+        self._kill_all()
+        for pid in self._run_ids:  # only then are the processes that it left behind ours
+            os.waitpid(pid, 0)
+        _kill_strays()
 
     def _obey(self, request: Mapping[str, Mapping[str, JsonValue]]) -> None:
         if "job" in request:
             self._start(Job.from_json(request["job"]))
+        elif "cancel" in request:
+            grace_s = cast("float | None", request["cancel"]["grace_s"])
+            self._cancel(str(request["cancel"]["run_id"]), grace_s)
         else:
-            self._signal_all(signal.Signals[str(request["signal"]["name"])])
+            self._kill_all()
 
     def _start(self, job: Job) -> None:
+        # Blocked, a signal waits until the run has said what it shall do.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _FIRST_SIGNALS)
         pid = os.fork()
         if pid == 0:
             self._be_child(job)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _FIRST_SIGNALS)
         self._run_ids[pid] = job.run_id
+
+    def _cancel(self, run_id: str, grace_s: float | None) -> None:
+        pid = next((pid for pid, each in self._run_ids.items() if each == run_id), None)
+        if pid is None:  # it has just ended
+            return
+        # The run alone: without its data loaders it could not finish its epoch.
+        os.kill(pid, signal.SIGTERM)
+        if grace_s is not None:
+            at = time.monotonic() + grace_s
+            self._kill_at[pid] = min(at, self._kill_at.get(pid, at))
+
+    def _until_next_kill(self) -> float | None:
+        """Seconds; None where none is due."""
+        if not self._kill_at:
+            return None
+        return max(0.0, min(self._kill_at.values()) - time.monotonic())
+
+    def _kill_overdue(self) -> None:
+        for pid in [pid for pid, at in self._kill_at.items() if at <= time.monotonic()]:
+            del self._kill_at[pid]
+            _signal_group(pid, signal.SIGKILL)
 
     def _be_child(self, job: Job) -> NoReturn:
         status = 1
         try:
             os.setsid()  # a group of its own: it is signalled with all that it starts
             signal.set_wakeup_fd(-1)
-            for which in (signal.SIGCHLD, signal.SIGTERM):
-                signal.signal(which, signal.SIG_DFL)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            ending.listen()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _FIRST_SIGNALS)
             self._set_death_signal()
             _connect_to_log(job)
             for pipe in (self._replies, self._woken, self._waker):
                 os.close(pipe)
             faulthandler.enable()
-            execute(job, self._workload)
-            status = 0
+            status = execute(job, self._workload)
         except HarnessError as error:
             status = STATUS_NOT_WRITABLE
             print(f"error: {error}", file=sys.stderr)
@@ -131,14 +170,17 @@ class _Server:
             run_id = self._run_ids.pop(pid, None)
             if run_id is None:
                 continue
+            self._kill_at.pop(pid, None)
             _signal_group(pid, signal.SIGKILL)  # data loaders that the run left behind
+            if not self._run_ids:  # else it could be that of another run
+                _kill_strays()
             code = os.waitstatus_to_exitcode(status)
             how = {"exit_code": code} if code >= 0 else {"signal": -code}
             _reply(self._replies, {"ended": run_id, **how})
 
-    def _signal_all(self, which: signal.Signals) -> None:
+    def _kill_all(self) -> None:
         for pid in self._run_ids:
-            _signal_group(pid, which)
+            _signal_group(pid, signal.SIGKILL)
 
 
 def _connect_to_log(job: Job) -> None:
@@ -162,13 +204,30 @@ def _signal_group(pid: int, which: signal.Signals) -> None:
         pass
 
 
+def _kill_strays() -> None:
+    """Kill the processes that ended runs have left outside their groups, while no run is active.
+
+    They are children of this process since their parents ended, see ``_death_signal_setter``;
+    each may leave children in turn. Where the system does not list them, none is found.
+    """
+    listing = Path(f"/proc/self/task/{os.getpid()}/children")
+    while pids := [int(text) for text in listing.read_text().split()] if listing.exists() else []:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        for pid in pids:
+            os.waitpid(pid, 0)
+
+
 def _death_signal_setter() -> Callable[[], None]:
     """What a child calls to be killed when the server is; does nothing where there is no such.
 
-    The library is loaded here, in the server, so that a fork does not pay for it.
+    From here on the server also becomes the parent of all that a run leaves behind. The library
+    is loaded here, in the server, so that a fork does not pay for it.
     """
     server = os.getpid()
     prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+    if prctl is not None:
+        prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     def set_death_signal() -> None:
         if prctl is not None:

@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import select
-import signal
 import subprocess
 import sys
 import tempfile
@@ -18,10 +17,8 @@ import time
 from collections.abc import Mapping
 
 from harness.errors import HarnessError, InputError
-from harness.executors import THREAD_VARIABLES, Ended, Job
+from harness.executors import GRACE_S, THREAD_VARIABLES, Ended, Job
 from harness.workload import JsonValue
-
-_GRACE_S = 5.0
 
 
 class ProcessExecutor:
@@ -94,20 +91,25 @@ class ProcessExecutor:
                 timeout_s = 0.0  # it was the greeting: no reason to wait the whole time again
         return ended
 
+    def cancel(self, run_id: str, *, grace_s: float | None = GRACE_S) -> None:
+        """Send SIGTERM to the run's process, and after ``grace_s`` SIGKILL to its whole group."""
+        if run_id in self._active:
+            with contextlib.suppress(HarnessError):  # a dead server has taken its runs with it
+                self._request({"cancel": {"run_id": run_id, "grace_s": grace_s}})
+
     def stop(self) -> None:
-        """End all active runs: SIGTERM to their groups, and after five seconds SIGKILL."""
+        """Send SIGKILL to the groups of all active runs, and wait for them to be gone."""
         with contextlib.suppress(HarnessError):
             self.poll(0.0)
         if not self._is_ready:  # it is still importing and has started nothing
             self._server.terminate()
             self._active.clear()
-        for which in (signal.SIGTERM, signal.SIGKILL):
-            deadline = time.monotonic() + _GRACE_S
-            with contextlib.suppress(HarnessError):  # a dead server has taken its runs with it
-                if self._active:
-                    self._request({"signal": {"name": which.name}})
-                while self._active and (left := deadline - time.monotonic()) > 0:
-                    self.poll(left)
+        deadline = time.monotonic() + GRACE_S
+        with contextlib.suppress(HarnessError):
+            if self._active:
+                self._request({"kill": {}})
+            while self._active and (left := deadline - time.monotonic()) > 0:
+                self.poll(left)
 
     def close(self) -> None:
         """Kill what is active and end the fork server."""
@@ -117,7 +119,7 @@ class ProcessExecutor:
             self._server.stdin.close()  # the server takes the end of its input as the order to go
         self._server.terminate()  # or it would import the workload first; later this does nothing
         try:
-            self._server.wait(_GRACE_S)
+            self._server.wait(GRACE_S)
         except subprocess.TimeoutExpired:
             self._server.kill()
             self._server.wait()
@@ -143,7 +145,7 @@ class ProcessExecutor:
     def _death(self) -> HarnessError:
         """The error for a server that is gone; its own words, where it left some, come first."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._server.wait(_GRACE_S)
+            self._server.wait(GRACE_S)
         self._active.clear()
         self._stderr.seek(0)
         said = self._stderr.read().decode(errors="replace").strip().splitlines()

@@ -21,7 +21,8 @@ from typing import NamedTuple
 
 from harness.errors import HarnessError
 from harness.events import EpochReported, Failure, Finished, Started, utc_now
-from harness.executors import Ended, Job
+from harness.executors import Ended, Job, ending
+from harness.limits import Overrun
 from harness.provenance import GitState, git_state, host_name, library_versions
 from harness.pruning import Cut, first_cut
 from harness.spool import (
@@ -37,15 +38,23 @@ from harness.workload import Workload
 
 STATUS_NOT_WRITABLE = 74
 """With what a worker exits that cannot write what happens to its run (EX_IOERR of sysexits.h)."""
+STATUS_INTERRUPTED = 75
+"""With what it exits when it was asked to end, and has saved what it had (EX_TEMPFAIL there)."""
+COLLAPSED = "collapsed"
+"""The metric by which a workload says that its run has collapsed: above 0 it has."""
 _STDERR_LINES = 100
 _MEMORY_TEXTS = ("out of memory", "cudamalloc", "can't allocate memory", "cannot allocate memory")
 
 
-def execute(job: Job, workload: Workload) -> None:
+def execute(job: Job, workload: Workload) -> int:
     """Run ``workload`` for ``job`` in this process and write how it went to the run's spool.
 
     The run's ``work`` folder is left as an earlier attempt left it, so that the workload can go on
     from a checkpoint there. ``sys.stderr`` is expected to go to the run's log (see ``open_log``).
+
+    Returns:
+        The exit status of a process that does nothing else: 0, or ``STATUS_INTERRUPTED`` where the
+        run was asked to end (see ``ending``) and ended with its epoch. It has no ``Finished`` then.
 
     Raises:
         KeyboardInterrupt: the run was interrupted; it has no ``Finished`` and the next call of the
@@ -64,19 +73,20 @@ def execute(job: Job, workload: Workload) -> None:
             returned = workload.run(
                 job.run.params, seed=job.run.seed, workdir=work, report=epochs, test=job.run.test
             )
-            _refuse_what_is_no_result(returned)
-            _refuse_test_scores(job, returned)
-            results = {name: float(value) for name, value in returned.items()}
-        failure = epochs.diverged or _non_finite("the result", results)
+            results = _numbers("run", returned)
+            _refuse_test_scores(job, results)
+        failure = epochs.failed or _failure_in("the result", results)
     except (KeyboardInterrupt, HarnessError):  # the latter is our own: a spool that is not writable
         raise
     except BaseException as error:  # SystemExit too: no workload may end this process unheard
         traceback.print_exc()
-        failure = epochs.diverged or _classify(error)
+        failure = epochs.failed or _classify(error)
     sys.stderr.flush()
     cut = epochs.cut
     if cut is not None:  # whatever a workload does once it was told to stop
         failure = None
+    if epochs.is_interrupted and epochs.failed is None and cut is None:
+        return STATUS_INTERRUPTED
     finished = Finished(
         attempt=job.attempt,
         time=utc_now(),
@@ -89,9 +99,12 @@ def execute(job: Job, workload: Workload) -> None:
         stderr=last_lines(log_path(job), log_start),
     )
     append(spool_path(job.directory), finished)
+    return 0
 
 
-def finished_by_death(job: Job, ended: Ended, *, seconds: float, log_start: int) -> Finished:
+def finished_by_death(
+    job: Job, ended: Ended, *, seconds: float, log_start: int, overrun: Overrun | None = None
+) -> Finished:
     """The end of an attempt whose process died without a word.
 
     SIGKILL counts as ``oom``: the kernel's out-of-memory killer uses it, and hardly anyone else.
@@ -101,17 +114,22 @@ def finished_by_death(job: Job, ended: Ended, *, seconds: float, log_start: int)
         ended: How its process ended.
         seconds: How long it lived.
         log_start: Size of the run's log when it began, in bytes.
+        overrun: The limit for which it was ended.
     """
     stderr = last_lines(log_path(job), log_start)
     failure: Failure = "crash"
-    if ended.signal is None:
+    if overrun is not None:
+        failure, message = overrun
+    elif ended.exit_code == STATUS_INTERRUPTED:
+        message = "somebody else than the driver asked the worker to end (SIGTERM)"
+    elif ended.signal is None:
         message = f"the worker exited with status {ended.exit_code} before it finished"
     else:
         message = f"the worker was ended by {_signal_name(ended.signal)}"
         if ended.signal == signal.SIGKILL:
             failure = "oom"
             message += "; most likely the machine ran out of memory: use fewer --workers"
-    if stderr and _is_about_memory(stderr):
+    if overrun is None and stderr and _is_about_memory(stderr):
         failure = "oom"
     return Finished(
         attempt=job.attempt,
@@ -173,15 +191,18 @@ class _Failed(NamedTuple):
 
 @dataclass
 class _EpochWriter:
-    """The ``report`` of a run: spools each epoch, and ends the run at a non-finite number.
+    """The ``report`` of a run: spools each epoch, and says when the run has to end.
 
-    It also ends a run that does not reach what the job asks of it, see ``harness.pruning``.
+    It has to at a number that is not finite, when it has collapsed, when it was asked to, and when
+    it does not reach what the job asks of it, see ``harness.pruning``.
     """
 
     job: Job
     state: RunState
     """Where a run that may be stopped early stands, by what earlier attempts reported as well."""
-    diverged: _Failed | None = field(default=None, init=False)
+    failed: _Failed | None = field(default=None, init=False)
+    is_interrupted: bool = field(default=False, init=False)
+    """Whether the run was told to end because it was asked to."""
 
     @property
     def cut(self) -> Cut | None:
@@ -191,19 +212,21 @@ class _EpochWriter:
         return first_cut(list(self.state.curve.values()), self.job.thresholds)
 
     def __call__(self, step: int, metrics: Mapping[str, float]) -> bool:
-        """Record one epoch; False once a metric was not finite, or the run is stopped early.
+        """Record one epoch; False once the run has to end.
 
         Raises:
+            TypeError: a metric is no number.
             ValueError: test classes were scored, and the run may not open them.
         """
+        numbers = _numbers(f"report of epoch {step}", metrics)
         _refuse_test_scores(self.job, metrics)
-        numbers = {name: float(value) for name, value in metrics.items()}
         event = EpochReported(self.job.attempt, utc_now(), step, numbers)
         append(spool_path(self.job.directory), event)
-        self.diverged = self.diverged or _non_finite(f"epoch {step}", numbers)
+        self.failed = self.failed or _failure_in(f"epoch {step}", numbers)
         if self.job.thresholds is not None:
             self.state = replay([event], self.state, watched=self.job.thresholds.metric)
-        return self.diverged is None and self.cut is None
+        self.is_interrupted = self.is_interrupted or ending.is_asked()
+        return self.failed is None and self.cut is None and not self.is_interrupted
 
 
 def _state_before(job: Job) -> RunState:
@@ -214,10 +237,23 @@ def _state_before(job: Job) -> RunState:
     return replay(events, watched=job.thresholds.metric)
 
 
-def _refuse_what_is_no_result(returned: object) -> None:
-    if not isinstance(returned, Mapping) or not all(isinstance(name, str) for name in returned):
-        shown = repr(returned)[:80]
-        raise TypeError(f"run returned {shown}, and not names and their numbers")
+def _numbers(where: str, values: object) -> dict[str, float]:
+    """The metrics that a workload hands over, as numbers.
+
+    Raises:
+        TypeError: they are not what the border says.
+    """
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{where}: a mapping of names to numbers is needed, got {_shown(values)}")
+    for name, value in values.items():
+        if not isinstance(name, str) or not hasattr(value, "__float__"):
+            raise TypeError(f"{where}: {name!r}: a number is needed, got {_shown(value)}")
+    return {name: float(value) for name, value in values.items()}
+
+
+def _shown(value: object) -> str:
+    """A value in an error: None, or its type and the beginning of it."""
+    return "None" if value is None else f"{type(value).__name__} {value!r:.40}"
 
 
 def _refuse_test_scores(job: Job, scores: Mapping[str, float]) -> None:
@@ -227,18 +263,20 @@ def _refuse_test_scores(job: Job, scores: Mapping[str, float]) -> None:
         raise ValueError(f"{name}: test classes were scored in a search, which may not open them")
 
 
-def _non_finite(where: str, numbers: Mapping[str, float]) -> _Failed | None:
+def _failure_in(where: str, numbers: Mapping[str, float]) -> _Failed | None:
     for name, value in numbers.items():
         if not math.isfinite(value):
             return _Failed("diverged", f"{name} is {value} in {where}")
+    if numbers.get(COLLAPSED, 0.0) > 0:
+        return _Failed("collapsed", f"the workload says so ({COLLAPSED} is above 0) in {where}")
     return None
 
 
 def _classify(error: BaseException) -> _Failed:
     try:
         text = " ".join(str(error).split())
-    except Exception:  # a workload's own exception may do anything
-        text = "its text cannot be made"
+    except Exception:  # an exception may be as broken as what raised it
+        text = ""
     message = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if isinstance(error, MemoryError) or _is_about_memory(text):
         return _Failed("oom", message)

@@ -14,7 +14,7 @@ from test_methods import METHODS
 from tiny import Recorder, tiny, train_tiny
 from torch import nn
 
-from gcudml import checkpoint, model_file
+from gcudml import checkpoint, model_file, train
 from gcudml.train import run
 
 EPOCHS = 4
@@ -93,6 +93,25 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(tmp_path: Path, name: str) ->
         assert ours.exists() == theirs.exists()
         if ours.exists():
             assert ours.read_text() == theirs.read_text()
+
+
+def test_a_run_that_is_told_to_stop_saves_its_epoch_first(tmp_path: Path) -> None:
+    config = tiny(**settings(METHODS["gcudml"] | {"name": "gcudml"}))
+    whole, first, rest = Recorder(), Recorder(most=2), Killer(at=EPOCHS)
+    expected = run(config, seed=1, workdir=tmp_path / "whole", report=whole, test=True)
+    assert run(config, seed=1, workdir=tmp_path / "stopped", report=first, test=True) == {}
+    assert len(first.epochs) == 2
+    assert run(config, seed=1, workdir=tmp_path / "stopped", report=rest, test=True) == expected
+    assert [epoch["epoch"] for epoch in rest.epochs] == [2, 3]
+
+
+def test_an_epoch_with_a_number_that_is_none_is_never_gone_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "embedding_health", lambda _: {"spread": float("nan")})
+    config = tiny(**settings(METHODS["gcudml"] | {"name": "gcudml"}))
+    run(config, seed=1, workdir=tmp_path, report=Recorder(most=1), test=False)
+    assert not (tmp_path / checkpoint.FILE).exists()
 
 
 def stop_tiny(workdir: Path, *, seed: int = 0, at: int = 1) -> None:

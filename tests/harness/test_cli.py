@@ -102,6 +102,37 @@ def test_a_failed_run_makes_the_exit_status_one(harness: Harness) -> None:
     assert "crash: RuntimeError: this run was told to crash" in said.out
 
 
+def test_failed_runs_are_tried_again_by_class(harness: Harness, tmp_path: Path) -> None:
+    options = ["study.yaml", "--executor", "local", "--set", "fail=diverge"]
+    options += ["--set", "only_seeds=[1]", "--set", "mended_by=mended"]
+    assert harness("run", *options).status == 1
+    (tmp_path / "mended").touch()
+    assert harness("retry", *options, "--class", "oom", "--class", "stalled").status == 1
+    said = harness("retry", *options)
+    assert said.status == 0
+    assert "report: " in said.out
+    wrong = harness("retry", *options, "--class", "tired")
+    assert (wrong.status, "'tired' is not one of" in wrong.err) == (2, True)
+
+
+def test_a_spent_budget_is_said_last_and_is_no_failure(harness: Harness) -> None:
+    said = harness("run", "study.yaml", "--executor", "local", "--set", "budget={runs: 6}")
+    assert said.status == 0
+    assert said.out.splitlines()[-1].startswith("the budget of 6 runs is spent: 0 of 2 trials")
+
+
+def test_a_search_that_only_time_ends_is_checked_and_previewed(
+    harness: Harness, tmp_path: Path
+) -> None:
+    text = STUDY.replace("grid: [0.2, 0.5]", "uniform: [0.0, 1.0]")
+    (tmp_path / "search.yaml").write_text(text + "sampler: random\nbudget: {hours: 1.5}\n")
+    fine = "search.yaml: fine: as many trials as fit into 1.5 h\n"
+    assert harness("check", "search.yaml").out == fine
+    assert (
+        "will propose until its budget is spent" in harness("run", "search.yaml", "--dry-run").out
+    )
+
+
 def test_a_dry_run_writes_nothing(harness: Harness, tmp_path: Path) -> None:
     said = harness("run", "study.yaml", "--dry-run", "--set", "seeds=1")
     assert said.status == 0
@@ -224,13 +255,17 @@ def test_help_does_not_wait_for_heavy_libraries() -> None:
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_call_stops_its_runs_and_keeps_the_rest(
+def test_a_call_that_is_interrupted_twice_stops_its_runs_and_keeps_the_rest(
     harness: Harness, tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
     waiting = ["--set", "wait_for=never", "--set", "only_seeds=[1]"]
     process = start(tmp_path, "run", "study.yaml", "--workers", "2", *waiting)
     wait_until(lambda: len(toy_workload.calls(tmp_path)) == 8)  # the last two wait for ever
     process.send_signal(number)
+    assert process.stdout is not None
+    while "finishing the running epochs" not in process.stdout.readline():
+        pass
+    process.send_signal(number)  # they never end
     out, err = process.communicate(timeout=DEADLINE_S)
     assert (process.returncode, err) == (
         status,

@@ -162,7 +162,10 @@ def test_an_empty_list_of_values_is_refused(tmp_path: Path) -> None:
             f"sampler: tpe\n{GRID}trials: 0",
             "s.yaml:6:1: trials: input should be greater than or equal to 1, got 0",
         ),
-        (f"sampler: tpe\n{GRID}", "s.yaml:1:1: trials: the tpe sampler needs a number of trials"),
+        (
+            f"sampler: tpe\n{GRID}",
+            "s.yaml:1:1: trials: the tpe sampler needs a number of trials, or a budget",
+        ),
         (
             "sampler: random\ntrials: 3\nsearch: {}",
             "s.yaml:6:1: search: the random sampler needs an axis to search",
@@ -183,7 +186,7 @@ def test_an_empty_list_of_values_is_refused(tmp_path: Path) -> None:
             "metrik: nmi",
             "s.yaml:4:1: metrik: unknown key; did you mean 'metric'? known: study, question, "
             "workload, base, search, variants, zip, forbid, seeds, baseline, metric, sampler, "
-            "trials, confirm, parallel_trials, pruner",
+            "trials, confirm, parallel_trials, pruner, limits, budget",
         ),
     ],
 )

@@ -1,0 +1,52 @@
+"""An attempt at a run that is under way, as the driver sees it: when it was heard of, and limits.
+
+Times are by the monotonic clock of the driver, so that a clock that is set does no harm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.executors import Job
+from harness.limits import Limits, Overrun, overrun
+from harness.schedule import Task
+
+
+@dataclass
+class Attempt:
+    """One attempt, from its submission to its end."""
+
+    task: Task
+    job: Job
+    began: float
+    log_start: int
+    """Bytes that earlier attempts have left in the log."""
+    heard_bytes: int
+    """How much of the spool had been read when the run was last heard of."""
+    heard: float
+    """When that was; at first, when it was submitted."""
+    started: float | None = None
+    """When its start was read; before, a worker may wait for the import of the workload."""
+    overrun: Overrun | None = None
+    """The limit that it has broken."""
+
+    def hear(self, read_bytes: int, *, attempts: int, now: float) -> None:
+        """Take in how much of the run's spool has been read by now.
+
+        Args:
+            read_bytes: So much of it.
+            attempts: How many attempts it tells of.
+            now: The time.
+        """
+        if read_bytes != self.heard_bytes:
+            self.heard_bytes, self.heard = read_bytes, now
+        if self.started is None and attempts >= self.job.attempt:
+            self.started = now
+
+    def breaks(self, limits: Limits, now: float) -> bool:
+        """Whether it breaks a limit now that it had not broken before."""
+        if self.overrun is not None:
+            return False
+        running_s = 0.0 if self.started is None else now - self.started
+        self.overrun = overrun(limits, running_s=running_s, silent_s=now - self.heard)
+        return self.overrun is not None

@@ -1,0 +1,75 @@
+"""What a study may cost: the limits of one run, the budget of all of them, and the confirmation.
+
+Neither limits nor budget are part of what a run computes: a study may go on with other ones.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+
+from pydantic import Field
+
+from harness.axis import Number, Strict, Whole
+from harness.events import Failure
+
+MOST_SEED = 2**32 - 1
+
+
+class Confirm(Strict):
+    """How the best trials of a search are trained again, with the test classes open."""
+
+    top: Annotated[Whole, Field(ge=1, le=1000)] = 1
+    """So many of the best, by their mean on the validation classes, beside the baseline."""
+    seeds: (
+        Annotated[Whole, Field(ge=1, le=100_000)]
+        | list[Annotated[Whole, Field(ge=0, le=MOST_SEED)]]
+    ) = 10
+    """This many that the search has not seen, or these."""
+
+
+class Limits(Strict):
+    """When an attempt at a run is ended; None is never."""
+
+    run_minutes: Number | None = Field(default=None, gt=0)
+    """Longer than this an attempt may not take; it fails as ``timeout``."""
+    stall_minutes: Number | None = Field(default=None, gt=0)
+    """Longer than this it may not go without reporting an epoch; it fails as ``stalled``."""
+
+
+class Budget(Strict):
+    """When no new run is started any more; None is never."""
+
+    hours: Number | None = Field(default=None, gt=0)
+    """Time for the runs of all calls of the study together, however many run at once. Runs that
+    are under way then end after their epoch, with a checkpoint."""
+    runs: Whole | None = Field(default=None, ge=1)
+    """Runs of the whole study, controls and confirmation included; a retry is no other run."""
+
+
+class Overrun(NamedTuple):
+    """As what an attempt that has broken a limit fails."""
+
+    failure: Failure
+    message: str
+
+
+def overrun(limits: Limits, *, running_s: float, silent_s: float) -> Overrun | None:
+    """The limit that an attempt has broken, if any.
+
+    Args:
+        limits: Of the study.
+        running_s: Since it started.
+        silent_s: Since it was last heard of: its start, or an epoch.
+    """
+    if limits.run_minutes is not None and running_s > 60 * limits.run_minutes:
+        return Overrun(
+            "timeout",
+            f"not done after {limits.run_minutes:g} minutes; give it more with limits.run_minutes",
+        )
+    if limits.stall_minutes is not None and silent_s > 60 * limits.stall_minutes:
+        return Overrun(
+            "stalled",
+            f"reported nothing for {limits.stall_minutes:g} minutes; find out what it waits for, "
+            "or give it more with limits.stall_minutes",
+        )
+    return None
