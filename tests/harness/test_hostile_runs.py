@@ -94,8 +94,8 @@ def test_a_run_that_reports_in_time_is_not_stalled(place: Place) -> None:
     assert place.run(text, executor="process", workers=3).exit_status == 0  # 2.4 s of 0.3 each
 
 
-def test_a_pool_of_processes_can_still_be_ended(place: Place) -> None:
-    text = f"{STUDY}base: {{how: pool}}\nlimits: {{run_minutes: 0.2}}\n"
+def test_processes_that_a_run_forks_still_end_at_sigterm(place: Place) -> None:
+    text = f"{STUDY}base: {{how: terminates its own}}\nlimits: {{run_minutes: 0.2}}\n"
     assert place.run(text, executor="process", workers=1).exit_status == 0
 
 
