@@ -16,6 +16,7 @@ from harness.executors.process import ProcessExecutor
 from harness.spool import read_events, spool_path
 from harness.trial import Run
 
+pytestmark = pytest.mark.timeout(60)  # many processes, one after the other
 STUDY = """
 study: hostile
 question: What ends a run?
