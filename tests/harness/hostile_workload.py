@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -52,21 +54,23 @@ def run(
         time.sleep(10_000)
     if how in ("ignores", "daemon"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        child = subprocess.Popen(
+        grandchild = subprocess.Popen(
             [sys.executable, "-c", STUBBORN],
             stdout=subprocess.PIPE,
             start_new_session=how == "daemon",
         )
-        assert child.stdout is not None
-        child.stdout.readline()
-        _note(child.pid)
+        assert grandchild.stdout is not None
+        grandchild.stdout.readline()
+        _note(grandchild.pid)
         report(0, {"loss": 1.0})
         time.sleep(10_000)
-    if how == "pool":
-        import multiprocessing
-
-        with multiprocessing.get_context("fork").Pool(1) as pool:  # which ends with SIGTERM
-            assert pool.apply(abs, (-1,)) == 1
+    if how == "terminates its own":
+        ours, theirs = multiprocessing.Pipe()
+        child = multiprocessing.get_context("fork").Process(target=_sleep, args=(theirs,))
+        child.start()
+        assert ours.recv() == "ready"
+        child.terminate()
+        child.join()
     if how == "chatters":
         for number in range(100):
             os.write(1, b"x" * 1_000_000 + f"\nline {number}\n".encode())
@@ -95,6 +99,11 @@ def processes(folder: Path) -> list[int]:
     """All that the runs have started, themselves included."""
     path = folder / "processes"
     return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _sleep(pipe: Connection) -> None:
+    pipe.send("ready")
+    time.sleep(10_000)
 
 
 def _note(pid: int) -> None:

@@ -21,6 +21,7 @@ from harness.schedule import Schedule, Settled
 from harness.spec import StudySpec, load_study
 from harness.spool import StudyRecord, read_study_records
 
+pytestmark = pytest.mark.timeout(60)  # whole searches
 CONFIRMED = SEARCH + "confirm: {top: 2, seeds: 3}\n"
 OPEN = CONFIRMED.replace("trials: 14\n", "")
 

@@ -16,6 +16,7 @@ from harness.executors.process import ProcessExecutor
 from harness.spool import read_events, spool_path
 from harness.trial import Run
 
+pytestmark = pytest.mark.timeout(60)  # many processes, one after the other
 STUDY = """
 study: hostile
 question: What ends a run?
@@ -94,8 +95,8 @@ def test_a_run_that_reports_in_time_is_not_stalled(place: Place) -> None:
     assert place.run(text, executor="process", workers=3).exit_status == 0  # 2.4 s of 0.3 each
 
 
-def test_a_pool_of_processes_can_still_be_ended(place: Place) -> None:
-    text = f"{STUDY}base: {{how: pool}}\nlimits: {{run_minutes: 0.2}}\n"
+def test_processes_that_a_run_forks_still_end_at_sigterm(place: Place) -> None:
+    text = f"{STUDY}base: {{how: terminates its own}}\nlimits: {{run_minutes: 0.2}}\n"
     assert place.run(text, executor="process", workers=1).exit_status == 0
 
 

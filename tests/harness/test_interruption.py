@@ -21,6 +21,7 @@ from harness.interruption import Interruption
 from harness.spool import read_events
 from harness.trial import Run
 
+pytestmark = pytest.mark.timeout(60)  # many processes, one after the other
 ROOT = Path(__file__).resolve().parents[2]
 SLOW = GRID.replace("epochs: 1", "epochs: 3, checkpoints: true, wait_for: go")
 FINISHING = "finishing the running epochs; Ctrl-C again stops at once"
