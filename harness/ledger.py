@@ -39,6 +39,8 @@ _REST = 25
 """The database is brought up to date for at most one part in so many of the time: what the driver
 computes, two workers on two cores lack."""
 _LONGEST_REST_S = 10.0
+_MOST_PENDING = 5000
+"""Events that may wait for it in memory."""
 
 
 def _has_end(events: Iterable[Event]) -> bool:
@@ -152,11 +154,14 @@ class Ledger:
     def keep_up(self) -> tuple[str, ...]:
         """``flush``, unless the last one is too short a while ago for what it cost.
 
+        Where very much has happened meanwhile, memory counts more than time.
+
         Raises:
             StoreError: as ``flush``.
         """
         began = time.monotonic()
-        if began < self._rests_until:
+        waiting = sum(map(len, self._pending.values()))
+        if began < self._rests_until and waiting <= _MOST_PENDING:
             return ()
         try:
             return self.flush()

@@ -75,7 +75,9 @@ study = {
     "base": {"epochs": %d}, "search": {"x": {"grid": list(range(%d))}}, "baseline": {"x": 0},
     "seeds": %d,
 }
-print(harness.run(study, results=sys.argv[1], executor="local").outcome.done)
+outcome, results = harness.run(study, results=sys.argv[1], executor="local")
+results.report("large", sys.argv[1])
+print(outcome.done)
 # Not getrusage: it starts with the memory of the process that started this one.
 print(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024)
 """

@@ -15,7 +15,7 @@ from driver_place import GRID, RECALL, Place, Witness, interrupt
 from harness import driver
 from harness.driver import Outcome, RunOptions, preview, rebuild_results, run_study, study_name
 from harness.errors import InputError, StoreBusyError, StoreError
-from harness.events import Started
+from harness.events import Finished, Started
 from harness.executors import ExecutorName
 from harness.ledger import Ledger
 from harness.lock import alone
@@ -334,4 +334,8 @@ def test_the_store_is_kept_up_to_date_at_a_small_share_of_the_time(
     assert ledger.keep_up() == ("notice",)
     now += 10.1  # however long it took
     assert ledger.keep_up() == ("notice",)
-    assert flushed == pytest.approx([100.0, 102.7, 117.8])
+    ledger.write_end("r", Finished(1, "2026-03-01T12:00:00+00:00", "failed", "crash"))
+    assert ledger.keep_up() == ()
+    monkeypatch.setattr("harness.ledger._MOST_PENDING", 0)
+    assert ledger.keep_up() == ("notice",)  # too much waits in memory
+    assert flushed == pytest.approx([100.0, 102.7, 117.8, 122.8])
