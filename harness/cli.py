@@ -44,6 +44,13 @@ class FormatChoice(StrEnum):
     JSON = "json"
 
 
+class PlanFormat(StrEnum):
+    """How a forecast is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 Study = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
 Results = Annotated[Path, typer.Option(help="Folder of spools and database.", metavar="DIR")]
 Reports = Annotated[Path, typer.Option(help="Folder of pages.", metavar="DIR")]
@@ -54,6 +61,12 @@ Overrides = Annotated[
         metavar="KEY=VALUE",
         help="A field of the study (seeds=2), else a parameter of its base (train.epochs=2).",
     ),
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Runs at once [default: one a core, at most 8].")
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Threads of each run [default: cores / workers].")
 ]
 _RESULTS = Path("results")
 _REPORTS = Path("reports")
@@ -102,12 +115,8 @@ def run(
     study: Study,
     results: Results = _RESULTS,
     reports: Reports = _REPORTS,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Runs at once [default: one a core, at most 8].")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of each run [default: cores / workers].")
-    ] = None,
+    workers: Workers = None,
+    threads: Threads = None,
     executor: Annotated[
         ExecutorChoice, typer.Option(help="A process a run, or all in this process to debug.")
     ] = ExecutorChoice.PROCESS,
@@ -171,6 +180,53 @@ def _print_results(results: Path, study: str, reports: Path) -> None:
     heading = f"{table.metric} ({table.split})"
     print(format_rows(("trial", heading, "sd", "95 % interval", "seeds"), rows, "table"))
     print(f"report: {page}")
+
+
+@app.command()
+def plan(
+    study: Study,
+    results: Results = _RESULTS,
+    workers: Workers = None,
+    threads: Threads = None,
+    overrides: Overrides = None,
+    no_probe: Annotated[
+        bool, typer.Option("--no-probe", help="Train nothing to find out what an epoch takes.")
+    ] = False,
+    form: Annotated[PlanFormat, typer.Option("--format", help="How to print it.")] = (
+        PlanFormat.TEXT
+    ),
+) -> None:
+    """Say what a study will take, and what difference it could detect; write nothing."""
+    import dataclasses
+    import json
+
+    from harness.driver import RunOptions
+    from harness.forecast import describe, make_forecast
+
+    options = RunOptions(results, workers=workers, threads=threads)
+    found = make_forecast(study, tuple(overrides or ()), options, may_probe=not no_probe)
+    if form is PlanFormat.JSON:
+        print(json.dumps(dataclasses.asdict(found), indent=2))
+    else:
+        print("\n".join(describe(found)))
+
+
+@app.command()
+def verify(
+    study: Study,
+    kills: Annotated[int, typer.Option(min=1, help="How often the study is killed.")] = 20,
+    seed: Annotated[int, typer.Option(help="Of what is killed when.")] = 0,
+    workers: Workers = None,
+    threads: Threads = None,
+    overrides: Overrides = None,
+) -> None:
+    """Kill a study at random, go on with it, and compare its tables with an uninterrupted one."""
+    from harness.verification import Verification, describe
+
+    given = tuple(overrides or ())
+    verified = Verification(study, given, kills, seed, workers, threads, _say).run()
+    print("\n".join(describe(verified)))
+    raise typer.Exit(0 if verified.is_equal else 1)
 
 
 @app.command()

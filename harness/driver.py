@@ -115,7 +115,7 @@ def run_study(
         HarnessError: the workers were lost.
     """
     loaded = load_study(path, overrides)
-    workers, threads = _division_of_cores(options)
+    workers, threads = division_of_cores(options)
     with ExitStack() as stack:
         if options.executor == "local":
             stack.enter_context(_thread_limit(threads))
@@ -174,6 +174,15 @@ def preview(path: Path, overrides: tuple[str, ...], results: Path) -> Preview:
     )
 
 
+def division_of_cores(options: RunOptions) -> tuple[int, int]:
+    """How many workers a call has, and how many threads each of them."""
+    cores = _core_count()
+    if options.executor == "local":
+        return 1, options.threads or cores
+    workers = options.workers or min(cores, MOST_WORKERS)
+    return workers, options.threads or max(1, cores // workers)
+
+
 def study_name(argument: str) -> str:
     """The name of a study that is given as its file or as its name.
 
@@ -220,15 +229,6 @@ def _finish(session: Session, ledger: Ledger, watcher: Watcher, signal: int | No
         signal=signal,
         is_stored=busy is None,
     )
-
-
-def _division_of_cores(options: RunOptions) -> tuple[int, int]:
-    """Workers and threads of each."""
-    cores = _core_count()
-    if options.executor == "local":
-        return 1, options.threads or cores
-    workers = options.workers or min(cores, MOST_WORKERS)
-    return workers, options.threads or max(1, cores // workers)
 
 
 def _core_count() -> int:

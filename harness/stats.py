@@ -15,8 +15,9 @@ from scipy.special import stdtrit
 MIN_SEEDS_FOR_TEST = 6
 """With fewer pairs no exact two-sided p can be below 0.05: the smallest is ``2 / 2**n``."""
 
-_MOST_ENUMERATED = 20
-_SAMPLED_FLIPS = 2**18
+MOST_ENUMERATED = 20
+"""With more pairs, sign patterns are sampled."""
+SAMPLED_FLIPS = 2**18
 
 
 class Interval(NamedTuple):
@@ -99,7 +100,7 @@ def sign_flip_p(differences: Sequence[float]) -> float:
     sizes = np.abs(np.asarray(differences, dtype=np.float64))
     # Patterns that tie with the observed sum but for rounding count as ties.
     observed = abs(float(np.sum(differences))) - 1e-12 * float(sizes.sum())
-    if len(sizes) <= _MOST_ENUMERATED:
+    if len(sizes) <= MOST_ENUMERATED:
         # A pattern and its mirror image have the same absolute sum: the first sign stays.
         sums = sizes[:1]
         for size in sizes[1:]:
@@ -108,9 +109,9 @@ def sign_flip_p(differences: Sequence[float]) -> float:
     generator = np.random.default_rng(0)
     extreme = 0
     for _ in range(16):
-        flips = generator.integers(0, 2, size=(_SAMPLED_FLIPS // 16, len(sizes)), dtype=np.int8)
+        flips = generator.integers(0, 2, size=(SAMPLED_FLIPS // 16, len(sizes)), dtype=np.int8)
         extreme += int(np.sum(np.abs((2.0 * flips - 1.0) @ sizes) >= observed))
-    return (extreme + 1) / (_SAMPLED_FLIPS + 1)
+    return (extreme + 1) / (SAMPLED_FLIPS + 1)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

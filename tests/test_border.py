@@ -39,6 +39,7 @@ HOMES: dict[str, set[str]] = {
         "gcudml/data/benchmarks.py",
         "gcudml/diagnostics.py",
         "gcudml/meta_classes.py",
+        "harness/power.py",
         "harness/search.py",
         "harness/stats.py",
     },
