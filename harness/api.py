@@ -36,6 +36,7 @@ class Options(TypedDict, total=False):
     command: str
     extend: bool
     again: frozenset[str]
+    reuse: bool
 
 
 class Ran(NamedTuple):
@@ -65,8 +66,8 @@ def run(
         results: Folder of spools and database; made where it is missing.
         overrides: ``KEY=VALUE`` each: a field of the study, else a parameter of its base.
         watcher: Is told what happens; None tells nobody.
-        options: ``executor``, ``workers``, ``threads``, ``extend``, ``again``, ``command``: as
-            for the command line.
+        options: ``executor``, ``workers``, ``threads``, ``extend``, ``again``, ``reuse``,
+            ``command``: as for the command line.
 
     Raises:
         InputError: the study, its data or an option is wrong, or the results folder has a driver.

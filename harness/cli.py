@@ -19,7 +19,6 @@ from harness.errors import HarnessError
 
 if TYPE_CHECKING:
     from harness.api import Options
-    from harness.driver import Preview
 
 app = typer.Typer(
     help="Ablation studies: one file asks a question, paired seeds answer it.",
@@ -54,6 +53,13 @@ class FormatChoice(StrEnum):
 
     TABLE = "table"
     CSV = "csv"
+    JSON = "json"
+
+
+class PlanFormat(StrEnum):
+    """How a forecast is printed."""
+
+    TEXT = "text"
     JSON = "json"
 
 
@@ -134,13 +140,17 @@ def run(
     extend: Annotated[
         bool, typer.Option("--extend", help="Accept that the study has new trials or seeds.")
     ] = False,
+    no_reuse: Annotated[
+        bool, typer.Option("--no-reuse", help="Train finished runs anew, and compare.")
+    ] = False,
 ) -> None:
     """Train what is missing of a study, then print its table and write its report."""
     from harness.driver import preview
+    from harness.printing import print_preview
 
     given = tuple(overrides or ())
     if dry_run:
-        _print_preview(preview(study, given, results))
+        print_preview(preview(study, given, results))
         return
     _run_and_print(
         study,
@@ -151,6 +161,7 @@ def run(
         workers=workers,
         threads=threads,
         extend=extend,
+        reuse=not no_reuse,
     )
 
 
@@ -191,6 +202,7 @@ def _run_and_print(
 ) -> NoReturn:
     import harness
     from harness.display import open_display
+    from harness.printing import print_results
 
     options["command"] = shlex.join(["harness", *sys.argv[1:]])
     with open_display(sys.stdout) as display:
@@ -198,7 +210,7 @@ def _run_and_print(
             study, results=results, overrides=overrides, watcher=display, **options
         )
     if outcome.is_stored:
-        _print_results(results, outcome.study, reports)
+        print_results(results, outcome.study, reports)
     if outcome.shortage is not None:
         print(outcome.shortage)
     if outcome.signal is not None:
@@ -206,73 +218,63 @@ def _run_and_print(
     raise typer.Exit(outcome.exit_status)
 
 
-def _print_preview(planned: Preview) -> None:
-    from harness.formats import format_rows
+@app.command()
+def plan(
+    study: Study,
+    results: Results = _RESULTS,
+    workers: Workers = None,
+    threads: Threads = None,
+    overrides: Overrides = None,
+    no_probe: Annotated[
+        bool, typer.Option("--no-probe", help="Train nothing to find out what an epoch takes.")
+    ] = False,
+    form: Annotated[PlanFormat, typer.Option("--format", help="How to print it.")] = (
+        PlanFormat.TEXT
+    ),
+) -> None:
+    """Say what a study will take, and what difference it could detect; write nothing."""
+    import dataclasses
+    import json
 
-    print(f"study {planned.study}: {planned.question}")
-    columns = ("trial", "seed", "run", "state")
-    print(format_rows(columns, planned.runs, "table"))
-    done = sum(each.state == "done" for each in planned.runs)
-    print(f"{len(planned.runs)} runs, {done} done")
-    for change in planned.changes:
-        print(f"changed since it was run: {change}")
-    if planned.is_open:
-        print("and the trials that the search will propose until its budget is spent")
-    elif planned.proposed_later:
-        print(f"and up to {planned.proposed_later} trials that the search has still to propose")
+    from harness.driver import RunOptions
+    from harness.forecast import describe, make_forecast
+
+    options = RunOptions(results, workers=workers, threads=threads)
+    found = make_forecast(study, tuple(overrides or ()), options, may_probe=not no_probe)
+    if form is PlanFormat.JSON:
+        print(json.dumps(dataclasses.asdict(found), indent=2))
+    else:
+        print("\n".join(describe(found)))
 
 
-def _print_results(results: Path, study: str, reports: Path) -> None:
-    from harness.api import Results
-    from harness.formats import format_rows
-    from harness.report.tables import final_table
+@app.command()
+def verify(
+    study: Study,
+    kills: Annotated[int, typer.Option(min=1, help="How often the study is killed.")] = 20,
+    seed: Annotated[int, typer.Option(help="Of what is killed when.")] = 0,
+    workers: Workers = None,
+    threads: Threads = None,
+    overrides: Overrides = None,
+) -> None:
+    """Kill a study at random, go on with it, and compare its tables with an uninterrupted one."""
+    from harness.verification import Verification, describe
 
-    table = final_table(results, study)
-    page = Results(results).report(study, reports)
-    rows = [
-        (
-            f"{row.trial} (baseline)" if row.is_baseline else row.trial,
-            *("" if value is None else f"{value:.4f}" for value in (row.mean, row.sd)),
-            "" if row.low is None else f"[{row.low:.4f}, {row.high:.4f}]",
-            f"{row.n}/{row.planned}",
-        )
-        for row in table.rows
-    ]
-    heading = f"{table.metric} ({table.split})"
-    print(format_rows(("trial", heading, "sd", "95 % interval", "seeds"), rows, "table"))
-    print(f"report: {page}")
+    given = tuple(overrides or ())
+    verified = Verification(study, given, kills, seed, workers, threads, _say).run()
+    print("\n".join(describe(verified)))
+    raise typer.Exit(0 if verified.is_equal else 1)
 
 
 @app.command()
 def check(study: Study, overrides: Overrides = None) -> None:
     """Say whether a study file is right, and how many runs it makes; nothing is read but it."""
-    from harness.budget import search_trials
     from harness.plan import make_plan
+    from harness.printing import size_of
     from harness.spec import load_study
     from harness.workload import load_workload
 
     loaded = load_study(study, tuple(overrides or ()))
-    plan = make_plan(loaded, load_workload(loaded.spec.workload))
-    trials = len(plan.fixed)
-    if not plan.spec.is_fixed:
-        most = search_trials(plan.spec, controls=len(plan.controls))
-        if most is None:
-            print(f"{study}: fine: as many trials as fit into {plan.spec.budget.hours:g} h")
-            return
-        trials = most
-    seeds, confirm = len(plan.spec.seed_list), plan.spec.confirm
-    controls = f" and {len(plan.controls)} controls"
-    spared = "" if plan.spec.pruner == "none" else " at most"
-    if confirm is None:
-        runs = (trials + len(plan.controls)) * seeds
-        print(f"{study}: fine: {trials} trials{controls} x {seeds} seeds = {runs} runs{spared}")
-        return
-    fresh = len(plan.spec.confirm_seed_list)
-    runs = trials * seeds + (confirm.top + 1 + len(plan.controls)) * fresh
-    print(
-        f"{study}: fine: {trials} trials x {seeds} seeds, then the best {confirm.top}, the "
-        f"baseline{controls} x {fresh} fresh seeds = {runs} runs{spared}"
-    )
+    print(f"{study}: fine: {size_of(make_plan(loaded, load_workload(loaded.spec.workload)))}")
 
 
 @app.command()
@@ -314,8 +316,9 @@ def report(
 ) -> None:
     """Print a study's table and write its report from what is finished."""
     from harness.driver import study_name
+    from harness.printing import print_results
 
-    _print_results(results, study_name(study), reports)
+    print_results(results, study_name(study), reports)
 
 
 @app.command("ls")

@@ -56,6 +56,8 @@ class RunOptions:
     """Whether a study that has results may have grown since; see ``harness.changes``."""
     again: frozenset[str] = frozenset()
     """Classes of failure that are trained again, also where they are final."""
+    reuse: bool = True
+    """Whether what earlier calls have finished counts; else it is trained anew, and compared."""
 
 
 class Outcome(NamedTuple):
@@ -129,7 +131,7 @@ def run_study(
         HarnessError: the workers were lost.
     """
     loaded = load_study(study, overrides)
-    workers, threads = _division_of_cores(options)
+    workers, threads = division_of_cores(options)
     with ExitStack() as stack:
         if options.executor == "local":
             stack.enter_context(_thread_limit(threads))
@@ -146,7 +148,12 @@ def run_study(
         before = record_of(plan.spec.study, options.results)
         take_up_decisions(schedule, plan, before)
         spending = Spending(plan.spec, before.spent_seconds if before else 0.0)
-        ledger = Ledger(options.results, watched=watched(plan), again=options.again)
+        ledger = Ledger(
+            options.results,
+            watched=watched(plan),
+            again=options.again,
+            is_anew=not options.reuse,
+        )
         ledger.prepare()
         # The loop has no say while a run is executed in this process: the run looks itself.
         at_first = ending.ask if options.executor == "local" else None
@@ -162,16 +169,22 @@ def run_study(
             spending=spending,
             write_record=_record_writer(plan, schedule, ledger, spending, options, before),
         )
-        try:
-            session.run(options.results, interruption)
-        except BaseException:
-            executor.stop()
-            session.collect()
-            with suppress(HarnessError):  # what went wrong first is what the user must hear
-                session.write_record()
-                _flush_patiently(ledger, watcher, plan.spec.study, _FLUSH_WAIT_INTERRUPTED_S)
-            raise
+        _train(session, options.results, interruption)
         return _finish(session, ledger, watcher, interruption.signal)
+
+
+def _train(session: Session, results: Path, interruption: Interruption) -> None:
+    """Let the session train; whatever ends it, what its runs have spooled is kept."""
+    try:
+        session.run(results, interruption)
+    except BaseException:
+        session.executor.stop()
+        session.collect()
+        study = session.plan.spec.study
+        with suppress(HarnessError):  # what went wrong first is what the user must hear
+            session.write_record()
+            _flush_patiently(session.ledger, session.watcher, study, _FLUSH_WAIT_INTERRUPTED_S)
+        raise
 
 
 def preview(study: Study, overrides: tuple[str, ...], results: Path) -> Preview:
@@ -197,6 +210,15 @@ def preview(study: Study, overrides: tuple[str, ...], results: Path) -> Preview:
         is_open=schedule.is_open,
         changes=tuple(str(change) for change in changes_of(plan, results)),
     )
+
+
+def division_of_cores(options: RunOptions) -> tuple[int, int]:
+    """How many workers a call has, and how many threads each of them."""
+    cores = _core_count()
+    if options.executor == "local":
+        return 1, options.threads or cores
+    workers = options.workers or min(cores, MOST_WORKERS)
+    return workers, options.threads or max(1, cores // workers)
 
 
 def study_name(argument: str) -> str:
@@ -236,6 +258,12 @@ def _finish(session: Session, ledger: Ledger, watcher: Watcher, signal: int | No
         raise busy
     snapshot = session.snapshot()
     watcher.tick(snapshot)
+    if session.repeats:
+        same = sum(session.repeats)
+        watcher.say(
+            f"{len(session.repeats)} runs that were finished are trained anew: {same} with the "
+            f"very same results, {len(session.repeats) - same} with others"
+        )
     return Outcome(
         study=study,
         total=snapshot.total,
@@ -247,15 +275,6 @@ def _finish(session: Session, ledger: Ledger, watcher: Watcher, signal: int | No
         pruned=snapshot.pruned,
         shortage=session.shortage(),
     )
-
-
-def _division_of_cores(options: RunOptions) -> tuple[int, int]:
-    """Workers and threads of each."""
-    cores = _core_count()
-    if options.executor == "local":
-        return 1, options.threads or cores
-    workers = options.workers or min(cores, MOST_WORKERS)
-    return workers, options.threads or max(1, cores // workers)
 
 
 def _core_count() -> int:

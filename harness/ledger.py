@@ -56,7 +56,12 @@ class Ledger:
     """The states of runs, and the events that the database still lacks."""
 
     def __init__(
-        self, results: Path, *, watched: str | None = None, again: Collection[str] = ()
+        self,
+        results: Path,
+        *,
+        watched: str | None = None,
+        again: Collection[str] = (),
+        is_anew: bool = False,
     ) -> None:
         """Nothing is read yet.
 
@@ -64,10 +69,14 @@ class Ledger:
             results: The results folder.
             watched: A metric whose values over the epochs decide something.
             again: Classes of failure that this call trains again, final or not.
+            is_anew: Whether this call trains again what earlier calls have finished, too.
         """
         self._results = results
         self._watched = watched
         self._again = frozenset(again)
+        self._is_anew = is_anew
+        # Run -> how it stood before this call, of those that are trained again.
+        self._before: dict[str, RunState] = {}
         self._states: dict[str, RunState] = {}
         self._offsets: dict[str, int] = {}
         self._settled: dict[str, RunState] = {}
@@ -97,8 +106,10 @@ class Ledger:
         for run_id, thresholds in runs.items():
             if run_id in self._states:
                 continue
-            if self.is_over(run_id, thresholds) and self._states[run_id].failure not in self._again:
-                state = self._states[run_id]
+            state = self.read(run_id)
+            if state.failure in self._again or (self._is_anew and is_settled(state)):
+                self._before[run_id] = state
+            if self.is_over(run_id, thresholds):
                 self._settled[run_id] = judged(state, thresholds)
                 if self._is_stored(run_id, state):
                     del self._pending[run_id]
@@ -122,7 +133,15 @@ class Ledger:
             thresholds: By what this study stops it early.
         """
         state = self.read(run_id)
+        before = self._before.get(run_id)
+        if before is not None and before.attempts == state.attempts:
+            return False
         return is_settled(state) and is_settled(judged(state, thresholds))
+
+    def before(self, run_id: str) -> RunState | None:
+        """How a run stood before this call, if it is finished and trained anew."""
+        found = self._before.get(run_id)
+        return found if found is not None and found.state == "done" else None
 
     def heard(self, run_id: str) -> int:
         """How many bytes of a run's spool have been read: more of them are a sign of life."""

@@ -113,7 +113,7 @@ class Schedule:
 
     @property
     def planned(self) -> tuple[Task, ...]:
-        """The runs that the budget allows so far, also waiting ones, in the order of their start."""
+        """The runs that the budget has room for so far, in the order in which they start."""
         ordered = sorted(self._members.values(), key=lambda task: (task.order, task.run_id))
         spec = self._plan.spec
         return tuple(ordered[: spec.budget.runs] if spec.is_fixed else ordered)

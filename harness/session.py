@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from harness.plan import Plan
 from harness.policy import Retries
 from harness.progress import RunLine, Snapshot, Watcher
 from harness.schedule import Schedule, Task
-from harness.spool import RunState, run_dir
+from harness.spool import RunState, run_dir, work_dir
 
 _TICK_S = 0.5
 _RECORD_EVERY_S = 30.0
@@ -45,6 +46,8 @@ class Session:
     spending: Spending
     write_record: Callable[[], None]
     trained: int = field(default=0, init=False)
+    repeats: list[bool] = field(default_factory=list, init=False)
+    """Of each run that was finished and is trained anew: whether its results are the same."""
     _active: dict[str, Attempt] = field(default_factory=dict, init=False)
     # Runs that other drivers were training when it was their turn here.
     _elsewhere: dict[str, Task] = field(default_factory=dict, init=False)
@@ -233,6 +236,8 @@ class Session:
                 threads=self.threads,
                 thresholds=task.thresholds,
             )
+            if self.ledger.before(task.run_id) is not None:  # its files would end it at once
+                shutil.rmtree(work_dir(job.directory), ignore_errors=True)
             now = time.monotonic()
             active = Attempt(task, job, now, log_size(job), self.ledger.heard(task.run_id), now)
             self.spending.start()
@@ -312,7 +317,10 @@ class Session:
         return True
 
     def _settle(self, task: Task) -> None:
-        self._count(task, self.ledger.settle(task.run_id, task.thresholds))
+        state = self.ledger.settle(task.run_id, task.thresholds)
+        self._count(task, state)
+        if (before := self.ledger.before(task.run_id)) is not None:
+            self.repeats.append(before.results == state.results)
         self.leases.release(task.run_id)
         self.trained += 1
 

@@ -271,6 +271,7 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "limits": Limits,
     "budget": Budget,
 }
+_PARTS = ("confirm", "limits", "budget")  # fields of which each part can be set alone
 _COMPLETE = {"value_error", "extra_forbidden", "missing"}  # errors whose text says it all
 
 
@@ -321,9 +322,15 @@ def _override(source: Source, override: str) -> Source:
     if key in StudySpec.model_fields:
         path: Path_ = (key,)
         value[key] = new
+    elif key.split(".")[0] in _PARTS:
+        field, _, part = key.partition(".")
+        path = (field, *part.split("."))
+        before = value.get(field)
+        value[field] = _merge(before, {part: new}) if isinstance(before, dict) else {part: new}
     elif key.split(".")[0] in StudySpec.model_fields:
         raise InputError(
-            f"{name}: only whole fields of a study can be set; name a parameter without 'base.'"
+            f"{name}: only whole fields of a study can be set, and those of {', '.join(_PARTS)}; "
+            "name a parameter without 'base.'"
         )
     else:
         search = value.get("search")

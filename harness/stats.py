@@ -16,8 +16,9 @@ from scipy.special import stdtrit
 MIN_SEEDS_FOR_TEST = 6
 """With fewer pairs no exact two-sided p can be below 0.05: the smallest is ``2 / 2**n``."""
 
-_MOST_ENUMERATED = 20
-_SAMPLED_FLIPS = 2**18
+MOST_ENUMERATED = 20
+"""With more pairs, sign patterns are sampled."""
+SAMPLED_FLIPS = 2**18
 _SIGNS_AT_ONCE = 16
 
 
@@ -105,19 +106,19 @@ def sign_flip_p(differences: Sequence[float]) -> float:
     sizes = np.abs(np.asarray(differences, dtype=np.float64))
     # Patterns that tie with the observed sum but for rounding count as ties.
     observed = abs(float(np.sum(differences))) - 1e-12 * float(sizes.sum())
-    if len(sizes) <= _MOST_ENUMERATED:
+    if len(sizes) <= MOST_ENUMERATED:
         # A pattern and its mirror image have the same absolute sum: the first sign stays.
         sums = sizes[0] + _signed_sums(sizes[1:])
         return float(np.mean(np.abs(sums) >= observed))
     # Sixteen signs are one random number, which looks up their sum: a hundred times faster than
     # to draw and add sign by sign.
     generator = np.random.default_rng(0)
-    sums = np.zeros(_SAMPLED_FLIPS)
+    sums = np.zeros(SAMPLED_FLIPS)
     for start in range(0, len(sizes), _SIGNS_AT_ONCE):
         known = _signed_sums(sizes[start : start + _SIGNS_AT_ONCE])
-        sums += known[generator.integers(0, len(known), size=_SAMPLED_FLIPS, dtype=np.uint16)]
+        sums += known[generator.integers(0, len(known), size=SAMPLED_FLIPS, dtype=np.uint16)]
     extreme = int(np.sum(np.abs(sums) >= observed))
-    return (extreme + 1) / (_SAMPLED_FLIPS + 1)
+    return (extreme + 1) / (SAMPLED_FLIPS + 1)
 
 
 def sampling_error(p: float, pairs: int) -> float:
@@ -125,9 +126,9 @@ def sampling_error(p: float, pairs: int) -> float:
 
     0 up to 20 pairs, where every pattern is enumerated; at most 0.001, and 0.0004 at p = 0.05.
     """
-    if pairs <= _MOST_ENUMERATED:
+    if pairs <= MOST_ENUMERATED:
         return 0.0
-    return float((p * (1 - p) / _SAMPLED_FLIPS) ** 0.5)
+    return float((p * (1 - p) / SAMPLED_FLIPS) ** 0.5)
 
 
 def _signed_sums(sizes: NDArray[np.float64]) -> NDArray[np.float64]:

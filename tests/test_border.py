@@ -40,6 +40,7 @@ HOMES: dict[str, set[str]] = {
         "gcudml/data/benchmarks.py",
         "gcudml/diagnostics.py",
         "gcudml/meta_classes.py",
+        "harness/power.py",
         "harness/pruning.py",
         "harness/search.py",
         "harness/stats.py",

@@ -69,6 +69,20 @@ def test_studies_share_equal_runs(place: Place) -> None:
     assert told not in write_report(place.results, "quality", place.folder).read_text()
 
 
+def test_finished_runs_can_be_trained_anew_and_are_compared(place: Place) -> None:
+    place.run()
+    before, witness = place.ask(RECALL), Witness()
+    options = RunOptions(place.results, "local", threads=1, reuse=False)
+    outcome = run_study(place.write(GRID), (), options, witness)
+    assert (outcome.trained, outcome.done, place.calls()) == (8, 8, 16)
+    assert place.ask(RECALL) == before
+    assert witness.said == [
+        "8 runs that were finished are trained anew: 8 with the very same results, 0 with others"
+    ]
+    assert place.ask("SELECT DISTINCT attempts FROM run") == [(2,)]
+    assert place.run().trained == 0
+
+
 def test_controls_come_first_and_then_seed_by_seed(place: Place) -> None:
     witness = Witness()
     place.run(watcher=witness)

@@ -380,3 +380,14 @@ def test_seeds_of_repeated_trials_are_those_of_no_confirmation(tmp_path: Path) -
     assert more.repeat_seeds(2) == plain.repeat_seeds(2)
     taken = load_study(write_study(tmp_path, text + "confirm: {seeds: [7, 1000001]}\n")).spec
     assert taken.repeat_seeds(1) == (1_000_000, 1_000_002)
+
+
+def test_the_parts_of_a_field_can_be_set_one_by_one(tmp_path: Path) -> None:
+    text = "sampler: random\ntrials: 9\nsearch: {a: {uniform: [0, 1]}}\nconfirm: {top: 3, seeds: 4}"
+    path = write_study(tmp_path, text)
+    loaded = load_study(path, ("confirm.seeds=7", "budget.hours=1.5"))
+    assert loaded.spec.confirm is not None
+    assert (loaded.spec.confirm.top, loaded.spec.confirm.seeds) == (3, 7)
+    assert (loaded.spec.budget.hours, loaded.spec.budget.runs) == (1.5, None)
+    with pytest.raises(InputError, match=r"--set confirm.tip=2: confirm.tip: unknown key.*top"):
+        load_study(path, ("confirm.tip=2",))

@@ -1,0 +1,68 @@
+"""What the command line prints of a study: its size, what is to be done, and its table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.api import Results
+from harness.budget import search_trials
+from harness.driver import Preview
+from harness.formats import format_rows
+from harness.plan import Plan
+from harness.report.tables import final_table
+
+
+def size_of(plan: Plan) -> str:
+    """How many trials and runs a study has, in words."""
+    spec = plan.spec
+    trials = len(plan.fixed)
+    if not spec.is_fixed:
+        most = search_trials(spec, controls=len(plan.controls))
+        if most is None:
+            return f"as many trials as fit into {spec.budget.hours:g} h"
+        trials = most
+    seeds, confirm = len(spec.seed_list), spec.confirm
+    controls = f" and {len(plan.controls)} controls"
+    spared = "" if spec.pruner == "none" else " at most"
+    if confirm is None:
+        runs = (trials + len(plan.controls)) * seeds
+        return f"{trials} trials{controls} x {seeds} seeds = {runs} runs{spared}"
+    fresh = len(spec.confirm_seed_list)
+    runs = trials * seeds + (confirm.top + 1 + len(plan.controls)) * fresh
+    return (
+        f"{trials} trials x {seeds} seeds, then the best {confirm.top}, the baseline{controls} x "
+        f"{fresh} fresh seeds = {runs} runs{spared}"
+    )
+
+
+def print_preview(planned: Preview) -> None:
+    """Print what a call would do."""
+    print(f"study {planned.study}: {planned.question}")
+    columns = ("trial", "seed", "run", "state")
+    print(format_rows(columns, planned.runs, "table"))
+    done = sum(each.state == "done" for each in planned.runs)
+    print(f"{len(planned.runs)} runs, {done} done")
+    for change in planned.changes:
+        print(f"changed since it was run: {change}")
+    if planned.is_open:
+        print("and the trials that the search will propose until its budget is spent")
+    elif planned.proposed_later:
+        print(f"and up to {planned.proposed_later} trials that the search has still to propose")
+
+
+def print_results(results: Path, study: str, reports: Path) -> None:
+    """Print a study's table, and write its report."""
+    table = final_table(results, study)
+    page = Results(results).report(study, reports)
+    rows = [
+        (
+            f"{row.trial} (baseline)" if row.is_baseline else row.trial,
+            *("" if value is None else f"{value:.4f}" for value in (row.mean, row.sd)),
+            "" if row.low is None else f"[{row.low:.4f}, {row.high:.4f}]",
+            f"{row.n}/{row.planned}",
+        )
+        for row in table.rows
+    ]
+    heading = f"{table.metric} ({table.split})"
+    print(format_rows(("trial", heading, "sd", "95 % interval", "seeds"), rows, "table"))
+    print(f"report: {page}")

@@ -1,0 +1,148 @@
+"""What is foretold of a study: runs, time, disk and power, and that nothing is left of it."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import toy_workload
+from driver_place import GRID, SEARCH, Place
+from pydantic import JsonValue
+
+from harness import forecast as forecast_module
+from harness.driver import RunOptions
+from harness.errors import InputError
+from harness.forecast import Forecast, describe, make_forecast
+from harness.stats import t_interval
+
+SLOW = GRID.replace("epochs: 1", "epochs: 40, sleep_s: 0.1, checkpoints: true")
+
+
+def epochs(params: Mapping[str, JsonValue]) -> int:
+    settings = toy_workload.Params.model_validate(params)
+    return settings.epochs if settings.method.name == "toy" else 1
+
+
+@pytest.fixture(autouse=True)
+def _knows_its_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toy_workload, "epochs", epochs, raising=False)
+
+
+def plan(place: Place, text: str = GRID, *overrides: str, may_probe: bool = False) -> Forecast:
+    options = RunOptions(place.results, workers=2, threads=1)
+    return make_forecast(place.write(text), overrides, options, may_probe=may_probe)
+
+
+def test_runs_are_counted_without_those_that_are_done(place: Place) -> None:
+    first = plan(place)
+    assert (first.trials, first.controls, first.seeds) == (2, 2, 2)
+    assert (first.runs, first.done, first.to_do, first.expense) == (8, 0, 8, None)
+    assert not place.results.exists()
+    place.run(GRID, "study=other", "seeds=1")
+    assert (plan(place).done, plan(place).to_do) == (4, 4)  # by a study of another name
+    place.run()
+    last = plan(place)
+    assert (last.done, last.to_do, last.expense) == (8, 0, None)
+    assert "8 done, 0 to do" in describe(last)[1]
+
+
+def test_a_confirmation_is_counted_and_its_family_is_what_is_tested(place: Place) -> None:
+    found = plan(place, SEARCH + "confirm: {top: 3, seeds: 6}\n")
+    assert found.runs == found.to_do == 14 * 2 + (3 + 1 + 2) * 6
+    assert found.power is not None
+    assert (found.power.seeds, found.power.comparisons, found.power.effect) == (6, 3, None)
+    assert plan(place, SEARCH).power is None
+
+
+def test_a_probe_tells_the_time_of_trials_and_controls(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    found = plan(place, SLOW, may_probe=True)
+    assert found.expense is not None
+    assert found.expense.basis == "a probe"
+    assert found.expense.run_s >= 40 * 0.1
+    # Two trials of 40 epochs and two controls of one, two seeds each, on two workers.
+    assert found.expense.total_s == pytest.approx(2 * found.expense.run_s, rel=0.3)
+    assert 0 < found.expense.needed_mib < 1 < found.expense.free_mib
+    assert not place.results.exists()
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert place.calls() == 1
+
+
+def test_earlier_runs_tell_better_than_a_probe(place: Place) -> None:
+    place.run(GRID, "seeds=1")
+    calls = place.calls()
+    found = plan(place, GRID, "seeds=3", may_probe=True)
+    assert found.expense is not None
+    assert (found.expense.basis, place.calls()) == ("earlier runs", calls)
+    assert found.changes == ("seeds: 1 -> 3",)
+
+
+def test_a_probe_that_fails_says_why(place: Place) -> None:
+    with pytest.raises(InputError, match=r"probe .* failed \(crash: RuntimeError: .*--no-probe"):
+        plan(place, GRID, "fail=crash", may_probe=True)
+
+
+def test_too_few_seeds_are_said_with_the_number_that_is_needed(place: Place) -> None:
+    (warning,) = plan(place, GRID.replace("[0.2, 0.5]", "[0.2, 0.3, 0.4, 0.5]")).warnings
+    assert warning == (
+        "with 2 seeds no difference can be significant: the smallest p is 3 x 2/2^2 = 1, not below "
+        "0.05; use at least 7 seeds"
+    )
+    assert plan(place, GRID, "seeds=6").warnings == ()
+
+
+@pytest.mark.parametrize("name", ["quality", "another"])
+def test_the_spread_of_earlier_runs_gives_the_difference_its_unit(place: Place, name: str) -> None:
+    place.run(GRID, "seeds=6", f"study={name}")
+    found = plan(place, GRID, "seeds=10")
+    assert found.power is not None
+    assert found.power.spread is not None
+    values = {
+        trial: dict(rows)
+        for trial in ("quality=0.2", "quality=0.5")
+        if (
+            rows := place.ask(
+                "SELECT seed, value FROM results "
+                f"WHERE split = 'test' AND name = 'recall@1' AND trial = '{trial}'"
+            )
+        )
+    }
+    differences = [float(values["quality=0.5"][s] - values["quality=0.2"][s]) for s in range(6)]  # type: ignore[operator]
+    assert found.power.spread.sd == pytest.approx(t_interval(differences).sd, rel=1e-6)
+    assert found.power.spread.where == ("this study" if name == "quality" else "other studies")
+    assert found.power.effect is not None
+    assert found.power.difference == pytest.approx(found.power.effect * found.power.spread.sd)
+
+
+def test_a_disk_that_is_too_small_is_said(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.run(GRID, "seeds=1")
+    full = type("Usage", (), {"free": 10})()
+    monkeypatch.setattr(forecast_module.shutil, "disk_usage", lambda path: full)
+    assert any("choose another folder" in text for text in plan(place).warnings)
+
+
+def test_the_command_line_prints_text_or_json(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from harness import cli
+
+    path = place.write(GRID)
+    printed = []
+    for more in ([], ["--format", "json"]):
+        arguments = ["harness", "plan", str(path), "--results", str(place.results), "--no-probe"]
+        monkeypatch.setattr("sys.argv", [*arguments, *more])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        assert caught.value.code == 0
+        printed.append(capsys.readouterr().out)
+    assert "runs: 2 trials and 2 controls x 2 seeds = 8; 0 done, 8 to do" in printed[0]
+    assert "time and disk: unknown without a probe" in printed[0]
+    document = json.loads(printed[1])
+    assert (document["to_do"], document["power"]["seeds_needed"]) == (8, 6)
+    assert not place.results.exists()
