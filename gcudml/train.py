@@ -338,7 +338,7 @@ def _device(config: TrainConfig) -> torch.device:
     return torch.device("cuda" if has_cuda and config.device != "cpu" else "cpu")
 
 
-def _append_rows(workdir: Path, table: str, rows: Iterable[Mapping[str, int | float]]) -> None:
+def _append_rows(workdir: Path, table: str, rows: Iterable[Mapping[str, int | float | None]]) -> None:
     lines = [json.dumps(row) + "\n" for row in rows]
     if lines:
         path = _table(workdir, table)
