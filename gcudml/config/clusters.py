@@ -11,9 +11,7 @@ from pydantic_core import PydanticCustomError
 FEWEST = 2
 
 
-def _as_number_or_share(
-    value: object, parse: Callable[[object], ClusterNumber]
-) -> ClusterNumber:
+def _as_number_or_share(value: object, parse: Callable[[object], ClusterNumber]) -> ClusterNumber:
     """One message in place of one for each kind of value that is possible."""
     try:
         return parse(value)

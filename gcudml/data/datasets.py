@@ -9,7 +9,7 @@ import PIL
 from jaxtyping import Bool, Int64, UInt8
 
 from gcudml.config import DataConfig, FolderData, StrokesData
-from gcudml.config.data import FileData, StandardData
+from gcudml.config.data import FileData, ImageData, StandardData
 from gcudml.data import benchmarks, folder, image_files, splits, strokes
 from gcudml.data.cache import cached_images, digest
 from gcudml.data.image_files import Appearance
@@ -48,7 +48,7 @@ def has_validation(config: DataConfig) -> bool:
     return config.protocol == "validated"
 
 
-def has_classes(config: DataConfig) -> bool:
+def has_classes(config: ImageData) -> bool:
     """Whether images have classes, if only hidden ones; without, there is no test part."""
     return not (isinstance(config, FolderData) and config.labels == "none")
 
@@ -106,7 +106,7 @@ def data_fingerprint(config: DataConfig) -> str:
     digests = image_files.content_digests(listing.root, everything)
     content = {part: [(path, digests[path]) for path in paths] for part, paths in used.items()}
     # In class folders the paths tell the classes; elsewhere only a list does.
-    lists = []
+    lists: list[object] = []
     if not has_classes(config):
         lists = ["no classes"]
     elif not isinstance(config, FolderData):
