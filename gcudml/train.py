@@ -283,10 +283,10 @@ def _score_test(
 
 def _score(embed: Embed, part: Images, config: RunConfig, *, seed: int) -> dict[str, float]:
     """What the classes say of the embeddings, where there are any, and the criterion."""
-    embeddings, measured = embed(part.images, None), dict[str, float]()
+    measured: dict[str, float] = {}
     if has_classes(config.data):
         measured = evaluate(
-            embeddings,
+            embed(part.images, None),
             part.labels,
             config.evaluate,
             seed=derive(seed, "nmi"),
@@ -294,10 +294,10 @@ def _score(embed: Embed, part: Images, config: RunConfig, *, seed: int) -> dict[
             is_query=part.is_query,
         )
     chosen = criterion.choose_images(len(part.images), seed=seed)
-    views = RandomViews(criterion.VIEWS, generator(seed, "criterion views"))  # in all epochs alike
-    changed = embed(part.images[chosen.to(part.images.device)], views)
-    images = embeddings[chosen.to(embeddings.device)]
-    found = criterion.view_recall(changed, images, distance=config.distance)
+    images = part.images[chosen.to(part.images.device)]
+    randomness = generator(seed, "criterion views")  # in all epochs alike
+    one, other = (embed(images, RandomViews(criterion.VIEWS, randomness)) for _ in range(2))
+    found = criterion.view_recall(one, other, distance=config.distance)
     return measured | {criterion.NAME: found}
 
 

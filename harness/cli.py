@@ -148,6 +148,7 @@ def _print_preview(planned: Preview) -> None:
 
 
 def _print_results(results: Path, study: str, reports: Path) -> None:
+    from harness.best import best_model
     from harness.formats import format_rows
     from harness.report.page import write_report
     from harness.report.tables import final_table
@@ -166,6 +167,8 @@ def _print_results(results: Path, study: str, reports: Path) -> None:
     heading = f"{table.metric} ({table.split})"
     print(format_rows(("trial", heading, "sd", "95 % interval", "seeds"), rows, "table"))
     print(f"report: {page}")
+    if (best := best_model(results, study)) is not None:
+        print(f"best model: {best.path} ({best.trial}, seed {best.seed}, val {best.score:.4f})")
 
 
 @app.command()

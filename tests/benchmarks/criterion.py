@@ -30,13 +30,16 @@ from torch.nn import functional as F
 
 from gcudml import train
 from gcudml.config import RunConfig, Views
+from gcudml.criterion import MOST_IMAGES, view_recall
+from gcudml.criterion import VIEWS as VIEWS_OF_CRITERION
 from gcudml.models.inference import RandomViews, embed_images
 from gcudml.neighbours import spherical_kmeans
 from gcudml.seeding import generator
 
-MOST = 500
+CHOSEN = "two_view_recall@1 (default)"
+"""The candidate that ``gcudml.criterion`` became."""
 VIEWS = {
-    "default": Views(),
+    "default": VIEWS_OF_CRITERION,
     "strong": Views(
         crop_scale=(0.3, 1.0), aspect=1.3333, rotate_deg=20, brightness=0.4, contrast=0.4
     ),
@@ -134,7 +137,12 @@ def main() -> None:
         print(f"\n{name}: {len(TRIALS)} trials, {time.monotonic() - started:.0f} s")
         for candidate, rho in best_first:
             print(f"{candidate:36} " + "  ".join(f"{k} {v:6.3f}" for k, v in rho.items()))
-        found[name] = {"spearman": dict(best_first), "points": points}
+        last = {point["trial/label"]: point for point in points}  # the later one stays
+        chosen = {
+            label: [round(p[name], 4) for name in ("val/recall@1", CHOSEN)]
+            for label, p in last.items()
+        }
+        found[name] = {"spearman": dict(best_first), "recall@1 and chosen criterion": chosen}
     if arguments.write:
         keep("criterion", data=found)
 
@@ -178,7 +186,7 @@ def train_once(data: str, label: str) -> list[dict[str, Any]]:
 
 
 def candidates(student: Any, images: Tensor, number_format: Any) -> dict[str, float]:
-    chosen = torch.randperm(len(images), generator=generator(0, "criterion"))[:MOST]
+    chosen = torch.randperm(len(images), generator=generator(0, "criterion"))[:MOST_IMAGES]
 
     def embed(views: RandomViews | None) -> Tensor:
         return F.normalize(
@@ -192,10 +200,10 @@ def candidates(student: Any, images: Tensor, number_format: Any) -> dict[str, fl
     found = {"rankme": rankme(plain), "uniformity": -uniformity(plain)}
     for strength, views in VIEWS.items():
         a, b = (embed(RandomViews(views, generator(0, "view", each))) for each in (0, 1))
-        recall = view_recall(a, plain)
+        recall = view_recall(a, plain, distance="cosine")
         scores = {
             "view_recall@1": recall,
-            "two_view_recall@1": view_recall(a, b),
+            "two_view_recall@1": view_recall(a, b, distance="cosine"),
             **{f"overlap@{k}": overlap(a, plain, k) for k in (1, 5, 10, 20)},
             **{f"two_view_overlap@{k}": overlap_of_views(a, b, k) for k in (1, 5, 10, 20)},
             "ami": clusterings_agree(a, b, 40),
@@ -210,14 +218,6 @@ def candidates(student: Any, images: Tensor, number_format: Any) -> dict[str, fl
         scores["overlap@10 x rankme"] = scores["overlap@10"] * rankme(plain)
         found |= {f"{name} ({strength})": value for name, value in scores.items()}
     return found
-
-
-def view_recall(a: Tensor, b: Tensor) -> float:
-    """Share of rows whose own row in ``b`` is nearer than every other; a tie is a miss."""
-    similarity = a @ b.T
-    own = similarity.diagonal().clone()
-    similarity.fill_diagonal_(-2)
-    return float((own > similarity.max(1).values).float().mean())
 
 
 def neighbours(a: Tensor, b: Tensor, k: int) -> Tensor:
