@@ -97,6 +97,8 @@ def test_an_end_of_an_axis_has_the_conditional_axes_that_come_with_it(tmp_path: 
     ends = [trial.varied for trial in plan_study(tmp_path, text + named).ends]
     assert {"method.name": "teacher", "method.momentum": 0.5, "method.groups": 3} in ends
     assert {"method.name": "teacher", "method.momentum": 0.25, "method.groups": 3} in ends
+    beside = {"method.name": "teacher", "method.momentum": 0.5, "method.groups": 3}
+    assert beside | {"train.epochs": 6} in ends
 
 
 def test_a_condition_sees_the_base_its_defaults_and_variants(tmp_path: Path) -> None:
