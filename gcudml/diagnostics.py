@@ -17,17 +17,11 @@ ALIKE = 1e-4  # a spread below it: the embeddings of a batch differ in rounding 
 
 
 class Clusters(NamedTuple):
-    """A clustering against the hidden classes and against the clustering before."""
+    """A clustering, by itself and against the clustering before."""
 
     sizes: list[int]
-    purity_of: list[float]
-    """Share of each cluster's most frequent class; 0 for an empty cluster."""
-    purity: float
-    """Share of the images whose class is the most frequent one of their cluster."""
-    nmi: float
-    """Normalised mutual information with the classes, by the arithmetic mean of the entropies."""
-    ari: float
-    """Rand index, adjusted for chance: 1 = the classes, 0 = as good as random."""
+    against_classes: "AgainstClasses | None"
+    """None where images have no classes."""
     gini: float
     """Of the sizes: 0 = all alike, towards 1 = one cluster holds nearly everything."""
     filled: int
@@ -36,6 +30,19 @@ class Clusters(NamedTuple):
     """Share of the images without a cluster; they count in nothing else."""
     changed: float | None
     """See ``share_changed``; None for the first clustering."""
+
+
+class AgainstClasses(NamedTuple):
+    """A clustering against the hidden classes."""
+
+    purity_of: list[float]
+    """Share of each cluster's most frequent class; 0 for an empty cluster."""
+    purity: float
+    """Share of the images whose class is the most frequent one of their cluster."""
+    nmi: float
+    """Normalised mutual information with the classes, by the arithmetic mean of the entropies."""
+    ari: float
+    """Rand index, adjusted for chance: 1 = the classes, 0 = as good as random."""
 
 
 def describe_clustering(
@@ -49,27 +56,40 @@ def describe_clustering(
 
     Args:
         labels: Cluster of each image; -1 = unassigned.
-        hidden_labels: True classes, >= 0.
+        hidden_labels: True classes, >= 0; all -1 where images have none.
         clusters: Number of clusters, empty ones too.
         previous: The labels before, whatever their numbering; None: there were none.
     """
     known = labels >= 0
-    mine, truth = labels[known], hidden_labels[known]
-    sizes = torch.bincount(mine, minlength=clusters)
+    sizes = torch.bincount(labels[known], minlength=clusters)
     classes = int(hidden_labels.max()) + 1
-    joint = torch.bincount(mine * classes + truth, minlength=clusters * classes)
-    majority = joint.view(clusters, classes).amax(dim=1)
-    both = truth.cpu().numpy(), mine.cpu().numpy()
     return Clusters(
         sizes=sizes.tolist(),
-        purity_of=(majority / sizes.clamp(min=1)).tolist(),
-        purity=float(majority.sum() / sizes.sum().clamp(min=1)),
-        nmi=float(normalized_mutual_info_score(*both)) if len(mine) else 0.0,
-        ari=float(adjusted_rand_score(*both)) if len(mine) else 0.0,
+        against_classes=_against_classes(labels[known], hidden_labels[known], sizes, classes)
+        if classes
+        else None,
         gini=gini(sizes.tolist()),
         filled=int((sizes > 0).sum()),
         unassigned=float((~known).float().mean()),
         changed=None if previous is None else share_changed(labels, previous, clusters=clusters),
+    )
+
+
+def _against_classes(
+    mine: Int[Tensor, " known"],
+    truth: Int[Tensor, " known"],
+    sizes: Int[Tensor, " clusters"],
+    classes: int,
+) -> AgainstClasses:
+    clusters = len(sizes)
+    joint = torch.bincount(mine * classes + truth, minlength=clusters * classes)
+    majority = joint.view(clusters, classes).amax(dim=1)
+    both = truth.cpu().numpy(), mine.cpu().numpy()
+    return AgainstClasses(
+        purity_of=(majority / sizes.clamp(min=1)).tolist(),
+        purity=float(majority.sum() / sizes.sum().clamp(min=1)),
+        nmi=float(normalized_mutual_info_score(*both)) if len(mine) else 0.0,
+        ari=float(adjusted_rand_score(*both)) if len(mine) else 0.0,
     )
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from gcudml.data.cache import replacing
 
 
-def append_rows(workdir: Path, table: str, rows: Iterable[Mapping[str, int | float]]) -> None:
+def append_rows(
+    workdir: Path, table: str, rows: Iterable[Mapping[str, int | float | None]]
+) -> None:
     """Add rows to a table, a JSON object a line."""
     lines = [json.dumps(row) + "\n" for row in rows]
     if lines:

@@ -16,11 +16,12 @@ class Snapshot(NamedTuple):
     """The student as it was after an epoch."""
 
     epoch: int
-    recall: float
-    """Validation recall that the choice of the epoch rests on; 0 without validation classes."""
+    score: float
+    """What the choice of the epoch rests on: validation recall, or without classes the criterion;
+    0 without validation images."""
     state: dict[str, Tensor]
     validation: dict[str, float]
-    """Empty without validation classes."""
+    """Empty without validation images."""
     is_last: bool
     """Whether no epoch came after it."""
 

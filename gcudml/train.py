@@ -1,4 +1,4 @@
-"""One run: train a student on unlabelled images, choose the epoch on validation classes, test once.
+"""One run: train a student on unlabelled images, choose the epoch by validation, test once.
 
 Reads from top to bottom; what is special to a method is in its file under ``gcudml/methods``.
 All randomness comes from the run's seed and the epoch, so nothing depends on what ran before, and
@@ -15,36 +15,32 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from gcudml import checkpoint
+from gcudml import checkpoint, criterion
 from gcudml.config import PixelsConfig, RunConfig, TrainConfig, UntrainedConfig
-from gcudml.data.datasets import Part, load
-from gcudml.data.views import centre, random_views
+from gcudml.data.datasets import Part, has_classes, load
+from gcudml.data.views import random_views
 from gcudml.diagnostics import embedding_health
 from gcudml.evaluate import evaluate
 from gcudml.methods import build_method, build_student, known_labels
 from gcudml.methods.interface import Batch, EpochPlan, Method, Setup
 from gcudml.model_file import ModelFacts, results_of, save_model
 from gcudml.models.embedding import Embedder
-from gcudml.models.inference import Head, embed_images
+from gcudml.models.inference import Head, RandomViews, embed_images
 from gcudml.models.number_format import Format, autocast, choose_format
 from gcudml.optimization import head_optimizer, set_learning_rate, student_optimizer
+from gcudml.pixels import MOST_PIXELS, SHRUNK, pixel_vectors
 from gcudml.run_files import append_rows, cut_table, note, table_size
 from gcudml.seeding import derive, generator
 from gcudml.standing import Snapshot, Standing, content_of, go_on
 
 ReportEpoch = Callable[[int, Mapping[str, float]], bool]
 """Takes an epoch and its metrics; False means: stop now."""
+Embed = Callable[[Tensor, RandomViews | None], Tensor]
+"""Embeds images as they are, or random views of them; one row an image."""
 
 
 SHARE_OF_GPU = 0.4  # of its free memory that one part's images may take
-MOST_PIXELS, FEW_PIXELS = 128, 32  # of the control that compares pixels, a side
-PIXEL_ROWS = 256
-SHRUNK = (
-    f"Raw pixels are those of images reduced to {FEW_PIXELS} x {FEW_PIXELS}: as they are, they "
-    "would need more memory and time than the methods do."
-)
 ALARMS = {  # by the metric that is above 0
     "alarm/one_cluster": "one cluster held all images.",
     "alarm/collapsed": "all embeddings of a batch were alike.",
@@ -57,7 +53,7 @@ class Images(NamedTuple):
     images: UInt8[Tensor, "n channels height width"]
     """On the device where they fit beside the training, else on the host."""
     labels: Int[Tensor, " n"]
-    """On the device."""
+    """On the device; all -1 where images have no classes."""
     is_query: Bool[Tensor, " n"] | None
     """None: every image is a query against all others."""
 
@@ -87,13 +83,14 @@ def run(
         test: Whether the test classes may be opened; without it they are not even loaded.
 
     Returns:
-        ``val/...`` at the epoch chosen on validation recall (the smallest K), and with ``test``
-        ``test/...`` at the same epoch and ``test/..._last_epoch`` after the last one. Without
-        validation classes (a published protocol) the last epoch counts, and ``test/...`` is all.
+        ``val/...`` at the epoch chosen on validation recall (the smallest K; without classes, on
+        the criterion), with ``test`` also ``test/...`` then and ``test/..._last_epoch``. Without
+        validation images (a published protocol) the last epoch counts, and ``test/...`` is all.
         Incomplete where ``report`` said stop or a loss was not finite.
     """
     if (known := results_of(workdir, config, seed=seed, test=test)) is not None:
         return known
+    note(workdir, criterion=criterion.NAME)
     if isinstance(config.method, PixelsConfig):
         if config.data.network_size > MOST_PIXELS:
             note(workdir, remarks=[SHRUNK])
@@ -198,12 +195,13 @@ def _train(
             "seconds/train": trained - prepared,
             "seconds/evaluate": time.perf_counter() - trained,
         }
-        recall = measured.get(f"recall@{min(config.evaluate.k)}", 0.0)
-        # A tie goes to the earlier epoch; without validation classes the last one counts.
-        if at.best is None or recall > at.best.recall or not measured:
+        by_classes = f"recall@{min(config.evaluate.k)}"
+        score = measured.get(by_classes, measured.get(criterion.NAME, 0.0))
+        # A tie goes to the earlier epoch; without validation images the last one counts.
+        if at.best is None or score > at.best.score or not measured:
             state = {name: value.clone() for name, value in student.state_dict().items()}
             is_last = epoch == config.train.epochs - 1
-            at.best = Snapshot(epoch, recall, state, measured, is_last)
+            at.best = Snapshot(epoch, score, state, measured, is_last)
         note(workdir, alarms=list(at.alarms))
         is_wanted = report(epoch, metrics)
         at.epoch = epoch + 1
@@ -274,14 +272,20 @@ def _measure(
         return {}
     is_pooled = isinstance(config.method, UntrainedConfig) and config.method.embedding == "pooled"
     head: Head = "pooled" if is_pooled else "compact"
-    embeddings = embed_images(
-        student,
-        part.images,
-        heads=[head],
-        number_format=number_format,
-        size=config.data.network_size,
-    )[head]
-    return _score(embeddings, part, config, seed=seed)
+
+    def embed(
+        images: UInt8[Tensor, "n channels height width"], views: RandomViews | None
+    ) -> Float[Tensor, "n dim"]:
+        return embed_images(
+            student,
+            images,
+            heads=[head],
+            number_format=number_format,
+            size=config.data.network_size,
+            views=views,
+        )[head]
+
+    return _score(embed, part, config, seed=seed)
 
 
 def _score_test(
@@ -304,46 +308,45 @@ def _score_test(
     }
 
 
-def _score(
-    embeddings: Float[Tensor, "n dim"], part: Images, config: RunConfig, *, seed: int
-) -> dict[str, float]:
-    return evaluate(
-        embeddings,
-        part.labels,
-        config.evaluate,
-        seed=derive(seed, "nmi"),
-        distance=config.distance,
-        is_query=part.is_query,
-    )
+def _score(embed: Embed, part: Images, config: RunConfig, *, seed: int) -> dict[str, float]:
+    """What the classes say of the embeddings, where there are any, and the criterion."""
+    measured: dict[str, float] = {}
+    if has_classes(config.data):
+        measured = evaluate(
+            embed(part.images, None),
+            part.labels,
+            config.evaluate,
+            seed=derive(seed, "nmi"),
+            distance=config.distance,
+            is_query=part.is_query,
+        )
+    chosen = criterion.choose_images(len(part.images), seed=seed)
+    images = part.images[chosen.to(part.images.device)]
+    randomness = generator(seed, "criterion views")  # in all epochs alike
+    one, other = (embed(images, RandomViews(criterion.VIEWS, randomness)) for _ in range(2))
+    found = criterion.view_recall(one, other, distance=config.distance)
+    return measured | {criterion.NAME: found}
 
 
 def _score_pixels(
     config: RunConfig, device: torch.device, *, report: ReportEpoch, test: bool, seed: int
 ) -> dict[str, float]:
-    """Compare images by the cosine of their pixels in [0, 1]: what no learning gives.
+    """Compare images by the cosine of their pixels in [0, 1]: what no learning gives."""
 
-    Images of more than ``MOST_PIXELS`` a side are first reduced to ``FEW_PIXELS`` by area.
-    """
+    def embed(
+        images: UInt8[Tensor, "n channels height width"], views: RandomViews | None
+    ) -> Float[Tensor, "n values"]:
+        return pixel_vectors(images, size=config.data.network_size, device=device, views=views)
+
     results: dict[str, float] = {}
     parts: list[Part] = ["val", "test"] if test else ["val"]
     for name in parts:
         part = _load(config, name, device)
         if len(part.images):
-            measured = _score(_pixels(part, config.data.network_size), part, config, seed=seed)
+            measured = _score(embed, part, config, seed=seed)
             results |= {f"{name}/{metric}": value for metric, value in measured.items()}
     report(0, {name: value for name, value in results.items() if name.startswith("val/")})
     return results
-
-
-def _pixels(part: Images, size: int) -> Float[Tensor, "n values"]:
-    """Unit vectors of the images' pixels, on the device."""
-    rows = []
-    for block in part.images.split(PIXEL_ROWS):
-        seen = centre(block, size).to(part.labels.device).float()
-        if size > MOST_PIXELS:
-            seen = F.adaptive_avg_pool2d(seen, FEW_PIXELS)
-        rows.append(F.normalize(seen.flatten(1), dim=1))
-    return torch.cat(rows)
 
 
 def _load(config: RunConfig, part: Part, device: torch.device) -> Images:

@@ -132,7 +132,7 @@ def _prepare(data: str) -> _Prepared:
     queries = parts["test"].is_query
     sizes = DataSizes(
         images={part: len(found.images) for part, found in parts.items()},
-        training_classes=int((np.bincount(training.labels) > 1).sum()),
+        training_classes=int((np.bincount(training.labels + 1)[1:] > 1).sum()),  # -1: no class
         gallery=None if queries is None else int((~queries).sum()),
     )
     return _Prepared(fingerprint, sizes, training.images.shape[1])

@@ -106,6 +106,22 @@ def setting_for(spec: StudySpec, axis: Axis, filled: Filled) -> Varied:
     return chosen
 
 
+def with_conditional(spec: StudySpec, varied: Varied, filled: Filled) -> Varied:
+    """``varied`` with a value for each conditional axis that exists beside it.
+
+    No trial lacks these, so without them something would be checked that is never trained. The
+    value is the baseline's where it names one, else the first. Axes that conditions hang on have
+    the baseline's value as well.
+    """
+    named = spec.baseline if isinstance(spec.baseline, dict) else {}
+    asked = {key for axis in spec.search.values() for key in axis.when or {}}
+    full = {key: named[key] for key in spec.search if key in asked & named.keys()} | varied
+    for key, axis in spec.search.items():
+        if axis.when and key not in full and is_active(spec, axis, full, filled):
+            full[key] = named.get(key, (axis.values or axis.bounds or [None])[0])
+    return full
+
+
 def _possible(spec: StudySpec, key: str, wanted: JsonValue, filled: Filled) -> list[JsonValue]:
     """Those of the wanted values that a parameter, an axis or ``variant`` can have."""
     allowed = wanted if isinstance(wanted, list) else [wanted]

@@ -19,6 +19,7 @@ from harness.conditions import (
     is_active,
     is_forbidden,
     setting_for,
+    with_conditional,
 )
 from harness.errors import InputError
 from harness.pruning import most_epochs
@@ -299,6 +300,7 @@ def _ends(loaded: Loaded, workload: Workload, filled: Filled) -> tuple[Trial, ..
         columns = [spec.search[key].values or spec.search[key].bounds or () for key in unit]
         for values in zip(*columns, strict=True):
             varied = start | dict(zip(unit, values, strict=True))
+            varied = with_conditional(spec, varied, filled)
             found.append(_trial(loaded, workload, 0, varied, "trial"))
     found += [_trial(loaded, workload, 0, {VARIANT: name}, "trial") for name in spec.variants]
     return tuple(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.api import Results
+from harness.best import best_model
 from harness.budget import search_trials
 from harness.driver import Preview
 from harness.formats import format_rows
@@ -66,3 +67,5 @@ def print_results(results: Path, study: str, reports: Path) -> None:
     heading = f"{table.metric} ({table.split})"
     print(format_rows(("trial", heading, "sd", "95 % interval", "seeds"), rows, "table"))
     print(f"report: {page}")
+    if (best := best_model(results, study)) is not None:
+        print(f"best model: {best.path} ({best.trial}, seed {best.seed}, val {best.score:.4f})")

@@ -159,3 +159,24 @@ def probability_of_improvement(differences: Sequence[float]) -> float:
     if not differences:
         raise ValueError("a share needs at least one difference")
     return float(np.mean((np.sign(differences) + 1) / 2))
+
+
+def spearman(xs: Sequence[float], ys: Sequence[float]) -> float | None:
+    """Spearman's rank correlation of pairs; None below three, or where one side is constant.
+
+    Equal values share the mean of their ranks.
+    """
+    if len(xs) < 3:
+        return None
+    x, y = _centred_ranks(xs), _centred_ranks(ys)
+    scale = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / scale if scale > 0 else None
+
+
+def _centred_ranks(values: Sequence[float]) -> NDArray[np.float64]:
+    _, place, counts = np.unique(
+        np.asarray(values, dtype=np.float64), return_inverse=True, return_counts=True
+    )
+    last = np.cumsum(counts)
+    ranks = (last - (counts - 1) / 2)[place]
+    return np.asarray(ranks - ranks.mean(), dtype=np.float64)

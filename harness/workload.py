@@ -90,7 +90,8 @@ class Workload(Protocol):
         file goes below ``workdir``: rows for the store in ``tables/<name>.jsonl`` (one object a
         row) and a few facts worth recording (device, number format) in ``facts.json``. Two facts
         are lists of sentences that every report repeats: ``remarks``, what a reader must know of
-        these parameters, and ``alarms``, what went wrong in this run though it finished.
+        these parameters, and ``alarms``, what went wrong in this run though it finished. The fact
+        ``criterion`` names a metric that needs no labels, which reports compare with Recall@1.
 
         A call with the folder of a call that was stopped goes on from its last checkpoint there,
         if there is one: it reports the epochs that are left and ends with the same numbers as if

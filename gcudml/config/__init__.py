@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from gcudml.config.cbswr import CbswrConfig
+from gcudml.config.clusters import count_clusters
 from gcudml.config.controls import InstanceConfig, PixelsConfig, SupervisedConfig, UntrainedConfig
 from gcudml.config.data import ClassSplit, DataConfig, FolderData, Share, StrokesData
 from gcudml.config.evaluation import EvaluateConfig
@@ -49,6 +50,7 @@ __all__ = [
     "UntrainedConfig",
     "Views",
     "check_learners_fit",
+    "count_clusters",
 ]
 
 MethodConfig = Annotated[

@@ -132,6 +132,10 @@ class FolderData(FileData):
     """Images in a folder of class folders; nested folders are classes named ``outer/inner``."""
 
     name: Literal["folder"] = "folder"
+    labels: Literal["folders", "none"] = "folders"
+    """``none``: no image has a class, wherever below ``root`` it lies. Images in place of classes
+    are then divided into training and validation (``split.val`` is a count or fraction of images,
+    or names sub-folders), and nothing is tested."""
     split: ClassSplit = ClassSplit()
     source: str = ""
     """Where the images can be obtained: shown when the folder is missing."""
@@ -144,6 +148,28 @@ class FolderData(FileData):
             ValueError: an environment variable is not set.
         """
         return _expand(self.root, self.source)
+
+    @model_validator(mode="after")
+    def _check_labels(self) -> FolderData:
+        if self.labels == "folders":
+            return self
+        if self.protocol == "published":
+            raise ValueError(
+                "protocol: the published protocol tests on classes, and labels is none; set "
+                "protocol to validated"
+            )
+        if self.labelled_fraction > 0:
+            raise ValueError(
+                "labelled_fraction: labels is none, so there is no label to see; set it to 0 or "
+                "labels to folders"
+            )
+        default = ClassSplit(val=self.split.val, seed=self.split.seed)
+        if self.split != default:
+            raise ValueError(
+                "split: without labels there is nothing to test, and what val does not take is "
+                "for training; leave train and test out"
+            )
+        return self
 
 
 class StandardData(FileData):

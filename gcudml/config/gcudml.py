@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from gcudml.config.clusters import ClusterNumber
 from gcudml.config.strict import Distance, Strict, Supervision, Weight
 
 
@@ -37,12 +38,14 @@ class GcudmlConfig(Strict):
     """Share of the old teacher that a step keeps; 0 = the teacher is the student."""
     momentum_warmup: bool = True
     """Use min(m, (1+t)/(10+t)) at step t; ``false`` is the published form."""
-    clusters: int = Field(default=100, ge=2, le=1_000_000)
+    clusters: ClusterNumber = 100
+    """A number, or a share of the training images, such as 0.05: then data of any size will do."""
     cluster_with: Literal["teacher", "student"] = "teacher"
     recluster_every: int = Field(default=1, ge=1)
     """Epochs between two clusterings; re-sampling and imprinting go with it."""
     groups: int | None = Field(default=4, ge=1)
-    """This many groups of clusters, equal in log-size range; ``null``: by ``group_ratio``."""
+    """This many groups of clusters, equal in log-size range, or one a cluster where a share of the
+    images makes fewer clusters; ``null``: by ``group_ratio``."""
     group_ratio: float | None = Field(default=None, gt=1.0)
     """SHA-GCL's rule: a group's largest cluster is at most so many times its smallest."""
     group_floor: int = Field(default=5, ge=1)
@@ -79,7 +82,8 @@ class GcudmlConfig(Strict):
     def _check_groups(self) -> GcudmlConfig:
         if (self.groups is None) == (self.group_ratio is None):
             raise ValueError("groups: give either groups or group_ratio, and null for the other")
-        if self.groups is not None and self.groups > self.clusters:
+        is_number = isinstance(self.clusters, int)  # of a share, the data decide
+        if self.groups is not None and is_number and self.groups > self.clusters:
             raise ValueError(
                 f"groups: {self.groups} groups of {self.clusters} clusters; "
                 "needs groups <= clusters"

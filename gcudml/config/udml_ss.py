@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from gcudml.config.clusters import ClusterNumber
 from gcudml.config.metric_loss import MetricLossConfig
 from gcudml.config.strict import Distance, Strict, Supervision, Weight
 
@@ -25,8 +26,9 @@ class UdmlSsConfig(Strict):
     supervision: ClassVar[Supervision] = "none"
     distance: ClassVar[Distance] = "cosine"
     remarks: ClassVar[tuple[str, ...]] = ()
-    clusters: int = Field(default=100, ge=2, le=1_000_000)
-    """Published: 100 for CUB-200-2011 and Cars196, 10,000 for SOP."""
+    clusters: ClusterNumber = 100
+    """A number, or a share of the training images. Published: 100 for CUB-200-2011 and Cars196,
+    10,000 for SOP."""
     recluster_every: int = Field(default=5, ge=1)
     """Passes over the clusters between two clusterings (the published epoch is one pass)."""
     warm_start: bool = True

@@ -9,12 +9,18 @@ import PIL
 from jaxtyping import Bool, Int64, UInt8
 
 from gcudml.config import DataConfig, FolderData, StrokesData
-from gcudml.config.data import FileData, StandardData
+from gcudml.config.data import FileData, ImageData, StandardData
 from gcudml.data import benchmarks, folder, image_files, splits, strokes
 from gcudml.data.cache import cached_images, digest
 from gcudml.data.image_files import Appearance
 from gcudml.data.listing import Listing, halves
-from gcudml.data.splits import FEWEST_CLASSES, Division, divide_classes, hold_out_classes
+from gcudml.data.splits import (
+    FEWEST_CLASSES,
+    Division,
+    divide_classes,
+    hold_out_classes,
+    hold_out_images,
+)
 
 Part: TypeAlias = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
@@ -24,13 +30,13 @@ DRAWN = {"name", "images_per_class", "image_size", "imbalance", "variation", "se
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images of one part, sorted by class."""
+    """Images of one part, sorted by class, or by path where they have none."""
 
     images: UInt8[np.ndarray, "n channels size size"]
     """Mapped from a file: a page is read when it is used, and copied when it is written to, so
     that no change reaches the file or another process."""
     labels: Int64[np.ndarray, " n"]
-    """Index into ``class_names``."""
+    """Index into ``class_names``; -1 where images have no classes."""
     class_names: tuple[str, ...]
     is_query: Bool[np.ndarray, " n"] | None = None
     """Which images are queries; the others are the gallery that they are compared with. None: every
@@ -42,11 +48,16 @@ def has_validation(config: DataConfig) -> bool:
     return config.protocol == "validated"
 
 
+def has_classes(config: ImageData) -> bool:
+    """Whether images have classes, if only hidden ones; without, there is no test part."""
+    return not (isinstance(config, FolderData) and config.labels == "none")
+
+
 def load(config: DataConfig, part: Part) -> ImageSet:
     """The images of one part; no image of another part is opened.
 
     Drawn or decoded at the first call and read from the cache after that. Empty for ``val`` where
-    the protocol has no validation classes.
+    the protocol has no validation classes, and for ``test`` where images have no classes.
 
     Raises:
         ValueError: the folder, an image or the split is unusable, as ``data.key: what; remedy``.
@@ -90,13 +101,16 @@ def data_fingerprint(config: DataConfig) -> str:
         protocol = [] if has_validation(config) else ["published"]
         return digest(["strokes", strokes.VERSION, drawn, *protocol])
     listing = _list_files(config)
-    parts = _divide_files(config, listing)
-    used = {part: listing.select(getattr(parts, part)) for part in PARTS}
+    used = _divide_paths(config, listing)
     everything = [path for paths in used.values() for path in paths]
     digests = image_files.content_digests(listing.root, everything)
     content = {part: [(path, digests[path]) for path in paths] for part, paths in used.items()}
     # In class folders the paths tell the classes; elsewhere only a list does.
-    lists = [] if isinstance(config, FolderData) else [_listed(listing, parts)]
+    lists: list[object] = []
+    if not has_classes(config):
+        lists = ["no classes"]
+    elif not isinstance(config, FolderData):
+        lists = [_listed(listing, _divide_files(config, listing))]
     return digest(["folder", image_files.VERSION, _key(appearance_of(config)), content, *lists])
 
 
@@ -154,6 +168,15 @@ def _divide_files(config: FileData, listing: Listing) -> Division:
     return division
 
 
+def _divide_paths(config: FileData, listing: Listing) -> dict[Part, list[str]]:
+    """The files of each part, class by class."""
+    if isinstance(config, FolderData) and not has_classes(config):
+        parts = hold_out_images(listing.files[folder.NO_CLASS], config.split)
+        return {part: list(getattr(parts, part)) for part in PARTS}
+    parts = _divide_files(config, listing)
+    return {part: listing.select(getattr(parts, part)) for part in PARTS}
+
+
 def _published(training: tuple[str, ...], test: tuple[str, ...], *, source: str) -> Division:
     """The standard halves, without validation classes."""
     if min(len(training), len(test)) < FEWEST_CLASSES:
@@ -187,12 +210,11 @@ def _refuse_singles(listing: Listing, classes: tuple[str, ...], part: Part) -> N
 
 def _load_files(config: FileData, part: Part) -> ImageSet:
     listing = _list_files(config)
-    mine: tuple[str, ...] = getattr(_divide_files(config, listing), part)
+    paths = _divide_paths(config, listing)[part]
     appearance = appearance_of(config)
     channels, size = appearance.channels, config.image_size
-    if not mine:
+    if not paths:
         return _nothing(channels, size)
-    paths = listing.select(mine)
     digests = image_files.content_digests(listing.root, paths)
     content = [(path, digests[path]) for path in paths]
     # Pillow's version too: its decoders and its resizing change pixels between releases.
@@ -202,6 +224,9 @@ def _load_files(config: FileData, part: Part) -> ImageSet:
         (len(paths), channels, size, size),
         lambda: image_files.decode(listing.root, paths, appearance=appearance),
     )
+    if not has_classes(config):
+        return ImageSet(images, np.full(len(paths), -1), ())
+    mine: tuple[str, ...] = getattr(_divide_files(config, listing), part)
     labels = np.repeat(np.arange(len(mine)), [len(listing.files[name]) for name in mine])
     is_query = None
     if listing.queries is not None and part == "test":

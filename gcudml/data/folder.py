@@ -2,6 +2,7 @@
 
 A class is a folder below the root that directly holds images; its name is its path from the root.
 Hidden files and folders, other files, and images that lie in the root itself belong to no class.
+Without labels every image below the root counts, and none has a class.
 """
 
 import os
@@ -12,6 +13,9 @@ from PIL import Image
 from gcudml.config import FolderData
 from gcudml.data.listing import Listing, halves
 
+ROOT = "."
+NO_CLASS = ""
+"""What all images are listed under where they have no classes."""
 # Pictures that nothing here can read: passed over, they would change a study without a word.
 UNREAD_ENDINGS = frozenset(
     {
@@ -36,8 +40,10 @@ UNREADABLE_FORMATS = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 def scan(config: FolderData) -> Listing:
     """The class folders in alphabetical order, and which files they hold.
 
+    Without labels all files are under ``NO_CLASS``, and there are no standard halves.
+
     Raises:
-        ValueError: no such folder, or no class folder with an image in it.
+        ValueError: no such folder, or nothing in it that can be used.
     """
     root = config.path
     source = f"; {config.source}" if config.source else ""
@@ -46,11 +52,16 @@ def scan(config: FolderData) -> Listing:
             f"data.root: no folder {str(root)!r}; give the folder that holds a folder for each "
             f"class{source}"
         )
+    if config.labels == "none":
+        everything = [path for paths in _folders(root, root_too=True).values() for path in paths]
+        if not everything:
+            raise ValueError(f"data.root: no image below {str(root)!r}; put some there{source}")
+        return Listing(root, {NO_CLASS: tuple(sorted(everything))}, (), ())
     found = class_folders(root)
     if not found:
         raise ValueError(
             f"data.root: no class folder with images in {str(root)!r}; put each class's images "
-            f"into a folder of its own{source}"
+            f"into a folder of its own, or set data.labels to none if they have no classes{source}"
         )
     return Listing(root, found, *halves(tuple(found)))
 
@@ -63,6 +74,11 @@ def class_folders(root: Path) -> dict[str, tuple[str, ...]]:
     Raises:
         ValueError: a folder cannot be read, or pictures in it.
     """
+    return _folders(root, root_too=False)
+
+
+def _folders(root: Path, *, root_too: bool) -> dict[str, tuple[str, ...]]:
+    """The folders that hold images, with or without the root itself, and their files."""
     endings = _readable_endings()
     unread: list[str] = []
     found: dict[str, tuple[str, ...]] = {}
@@ -76,11 +92,11 @@ def class_folders(root: Path) -> dict[str, tuple[str, ...]]:
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         name = Path(folder).relative_to(root).as_posix()
         images = sorted(
-            f"{name}/{file}"
+            file if name == ROOT else f"{name}/{file}"
             for file in files
             if not file.startswith(".") and os.path.splitext(file)[1].lower() in endings  # noqa: PTH122 -- half the time of a scan
         )
-        if name == ".":
+        if name == ROOT and not root_too:
             continue
         if images:
             found[name] = tuple(images)

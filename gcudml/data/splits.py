@@ -12,6 +12,7 @@ from gcudml.config.data import ValidationSplit
 from gcudml.seeding import numpy_generator
 
 FEWEST_CLASSES = 2  # with one class every retrieval is right
+FEWEST_IMAGES = 4  # of a part without classes: an image must have others to be told from
 
 
 class Division(NamedTuple):
@@ -102,6 +103,35 @@ def hold_out_classes(
             f"data.split.val: {len(division.val)} of the {len(training)} standard training "
             f"classes, which leaves {len(division.train)} for training; both need at least "
             f"{FEWEST_CLASSES}, change val or set protocol to published"
+        )
+    return division
+
+
+def hold_out_images(paths: Sequence[str], split: ClassSplit) -> Division:
+    """Divide images without classes into training and validation; none is for the test.
+
+    Args:
+        paths: All images. A list may name some of them, or folders that they lie in.
+        split: Of it ``val``, a count or a fraction of the images, and ``seed``.
+
+    Raises:
+        ValueError: ``data.split.val: ...``: an unknown name, or too few images are left.
+    """
+    if isinstance(split.val, list):
+        held_out = _select(paths, split.val, "val")
+    else:
+        order = numpy_generator(split.seed, "images").permutation(len(paths)).tolist()
+        held_out = {paths[place] for place in order[: _count(split.val, len(paths))]}
+    division = Division(
+        tuple(path for path in paths if path not in held_out),
+        tuple(path for path in paths if path in held_out),
+        (),
+    )
+    if min(len(division.train), len(division.val)) < FEWEST_IMAGES:
+        raise ValueError(
+            f"data.split.val: {len(division.val)} of {len(paths)} images, which leaves "
+            f"{len(division.train)} for training; both need at least {FEWEST_IMAGES}, change val "
+            "or add images"
         )
     return division
 

@@ -16,7 +16,9 @@ from gcudml.config import (
     UdmlSsConfig,
     UntrainedConfig,
     check_learners_fit,
+    count_clusters,
 )
+from gcudml.data.datasets import has_classes
 from gcudml.losses.named import check_loss
 from gcudml.methods.cbswr import check_views as check_two_views
 from gcudml.methods.gce import check_learners
@@ -43,6 +45,11 @@ def check_settings(config: RunConfig) -> None:
     """
     method = config.method
     is_control = isinstance(method, PixelsConfig | UntrainedConfig)  # of a study of other methods
+    if method.supervision == "all" and not has_classes(config.data):
+        raise ValueError(
+            f"method.name: {method.name} learns from classes, and data.labels is none; choose "
+            "gcudml, stml, udml_ss, cbswr, instance, or gce with method.labels pseudo"
+        )
     if config.data.labelled_fraction > 0 and method.supervision != "some" and not is_control:
         knows = "all labels" if method.supervision == "all" else "no label"
         raise ValueError(
@@ -68,9 +75,12 @@ def check_fits(config: RunConfig, sizes: DataSizes) -> None:
     method, images = config.method, sizes.images["train"]
     if isinstance(method, GceConfig):
         check_learners(method, images=images, classes=sizes.training_classes)
-    elif isinstance(method, GcudmlConfig | UdmlSsConfig) and method.clusters > images - 2:
+    elif (
+        isinstance(method, GcudmlConfig | UdmlSsConfig)
+        and (clusters := count_clusters(method.clusters, images=images)) > images - 2
+    ):
         raise ValueError(
-            f"method.clusters: {method.clusters} clusters of {images} training images; a batch "
+            f"method.clusters: {clusters} clusters of {images} training images; a batch "
             f"needs two of two images or more, so at most {images - 2}"
         )
     elif isinstance(method, SupervisedConfig) and sizes.training_classes < 2:
@@ -80,6 +90,8 @@ def check_fits(config: RunConfig, sizes: DataSizes) -> None:
         )
     if isinstance(method, StmlConfig):
         check_stml(method, config.train, images=images)
+    if not has_classes(config.data):
+        return
     largest = max(config.evaluate.k)
     found_in = {
         "val": sizes.images["val"],

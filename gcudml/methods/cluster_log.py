@@ -13,8 +13,9 @@ class Logged(NamedTuple):
     """One clustering in numbers."""
 
     metrics: Mapping[str, float]
-    rows: Sequence[Mapping[str, int | float]]
-    """For the table ``clusters``: one row a cluster."""
+    rows: Sequence[Mapping[str, int | float | None]]
+    """For the table ``clusters``: one row a cluster. Purity is None where images have no
+    classes."""
 
 
 class ClusterLog:
@@ -52,10 +53,16 @@ class ClusterLog:
             labels, self.hidden_labels, clusters=clusters, previous=self.previous
         )
         self.previous = labels.clone()
-        metrics = {
-            "clusters/purity": found.purity,
-            "clusters/nmi": found.nmi,
-            "clusters/ari": found.ari,
+        metrics: dict[str, float] = {}
+        purity_of: Sequence[float | None] = [None] * clusters
+        if (judged := found.against_classes) is not None:
+            purity_of = judged.purity_of
+            metrics = {
+                "clusters/purity": judged.purity,
+                "clusters/nmi": judged.nmi,
+                "clusters/ari": judged.ari,
+            }
+        metrics |= {
             "clusters/gini": found.gini,
             "clusters/filled": float(found.filled),
             "clusters/unassigned": found.unassigned,
@@ -64,10 +71,10 @@ class ClusterLog:
         if found.changed is not None:
             metrics["clusters/changed"] = found.changed
         groups = [0] * clusters if group_of is None else group_of.tolist()
-        rows: list[dict[str, int | float]] = [
+        rows: list[dict[str, int | float | None]] = [
             {"epoch": epoch, "cluster": cluster, "size": size, "purity": purity, "group": group}
             for cluster, (size, purity, group) in enumerate(
-                zip(found.sizes, found.purity_of, groups, strict=True)
+                zip(found.sizes, purity_of, groups, strict=True)
             )
         ]
         return Logged(metrics, rows)

@@ -89,7 +89,7 @@ class Gce:
         train = self.setup.config.train
         self.conquers = epoch >= train.epochs - self.config.conquer_epochs
         metrics: Mapping[str, float] = {}
-        rows: Sequence[Mapping[str, int | float]] = ()
+        rows: Sequence[Mapping[str, int | float | None]] = ()
         if self.labels is None or (self._changes and epoch % self.config.recluster_every == 0):
             metrics, rows = self._divide(epoch)
         return EpochPlan(
@@ -142,7 +142,7 @@ class Gce:
 
     def _divide(
         self, epoch: int
-    ) -> tuple[Mapping[str, float], Sequence[Mapping[str, int | float]]]:
+    ) -> tuple[Mapping[str, float], Sequence[Mapping[str, int | float | None]]]:
         """Renew labels and meta-classes; metrics and rows for the table ``clusters``."""
         setup, config = self.setup, self.config
         heads: list[Head] = ["pooled", "compact"]

@@ -36,7 +36,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gcudml.config import GcudmlConfig
+from gcudml.config import GcudmlConfig, count_clusters
 from gcudml.data.batches import cluster_batches, repeat_views
 from gcudml.losses.groups import (
     collaborative_distillation_loss,
@@ -81,6 +81,8 @@ class Gcudml:
     def __init__(self, setup: Setup, config: GcudmlConfig) -> None:
         self.setup = setup
         self.config = config
+        self.clusters = count_clusters(config.clusters, images=len(setup.images))
+        self.groups = config.groups and min(config.groups, self.clusters)
         self.weights: Mapping[str, float] = config.weights.model_dump()
         self.teacher = TeacherNet(setup.student)
         self.momentum = 0.0
@@ -101,7 +103,7 @@ class Gcudml:
         train = self.setup.config.train
         parameters: Sequence[nn.Parameter] = ()
         metrics: Mapping[str, float] = {}
-        rows: Sequence[Mapping[str, int | float]] = ()
+        rows: Sequence[Mapping[str, int | float | None]] = ()
         if self.pseudo is None or epoch % self.config.recluster_every == 0:
             before, pseudo = self.pseudo, self._cluster(epoch)
             self.pseudo = pseudo
@@ -113,7 +115,7 @@ class Gcudml:
             parameters = self._imprint(pseudo, before)
             metrics, rows = self.log.record(
                 pseudo.labels,
-                clusters=self.config.clusters,
+                clusters=self.clusters,
                 epoch=epoch,
                 group_of=pseudo.group_of,
             )
@@ -214,15 +216,15 @@ class Gcudml:
         )["wide"]
         found = spherical_kmeans(
             features,
-            config.clusters,
+            self.clusters,
             seed=derive(setup.seed, "k-means", epoch),
             start=self.centres if config.renumbering == "warm_start" else None,
         )
         self.centres = found.centres
         return order_clusters(
             found.labels,
-            clusters=config.clusters,
-            groups=config.groups,
+            clusters=self.clusters,
+            groups=self.groups,
             ratio=config.group_ratio,
             floor=config.group_floor,
             grouping=config.grouping,

@@ -26,7 +26,7 @@ class Setup:
     """Classes that the method may learn from, on the device; -1 = unlabelled. All are -1 for an
     unsupervised method."""
     hidden_labels: Int[Tensor, " n"]
-    """True classes, on the device: for diagnostics only."""
+    """True classes, on the device: for diagnostics only. All -1 where images have none."""
     number_format: Format
 
     @property
@@ -65,7 +65,7 @@ class EpochPlan:
     earlier plan named; empty: no change."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Diagnostics of the epoch, reported with its losses."""
-    cluster_rows: Sequence[Mapping[str, int | float]] = ()
+    cluster_rows: Sequence[Mapping[str, int | float | None]] = ()
     """Rows for the table ``clusters``; empty where nothing was clustered."""
 
 

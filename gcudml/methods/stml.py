@@ -101,7 +101,8 @@ class Stml:
         metrics = {}
         if self.table is None or epoch % config.refresh_every == 0:
             table = self._find_neighbours()
-            if config.neighbours > 1:
+            has_classes = bool((setup.hidden_labels >= 0).any())
+            if config.neighbours > 1 and has_classes:
                 metrics["neighbours/purity"] = _purity(table, setup.hidden_labels)
             self.table = table.cpu()
         batches = neighbour_batches(

@@ -33,7 +33,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gcudml.config import UdmlSsConfig
+from gcudml.config import UdmlSsConfig, count_clusters
 from gcudml.data.batches import cluster_batches, repeat_views
 from gcudml.data.views import random_views
 from gcudml.losses.named import NamedLoss
@@ -56,11 +56,12 @@ class UdmlSs:
     def __init__(self, setup: Setup, config: UdmlSsConfig) -> None:
         self.setup = setup
         self.config = config
+        self.clusters = count_clusters(config.clusters, images=len(setup.images))
         self.weights: Mapping[str, float] = config.weights.model_dump()
         model = setup.config.model
         self.loss = NamedLoss(
             config.loss,
-            classes=config.clusters,
+            classes=self.clusters,
             embedding_dim=model.embedding_dim,
             seed=derive(setup.seed, "loss"),
         ).to(setup.device)
@@ -90,14 +91,14 @@ class UdmlSs:
         """Cluster if it is time, and draw the epoch's passes over the clusters."""
         config, train = self.config, self.setup.config.train
         metrics: Mapping[str, float] = {}
-        rows: Sequence[Mapping[str, int | float]] = ()
+        rows: Sequence[Mapping[str, int | float | None]] = ()
         # A pass that is nearly complete counts: a few steps' worth of clusters fill no batch.
         if self.labels is None or round(self.passes, 6) >= config.recluster_every:
             self.labels = self._cluster(epoch).labels
             self.passes = 0.0
-            metrics, rows = self.log.record(self.labels, clusters=config.clusters, epoch=epoch)
+            metrics, rows = self.log.record(self.labels, clusters=self.clusters, epoch=epoch)
         clusters_per_step = train.batch_size // train.images_per_cluster
-        a_pass = max(1, config.clusters // clusters_per_step)
+        a_pass = max(1, self.clusters // clusters_per_step)
         steps = train.steps_per_epoch or a_pass
         batches = cluster_batches(
             self.labels.cpu(),
@@ -148,7 +149,7 @@ class UdmlSs:
         start = self.centres if config.warm_start and self.clusterings > 1 else None
         found = euclidean_kmeans(
             features,
-            config.clusters,
+            self.clusters,
             seed=derive(setup.seed, "k-means", epoch),
             iterations=config.iterations,
             restarts=config.restarts if start is None else 1,

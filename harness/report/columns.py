@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from harness import store
 from harness.workload import JsonValue
 
 
-def read_rows(results: Path, sql: str, params: Sequence[object]) -> list[tuple[object, ...]]:
+def read_rows(
+    results: Path, sql: str, params: Sequence[object] | Mapping[str, object]
+) -> list[tuple[object, ...]]:
     """The rows of a query.
 
     Raises:

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from harness.report.ablation import ablation_pictures
+from harness.report.agreement import REFERENCE, Agreement, rho_text
 from harness.report.exploration import exploration_pictures
 from harness.report.numbers import StudyTables, TrialRow
 from harness.report.pictures import ACCENT, Picture, Trace, titled, trial_colours
@@ -92,6 +93,31 @@ def cluster_drawings(training: Training) -> tuple[Drawing, ...]:
         for name in _names(training.curves)
         if name in _CLUSTER_TITLES
     )
+
+
+def agreement_drawings(found: Sequence[Agreement]) -> tuple[Drawing, ...]:
+    """A criterion without labels against Recall@1: a panel a data set, a point a run."""
+    return tuple(_agreement_panel(f"agreement-{place}", one) for place, one in enumerate(found))
+
+
+def _agreement_panel(name: str, found: Agreement) -> Drawing:
+    criterion, recall = measure_label(found.criterion), measure_label(REFERENCE)
+    trace: Trace = {
+        "type": "scatter",
+        "x": [_short_number(x) for x, _ in found.points],
+        "y": [_short_number(y) for _, y in found.points],
+        "mode": "markers",
+        "marker": {"color": ACCENT, "size": 7, "opacity": 0.55},
+        "hovertemplate": f"{html.escape(criterion)} %{{x:.3f}}, {recall} %{{y:.3f}}<extra></extra>",
+    }
+    layout = {
+        "xaxis": {"title": titled(html.escape(criterion)), "automargin": True, "nticks": 6},
+        "yaxis": {"title": titled(recall), "automargin": True, "nticks": 6},
+    }
+    runs = f"{len(found.points)} runs"
+    text = f"{criterion} against {recall} on validation data of {found.data}: {rho_text(found)}"
+    title = f"{found.data}: {rho_text(found)}"
+    return _draw(Picture(name, title, f"{text}, {runs}.", (trace,), layout, _PANEL_HEIGHT))
 
 
 def _names(curves: Sequence[Curve]) -> list[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from harness.errors import InputError
 from harness.report import figures
 from harness.report.ablation import ablation_panels
+from harness.report.agreement import REFERENCE, Agreement, load_agreement
 from harness.report.answer import SPLIT_NAMES, answer
 from harness.report.figures import Drawing
 from harness.report.markup import (
@@ -61,7 +62,8 @@ def write_report(results: Path, study: str, reports: Path) -> Path:
     tables, search = everything, None
     if len(everything.phases) > 1:  # what is claimed rests on the confirmation alone
         tables, search = everything.of_phase("confirm"), everything.of_phase("search")
-    text = render(tables, load_training(results, tables), search)
+    agreement = load_agreement(results, everything)
+    text = render(tables, load_training(results, tables), search, agreement)
     path = reports / f"{_file_stem(study)}.html"
     try:
         reports.mkdir(parents=True, exist_ok=True)
@@ -98,18 +100,25 @@ def _replace(path: Path, text: str) -> None:
         raise
 
 
-def render(tables: StudyTables, training: Training, search: StudyTables | None = None) -> str:
+def render(
+    tables: StudyTables,
+    training: Training,
+    search: StudyTables | None = None,
+    agreement: Sequence[Agreement] = (),
+) -> str:
     """The whole page.
 
     Args:
         tables: What the page answers with: all trials, or those of the confirmation.
         training: Their curves.
         search: What the trials of the confirmation were chosen from.
+        agreement: How well criteria without labels rank runs.
     """
     sections = [
         _ablation_section(tables),
         _table_section(tables),
         _search_section(tables, search),
+        _agreement_section(agreement),
         _curve_section(tables, training),
         _cluster_section(training),
         _pruned_section(search or tables),
@@ -241,6 +250,23 @@ def _search_section(tables: StudyTables, search: StudyTables | None) -> str:
         note,
         _panels(figures.exploration_drawings(search)),
         results_table(search, search.primary),
+    )
+
+
+def _agreement_section(agreement: Sequence[Agreement]) -> str:
+    """Whether the criterion that needs no labels can be trusted."""
+    if not agreement:
+        return ""
+    note = _note(
+        f"{measure_label(agreement[0].criterion)} needs no labels. Where images have classes, it "
+        f"can be compared with {measure_label(REFERENCE)}: each point is a finished run of any "
+        "study in these results, controls left out, both numbers on validation images. A rank "
+        "correlation near 1 means that a search without labels would have chosen alike."
+    )
+    return _section(
+        f"Criterion against {measure_label(REFERENCE)}",
+        note,
+        _panels(figures.agreement_drawings(agreement), is_single=len(agreement) == 1),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 from harness import stats
@@ -78,7 +79,7 @@ def ordered_trials(tables: StudyTables, view: View) -> tuple[TrialRow, ...]:
 def measure_label(measure: str) -> str:
     """How the field writes a measure: ``recall@1`` -> ``Recall@1``, ``nmi`` -> ``NMI``."""
     known = {"nmi": "NMI", "ami": "AMI", "map@r": "MAP@R", "r_precision": "R-precision"}
-    return known.get(measure, measure.replace("recall@", "Recall@"))
+    return known.get(measure, re.sub("^recall@", "Recall@", measure))
 
 
 def load_tables(results: Path, study: str) -> StudyTables:

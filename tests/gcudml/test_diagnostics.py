@@ -17,27 +17,41 @@ def test_clusters_are_compared_with_the_hidden_classes() -> None:
     truth = torch.tensor([5, 5, 1, 1, 1, 1])
     found = describe_clustering(labels, truth, clusters=4, previous=None)
     assert found.sizes == [3, 2, 1, 0]
-    assert found.purity_of == pytest.approx([2 / 3, 1.0, 1.0, 0.0])
-    assert found.purity == pytest.approx(5 / 6)
-    assert found.ari == pytest.approx(adjusted_rand_score(truth.tolist(), labels.tolist()))
+    judged = found.against_classes
+    assert judged is not None
+    assert judged.purity_of == pytest.approx([2 / 3, 1.0, 1.0, 0.0])
+    assert judged.purity == pytest.approx(5 / 6)
+    assert judged.ari == pytest.approx(adjusted_rand_score(truth.tolist(), labels.tolist()))
     assert (found.filled, found.unassigned, found.changed) == (3, 0.0, None)
 
 
 def test_perfect_clusters_and_a_single_one() -> None:
     truth = torch.tensor([0, 0, 1, 1, 2, 2])
     perfect = describe_clustering(truth.roll(2), truth.roll(2), clusters=3, previous=None)
-    assert (perfect.purity, perfect.nmi, perfect.ari) == pytest.approx((1.0, 1.0, 1.0))
+    judged = perfect.against_classes
+    assert judged is not None
+    assert (judged.purity, judged.nmi, judged.ari) == pytest.approx((1.0, 1.0, 1.0))
     single = describe_clustering(torch.zeros_like(truth), truth, clusters=3, previous=None)
-    assert (single.filled, single.ari, single.nmi) == (1, 0.0, 0.0)
+    assert single.against_classes is not None
+    assert (single.filled, *single.against_classes[1:]) == pytest.approx((1, 1 / 3, 0, 0))
 
 
 def test_unassigned_images_count_in_nothing_but_their_share() -> None:
     labels = torch.tensor([0, 0, 1, -1])
     truth = torch.tensor([0, 0, 1, 1])
     found = describe_clustering(labels, truth, clusters=2, previous=None)
-    assert (found.sizes, found.purity, found.unassigned) == ([2, 1], 1.0, 0.25)
+    assert found.against_classes is not None
+    assert (found.sizes, found.against_classes.purity, found.unassigned) == ([2, 1], 1.0, 0.25)
     nobody = describe_clustering(torch.full((4,), -1), truth, clusters=2, previous=None)
-    assert (nobody.filled, nobody.purity, nobody.unassigned) == (0, 0.0, 1.0)
+    assert nobody.against_classes is not None
+    assert (nobody.filled, nobody.against_classes.purity, nobody.unassigned) == (0, 0.0, 1.0)
+
+
+def test_without_classes_a_clustering_is_described_by_itself_alone() -> None:
+    labels = torch.tensor([0, 0, 1, 2])
+    found = describe_clustering(labels, torch.full((4,), -1), clusters=3, previous=labels.roll(1))
+    assert found.against_classes is None
+    assert (found.sizes, found.filled, found.changed) == ([2, 1, 1], 3, 0.25)
 
 
 @pytest.mark.parametrize("exact", [True, False])

@@ -13,6 +13,7 @@ from tiny import Recorder, tiny, train_tiny
 import gcudml.data.datasets
 import gcudml.methods.gcudml
 import gcudml.train
+from gcudml.pixels import pixel_vectors
 from gcudml.train import run
 
 
@@ -176,7 +177,7 @@ def test_raw_pixels_of_large_images_are_reduced_and_it_is_said(tmp_path: Path) -
     assert "reduced to 32 x 32" in remark
     config = tiny(data=data)
     part = gcudml.train._load(config, "val", torch.device("cpu"))
-    pixels = gcudml.train._pixels(part, 160)
+    pixels = pixel_vectors(part.images, size=160, device=torch.device("cpu"))
     blocks = part.images.float().unfold(2, 5, 5).unfold(3, 5, 5).mean(dim=(4, 5)).flatten(1)
     torch.testing.assert_close(pixels, torch.nn.functional.normalize(blocks, dim=1))
 

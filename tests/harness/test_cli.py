@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -83,7 +84,12 @@ def test_run_prints_the_table_and_the_report(harness: Harness, tmp_path: Path) -
     assert (said.status, said.err) == (0, "")
     lines = said.out.splitlines()
     assert lines[0] == "study quality: Does quality matter?"
-    table = lines[lines.index(f"report: {Path('p/quality.html')}") - 6 : -1]
+    report = lines.index(f"report: {Path('p/quality.html')}")
+    (best,) = lines[report + 1 :]
+    assert re.fullmatch(
+        r"best model: r/runs/\w+/work \(quality=0\.5, seed \d, val 0\.\d{4}\)", best
+    )
+    table = lines[report - 6 : report]
     assert table[0].split() == ["trial", "Recall@1", "(test)", "sd", "95", "%", "interval", "seeds"]
     assert [line.split("  ")[0] for line in table[2:]] == [
         "quality=0.2 (baseline)",

@@ -78,6 +78,30 @@ def test_a_condition_may_list_values_and_hang_on_another_conditional_axis(tmp_pa
     assert len(labels(plan_study(tmp_path, text))) == 1 + 2 + 2 + 1
 
 
+def test_an_end_of_an_axis_has_the_conditional_axes_that_come_with_it(tmp_path: Path) -> None:
+    text = """\
+    sampler: random
+    trials: 20
+    base: {method: {name: pixels}}
+    search:
+      method.name: {choice: [pixels, teacher]}
+      train.epochs: {choice: [5, 6]}
+      method.momentum: {uniform: [0.25, 0.5], when: {method.name: teacher}}
+      method.groups: {int: [2, 3], when: {method.name: teacher}}
+    """
+    named = "baseline: {method.name: teacher, method.momentum: 0.5, method.groups: 3}\n"
+    ends = [trial.varied for trial in plan_study(tmp_path, text).ends]
+    assert {"method.name": "pixels"} in ends
+    assert {"method.name": "teacher", "method.momentum": 0.25, "method.groups": 2} in ends
+    assert {"method.name": "teacher", "method.momentum": 0.5, "method.groups": 2} in ends
+    assert {"train.epochs": 5} in ends
+    ends = [trial.varied for trial in plan_study(tmp_path, text + named).ends]
+    assert {"method.name": "teacher", "method.momentum": 0.5, "method.groups": 3} in ends
+    assert {"method.name": "teacher", "method.momentum": 0.25, "method.groups": 3} in ends
+    beside = {"method.name": "teacher", "method.momentum": 0.5, "method.groups": 3}
+    assert beside | {"train.epochs": 6} in ends
+
+
 def test_a_condition_sees_the_base_its_defaults_and_variants(tmp_path: Path) -> None:
     groups = "search: {method.groups: {grid: [1, 2], when: {method.name: teacher}}}\n"
     assert labels(plan_study(tmp_path, groups)) == ["groups=1", "groups=2"]

@@ -17,6 +17,7 @@ from harness.stats import (
     probability_of_improvement,
     sampling_error,
     sign_flip_p,
+    spearman,
     t_interval,
     t_quantile,
 )
@@ -200,3 +201,17 @@ def test_a_constant_gain_is_a_point_with_its_exact_p() -> None:
 def test_nothing_has_no_statistics(function: Callable[[list[float]], object]) -> None:
     with pytest.raises(ValueError, match="at least one"):
         function([])
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_rank_correlation_is_scipys(ties: bool) -> None:
+    draw = np.random.default_rng(4)
+    xs = draw.integers(0, 4, 30).tolist() if ties else draw.normal(size=30).tolist()
+    ys = (np.asarray(xs) + draw.normal(size=30)).round(0 if ties else 9).tolist()
+    expected = scipy.stats.spearmanr(xs, ys).statistic
+    assert spearman(xs, ys) == pytest.approx(expected)
+
+
+def test_too_few_or_constant_values_have_no_rank_correlation() -> None:
+    assert spearman([1, 2], [1, 2]) is None
+    assert spearman([1, 1, 1], [1, 2, 3]) is None

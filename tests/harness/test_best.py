@@ -1,0 +1,87 @@
+"""Where the best model lies: chosen on validation, confirmed trials first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from store_examples import a_record, a_run, a_trial, start
+
+from harness import store
+from harness.best import best_model
+from harness.events import Finished
+from harness.spool import append, run_dir, spool_path, work_dir, write_study_record
+from harness.trial import Trial
+
+TIME = "2026-03-01T12:00:00.250000+00:00"
+Results = Sequence[tuple[Trial, Mapping[int, Mapping[str, float]]]]
+
+
+def write(results: Path, values: Results, metric: str = "recall@1") -> None:
+    """A study in which each trial's runs (by seed) ended with these numbers."""
+    seeds = sorted({seed for _, runs in values for seed in runs})
+    write_study_record(results, a_record([trial for trial, _ in values], seeds, metric))
+    for trial, runs in values:
+        for seed, found in runs.items():
+            run = a_run(trial, seed)
+            spool = spool_path(run_dir(results, run.run_id))
+            append(spool, start(run))
+            append(spool, Finished(1, TIME, "done", results=found))
+    store.rebuild(results)
+
+
+def val(score: float, test: float = 0.5) -> dict[str, float]:
+    return {"val/recall@1": score, "test/recall@1": test}
+
+
+def test_it_is_the_best_seed_of_the_best_confirmed_trial_by_validation(tmp_path: Path) -> None:
+    baseline, winner = a_trial(0, "baseline"), a_trial(1)
+    control = a_trial(2, "control")
+    lucky = a_trial(7, phase="search")
+    write(
+        tmp_path,
+        [
+            (baseline, {0: val(0.9, test=0.99), 1: val(0.1)}),
+            (winner, {0: val(0.6), 1: val(0.7, test=0.1)}),
+            (control, {0: val(0.95), 1: val(0.95)}),
+            (lucky, {0: val(0.99), 1: val(0.99)}),
+        ],
+    )
+    found = best_model(tmp_path, "s")
+    assert found is not None
+    assert (found.trial, found.seed, found.score) == ("m=1", 1, 0.7)
+    assert found.run_id == a_run(winner, 1).run_id
+    assert found.path == tmp_path / "runs" / found.run_id / "work"
+
+
+def test_a_model_file_is_named_where_there_is_one(tmp_path: Path) -> None:
+    trial = a_trial(0, "baseline")
+    write(tmp_path, [(trial, {0: val(0.4)})])
+    work = work_dir(run_dir(tmp_path, a_run(trial, 0).run_id))
+    work.mkdir(parents=True)
+    (work / "model.safetensors").write_bytes(b"weights")
+    (work / "facts.json").write_text("{}")
+    found = best_model(tmp_path, "s")
+    assert found is not None
+    assert found.path == work / "model.safetensors"
+
+
+def test_a_trial_that_lacks_seeds_comes_after_whole_ones(tmp_path: Path) -> None:
+    whole, torn = a_trial(0, "baseline"), a_trial(1)
+    write(tmp_path, [(whole, {0: val(0.3), 1: val(0.3)}), (torn, {0: val(0.8)})])
+    found = best_model(tmp_path, "s")
+    assert found is not None
+    assert (found.trial, found.seed) == ("m=0", 0)
+
+
+def test_before_a_confirmation_the_search_has_the_best(tmp_path: Path) -> None:
+    first, second = a_trial(0, "baseline", "search"), a_trial(1, phase="search")
+    write(tmp_path, [(first, {0: {"val/view": 0.3}}), (second, {0: {"val/view": 0.5}})], "view")
+    found = best_model(tmp_path, "s")
+    assert found is not None
+    assert (found.trial, found.score) == ("m=1", 0.5)
+
+
+def test_without_a_validation_score_there_is_none(tmp_path: Path) -> None:
+    write(tmp_path, [(a_trial(0, "baseline"), {0: {"test/recall@1": 0.5}})])
+    assert best_model(tmp_path, "s") is None
