@@ -82,7 +82,7 @@ def test_what_is_pruned_does_not_depend_on_timing_or_interruptions(
 ) -> None:
     seeds = 5 if pruner == "wilcoxon" else 2
     given = (f"pruner={pruner}", f"sampler={sampler}", f"seeds={seeds}", "parallel_trials=3")
-    place.run(PRUNED, *given)
+    assert place.run(PRUNED, *given).pruned > 0
     whole = content_of(place)
     broken, parallel = place.folder / "broken", place.folder / "parallel"
     for number in (13, 9, 1):
@@ -283,16 +283,33 @@ def test_a_proposal_that_is_known_becomes_new_seeds_of_its_trial(
     assert [row.n for row in best.rows] == [3, 3, 3, 3]
 
 
+@pytest.mark.parametrize("parallel", [2, 3])
 def test_new_seeds_of_a_pruned_trial_are_never_trained(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Place, monkeypatch: pytest.MonkeyPatch, parallel: int
 ) -> None:
-    propose_always(monkeypatch, [0.6, 0.61, 0.62, 0.63, 0.64, 0.05, 0.05, 0.9, 0.9])
-    outcome = place.run(PRUNED, "trials=10", "parallel_trials=2", "seeds=2")
-    assert outcome.exit_status == 0
-    rows = place.ask(
-        "SELECT number, count(*), count(*) FILTER (is_pruned) FROM trial"
-        " JOIN member USING (trial_id) WHERE number IN (6, 8) GROUP BY ALL ORDER BY ALL"
+    qualities = [0.6, 0.61, 0.62, 0.63, 0.64, 0.65, 0.05, 0.9, 0.9]
+    qualities.insert(5 + parallel, 0.05)  # as soon as it cannot be known yet that it was pruned
+    propose_always(monkeypatch, qualities)
+    given = ("trials=11", f"parallel_trials={parallel}", "seeds=2")
+    outcome = place.run(PRUNED, *given)
+    asked = (
+        "SELECT varied ->> 'quality', count(*), count(*) FILTER (is_pruned) FROM trial"
+        " JOIN member USING (trial_id) WHERE number >= 7 AND role = 'trial' GROUP BY ALL ORDER BY 1"
     )
-    assert rows == [(6, 4, 4), (8, 4, 0)]
+    assert place.ask(asked) == [("0.05", 4, 4), ("0.9", 4, 0)]
     trained = [line["seed"] for line in toy_workload.calls(place.folder) if line["quality"] == 0.05]
     assert trained == [0]
+    # A second call knows sooner how trials end; that must not matter.
+    assert place.run(PRUNED, *given) == outcome._replace(trained=0)
+    assert place.ask(asked) == [("0.05", 4, 4), ("0.9", 4, 0)]
+
+
+def test_a_trial_that_is_trained_to_its_end_is_kept(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    propose_always(monkeypatch, [0.6, *(0.6 - 0.001 * step for step in range(1, 19))])
+    text = PRUNED.replace("epochs: 9", "epochs: 1")
+    place.run(text, "pruner=wilcoxon", "trials=20")
+    rows = place.ask("SELECT seeds_done, seeds_pruned FROM pruned")
+    assert rows
+    assert set(rows) == {(4, 1)}
