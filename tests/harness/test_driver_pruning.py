@@ -14,7 +14,7 @@ from harness.driver import preview, rebuild_results
 from harness.errors import InputError
 from harness.progress import RunLine, Snapshot
 from harness.report.page import write_report
-from harness.report.tables import final_table
+from harness.report.tables import final_table, load_tables
 from harness.search import Told
 from harness.store import connect, list_studies
 from harness.workload import JsonValue
@@ -279,6 +279,9 @@ def test_a_proposal_that_is_known_becomes_new_seeds_of_its_trial(
     )
     assert (told[1], done, planned) == (pytest.approx(mean), 6, 6)
     assert place.ask("SELECT DISTINCT n FROM comparisons WHERE number = 1") == [(2,)]
+    found = load_tables(place.results, "pruned").of_phase("search")
+    ranked = [trial.number for trial in found.ranked(found.primary)]
+    assert sorted(ranked[:3]) == [4, 5, 6]  # six seeds of the third are no reason to lead
     best = final_table(place.results, "pruned")
     assert [row.n for row in best.rows] == [3, 3, 3, 3]
 
