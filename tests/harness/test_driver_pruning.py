@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from harness.driver import preview, rebuild_results
 from harness.errors import InputError
 from harness.progress import RunLine, Snapshot
 from harness.report.page import write_report
-from harness.report.tables import final_table
+from harness.report.tables import final_table, load_tables
 from harness.search import Told
 from harness.store import connect, list_studies
 from harness.workload import JsonValue
@@ -82,7 +84,7 @@ def test_what_is_pruned_does_not_depend_on_timing_or_interruptions(
 ) -> None:
     seeds = 5 if pruner == "wilcoxon" else 2
     given = (f"pruner={pruner}", f"sampler={sampler}", f"seeds={seeds}", "parallel_trials=3")
-    place.run(PRUNED, *given)
+    assert place.run(PRUNED, *given).pruned > 0
     whole = content_of(place)
     broken, parallel = place.folder / "broken", place.folder / "parallel"
     for number in (13, 9, 1):
@@ -96,19 +98,41 @@ def test_what_is_pruned_does_not_depend_on_timing_or_interruptions(
     assert content_of(place) == whole
 
 
+class Closing(Witness):
+    """Makes runs wait after their next epoch, and interrupts the call when one does."""
+
+    def __init__(self, place: Place, number: int) -> None:
+        super().__init__(lambda count: self.gate.unlink() if count == number else None)
+        self.gate = place.folder / "open"
+        self.seen: set[str] = set()
+        self.has_interrupted = False
+
+    def tick(self, snapshot: Snapshot) -> None:
+        super().tick(snapshot)
+        if self.gate.exists():
+            return
+        waiting = {line.run_id for line in snapshot.running if line.state.epochs > 0}
+        if self.seen & waiting and not self.has_interrupted:
+            self.has_interrupted = True
+            os.kill(os.getpid(), signal.SIGINT)
+        self.seen |= waiting
+
+
 @pytest.mark.timeout(60)
 def test_workers_that_are_killed_in_the_middle_of_runs_change_nothing(place: Place) -> None:
-    text = PRUNED.replace("epochs: 9", "epochs: 9, sleep_s: 0.01")
+    text = PRUNED.replace("epochs: 9", "epochs: 9, wait_for: open")
     given = ("trials=10", "seeds=2", "parallel_trials=2")
+    (place.folder / "open").touch()
     place.run(text, *given)
     broken = place.folder / "broken"
-    for number in (9, 3, 1):
-        witness = Witness(interrupt(number))
+    for number in (9, 4):
+        witness = Closing(place, number)
         place.run(text, *given, executor="process", workers=2, watcher=witness, results=broken)
+        (place.folder / "open").touch()
+    resumed = "SELECT count(*) > 0 FROM run WHERE attempts > 1"
     assert place.run(text, *given, executor="process", workers=2, results=broken).pruned > 0
+    assert place.ask(resumed, broken) == [(True,)]
     assert content_of(place, broken) == content_of(place)
-    resumed = "SELECT count(*) FROM run WHERE attempts > 1"
-    assert place.ask(resumed, broken) != [(0,)]
 
 
 def test_seeds_go_one_after_another_and_keep_other_trials_going(place: Place) -> None:
@@ -279,20 +303,40 @@ def test_a_proposal_that_is_known_becomes_new_seeds_of_its_trial(
     )
     assert (told[1], done, planned) == (pytest.approx(mean), 6, 6)
     assert place.ask("SELECT DISTINCT n FROM comparisons WHERE number = 1") == [(2,)]
+    found = load_tables(place.results, "pruned").of_phase("search")
+    ranked = [trial.number for trial in found.ranked(found.primary)]
+    assert sorted(ranked[:3]) == [4, 5, 6]  # six seeds of the third are no reason to lead
     best = final_table(place.results, "pruned")
     assert [row.n for row in best.rows] == [3, 3, 3, 3]
 
 
+@pytest.mark.parametrize("parallel", [2, 3])
 def test_new_seeds_of_a_pruned_trial_are_never_trained(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Place, monkeypatch: pytest.MonkeyPatch, parallel: int
 ) -> None:
-    propose_always(monkeypatch, [0.6, 0.61, 0.62, 0.63, 0.64, 0.05, 0.05, 0.9, 0.9])
-    outcome = place.run(PRUNED, "trials=10", "parallel_trials=2", "seeds=2")
-    assert outcome.exit_status == 0
-    rows = place.ask(
-        "SELECT number, count(*), count(*) FILTER (is_pruned) FROM trial"
-        " JOIN member USING (trial_id) WHERE number IN (6, 8) GROUP BY ALL ORDER BY ALL"
+    qualities = [0.6, 0.61, 0.62, 0.63, 0.64, 0.65, 0.05, 0.9, 0.9]
+    qualities.insert(5 + parallel, 0.05)  # as soon as it cannot be known yet that it was pruned
+    propose_always(monkeypatch, qualities)
+    given = ("trials=11", f"parallel_trials={parallel}", "seeds=2")
+    outcome = place.run(PRUNED, *given)
+    asked = (
+        "SELECT varied ->> 'quality', count(*), count(*) FILTER (is_pruned) FROM trial"
+        " JOIN member USING (trial_id) WHERE number >= 7 AND role = 'trial' GROUP BY ALL ORDER BY 1"
     )
-    assert rows == [(6, 4, 4), (8, 4, 0)]
+    assert place.ask(asked) == [("0.05", 4, 4), ("0.9", 4, 0)]
     trained = [line["seed"] for line in toy_workload.calls(place.folder) if line["quality"] == 0.05]
     assert trained == [0]
+    # A second call knows sooner how trials end; that must not matter.
+    assert place.run(PRUNED, *given) == outcome._replace(trained=0)
+    assert place.ask(asked) == [("0.05", 4, 4), ("0.9", 4, 0)]
+
+
+def test_a_trial_that_is_trained_to_its_end_is_kept(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    propose_always(monkeypatch, [0.6, *(0.6 - 0.001 * step for step in range(1, 19))])
+    text = PRUNED.replace("epochs: 9", "epochs: 1")
+    place.run(text, "pruner=wilcoxon", "trials=20")
+    rows = place.ask("SELECT seeds_done, seeds_pruned FROM pruned")
+    assert rows
+    assert set(rows) == {(4, 1)}

@@ -343,6 +343,15 @@ def test_what_follows_the_end_of_an_attempt_changes_nothing(tmp_path: Path) -> N
     assert everything(tmp_path) == before
 
 
+def test_what_follows_the_end_of_a_pruned_attempt_changes_nothing(tmp_path: Path) -> None:
+    end = Finished(1, "2026-03-01T12:00:00+00:00", "pruned", message="too low")
+    ingest(tmp_path, start(RUN), reported(0), end)
+    before = everything(tmp_path)
+    ingest(tmp_path, reported(1), done())
+    assert everything(tmp_path) == before
+    assert ask(tmp_path, "SELECT state, failure, message FROM run") == [("pruned", None, "too low")]
+
+
 def test_an_end_without_a_start_is_left_out_and_said_so(tmp_path: Path) -> None:
     (notice,) = ingest(tmp_path, failed("crash"))
     assert ID in notice

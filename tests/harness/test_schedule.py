@@ -1,0 +1,137 @@
+"""What a study hands out: the same trials, seeds and verdicts in whatever order its runs end."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from fake_workload import FakeWorkload, plan_study
+
+from harness.plan import Plan
+from harness.pruning import judged
+from harness.schedule import Schedule, Task
+from harness.spool import Member, RunState
+from harness.trial import Run, Trial
+
+EPOCHS = 9
+STUDY = """\
+trials: 25
+parallel_trials: 4
+search:
+  method.momentum: {choice: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]}
+  method.grouping: {choice: [size, random]}
+"""
+
+
+WIDE = "trials: 9\nparallel_trials: 4\nsearch: {method.momentum: {uniform: [0, 1]}}\n"
+
+
+class Ending(NamedTuple):
+    """What a study comes to."""
+
+    trials: tuple[Trial, ...]
+    members: list[Member]
+    pruned: dict[str, str]
+    trained: set[str]
+
+
+def identify(trial: Trial, seed: int) -> Run:
+    return Run("fake", trial.params, seed, trial.phase == "confirm", "c", "d")
+
+
+def train(task: Task) -> RunState:
+    """A run whose curve rises to what its momentum says, more or less."""
+    chance = random.Random(task.run_id)
+    momentum = task.trial.varied.get("method.momentum", 0.45)
+    assert isinstance(momentum, float)
+    final = momentum + chance.uniform(-0.1, 0.1)
+    curve = {epoch: final * (epoch + 1) / EPOCHS for epoch in range(EPOCHS)}
+    done = RunState("done", curve=curve, results={"val/recall@1": final})
+    return judged(done, task.thresholds)
+
+
+def run_study(plan: Plan, *, slots: int, order: random.Random | None) -> Ending:
+    """Train a study with ``slots`` workers; its runs end in their order, or by chance."""
+    schedule = Schedule(plan, identify)
+    settled: dict[str, RunState] = {}
+    active: list[Task] = []
+    while True:
+        while schedule.grow(settled):
+            pass
+        while len(active) < slots and (task := schedule.take(settled)) is not None:
+            active.append(task)
+        if not active:
+            break
+        ended = active.pop(order.randrange(len(active)) if order else 0)
+        settled[ended.run_id] = train(ended)
+    assert schedule.total == len(settled) + schedule.spared
+    return Ending(schedule.trials, sorted(schedule.members), dict(schedule.pruned), set(settled))
+
+
+@pytest.fixture(autouse=True)
+def _epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeWorkload, "epochs", lambda self, params: EPOCHS, raising=False)
+
+
+@pytest.mark.parametrize("sampler", ["random", "qmc", "tpe"])
+@pytest.mark.parametrize("pruner", ["none", "median", "hyperband", "wilcoxon"])
+@pytest.mark.timeout(60)
+def test_the_order_in_which_runs_end_changes_nothing(
+    tmp_path: Path, pruner: str, sampler: str
+) -> None:
+    seeds = 6 if pruner == "wilcoxon" else 3
+    given = (f"pruner={pruner}", f"sampler={sampler}", f"seeds={seeds}")
+    plan = plan_study(tmp_path, STUDY + "confirm: {top: 2, seeds: 3}\nsampler: tpe\n", *given)
+    first = run_study(plan, slots=1, order=None)
+    assert bool(first.pruned) == (pruner != "none")
+    assert len(first.members) > len({member.trial_id for member in first.members}) * 3
+    assert any(member.seed >= 1_000_000 for member in first.members)  # some were proposed again
+    for seed in range(2 if sampler == "tpe" else 4):
+        assert run_study(plan, slots=4 - seed, order=random.Random(seed)) == first
+
+
+def test_spared_runs_are_members_that_were_never_trained(tmp_path: Path) -> None:
+    plan = plan_study(tmp_path, STUDY + "sampler: random\nseeds: 3\n", "pruner=median")
+    ending = run_study(plan, slots=1, order=None)
+    stopped = {member.run_id for member in ending.members if member.is_pruned}
+    untrained = {member.run_id for member in ending.members} - ending.trained
+    assert untrained < stopped
+    assert {m.trial_id for m in ending.members if m.is_pruned} == ending.pruned.keys()
+    assert len(stopped - untrained) == len(ending.pruned)  # each was stopped in one run
+
+
+def test_a_trial_is_judged_by_those_that_were_over_when_it_was_proposed(tmp_path: Path) -> None:
+    """Trial n is pruned by trials up to n - parallel: the first ones have nobody to lose to."""
+    text = STUDY.replace("parallel_trials: 4", "parallel_trials: 6") + "sampler: random\nseeds: 1\n"
+    ending = run_study(plan_study(tmp_path, text, "pruner=median"), slots=6, order=random.Random(0))
+    numbers = [trial.number for trial in ending.trials if trial.trial_id in ending.pruned]
+    assert min(numbers) >= 4 + 6
+
+
+def test_without_a_pruner_all_seeds_of_a_trial_may_start(tmp_path: Path) -> None:
+    schedule = Schedule(plan_study(tmp_path, WIDE + "sampler: tpe\nseeds: 3\n"), identify)
+    while schedule.grow({}):
+        pass
+    first = [schedule.take({}) for _ in range(12)]
+    counts = [sum(task.trial.number == n for task in first if task) for n in range(4)]
+    assert counts == [3, 3, 3, 0]  # and three runs of the control
+    assert schedule.planned == tuple(sorted(schedule.planned, key=lambda task: task.order))
+
+
+def test_a_baseline_starts_with_all_its_seeds_and_a_trial_with_one(tmp_path: Path) -> None:
+    text = WIDE + "sampler: tpe\nseeds: 3\npruner: median\n"
+    schedule = Schedule(plan_study(tmp_path, text), identify)
+    while schedule.grow({}):
+        pass
+    taken = []
+    while (task := schedule.take({})) is not None:
+        taken.append((task.trial.role, task.trial.number, task.run.seed))
+    controls = [each for each in taken if each[0] == "control"]
+    assert len(controls) == 3
+    assert taken[3:] == [
+        *(("baseline", 0, seed) for seed in range(3)),
+        *(("trial", number, 0) for number in (1, 2, 3)),
+    ]
+    assert len(schedule.planned) == 3 + 4 * 3
