@@ -68,7 +68,8 @@ def test_a_search_without_labels_ends_with_a_model_and_a_page(
     assert said.err == ""
     assert "view_recall@1 (val)" in said.out
     folder = said.out.splitlines()[-1].removeprefix("best model: ").partition(" (")[0]
-    assert (place / folder).is_dir()
+    assert (place / folder).name == "model.safetensors"
+    assert (place / folder).is_file()
     page = (place / "reports" / "own.html").read_text(encoding="utf-8")
     assert "view_recall@1" in page
     results = place / "results"
