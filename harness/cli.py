@@ -33,7 +33,9 @@ class ExecutorChoice(StrEnum):
     """Where runs are executed."""
 
     PROCESS = "process"
+    SPAWN = "spawn"
     LOCAL = "local"
+    RAY = "ray"
 
 
 class FormatChoice(StrEnum):
@@ -103,14 +105,21 @@ def run(
     results: Results = _RESULTS,
     reports: Reports = _REPORTS,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Runs at once [default: one a core, at most 8].")
+        int | None,
+        typer.Option(min=1, help="Most runs at once [default: one a GPU, else a core, at most 8]."),
     ] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of each run [default: cores / workers].")
     ] = None,
     executor: Annotated[
-        ExecutorChoice, typer.Option(help="A process a run, or all in this process to debug.")
+        ExecutorChoice,
+        typer.Option(help="A process a run, all in this process to debug, or a Ray cluster."),
     ] = ExecutorChoice.PROCESS,
+    runs_per_gpu: Annotated[int, typer.Option(min=1, help="Runs at once on one GPU.")] = 1,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of the Ray cluster [default: a cluster of this machine alone]."),
+    ] = None,
     overrides: Overrides = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List trials and runs; train and write nothing.")
@@ -125,7 +134,7 @@ def run(
         _print_preview(preview(study, given, results))
         return
     command = shlex.join(["harness", *sys.argv[1:]])
-    options = RunOptions(results, executor.value, workers, threads, command)
+    options = RunOptions(results, executor.value, workers, threads, command, runs_per_gpu, address)
     with open_display(sys.stdout) as display:
         outcome = run_study(study, given, options, display)
     if outcome.is_stored:

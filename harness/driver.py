@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from harness.errors import HarnessError, InputError, StoreBusyError
 from harness.events import utc_now
-from harness.executors import THREAD_VARIABLES, ExecutorName, make_executor
+from harness.executors import THREAD_VARIABLES, ExecutorName, Placement, make_executor
+from harness.executors.gpus import visible_gpus
 from harness.interruption import Interruption
 from harness.ledger import Ledger
 from harness.lock import only_writer
@@ -42,11 +43,17 @@ class RunOptions:
     results: Path
     executor: ExecutorName = "process"
     workers: int | None = None
-    """Runs at once; None is one a core, eight at most."""
+    """Most runs at once; None is ``runs_per_gpu`` a GPU and, where there is none, one a core, eight
+    at most. With ``ray`` it is as many as fit on the cluster."""
     threads: int | None = None
-    """Arithmetic threads of each run; None divides the cores among the workers."""
+    """Arithmetic threads of each run; None divides the cores among the workers. With ``ray`` it is
+    one, and each run takes so many CPUs of its node."""
     command: str = ""
     """What the user typed, for the record."""
+    runs_per_gpu: int = 1
+    """Runs at once on one GPU."""
+    address: str | None = None
+    """Of a Ray cluster; None starts one on this machine."""
 
 
 class Outcome(NamedTuple):
@@ -111,13 +118,18 @@ def run_study(
         HarnessError: the workers were lost.
     """
     loaded = load_study(path, overrides)
-    workers, threads = _division_of_cores(options)
+    gpus = visible_gpus(os.environ) if options.executor in ("process", "spawn") else ()
+    workers, threads = _division_of_cores(options, len(gpus))
     with ExitStack() as stack:
         if options.executor == "local":
             stack.enter_context(_thread_limit(threads))
         # First of all, because it imports the workload while we do the same.
         executor = make_executor(
-            options.executor, loaded.spec.workload, slots=workers, threads=threads
+            options.executor,
+            loaded.spec.workload,
+            slots=workers,
+            threads=threads,
+            placement=Placement(gpus, options.runs_per_gpu, options.address),
         )
         stack.callback(executor.close)
         plan = _plan(loaded)
@@ -217,12 +229,15 @@ def _finish(session: Session, ledger: Ledger, watcher: Watcher, signal: int | No
     )
 
 
-def _division_of_cores(options: RunOptions) -> tuple[int, int]:
-    """Workers and threads of each."""
+def _division_of_cores(options: RunOptions, gpus: int) -> tuple[int | None, int]:
+    """Workers, None for as many as a cluster has room for, and threads of each."""
     cores = _core_count()
     if options.executor == "local":
         return 1, options.threads or cores
-    workers = options.workers or min(cores, MOST_WORKERS)
+    if options.executor == "ray":
+        return options.workers, options.threads or 1
+    most = gpus * options.runs_per_gpu or options.workers or min(cores, MOST_WORKERS)
+    workers = min(most, options.workers or most)
     return workers, options.threads or max(1, cores // workers)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from harness.spec import nearest
 from harness.spool import RunState, run_dir
 
 _TICK_S = 0.5
+_MOST_LOSSES = 3
+"""How often a run is started again that was lost with what it ran on."""
 
 
 class _Active(NamedTuple):
@@ -52,6 +55,8 @@ class Session:
     _reused: int = field(default=0, init=False)
     _is_metric_known: bool = field(default=False, init=False)
     _last_tick: float = field(default=0.0, init=False)
+    _lost: deque[Task] = field(default_factory=deque, init=False)
+    _losses: Counter[str] = field(default_factory=Counter, init=False)
 
     def run(self, results: Path, interruption: Interruption) -> None:
         """Train what is missing, until there is nothing left or the user interrupts.
@@ -124,7 +129,7 @@ class Session:
     def _fill(self, results: Path) -> None:
         """Give every free worker a run."""
         while len(self._active) < self.executor.slots:
-            task = self.schedule.take(self.ledger.settled)
+            task = self._lost.popleft() if self._lost else self.schedule.take(self.ledger.settled)
             if task is None:
                 return
             job = Job(
@@ -148,6 +153,9 @@ class Session:
                 "free some space, then run the same command again"
             )
         if state.attempts < active.job.attempt or not state.is_over:
+            if ended.is_lost and self._losses[ended.run_id] < _MOST_LOSSES:
+                self._start_again(active.task)
+                return
             seconds = time.monotonic() - active.began
             event = finished_by_death(
                 active.job, ended, seconds=seconds, log_start=active.log_start
@@ -156,6 +164,14 @@ class Session:
         self._settle(active.task)
         self.watcher.ended(self._line(active.task), self.snapshot())
         self._check_metric(active.task)
+
+    def _start_again(self, task: Task) -> None:
+        """Queue a run that was lost: no failure of its own, so that nothing is noted of it."""
+        self._losses[task.run_id] += 1
+        self._lost.append(task)
+        self.watcher.say(
+            f"{task.trial.label}, seed {task.run.seed}: what it ran on is gone; it starts again"
+        )
 
     def _settle(self, task: Task) -> None:
         self._count(task, self.ledger.settle(task.run_id))

@@ -97,6 +97,7 @@ class _Server:
         if pid == 0:
             self._be_child(job)
         self._run_ids[pid] = job.run_id
+        _reply(self._replies, {"started": job.run_id, "pid": pid})
 
     def _be_child(self, job: Job) -> NoReturn:
         status = 1
@@ -110,6 +111,8 @@ class _Server:
             for pipe in (self._replies, self._woken, self._waker):
                 os.close(pipe)
             faulthandler.enable()
+            if job.device is not None:  # CUDA is initialised in runs only, and looks here then
+                os.environ["CUDA_VISIBLE_DEVICES"] = job.device
             execute(job, self._workload)
             status = 0
         except HarnessError as error:
