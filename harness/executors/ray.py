@@ -14,7 +14,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +24,7 @@ from harness.errors import HarnessError, InputError
 from harness.executors import GRACE_S, Ended, Job, Placement
 from harness.executors.copies import changes, put
 from harness.executors.ray_node import News, NodeRun, Order, Seen, is_end
+from harness.executors.run_process import environment
 from harness.executors.worker import STATUS_NOT_WRITABLE, open_log
 from harness.provenance import GitState, git_state
 from harness.spool import append_lines, spool_path, work_dir
@@ -36,6 +37,8 @@ _ASK_EVERY_S = 1.0
 """A node answers after so long even where nothing has happened but files that were written."""
 _COUNT_EVERY_S = 5.0
 _NO_ROOM_S = 60.0
+_LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""For other systems by its name, but on every one 0 keeps Ray to the loopback address."""
 
 
 class RayExecutor:
@@ -151,7 +154,7 @@ class RayExecutor:
         """Write down what a run's node has answered, and ask again; the end, if it is one."""
         errors = self._ray.exceptions
         try:
-            news = self._ray.get(active.answer)
+            news: News = self._ray.get(active.answer)
         except errors.OutOfMemoryError as error:
             return self._give_up(active, error, Ended(active.job.run_id, None, signal.SIGKILL))
         except errors.RuntimeEnvSetupError as error:
@@ -250,8 +253,11 @@ def _connect(
     Raises:
         InputError: it is not installed, or there is no cluster at the address.
     """
-    # Both are read when Ray is imported, and by the processes that it starts.
-    with _environment(RAY_USAGE_STATS_ENABLED="0", **({} if address else _LOOPBACK)):
+    variables = {"RAY_USAGE_STATS_ENABLED": "0"}
+    if address is None:
+        variables |= {_LOOPBACK_ONLY: "0", "PYTHONPATH": environment(threads)["PYTHONPATH"]}
+    # Read when Ray is imported, and by the processes that it starts.
+    with _environment(variables):
         try:
             import ray
         except ModuleNotFoundError:
@@ -286,10 +292,6 @@ def _initialise(ray: ModuleType, workload: str, address: str | None, cpus: int |
         ) from None
 
 
-_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-"""By its name for other systems, but on every one it makes Ray use the loopback address alone."""
-
-
 def _source(package: str) -> Path:
     """The folder of a package, or the file of a module.
 
@@ -311,7 +313,7 @@ def _git_state(workload: str) -> GitState:
 
 
 @contextlib.contextmanager
-def _environment(**variables: str) -> Iterator[None]:
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
