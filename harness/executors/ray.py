@@ -237,7 +237,7 @@ def _log(job: Job, text: bytes) -> None:
 def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except FileNotFoundError:
+    except OSError:  # there is none yet; whatever else it is, writing to it will tell
         return b""
 
 
