@@ -12,6 +12,7 @@ import importlib.util
 import logging
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -282,9 +283,12 @@ def _initialise(ray: ModuleType, workload: str, address: str | None, cpus: int |
         ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
         return
     packages = [str(_source(name)) for name in ("harness", workload.partition(".")[0])]
-    code = {"py_modules": packages, "excludes": ["__pycache__"]}
     try:
-        ray.init(address=address, runtime_env=code, **quiet)
+        with tempfile.TemporaryDirectory() as empty:
+            # With a folder to work in, Ray does not look for code in ours first, where a node may
+            # have an older copy.
+            code = {"py_modules": packages, "excludes": ["__pycache__"], "working_dir": empty}
+            ray.init(address=address, runtime_env=code, **quiet)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         raise InputError(
             f"--address {address}: no connection to a Ray cluster there: {_one_line(error)}; "

@@ -35,7 +35,8 @@ class RunProcess:
         log = open_log(job)
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "harness.executors.one_run", workload],
+                # -P: the modules that this process finds, and not what lies in the folder it is in.
+                [sys.executable, "-P", "-m", "harness.executors.one_run", workload],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
