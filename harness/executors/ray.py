@@ -12,6 +12,7 @@ import importlib.util
 import logging
 import os
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -38,6 +39,7 @@ _ASK_EVERY_S = 1.0
 """A node answers after so long even where nothing has happened but files that were written."""
 _COUNT_EVERY_S = 5.0
 _NO_ROOM_S = 60.0
+_CONNECT_S = 5.0
 _LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """For other systems by its name, but on every one 0 keeps Ray to the loopback address."""
 
@@ -254,8 +256,10 @@ def _connect(
     Raises:
         InputError: it is not installed, or there is no cluster at the address.
     """
-    variables = {"RAY_USAGE_STATS_ENABLED": "0"}
-    if address is None:
+    variables = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "error"}
+    if address is not None:
+        _check_address(address)
+    else:
         variables |= {_LOOPBACK_ONLY: "0", "PYTHONPATH": environment(threads)["PYTHONPATH"]}
     # Read when Ray is imported, and by the processes that it starts.
     with _environment(variables):
@@ -289,10 +293,28 @@ def _initialise(ray: ModuleType, workload: str, address: str | None, cpus: int |
             # have an older copy.
             code = {"py_modules": packages, "excludes": ["__pycache__"], "working_dir": empty}
             ray.init(address=address, runtime_env=code, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise InputError(
             f"--address {address}: no connection to a Ray cluster there: {_one_line(error)}; "
-            "start one with `ray start --head`"
+            "give the address that `ray start` said, and RAY_AUTH_MODE=token where it has a token"
+        ) from None
+
+
+def _check_address(address: str) -> None:
+    """Refuse an address where nobody listens: Ray would wait for minutes.
+
+    Raises:
+        InputError: nobody does, or it is no address.
+    """
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"--address {address}: nobody listens there ({_one_line(error)}); give HOST:PORT of a "
+            "cluster, as `ray start --head` says it"
         ) from None
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,9 +18,9 @@ import toy_workload
 from ray_marks import ON_RAY
 from waiting import DEADLINE_S, is_alive, wait_until
 
-from harness.errors import HarnessError, StoreError
+from harness.errors import HarnessError, InputError, StoreError
 from harness.events import EpochReported, Event, Finished, Started
-from harness.executors import Ended, Executor, ExecutorName, Job, make_executor
+from harness.executors import Ended, Executor, ExecutorName, Job, Placement, make_executor
 from harness.executors.worker import execute, finished_by_death
 from harness.spool import read_events, replay, spool_path, work_dir
 from harness.trial import Run
@@ -383,6 +384,20 @@ def test_memory_words_of_an_earlier_attempt_do_not_count(tmp_path: Path) -> None
     assert event.failure == "crash"
     assert event.stderr == "segmentation fault"
     assert finished_by_death(job, ended, seconds=1.0, log_start=0).failure == "oom"
+
+
+def test_ray_that_is_missing_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError, match=r'install it with pip install "gcudml-harness\[ray\]"'):
+        make_executor("ray", "toy_workload", slots=1, threads=1)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "ray://127.0.0.1:1"])
+def test_an_address_where_nobody_listens_is_refused_at_once(address: str) -> None:
+    with pytest.raises(InputError, match=f"--address {address}: nobody listens there"):
+        make_executor(
+            "ray", "toy_workload", slots=1, threads=1, placement=Placement(address=address)
+        )
 
 
 def test_a_job_survives_the_way_to_another_process(tmp_path: Path) -> None:
