@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,7 +87,8 @@ def put(folder: Path, found: Changes) -> None:
             os.utime(part, ns=(content.modified_ns, content.modified_ns))
             part.replace(path)
         except OSError as error:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
             raise unwritable(path, error) from None
     for name in stamps(folder).keys() - found.present.keys():
         (folder / name).unlink(missing_ok=True)
