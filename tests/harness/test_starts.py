@@ -76,6 +76,18 @@ def test_without_gpus_every_run_starts_at_once(tmp_path: Path) -> None:
 
 
 def test_each_run_gets_the_gpu_with_the_fewest_runs(tmp_path: Path) -> None:
+    jobs = [make_job(tmp_path, seed) for seed in range(3)]
+    held = Starts(("5", "7"), runs_per_gpu=2)
+    for job in jobs[:2]:
+        held.add(job)
+        report(job, attempt=2)
+    assert devices(held.due()) == [(0, "5"), (1, "7")]
+    held.note_end(jobs[1].run_id)
+    held.add(jobs[2])
+    assert devices(held.due()) == [(2, "7")]
+
+
+def test_no_gpu_gets_more_runs_than_it_may_have(tmp_path: Path) -> None:
     jobs = [make_job(tmp_path, seed) for seed in range(4)]
     held = Starts(("5", "7"), runs_per_gpu=1)
     for job in jobs:
