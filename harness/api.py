@@ -37,6 +37,8 @@ class Options(TypedDict, total=False):
     extend: bool
     again: frozenset[str]
     reuse: bool
+    runs_per_gpu: int
+    address: str | None
 
 
 class Ran(NamedTuple):

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 from harness.errors import InputError
+from harness.limits import Budget
 from harness.spec import MOST_PROPOSED, Loaded, StudySpec
 
 SLACK = 1.1
@@ -67,6 +68,24 @@ def check_budget(loaded: Loaded, *, controls: int) -> None:
             f"study, with its controls and its confirmation, has {needed} runs, got "
             f"{spec.budget.runs}"
         )
+
+
+def shortage(budget: Budget, *, whole: int, planned: int | None, is_of_runs: bool) -> str:
+    """What a budget that is spent had room for, in a sentence.
+
+    Args:
+        budget: Of the study.
+        whole: Trials that have all their runs.
+        planned: Trials that there should have been, where that is known.
+        is_of_runs: Whether runs and not time have come to an end.
+    """
+    of = "" if planned is None else f" of {planned}"
+    size = f"{budget.runs} runs" if is_of_runs else f"{budget.hours:g} h"
+    field = "runs" if is_of_runs else "hours"
+    return (
+        f"the budget of {size} is spent: {whole}{of} trials; raise budget.{field} and run the same "
+        "command to go on"
+    )
 
 
 class Spending:

@@ -33,7 +33,9 @@ class ExecutorChoice(StrEnum):
     """Where runs are executed."""
 
     PROCESS = "process"
+    SPAWN = "spawn"
     LOCAL = "local"
+    RAY = "ray"
 
 
 class FailureChoice(StrEnum):
@@ -75,13 +77,20 @@ Overrides = Annotated[
     ),
 ]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="Runs at once [default: one a core, at most 8].")
+    int | None,
+    typer.Option(min=1, help="Most runs at once [default: one a GPU, else a core, at most 8]."),
 ]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Threads of each run [default: cores / workers].")
 ]
 ExecutorOption = Annotated[
-    ExecutorChoice, typer.Option(help="A process a run, or all in this process to debug.")
+    ExecutorChoice,
+    typer.Option(help="A process a run, all in this process to debug, or a Ray cluster."),
+]
+RunsPerGpu = Annotated[int, typer.Option(min=1, help="Runs at once on one GPU.")]
+Address = Annotated[
+    str | None,
+    typer.Option(help="Of the Ray cluster [default: a cluster of this machine alone]."),
 ]
 _RESULTS = Path("results")
 _REPORTS = Path("reports")
@@ -133,6 +142,8 @@ def run(
     workers: Workers = None,
     threads: Threads = None,
     executor: ExecutorOption = ExecutorChoice.PROCESS,
+    runs_per_gpu: RunsPerGpu = 1,
+    address: Address = None,
     overrides: Overrides = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List trials and runs; train and write nothing.")
@@ -160,6 +171,8 @@ def run(
         executor=executor.value,
         workers=workers,
         threads=threads,
+        runs_per_gpu=runs_per_gpu,
+        address=address,
         extend=extend,
         reuse=not no_reuse,
     )
@@ -177,6 +190,8 @@ def retry(
     workers: Workers = None,
     threads: Threads = None,
     executor: ExecutorOption = ExecutorChoice.PROCESS,
+    runs_per_gpu: RunsPerGpu = 1,
+    address: Address = None,
     overrides: Overrides = None,
 ) -> None:
     """Train failed runs of a study again, also those that a run leaves alone, then go on."""
@@ -188,6 +203,8 @@ def retry(
         executor=executor.value,
         workers=workers,
         threads=threads,
+        runs_per_gpu=runs_per_gpu,
+        address=address,
         again=frozenset(each.value for each in classes or FailureChoice),
     )
 

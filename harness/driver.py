@@ -17,7 +17,15 @@ from harness.budget import Spending
 from harness.changes import changes_of, record_of, refuse_changes
 from harness.errors import HarnessError, InputError, StoreBusyError
 from harness.events import utc_now
-from harness.executors import THREAD_VARIABLES, ExecutorName, ending, make_executor
+from harness.executors import (
+    THREAD_VARIABLES,
+    Executor,
+    ExecutorName,
+    Placement,
+    ending,
+    make_executor,
+)
+from harness.executors.gpus import visible_gpus
 from harness.interruption import Interruption
 from harness.leases import Leases
 from harness.ledger import Ledger
@@ -47,9 +55,11 @@ class RunOptions:
     results: Path
     executor: ExecutorName = "process"
     workers: int | None = None
-    """Runs at once; None is one a core, eight at most."""
+    """Most runs at once; None is ``runs_per_gpu`` a GPU and, where there is none, one a core, eight
+    at most. With ``ray`` it is as many as fit on the cluster."""
     threads: int | None = None
-    """Arithmetic threads of each run; None divides the cores among the workers."""
+    """Arithmetic threads of each run; None divides the cores among the workers. With ``ray`` it is
+    one, and each run takes so many CPUs of its node."""
     command: str = ""
     """What the user typed, for the record."""
     extend: bool = False
@@ -58,6 +68,10 @@ class RunOptions:
     """Classes of failure that are trained again, also where they are final."""
     reuse: bool = True
     """Whether what earlier calls have finished counts; else it is trained anew, and compared."""
+    runs_per_gpu: int = 1
+    """Runs at once on one GPU."""
+    address: str | None = None
+    """Of a Ray cluster; None starts one on this machine."""
 
 
 class Outcome(NamedTuple):
@@ -131,15 +145,9 @@ def run_study(
         HarnessError: the workers were lost.
     """
     loaded = load_study(study, overrides)
-    workers, threads = division_of_cores(options)
     with ExitStack() as stack:
-        if options.executor == "local":
-            stack.enter_context(_thread_limit(threads))
         # First of all, because it imports the workload while we do the same.
-        executor = make_executor(
-            options.executor, loaded.spec.workload, slots=workers, threads=threads
-        )
-        stack.callback(executor.close)
+        executor, threads = _start_executor(options, loaded.spec.workload, stack)
         plan = plan_of(loaded)
         schedule = Schedule(plan, identifier(plan))
         stack.enter_context(sharing(options.results))
@@ -171,6 +179,23 @@ def run_study(
         )
         _train(session, options.results, interruption)
         return _finish(session, ledger, watcher, interruption.signal)
+
+
+def _start_executor(options: RunOptions, workload: str, stack: ExitStack) -> tuple[Executor, int]:
+    """What executes the runs, until the stack unwinds, and the threads of each run."""
+    gpus = gpus_for(options)
+    workers, threads = division_of_cores(options, len(gpus))
+    if options.executor == "local":
+        stack.enter_context(_thread_limit(threads))
+    executor = make_executor(
+        options.executor,
+        workload,
+        slots=workers,
+        threads=threads,
+        placement=Placement(gpus, options.runs_per_gpu, options.address),
+    )
+    stack.callback(executor.close)
+    return executor, threads
 
 
 def _train(session: Session, results: Path, interruption: Interruption) -> None:
@@ -210,15 +235,6 @@ def preview(study: Study, overrides: tuple[str, ...], results: Path) -> Preview:
         is_open=schedule.is_open,
         changes=tuple(str(change) for change in changes_of(plan, results)),
     )
-
-
-def division_of_cores(options: RunOptions) -> tuple[int, int]:
-    """How many workers a call has, and how many threads each of them."""
-    cores = _core_count()
-    if options.executor == "local":
-        return 1, options.threads or cores
-    workers = options.workers or min(cores, MOST_WORKERS)
-    return workers, options.threads or max(1, cores // workers)
 
 
 def study_name(argument: str) -> str:
@@ -275,6 +291,23 @@ def _finish(session: Session, ledger: Ledger, watcher: Watcher, signal: int | No
         pruned=snapshot.pruned,
         shortage=session.shortage(),
     )
+
+
+def gpus_for(options: RunOptions) -> tuple[str, ...]:
+    """The GPUs of this machine that the executor gives to runs."""
+    return visible_gpus(os.environ) if options.executor in ("process", "spawn") else ()
+
+
+def division_of_cores(options: RunOptions, gpus: int) -> tuple[int | None, int]:
+    """Workers, None for as many as a cluster has room for, and threads of each."""
+    cores = _core_count()
+    if options.executor == "local":
+        return 1, options.threads or cores
+    if options.executor == "ray":
+        return options.workers, options.threads or 1
+    most = gpus * options.runs_per_gpu or options.workers or min(cores, MOST_WORKERS)
+    workers = min(most, options.workers or most)
+    return workers, options.threads or max(1, cores // workers)
 
 
 def _core_count() -> int:

@@ -37,6 +37,8 @@ class Started:
     """Whether tracked files differed from that commit."""
     versions: Mapping[str, str]
     """Distribution name -> version."""
+    device: str | None = None
+    """The GPU that the worker was given, as ``CUDA_VISIBLE_DEVICES`` names it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.changes import changes_of
 from harness.costs import Basis, Cost, Costs, find_costs
 from harness.display import duration
-from harness.driver import RunOptions, division_of_cores
+from harness.driver import RunOptions, division_of_cores, gpus_for
 from harness.errors import InputError
 from harness.plan import Plan
 from harness.power import (
@@ -217,7 +217,8 @@ def _warnings(power: Power | None, expense: Expense | None) -> tuple[str, ...]:
 
 
 def _expense(found: Survey, options: RunOptions, *, may_probe: bool) -> Expense | None:
-    workers, threads = division_of_cores(options)
+    workers, threads = division_of_cores(options, len(gpus_for(options)))
+    workers = workers or 1
     costs = find_costs(found, options.results, threads=threads, may_probe=may_probe)
     baseline = next(trial for trial in found.plan.fixed if trial.role == "baseline")
     typical, basis = costs.of_run(baseline), costs.basis

@@ -6,13 +6,14 @@ import math
 import shutil
 import signal
 import time
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.attempt import Attempt
-from harness.budget import Spending
+from harness.budget import Spending, shortage
 from harness.errors import StoreBusyError, StoreError
 from harness.executors import Ended, Executor, Job
 from harness.executors.worker import STATUS_NOT_WRITABLE, finished_by_death, log_size
@@ -30,6 +31,8 @@ _TICK_S = 0.5
 _RECORD_EVERY_S = 30.0
 _TERMINATED_GRACE_S = 60.0
 """How long runs may go on with their epoch when the driver gets SIGTERM: nobody watches then."""
+_MOST_LOSSES = 3
+"""How often a run is started again that was lost with what it ran on."""
 
 
 @dataclass
@@ -63,6 +66,8 @@ class Session:
     _retries: Retries = field(default_factory=Retries, init=False)
     _is_interrupted: bool = field(default=False, init=False)
     _is_spent: bool = field(default=False, init=False)
+    _lost: deque[Task] = field(default_factory=deque, init=False)
+    _losses: Counter[str] = field(default_factory=Counter, init=False)
 
     def run(self, results: Path, interruption: Interruption) -> None:
         """Train what is missing, until there is nothing left or the user interrupts.
@@ -118,13 +123,7 @@ class Session:
             for trial in self.schedule.trials
         )
         planned = len(self.plan.fixed) if spec.is_fixed else spec.trials
-        of = "" if planned is None else f" of {planned}"
-        size = f"{spec.budget.runs} runs" if is_cut else f"{spec.budget.hours:g} h"
-        field_name = "runs" if is_cut else "hours"
-        return (
-            f"the budget of {size} is spent: {whole}{of} trials; raise budget.{field_name} and run "
-            "the same command to go on"
-        )
+        return shortage(spec.budget, whole=whole, planned=planned, is_of_runs=is_cut)
 
     def snapshot(self) -> Snapshot:
         """Where the study stands now."""
@@ -159,7 +158,8 @@ class Session:
             self._keep_budget()
         if not self._is_ending:
             self._fill(results)
-        return bool(self._active or ((self._retries or self._elsewhere) and not self._is_ending))
+        waits = self._lost or self._retries or self._elsewhere
+        return bool(self._active or (waits and not self._is_ending))
 
     def _finish_epochs(self, *, grace_s: float | None) -> None:
         """Let the active runs save and end, or end them at once where none has begun."""
@@ -247,7 +247,9 @@ class Session:
 
     def _next(self) -> Task | None:
         """A run whose next attempt is due, else the next one that nobody else has; None if none."""
-        if (run_id := self._retries.take()) is not None:  # its lease was kept
+        if self._lost:  # its lease was kept
+            return self._lost.popleft()
+        if (run_id := self._retries.take()) is not None:  # and so was its
             return self.schedule.tasks[run_id]
         waiting = list(self._elsewhere.values())
         while (
@@ -286,6 +288,9 @@ class Session:
         if state.attempts < active.job.attempt or not state.is_over:
             if self._is_ending and active.overrun is None:
                 return  # it was asked to end: the next call goes on with it
+            if ended.is_lost and self._losses[ended.run_id] < _MOST_LOSSES:
+                self._start_again(active.task)
+                return
             event = finished_by_death(
                 active.job,
                 ended,
@@ -315,6 +320,14 @@ class Session:
             f"retry {retry.number} of {retry.most}{when}"
         )
         return True
+
+    def _start_again(self, task: Task) -> None:
+        """Queue a run that was lost: no failure of its own, so that nothing is noted of it."""
+        self._losses[task.run_id] += 1
+        self._lost.append(task)
+        self.watcher.say(
+            f"{task.trial.label}, seed {task.run.seed}: what it ran on is gone; it starts again"
+        )
 
     def _settle(self, task: Task) -> None:
         state = self.ledger.settle(task.run_id, task.thresholds)

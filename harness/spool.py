@@ -56,6 +56,16 @@ def append(path: Path, event: Event) -> None:
         StoreError: the disk is full, or the place is not writable.
     """
     line = json.dumps(to_json(event), separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    # Journaling file systems commit the name of a new file with its first sync.
+    append_lines(path, line, is_synced=not isinstance(event, Started))
+
+
+def append_lines(path: Path, lines: bytes, *, is_synced: bool) -> None:
+    """Add whole lines to the spool file ``path``, as ``append`` does.
+
+    Raises:
+        StoreError: the disk is full, or the place is not writable.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab+", buffering=0) as stream:
@@ -63,12 +73,11 @@ def append(path: Path, event: Event) -> None:
             if size:
                 stream.seek(size - 1)
                 if stream.read(1) != b"\n":
-                    line = b"\n" + line
-            # A raw write may take only a part of the line when the disk fills up.
-            while line:
-                line = line[stream.write(line) :]
-            # Journaling file systems commit the name of a new file with its first sync.
-            if not isinstance(event, Started):
+                    lines = b"\n" + lines
+            # A raw write may take only a part of it when the disk fills up.
+            while lines:
+                lines = lines[stream.write(lines) :]
+            if is_synced:
                 os.fsync(stream.fileno())
     except OSError as error:
         raise unwritable(path, error) from None

@@ -29,6 +29,7 @@ HOMES: dict[str, set[str]] = {
     "optuna": {"harness/search.py"},
     "plotly": {"harness/report/figures.py", "harness/report/page.py"},
     "pandas": {"harness/api.py"},
+    "ray": {"harness/executors/ray.py"},
     "typer": {"harness/cli.py"},
     "rich": {"harness/cli.py", "harness/display.py"},
     "yaml": {"harness/yaml_source.py", "harness/report/reproduce.py", "harness/spec.py"},

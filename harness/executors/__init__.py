@@ -1,11 +1,13 @@
 """How runs are executed: one small interface, and what it is told and tells.
 
-``local`` executes a run in this process, ``process`` in a process of its own. Neither keeps
-anything but which runs are active: all that a run produces goes through its spool.
+``local`` executes a run in this process; ``process`` and ``spawn`` in a process of its own, forked
+from a warm one or started anew; ``ray`` in a process on some node of a cluster. None keeps anything
+but which runs are active: all that a run produces goes through its spool.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from harness.pruning import Thresholds
 from harness.trial import Run
 from harness.workload import JsonValue
 
-ExecutorName = Literal["process", "local"]
+ExecutorName = Literal["process", "spawn", "local", "ray"]
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -26,6 +28,22 @@ THREAD_VARIABLES = (
 """What limits the threads of arithmetic libraries, if it is set before they are imported."""
 GRACE_S = 5.0
 """What a run gets to end by itself before it is killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where an executor may put runs."""
+
+    gpus: tuple[str, ...] = ()
+    """GPUs of this machine, as ``CUDA_VISIBLE_DEVICES`` names them; each run gets one of them."""
+    runs_per_gpu: int = 1
+    """Runs at once on one GPU, >= 1."""
+    address: str | None = None
+    """Of a Ray cluster; None starts one on this machine."""
+
+
+HERE = Placement()
+"""On this machine, without a GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +60,8 @@ class Job:
     """Threads that the run may use for arithmetic."""
     thresholds: Thresholds | None = None
     """By what the run is stopped early, if it may be."""
+    device: str | None = None
+    """The GPU that the run gets, as ``CUDA_VISIBLE_DEVICES`` names it; the executor fills it in."""
 
     def to_json(self) -> dict[str, JsonValue]:
         """The job as plain values, for the way to another process."""
@@ -65,6 +85,9 @@ class Ended(NamedTuple):
     exit_code: int | None
     """None when a signal ended it."""
     signal: int | None
+    is_lost: bool = False
+    """Whether the run ended for no reason of its own, because what it ran on is gone: its node, or
+    the process that it was forked from."""
 
 
 class Executor(Protocol):
@@ -113,17 +136,26 @@ class Executor(Protocol):
         ...
 
 
-def make_executor(name: ExecutorName, workload: str, *, slots: int, threads: int) -> Executor:
+def make_executor(
+    name: ExecutorName,
+    workload: str,
+    *,
+    slots: int | None,
+    threads: int,
+    placement: Placement = HERE,
+) -> Executor:
     """The executor called ``name`` for runs of the module ``workload``.
 
     Args:
-        name: ``process`` or ``local``.
+        name: Which. ``process`` is ``spawn`` where the system cannot fork.
         workload: Importable module name.
-        slots: Runs at once, >= 1. ``local`` has one slot, whatever is asked.
+        slots: Runs at once, >= 1. ``local`` has one slot, whatever is asked; None gives ``ray`` as
+            many as fit on the cluster.
         threads: Arithmetic threads of each run, >= 1.
+        placement: Where runs may go.
 
     Raises:
-        InputError: this machine cannot fork, or there is no such workload.
+        InputError: there is no such workload, no Ray, or no cluster at the address.
     """
     # Imported late: each of them imports this module.
     if name == "local":
@@ -131,6 +163,14 @@ def make_executor(name: ExecutorName, workload: str, *, slots: int, threads: int
         from harness.workload import load_workload
 
         return LocalExecutor(load_workload(workload))
+    if name == "ray":
+        from harness.executors.ray import RayExecutor
+
+        return RayExecutor(workload, slots=slots, threads=threads, placement=placement)
+    if name == "spawn" or not hasattr(os, "fork"):
+        from harness.executors.spawn import SpawnExecutor
+
+        return SpawnExecutor(workload, slots=slots or 1, threads=threads, placement=placement)
     from harness.executors.process import ProcessExecutor
 
-    return ProcessExecutor(workload, slots=slots, threads=threads)
+    return ProcessExecutor(workload, slots=slots or 1, threads=threads, placement=placement)

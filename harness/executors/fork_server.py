@@ -115,6 +115,7 @@ class _Server:
             self._be_child(job)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _FIRST_SIGNALS)
         self._run_ids[pid] = job.run_id
+        _reply(self._replies, {"started": job.run_id, "pid": pid})
 
     def _cancel(self, run_id: str, grace_s: float | None) -> None:
         pid = next((pid for pid, each in self._run_ids.items() if each == run_id), None)
@@ -150,6 +151,8 @@ class _Server:
             for pipe in (self._replies, self._woken, self._waker):
                 os.close(pipe)
             faulthandler.enable()
+            if job.device is not None:  # CUDA is initialised in runs only, and looks here then
+                os.environ["CUDA_VISIBLE_DEVICES"] = job.device
             status = execute(job, self._workload)
         except HarnessError as error:
             status = STATUS_NOT_WRITABLE

@@ -1,7 +1,8 @@
 """The executor that gives every run a process of its own, forked from a warm fork server.
 
 This is the driver's end; ``fork_server`` is the other. A crash, a leak or an out-of-memory kill
-takes one run with it, and no run outlives the driver.
+takes one run with it, and no run outlives the driver. A fork server that
+dies is replaced; the runs that died with it are lost, and are for the caller to start again.
 """
 
 from __future__ import annotations
@@ -10,45 +11,43 @@ import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
 
-from harness.errors import HarnessError, InputError
-from harness.executors import GRACE_S, THREAD_VARIABLES, Ended, Job
+from harness.errors import HarnessError
+from harness.executors import GRACE_S, HERE, Ended, Job, Placement
+from harness.executors.run_process import environment, signal_group
+from harness.executors.starts import LOOK_EVERY_S, Starts
 from harness.workload import JsonValue
+
+_MOST_RESTARTS = 3
 
 
 class ProcessExecutor:
     """Up to ``slots`` runs at once, each in its own process."""
 
-    def __init__(self, workload: str, *, slots: int, threads: int) -> None:
-        """Start the fork server; it imports ``workload`` while the caller goes on.
-
-        Raises:
-            InputError: this platform cannot fork.
-        """
-        if not hasattr(os, "fork"):
-            raise InputError(
-                "--executor process needs a system that can fork; use --executor local"
-            )
+    def __init__(
+        self, workload: str, *, slots: int, threads: int, placement: Placement = HERE
+    ) -> None:
+        """Start the fork server; it imports ``workload`` while the caller goes on."""
+        self._workload = workload
         self._slots = slots
+        self._threads = threads
+        self._starts = Starts(placement.gpus, placement.runs_per_gpu)
         self._active: set[str] = set()
+        self._pids: dict[str, int] = {}
+        self._lost: list[Ended] = []
+        self._restarts = 0
+        self._is_stopping = False
         self._is_ready = False
         self._unread = b""
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
         try:
-            self._server = subprocess.Popen(
-                [sys.executable, "-m", "harness.executors.fork_server", workload],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._stderr,
-                bufsize=0,
-                env=_environment(threads),
-                start_new_session=True,  # Ctrl-C is for the driver, which ends runs in order
-            )
+            self._server = self._start_server()
         except BaseException:
             self._stderr.close()
             raise
@@ -59,27 +58,32 @@ class ProcessExecutor:
         return self._slots
 
     def submit(self, job: Job) -> None:
-        """Start ``job``.
+        """Start ``job``, as soon as a GPU is free for it where there are any.
 
         Raises:
-            HarnessError: the fork server is gone.
+            HarnessError: the fork server has died once too often.
         """
         self._active.add(job.run_id)
-        self._request({"job": job.to_json()})
+        self._starts.add(job)
+        self._start_due()
 
     def poll(self, timeout_s: float) -> list[Ended]:
         """Wait until a run ends, for ``timeout_s`` at most; the runs that ended since last time.
 
         Raises:
-            HarnessError: the fork server died, or cannot import the workload.
+            HarnessError: the fork server has died once too often, or cannot import the workload.
         """
-        assert self._server.stdout is not None
-        pipe = self._server.stdout.fileno()
-        ended: list[Ended] = []
-        while select.select([pipe], [], [], 0.0 if ended else timeout_s)[0]:
-            chunk = os.read(pipe, 1 << 16)
+        self._start_due()
+        if self._starts.is_holding:
+            timeout_s = min(timeout_s, LOOK_EVERY_S)
+        ended, self._lost = self._lost, []
+        while select.select([self._replies], [], [], 0.0 if ended else timeout_s)[0]:
+            chunk = os.read(self._replies, 1 << 16)
             if not chunk:
-                raise self._death()
+                self._replace_server()
+                ended += self._lost
+                self._lost = []
+                break
             *lines, self._unread = (self._unread + chunk).split(b"\n")
             replies = [json.loads(line) for line in lines]
             ended += [self._note_end(reply) for reply in replies if "ended" in reply]
@@ -87,18 +91,25 @@ class ProcessExecutor:
                 if "error" in reply:
                     raise HarnessError(reply["error"])
                 self._is_ready = self._is_ready or "ready" in reply
+                if "started" in reply:
+                    self._pids[reply["started"]] = reply["pid"]
             if not ended:
-                timeout_s = 0.0  # it was the greeting: no reason to wait the whole time again
+                timeout_s = 0.0  # it was no end: no reason to wait the whole time again
         return ended
 
     def cancel(self, run_id: str, *, grace_s: float | None = GRACE_S) -> None:
         """Send SIGTERM to the run's process, and after ``grace_s`` SIGKILL to its whole group."""
-        if run_id in self._active:
+        if self._starts.drop(run_id):  # it has not started yet
+            self._active.discard(run_id)
+            self._lost.append(Ended(run_id, None, signal.SIGTERM))
+        elif run_id in self._active:
             with contextlib.suppress(HarnessError):  # a dead server has taken its runs with it
                 self._request({"cancel": {"run_id": run_id, "grace_s": grace_s}})
 
     def stop(self) -> None:
         """Send SIGKILL to the groups of all active runs, and wait for them to be gone."""
+        self._is_stopping = True  # from here on a server that dies is not replaced
+        self._starts.clear()
         with contextlib.suppress(HarnessError):
             self.poll(0.0)
         if not self._is_ready:  # it is still importing and has started nothing
@@ -110,27 +121,78 @@ class ProcessExecutor:
                 self._request({"kill": {}})
             while self._active and (left := deadline - time.monotonic()) > 0:
                 self.poll(left)
+        self._is_stopping = False
 
     def close(self) -> None:
         """Kill what is active and end the fork server."""
         assert self._server.stdin is not None
-        assert self._server.stdout is not None
         with contextlib.suppress(BrokenPipeError):
             self._server.stdin.close()  # the server takes the end of its input as the order to go
         self._server.terminate()  # or it would import the workload first; later this does nothing
+        self._await_server()
+        self._stderr.close()
+
+    @property
+    def _replies(self) -> int:
+        assert self._server.stdout is not None
+        return self._server.stdout.fileno()
+
+    def _start_server(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "harness.executors.fork_server", self._workload],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            bufsize=0,
+            env=environment(self._threads),
+            start_new_session=True,  # Ctrl-C is for the driver, which ends runs in order
+        )
+
+    def _await_server(self) -> None:
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        self._server.stdin.close()
         try:
             self._server.wait(GRACE_S)
         except subprocess.TimeoutExpired:
             self._server.kill()
             self._server.wait()
         self._server.stdout.close()
-        self._stderr.close()
+
+    def _replace_server(self) -> None:
+        """Start a new server in place of one that died, and note which runs have died with it.
+
+        Raises:
+            HarnessError: it has died once too often.
+        """
+        if self._is_stopping or self._restarts == _MOST_RESTARTS:
+            raise self._death()
+        self._restarts += 1
+        self._await_server()
+        for pid in self._pids.values():  # not every system lets them die with the server
+            signal_group(pid, signal.SIGKILL)
+        self._lost += [Ended(run_id, None, None, is_lost=True) for run_id in sorted(self._active)]
+        self._active.clear()
+        self._pids.clear()
+        self._starts.clear()
+        self._unread = b""
+        self._is_ready = False
+        self._server = self._start_server()
+
+    def _start_due(self) -> None:
+        for job in self._starts.due():
+            if job.run_id in self._active:  # else it was lost with the server a moment ago
+                self._request({"job": job.to_json()})
 
     def _note_end(self, reply: Mapping[str, str | int | None]) -> Ended:
         ended = Ended(
-            str(reply["ended"]), *(_number(reply, key) for key in ("exit_code", "signal"))
+            str(reply["ended"]),
+            exit_code=_number(reply, "exit_code"),
+            signal=_number(reply, "signal"),
         )
         self._active.discard(ended.run_id)
+        self._pids.pop(ended.run_id, None)
+        self._starts.note_end(ended.run_id)
         return ended
 
     def _request(self, request: Mapping[str, Mapping[str, JsonValue]]) -> None:
@@ -140,7 +202,7 @@ class ProcessExecutor:
             while line:
                 line = line[self._server.stdin.write(line) :]
         except BrokenPipeError:
-            raise self._death() from None
+            self._replace_server()
 
     def _death(self) -> HarnessError:
         """The error for a server that is gone; its own words, where it left some, come first."""
@@ -159,13 +221,3 @@ class ProcessExecutor:
 def _number(reply: Mapping[str, str | int | None], key: str) -> int | None:
     value = reply.get(key)
     return None if value is None else int(value)
-
-
-def _environment(threads: int) -> dict[str, str]:
-    """This process's environment, with its module search path and the number of threads."""
-    path = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100 - '' is the folder we are in
-    return {
-        **os.environ,
-        **dict.fromkeys(THREAD_VARIABLES, str(threads)),
-        "PYTHONPATH": os.pathsep.join(path),
-    }

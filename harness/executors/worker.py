@@ -122,6 +122,8 @@ def finished_by_death(
         failure, message = overrun
     elif ended.exit_code == STATUS_INTERRUPTED:
         message = "somebody else than the driver asked the worker to end (SIGTERM)"
+    elif ended.is_lost:
+        message = "the worker was lost time and again, with its node or the process it came from"
     elif ended.signal is None:
         message = f"the worker exited with status {ended.exit_code} before it finished"
     else:
@@ -145,6 +147,11 @@ def finished_by_death(
 def warm_up(workload: str) -> None:
     """Find out now what every ``Started`` of runs of the module ``workload`` repeats."""
     _provenance(workload)
+
+
+def know_git(workload: str, state: GitState) -> None:
+    """Say what commit the code of the module ``workload`` is at: it was copied to this machine."""
+    _known_git[workload] = state
 
 
 def open_log(job: Job) -> int:
@@ -302,7 +309,11 @@ def _started(job: Job) -> Started:
         commit=git.commit,
         dirty=git.dirty,
         versions=versions,
+        device=job.device,
     )
+
+
+_known_git: dict[str, GitState] = {}
 
 
 class _Provenance(NamedTuple):
@@ -314,7 +325,9 @@ class _Provenance(NamedTuple):
 @functools.cache  # asked once per fork server: git and package metadata cost tens of milliseconds
 def _provenance(workload: str) -> _Provenance:
     file = getattr(sys.modules.get(workload), "__file__", None)
-    git = git_state(Path(file).parent) if file else GitState(None, None)
+    git = _known_git.get(workload)
+    if git is None:
+        git = git_state(Path(file).parent) if file else GitState(None, None)
     return _Provenance(git, library_versions(), host_name())
 
 

@@ -1,4 +1,4 @@
-"""Every executor keeps the same promises; the process executor keeps some more."""
+"""Every executor keeps the same promises; those with a process a run keep some more."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,18 +15,21 @@ from typing import cast
 
 import pytest
 import toy_workload
+from ray_marks import ON_RAY
 from waiting import DEADLINE_S, is_alive, wait_until
 
-from harness.errors import HarnessError, StoreError
+from harness.errors import HarnessError, InputError, StoreError
 from harness.events import EpochReported, Event, Finished, Started
-from harness.executors import Ended, Executor, ExecutorName, Job, make_executor
+from harness.executors import Ended, Executor, ExecutorName, Job, Placement, make_executor
 from harness.executors.worker import execute, finished_by_death
 from harness.spool import read_events, replay, spool_path, work_dir
 from harness.trial import Run
 from harness.workload import JsonValue, Workload
 
+IN_PROCESSES = ["process", "spawn", pytest.param("ray", marks=ON_RAY)]
 
-@pytest.fixture(scope="module", params=["local", "process"])
+
+@pytest.fixture(scope="module", params=["local", *IN_PROCESSES])
 def executor(request: pytest.FixtureRequest, folder: Path) -> Iterator[Executor]:
     made = make_executor(request.param, "toy_workload", slots=2, threads=3)
     yield made
@@ -150,7 +154,7 @@ def test_no_more_slots_than_asked_for(executor: Executor) -> None:
     assert 1 <= executor.slots <= 2
 
 
-@pytest.mark.parametrize("name", ["local", "process"])
+@pytest.mark.parametrize("name", ["local", "process", "spawn"])
 def test_a_stopped_executor_leaves_no_end_behind(
     name: ExecutorName, folder: Path, tmp_path: Path
 ) -> None:
@@ -158,7 +162,7 @@ def test_a_stopped_executor_leaves_no_end_behind(
     try:
         job = make_job(tmp_path, wait_for="never")
         executor.submit(job)
-        if name == "process":
+        if name != "local":
             wait_until(lambda: len(events_of(job)) >= 2)
         executor.stop()
         assert executor.poll(0.0) == []
@@ -172,12 +176,7 @@ def test_a_stopped_executor_leaves_no_end_behind(
 class TestProcess:
     """What only a process of its own can promise."""
 
-    @pytest.fixture
-    def process_executor(self, folder: Path) -> Iterator[Executor]:
-        made = make_executor("process", "toy_workload", slots=2, threads=1)
-        yield made
-        made.close()
-
+    @pytest.mark.parametrize("executor", IN_PROCESSES, indirect=True)
     @pytest.mark.parametrize(
         ("fail", "ended", "failure", "words"),
         [
@@ -187,7 +186,7 @@ class TestProcess:
     )
     def test_a_worker_that_dies_is_told_from_one_that_fails(
         self,
-        process_executor: Executor,
+        executor: Executor,
         tmp_path: Path,
         fail: str,
         ended: tuple[int | None, int | None],
@@ -195,8 +194,8 @@ class TestProcess:
         words: str,
     ) -> None:
         job = make_job(tmp_path, fail=fail, says="last words")
-        process_executor.submit(job)
-        (end,) = wait_for_ends(process_executor, 1)
+        executor.submit(job)
+        (end,) = wait_for_ends(executor, 1)
         assert (end.exit_code, end.signal) == ended
         assert not replay(events_of(job)).is_over
         event = finished_by_death(job, end, seconds=1.0, log_start=0)
@@ -204,27 +203,34 @@ class TestProcess:
         assert words in (event.message or "")
         assert event.stderr == "last words"
 
-    def test_runs_do_not_share_a_process(self, process_executor: Executor, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("executor", IN_PROCESSES, indirect=True)
+    def test_runs_do_not_share_a_process(self, executor: Executor, tmp_path: Path) -> None:
         jobs = [make_job(tmp_path, seed=seed) for seed in (5, 6)]
         for job in jobs:
-            process_executor.submit(job)
-        wait_for_ends(process_executor, 2)
+            executor.submit(job)
+        wait_for_ends(executor, 2)
         pids = {event.pid for job in jobs for event in events_of(job) if isinstance(event, Started)}
         assert len(pids) == 2
         assert os.getpid() not in pids
 
+    @pytest.mark.parametrize("name", ["process", "spawn"])
     def test_a_spool_that_cannot_be_written_is_no_crash_of_the_run(
-        self, process_executor: Executor, tmp_path: Path
+        self, name: ExecutorName, folder: Path, tmp_path: Path
     ) -> None:
-        job = make_job(tmp_path)
-        spool_path(job.directory).mkdir(parents=True)  # a folder where the file should be
-        process_executor.submit(job)
-        (end,) = wait_for_ends(process_executor, 1)
-        assert end.exit_code == 74
-        assert "cannot write" in (job.directory / "stderr.log").read_text()
+        executor = make_executor(name, "toy_workload", slots=2, threads=1)
+        try:
+            job = make_job(tmp_path)
+            spool_path(job.directory).mkdir(parents=True)  # a folder where the file should be
+            executor.submit(job)
+            (end,) = wait_for_ends(executor, 1)
+            assert end.exit_code == 74
+            assert "cannot write" in (job.directory / "stderr.log").read_text()
+        finally:
+            executor.close()
 
+    @pytest.mark.parametrize("name", ["process", "spawn"])
     def test_threads_are_limited_before_the_workload_is_imported(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, name: ExecutorName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / "seeing_workload.py").write_text(
             "import os\nSEEN = int(os.environ['OMP_NUM_THREADS'])\n"
@@ -232,7 +238,7 @@ class TestProcess:
             "def run(params, **_):\n    return {'val/threads': SEEN}\n"
         )
         monkeypatch.syspath_prepend(tmp_path)
-        executor = make_executor("process", "seeing_workload", slots=1, threads=5)
+        executor = make_executor(name, "seeing_workload", slots=1, threads=5)
         try:
             run = Run("seeing_workload", {}, 0, False, "code", "data")
             job = Job(run, run.run_id, tmp_path / "run", 1, threads=5)
@@ -261,22 +267,42 @@ class TestProcess:
         finally:
             executor.close()
 
-    def test_the_death_of_the_fork_server_is_noticed_and_takes_its_runs_with_it(
+    def test_a_fork_server_that_dies_is_replaced_and_its_runs_are_lost(
         self, folder: Path, tmp_path: Path
     ) -> None:
         executor = make_executor("process", "toy_workload", slots=1, threads=1)
         try:
             job = make_job(tmp_path, wait_for="never")
-            executor.submit(job)
-            wait_until(lambda: len(events_of(job)) >= 2)
-            (start,) = (event for event in events_of(job) if isinstance(event, Started))
-            parent = Path(f"/proc/{start.pid}/stat").read_text().rpartition(")")[2].split()[1]
-            os.kill(int(parent), signal.SIGKILL)
+            for attempt in range(1, 4):
+                job = dataclasses.replace(job, attempt=attempt)
+                executor.submit(job)
+                (end,) = kill_fork_server_of(job, executor)
+                assert end == Ended(job.run_id, None, None, is_lost=True)
+            well = make_job(tmp_path, seed=1)
+            executor.submit(well)
+            assert wait_for_ends(executor, 1) == [Ended(well.run_id, 0, None)]
+            executor.submit(dataclasses.replace(job, attempt=4))
             with pytest.raises(HarnessError, match="fork server died"):
-                wait_for_ends(executor, 1)
-            wait_until(lambda: not is_alive(start.pid))
+                kill_fork_server_of(dataclasses.replace(job, attempt=4), executor)
         finally:
             executor.close()
+
+
+def kill_fork_server_of(job: Job, executor: Executor) -> list[Ended]:
+    """Kill what ``job`` was forked from, once it is under way; its run dies with it."""
+
+    def start() -> Started | None:
+        executor.poll(0.0)
+        starts = [event for event in events_of(job) if isinstance(event, Started)]
+        return starts[-1] if starts and starts[-1].attempt == job.attempt else None
+
+    wait_until(lambda: start() is not None)
+    pid = cast("Started", start()).pid
+    parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+    os.kill(int(parent), signal.SIGKILL)
+    ended = wait_for_ends(executor, 1)
+    wait_until(lambda: not is_alive(pid))
+    return ended
 
 
 Body = Callable[[Callable[[int, Mapping[str, float]], bool]], Mapping[str, float]]
@@ -358,6 +384,20 @@ def test_memory_words_of_an_earlier_attempt_do_not_count(tmp_path: Path) -> None
     assert event.failure == "crash"
     assert event.stderr == "segmentation fault"
     assert finished_by_death(job, ended, seconds=1.0, log_start=0).failure == "oom"
+
+
+def test_ray_that_is_missing_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError, match=r'install it with pip install "gcudml-harness\[ray\]"'):
+        make_executor("ray", "toy_workload", slots=1, threads=1)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "ray://127.0.0.1:1"])
+def test_an_address_where_nobody_listens_is_refused_at_once(address: str) -> None:
+    with pytest.raises(InputError, match=f"--address {address}: nobody listens there"):
+        make_executor(
+            "ray", "toy_workload", slots=1, threads=1, placement=Placement(address=address)
+        )
 
 
 def test_a_job_survives_the_way_to_another_process(tmp_path: Path) -> None:

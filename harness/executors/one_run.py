@@ -1,0 +1,69 @@
+"""A process for one run, started anew: ``python -m harness.executors.one_run WORKLOAD``.
+
+The order comes as one JSON line on standard input, which then stays open: its end means that
+whoever started the run is gone, and the run goes too.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from typing import NoReturn
+
+from harness.errors import HarnessError
+from harness.executors import Job, ending
+from harness.executors.worker import STATUS_NOT_WRITABLE, execute, know_git
+from harness.provenance import GitState
+from harness.workload import load_workload
+
+
+def main() -> int:
+    """Execute the run; the exit status, 0 when its end is in its spool."""
+    orders = _take_input()
+    with os.fdopen(orders, "rb", buffering=0, closefd=False) as stream:
+        order = json.loads(stream.readline())
+    threading.Thread(target=_die_with_parent, args=(orders,), daemon=True).start()
+    faulthandler.enable()
+    job = Job.from_json(order["job"])
+    if job.device is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = job.device
+    name = sys.argv[1]
+    try:
+        workload = load_workload(name)
+    except Exception:
+        traceback.print_exc()
+        return 1
+    if order["git"] is not None:
+        know_git(name, GitState(*order["git"]))
+    ending.listen()
+    try:
+        return execute(job, workload)
+    except HarnessError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return STATUS_NOT_WRITABLE
+
+
+def _take_input() -> int:
+    """A descriptor for standard input, in place of which the workload finds an empty one."""
+    orders = os.dup(0)
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)
+    return orders
+
+
+def _die_with_parent(orders: int) -> NoReturn:
+    while os.read(orders, 4096):
+        pass
+    if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)  # with all that the run has started
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

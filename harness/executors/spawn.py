@@ -1,0 +1,99 @@
+"""The executor that starts a process anew for every run: for systems that cannot fork.
+
+Each run pays for its own imports. In all else it promises what the process executor does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import signal
+import threading
+import time
+
+from harness.executors import GRACE_S, HERE, Ended, Job, Placement
+from harness.executors.run_process import RunProcess
+from harness.executors.starts import LOOK_EVERY_S, Starts
+
+
+class SpawnExecutor:
+    """Up to ``slots`` runs at once, each in its own process."""
+
+    def __init__(
+        self, workload: str, *, slots: int, threads: int, placement: Placement = HERE
+    ) -> None:
+        self._workload = workload
+        self._slots = slots
+        self._threads = threads
+        self._starts = Starts(placement.gpus, placement.runs_per_gpu)
+        self._active: dict[str, RunProcess] = {}
+        self._kill_at: dict[str, float] = {}
+        self._ends: queue.SimpleQueue[Ended] = queue.SimpleQueue()
+
+    @property
+    def slots(self) -> int:
+        """How many runs may be active at once."""
+        return self._slots
+
+    def submit(self, job: Job) -> None:
+        """Start ``job``, as soon as a GPU is free for it where there are any."""
+        self._starts.add(job)
+        self._start_due()
+
+    def poll(self, timeout_s: float) -> list[Ended]:
+        """Wait until a run ends, for ``timeout_s`` at most; the runs that ended since last time."""
+        self._start_due()
+        now = time.monotonic()
+        for run_id, at in self._kill_at.items():
+            if at <= now and run_id in self._active:
+                self._active[run_id].kill()
+        deadlines = [at - now for at in self._kill_at.values() if at > now]
+        if self._starts.is_holding:
+            deadlines.append(LOOK_EVERY_S)
+        ended: list[Ended] = []
+        with contextlib.suppress(queue.Empty):
+            ended.append(self._ends.get(timeout=min([timeout_s, *deadlines])))
+            while True:
+                ended.append(self._ends.get_nowait())
+        for each in ended:
+            self._active.pop(each.run_id, None)
+            self._kill_at.pop(each.run_id, None)
+            self._starts.note_end(each.run_id)
+        return ended
+
+    def cancel(self, run_id: str, *, grace_s: float | None = GRACE_S) -> None:
+        """Send SIGTERM to a run, and after ``grace_s`` SIGKILL to all that it has started."""
+        if self._starts.drop(run_id):
+            self._ends.put(Ended(run_id, None, signal.SIGTERM))
+        elif run_id in self._active:
+            self._active[run_id].terminate()
+            if grace_s is not None:
+                at = time.monotonic() + grace_s
+                self._kill_at[run_id] = min(at, self._kill_at.get(run_id, at))
+
+    def stop(self) -> None:
+        """Kill all active runs at once, with every process that they have started."""
+        self._starts.clear()
+        for run in self._active.values():
+            run.kill()
+        deadline = time.monotonic() + GRACE_S
+        while self._active and (left := deadline - time.monotonic()) > 0:
+            self.poll(left)
+        self._active.clear()
+        self._kill_at.clear()
+        with contextlib.suppress(queue.Empty):  # a run that was dropped before it started
+            while True:
+                self._ends.get_nowait()
+
+    def close(self) -> None:
+        """Kill what is active."""
+        self.stop()
+
+    def _start_due(self) -> None:
+        for job in self._starts.due():
+            run = RunProcess(job, workload=self._workload, threads=self._threads)
+            self._active[job.run_id] = run
+            threading.Thread(target=self._await, args=(run,), daemon=True).start()
+
+    def _await(self, run: RunProcess) -> None:
+        self._ends.put(run.wait())

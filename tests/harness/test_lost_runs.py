@@ -1,0 +1,83 @@
+"""Runs that are lost with what they ran on: they start again, and leave no trace in the results."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from driver_place import GRID, RECALL, Place, Witness
+
+from harness import driver
+from harness.events import Finished, Started
+from harness.executors import Ended, Job
+from harness.progress import Snapshot
+from harness.spool import read_events, run_dir, spool_path
+
+SLOW = GRID.replace("epochs: 1", "epochs: 3, checkpoints: true, wait_for: go, only_seeds: [0]")
+
+
+class ServerKiller(Witness):
+    """Kills the fork server once two of its runs wait, which may then go on."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__()
+        self.place = place
+
+    def tick(self, snapshot: Snapshot) -> None:
+        waiting = [line for line in snapshot.running if line.state.epochs == 1]
+        if len(waiting) < 2 or (self.place.folder / "go").exists():
+            return
+        path = spool_path(run_dir(self.place.results, waiting[0].run_id))
+        pid = next(each.pid for each in read_events(path).events if isinstance(each, Started))
+        parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+        os.kill(int(parent), signal.SIGKILL)
+        (self.place.folder / "go").touch()
+
+
+def test_a_study_outlives_its_fork_server_and_ends_in_the_same_table(place: Place) -> None:
+    killer = ServerKiller(place)
+    outcome = place.run(SLOW, executor="process", workers=2, watcher=killer)
+    assert (outcome.done, outcome.failed, outcome.trained) == (8, 0, 8)
+    assert len([text for text in killer.said if "it starts again" in text]) == 2
+    assert place.ask("SELECT attempts, count(*) FROM run GROUP BY ALL ORDER BY ALL") == [
+        (1, 6),
+        (2, 2),
+    ]
+    alone = place.folder / "alone"
+    place.run(SLOW, results=alone)
+    assert place.ask(RECALL) == place.ask(RECALL, alone)
+
+
+class Loser:
+    """An executor that loses every run."""
+
+    slots = 1
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+
+    def submit(self, job: Job) -> None:
+        self.jobs.append(job)
+
+    def poll(self, timeout_s: float) -> list[Ended]:
+        return [Ended(self.jobs[-1].run_id, None, None, is_lost=True)]
+
+    def stop(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_a_run_that_is_lost_time_and_again_has_failed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loser = Loser()
+    monkeypatch.setattr(driver, "make_executor", lambda *_, **__: loser)
+    outcome = place.run(GRID, "seeds=1")
+    assert (outcome.done, outcome.failed) == (0, 4)
+    assert len(loser.jobs) == 4 * (4 + 2)  # four losses are a crash, which is retried twice
+    (end,) = read_events(spool_path(loser.jobs[0].directory)).events
+    assert isinstance(end, Finished)
+    assert end.failure == "crash"
+    assert "lost time and again" in str(end.message)

@@ -1,0 +1,215 @@
+"""A cluster of two nodes: what is sent there and comes back, and what survives the end of one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+import toy_workload
+from driver_place import RECALL, Place, Witness
+from ray_marks import ON_RAY
+from waiting import wait_until
+
+from harness.driver import RunOptions, run_study
+from harness.errors import InputError, StoreError
+from harness.events import EpochReported, Finished
+from harness.executors import Ended, Executor, Job, Placement, make_executor
+from harness.progress import Snapshot
+from harness.spool import read_events, run_dir, spool_path, work_dir
+from harness.trial import Run
+
+pytestmark = ON_RAY
+STUDY = """
+study: quality
+question: Does quality matter?
+workload: toy_workload
+base: {epochs: 3, clusters: 2, checkpoints: true, wait_for: go, only_seeds: [0]}
+search:
+  quality: {grid: [0.2, 0.5]}
+seeds: 2
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ray")
+
+
+@pytest.fixture(scope="module")
+def cluster(folder: Path) -> Iterator[SimpleNamespace]:
+    """A head that runs nothing, and two nodes of two CPUs; all on the loopback address."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("PYTHONPATH", "")  # what the nodes have, they were sent
+        patch.setenv(toy_workload.FOLDER, str(folder))
+        from ray.cluster_utils import Cluster
+
+        made = Cluster(
+            initialize_head=True,
+            head_node_args={
+                "num_cpus": 0,
+                "include_dashboard": False,
+                "_system_config": {
+                    "health_check_initial_delay_ms": 0,
+                    "health_check_period_ms": 300,
+                    "health_check_failure_threshold": 3,
+                },
+            },
+        )
+        nodes = [made.add_node(num_cpus=2) for _ in range(2)]
+        yield SimpleNamespace(address=made.address, nodes=nodes, remove_node=made.remove_node)
+        made.shutdown()
+
+
+@pytest.fixture
+def executor(cluster: SimpleNamespace) -> Iterator[Executor]:
+    placement = Placement(address=cluster.address)
+    made = make_executor("ray", "toy_workload", slots=None, threads=2, placement=placement)
+    yield made
+    made.close()
+
+
+def make_job(folder: Path, **params: object) -> Job:
+    run = Run("toy_workload", toy_workload.check(params), 0, True, "code", "data")  # type: ignore[arg-type]
+    return Job(run, run.run_id, folder / run.run_id, attempt=1, threads=2)
+
+
+def until_end(executor: Executor) -> Ended:
+    ended: list[Ended] = []
+    wait_until(lambda: bool(ended.extend(executor.poll(0.5)) or ended))
+    return ended[0]
+
+
+def test_the_code_is_sent_along_and_knows_its_threads(
+    cluster: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "sent_workload.py").write_text(
+        "import os\nimport harness\nschema = check = lambda *_: {}\n"
+        "def run(params, *, workdir, **_):\n"
+        "    return {'val/threads': int(os.environ['OMP_NUM_THREADS']),\n"
+        "            'val/sent': 'py_modules' in __file__ and 'py_modules' in harness.__file__,\n"
+        "            'val/kept': int((workdir / 'kept').read_text())}\n"
+    )
+    monkeypatch.syspath_prepend(code)
+    placement = Placement(address=cluster.address)
+    executor = make_executor("ray", "sent_workload", slots=None, threads=2, placement=placement)
+    try:
+        assert executor.slots == 2
+        run = Run("sent_workload", {}, 0, False, "code", "data")
+        job = Job(run, run.run_id, tmp_path / "run", 1, threads=2)
+        work_dir(job.directory).mkdir(parents=True)
+        (work_dir(job.directory) / "kept").write_text("7")
+        executor.submit(job)
+        assert until_end(executor) == Ended(run.run_id, 0, None)
+        last = read_events(spool_path(job.directory)).events[-1]
+        assert cast("Finished", last).results == {
+            "val/threads": 2.0,
+            "val/sent": 1.0,
+            "val/kept": 7.0,
+        }
+    finally:
+        executor.close()
+
+
+def test_a_run_is_cancelled_or_stopped_wherever_it_is(executor: Executor, tmp_path: Path) -> None:
+    jobs = [make_job(tmp_path, quality=quality, wait_for="never") for quality in (0.1, 0.2, 0.3)]
+    for job in jobs:  # the third has to wait for a node
+        executor.submit(job)
+
+    def has_reported(job: Job) -> bool:
+        executor.poll(0.1)
+        return len(read_events(spool_path(job.directory)).events) >= 2
+
+    wait_until(lambda: has_reported(jobs[0]) and has_reported(jobs[1]))
+    executor.cancel(jobs[2].run_id)
+    assert until_end(executor).run_id == jobs[2].run_id
+    executor.cancel(jobs[0].run_id, grace_s=0.0)
+    assert until_end(executor).run_id == jobs[0].run_id
+    executor.stop()
+    assert executor.poll(0.0) == []
+    events = read_events(spool_path(jobs[1].directory)).events
+    assert not any(isinstance(event, Finished) for event in events)
+
+
+def test_a_full_disk_here_is_told_as_such(executor: Executor, tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    spool_path(job.directory).mkdir(parents=True)  # a folder where the file should be
+    executor.submit(job)
+    with pytest.raises(StoreError, match="cannot write"):
+        until_end(executor)
+
+
+def test_a_run_that_fits_on_no_node_is_refused(cluster: SimpleNamespace) -> None:
+    with pytest.raises(InputError, match="no node of the cluster has 3 CPUs"):
+        make_executor(
+            "ray",
+            "toy_workload",
+            slots=None,
+            threads=3,
+            placement=Placement(address=cluster.address),
+        )
+
+
+class NodeKiller(Witness):
+    """Kills a node as soon as each has a run under way, and then lets them go on."""
+
+    def __init__(self, cluster: SimpleNamespace, folder: Path, results: Path) -> None:
+        super().__init__()
+        self.cluster, self.folder, self.results = cluster, folder, results
+        self.checkpointed: set[str] = set()
+
+    def tick(self, snapshot: Snapshot) -> None:
+        for line in snapshot.running:
+            if (work_dir(run_dir(self.results, line.run_id)) / "checkpoint").exists():
+                self.checkpointed.add(line.run_id)
+        if len(self.checkpointed) == 2 and not (self.folder / "go").exists():
+            self.cluster.remove_node(self.cluster.nodes[0])
+            (self.folder / "go").touch()
+
+
+def test_a_study_that_loses_a_node_ends_in_the_same_table(
+    cluster: SimpleNamespace, folder: Path, place: Place
+) -> None:
+    study = place.write(STUDY)
+    killer = NodeKiller(cluster, folder, place.results)
+    options = RunOptions(place.results, "ray", threads=2, address=cluster.address)
+    outcome = run_study(study, (), options, killer)
+    assert (outcome.done, outcome.failed) == (8, 0)
+    (said,) = killer.said
+    assert "what it ran on is gone" in said
+    stories = [read_events(path).events for path in place.results.glob("runs/*/spool.jsonl")]
+    (lost,) = [events for events in stories if events[-1].attempt == 2]
+    reported = [(each.attempt, each.epoch) for each in lost if isinstance(each, EpochReported)]
+    assert reported == [(1, 0), (2, 1), (2, 2)]  # from its checkpoint on
+    alone = place.folder / "alone"
+    (place.folder / "go").touch()
+    place.run(STUDY, results=alone)
+    assert place.ask(RECALL) == place.ask(RECALL, alone)
+    assert place.ask("SELECT count(*) FROM clusters") == place.ask(
+        "SELECT count(*) FROM clusters", alone
+    )
+
+
+def listening() -> set[str]:
+    """Addresses with a port that is listened to, in the kernel's notation."""
+    lines = []
+    for name in ("tcp", "tcp6"):
+        lines += Path(f"/proc/net/{name}").read_text().splitlines()[1:]
+    return {parts[1] for parts in map(str.split, lines) if parts[3] == "0A"}
+
+
+def test_ray_listens_on_the_loopback_address_only(tmp_path: Path) -> None:
+    before = listening()
+    executor = make_executor("ray", "toy_workload", slots=1, threads=1)
+    try:
+        hosts = {address.partition(":")[0] for address in listening() - before}
+        assert hosts
+        assert hosts <= {"0100007F", "0000000000000000FFFF00000100007F", "0" * 31 + "1"}
+    finally:
+        executor.close()
