@@ -77,7 +77,7 @@ def test_a_run_that_is_lost_time_and_again_has_failed(
     outcome = place.run(GRID, "seeds=1")
     assert (outcome.done, outcome.failed) == (0, 4)
     assert len(loser.jobs) == 4 * (4 + 2)  # four losses are a crash, which is retried twice
-    (end,) = read_events(spool_path(loser.jobs[0].directory)).events
+    *_, end = read_events(spool_path(loser.jobs[0].directory)).events
     assert isinstance(end, Finished)
     assert end.failure == "crash"
     assert "lost time and again" in str(end.message)
