@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from driver_place import GRID, RECALL, Place, Witness
+from waiting import is_alive, wait_until
 
 from harness import driver
 from harness.events import Finished, Started
@@ -29,10 +30,16 @@ class ServerKiller(Witness):
         waiting = [line for line in snapshot.running if line.state.epochs == 1]
         if len(waiting) < 2 or (self.place.folder / "go").exists():
             return
-        path = spool_path(run_dir(self.place.results, waiting[0].run_id))
-        pid = next(each.pid for each in read_events(path).events if isinstance(each, Started))
-        parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+        paths = [spool_path(run_dir(self.place.results, line.run_id)) for line in waiting]
+        pids = [
+            each.pid
+            for path in paths
+            for each in read_events(path).events
+            if isinstance(each, Started)
+        ]
+        parent = Path(f"/proc/{pids[0]}/stat").read_text().rpartition(")")[2].split()[1]
         os.kill(int(parent), signal.SIGKILL)
+        wait_until(lambda: not any(map(is_alive, pids)))  # or one might end before it dies
         (self.place.folder / "go").touch()
 
 
