@@ -78,10 +78,10 @@ class Subject:
             text=True,
         )
 
-    def finish(self) -> int:
+    def finish(self, *arguments: str) -> int:
         """Give the same command until it ends with every run done; how often that was."""
         for call in range(1, MOST_CALLS + 1):
-            process = self.start()
+            process = self.start(*arguments)
             _, error = process.communicate(timeout=4 * DEADLINE_S)
             assert "Traceback" not in error, error
             assert process.returncode in (0, 1, 2), error

@@ -55,12 +55,21 @@ FAILURES = {
     "raises what cannot be pickled": ("crash", "Unpicklable: held by a lock"),
     "raises what has no text": ("crash", "Textless: its text cannot be made"),
     "returns NaN": ("diverged", "val/height is nan in the result"),
-    "returns text": ("crash", "TypeError: run returned '0.5', and not names and their numbers"),
-    "returns text for a number": ("invalid", "could not convert string to float: 'high'"),
-    "returns nothing": ("crash", "TypeError: run returned None, and not names and their numbers"),
-    "returns a number": ("crash", "TypeError: run returned 0.5, and not names and their numbers"),
-    "returns a list": ("crash", "TypeError: run returned ['val/height'], and not names"),
-    "names no text": ("crash", "TypeError: run returned {7: 0.5}, and not names and their numbers"),
+    "returns text": (
+        "crash",
+        "TypeError: run: a mapping of names to numbers is needed, got str '0.5'",
+    ),
+    "returns text for a number": (
+        "crash",
+        "TypeError: run: 'val/height': a number is needed, got str 'high'",
+    ),
+    "returns nothing": (
+        "crash",
+        "TypeError: run: a mapping of names to numbers is needed, got None",
+    ),
+    "returns a number": ("crash", "a mapping of names to numbers is needed, got float 0.5"),
+    "returns a list": ("crash", "a mapping of names to numbers is needed, got list ['val/height']"),
+    "names no text": ("crash", "TypeError: run: a name is needed, got int 7"),
 }
 FINE = ("nothing wrong", "prints 100 MB")
 

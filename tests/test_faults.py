@@ -73,7 +73,7 @@ def test_a_store_that_a_reader_holds(whole: Subject, tmp_path: Path) -> None:
     subject = Subject(tmp_path)
     assert subject.start("--set", "seeds=1").communicate(timeout=DEADLINE_S)
     with held(subject.results, "read"):
-        process = subject.start()
+        process = subject.start("--extend")
         wait_until(lambda: subject.lines() == 8 * 32)
         assert process.poll() is None
     out, error = process.communicate(timeout=DEADLINE_S)
@@ -128,13 +128,13 @@ def test_a_disk_that_fills_up(tmp_path: Path, small_disk: Path, free_kib: int) -
     subject.start("--set", "seeds=1").communicate(timeout=DEADLINE_S)
     filler = small_disk / "filler"
     fill(filler, shutil.disk_usage(small_disk).free - free_kib * 1024)
-    process = subject.start()
+    process = subject.start("--extend")
     _, error = process.communicate(timeout=2 * DEADLINE_S)
     assert process.returncode in (1, 2), error
     assert "Traceback" not in error
     assert all(line.startswith("error: ") for line in error.splitlines())
     filler.unlink()
-    subject.finish()
+    subject.finish("--extend")
     assert subject.tables() == whole.tables()
 
 

@@ -253,7 +253,9 @@ def _numbers(where: str, values: object) -> dict[str, float]:
     if not isinstance(values, Mapping):
         raise TypeError(f"{where}: a mapping of names to numbers is needed, got {_shown(values)}")
     for name, value in values.items():
-        if not isinstance(name, str) or not hasattr(value, "__float__"):
+        if not isinstance(name, str):
+            raise TypeError(f"{where}: a name is needed, got {_shown(name)}")
+        if not hasattr(value, "__float__"):
             raise TypeError(f"{where}: {name!r}: a number is needed, got {_shown(value)}")
     return {name: float(value) for name, value in values.items()}
 
@@ -283,7 +285,7 @@ def _classify(error: BaseException) -> _Failed:
     try:
         text = " ".join(str(error).split())
     except Exception:  # an exception may be as broken as what raised it
-        text = ""
+        text = "its text cannot be made"
     message = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if isinstance(error, MemoryError) or _is_about_memory(text):
         return _Failed("oom", message)

@@ -105,15 +105,15 @@ class Closing(Witness):
         super().__init__(lambda count: self.gate.unlink() if count == number else None)
         self.gate = place.folder / "open"
         self.seen: set[str] = set()
-        self.has_interrupted = False
+        self.interruptions = 0
 
     def tick(self, snapshot: Snapshot) -> None:
         super().tick(snapshot)
         if self.gate.exists():
             return
         waiting = {line.run_id for line in snapshot.running if line.state.epochs > 0}
-        if self.seen & waiting and not self.has_interrupted:
-            self.has_interrupted = True
+        if self.seen & waiting and self.interruptions < 2:  # the first lets a run finish its epoch
+            self.interruptions += 1
             os.kill(os.getpid(), signal.SIGINT)
         self.seen |= waiting
 

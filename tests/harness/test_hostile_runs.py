@@ -53,7 +53,7 @@ def run(place: Place, how: str, executor: ExecutorName = "process", limits: str 
         ("collapses", "collapsed", "the workload says so (collapsed is above 0) in epoch 1"),
         ("collapsed in the end", "collapsed", "the workload says so (collapsed is above 0) in the result"),
         ("unpicklable", "crash", "Unpicklable: holds what cannot be sent"),
-        ("unprintable", "crash", "Unprintable"),
+        ("unprintable", "crash", "Unprintable: its text cannot be made"),
     ],
 )  # fmt: skip
 def test_a_run_that_breaks_the_border_is_told_in_one_line(
