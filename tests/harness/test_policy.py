@@ -115,10 +115,9 @@ def test_out_of_memory_is_tried_again_with_one_run_less_at_once(place: Place) ->
     text = GRID.replace("epochs: 1", "epochs: 1, fail: memory, only_seeds: [1]")
     outcome = place.run(text, executor="process", workers=3, watcher=witness)
     assert (outcome.done, outcome.failed) == (4, 4)
-    assert [line.rpartition("; ")[2] for line in witness.said][:2] == [
-        "retry 1 of 2, with at most 2 at once from now on",
-        "retry 1 of 2, with at most 1 at once from now on",
-    ]
+    assert witness.said[0].endswith("; retry 1 of 2, with at most 2 at once from now on")
+    # Which of the two that are left fails next is not fixed: it may be the first one again.
+    assert witness.said[1].endswith(" of 2, with at most 1 at once from now on")
     last = witness.snapshots[-10:]
     assert max(len(snapshot.running) for snapshot in last) == 1
 
