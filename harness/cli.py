@@ -9,13 +9,30 @@ import errno
 import os
 import shlex
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, Unpack
 
 import typer
 
+from harness import result_commands
 from harness.errors import HarnessError
+from harness.options import (
+    REPORTS,
+    RESULTS,
+    Address,
+    ExecutorChoice,
+    ExecutorOption,
+    FailureChoice,
+    Overrides,
+    PlanFormat,
+    Reports,
+    Results,
+    RunsPerGpu,
+    Study,
+    Threads,
+    Workers,
+    say,
+)
 
 if TYPE_CHECKING:
     from harness.api import Options
@@ -27,73 +44,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-
-class ExecutorChoice(StrEnum):
-    """Where runs are executed."""
-
-    PROCESS = "process"
-    SPAWN = "spawn"
-    LOCAL = "local"
-    RAY = "ray"
-
-
-class FailureChoice(StrEnum):
-    """Classes of failure."""
-
-    DIVERGED = "diverged"
-    COLLAPSED = "collapsed"
-    OOM = "oom"
-    CRASH = "crash"
-    TIMEOUT = "timeout"
-    STALLED = "stalled"
-    INVALID = "invalid"
-
-
-class FormatChoice(StrEnum):
-    """How rows are printed."""
-
-    TABLE = "table"
-    CSV = "csv"
-    JSON = "json"
-
-
-class PlanFormat(StrEnum):
-    """How a forecast is printed."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-Study = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
-Results = Annotated[Path, typer.Option(help="Folder of spools and database.", metavar="DIR")]
-Reports = Annotated[Path, typer.Option(help="Folder of pages.", metavar="DIR")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="A field of the study (seeds=2), else a parameter of its base (train.epochs=2).",
-    ),
-]
-Workers = Annotated[
-    int | None,
-    typer.Option(min=1, help="Most runs at once [default: one a GPU, else a core, at most 8]."),
-]
-Threads = Annotated[
-    int | None, typer.Option(min=1, help="Threads of each run [default: cores / workers].")
-]
-ExecutorOption = Annotated[
-    ExecutorChoice,
-    typer.Option(help="A process a run, all in this process to debug, or a Ray cluster."),
-]
-RunsPerGpu = Annotated[int, typer.Option(min=1, help="Runs at once on one GPU.")]
-Address = Annotated[
-    str | None,
-    typer.Option(help="Of the Ray cluster [default: a cluster of this machine alone]."),
-]
-_RESULTS = Path("results")
-_REPORTS = Path("reports")
+app.add_typer(result_commands.app)
 
 
 def main() -> None:
@@ -137,8 +88,8 @@ def _options(
 @app.command()
 def run(
     study: Study,
-    results: Results = _RESULTS,
-    reports: Reports = _REPORTS,
+    results: Results = RESULTS,
+    reports: Reports = REPORTS,
     workers: Workers = None,
     threads: Threads = None,
     executor: ExecutorOption = ExecutorChoice.PROCESS,
@@ -185,8 +136,8 @@ def retry(
         list[FailureChoice] | None,
         typer.Option("--class", help="Which failures; can be given again [default: all]."),
     ] = None,
-    results: Results = _RESULTS,
-    reports: Reports = _REPORTS,
+    results: Results = RESULTS,
+    reports: Reports = REPORTS,
     workers: Workers = None,
     threads: Threads = None,
     executor: ExecutorOption = ExecutorChoice.PROCESS,
@@ -238,7 +189,7 @@ def _run_and_print(
 @app.command()
 def plan(
     study: Study,
-    results: Results = _RESULTS,
+    results: Results = RESULTS,
     workers: Workers = None,
     threads: Threads = None,
     overrides: Overrides = None,
@@ -277,7 +228,7 @@ def verify(
     from harness.verification import Verification, describe
 
     given = tuple(overrides or ())
-    verified = Verification(study, given, kills, seed, workers, threads, _say).run()
+    verified = Verification(study, given, kills, seed, workers, threads, say).run()
     print("\n".join(describe(verified)))
     raise typer.Exit(0 if verified.is_equal else 1)
 
@@ -307,72 +258,3 @@ def schema(
     from harness.workload import load_workload
 
     print(json.dumps(study_schema(load_workload(workload).schema()), indent=2))
-
-
-@app.command()
-def sql(
-    question: Annotated[str, typer.Argument(metavar="QUERY", help="SQL, read-only.")],
-    results: Results = _RESULTS,
-    form: Annotated[FormatChoice, typer.Option("--format", help="How to print the rows.")] = (
-        FormatChoice.TABLE
-    ),
-) -> None:
-    """Ask the database; waits a moment while a run is writing to it."""
-    from harness.formats import format_rows
-    from harness.store import query
-
-    table = query(results, question, wait_s=10.0, on_wait=_say)
-    print(format_rows(table.columns, table.rows, form.value))
-
-
-@app.command()
-def report(
-    study: Annotated[str, typer.Argument(metavar="STUDY.yaml|NAME", help="File or name.")],
-    results: Results = _RESULTS,
-    reports: Reports = _REPORTS,
-) -> None:
-    """Print a study's table and write its report from what is finished."""
-    from harness.driver import study_name
-    from harness.printing import print_results
-
-    print_results(results, study_name(study), reports)
-
-
-@app.command("ls")
-def list_all(results: Results = _RESULTS) -> None:
-    """List the studies of a results folder."""
-    from harness.formats import format_rows
-    from harness.store import connect, list_studies
-
-    with connect(results, read_only=True, wait_s=10.0, on_wait=_say) as con:
-        lines = list_studies(con)
-    columns = ("study", "trials", "runs", "done", "failed", "pruned", "updated (UTC)", "question")
-    rows = [
-        (
-            line.study,
-            line.trials,
-            line.runs,
-            line.done,
-            line.failed,
-            line.pruned,
-            f"{line.updated:%Y-%m-%d %H:%M}",
-            line.question,
-        )
-        for line in lines
-    ]
-    print(format_rows(columns, rows, "table"))
-
-
-@app.command()
-def rebuild(results: Results = _RESULTS) -> None:
-    """Make the database anew from the spools, which hold all of it."""
-    from harness.driver import rebuild_results
-
-    made = rebuild_results(results, on_wait=_say)
-    for notice in made.notices:
-        _say(notice)
-    print(f"{results}: made anew from {made.studies} studies and {made.runs} runs")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)

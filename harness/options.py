@@ -1,0 +1,82 @@
+"""Arguments and options that commands of the command line share, and their defaults."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class ExecutorChoice(StrEnum):
+    """Where runs are executed."""
+
+    PROCESS = "process"
+    SPAWN = "spawn"
+    LOCAL = "local"
+    RAY = "ray"
+
+
+class FailureChoice(StrEnum):
+    """Classes of failure."""
+
+    DIVERGED = "diverged"
+    COLLAPSED = "collapsed"
+    OOM = "oom"
+    CRASH = "crash"
+    TIMEOUT = "timeout"
+    STALLED = "stalled"
+    INVALID = "invalid"
+
+
+class FormatChoice(StrEnum):
+    """How rows are printed."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+class PlanFormat(StrEnum):
+    """How a forecast is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+Study = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
+Results = Annotated[Path, typer.Option(help="Folder of spools and database.", metavar="DIR")]
+Reports = Annotated[Path, typer.Option(help="Folder of pages.", metavar="DIR")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="A field of the study (seeds=2), else a parameter of its base (train.epochs=2).",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Most runs at once [default: one a GPU, else a core, at most 8]."),
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Threads of each run [default: cores / workers].")
+]
+ExecutorOption = Annotated[
+    ExecutorChoice,
+    typer.Option(help="A process a run, all in this process to debug, or a Ray cluster."),
+]
+RunsPerGpu = Annotated[int, typer.Option(min=1, help="Runs at once on one GPU.")]
+Address = Annotated[
+    str | None,
+    typer.Option(help="Of the Ray cluster [default: a cluster of this machine alone]."),
+]
+RESULTS = Path("results")
+REPORTS = Path("reports")
+
+
+def say(text: str) -> None:
+    """Print a line for whoever looks on, apart from what the command prints for programs."""
+    print(text, file=sys.stderr)

@@ -1,0 +1,184 @@
+"""The sections of a study's page, each a function from tables to HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.report import figures
+from harness.report.ablation import ablation_panels
+from harness.report.agreement import REFERENCE, Agreement
+from harness.report.answer import SPLIT_NAMES
+from harness.report.layout import note, panels, section
+from harness.report.markup import (
+    ablation_key,
+    choices,
+    escaped,
+    failures_table,
+    pruned_table,
+    results_table,
+    seeds_table,
+    trial_key,
+)
+from harness.report.numbers import StudyTables, TrialRow
+from harness.report.reproduce import provenance_list, query_examples, spec_text
+from harness.report.tables import measure_label
+from harness.report.training import Training
+from harness.stats import MIN_SEEDS_FOR_TEST
+
+
+def _measure_choice(tables: StudyTables, place: str) -> str:
+    primary = tables.primary
+    if primary is None:
+        return ""
+    labels = {measure: measure_label(measure) for measure in tables.measures()}
+    return choices("measure", labels, primary.measure, place)
+
+
+def ablation_section(tables: StudyTables) -> str:
+    """The metric against everything that was varied."""
+    primary = tables.primary
+    if primary is None:
+        return section("Ablation", note("Nothing to draw yet: no run has finished."))
+    splits = {split: SPLIT_NAMES[split] for split in tables.splits()}
+    has_controls = any(trial.is_control for trial in tables.trials)
+    bars = _measure_choice(tables, "plot") + choices("split", splits, primary.split, "plot")
+    drawings = figures.ablation_drawings(tables)
+    return section(
+        "Ablation",
+        f'<div class="choices">{bars}</div>',
+        ablation_key(ablation_panels(tables), has_controls, is_search=tables.is_search),
+        panels(drawings, is_single=len(drawings) == 1),
+    )
+
+
+def table_section(tables: StudyTables) -> str:
+    """Every measure in a table, and its values of every seed."""
+    primary = tables.primary
+    if primary is None:
+        return ""
+    parts = []
+    for measure in tables.measures():
+        views = [view for view in tables.views if view.measure == measure]
+        hidden = "" if measure == primary.measure else " hidden"
+        shown = "".join(results_table(tables, view) for view in views)
+        seeds = "".join(seeds_table(tables, view) for view in views)
+        parts.append(
+            f'<div data-measure="{escaped(measure)}"{hidden}>{shown}'
+            f"<details><summary>Every seed</summary>{seeds}</details></div>\n"
+        )
+    return section(
+        "Results",
+        f'<div class="choices">{_measure_choice(tables, "table")}</div>',
+        "".join(parts),
+        note(
+            "Intervals are t-intervals over seeds. Differences are paired by seed; exact p flips "
+            "their signs; Holm p corrects for the trials of the table, controls apart; P(better) "
+            "is the share of seeds on which a trial is ahead. Below "
+            f"{MIN_SEEDS_FOR_TEST} pairs no exact p can "
+            "reach 0.05, so no verdict is passed."
+        ),
+    )
+
+
+def search_section(tables: StudyTables, search: StudyTables | None) -> str:
+    """The trials of a search, apart from those that confirm it."""
+    if search is None or search.primary is None:
+        history = figures.exploration_drawings(tables)[:1] if tables.is_search else ()
+        return section("Search", panels(history, is_single=True)) if history else ""
+    count = len(search.contenders) + len(search.pruned)
+    given_up = f" ({len(search.pruned)} were given up early)" if search.pruned else ""
+    words = note(
+        f"{count} trials were compared on validation classes{given_up}, and the best of "
+        "them trained again on fresh seeds: those are the results above. The best of many is "
+        "partly luck, so the best numbers here are higher than what can be expected; no test class "
+        "was looked at."
+    )
+    return section(
+        "Search",
+        words,
+        panels(figures.exploration_drawings(search)),
+        results_table(search, search.primary),
+    )
+
+
+def agreement_section(agreement: Sequence[Agreement]) -> str:
+    """Whether the criterion that needs no labels can be trusted."""
+    if not agreement:
+        return ""
+    words = note(
+        f"{measure_label(agreement[0].criterion)} needs no labels. Where images have classes, it "
+        f"can be compared with {measure_label(REFERENCE)}: each point is a finished run of any "
+        "study in these results, controls left out, both numbers on validation images. A rank "
+        "correlation near 1 means that a search without labels would have chosen alike."
+    )
+    return section(
+        f"Criterion against {measure_label(REFERENCE)}",
+        words,
+        panels(figures.agreement_drawings(agreement), is_single=len(agreement) == 1),
+    )
+
+
+def curve_section(tables: StudyTables, training: Training) -> str:
+    """What runs reported epoch by epoch."""
+    drawings = figures.curve_drawings(tables, training)
+    if not drawings:
+        return ""
+    words = "Lines are means over seeds, bands reach from the lowest to the highest seed."
+    if training.left_out:
+        words += (
+            f" Shown are the baseline and the best trials; {training.left_out} more are in the "
+            "database."
+        )
+    return section("Training", note(words), trial_key(_drawn(training)), panels(drawings))
+
+
+def cluster_section(training: Training) -> str:
+    """Sizes of the clusters, and what follows from them."""
+    sizes = figures.size_drawings(training)
+    if not sizes:
+        return ""
+    words = note(
+        "Sizes of the pseudo-label clusters from the largest to the smallest, on a log scale: a "
+        "steep end is a long tail. Below, a Gini coefficient of 0 means equal sizes, 1 a single "
+        "cluster that holds everything."
+    )
+    over_epochs = figures.cluster_drawings(training)
+    return section(
+        "Clusters", words, panels(sizes), trial_key(_drawn(training)), panels(over_epochs)
+    )
+
+
+def _drawn(training: Training) -> list[TrialRow]:
+    with_curves = {curve.trial.trial_id for curve in training.curves}
+    return [trial for trial in training.trials if trial.trial_id in with_curves]
+
+
+def failure_section(tables: StudyTables) -> str:
+    """What failed, and why."""
+    if not any(run.state == "failed" for run in tables.runs):
+        return ""
+    return section("Failures", failures_table(tables))
+
+
+def pruned_section(tables: StudyTables) -> str:
+    """Trials that were given up early."""
+    if not tables.pruned:
+        return ""
+    words = note(
+        "These trials were given up before all their seeds were trained. What they had reached "
+        "by then is in the database, and in no table, mean or ranking."
+    )
+    table = f"<details><summary>Which, and why</summary>{pruned_table(tables)}</details>"
+    return section("Pruned", words, table)
+
+
+def reproduce_section(tables: StudyTables) -> str:
+    """What it takes to do it all again."""
+    return section(
+        "Reproduce",
+        provenance_list(tables),
+        "<h3>Study</h3>",
+        f'<pre tabindex="0">{escaped(spec_text(tables))}</pre>',
+        "<h3>Every number again</h3>",
+        f'<pre tabindex="0">{escaped(query_examples(tables.study.name))}</pre>',
+    )

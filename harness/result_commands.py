@@ -1,0 +1,76 @@
+"""Commands that read what studies have left: tables, reports, the database."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from harness.options import REPORTS, RESULTS, FormatChoice, Reports, Results, say
+
+app = typer.Typer()
+
+
+@app.command()
+def sql(
+    question: Annotated[str, typer.Argument(metavar="QUERY", help="SQL, read-only.")],
+    results: Results = RESULTS,
+    form: Annotated[FormatChoice, typer.Option("--format", help="How to print the rows.")] = (
+        FormatChoice.TABLE
+    ),
+) -> None:
+    """Ask the database; waits a moment while a run is writing to it."""
+    from harness.formats import format_rows
+    from harness.store import query
+
+    table = query(results, question, wait_s=10.0, on_wait=say)
+    print(format_rows(table.columns, table.rows, form.value))
+
+
+@app.command()
+def report(
+    study: Annotated[str, typer.Argument(metavar="STUDY.yaml|NAME", help="File or name.")],
+    results: Results = RESULTS,
+    reports: Reports = REPORTS,
+) -> None:
+    """Print a study's table and write its report from what is finished."""
+    from harness.driver import study_name
+    from harness.printing import print_results
+
+    print_results(results, study_name(study), reports)
+
+
+@app.command("ls")
+def list_all(results: Results = RESULTS) -> None:
+    """List the studies of a results folder."""
+    from harness.formats import format_rows
+    from harness.store import connect, list_studies
+
+    with connect(results, read_only=True, wait_s=10.0, on_wait=say) as con:
+        lines = list_studies(con)
+    columns = ("study", "trials", "runs", "done", "failed", "pruned", "updated (UTC)", "question")
+    rows = [
+        (
+            line.study,
+            line.trials,
+            line.runs,
+            line.done,
+            line.failed,
+            line.pruned,
+            f"{line.updated:%Y-%m-%d %H:%M}",
+            line.question,
+        )
+        for line in lines
+    ]
+    print(format_rows(columns, rows, "table"))
+
+
+@app.command()
+def rebuild(results: Results = RESULTS) -> None:
+    """Make the database anew from the spools, which hold all of it."""
+    from harness.driver import rebuild_results
+
+    made = rebuild_results(results, on_wait=say)
+    for notice in made.notices:
+        say(notice)
+    print(f"{results}: made anew from {made.studies} studies and {made.runs} runs")
