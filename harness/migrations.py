@@ -87,7 +87,18 @@ def add_sampling_error(con: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-MIGRATIONS: tuple[Migration, ...] = (create_schema, add_openings, add_pruning, add_sampling_error)
+def add_decisive_split(con: duckdb.DuckDBPyConnection) -> None:
+    """Migration 5: ``trials`` also has the mean of confirmed trials that have no test score."""
+    con.execute(files("harness").joinpath("decisive_split.sql").read_text(encoding="utf-8"))
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    create_schema,
+    add_openings,
+    add_pruning,
+    add_sampling_error,
+    add_decisive_split,
+)
 """The change at index i leads from version i to version i + 1."""
 
 

@@ -75,6 +75,11 @@ def test_a_search_without_labels_ends_with_a_model_and_a_page(
     results = place / "results"
     asked = query(results, "SELECT DISTINCT split, name FROM results").rows
     assert asked == [("val", "view_recall@1")]
+    means = query(
+        results, "SELECT split, mean IS NOT NULL FROM trials WHERE phase = 'confirm'"
+    ).rows
+    assert means
+    assert set(means) == {("val", True)}
     purity = query(results, "SELECT count(*), count(purity), sum(size) > 0 FROM clusters").rows
     assert purity[0][0] > 0
     assert purity[0][1:] == (0, True)

@@ -13,7 +13,7 @@ from harness.report.numbers import Comparison, StudyTables, Summary, TrialRow, V
 from harness.report.tables import measure_label
 from harness.workload import JsonValue
 
-SPLIT_NAMES = {"test": "test classes", "val": "validation classes"}
+SPLIT_NAMES = {"test": "test classes", "val": "validation images"}
 _LEVEL = 0.05
 
 

@@ -62,7 +62,7 @@ def curve_drawings(tables: StudyTables, training: Training) -> tuple[Drawing, ..
     """A panel for the loss, each of its terms and the validation measure, every trial in each."""
     names = [n for n in _names(training.curves) if n not in _CLUSTER_TITLES]
     watched = f"val/{tables.study.metric}"
-    titles = {watched: f"{measure_label(tables.study.metric)}, validation classes", "loss": "Loss"}
+    titles = {watched: f"{measure_label(tables.study.metric)}, validation images", "loss": "Loss"}
     return tuple(
         _curve_panel(f"curve-{place}", titles.get(name, name), name, training)
         for place, name in enumerate(names)

@@ -88,7 +88,7 @@ def search_section(tables: StudyTables, search: StudyTables | None) -> str:
     count = len(search.contenders) + len(search.pruned)
     given_up = f" ({len(search.pruned)} were given up early)" if search.pruned else ""
     words = note(
-        f"{count} trials were compared on validation classes{given_up}, and the best of "
+        f"{count} trials were compared on validation images{given_up}, and the best of "
         "them trained again on fresh seeds: those are the results above. The best of many is "
         "partly luck, so the best numbers here are higher than what can be expected; no test class "
         "was looked at."

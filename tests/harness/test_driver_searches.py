@@ -196,7 +196,7 @@ def test_the_page_keeps_the_search_apart_from_what_confirms_it(place: Place) -> 
     page = write_report(place.results, "best", place.folder).read_text()
     head, _, rest = page.partition("<h2>Search</h2>")
     search, _, _ = rest.partition("<h2>Training</h2>")
-    assert "14 trials were compared on validation classes" in search
+    assert "14 trials were compared on validation images" in search
     assert "search: no claim" not in head
     assert head.count("<figure>") == 1  # two winners make no curve over an axis
     assert search.count("<tr") > 14

@@ -143,7 +143,7 @@ def test_a_search_is_scored_on_validation_classes_and_claims_nothing(tmp_path: P
     assert tables.splits() == ("val",)
     found = answer(tables)
     assert found.label == "search"
-    assert found.claim.startswith("Search on validation classes: of 4 finished trials")
+    assert found.claim.startswith("Search on validation images: of 4 finished trials")
     assert found.claim.endswith("train the winner on fresh seeds before quoting it.")
     assert "test" not in found.claim
     rows = final_table(results, "momentum").rows
