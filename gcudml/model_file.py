@@ -7,7 +7,6 @@ again after its end knows that there is nothing left to do.
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,13 @@ import torch
 from jaxtyping import Float, UInt8
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from gcudml.config import RunConfig
+from gcudml.config.strict import Distance
 from gcudml.data.cache import replacing
 from gcudml.data.datasets import appearance_of
-from gcudml.data.image_files import decode_image
+from gcudml.data.image_files import Appearance, decode_image
 from gcudml.methods import build_student
 from gcudml.models.embedding import Embedder
 from gcudml.models.inference import embed_images
@@ -57,18 +57,31 @@ class ModelFacts(BaseModel):
         return Format(self.dtype, self.layout)
 
 
-@dataclass(frozen=True)
-class TrainedModel:
+class TrainedModel(nn.Module):
     """A trained network, ready to embed images."""
 
-    network: Embedder
-    facts: ModelFacts
+    def __init__(self, network: Embedder, facts: ModelFacts) -> None:
+        super().__init__()
+        self.network = network
+        self.facts = facts
+        self.eval()
 
-    def embed(self, images: UInt8[Tensor, "n channels height width"]) -> Float[Tensor, "n dim"]:
-        """The compact embeddings of images, not normalised: the one that the run was scored by.
+    @property
+    def appearance(self) -> Appearance:
+        """How image files must be read for it."""
+        return appearance_of(self.facts.config.data)
+
+    @property
+    def distance(self) -> Distance:
+        """What says how alike two embeddings are: the one that the run was scored by."""
+        return self.facts.config.distance
+
+    def forward(self, images: UInt8[Tensor, "n channels height width"]) -> Float[Tensor, "n dim"]:
+        """The compact embeddings of images, not normalised: those that the run was scored by.
 
         Args:
-            images: Of the size and colours that the run was trained on, see ``read``.
+            images: Of the size and colours that the run was trained on, see ``read``; on any
+                device. No gradient is kept.
         """
         return embed_images(
             self.network,
@@ -84,28 +97,35 @@ class TrainedModel:
         Raises:
             OSError: a file is missing or no image.
         """
-        appearance = appearance_of(self.facts.config.data)
         return torch.from_numpy(
-            np.stack([decode_image(path, appearance=appearance) for path in paths])
+            np.stack([decode_image(path, appearance=self.appearance) for path in paths])
         )
 
 
-def load_model(path: Path, device: str = "cpu") -> TrainedModel:
+def load_model(path: str | Path, device: str | torch.device | None = None) -> TrainedModel:
     """Read a model file; code is never run, and the pretrained weights are not needed again.
+
+    Args:
+        path: ``model.safetensors`` of a run, or the folder that holds it.
+        device: Where it shall compute; None: on a CUDA device where there is one.
 
     Raises:
         ValueError: no such file, or it is damaged or none of ours.
     """
+    path = Path(path)
+    path = path / FILE if path.is_dir() else path
     facts = _read_facts(path)
     if facts is None:
         raise ValueError(
-            f"{path}: no model file, or a damaged one; name that of a run that is done"
+            f"{path}: no model file, or a damaged one; name that of a run that is done, or what "
+            "`harness best STUDY.yaml --to FOLDER` has written"
         )
     with without_weights():
         network = build_student(facts.config, channels=facts.channels, seed=0)
     network.load_state_dict(safetensors.torch.load_file(path))
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     facts.number_format.place(network, torch.device(device))
-    return TrainedModel(network.eval(), facts)
+    return TrainedModel(network, facts)
 
 
 def save_model(workdir: Path, facts: ModelFacts, state: Mapping[str, Tensor]) -> bool:

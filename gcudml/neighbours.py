@@ -6,7 +6,7 @@ from typing import NamedTuple
 import faiss
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float32, Int, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -95,6 +95,31 @@ def search_in_blocks(
             order = is_self.to(torch.uint8).argsort(dim=1, stable=True)
             found = found.gather(1, order)[:, :kept]
         yield Found(rows, found if gallery is None else gallery[found])
+
+
+def nearest_of(
+    queries: Float32[np.ndarray, "q dim"],
+    among: Float32[np.ndarray, "m dim"],
+    k: int,
+    *,
+    distance: Distance,
+) -> tuple[Float32[np.ndarray, "q k"], Int64[np.ndarray, "q k"]]:
+    """Cosine similarity or Euclidean distance to the ``k`` nearest of ``among``, and their places.
+
+    Args:
+        queries: Of length 1 for cosine.
+        among: The same.
+        k: At most ``m``.
+        distance: What nearest means.
+    """
+    faiss.omp_set_num_threads(torch.get_num_threads())
+    metric = faiss.METRIC_INNER_PRODUCT if distance == "cosine" else faiss.METRIC_L2
+    scores, places = faiss.knn(
+        np.ascontiguousarray(queries), np.ascontiguousarray(among), k, metric=metric
+    )
+    if distance != "cosine":
+        scores = np.sqrt(scores.clip(min=0))  # faiss gives squares, by rounding just below 0
+    return scores, places.astype(np.int64, copy=False)
 
 
 def _search(

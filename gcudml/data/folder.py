@@ -53,10 +53,10 @@ def scan(config: FolderData) -> Listing:
             f"class{source}"
         )
     if config.labels == "none":
-        everything = [path for paths in _folders(root, root_too=True).values() for path in paths]
+        everything = image_paths(root)
         if not everything:
             raise ValueError(f"data.root: no image below {str(root)!r}; put some there{source}")
-        return Listing(root, {NO_CLASS: tuple(sorted(everything))}, (), ())
+        return Listing(root, {NO_CLASS: everything}, (), ())
     found = class_folders(root)
     if not found:
         raise ValueError(
@@ -75,6 +75,18 @@ def class_folders(root: Path) -> dict[str, tuple[str, ...]]:
         ValueError: a folder cannot be read, or pictures in it.
     """
     return _folders(root, root_too=False)
+
+
+def image_paths(root: Path) -> tuple[str, ...]:
+    """All images at any depth below ``root``, as paths from it with ``/``, in alphabetical order.
+
+    Raises:
+        ValueError: no such folder, or one that cannot be read, or pictures in it.
+    """
+    if not root.is_dir():
+        raise ValueError(f"{root}: no such folder; name one that holds images")
+    found = _folders(root, root_too=True)
+    return tuple(sorted(path for paths in found.values() for path in paths))
 
 
 def _folders(root: Path, *, root_too: bool) -> dict[str, tuple[str, ...]]:

@@ -32,7 +32,7 @@ def test_a_loaded_model_scores_what_its_run_reported(tmp_path: Path, name: str) 
     assert (model.facts.config, model.facts.results) == (config, expected)
     unseen = load(config.data, "test")
     found = evaluate(
-        model.embed(torch.from_numpy(unseen.images)),
+        model(torch.from_numpy(unseen.images)),
         torch.from_numpy(unseen.labels),
         config.evaluate,
         seed=derive(0, "nmi"),
@@ -51,7 +51,7 @@ def test_a_loaded_model_embeds_image_files(tmp_path: Path) -> None:
     model = load_model(tmp_path / model_file.FILE)
     images = model.read(paths)
     np.testing.assert_array_equal(images.numpy(), unseen)
-    assert model.embed(images).shape == (3, 8)
+    assert model(images).shape == (3, 8)
 
 
 def test_a_model_is_loaded_without_the_weights_that_it_started_from(tmp_path: Path) -> None:
