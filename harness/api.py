@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
 
+from harness.best import BestModel, find_model, take_model
 from harness.driver import Outcome, RunOptions, run_study
 from harness.errors import InputError
 from harness.executors import ExecutorName
@@ -22,7 +23,7 @@ from harness.workload import JsonValue
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Options", "Outcome", "Ran", "Results", "load", "run"]
+__all__ = ["BestModel", "Options", "Outcome", "Ran", "Results", "load", "run"]
 
 _WAIT_S = 10.0
 
@@ -190,6 +191,17 @@ class Results:
     def openings(self) -> pandas.DataFrame:
         """When a run was allowed to score the test classes, and why."""
         return self.frame("openings")
+
+    def best(self, study: str, to: str | Path | None = None, trial: str | None = None) -> BestModel:
+        """The best model of a study by validation, or a named trial's, copied to ``to`` if given.
+
+        Raises:
+            InputError: no such study, trial or model, or ``to`` holds something already.
+            StoreError: the database cannot be read.
+        """
+        if to is None:
+            return find_model(self.folder, study, trial)
+        return take_model(self.folder, study, Path(to), trial)
 
     def report(self, study: str, reports: str | Path = "reports") -> Path:
         """Write the page of a study from what is finished; where it lies.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.api import Results
-from harness.best import best_model
+from harness.best import BestModel, best_model
 from harness.budget import search_trials
 from harness.driver import Preview
 from harness.formats import format_rows
@@ -68,4 +68,10 @@ def print_results(results: Path, study: str, reports: Path) -> None:
     print(format_rows(("trial", heading, "sd", "95 % interval", "seeds"), rows, "table"))
     print(f"report: {page}")
     if (best := best_model(results, study)) is not None:
-        print(f"best model: {best.path} ({best.trial}, seed {best.seed}, val {best.score:.4f})")
+        print(f"best model: {describe_model(best)}")
+
+
+def describe_model(model: BestModel) -> str:
+    """Where it lies, and what it is."""
+    score = "" if model.score is None else f", val {model.score:.4f}"
+    return f"{model.path} ({model.trial}, seed {model.seed}{score})"

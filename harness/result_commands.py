@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -38,6 +39,29 @@ def report(
     from harness.printing import print_results
 
     print_results(results, study_name(study), reports)
+
+
+@app.command()
+def best(
+    study: Annotated[str, typer.Argument(metavar="STUDY.yaml|NAME", help="File or name.")],
+    to: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A new folder for a copy of the model.")
+    ] = None,
+    trial: Annotated[
+        str | None, typer.Option(metavar="LABEL", help="Which trial [default: the best].")
+    ] = None,
+    results: Results = RESULTS,
+) -> None:
+    """Say where a study's best model lies, chosen on validation images, or take it away."""
+    from harness.best import find_model, take_model
+    from harness.driver import study_name
+    from harness.printing import describe_model
+
+    name = study_name(study)
+    if to is None:
+        print(describe_model(find_model(results, name, trial)))
+    else:
+        print(describe_model(take_model(results, name, to, trial)))
 
 
 @app.command("ls")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pytest
 from store_examples import a_record, a_run, a_trial, start
 
 from harness import store
-from harness.best import best_model
+from harness.best import best_model, take_model
+from harness.errors import InputError
 from harness.events import Finished
 from harness.spool import append, run_dir, spool_path, work_dir, write_study_record
 from harness.trial import Trial
@@ -85,3 +88,48 @@ def test_before_a_confirmation_the_search_has_the_best(tmp_path: Path) -> None:
 def test_without_a_validation_score_there_is_none(tmp_path: Path) -> None:
     write(tmp_path, [(a_trial(0, "baseline"), {0: {"test/recall@1": 0.5}})])
     assert best_model(tmp_path, "s") is None
+
+
+def test_the_model_is_copied_with_all_that_says_what_it_is(tmp_path: Path) -> None:
+    baseline, winner = a_trial(0, "baseline"), a_trial(1)
+    results = tmp_path / "results"
+    write(results, [(baseline, {0: val(0.5), 1: val(0.5)}), (winner, {0: val(0.6), 1: val(0.7)})])
+    for seed in (0, 1):
+        work = work_dir(run_dir(results, a_run(winner, seed).run_id))
+        work.mkdir(parents=True)
+        (work / "model.safetensors").write_bytes(b"weights of seed %d" % seed)
+        (work / "other.txt").write_text("stays")
+    found = take_model(results, "s", tmp_path / "deep" / "best")
+    assert found.path == tmp_path / "deep" / "best" / "model.safetensors"
+    assert found.path.read_bytes() == b"weights of seed 1"
+    assert {path.name for path in found.path.parent.iterdir()} == {"model.safetensors", "run.json"}
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["best"]
+    about = json.loads((found.path.parent / "run.json").read_text())
+    assert (about["study"], about["trial"], about["seed"]) == ("s", "m=1", 1)
+    assert about["params"] == winner.params
+    assert about["results"] == {"test/recall@1": 0.5, "val/recall@1": 0.7}
+    other = take_model(results, "s", tmp_path / "named", trial="m=1")
+    assert other.seed == 1
+
+
+def test_what_cannot_be_taken_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    results, target = tmp_path / "results", tmp_path / "best"
+    write(results, [(a_trial(0, "baseline"), {0: {"test/recall@1": 0.5}})])
+    for study, trial, words in (
+        ("t", None, "unknown study 't'; known: s"),
+        ("s", None, "no run has a validation score"),
+        ("s", "m=7", "unknown trial 'm=7'; did you mean 'm=0'"),
+        ("s", "m=0", "left no model"),
+    ):
+        with pytest.raises(InputError, match=words):
+            take_model(results, study, target, trial)
+        assert not target.exists()
+    work = work_dir(run_dir(results, a_run(a_trial(0, "baseline"), 0).run_id))
+    work.mkdir(parents=True)
+    (work / "model.bin").write_bytes(b"weights")
+    taken = take_model(results, "s", target, "m=0")
+    assert taken.score is None
+    assert taken.path == target / "model.bin"
+    with pytest.raises(InputError, match="is there already"):
+        take_model(results, "s", target, "m=0")
+    assert (target / "model.bin").read_bytes() == b"weights"
