@@ -9,8 +9,8 @@ from pathlib import Path
 DEADLINE_S = 15.0
 
 
-def wait_until(is_true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
+def wait_until(is_true: Callable[[], bool], timeout_s: float = DEADLINE_S) -> None:
+    deadline = time.monotonic() + timeout_s
     while not is_true() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert is_true()

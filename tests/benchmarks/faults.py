@@ -65,7 +65,7 @@ def held_for(folder: Path, seconds: float, whole: Subject) -> bool:
     """Whether a study ends in the same tables though its store is held for so long."""
     subject = Subject(folder / "held")
     subject.start("--set", "seeds=1").communicate()
-    process = subject.start()
+    process = subject.start("--extend")
     with held(subject.results, "read"):
         time.sleep(seconds)
     process.communicate()
