@@ -29,6 +29,10 @@ Victim = Literal["driver", "fork server", "worker"]
 VICTIMS: tuple[Victim, ...] = ("driver", "fork server", "worker")
 _CALLS_AFTER_LAST_KILL = 5
 _CALLS_A_KILL = 4
+_LONGEST_PEACE = 0.4
+"""Of a whole study, between two kills: each study is hit several times, wherever it then is."""
+_START_S = 10.0
+"""A short study is not only to be hit while it starts."""
 _WORDS = 300
 
 
@@ -85,12 +89,13 @@ class Verification:
         whole_s = time.monotonic() - began
         if status not in (0, 1):
             raise InputError(f"{self.study}: the study cannot be run: {_said(place / 'whole')}")
+        longest_s = min(whole_s, max(_START_S, _LONGEST_PEACE * whole_s))
         dice = random.Random(self.seed)
         kills: dict[Victim, int] = dict.fromkeys(VICTIMS, 0)
         studies, tables = 0, []
         while sum(kills.values()) < self.kills:
             folder = place / f"killed-{studies}"
-            self._run_killed(folder, status, kills, dice, whole_s)
+            self._run_killed(folder, status, kills, dice, longest_s)
             studies += 1
             tables = compare(place / "whole", folder)
             if any(table.differences for table in tables):
@@ -104,14 +109,14 @@ class Verification:
         wanted: int,
         kills: dict[Victim, int],
         dice: random.Random,
-        whole_s: float,
+        longest_s: float,
     ) -> None:
         """Run the study in ``folder`` to its end, killing it on the way."""
         calls, left = 0, self.kills - sum(kills.values())
         while calls < _CALLS_AFTER_LAST_KILL + _CALLS_A_KILL * left:
             calls += 1
             is_due = sum(kills.values()) < self.kills
-            after_s = dice.uniform(0.0, whole_s) if is_due else None
+            after_s = dice.uniform(0.0, longest_s) if is_due else None
             victim = dice.choice(VICTIMS)
             process = self._start(folder)
             try:
