@@ -40,6 +40,7 @@ class Options(TypedDict, total=False):
     reuse: bool
     runs_per_gpu: int
     address: str | None
+    profile: bool
 
 
 class Ran(NamedTuple):

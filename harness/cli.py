@@ -105,6 +105,9 @@ def run(
     no_reuse: Annotated[
         bool, typer.Option("--no-reuse", help="Train finished runs anew, and compare.")
     ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Store where the time of each trained run goes.")
+    ] = False,
 ) -> None:
     """Train what is missing of a study, then print its table and write its report."""
     from harness.driver import preview
@@ -126,6 +129,7 @@ def run(
         address=address,
         extend=extend,
         reuse=not no_reuse,
+        profile=profile,
     )
 
 

@@ -70,6 +70,8 @@ class RunOptions:
     """Whether what earlier calls have finished counts; else it is trained anew, and compared."""
     runs_per_gpu: int = 1
     """Runs at once on one GPU."""
+    profile: bool = False
+    """Whether runs that are trained say where their time goes, at some cost on a GPU."""
     address: str | None = None
     """Of a Ray cluster; None starts one on this machine."""
 
@@ -176,6 +178,7 @@ def run_study(
             threads=threads,
             spending=spending,
             write_record=_record_writer(plan, schedule, ledger, spending, options, before),
+            profile=options.profile,
         )
         _train(session, options.results, interruption)
         return _finish(session, ledger, watcher, interruption.signal)

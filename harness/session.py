@@ -48,6 +48,7 @@ class Session:
     threads: int
     spending: Spending
     write_record: Callable[[], None]
+    profile: bool = False
     trained: int = field(default=0, init=False)
     repeats: list[bool] = field(default_factory=list, init=False)
     """Of each run that was finished and is trained anew: whether its results are the same."""
@@ -235,6 +236,7 @@ class Session:
                 attempt=self.ledger.state(task.run_id).attempts + 1,
                 threads=self.threads,
                 thresholds=task.thresholds,
+                profile=self.profile,
             )
             if self.ledger.before(task.run_id) is not None:  # its files would end it at once
                 shutil.rmtree(work_dir(job.directory), ignore_errors=True)

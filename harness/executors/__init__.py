@@ -46,6 +46,10 @@ HERE = Placement()
 """On this machine, without a GPU."""
 
 
+PROFILE = "HARNESS_PROFILE"
+"""1 in the environment of a run that shall say where its time goes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One attempt at one run."""
@@ -62,6 +66,8 @@ class Job:
     """By what the run is stopped early, if it may be."""
     device: str | None = None
     """The GPU that the run gets, as ``CUDA_VISIBLE_DEVICES`` names it; the executor fills it in."""
+    profile: bool = False
+    """Whether the workload shall say where its time goes; see ``PROFILE``."""
 
     def to_json(self) -> dict[str, JsonValue]:
         """The job as plain values, for the way to another process."""

@@ -14,14 +14,15 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from harness.errors import HarnessError
 from harness.events import EpochReported, Failure, Finished, Started, utc_now
-from harness.executors import Ended, Job, ending
+from harness.executors import PROFILE, Ended, Job, ending
 from harness.limits import Overrun
 from harness.provenance import GitState, git_state, host_name, library_versions
 from harness.pruning import Cut, first_cut
@@ -70,9 +71,14 @@ def execute(job: Job, workload: Workload) -> int:
     failure: _Failed | None = None
     try:
         if epochs.cut is None:  # else it was interrupted between its last epoch and its end
-            returned = workload.run(
-                job.run.params, seed=job.run.seed, workdir=work, report=epochs, test=job.run.test
-            )
+            with _environment(job):
+                returned = workload.run(
+                    job.run.params,
+                    seed=job.run.seed,
+                    workdir=work,
+                    report=epochs,
+                    test=job.run.test,
+                )
             results = _numbers("run", returned)
             _refuse_test_scores(job, results)
         failure = epochs.failed or _failure_in("the result", results)
@@ -100,6 +106,17 @@ def execute(job: Job, workload: Workload) -> int:
     )
     append(spool_path(job.directory), finished)
     return 0
+
+
+@contextmanager
+def _environment(job: Job) -> Iterator[None]:
+    """Tell the workload whether to say where its time goes; this process may run others later."""
+    if job.profile:
+        os.environ[PROFILE] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(PROFILE, None)
 
 
 def finished_by_death(

@@ -1,0 +1,67 @@
+"""Time by part, on a clock that the test turns."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from gcudml import stopwatch
+from gcudml.stopwatch import PARTS, Stopwatch
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    return now
+
+
+def test_what_runs_inside_a_part_counts_for_the_inner_one_alone(clock: list[float]) -> None:
+    watch = Stopwatch(CPU, is_on=True)
+    with watch("losses"):
+        clock[0] += 1
+        with watch("teacher"):
+            clock[0] += 2
+            with watch("views"):
+                clock[0] += 4
+        clock[0] += 8
+    with watch("teacher"):
+        clock[0] += 16
+    taken = watch.take()
+    assert list(taken) == [f"seconds/{part}" for part in PARTS]
+    assert {part: s for part, s in taken.items() if s} == {
+        "seconds/losses": 9.0,
+        "seconds/teacher": 18.0,
+        "seconds/views": 4.0,
+    }
+    assert not any(watch.take().values())
+
+
+def test_a_part_that_fails_is_closed(clock: list[float]) -> None:
+    watch = Stopwatch(CPU, is_on=True)
+
+    def fail() -> None:
+        with watch("losses"), watch("teacher"):
+            clock[0] += 3
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    with watch("views"):
+        clock[0] += 1
+    taken = watch.take()
+    assert (taken["seconds/teacher"], taken["seconds/losses"], taken["seconds/views"]) == (3, 0, 1)
+
+
+def test_nothing_is_measured_unless_the_environment_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(stopwatch.VARIABLE, raising=False)
+    watch = Stopwatch.for_run(CPU)
+    with watch("views"):
+        pass
+    assert watch.take() == {}
+    monkeypatch.setenv(stopwatch.VARIABLE, "1")
+    assert set(Stopwatch.for_run(CPU).take()) == {f"seconds/{part}" for part in PARTS}
