@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from subprocess import Popen
 from types import SimpleNamespace
 from typing import cast
 
@@ -11,6 +14,7 @@ import pytest
 import toy_workload
 from driver_place import RECALL, Place, Witness
 from ray_marks import ON_RAY
+from subject import Subject
 from waiting import wait_until
 
 from harness.driver import RunOptions, run_study
@@ -61,7 +65,12 @@ def cluster(folder: Path) -> Iterator[SimpleNamespace]:
             },
         )
         nodes = [made.add_node(num_cpus=2) for _ in range(2)]
-        yield SimpleNamespace(address=made.address, nodes=nodes, remove_node=made.remove_node)
+        yield SimpleNamespace(
+            address=made.address,
+            nodes=nodes,
+            remove_node=made.remove_node,
+            add_node=made.add_node,
+        )
         made.shutdown()
 
 
@@ -169,7 +178,7 @@ class NodeKiller(Witness):
             if (work_dir(run_dir(self.results, line.run_id)) / "checkpoint").exists():
                 self.checkpointed.add(line.run_id)
         if len(self.checkpointed) == 2 and not (self.folder / "go").exists():
-            self.cluster.remove_node(self.cluster.nodes[0])
+            self.cluster.remove_node(self.cluster.nodes.pop(0))
             (self.folder / "go").touch()
 
 
@@ -194,6 +203,32 @@ def test_a_study_that_loses_a_node_ends_in_the_same_table(
     assert place.ask("SELECT count(*) FROM clusters") == place.ask(
         "SELECT count(*) FROM clusters", alone
     )
+
+
+@pytest.mark.timeout(180)
+def test_nodes_killed_at_random_moments_change_nothing(
+    cluster: SimpleNamespace, tmp_path: Path
+) -> None:
+    whole, subject = Subject(tmp_path / "whole"), Subject(tmp_path / "hurt")
+    assert whole.finish() == 1
+    on_cluster = ("--executor", "ray", "--address", cluster.address)
+    moments = random.Random("ray nodes")
+    if len(cluster.nodes) < 2:  # another test has killed one
+        cluster.nodes.append(cluster.add_node(num_cpus=2))
+    process = subject.start(*on_cluster)
+    for at_line in sorted(moments.randrange(1, 7 * 32) for _ in range(3)):
+        wait_until(partial(has_come_to, subject, process, at_line), timeout_s=60.0)
+        assert process.poll() is None
+        cluster.remove_node(cluster.nodes.pop(moments.randrange(len(cluster.nodes))))
+        cluster.nodes.append(cluster.add_node(num_cpus=2))
+    _, error = process.communicate()
+    assert "Traceback" not in error
+    subject.finish(*on_cluster)
+    assert subject.tables() == whole.tables()
+
+
+def has_come_to(subject: Subject, process: Popen[str], at_line: int) -> bool:
+    return subject.lines() >= at_line or process.poll() is not None
 
 
 def listening() -> set[str]:
