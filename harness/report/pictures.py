@@ -24,6 +24,8 @@ ACCENT = "#0072b2"
 BEST = "#d55e00"
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#f0e442")
 """Okabe and Ito's colours, which the colour-blind tell apart, less the black."""
+RAMP = (ACCENT, "#4f86ab", "#8c9299", "#b07845", BEST)
+"""From low to high: the colour-blind tell both ends apart, and all stand out from either ground."""
 CONTROL_DASHES = ("dash", "dot", "dashdot", "longdash")
 _LONGEST_TICK = 24
 
@@ -41,6 +43,8 @@ class Picture:
     layout: Mapping[str, object]
     height: int
     """In pixels."""
+    min_width: int = 0
+    """In pixels; on a narrower page it is scrolled."""
 
 
 def trial_colours(trials: Sequence[TrialRow]) -> dict[str, str]:
