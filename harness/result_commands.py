@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,15 +30,61 @@ def sql(
 
 @app.command()
 def report(
-    study: Annotated[str, typer.Argument(metavar="STUDY.yaml|NAME", help="File or name.")],
+    study: Annotated[
+        str | None, typer.Argument(metavar="STUDY.yaml|NAME", help="File or name.")
+    ] = None,
     results: Results = RESULTS,
     reports: Reports = REPORTS,
+    every: Annotated[
+        bool, typer.Option("--all", help="Write the pages of all studies, and one over them.")
+    ] = False,
 ) -> None:
     """Print a study's table and write its report from what is finished."""
+    from harness.errors import InputError
+
+    if (study is None) is not every:
+        raise InputError("report: give either a study, by its file or its name, or --all")
+    if study is None:
+        _report_all(results, reports)
+        return
     from harness.driver import study_name
     from harness.printing import print_results
 
     print_results(results, study_name(study), reports)
+
+
+def _report_all(results: Path, reports: Path) -> None:
+    """Write all pages; what could not be written is named, and makes the exit status 1."""
+    from harness.report.overview import write_all
+
+    written = write_all(results, reports)
+    for problem in written.problems:
+        say(f"{problem.study}: no report: {problem.reason}")
+    for page in written.pages:
+        print(f"report: {page}")
+    print(f"index: {written.path}")
+    if written.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def compare(
+    studies: Annotated[
+        list[str], typer.Argument(metavar="STUDY STUDY...", help="Files or names, two or more.")
+    ],
+    baseline: Annotated[
+        str | None,
+        typer.Option(metavar="STUDY/TRIAL", help="The reference [default: the first baseline]."),
+    ] = None,
+    results: Results = RESULTS,
+    reports: Reports = REPORTS,
+) -> None:
+    """Write a page that sets trials of several studies against each other."""
+    from harness.driver import study_name
+    from harness.report.comparison import write_comparison
+
+    names = [study_name(study) for study in studies]
+    print(f"report: {write_comparison(results, names, reports, baseline=baseline)}")
 
 
 @app.command("ls")

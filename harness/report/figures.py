@@ -73,6 +73,11 @@ def parallel_drawings(found: Searched) -> tuple[Drawing, ...]:
     return tuple(_draw(picture) for picture in parallel_pictures(found))
 
 
+def draw_all(pictures: Sequence[Picture]) -> tuple[Drawing, ...]:
+    """Pictures as they are."""
+    return tuple(_draw(picture) for picture in pictures)
+
+
 def curve_drawings(tables: StudyTables, training: Training) -> tuple[Drawing, ...]:
     """A panel for the loss, each of its terms and the validation measure, every trial in each."""
     names = [n for n in _names(training.curves) if n not in _CLUSTER_TITLES]
