@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.options import REPORTS, RESULTS, FormatChoice, Reports, Results, say
+from harness.options import REPORTS, RESULTS, FormatChoice, Host, Port, Reports, Results, say
 
 app = typer.Typer()
 
@@ -85,6 +85,36 @@ def compare(
 
     names = [study_name(study) for study in studies]
     print(f"report: {write_comparison(results, names, reports, baseline=baseline)}")
+
+
+@app.command()
+def watch(
+    study: Annotated[str, typer.Argument(metavar="STUDY.yaml|NAME", help="File or name.")],
+    results: Results = RESULTS,
+    host: Host = "127.0.0.1",
+    port: Port = 0,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
+) -> None:
+    """Serve a study's page to a browser of this machine while the study runs; Ctrl-C ends it."""
+    import os
+    import threading
+
+    from harness.driver import study_name
+    from harness.page_server import is_loopback
+    from harness.watch import Watch, serve
+
+    name = study_name(study)
+    os.nice(10)  # runs come first
+    watched = Watch(results, name, every_s=every)
+    with serve(watched, host, port) as server:
+        if not is_loopback(host):
+            say(f"warning: whoever reaches {host} can read the results of {name}")
+        print(f"watching {name}: {server.url} (Ctrl-C ends it)", flush=True)
+        watched.start()
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            watched.stop()
 
 
 @app.command("ls")

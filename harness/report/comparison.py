@@ -148,11 +148,11 @@ def comparison_picture(found: Across) -> Picture:
     ]
     return Picture(
         name="comparison",
-        title=f"{measure} of every trial",
+        title="Every trial, seed by seed",
         text=f"{measure}. The reference is {found.reference.name}. {said}{more}.",
         traces=tuple(traces),
         layout={
-            "xaxis": {"title": titled(html.escape(measure)), "automargin": True, "nticks": 6},
+            "xaxis": {"title": titled(html.escape(measure)), "automargin": True, "nticks": 4},
             "yaxis": {
                 "tickvals": list(range(len(rows))),
                 "ticktext": ticks,
@@ -281,7 +281,7 @@ def _table(found: Across) -> str:
         ]
         kind = "control" if each.is_control else ""
         rows.append(table_row(label(each.name) + tag, cells, kind))
-    heads = ["mean", "sd", "95 % interval", "seeds", "paired seeds", "difference to reference"]
+    heads = ["mean", "sd", "95 % interval", "seeds", "pairs", "difference to reference"]
     caption = f"{measure_label(found.view.measure)} on {SPLIT_NAMES[found.view.split]}"
     return data_table(caption, ["study / trial", *heads, "exact p", "Holm p", "P(better)"], rows)
 
