@@ -106,8 +106,10 @@ def is_own_name(header: str | None, host: str) -> bool:
     """
     if not header:
         return False
-    name = header.rpartition(":")[0] if header.rpartition(":")[2].isdigit() else header
-    name = name.strip("[]").lower().rstrip(".")
+    name, _, rest = header.partition("]") if header.startswith("[") else (header, "", "")
+    if not rest and name.count(":") == 1:
+        name = name.partition(":")[0]
+    name = name.lstrip("[").lower().rstrip(".")
     if is_loopback(host):
         return is_loopback(name)
     return _address(name) is not None or name in {

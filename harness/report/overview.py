@@ -18,7 +18,9 @@ from harness.report.page import BADGES, divided, write_report
 from harness.report.tables import load_tables, measure_label
 from harness.store import StudyLine, connect, database_path, list_studies
 
+WAIT_S = 10.0
 _SHOWN_TRIALS = 3
+_STATES = ("done", "failed", "pruned", "running", "waiting")
 _NONE = "\N{EN DASH}"
 
 
@@ -94,7 +96,7 @@ def _studies(results: Path) -> list[StudyLine]:
         raise InputError(f"{results}: a file, not a results folder; choose another with --results")
     if not database_path(results).exists():
         return []
-    with connect(results, read_only=True, wait_s=10.0) as con:
+    with connect(results, read_only=True, wait_s=WAIT_S) as con:
         return list_studies(con)
 
 
@@ -128,7 +130,7 @@ def _entry(entry: Entry) -> str:
     tables, _ = divided(entry.tables)
     found = answer(tables)
     states = _states(entry)
-    said = ", ".join(f"{states[name]} {name}" for name in states if states[name]) or "no run yet"
+    said = ", ".join(f"{states[name]} {name}" for name in _STATES if states[name]) or "no run yet"
     return (
         f'{head}<div class="answer"><span class="badge">{escaped(BADGES[found.label])}</span>'
         f'<p class="claim">{escaped(found.claim)}</p></div>'
