@@ -98,6 +98,7 @@ def watch(
     """Serve a study's page to a browser of this machine while the study runs; Ctrl-C ends it."""
     import os
     import threading
+    from contextlib import suppress
 
     from harness.driver import study_name
     from harness.page_server import is_loopback
@@ -106,15 +107,13 @@ def watch(
     name = study_name(study)
     os.nice(10)  # runs come first
     watched = Watch(results, name, every_s=every)
-    with serve(watched, host, port) as server:
+    with serve(watched, host, port) as server, suppress(KeyboardInterrupt):
         if not is_loopback(host):
             say(f"warning: whoever reaches {host} can read the results of {name}")
         print(f"watching {name}: {server.url} (Ctrl-C ends it)", flush=True)
         watched.start()
-        try:
-            threading.Event().wait()
-        except KeyboardInterrupt:
-            watched.stop()
+        threading.Event().wait()
+    watched.stop()
 
 
 @app.command("ls")
