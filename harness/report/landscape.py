@@ -13,6 +13,7 @@ from harness.report.pictures import ACCENT, PAPER, RAMP, Picture, Trace, shorten
 
 FEWEST_FOR_A_SURFACE = 15
 """With fewer trials nothing is drawn between them."""
+MOST_DOTS = 1000
 _SCALE = [[place / (len(RAMP) - 1), colour] for place, colour in enumerate(RAMP)]
 _GRID = 24
 _WIDTH = 0.12  # of the kernel, as a share of each axis
@@ -81,15 +82,19 @@ def _contour(found: Searched) -> tuple[Picture, ...]:
     drawn = [t for t in found.trials if t.trial_id in across.values and t.trial_id in up.values]
     if len(drawn) < 2:
         return ()
+    every = len(drawn)
+    best = max(drawn, key=lambda trial: (found.values[trial.trial_id], -trial.number))
+    step = math.ceil(every / MOST_DOTS)
+    drawn = [t for place, t in enumerate(drawn) if place % step == 0 or t == best]
     values = [found.values[trial.trial_id] for trial in drawn]
     low, high = _colour_range(values)
     surface = _surface(across, up, [t.trial_id for t in drawn], values)
     traces: list[Trace] = []
     if surface is not None:
         traces.append(surface | {"colorscale": _SCALE, "zmin": low, "zmax": high})
-    best = max(drawn, key=lambda trial: (found.values[trial.trial_id], -trial.number))
+    which = f"{len(drawn)} of {every}" if len(drawn) < every else str(every)
     text = (
-        f"{found.measure} of {len(drawn)} trials of the search, by {across.title} and {up.title}. "
+        f"{found.measure} of {which} trials of the search, by {across.title} and {up.title}. "
         f"The best, {found.values[best.trial_id]:.4f}, is at {across.title} "
         f"{across.values[best.trial_id]:.4g} and {up.title} {up.values[best.trial_id]:.4g}. "
     )

@@ -162,6 +162,12 @@ def test_trials_that_were_not_scored_alike_are_refused(
         set_against([BASE, NEAR, other], None)
 
 
+def test_a_control_is_let_pass() -> None:
+    terms = with_terms(data="without weights")
+    pixels = contender("two", "raw pixels", flat(0.3), is_control=True, terms=terms)
+    assert set_against([BASE, FAR, pixels], None).rows[-1].contender == pixels
+
+
 def test_what_a_study_varies_itself_is_no_rule() -> None:
     rules: dict[str, JsonValue] = {**TERMS.rules, "data.labelled": 0.1}
     other = dataclasses.replace(

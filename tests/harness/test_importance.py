@@ -93,6 +93,20 @@ def test_a_conditional_parameter_counts_by_the_trials_that_have_it() -> None:
     assert found.shares["y"] < 0.1 < found.shares["loss"]
 
 
+def test_what_a_conditional_parameter_explains_is_a_part_of_the_whole() -> None:
+    temperature = Dimension("temperature", 0, 1, is_conditional=True)
+    points = draw(60)
+    pick = random.Random(2)
+    values = []
+    for point in points:
+        if point["loss"] == 0:  # among these it explains everything
+            point["temperature"] = pick.uniform(0, 1)
+        values.append(5 * point["loss"] + point.get("temperature", 0.0))
+    found = importances([LOSS, temperature], points, values)
+    assert found is not None
+    assert 0 < found.shares["temperature"] < 0.05
+
+
 def test_a_parameter_that_hardly_a_trial_has_is_left_out() -> None:
     points = draw(30)
     rare = Dimension("rare", 0, 1, is_conditional=True)

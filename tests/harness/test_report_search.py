@@ -11,7 +11,7 @@ from driver_place import SEARCH, Place
 from report_fixtures import Made, make_study
 
 from harness.importance import FEWEST_TRIALS
-from harness.report import figures, sections
+from harness.report import figures, landscape, sections
 from harness.report.landscape import FEWEST_FOR_A_SURFACE
 from harness.report.numbers import StudyTables
 from harness.report.page import divided, write_report
@@ -87,6 +87,18 @@ def test_a_contour_shows_every_trial_and_no_ground_where_none_are(search: StudyT
     ]
     assert min(values) <= min(known)
     assert max(known) <= max(values)
+
+
+def test_a_contour_of_very_many_trials_shows_some_of_them_and_the_best(
+    search: StudyTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landscape, "MOST_DOTS", 10)
+    picture = drawn(searched(search))["contour"]
+    dots = picture["data"][-1]
+    best = max(searched(search).values.values())
+    assert len(dots["x"]) in (10, 11)
+    assert max(dots["marker"]["color"]) == pytest.approx(best, abs=1e-6)
+    assert f"{len(dots['x'])} of 20 trials" in picture["words"]
 
 
 def test_few_trials_have_no_ground_and_say_so(tmp_path: Path) -> None:
