@@ -17,6 +17,7 @@ from harness.report.pictures import INK, PAPER, RAMP, Picture, Trace, shortened
 MOST_LINES = 300
 _MOST_AXES = 6
 _MOST_TICKS = 10
+_LONGEST_TITLE = 18
 _TICKS = (0.0, 0.5, 1.0)
 _MISSING = -0.16
 """The height of a parameter that a trial lacks."""
@@ -43,7 +44,7 @@ def parallel_pictures(found: Searched) -> tuple[Picture, ...]:
             ),
             layout=_layout(parameters, names, ends),
             height=320,
-            min_width=120 * len(names),
+            min_width=140 * len(names),
         ),
     )
 
@@ -90,25 +91,33 @@ def _layout(
     low, high = ends
     last = len(parameters)
     notes += [_note(last, at, f"{low + at * (high - low):.3f}") for at in _TICKS]
+    notes += [_title(place, name) for place, name in enumerate(names)]
     line = {"color": INK, "width": 1}
     bottom = _MISSING if any(each.dimension.is_conditional for each in parameters) else 0.0
     return {
-        "xaxis": {
-            "tickvals": list(range(len(names))),
-            "ticktext": [f"<b>{html.escape(shortened(name))}</b>" for name in names],
-            "range": [-0.15, last + 0.4],
-            "side": "top",
-            "showgrid": False,
-            "linewidth": 0,
-            "automargin": True,
-            "fixedrange": True,
-        },
+        "xaxis": {"visible": False, "range": [-0.05, last + 0.45], "fixedrange": True},
         "yaxis": {"visible": False, "range": [bottom - 0.06, 1.06], "fixedrange": True},
         "annotations": notes,
+        "margin": {"l": 8, "r": 8, "t": 36, "b": 8},
         "shapes": [
             {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "line": line, "opacity": 0.35}
             for x in range(len(names))
         ],
+    }
+
+
+def _title(place: int, name: str) -> dict[str, object]:
+    """What an upright axis is called, above it."""
+    return {
+        "x": place,
+        "y": 1,
+        "yref": "paper",
+        "yanchor": "bottom",
+        "xanchor": "left",
+        "xshift": -4,
+        "text": f"<b>{html.escape(shortened(name, _LONGEST_TITLE))}</b>",
+        "showarrow": False,
+        "font": {"size": 12},
     }
 
 

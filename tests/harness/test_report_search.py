@@ -65,7 +65,8 @@ def test_the_most_important_parameter_is_first_everywhere(search: StudyTables) -
     assert bars["x"] == sorted(bars["x"], reverse=True)
     assert pictures["importance"]["layout"]["yaxis"]["ticktext"] == ["momentum", "rate", "loss"]
     assert "from 20 trials" in pictures["importance"]["words"]
-    names = pictures["parallel"]["layout"]["xaxis"]["ticktext"]
+    notes = pictures["parallel"]["layout"]["annotations"]
+    names = [note["text"] for note in notes if note.get("yref") == "paper"]
     assert names == ["<b>momentum</b>", "<b>rate</b>", "<b>loss</b>", "<b>Recall@1</b>"]
     layout = pictures["contour"]["layout"]
     assert layout["xaxis"]["title"]["text"] == "momentum"
