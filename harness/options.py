@@ -73,6 +73,10 @@ Address = Annotated[
     str | None,
     typer.Option(help="Of the Ray cluster [default: a cluster of this machine alone]."),
 ]
+Host = Annotated[
+    str, typer.Option(help="Where to listen; any other than this machine's own can be reached.")
+]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")]
 RESULTS = Path("results")
 REPORTS = Path("reports")
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.options import REPORTS, RESULTS, FormatChoice, Reports, Results, say
+from harness.options import REPORTS, RESULTS, FormatChoice, Host, Port, Reports, Results, say
 
 app = typer.Typer()
 
@@ -30,11 +30,23 @@ def sql(
 
 @app.command()
 def report(
-    study: Annotated[str, typer.Argument(metavar="STUDY.yaml|NAME", help="File or name.")],
+    study: Annotated[
+        str | None, typer.Argument(metavar="STUDY.yaml|NAME", help="File or name.")
+    ] = None,
     results: Results = RESULTS,
     reports: Reports = REPORTS,
+    every: Annotated[
+        bool, typer.Option("--all", help="Write the pages of all studies, and one over them.")
+    ] = False,
 ) -> None:
     """Print a study's table and write its report from what is finished."""
+    from harness.errors import InputError
+
+    if (study is None) is not every:
+        raise InputError("report: give either a study, by its file or its name, or --all")
+    if study is None:
+        _report_all(results, reports)
+        return
     from harness.driver import study_name
     from harness.printing import print_results
 
@@ -62,6 +74,69 @@ def best(
         print(describe_model(find_model(results, name, trial)))
     else:
         print(describe_model(take_model(results, name, to, trial)))
+
+
+def _report_all(results: Path, reports: Path) -> None:
+    """Write all pages; what could not be written is named, and makes the exit status 1."""
+    from harness.report.overview import write_all
+
+    written = write_all(results, reports)
+    for problem in written.problems:
+        say(f"{problem.study}: no report: {problem.reason}")
+    for page in written.pages:
+        print(f"report: {page}")
+    print(f"index: {written.path}")
+    if written.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def compare(
+    studies: Annotated[
+        list[str], typer.Argument(metavar="STUDY STUDY...", help="Files or names, two or more.")
+    ],
+    baseline: Annotated[
+        str | None,
+        typer.Option(metavar="STUDY/TRIAL", help="The reference [default: the first baseline]."),
+    ] = None,
+    results: Results = RESULTS,
+    reports: Reports = REPORTS,
+) -> None:
+    """Write a page that sets trials of several studies against each other."""
+    from harness.driver import study_name
+    from harness.report.comparison import write_comparison
+
+    names = [study_name(study) for study in studies]
+    print(f"report: {write_comparison(results, names, reports, baseline=baseline)}")
+
+
+@app.command()
+def watch(
+    study: Annotated[str, typer.Argument(metavar="STUDY.yaml|NAME", help="File or name.")],
+    results: Results = RESULTS,
+    host: Host = "127.0.0.1",
+    port: Port = 0,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
+) -> None:
+    """Serve a study's page to a browser of this machine while the study runs; Ctrl-C ends it."""
+    import os
+    import threading
+    from contextlib import suppress
+
+    from harness.driver import study_name
+    from harness.page_server import is_loopback
+    from harness.watch import Watch, serve
+
+    name = study_name(study)
+    os.nice(10)  # runs come first
+    watched = Watch(results, name, every_s=every)
+    with serve(watched, host, port) as server, suppress(KeyboardInterrupt):
+        if not is_loopback(host):
+            say(f"warning: whoever reaches {host} can read the results of {name}")
+        print(f"watching {name}: {server.url} (Ctrl-C ends it)", flush=True)
+        watched.start()
+        threading.Event().wait()
+    watched.stop()
 
 
 @app.command("ls")

@@ -26,7 +26,7 @@ HOMES: dict[str, set[str]] = {
         "harness/store.py",
         "harness/workload_files.py",
     },
-    "optuna": {"harness/search.py"},
+    "optuna": {"harness/importance.py", "harness/search.py"},
     "plotly": {"harness/report/figures.py", "harness/report/page.py"},
     "pandas": {"harness/api.py"},
     "ray": {"harness/executors/ray.py"},

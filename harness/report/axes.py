@@ -50,7 +50,7 @@ def swept_axes(tables: StudyTables) -> tuple[SweptAxis, ...]:
     has_variants = any(trial.variant is not None for trial in trials)
     axes = []
     if has_variants and len({trial.variant for trial in trials}) > 1:
-        names = {trial.trial_id: _shown(trial.variant) for trial in trials}
+        names = {trial.trial_id: shown(trial.variant) for trial in trials}
         axes.append(_category("variant", "variant", names, ordered=False))
     # Overrides of a variant are its content, not axes of their own.
     keys = [key for key in search if any(key in trial.varied for trial in trials)]
@@ -60,7 +60,7 @@ def swept_axes(tables: StudyTables) -> tuple[SweptAxis, ...]:
     for key in keys:
         values = {t.trial_id: t.varied[key] for t in trials if key in t.varied}
         missing = [t.trial_id for t in trials if key not in t.varied]
-        if len({_shown(value) for value in values.values()}) + bool(missing) > 1:
+        if len({shown(value) for value in values.values()}) + bool(missing) > 1:
             axes.append(_axis(key, titles[key], values, missing, _is_log(search.get(key))))
     return tuple(axes) or (trial_axis(tables),)
 
@@ -101,11 +101,11 @@ def _axis(
         return _log_with_zero(key, title, numbers, distinct)
     scale = number_scale(distinct, is_log) if is_numeric else "category"
     if scale == "category":
-        texts = {trial_id: _shown(value) for trial_id, value in values.items()}
+        texts = {trial_id: shown(value) for trial_id, value in values.items()}
         texts |= dict.fromkeys(missing, _NOT_SET)
         return _category(key, title, texts, ordered=is_numeric and not missing, by=numbers)
     few = distinct if len(distinct) <= MOST_TICKS else []
-    return SweptAxis(key, title, scale, True, tuple((v, _shown(v)) for v in few), numbers)
+    return SweptAxis(key, title, scale, True, tuple((v, shown(v)) for v in few), numbers)
 
 
 def _log_with_zero(
@@ -160,7 +160,7 @@ def _category(
     return SweptAxis(key, title, "category", ordered, ticks, positions)
 
 
-def _shown(value: JsonValue) -> str:
+def shown(value: JsonValue) -> str:
     """A value as a study file would write it."""
     if value is None:
         return "none"

@@ -14,7 +14,10 @@ from plotly.offline import get_plotlyjs
 from harness.report.ablation import ablation_pictures
 from harness.report.agreement import REFERENCE, Agreement, rho_text
 from harness.report.exploration import exploration_pictures
+from harness.report.landscape import landscape_pictures
 from harness.report.numbers import StudyTables, TrialRow
+from harness.report.parallel import parallel_pictures
+from harness.report.parameters import Searched
 from harness.report.pictures import ACCENT, Picture, Trace, titled, trial_colours
 from harness.report.tables import measure_label
 from harness.report.training import ClusterSizes, Curve, Training
@@ -41,6 +44,8 @@ class Drawing:
     """Data and layout as Plotly's script reads them."""
     height: int
     """In pixels."""
+    min_width: int = 0
+    """In pixels; on a narrower page it is scrolled."""
 
 
 def script() -> str:
@@ -56,6 +61,21 @@ def ablation_drawings(tables: StudyTables) -> tuple[Drawing, ...]:
 def exploration_drawings(search: StudyTables) -> tuple[Drawing, ...]:
     """How a search went; see ``exploration``."""
     return tuple(_draw(picture) for picture in exploration_pictures(search))
+
+
+def landscape_drawings(found: Searched) -> tuple[Drawing, ...]:
+    """Importance and contours; see ``landscape``."""
+    return tuple(_draw(picture) for picture in landscape_pictures(found))
+
+
+def parallel_drawings(found: Searched) -> tuple[Drawing, ...]:
+    """Every trial across its parameters; see ``parallel``."""
+    return tuple(_draw(picture) for picture in parallel_pictures(found))
+
+
+def draw_all(pictures: Sequence[Picture]) -> tuple[Drawing, ...]:
+    """Pictures as they are."""
+    return tuple(_draw(picture) for picture in pictures)
 
 
 def curve_drawings(tables: StudyTables, training: Training) -> tuple[Drawing, ...]:
@@ -249,4 +269,6 @@ def _draw(picture: Picture) -> Drawing:
     }
     figure = go.Figure({"data": list(picture.traces), "layout": {**layout, **picture.layout}})
     document = json.dumps(figure.to_plotly_json(), separators=(",", ":"), allow_nan=False)
-    return Drawing(picture.name, picture.title, picture.text, document, picture.height)
+    return Drawing(
+        picture.name, picture.title, picture.text, document, picture.height, picture.min_width
+    )

@@ -31,10 +31,16 @@ def figure(drawing: Drawing) -> str:
     for character in "<>&\u2028\u2029":
         data = data.replace(character, f"\\u{ord(character):04x}")
     name = escaped(drawing.name)
-    return (
-        f"<figure><h3>{escaped(drawing.title)}</h3>"
+    width = f";min-width:{drawing.min_width}px" if drawing.min_width else ""
+    plot = (
         f'<div class="plot" id="{name}" role="img" aria-label="{escaped(drawing.text)}"'
-        f' style="height:{drawing.height}px"></div>'
+        f' style="height:{drawing.height}px{width}"></div>'
+    )
+    if drawing.min_width:
+        label = f'role="region" tabindex="0" aria-label="{escaped(drawing.title)}"'
+        plot = f'<div class="scroll" {label}>{plot}</div>'
+    return (
+        f"<figure><h3>{escaped(drawing.title)}</h3>{plot}"
         f"<figcaption><details><summary>In words</summary>{escaped(drawing.text)}</details>"
         f'</figcaption><script type="application/json" id="{name}-data">{data}</script></figure>\n'
     )

@@ -13,6 +13,7 @@ from harness.report.pictures import ACCENT, BASELINE, BEST, trial_colours
 from harness.report.tables import measure_label, ordered_trials
 
 _NONE = "\N{EN DASH}"
+_TEXT = ' class="text"'
 
 
 def escaped(text: object) -> str:
@@ -46,9 +47,9 @@ def results_table(tables: StudyTables, view: View) -> str:
             name for name, is_so in (("best", is_best), ("baseline", trial.is_baseline)) if is_so
         ]
         tags += ["control"] if trial.is_control else []
-        rows.append(_row(label(trial.label) + _tags(tags), cells, kind))
+        rows.append(table_row(label(trial.label) + _tags(tags), cells, kind))
     caption = f"{measure_label(view.measure)} on {SPLIT_NAMES[view.split]}"
-    return _table(caption, ["trial", *heads], rows)
+    return data_table(caption, ["trial", *heads], rows)
 
 
 def seeds_table(tables: StudyTables, view: View) -> str:
@@ -59,9 +60,9 @@ def seeds_table(tables: StudyTables, view: View) -> str:
     for trial in ordered_trials(tables, view):
         found = [values.get((trial.trial_id, seed)) for seed in seeds]
         cells = [_NONE if value is None else f"{value:.4f}" for value in found]
-        rows.append(_row(label(trial.label), cells))
+        rows.append(table_row(label(trial.label), cells))
     caption = f"{measure_label(view.measure)} on {SPLIT_NAMES[view.split]}, seed by seed"
-    return _table(caption, ["trial", *(f"seed {seed}" for seed in seeds)], rows)
+    return data_table(caption, ["trial", *(f"seed {seed}" for seed in seeds)], rows)
 
 
 def failures_table(tables: StudyTables) -> str:
@@ -82,7 +83,9 @@ def failures_table(tables: StudyTables) -> str:
                 f'<td class="text">{escaped(run.failure or "crash")}, {attempts}: '
                 f"{escaped(run.message or 'no message')}{log}</td></tr>"
             )
-    return _table("Failed runs", ["trial", "seed", "run", "reason"], rows, texts=("run", "reason"))
+    return data_table(
+        "Failed runs", ["trial", "seed", "run", "reason"], rows, texts=("run", "reason")
+    )
 
 
 def pruned_table(tables: StudyTables) -> str:
@@ -93,15 +96,18 @@ def pruned_table(tables: StudyTables) -> str:
         for trial in tables.pruned
     ]
     heads = ["trial", "number", "seeds done", "reason"]
-    return _table("Pruned trials", heads, rows, texts=("reason",))
+    return data_table("Pruned trials", heads, rows, texts=("reason",))
 
 
-def _table(
+def data_table(
     caption: str, heads: Sequence[str], rows: Iterable[str], texts: Sequence[str] = ()
 ) -> str:
+    """A table in a region that scrolls; the page's script makes its heads sort it.
+
+    ``rows`` are HTML; ``texts`` names the columns that are no numbers.
+    """
     head = "".join(
-        f'<th scope="col"{" class=text" if name in texts else ""}>{escaped(name)}</th>'
-        for name in heads
+        f'<th scope="col"{_TEXT if name in texts else ""}>{escaped(name)}</th>' for name in heads
     )
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escaped(caption)}">'
@@ -110,7 +116,8 @@ def _table(
     )
 
 
-def _row(name: str, cells: Sequence[str], kind: str = "") -> str:
+def table_row(name: str, cells: Sequence[str], kind: str = "") -> str:
+    """A row of a table; name and cells are HTML, ``kind`` is its class."""
     shown = "".join(f"<td>{cell}</td>" for cell in cells)
     return f'<tr class="{kind}"><th scope="row">{name}</th>{shown}</tr>'
 

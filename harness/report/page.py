@@ -6,17 +6,13 @@ JSON inside scripts; the page's own policy forbids the browser to load anything.
 
 from __future__ import annotations
 
-import os
-import re
-import tempfile
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 
-from harness.errors import InputError
 from harness.report import figures, sections
 from harness.report.agreement import Agreement, load_agreement
 from harness.report.answer import answer
+from harness.report.document import OFFLINE, Frame, document, file_stem, write_page
 from harness.report.markup import (
     escaped,
 )
@@ -24,13 +20,8 @@ from harness.report.numbers import StudyTables
 from harness.report.tables import load_tables
 from harness.report.training import Training, load_training
 from harness.stats import MIN_SEEDS_FOR_TEST
-from harness.trial import digest
 
-_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "img-src data: blob:; base-uri 'none'; form-action 'none'"
-)
-_BADGES = {
+BADGES = {
     "exploratory": f"exploratory: fewer than {MIN_SEEDS_FOR_TEST} paired seeds",
     "search": "search: no claim",
     "tested": "tested on paired seeds",
@@ -48,46 +39,27 @@ def write_report(results: Path, study: str, reports: Path) -> Path:
         InputError: no such study, or the folder cannot be written.
         StoreError: the database cannot be read.
     """
+    return write_page(reports / f"{file_stem(study)}.html", page_text(results, study))
+
+
+def page_text(results: Path, study: str, frame: Frame = OFFLINE) -> str:
+    """The page of a study from what has finished so far.
+
+    Raises:
+        InputError: no such study.
+        StoreError: the database cannot be read.
+    """
     everything = load_tables(results, study)
-    tables, search = everything, None
-    if len(everything.phases) > 1:  # what is claimed rests on the confirmation alone
-        tables, search = everything.of_phase("confirm"), everything.of_phase("search")
+    tables, search = divided(everything)
     agreement = load_agreement(results, everything)
-    text = render(tables, load_training(results, tables), search, agreement)
-    path = reports / f"{_file_stem(study)}.html"
-    try:
-        reports.mkdir(parents=True, exist_ok=True)
-        _replace(path, text)
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot write the report ({error.strerror}); free space or choose another "
-            "folder with --reports"
-        ) from None
-    return path
+    return render(tables, load_training(results, tables), search, agreement, frame)
 
 
-def _file_stem(study: str) -> str:
-    """The study's name as a file name; one with other characters gets a digest."""
-    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", study):
-        return study
-    plain = re.sub(r"[^A-Za-z0-9-]+", "_", study)[:60]
-    return f"{plain}-{digest(study)[:8]}"
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write beside, sync, then rename: a reader sees the old page or the new one."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".part")
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        part.chmod(0o644)  # mkstemp gives it to the owner alone
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+def divided(tables: StudyTables) -> tuple[StudyTables, StudyTables | None]:
+    """What a study claims rests on its confirmation alone: this, and the search before it."""
+    if len(tables.phases) > 1:
+        return tables.of_phase("confirm"), tables.of_phase("search")
+    return tables, None
 
 
 def render(
@@ -95,6 +67,7 @@ def render(
     training: Training,
     search: StudyTables | None = None,
     agreement: Sequence[Agreement] = (),
+    frame: Frame = OFFLINE,
 ) -> str:
     """The whole page.
 
@@ -103,6 +76,7 @@ def render(
         training: Their curves.
         search: What the trials of the confirmation were chosen from.
         agreement: How well criteria without labels rank runs.
+        frame: What surrounds the page.
     """
     parts = [
         sections.ablation_section(tables),
@@ -115,20 +89,9 @@ def render(
         sections.failure_section(tables),
         sections.reproduce_section(tables),
     ]
-    title = escaped(tables.study.name)
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<title>{title}: ablation report</title>\n<link rel="icon" href="data:,">\n'
-        f"<style>\n{_asset('page.css')}</style>\n<script>{figures.script()}</script>\n"
-        f"</head>\n<body>\n{_header(tables)}\n<main>\n{''.join(parts)}</main>\n"
-        f"<script>\n{_asset('page.js')}</script>\n</body>\n</html>\n"
-    )
-
-
-def _asset(name: str) -> str:
-    return files("harness.report").joinpath(name).read_text(encoding="utf-8")
+    body = f"{_header(tables)}\n<main>\n{''.join(parts)}</main>\n"
+    title = f"{tables.study.name}: ablation report"
+    return document(title, body, script=figures.script(), frame=frame)
 
 
 def _header(tables: StudyTables) -> str:
@@ -137,6 +100,6 @@ def _header(tables: StudyTables) -> str:
     return (
         f'<header><p class="kind">Ablation report</p><h1>{escaped(tables.study.name)}</h1>'
         f'<p class="question">{escaped(tables.study.question)}</p>'
-        f'<div class="answer"><span class="badge">{escaped(_BADGES[found.label])}</span>'
+        f'<div class="answer"><span class="badge">{escaped(BADGES[found.label])}</span>'
         f'<p class="claim">{escaped(found.claim)}</p>{remarks}</div></header>'
     )

@@ -24,6 +24,8 @@ ACCENT = "#0072b2"
 BEST = "#d55e00"
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#f0e442")
 """Okabe and Ito's colours, which the colour-blind tell apart, less the black."""
+RAMP = (ACCENT, "#4f86ab", "#8c9299", "#b07845", BEST)
+"""From low to high: the colour-blind tell both ends apart, and all stand out from either ground."""
 CONTROL_DASHES = ("dash", "dot", "dashdot", "longdash")
 _LONGEST_TICK = 24
 
@@ -41,6 +43,8 @@ class Picture:
     layout: Mapping[str, object]
     height: int
     """In pixels."""
+    min_width: int = 0
+    """In pixels; on a narrower page it is scrolled."""
 
 
 def trial_colours(trials: Sequence[TrialRow]) -> dict[str, str]:
@@ -50,13 +54,9 @@ def trial_colours(trials: Sequence[TrialRow]) -> dict[str, str]:
     return colours | {trial.trial_id: BASELINE for trial in trials if trial.is_baseline}
 
 
-def shortened(text: str) -> str:
+def shortened(text: str, longest: int = _LONGEST_TICK) -> str:
     """``text``, or its beginning where it is too long for a tick."""
-    return (
-        text
-        if len(text) <= _LONGEST_TICK
-        else text[: _LONGEST_TICK - 1] + "\N{HORIZONTAL ELLIPSIS}"
-    )
+    return text if len(text) <= longest else text[: longest - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def titled(text: str) -> dict[str, object]:

@@ -20,6 +20,7 @@ from harness.report.markup import (
     trial_key,
 )
 from harness.report.numbers import StudyTables, TrialRow
+from harness.report.parameters import searched
 from harness.report.reproduce import provenance_list, query_examples, spec_text
 from harness.report.tables import measure_label
 from harness.report.training import Training
@@ -83,8 +84,10 @@ def table_section(tables: StudyTables) -> str:
 def search_section(tables: StudyTables, search: StudyTables | None) -> str:
     """The trials of a search, apart from those that confirm it."""
     if search is None or search.primary is None:
-        history = figures.exploration_drawings(tables)[:1] if tables.is_search else ()
-        return section("Search", panels(history, is_single=True)) if history else ""
+        if not tables.is_search or tables.primary is None:
+            return ""
+        history = figures.exploration_drawings(tables)[:1]
+        return section("Search", panels(history, is_single=True), _parameters(tables))
     count = len(search.contenders) + len(search.pruned)
     given_up = f" ({len(search.pruned)} were given up early)" if search.pruned else ""
     words = note(
@@ -97,7 +100,34 @@ def search_section(tables: StudyTables, search: StudyTables | None) -> str:
         "Search",
         words,
         panels(figures.exploration_drawings(search)),
+        _parameters(search),
         results_table(search, search.primary),
+    )
+
+
+def _parameters(search: StudyTables) -> str:
+    """Which parameters of a search mattered, and how its trials lie in their space."""
+    found = searched(search)
+    known = found.importances
+    words = found.why_no_importances()
+    if known is not None:
+        words = (
+            f"Importance rests on {known.trials} trials of the search alone. It says how much of "
+            "the spread goes with a parameter, by itself and over its whole range; with fewer than "
+            "some 50 trials its order is a hint, and interactions are in no bar."
+        )
+    if words and found.left_out:
+        words += (
+            f" Finished trials outside the searched space, as a baseline may be: {found.left_out}; "
+            "they are in none of these pictures."
+        )
+    landscape, lines = figures.landscape_drawings(found), figures.parallel_drawings(found)
+    return "".join(
+        [
+            note(words) if words else "",
+            panels(landscape, is_single=len(landscape) == 1) if landscape else "",
+            panels(lines, is_single=True) if lines else "",
+        ]
     )
 
 

@@ -127,6 +127,8 @@ def _run(trial: Trial, seed: int) -> Run:
 def _write_run(results: Path, run: Run, one: Made, seed: int, with_clusters: bool) -> None:
     directory = spool.run_dir(results, run.run_id)
     work = directory / "work"
+    if work.exists():  # another study has this run too
+        return
     work.mkdir(parents=True)
     facts = {"device": "cpu", "number_format": "bfloat16", **one.sentences}
     (work / "facts.json").write_text(json.dumps(facts))

@@ -246,6 +246,45 @@ def test_results_can_be_asked_listed_reported_and_made_anew(
     assert json.loads(harness("sql", question, "--format", "json").out) == rows
 
 
+def test_all_studies_are_reported_and_set_against_each_other(
+    harness: Harness, tmp_path: Path
+) -> None:
+    harness("run", "study.yaml", "--executor", "local")
+    harness("run", "study.yaml", "--executor", "local", "--set", "study=more", "--set", "seeds=3")
+    everything = harness("report", "--all")
+    assert (everything.status, everything.err) == (0, "")
+    assert everything.out == (
+        "report: reports/more.html\nreport: reports/quality.html\nindex: reports/index.html\n"
+    )
+    assert 'href="more.html"' in (tmp_path / "reports/index.html").read_text()
+    compared = harness("compare", "study.yaml", "more", "--baseline", "more/quality=0.5")
+    assert compared == Said(0, "report: reports/compare-quality.more.html\n", "")
+    page = (tmp_path / "reports/compare-quality.more.html").read_text()
+    assert "more / quality=0.5" in page
+    for wrong in (["report"], ["report", "quality", "--all"]):
+        assert harness(*wrong).err == (
+            "error: report: give either a study, by its file or its name, or --all\n"
+        )
+    alone = harness("compare", "quality")
+    assert alone == Said(2, "", "error: compare: name at least two different studies\n")
+
+
+def test_a_study_that_cannot_be_reported_makes_the_exit_status_one(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.report import overview
+
+    def fail(*_: object) -> Path:
+        raise ValueError("not drawn")
+
+    harness("run", "study.yaml", "--executor", "local")
+    monkeypatch.setattr(overview, "write_report", fail)
+    said = harness("report", "--all")
+    assert said == Said(
+        1, "index: reports/index.html\n", "quality: no report: ValueError: not drawn\n"
+    )
+
+
 def test_help_does_not_wait_for_heavy_libraries() -> None:
     code = (
         "import sys\nsys.argv = ['harness', '--help']\nimport harness.cli\n"
