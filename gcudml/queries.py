@@ -19,8 +19,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gcudml.config import DataConfig
 from gcudml.config.strict import Distance
-from gcudml.data.datasets import ImageSet
+from gcudml.data.datasets import ImageSet, load
 from gcudml.data.thumbnails import write_thumbnail
 from gcudml.evaluate import FEWEST_KEPT, Hits
 from gcudml.neighbours import as_compared, rank_of_first
@@ -50,9 +51,10 @@ class _Block(NamedTuple):
 
 @dataclass
 class QueryLog:
-    """Takes down what queries find while they are scored, and writes it."""
+    """Takes down what queries of the test classes find while they are scored, and writes it."""
 
     workdir: Path
+    data: DataConfig
     blocks: list[_Block] = field(default_factory=list)
 
     def keep(self, found: Hits) -> None:
@@ -66,18 +68,17 @@ class QueryLog:
         self,
         embeddings: Float[Tensor, "n dim"],
         labels: Int[Tensor, " n"],
-        source: ImageSet,
         *,
         distance: Distance,
     ) -> None:
         """Write the tables and pictures of what was kept, and forget it.
 
         Args:
-            embeddings: Those that were searched.
+            embeddings: Those of all test images, that were searched.
             labels: Their classes.
-            source: The images, and what they are called.
             distance: How they were compared.
         """
+        source = load(self.data, "test")
         found = _join(self.blocks, embeddings, labels, source, distance=distance)
         self.blocks = []
         pictures = _Pictures(self.workdir / "images", source)

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from gcudml import checkpoint, criterion
 from gcudml.config import PixelsConfig, RunConfig, TrainConfig, UntrainedConfig
-from gcudml.data.datasets import ImageSet, Part, has_classes, load
+from gcudml.data.datasets import Part, has_classes, load
 from gcudml.data.views import random_views
-from gcudml.diagnostics import embedding_health
+from gcudml.diagnostics import ALARMS, embedding_health, is_finite
 from gcudml.evaluate import evaluate
 from gcudml.methods import build_method, build_student, known_labels
 from gcudml.methods.interface import Batch, EpochPlan, Method, Setup
@@ -41,10 +41,6 @@ Embed = Callable[[Tensor, RandomViews | None], Tensor]
 
 
 SHARE_OF_GPU = 0.4  # of its free memory that one part's images may take
-ALARMS = {  # by the metric that is above 0
-    "alarm/one_cluster": "one cluster held all images.",
-    "alarm/collapsed": "all embeddings of a batch were alike.",
-}
 
 
 class Images(NamedTuple):
@@ -56,8 +52,8 @@ class Images(NamedTuple):
     """On the device; all -1 where images have no classes."""
     is_query: Bool[Tensor, " n"] | None
     """None: every image is a query against all others."""
-    source: ImageSet
-    """The same on the host, with the names of classes and files."""
+    log: QueryLog | None = None
+    """Where it is written down what each query finds."""
 
 
 class Trained(NamedTuple):
@@ -78,11 +74,10 @@ def run(
         config: What to do.
         seed: Of weights, clustering, batches and views; the data have a seed of their own.
         workdir: Gets ``tables/clusters.jsonl``, ``facts.json``, which also names the epoch that was
-            chosen, with ``test`` also ``tables/queries.jsonl``, ``tables/projection.jsonl`` and
-            ``images/`` (see ``gcudml.queries``), and after every epoch a checkpoint. Called again
-            with the same folder and arguments, a run goes on from it and reports the epochs that
-            are left. At the end ``model.safetensors``, the student of the chosen epoch, takes the
-            checkpoint's place.
+            chosen, with ``test`` what each query found (see ``gcudml.queries``), and after every
+            epoch a checkpoint. Called again with the same folder and arguments, a run goes on from
+            it and reports the epochs that are left. At the end ``model.safetensors``, the student
+            of the chosen epoch, takes the checkpoint's place.
         report: Called once an epoch.
         test: Whether the test classes may be opened; without it they are not even loaded.
 
@@ -99,7 +94,7 @@ def run(
         if config.data.network_size > MOST_PIXELS:
             note(workdir, remarks=[SHRUNK])
         device = _device(config.train)
-        log = QueryLog(workdir) if test else None
+        log = QueryLog(workdir, config.data) if test else None
         return _score_pixels(config, device, report=report, log=log, seed=seed)
     return _run_network(config, seed=seed, workdir=workdir, report=report, test=test)
 
@@ -141,7 +136,7 @@ def _run_network(
     note(workdir, chosen_epoch=chosen.epoch)
     results = {f"val/{name}": value for name, value in chosen.validation.items()}
     if test:
-        log = QueryLog(workdir)
+        log = QueryLog(workdir, config.data)
         results |= _score_test(student, chosen, config, number_format, log=log, seed=seed)
     if not isinstance(config.method, UntrainedConfig):
         facts = ModelFacts(
@@ -188,7 +183,7 @@ def _train(
         raised = [ALARMS[name] for name in ALARMS if metrics.get(name)]
         at.alarms = tuple(dict.fromkeys([*at.alarms, *raised]))
         metrics["learning_rate"] = at.optimizer.param_groups[0]["lr"]
-        if not _is_finite(student):  # the last step's loss was computed before the step
+        if not is_finite(student):  # the last step's loss was computed before the step
             losses["loss"] = metrics["loss"] = math.nan
         if not all(math.isfinite(value) for value in losses.values()):
             report(epoch, metrics)  # the harness ends a run that reports a non-finite number
@@ -265,21 +260,10 @@ def _train_epoch(
     return Trained(losses, embedding_health(embeddings.compact.detach()))
 
 
-def _is_finite(network: nn.Module) -> bool:
-    """Whether all weights and statistics are numbers."""
-    return all(bool(value.isfinite().all()) for value in network.state_dict().values())
-
-
 def _measure(
-    student: Embedder,
-    part: Images,
-    config: RunConfig,
-    number_format: Format,
-    *,
-    seed: int,
-    log: QueryLog | None = None,
+    student: Embedder, part: Images, config: RunConfig, number_format: Format, *, seed: int
 ) -> dict[str, float]:
-    """All metrics of one part; none where it has no image. ``log``: keeps single queries too."""
+    """All metrics of one part; none where it has no image."""
     if not len(part.images):
         return {}
     is_pooled = isinstance(config.method, UntrainedConfig) and config.method.embedding == "pooled"
@@ -297,7 +281,7 @@ def _measure(
             views=views,
         )[head]
 
-    return _score(embed, part, config, seed=seed, log=log)
+    return _score(embed, part, config, seed=seed)
 
 
 def _score_test(
@@ -311,15 +295,15 @@ def _score_test(
 ) -> dict[str, float]:
     """Results on test classes: at the chosen epoch, and Recall@K after the last one beside it.
 
-    The student comes as it is after the last epoch; ``log`` keeps what the chosen one finds.
+    The student comes as it is after the last epoch; ``log`` gets what it finds at the chosen one.
     """
     unseen = _load(config, "test", _device(config.train))
-    last: dict[str, float] = {}
+    logged = unseen._replace(log=log)
+    first = logged if chosen.is_last else unseen
+    final = last = _measure(student, first, config, number_format, seed=seed)
     if not chosen.is_last:
-        last = _measure(student, unseen, config, number_format, seed=seed)
         student.load_state_dict(chosen.state)
-    final = _measure(student, unseen, config, number_format, seed=seed, log=log)
-    last = last or final
+        final = _measure(student, logged, config, number_format, seed=seed)
     results = {f"test/{name}": value for name, value in final.items()}
     if not chosen.validation:  # no epoch was chosen
         return results
@@ -328,9 +312,7 @@ def _score_test(
     }
 
 
-def _score(
-    embed: Embed, part: Images, config: RunConfig, *, seed: int, log: QueryLog | None
-) -> dict[str, float]:
+def _score(embed: Embed, part: Images, config: RunConfig, *, seed: int) -> dict[str, float]:
     """What the classes say of the embeddings, where there are any, and the criterion."""
     measured: dict[str, float] = {}
     if has_classes(config.data):
@@ -342,10 +324,10 @@ def _score(
             seed=derive(seed, "nmi"),
             distance=config.distance,
             is_query=part.is_query,
-            keep=None if log is None else log.keep,
+            keep=part.log.keep if part.log else None,
         )
-        if log is not None:
-            log.write(embeddings, part.labels, part.source, distance=config.distance)
+        if part.log:
+            part.log.write(embeddings, part.labels, distance=config.distance)
     chosen = criterion.choose_images(len(part.images), seed=seed)
     images = part.images[chosen.to(part.images.device)]
     randomness = generator(seed, "criterion views")  # in all epochs alike
@@ -365,12 +347,11 @@ def _score_pixels(
         return pixel_vectors(images, size=config.data.network_size, device=device, views=views)
 
     results: dict[str, float] = {}
-    parts: list[Part] = ["val"] if log is None else ["val", "test"]
+    parts: list[Part] = ["val", "test"] if log else ["val"]
     for name in parts:
-        part = _load(config, name, device)
+        part = _load(config, name, device)._replace(log=log if name == "test" else None)
         if len(part.images):
-            kept = log if name == "test" else None
-            measured = _score(embed, part, config, seed=seed, log=kept)
+            measured = _score(embed, part, config, seed=seed)
             results |= {f"{name}/{metric}": value for metric, value in measured.items()}
     report(0, {name: value for name, value in results.items() if name.startswith("val/")})
     return results
@@ -385,7 +366,6 @@ def _load(config: RunConfig, part: Part, device: torch.device) -> Images:
         images,
         torch.from_numpy(found.labels).to(device),
         None if found.is_query is None else torch.from_numpy(found.is_query).to(device),
-        found,
     )
 
 

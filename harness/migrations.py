@@ -87,7 +87,18 @@ def add_sampling_error(con: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-MIGRATIONS: tuple[Migration, ...] = (create_schema, add_openings, add_pruning, add_sampling_error)
+def add_queries(con: duckdb.DuckDBPyConnection) -> None:
+    """Migration 5: what single queries found, and a map of the embeddings."""
+    con.execute(files("harness").joinpath("queries.sql").read_text(encoding="utf-8"))
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    create_schema,
+    add_openings,
+    add_pruning,
+    add_sampling_error,
+    add_queries,
+)
 """The change at index i leads from version i to version i + 1."""
 
 

@@ -112,6 +112,10 @@ def fits(kind: str, column_type: str) -> bool:
     """Whether a column of ``column_type`` holds values of ``kind`` as it is."""
     if kind == "BIGINT":
         return column_type in ("INTEGER", "BIGINT", "DOUBLE", "JSON")
+    if kind == _EMPTY_LIST:
+        return column_type.endswith("[]") or column_type == "JSON"
+    if kind == "BIGINT[]":
+        return column_type in ("BIGINT[]", "DOUBLE[]", "JSON")
     return column_type in (kind, "JSON")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import duckdb
@@ -42,9 +42,24 @@ OWN_TABLES = frozenset(
 """Tables of the schema that no file of a workload may be named after."""
 
 DECLARED_TABLES: Mapping[str, Sequence[str]] = {
-    "clusters": ("epoch", "cluster", "size", "purity", "group")
+    "clusters": ("epoch", "cluster", "size", "purity", "group"),
+    "projection": ("image", "file", "label", "x", "y", "picture"),
+    "queries": (
+        "image",
+        "file",
+        "label",
+        "dropped",
+        "first_hit",
+        "neighbours",
+        "neighbour_labels",
+        "similarities",
+        "picture",
+        "neighbour_pictures",
+    ),
 }
 """Tables of the schema that a workload fills, and their columns, whose types are fixed."""
+
+_MOST_WAITING = 20_000  # rows in memory: many runs are taken over at once when all is made anew
 
 
 def write_tables(
@@ -56,7 +71,8 @@ def write_tables(
     added and widened, as the rows need. A line is added to ``notices`` for what was left out.
     """
     views = {name for (name,) in con.execute("SELECT view_name FROM duckdb_views()").fetchall()}
-    rows_of: dict[str, list[Row]] = {}
+    waiting: dict[str, list[Row]] = {}
+    cleared: set[str] = set()
     for run_id, directory in directories.items():
         for path in sorted((directory / "tables").glob("*.jsonl")):
             table = path.stem
@@ -70,13 +86,28 @@ def write_tables(
             if problem := _misfit(con, table, rows):
                 notices.append(f"{path}: skipped: {problem}")
                 continue
-            rows_of.setdefault(table, []).extend({"run_id": run_id, **row} for row in rows)
-    for table, all_rows in rows_of.items():
-        kinds = kinds_of(all_rows)
+            waiting.setdefault(table, []).extend({"run_id": run_id, **row} for row in rows)
+        if sum(map(len, waiting.values())) > _MOST_WAITING:
+            _take_over(con, waiting, directories, cleared)
+    _take_over(con, waiting, directories, cleared)
+
+
+def _take_over(
+    con: duckdb.DuckDBPyConnection,
+    waiting: dict[str, list[Row]],
+    run_ids: Iterable[str],
+    cleared: set[str],
+) -> None:
+    """Write the rows that wait; before the first of a table, what it has of ``run_ids`` goes."""
+    for table, rows in waiting.items():
+        kinds = kinds_of(rows)
         kinds.pop("run_id", None)
         fit_table(con, table, kinds)
-        delete_runs(con, table, directories)
-        insert_rows(con, table, all_rows, replace=False)
+        if table not in cleared:
+            delete_runs(con, table, run_ids)
+            cleared.add(table)
+        insert_rows(con, table, rows, replace=False)
+    waiting.clear()
 
 
 def read_facts(directory: Path, notices: list[str]) -> JsonValue:

@@ -163,8 +163,8 @@ def test_the_documented_views_are_there(con: duckdb.DuckDBPyConnection) -> None:
     migrate(con)
     views = con.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
     assert {name for (name,) in views} == {
-        "comparisons", "curves", "failures", "leaderboard", "openings", "pruned", "results",
-        "summary", "trials",
+        "classes", "comparisons", "curves", "failures", "leaderboard", "openings", "pruned",
+        "results", "summary", "trials",
     }  # fmt: skip
     for (name,) in views:
         assert re.fullmatch(r"[a-z]+", name)

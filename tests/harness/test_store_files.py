@@ -52,12 +52,12 @@ def test_a_column_that_clusters_lacks_is_added(tmp_path: Path) -> None:
 def test_an_unknown_table_is_made_with_fitting_types(tmp_path: Path) -> None:
     put(
         tmp_path,
-        "tables/queries.jsonl",
+        "tables/finds.jsonl",
         '{"query": 1, "label": "a", "hit": true, "neighbours": [3, 4], "near": [0.5, 1], "x": {"y": 1}}\n'
         '{"query": 2, "label": null, "similarity": 0.25, "neighbours": [], "order": "k", "none": null}\n',
     )
     assert finish(tmp_path) == ()
-    table = store.query(tmp_path, "FROM queries ORDER BY query")
+    table = store.query(tmp_path, "FROM finds ORDER BY query")
     rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     assert rows == [
         {"run_id": ID, "query": 1, "label": "a", "hit": True, "neighbours": [3, 4], "near": [0.5, 1.0],
