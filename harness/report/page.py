@@ -14,9 +14,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from harness.errors import InputError
-from harness.report import figures, sections
+from harness.report import figures, gallery_html, sections
 from harness.report.agreement import Agreement, load_agreement
 from harness.report.answer import answer
+from harness.report.gallery_html import Seen, load_seen
 from harness.report.markup import (
     escaped,
 )
@@ -53,7 +54,8 @@ def write_report(results: Path, study: str, reports: Path) -> Path:
     if len(everything.phases) > 1:  # what is claimed rests on the confirmation alone
         tables, search = everything.of_phase("confirm"), everything.of_phase("search")
     agreement = load_agreement(results, everything)
-    text = render(tables, load_training(results, tables), search, agreement)
+    training, seen = load_training(results, tables), load_seen(results, tables)
+    text = render(tables, training, search, agreement, seen)
     path = reports / f"{_file_stem(study)}.html"
     try:
         reports.mkdir(parents=True, exist_ok=True)
@@ -95,6 +97,7 @@ def render(
     training: Training,
     search: StudyTables | None = None,
     agreement: Sequence[Agreement] = (),
+    seen: Seen | None = None,
 ) -> str:
     """The whole page.
 
@@ -103,6 +106,7 @@ def render(
         training: Their curves.
         search: What the trials of the confirmation were chosen from.
         agreement: How well criteria without labels rank runs.
+        seen: What single queries find, and the maps of embeddings.
     """
     parts = [
         sections.ablation_section(tables),
@@ -111,6 +115,8 @@ def render(
         sections.agreement_section(agreement),
         sections.curve_section(tables, training),
         sections.cluster_section(training),
+        gallery_html.gallery_section(seen),
+        gallery_html.map_section(seen),
         sections.pruned_section(search or tables),
         sections.failure_section(tables),
         sections.reproduce_section(tables),
@@ -121,9 +127,11 @@ def render(
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<title>{title}: ablation report</title>\n<link rel="icon" href="data:,">\n'
-        f"<style>\n{_asset('page.css')}</style>\n<script>{figures.script()}</script>\n"
+        f"<style>\n{_asset('page.css')}{_asset('pictures.css')}</style>\n<script>{figures.script()}</script>\n"
         f"</head>\n<body>\n{_header(tables)}\n<main>\n{''.join(parts)}</main>\n"
-        f"<script>\n{_asset('page.js')}</script>\n</body>\n</html>\n"
+        f"{gallery_html.picture_data(seen)}"
+        f"<script>\n{_asset('page.js')}</script>\n"
+        f"<script>\n{_asset('pictures.js')}</script>\n</body>\n</html>\n"
     )
 
 

@@ -50,13 +50,9 @@ def trial_colours(trials: Sequence[TrialRow]) -> dict[str, str]:
     return colours | {trial.trial_id: BASELINE for trial in trials if trial.is_baseline}
 
 
-def shortened(text: str) -> str:
-    """``text``, or its beginning where it is too long for a tick."""
-    return (
-        text
-        if len(text) <= _LONGEST_TICK
-        else text[: _LONGEST_TICK - 1] + "\N{HORIZONTAL ELLIPSIS}"
-    )
+def shortened(text: str, longest: int = _LONGEST_TICK) -> str:
+    """``text``, or its beginning where it is too long, as for a tick."""
+    return text if len(text) <= longest else text[: longest - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def titled(text: str) -> dict[str, object]:
