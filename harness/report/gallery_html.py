@@ -119,12 +119,14 @@ def picture_data(seen: Seen | None) -> str:
 
 def _runs_text(shown: ShownRuns) -> str:
     """Which runs these are, and how they were chosen."""
-    names = [f"{run.role}: {shortened(run.trial.label, 80)}" for run in shown.runs]
-    text = f"Seed {shown.seed}; {'; '.join(names)}."
-    if len(shown.runs) > 1:
-        what = "the best of the other trials" if "other" in shown.runs[1].role else "the best trial"
-        text += f" It is {what} by {SPLIT_NAMES.get(shown.chosen_by, shown.chosen_by)}."
-    return text
+    names = [shortened(run.trial.label, 80) for run in shown.runs]
+    split = SPLIT_NAMES.get(shown.chosen_by, shown.chosen_by)
+    if len(shown.runs) < 2:
+        return f"The {shown.runs[0].role} trial, {names[0]}, seed {shown.seed}."
+    chosen = f"the best trial by {split}"
+    if shown.runs[1].role == "best other":
+        chosen = f"the best of the other trials by {split} (the baseline is better there)"
+    return f"The baseline, {names[0]}, beside {names[1]}, {chosen}; both with seed {shown.seed}."
 
 
 def _counts_text(shown: ShownRuns, counts: Counts | None) -> str:

@@ -130,8 +130,7 @@ def render(
         f"<style>\n{_asset('page.css')}{_asset('pictures.css')}</style>\n<script>{figures.script()}</script>\n"
         f"</head>\n<body>\n{_header(tables)}\n<main>\n{''.join(parts)}</main>\n"
         f"{gallery_html.picture_data(seen)}"
-        f"<script>\n{_asset('page.js')}</script>\n"
-        f"<script>\n{_asset('pictures.js')}</script>\n</body>\n</html>\n"
+        f"<script>\n{_asset('page.js')}{_asset('pictures.js')}</script>\n</body>\n</html>\n"
     )
 
 

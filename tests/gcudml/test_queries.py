@@ -178,7 +178,7 @@ def test_runs_on_the_same_data_show_the_same_images(tmp_path: Path) -> None:
 def test_the_tables_are_those_of_the_chosen_epoch(tmp_path: Path) -> None:
     for seed in range(5):
         place = tmp_path / str(seed)
-        results, epochs = train_tiny(place, seed=seed, test=True, train={"epochs": 3})
+        results, _ = train_tiny(place, seed=seed, test=True, train={"epochs": 3})
         assert recall_from(rows_of(place, "queries"), 1) == results["test/recall@1"]
         if results["test/recall@1"] != results["test/recall@1_last_epoch"]:
             return
