@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 
@@ -21,6 +22,7 @@ from harness.rows import (
     fit_table,
     fits,
     insert_rows,
+    join_kinds,
     kinds_of,
 )
 from harness.workload import JsonValue
@@ -71,8 +73,7 @@ def write_tables(
     added and widened, as the rows need. A line is added to ``notices`` for what was left out.
     """
     views = {name for (name,) in con.execute("SELECT view_name FROM duckdb_views()").fetchall()}
-    waiting: dict[str, list[Row]] = {}
-    cleared: set[str] = set()
+    waiting = _Waiting({}, {}, set())
     for run_id, directory in directories.items():
         for path in sorted((directory / "tables").glob("*.jsonl")):
             table = path.stem
@@ -83,31 +84,38 @@ def write_tables(
                 )
                 continue
             rows = _read_rows(path, notices)
-            if problem := _misfit(con, table, rows):
+            kinds = kinds_of(rows)
+            if problem := _misfit(con, table, rows, kinds):
                 notices.append(f"{path}: skipped: {problem}")
                 continue
-            waiting.setdefault(table, []).extend({"run_id": run_id, **row} for row in rows)
-        if sum(map(len, waiting.values())) > _MOST_WAITING:
-            _take_over(con, waiting, directories, cleared)
-    _take_over(con, waiting, directories, cleared)
+            waiting.rows.setdefault(table, []).extend({"run_id": run_id, **row} for row in rows)
+            waiting.kinds[table] = join_kinds(waiting.kinds.get(table, {}), kinds)
+        if sum(map(len, waiting.rows.values())) > _MOST_WAITING:
+            _take_over(con, waiting, directories)
+    _take_over(con, waiting, directories)
 
 
-def _take_over(
-    con: duckdb.DuckDBPyConnection,
-    waiting: dict[str, list[Row]],
-    run_ids: Iterable[str],
-    cleared: set[str],
-) -> None:
+class _Waiting(NamedTuple):
+    """Rows on their way into the database."""
+
+    rows: dict[str, list[Row]]
+    """By table."""
+    kinds: dict[str, dict[str, str]]
+    """Table -> column -> kind, of these rows."""
+    cleared: set[str]
+    """Tables from which older rows of the runs have been removed."""
+
+
+def _take_over(con: duckdb.DuckDBPyConnection, waiting: _Waiting, run_ids: Iterable[str]) -> None:
     """Write the rows that wait; before the first of a table, what it has of ``run_ids`` goes."""
-    for table, rows in waiting.items():
-        kinds = kinds_of(rows)
-        kinds.pop("run_id", None)
-        fit_table(con, table, kinds)
-        if table not in cleared:
+    for table, rows in waiting.rows.items():
+        fit_table(con, table, waiting.kinds[table])
+        if table not in waiting.cleared:
             delete_runs(con, table, run_ids)
-            cleared.add(table)
+            waiting.cleared.add(table)
         insert_rows(con, table, rows, replace=False)
-    waiting.clear()
+    waiting.rows.clear()
+    waiting.kinds.clear()
 
 
 def read_facts(directory: Path, notices: list[str]) -> JsonValue:
@@ -146,8 +154,10 @@ def _read_rows(path: Path, notices: list[str]) -> list[dict[str, JsonValue]]:
     return rows
 
 
-def _misfit(con: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row]) -> str | None:
-    """Why ``rows`` cannot go into ``table``; None if they can."""
+def _misfit(
+    con: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row], kinds: Mapping[str, str]
+) -> str | None:
+    """Why ``rows`` of these ``kinds`` cannot go into ``table``; None if they can."""
     names = {name for row in rows for name in row}
     if wrong := sorted(name for name in names if not NAME.fullmatch(name) or name == "run_id"):
         return (
@@ -164,7 +174,7 @@ def _misfit(con: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row]) -> 
     for (name,) in needed:
         if name != "run_id" and any(row.get(name) is None for row in rows):
             return f"a row lacks {name!r}"
-    for name, kind in kinds_of(rows).items():
+    for name, kind in kinds.items():
         if name in DECLARED_TABLES[table] and not fits(kind, types[name]):
             return f"{name!r} holds {kind}, but the column {table}.{name} is {types[name]}"
     return None
@@ -172,7 +182,7 @@ def _misfit(con: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row]) -> 
 
 def _parse(text: str) -> JsonValue:
     """JSON ``text`` with null for every number that is not finite."""
-    value: JsonValue = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+    value: JsonValue = _DECODER.decode(text)
     return value
 
 
@@ -180,3 +190,7 @@ def _finite(text: str) -> float | None:
     """The number that ``text`` writes; None where it overflows."""
     number = float(text)
     return number if math.isfinite(number) else None
+
+
+_DECODER = json.JSONDecoder(parse_constant=lambda _: None, parse_float=_finite)
+"""Made once: for a line it takes as long as the reading."""
