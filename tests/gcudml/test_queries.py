@@ -161,7 +161,11 @@ def test_an_embedding_that_is_not_finite_has_no_first_hit_but_counts(tmp_path: P
     assert (recall_from(rows, 1), recall_from(rows, 9)) == (found.recall[1], found.recall[9])
 
 
-def test_runs_on_the_same_data_show_the_same_images(tmp_path: Path) -> None:
+def test_runs_on_the_same_data_show_the_same_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "SHOWN_QUERIES", 5)
+    monkeypatch.setattr(queries, "MAP_IMAGES", 24)
     for seed, name in ((0, "a"), (1, "b")):
         train_tiny(tmp_path / name, seed=seed, test=True)
     for table in ("queries", "projection"):
@@ -169,6 +173,8 @@ def test_runs_on_the_same_data_show_the_same_images(tmp_path: Path) -> None:
         assert one != other
         shown = [[row["image"], row.get("picture")] for row in one]
         assert shown == [[row["image"], row.get("picture")] for row in other]
+    assert sum("picture" in row for row in rows_of(tmp_path / "a", "queries")) == 5
+    assert len(rows_of(tmp_path / "a", "projection")) == 24
     for row in rows_of(tmp_path / "a", "queries"):
         assert ("picture" in row) == ("neighbour_pictures" in row)
         for name in [row.get("picture"), *row.get("neighbour_pictures", [])]:
