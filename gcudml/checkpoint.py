@@ -1,5 +1,6 @@
 """What a run must know to go on after an epoch, in a file that is whole or not there."""
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -8,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
+from gcudml.config import RunConfig
 from gcudml.data.cache import replacing
 from gcudml.pseudo_labels import PseudoLabels
 
@@ -26,6 +28,11 @@ class Lasting(Protocol):
         and lists and dicts of these.
         """
         ...
+
+
+def key_of(config: RunConfig, seed: int) -> str:
+    """What a run computes, as a text."""
+    return json.dumps([config.model_dump(mode="json"), seed], sort_keys=True)
 
 
 def state_of(owner: Lasting) -> dict[str, Any]:

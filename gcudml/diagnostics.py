@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 MOST_EXACT_CLUSTERS = 2000  # above it an exact matching takes longer than the clustering
@@ -43,6 +43,18 @@ class AgainstClasses(NamedTuple):
     """Normalised mutual information with the classes, by the arithmetic mean of the entropies."""
     ari: float
     """Rand index, adjusted for chance: 1 = the classes, 0 = as good as random."""
+
+
+ALARMS = {
+    "alarm/one_cluster": "one cluster held all images.",
+    "alarm/collapsed": "all embeddings of a batch were alike.",
+}
+"""What is wrong where the metric of that name is above 0."""
+
+
+def is_finite(network: nn.Module) -> bool:
+    """Whether all weights and statistics are numbers."""
+    return all(bool(value.isfinite().all()) for value in network.state_dict().values())
 
 
 def describe_clustering(

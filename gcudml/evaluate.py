@@ -1,6 +1,6 @@
 """How well embeddings retrieve and cluster their classes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,6 +16,22 @@ from gcudml.neighbours import (
     spherical_kmeans,
     usable_rows,
 )
+
+
+class Hits(NamedTuple):
+    """What some queries found. Shape letters: ``block`` queries, ``depth`` neighbours."""
+
+    rows: Int[Tensor, " block"]
+    """Indices of the queries."""
+    nearest: Int[Tensor, "block depth"]
+    """Indices of their neighbours, best first."""
+    hits: Bool[Tensor, "block depth"]
+    """Which of these have the query's class."""
+
+
+Keep = Callable[[Hits], None]
+"""Takes what a block of queries has found."""
+FEWEST_KEPT = 8  # neighbours of each query, where somebody keeps them
 
 
 class Retrieval(NamedTuple):
@@ -43,6 +59,7 @@ def retrieve(
     map_at_r: bool = True,
     distance: Distance = "cosine",
     is_query: Bool[Tensor, " n"] | None = None,
+    keep: Keep | None = None,
 ) -> Retrieval:
     """Recall@K, MAP@R and R-precision, a block of queries at a time.
 
@@ -59,6 +76,8 @@ def retrieve(
         distance: What near means.
         is_query: Which images are queries; the others are the gallery they are compared with
             (In-Shop). None: every image is a query against all others.
+        keep: Given each block of the queries that count, with ``FEWEST_KEPT`` neighbours or more:
+            the very search that the numbers come from.
 
     Source:
         Recall@K: Jégou et al., TPAMI 2011, as metric learning uses it (libraries differ on dropped
@@ -71,6 +90,7 @@ def retrieve(
         return Retrieval(dict.fromkeys(k, 0.0), 0.0, 0.0, 0, len(asked.queries))
 
     depth = max(*k, int(relevant.max())) if map_at_r else max(k)
+    depth = depth if keep is None else max(depth, FEWEST_KEPT)
     usable = usable_rows(embeddings)
     hit_at = dict.fromkeys(k, 0)
     average = precision = 0.0
@@ -80,6 +100,8 @@ def retrieve(
     ):
         hits = labels[found.nearest] == labels[found.rows][:, None]  # (block, depth)
         hits &= usable[found.nearest] & usable[found.rows][:, None]
+        if keep is not None:
+            keep(Hits(found.rows, found.nearest, hits))
         for each in hit_at:
             hit_at[each] += int(hits[:, :each].any(dim=1).sum())
         if map_at_r:
@@ -176,6 +198,7 @@ def evaluate(
     seed: int,
     distance: Distance = "cosine",
     is_query: Bool[Tensor, " n"] | None = None,
+    keep: Keep | None = None,
 ) -> dict[str, float]:
     """All metrics of one split by name.
 
@@ -189,6 +212,7 @@ def evaluate(
         map_at_r=config.map_at_r,
         distance=distance,
         is_query=is_query,
+        keep=keep,
     )
     metrics = {f"recall@{k}": value for k, value in retrieval.recall.items()}
     if config.map_at_r:

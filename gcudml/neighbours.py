@@ -14,6 +14,7 @@ from gcudml.config.strict import Distance
 
 BLOCK_ROWS = 4096
 BLOCK_ENTRIES = 1 << 22  # neighbours that a block may hold: bounds memory where many are asked for
+MOST_COMPARED = 1 << 24  # similarities at a time, where ranks are counted
 LONGEST_ROW = 1e15  # squared distances, and sums of very many, stay below the largest 32-bit number
 
 
@@ -39,6 +40,12 @@ def usable_rows(embeddings: Float[Tensor, "n dim"]) -> Bool[Tensor, " n"]:
     """Which rows are finite and short enough to be squared without overflow."""
     usable: Tensor = embeddings.float().norm(dim=1) <= LONGEST_ROW  # False for NaN
     return usable
+
+
+def as_compared(embeddings: Float[Tensor, "n dim"], distance: Distance) -> Float[Tensor, "n dim"]:
+    """The points that searches compare: of unit length for cosine; zeros for unusable rows."""
+    points = embeddings.float().where(usable_rows(embeddings)[:, None], 0.0)
+    return F.normalize(points, dim=1) if distance == "cosine" else points
 
 
 def nearest(
@@ -79,9 +86,7 @@ def search_in_blocks(
             row is no neighbour of itself, whatever equals it.
         block_rows: Most queries of a block; fewer where ``k`` is large.
     """
-    points = embeddings.float().where(usable_rows(embeddings)[:, None], 0.0)
-    if distance == "cosine":
-        points = F.normalize(points, dim=1)
+    points = as_compared(embeddings, distance)
     among = points if gallery is None else points[gallery]
     without_self = gallery is None
     kept = min(k, len(among) - without_self)
@@ -120,6 +125,47 @@ def nearest_of(
     if distance != "cosine":
         scores = np.sqrt(scores.clip(min=0))  # faiss gives squares, by rounding just below 0
     return scores, places.astype(np.int64, copy=False)
+
+
+def rank_of_first(
+    embeddings: Float[Tensor, "n dim"],
+    labels: Int[Tensor, " n"],
+    *,
+    queries: Int[Tensor, " queries"],
+    gallery: Int[Tensor, " gallery"] | None = None,
+    distance: Distance = "cosine",
+    block_entries: int = MOST_COMPARED,
+) -> Int[Tensor, " queries"]:
+    """The rank, from 1, at which each query finds the first row with its label; 0 for never.
+
+    Counts the rows that are nearer than the nearest one with the label, so nothing is sorted.
+    Similarities are those of ``search_in_blocks``, summed by another library: where two differ in
+    the last digits only, or not at all (then the row that comes first counts as nearer), a list of
+    that search may have them in another order. Takes as long as the search itself for as many
+    queries, and ``block_entries`` numbers at a time in memory.
+    """
+    points, usable = as_compared(embeddings, distance), usable_rows(embeddings)
+    among = torch.arange(len(points), device=points.device) if gallery is None else gallery
+    candidates = points[among]
+    squares = candidates.square().sum(dim=1)
+    ranks = torch.zeros_like(queries)
+    rows = max(1, block_entries // max(1, len(among)))
+    for first in range(0, len(queries), rows):
+        asked = queries[first : first + rows]
+        nearness = points[asked] @ candidates.T  # (block, gallery)
+        if distance == "euclidean":
+            nearness = 2 * nearness - squares  # less the distance's square, but for a constant
+        is_self = asked[:, None] == among
+        nearness.masked_fill_(is_self, -torch.inf)
+        wanted = (labels[asked][:, None] == labels[among]) & usable[among] & ~is_self
+        wanted &= usable[asked][:, None]
+        best = nearness.masked_fill(~wanted, -torch.inf).max(dim=1)  # of equals the first
+        nearer = nearness > best.values[:, None]
+        places = torch.arange(len(among), device=among.device)
+        nearer |= (nearness == best.values[:, None]) & (places < best.indices[:, None])
+        found = wanted.any(dim=1)
+        ranks[first : first + rows] = torch.where(found, nearer.sum(dim=1) + 1, 0)
+    return ranks
 
 
 def _search(

@@ -20,6 +20,15 @@ def append_rows(
             stream.writelines(lines)
 
 
+def write_rows(workdir: Path, table: str, rows: Iterable[Mapping[str, object]]) -> None:
+    """Write a whole table in place of the one that may be there."""
+    path = _table(workdir, table)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as draft, draft.open("w", encoding="utf-8") as stream:
+        for row in rows:
+            stream.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
 def table_size(workdir: Path, name: str) -> int:
     """Bytes that a table has by now."""
     path = _table(workdir, name)

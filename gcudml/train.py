@@ -5,7 +5,6 @@ All randomness comes from the run's seed and the epoch, so nothing depends on wh
 a run that was stopped goes on after its last whole epoch to the same numbers.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +19,7 @@ from gcudml import checkpoint, criterion
 from gcudml.config import PixelsConfig, RunConfig, TrainConfig, UntrainedConfig
 from gcudml.data.datasets import Part, has_classes, load
 from gcudml.data.views import random_views
-from gcudml.diagnostics import embedding_health
+from gcudml.diagnostics import ALARMS, embedding_health, is_finite
 from gcudml.evaluate import evaluate
 from gcudml.methods import build_method, build_student, known_labels
 from gcudml.methods.interface import Batch, EpochPlan, Method, Setup
@@ -30,6 +29,7 @@ from gcudml.models.inference import Head, RandomViews, embed_images
 from gcudml.models.number_format import Format, autocast, choose_format
 from gcudml.optimization import head_optimizer, set_learning_rate, student_optimizer
 from gcudml.pixels import MOST_PIXELS, SHRUNK, pixel_vectors
+from gcudml.queries import QueryLog
 from gcudml.run_files import append_rows, cut_table, note, table_size
 from gcudml.seeding import derive, generator
 from gcudml.standing import Snapshot, Standing, content_of, go_on
@@ -41,10 +41,6 @@ Embed = Callable[[Tensor, RandomViews | None], Tensor]
 
 
 SHARE_OF_GPU = 0.4  # of its free memory that one part's images may take
-ALARMS = {  # by the metric that is above 0
-    "alarm/one_cluster": "one cluster held all images.",
-    "alarm/collapsed": "all embeddings of a batch were alike.",
-}
 
 
 class Images(NamedTuple):
@@ -56,6 +52,8 @@ class Images(NamedTuple):
     """On the device; all -1 where images have no classes."""
     is_query: Bool[Tensor, " n"] | None
     """None: every image is a query against all others."""
+    log: QueryLog | None = None
+    """Where it is written down what each query finds."""
 
 
 class Trained(NamedTuple):
@@ -76,9 +74,10 @@ def run(
         config: What to do.
         seed: Of weights, clustering, batches and views; the data have a seed of their own.
         workdir: Gets ``tables/clusters.jsonl``, ``facts.json``, which also names the epoch that was
-            chosen, and after every epoch a checkpoint. Called again with the same folder and
-            arguments, a run goes on from it and reports the epochs that are left. At the end
-            ``model.safetensors``, the student of the chosen epoch, takes the checkpoint's place.
+            chosen, with ``test`` what each query found (see ``gcudml.queries``), and after every
+            epoch a checkpoint. Called again with the same folder and arguments, a run goes on from
+            it and reports the epochs that are left. At the end ``model.safetensors``, the student
+            of the chosen epoch, takes the checkpoint's place.
         report: Called once an epoch.
         test: Whether the test classes may be opened; without it they are not even loaded.
 
@@ -95,7 +94,8 @@ def run(
         if config.data.network_size > MOST_PIXELS:
             note(workdir, remarks=[SHRUNK])
         device = _device(config.train)
-        return _score_pixels(config, device, report=report, test=test, seed=seed)
+        log = QueryLog(workdir, config.data) if test else None
+        return _score_pixels(config, device, report=report, log=log, seed=seed)
     return _run_network(config, seed=seed, workdir=workdir, report=report, test=test)
 
 
@@ -136,7 +136,8 @@ def _run_network(
     note(workdir, chosen_epoch=chosen.epoch)
     results = {f"val/{name}": value for name, value in chosen.validation.items()}
     if test:
-        results |= _score_test(student, chosen, config, number_format, seed=seed)
+        log = QueryLog(workdir, config.data)
+        results |= _score_test(student, chosen, config, number_format, log=log, seed=seed)
     if not isinstance(config.method, UntrainedConfig):
         facts = ModelFacts(
             config=config,
@@ -161,7 +162,7 @@ def _train(
     config, student = setup.config, setup.student
     method = build_method(setup)
     at = Standing(student_optimizer(student, method.parameters(), config.train))
-    key = _key(config, setup.seed)
+    key = checkpoint.key_of(config, setup.seed)
     kept = checkpoint.load(workdir, key, setup.device)
     cut_table(workdir, "clusters", kept["table_bytes"] if kept else 0)
     if kept is not None:
@@ -182,7 +183,7 @@ def _train(
         raised = [ALARMS[name] for name in ALARMS if metrics.get(name)]
         at.alarms = tuple(dict.fromkeys([*at.alarms, *raised]))
         metrics["learning_rate"] = at.optimizer.param_groups[0]["lr"]
-        if not _is_finite(student):  # the last step's loss was computed before the step
+        if not is_finite(student):  # the last step's loss was computed before the step
             losses["loss"] = metrics["loss"] = math.nan
         if not all(math.isfinite(value) for value in losses.values()):
             report(epoch, metrics)  # the harness ends a run that reports a non-finite number
@@ -259,11 +260,6 @@ def _train_epoch(
     return Trained(losses, embedding_health(embeddings.compact.detach()))
 
 
-def _is_finite(network: nn.Module) -> bool:
-    """Whether all weights and statistics are numbers."""
-    return all(bool(value.isfinite().all()) for value in network.state_dict().values())
-
-
 def _measure(
     student: Embedder, part: Images, config: RunConfig, number_format: Format, *, seed: int
 ) -> dict[str, float]:
@@ -289,17 +285,25 @@ def _measure(
 
 
 def _score_test(
-    student: Embedder, chosen: Snapshot, config: RunConfig, number_format: Format, *, seed: int
+    student: Embedder,
+    chosen: Snapshot,
+    config: RunConfig,
+    number_format: Format,
+    *,
+    log: QueryLog,
+    seed: int,
 ) -> dict[str, float]:
     """Results on test classes: at the chosen epoch, and Recall@K after the last one beside it.
 
-    The student comes as it is after the last epoch.
+    The student comes as it is after the last epoch; ``log`` gets what it finds at the chosen one.
     """
     unseen = _load(config, "test", _device(config.train))
-    final = last = _measure(student, unseen, config, number_format, seed=seed)
+    logged = unseen._replace(log=log)
+    first = logged if chosen.is_last else unseen
+    final = last = _measure(student, first, config, number_format, seed=seed)
     if not chosen.is_last:
         student.load_state_dict(chosen.state)
-        final = _measure(student, unseen, config, number_format, seed=seed)
+        final = _measure(student, logged, config, number_format, seed=seed)
     results = {f"test/{name}": value for name, value in final.items()}
     if not chosen.validation:  # no epoch was chosen
         return results
@@ -312,14 +316,18 @@ def _score(embed: Embed, part: Images, config: RunConfig, *, seed: int) -> dict[
     """What the classes say of the embeddings, where there are any, and the criterion."""
     measured: dict[str, float] = {}
     if has_classes(config.data):
+        embeddings = embed(part.images, None)
         measured = evaluate(
-            embed(part.images, None),
+            embeddings,
             part.labels,
             config.evaluate,
             seed=derive(seed, "nmi"),
             distance=config.distance,
             is_query=part.is_query,
+            keep=part.log.keep if part.log else None,
         )
+        if part.log:
+            part.log.write(embeddings, part.labels, distance=config.distance)
     chosen = criterion.choose_images(len(part.images), seed=seed)
     images = part.images[chosen.to(part.images.device)]
     randomness = generator(seed, "criterion views")  # in all epochs alike
@@ -329,9 +337,9 @@ def _score(embed: Embed, part: Images, config: RunConfig, *, seed: int) -> dict[
 
 
 def _score_pixels(
-    config: RunConfig, device: torch.device, *, report: ReportEpoch, test: bool, seed: int
+    config: RunConfig, device: torch.device, *, report: ReportEpoch, log: QueryLog | None, seed: int
 ) -> dict[str, float]:
-    """Compare images by the cosine of their pixels in [0, 1]: what no learning gives."""
+    """Compare images by the cosine of their pixels in [0, 1]; the test ones if there is a log."""
 
     def embed(
         images: UInt8[Tensor, "n channels height width"], views: RandomViews | None
@@ -339,9 +347,9 @@ def _score_pixels(
         return pixel_vectors(images, size=config.data.network_size, device=device, views=views)
 
     results: dict[str, float] = {}
-    parts: list[Part] = ["val", "test"] if test else ["val"]
+    parts: list[Part] = ["val", "test"] if log else ["val"]
     for name in parts:
-        part = _load(config, name, device)
+        part = _load(config, name, device)._replace(log=log if name == "test" else None)
         if len(part.images):
             measured = _score(embed, part, config, seed=seed)
             results |= {f"{name}/{metric}": value for metric, value in measured.items()}
@@ -366,8 +374,3 @@ def _device(config: TrainConfig) -> torch.device:
     if config.device == "cuda" and not has_cuda:
         raise ValueError("train.device: no CUDA device here; use auto or cpu")
     return torch.device("cuda" if has_cuda and config.device != "cpu" else "cpu")
-
-
-def _key(config: RunConfig, seed: int) -> str:
-    """What a run computes, as a text."""
-    return json.dumps([config.model_dump(mode="json"), seed], sort_keys=True)

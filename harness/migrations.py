@@ -92,12 +92,18 @@ def add_decisive_split(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(files("harness").joinpath("decisive_split.sql").read_text(encoding="utf-8"))
 
 
+def add_queries(con: duckdb.DuckDBPyConnection) -> None:
+    """Migration 6: what single queries found, and a map of the embeddings."""
+    con.execute(files("harness").joinpath("queries.sql").read_text(encoding="utf-8"))
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     create_schema,
     add_openings,
     add_pruning,
     add_sampling_error,
     add_decisive_split,
+    add_queries,
 )
 """The change at index i leads from version i to version i + 1."""
 

@@ -103,15 +103,25 @@ def kinds_of(rows: Iterable[Row]) -> dict[str, str]:
     for row in rows:
         for name, value in row.items():
             kind = _kind(value)
-            if kind is not None:
+            if kind is not None and kinds.get(name) != kind:
                 kinds[name] = _join(kinds.get(name, kind), kind)
     return kinds
+
+
+def join_kinds(first: Mapping[str, str], second: Mapping[str, str]) -> dict[str, str]:
+    """The kinds of all rows, by those of some and those of the others (see ``kinds_of``)."""
+    joined = {name: _join(first.get(name, kind), kind) for name, kind in second.items()}
+    return {**first, **joined}
 
 
 def fits(kind: str, column_type: str) -> bool:
     """Whether a column of ``column_type`` holds values of ``kind`` as it is."""
     if kind == "BIGINT":
         return column_type in ("INTEGER", "BIGINT", "DOUBLE", "JSON")
+    if kind == _EMPTY_LIST:
+        return column_type.endswith("[]") or column_type == "JSON"
+    if kind == "BIGINT[]":
+        return column_type in ("BIGINT[]", "DOUBLE[]", "JSON")
     return column_type in (kind, "JSON")
 
 
@@ -149,6 +159,11 @@ def _kind(value: JsonValue) -> str | None:
         return "VARCHAR"
     if isinstance(value, dict):
         return "JSON"
+    types = set(map(type, value))  # most lists are of one type: no need to look at every item
+    if len(types) == 1 and (plain := _PLAIN_LISTS.get(types.pop())):
+        return plain
+    if all(type(item) is int and -(2**31) <= item < 2**31 for item in value) and value:
+        return "BIGINT[]"
     kinds = {kind for kind in map(_kind, value) if kind is not None}
     if not kinds:
         return _EMPTY_LIST
@@ -158,6 +173,7 @@ def _kind(value: JsonValue) -> str | None:
     return f"{only}[]" if not kinds and only in _SCALARS else "JSON"
 
 
+_PLAIN_LISTS = {bool: "BOOLEAN[]", float: "DOUBLE[]", str: "VARCHAR[]"}
 _SCALARS = ("BOOLEAN", "BIGINT", "DOUBLE", "VARCHAR")
 
 

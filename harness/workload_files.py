@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 
@@ -21,6 +22,7 @@ from harness.rows import (
     fit_table,
     fits,
     insert_rows,
+    join_kinds,
     kinds_of,
 )
 from harness.workload import JsonValue
@@ -42,9 +44,24 @@ OWN_TABLES = frozenset(
 """Tables of the schema that no file of a workload may be named after."""
 
 DECLARED_TABLES: Mapping[str, Sequence[str]] = {
-    "clusters": ("epoch", "cluster", "size", "purity", "group")
+    "clusters": ("epoch", "cluster", "size", "purity", "group"),
+    "projection": ("image", "file", "label", "x", "y", "picture"),
+    "queries": (
+        "image",
+        "file",
+        "label",
+        "dropped",
+        "first_hit",
+        "neighbours",
+        "neighbour_labels",
+        "similarities",
+        "picture",
+        "neighbour_pictures",
+    ),
 }
 """Tables of the schema that a workload fills, and their columns, whose types are fixed."""
+
+_MOST_WAITING = 20_000  # rows in memory: many runs are taken over at once when all is made anew
 
 
 def write_tables(
@@ -56,7 +73,7 @@ def write_tables(
     added and widened, as the rows need. A line is added to ``notices`` for what was left out.
     """
     views = {name for (name,) in con.execute("SELECT view_name FROM duckdb_views()").fetchall()}
-    rows_of: dict[str, list[Row]] = {}
+    waiting = _Waiting({}, {}, set())
     for run_id, directory in directories.items():
         for path in sorted((directory / "tables").glob("*.jsonl")):
             table = path.stem
@@ -67,16 +84,38 @@ def write_tables(
                 )
                 continue
             rows = _read_rows(path, notices)
-            if problem := _misfit(con, table, rows):
+            kinds = kinds_of(rows)
+            if problem := _misfit(con, table, rows, kinds):
                 notices.append(f"{path}: skipped: {problem}")
                 continue
-            rows_of.setdefault(table, []).extend({"run_id": run_id, **row} for row in rows)
-    for table, all_rows in rows_of.items():
-        kinds = kinds_of(all_rows)
-        kinds.pop("run_id", None)
-        fit_table(con, table, kinds)
-        delete_runs(con, table, directories)
-        insert_rows(con, table, all_rows, replace=False)
+            waiting.rows.setdefault(table, []).extend({"run_id": run_id, **row} for row in rows)
+            waiting.kinds[table] = join_kinds(waiting.kinds.get(table, {}), kinds)
+        if sum(map(len, waiting.rows.values())) > _MOST_WAITING:
+            _take_over(con, waiting, directories)
+    _take_over(con, waiting, directories)
+
+
+class _Waiting(NamedTuple):
+    """Rows on their way into the database."""
+
+    rows: dict[str, list[Row]]
+    """By table."""
+    kinds: dict[str, dict[str, str]]
+    """Table -> column -> kind, of these rows."""
+    cleared: set[str]
+    """Tables from which older rows of the runs have been removed."""
+
+
+def _take_over(con: duckdb.DuckDBPyConnection, waiting: _Waiting, run_ids: Iterable[str]) -> None:
+    """Write the rows that wait; before the first of a table, what it has of ``run_ids`` goes."""
+    for table, rows in waiting.rows.items():
+        fit_table(con, table, waiting.kinds[table])
+        if table not in waiting.cleared:
+            delete_runs(con, table, run_ids)
+            waiting.cleared.add(table)
+        insert_rows(con, table, rows, replace=False)
+    waiting.rows.clear()
+    waiting.kinds.clear()
 
 
 def read_facts(directory: Path, notices: list[str]) -> JsonValue:
@@ -115,8 +154,10 @@ def _read_rows(path: Path, notices: list[str]) -> list[dict[str, JsonValue]]:
     return rows
 
 
-def _misfit(con: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row]) -> str | None:
-    """Why ``rows`` cannot go into ``table``; None if they can."""
+def _misfit(
+    con: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row], kinds: Mapping[str, str]
+) -> str | None:
+    """Why ``rows`` of these ``kinds`` cannot go into ``table``; None if they can."""
     names = {name for row in rows for name in row}
     if wrong := sorted(name for name in names if not NAME.fullmatch(name) or name == "run_id"):
         return (
@@ -133,7 +174,7 @@ def _misfit(con: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row]) -> 
     for (name,) in needed:
         if name != "run_id" and any(row.get(name) is None for row in rows):
             return f"a row lacks {name!r}"
-    for name, kind in kinds_of(rows).items():
+    for name, kind in kinds.items():
         if name in DECLARED_TABLES[table] and not fits(kind, types[name]):
             return f"{name!r} holds {kind}, but the column {table}.{name} is {types[name]}"
     return None
@@ -141,7 +182,7 @@ def _misfit(con: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row]) -> 
 
 def _parse(text: str) -> JsonValue:
     """JSON ``text`` with null for every number that is not finite."""
-    value: JsonValue = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+    value: JsonValue = _DECODER.decode(text)
     return value
 
 
@@ -149,3 +190,7 @@ def _finite(text: str) -> float | None:
     """The number that ``text`` writes; None where it overflows."""
     number = float(text)
     return number if math.isfinite(number) else None
+
+
+_DECODER = json.JSONDecoder(parse_constant=lambda _: None, parse_float=_finite)
+"""Made once: for a line it takes as long as the reading."""

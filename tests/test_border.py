@@ -34,7 +34,12 @@ HOMES: dict[str, set[str]] = {
     "rich": {"harness/cli.py", "harness/display.py"},
     "yaml": {"harness/yaml_source.py", "harness/report/reproduce.py", "harness/spec.py"},
     "faiss": {"gcudml/neighbours.py"},
-    "PIL": {"gcudml/data/datasets.py", "gcudml/data/folder.py", "gcudml/data/image_files.py"},
+    "PIL": {
+        "gcudml/data/datasets.py",
+        "gcudml/data/folder.py",
+        "gcudml/data/image_files.py",
+        "gcudml/data/thumbnails.py",
+    },
     "pytorch_metric_learning": {"gcudml/losses/named.py"},
     "safetensors": {"gcudml/model_file.py", "gcudml/models/weights.py"},
     "scipy": {

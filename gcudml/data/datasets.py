@@ -41,6 +41,8 @@ class ImageSet:
     is_query: Bool[np.ndarray, " n"] | None = None
     """Which images are queries; the others are the gallery that they are compared with. None: every
     image is a query and is compared with all others."""
+    files: tuple[str, ...] = ()
+    """Where each image comes from, as a path below ``data.root``; empty for drawn images."""
 
 
 def has_validation(config: DataConfig) -> bool:
@@ -225,13 +227,13 @@ def _load_files(config: FileData, part: Part) -> ImageSet:
         lambda: image_files.decode(listing.root, paths, appearance=appearance),
     )
     if not has_classes(config):
-        return ImageSet(images, np.full(len(paths), -1), ())
+        return ImageSet(images, np.full(len(paths), -1), (), files=tuple(paths))
     mine: tuple[str, ...] = getattr(_divide_files(config, listing), part)
     labels = np.repeat(np.arange(len(mine)), [len(listing.files[name]) for name in mine])
     is_query = None
     if listing.queries is not None and part == "test":
         is_query = np.array([path in listing.queries for path in paths])
-    return ImageSet(images, labels, mine, is_query)
+    return ImageSet(images, labels, mine, is_query, tuple(paths))
 
 
 def _nothing(channels: int, size: int) -> ImageSet:

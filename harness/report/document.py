@@ -54,9 +54,9 @@ def document(title: str, body: str, *, script: str = "", frame: Frame = OFFLINE)
         f'<meta http-equiv="Content-Security-Policy" content="{frame.policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<title>{escaped(title)}</title>\n<link rel="icon" href="data:,">\n'
-        f"<style>\n{asset('page.css')}</style>\n{head}"
+        f"<style>\n{asset('page.css')}{asset('pictures.css')}</style>\n{head}"
         f"</head>\n<body>\n{frame.top}{body}"
-        f"<script>\n{asset('page.js')}</script>\n{frame.end}</body>\n</html>\n"
+        f"<script>\n{asset('page.js')}{asset('pictures.js')}</script>\n{frame.end}</body>\n</html>\n"
     )
 
 

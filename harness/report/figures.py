@@ -19,6 +19,7 @@ from harness.report.numbers import StudyTables, TrialRow
 from harness.report.parallel import parallel_pictures
 from harness.report.parameters import Searched
 from harness.report.pictures import ACCENT, Picture, Trace, titled, trial_colours
+from harness.report.projection import Maps, map_pictures
 from harness.report.tables import measure_label
 from harness.report.training import ClusterSizes, Curve, Training
 
@@ -118,6 +119,11 @@ def cluster_drawings(training: Training) -> tuple[Drawing, ...]:
 def agreement_drawings(found: Sequence[Agreement]) -> tuple[Drawing, ...]:
     """A criterion without labels against Recall@1: a panel a data set, a point a run."""
     return tuple(_agreement_panel(f"agreement-{place}", one) for place, one in enumerate(found))
+
+
+def map_drawings(maps: Maps) -> tuple[Drawing, ...]:
+    """Test embeddings in two dimensions, a panel a run; see ``projection``."""
+    return tuple(_draw(picture) for picture in map_pictures(maps))
 
 
 def _agreement_panel(name: str, found: Agreement) -> Drawing:

@@ -10,6 +10,7 @@
   const config = { responsive: true, displayModeBar: false, scrollZoom: false };
   const chosen = { measure: null, split: null };
   const hiddenTrials = new Set();
+  const mapClass = document.getElementById("map-class");
   const plots = [...document.querySelectorAll(".plot")].map((place) => ({
     place,
     source: document.getElementById(`${place.id}-data`).textContent,
@@ -54,7 +55,17 @@
       layout[meta.axis].title.text = meta.titles[view];
     }
     for (const trace of figure.data) trace.visible = isShown(trace.meta);
+    if (meta && meta.map && mapClass.value !== "") pickOut(figure.data, colours.accent);
     return figure;
+  }
+
+  function pickOut(traces, accent) {
+    for (const { customdata, marker } of traces) {
+      const isPicked = customdata.map(([, label]) => String(label) === mapClass.value);
+      marker.opacity = isPicked.map((picked) => picked ? 1 : 0.12);
+      marker.size = isPicked.map((picked) => picked ? 10 : 6);
+      if (isPicked.some((picked) => picked)) marker.color = accent;
+    }
   }
 
   function draw() {
@@ -94,6 +105,10 @@
       }
       draw();
     });
+  }
+  if (mapClass) {
+    mapClass.value = "";
+    mapClass.addEventListener("change", draw);
   }
   dark.addEventListener("change", draw);
   draw();

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.report import figures, sections
+from harness.report import figures, gallery_html, sections
 from harness.report.agreement import Agreement, load_agreement
 from harness.report.answer import answer
 from harness.report.document import OFFLINE, Frame, document, file_stem, write_page
+from harness.report.gallery_html import Seen, load_seen
 from harness.report.markup import (
     escaped,
 )
@@ -52,7 +53,8 @@ def page_text(results: Path, study: str, frame: Frame = OFFLINE) -> str:
     everything = load_tables(results, study)
     tables, search = divided(everything)
     agreement = load_agreement(results, everything)
-    return render(tables, load_training(results, tables), search, agreement, frame)
+    training, seen = load_training(results, tables), load_seen(results, tables)
+    return render(tables, training, search, agreement, seen, frame)
 
 
 def divided(tables: StudyTables) -> tuple[StudyTables, StudyTables | None]:
@@ -67,6 +69,7 @@ def render(
     training: Training,
     search: StudyTables | None = None,
     agreement: Sequence[Agreement] = (),
+    seen: Seen | None = None,
     frame: Frame = OFFLINE,
 ) -> str:
     """The whole page.
@@ -76,6 +79,7 @@ def render(
         training: Their curves.
         search: What the trials of the confirmation were chosen from.
         agreement: How well criteria without labels rank runs.
+        seen: What single queries find, and the maps of embeddings.
         frame: What surrounds the page.
     """
     parts = [
@@ -85,11 +89,13 @@ def render(
         sections.agreement_section(agreement),
         sections.curve_section(tables, training),
         sections.cluster_section(training),
+        gallery_html.gallery_section(seen),
+        gallery_html.map_section(seen),
         sections.pruned_section(search or tables),
         sections.failure_section(tables),
         sections.reproduce_section(tables),
     ]
-    body = f"{_header(tables)}\n<main>\n{''.join(parts)}</main>\n"
+    body = f"{_header(tables)}\n<main>\n{''.join(parts)}</main>\n{gallery_html.picture_data(seen)}"
     title = f"{tables.study.name}: ablation report"
     return document(title, body, script=figures.script(), frame=frame)
 

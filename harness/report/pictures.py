@@ -55,7 +55,7 @@ def trial_colours(trials: Sequence[TrialRow]) -> dict[str, str]:
 
 
 def shortened(text: str, longest: int = _LONGEST_TICK) -> str:
-    """``text``, or its beginning where it is too long for a tick."""
+    """``text``, or its beginning where it is too long, as for a tick."""
     return text if len(text) <= longest else text[: longest - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 

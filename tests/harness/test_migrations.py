@@ -11,7 +11,13 @@ import pytest
 
 from harness import store
 from harness.errors import StoreError
-from harness.migrations import MIGRATIONS, add_sampling_error, migrate, schema_version
+from harness.migrations import (
+    MIGRATIONS,
+    add_queries,
+    add_sampling_error,
+    migrate,
+    schema_version,
+)
 from harness.stats import t_quantile
 from harness.workload_files import DECLARED_TABLES, OWN_TABLES
 
@@ -113,6 +119,18 @@ def test_comparisons_from_before_errors_were_kept_get_theirs(
     assert errors == [("few", 0.0), ("many", 0.5 / 2**9)]
 
 
+def test_tables_that_a_workload_made_before_they_were_declared_give_way(
+    con: duckdb.DuckDBPyConnection,
+) -> None:
+    migrate(con, MIGRATIONS[: MIGRATIONS.index(add_queries)])
+    for table in ("queries", "projection", "classes"):
+        con.execute(f"CREATE TABLE {table} (run_id VARCHAR NOT NULL, x BIGINT)")
+    migrate(con)
+    for table in ("queries", "projection"):
+        assert columns(con, table) == ["run_id", *DECLARED_TABLES[table]]
+    assert con.execute("FROM classes").fetchall() == []
+
+
 def test_a_foreign_database_is_refused(tmp_path: Path) -> None:
     with duckdb.connect(str(store.database_path(tmp_path))) as con:
         con.execute("CREATE TABLE mine (x INTEGER)")
@@ -163,8 +181,8 @@ def test_the_documented_views_are_there(con: duckdb.DuckDBPyConnection) -> None:
     migrate(con)
     views = con.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
     assert {name for (name,) in views} == {
-        "comparisons", "curves", "failures", "leaderboard", "openings", "pruned", "results",
-        "summary", "trials",
+        "classes", "comparisons", "curves", "failures", "leaderboard", "openings", "pruned",
+        "results", "summary", "trials",
     }  # fmt: skip
     for (name,) in views:
         assert re.fullmatch(r"[a-z]+", name)

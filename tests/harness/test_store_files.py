@@ -22,7 +22,7 @@ from store_examples import (
     write,
 )
 
-from harness import store
+from harness import store, workload_files
 from harness.errors import StoreError
 
 
@@ -52,12 +52,12 @@ def test_a_column_that_clusters_lacks_is_added(tmp_path: Path) -> None:
 def test_an_unknown_table_is_made_with_fitting_types(tmp_path: Path) -> None:
     put(
         tmp_path,
-        "tables/queries.jsonl",
+        "tables/finds.jsonl",
         '{"query": 1, "label": "a", "hit": true, "neighbours": [3, 4], "near": [0.5, 1], "x": {"y": 1}}\n'
         '{"query": 2, "label": null, "similarity": 0.25, "neighbours": [], "order": "k", "none": null}\n',
     )
     assert finish(tmp_path) == ()
-    table = store.query(tmp_path, "FROM queries ORDER BY query")
+    table = store.query(tmp_path, "FROM finds ORDER BY query")
     rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     assert rows == [
         {"run_id": ID, "query": 1, "label": "a", "hit": True, "neighbours": [3, 4], "near": [0.5, 1.0],
@@ -65,6 +65,44 @@ def test_an_unknown_table_is_made_with_fitting_types(tmp_path: Path) -> None:
         {"run_id": ID, "query": 2, "label": None, "hit": None, "neighbours": [], "near": None,
          "x": None, "similarity": 0.25, "order": "k"},
     ]  # fmt: skip
+
+
+QUERY = '{"image": 3, "label": "a", "dropped": false, "first_hit": 2, "neighbours": [5, 1], '
+QUERY += '"neighbour_labels": ["b", "a"], "similarities": [1, 0.5]}\n'
+
+
+def test_queries_and_points_are_taken_over_with_their_types(tmp_path: Path) -> None:
+    empty = '{"image": 4, "label": "b", "dropped": true, "neighbours": [], "similarities": []}\n'
+    put(tmp_path, "tables/queries.jsonl", QUERY + empty)
+    put(tmp_path, "tables/queries.jsonl", QUERY.replace("[1, 0.5]", "[1, 1]"), "other")
+    put(tmp_path, "tables/projection.jsonl", '{"image": 3, "label": "a", "x": 1, "y": 0.5}\n')
+    assert finish(tmp_path) == finish(tmp_path, "other") == ()
+    rows = ask(
+        tmp_path,
+        "SELECT run_id, image, dropped, first_hit, neighbours, neighbour_labels, similarities, picture"
+        " FROM queries ORDER BY run_id, image",
+    )
+    assert rows == [
+        (ID, 3, False, 2, [5, 1], ["b", "a"], [1.0, 0.5], None),
+        (ID, 4, True, None, [], None, [], None),
+        ("other", 3, False, 2, [5, 1], ["b", "a"], [1.0, 1.0], None),
+    ]
+    assert ask(tmp_path, "FROM projection") == [(ID, 3, None, "a", 1.0, 0.5, None)]
+
+
+def test_rows_that_are_taken_over_in_parts_are_all_there_and_replace_older_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workload_files, "_MOST_WAITING", 1)
+    events = {run_id: [start(RUN), done(val__nmi=0.5)] for run_id in "abc"}
+    for times in (1, 2):
+        for run_id in events:
+            put(tmp_path, "tables/extra.jsonl", f'{{"x": {times}}}\n{{"x": 0.5}}\n', run_id)
+        with store.connect(tmp_path, read_only=False) as con:
+            con.execute("DELETE FROM run")
+            assert store.ingest_all(con, tmp_path, events) == ()
+        rows = ask(tmp_path, "SELECT run_id, x FROM extra ORDER BY ALL")
+        assert rows == [(run_id, x) for run_id in "abc" for x in (0.5, float(times))]
 
 
 @pytest.mark.parametrize("order", [("a", "b"), ("b", "a"), ("a", "b", "a")])
@@ -95,6 +133,8 @@ def test_a_table_that_takes_a_used_or_odd_name_is_left_out_and_said_so(
         ("clusters", '{"epoch": 0, "cluster": 1}', "a row lacks 'size'"),
         ("clusters", CLUSTER.replace("30", '"many"'), "'size' holds VARCHAR"),
         ("clusters", CLUSTER.replace("30", "0.5"), "'size' holds DOUBLE"),
+        ("queries", QUERY.replace('"a", "dropped"', '"a", "was"'), "a row lacks 'dropped'"),
+        ("queries", QUERY.replace("[5, 1]", '["5"]'), "'neighbours' holds VARCHAR[]"),
         ("extra", '{"run_id": "mine"}', "cannot be named 'run_id'"),
         ("extra", '{"Odd name": 1}', "cannot be named 'Odd name'"),
     ],

@@ -46,7 +46,7 @@ def a_full_folder(results: Path) -> None:
     for seed, life in enumerate(lives):
         run_id = a_run(more, seed).run_id
         put(results, "tables/clusters.jsonl", CLUSTER, run_id)
-        put(results, "tables/queries.jsonl", f'{{"query": {seed}, "near": [{seed / 2}]}}\n', run_id)
+        put(results, "tables/finds.jsonl", f'{{"query": {seed}, "near": [{seed / 2}]}}\n', run_id)
         put(results, "facts.json", '{"device": "cpu"}', run_id)
         for event in life:
             append(spool_path(run_dir(results, run_id)), event)

@@ -1,0 +1,83 @@
+"""Small pictures that runs left in their work folders, as data of the page: each one once.
+
+A workload names them in its tables, as ``images/NAME.webp`` or ``.png``. They are taken as they
+are: what a file is, its first bytes tell, and one that is missing, too large or something else is
+no picture.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.spool import run_dir, work_dir
+
+MOST_BYTES_OF_ONE = 64_000
+MOST_BYTES = 2_000_000
+"""Of all pictures of a page as text: with its script it stays below 8 MB."""
+_NAME = re.compile(r"images/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}\.(?:webp|png)")
+
+
+@dataclass
+class Pictures:
+    """The pictures of one page, in the order in which they were asked for."""
+
+    results: Path
+    data: dict[str, str] = field(default_factory=dict)
+    """Name in the page -> the picture as a data URI."""
+    _size: int = 0
+    _names: dict[str, str] = field(default_factory=dict)
+    """Digest of a picture -> its name in the page."""
+    _known: dict[tuple[str, str], str | None] = field(default_factory=dict)
+
+    def add(self, run_id: str, path: object) -> str | None:
+        """Take in a picture of a run and return its name in the page.
+
+        None where there is no such picture, or no room for it any more.
+
+        Args:
+            run_id: The run in whose work folder it lies.
+            path: What the table says; anything but a proper name is no picture.
+        """
+        if not isinstance(path, str) or not _NAME.fullmatch(path):
+            return None
+        key = (run_id, path)
+        if key not in self._known:
+            self._known[key] = self._take(work_dir(run_dir(self.results, run_id)) / path)
+        return self._known[key]
+
+    def _take(self, path: Path) -> str | None:
+        content = _read(path)
+        kind = _kind(content)
+        if kind is None:
+            return None
+        digest = hashlib.sha256(content).hexdigest()
+        if digest not in self._names:
+            text = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+            if self._size + len(text) > MOST_BYTES:
+                return None
+            self._size += len(text)
+            self._names[digest] = f"p{len(self.data)}"
+            self.data[self._names[digest]] = text
+        return self._names[digest]
+
+
+def _read(path: Path) -> bytes:
+    """A small regular file; empty where there is none."""
+    try:
+        # A link could lead anywhere: to a device, or out of the results.
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > MOST_BYTES_OF_ONE:
+            return b""
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _kind(content: bytes) -> str | None:
+    """``webp`` or ``png``, by the first bytes."""
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "webp"
+    return "png" if content[:8] == b"\x89PNG\r\n\x1a\n" else None
