@@ -11,6 +11,7 @@ from torch import Tensor
 from gcudml.config import EvaluateConfig
 from gcudml.config.strict import Distance
 from gcudml.neighbours import (
+    Found,
     euclidean_kmeans,
     search_in_blocks,
     spherical_kmeans,
@@ -63,9 +64,8 @@ def retrieve(
 ) -> Retrieval:
     """Recall@K, MAP@R and R-precision, a block of queries at a time.
 
-    A query without a relevant image cannot succeed: it is dropped and
-    counted. An embedding that is not finite, or too long to be squared, finds nothing and is never
-    found. With no query left
+    A query without a relevant image cannot succeed: it is dropped and counted. An embedding that
+    is not finite, or too long to be squared, finds nothing and is never found. With no query left
     everything is 0.
 
     Args:
@@ -76,8 +76,7 @@ def retrieve(
         distance: What near means.
         is_query: Which images are queries; the others are the gallery they are compared with
             (In-Shop). None: every image is a query against all others.
-        keep: Given each block of the queries that count, with ``FEWEST_KEPT`` neighbours or more:
-            the very search that the numbers come from.
+        keep: Given what each block of queries found, ``FEWEST_KEPT`` neighbours or more.
 
     Source:
         Recall@K: Jégou et al., TPAMI 2011, as metric learning uses it (libraries differ on dropped
@@ -89,8 +88,7 @@ def retrieve(
     if not len(counted):
         return Retrieval(dict.fromkeys(k, 0.0), 0.0, 0.0, 0, len(asked.queries))
 
-    depth = max(*k, int(relevant.max())) if map_at_r else max(k)
-    depth = depth if keep is None else max(depth, FEWEST_KEPT)
+    depth = max(*k, int(relevant.max()) if map_at_r else 1, FEWEST_KEPT if keep else 1)
     usable = usable_rows(embeddings)
     hit_at = dict.fromkeys(k, 0)
     average = precision = 0.0
@@ -98,9 +96,8 @@ def retrieve(
     for found in search_in_blocks(
         embeddings, depth, distance=distance, queries=counted, gallery=asked.gallery
     ):
-        hits = labels[found.nearest] == labels[found.rows][:, None]  # (block, depth)
-        hits &= usable[found.nearest] & usable[found.rows][:, None]
-        if keep is not None:
+        hits = _hits(found, labels, usable)  # (block, depth)
+        if keep:
             keep(Hits(found.rows, found.nearest, hits))
         for each in hit_at:
             hit_at[each] += int(hits[:, :each].any(dim=1).sum())
@@ -115,6 +112,14 @@ def retrieve(
         queries=done,
         dropped=len(asked.queries) - done,
     )
+
+
+def _hits(
+    found: Found, labels: Int[Tensor, " n"], usable: Bool[Tensor, " n"]
+) -> Bool[Tensor, "block depth"]:
+    """Which neighbours have their query's class, both being usable."""
+    is_alike: Tensor = labels[found.nearest] == labels[found.rows][:, None]
+    return is_alike & usable[found.nearest] & usable[found.rows][:, None]
 
 
 class _PrecisionAtR(NamedTuple):
