@@ -1,7 +1,7 @@
 """How far the training of a run has come, and how it goes on from there."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -24,6 +24,8 @@ class Snapshot(NamedTuple):
     """Empty without validation images."""
     is_last: bool
     """Whether no epoch came after it."""
+    hindsight: Mapping[str, float] = {}
+    """Test scores at the epoch where they were best, see ``side_scores``; empty: not asked for."""
 
 
 @dataclass
@@ -40,6 +42,8 @@ class Standing:
     renewed_optimizer: torch.optim.Optimizer | None = None
     best: Snapshot | None = None
     alarms: tuple[str, ...] = ()
+    hindsight: Mapping[str, float] = field(default_factory=dict)
+    """See ``Snapshot``."""
 
     @property
     def optimizers(self) -> list[torch.optim.Optimizer]:
@@ -59,6 +63,7 @@ def content_of(at: Standing, setup: Setup, method: Method, *, table_bytes: int) 
         "renewed_optimizer": at.renewed_optimizer and at.renewed_optimizer.state_dict(),
         "best": at.best and at.best._asdict(),
         "alarms": list(at.alarms),
+        "hindsight": dict(at.hindsight),
         "table_bytes": table_bytes,
     }
 
@@ -69,7 +74,7 @@ def go_on(at: Standing, setup: Setup, method: Method, kept: Mapping[str, Any]) -
     restore(method, kept["method"])
     at.optimizer.load_state_dict(kept["optimizer"])
     at.epoch, at.step, at.alarms = kept["epoch"], kept["step"], tuple(kept["alarms"])
-    at.best = Snapshot(**kept["best"])
+    at.best, at.hindsight = Snapshot(**kept["best"]), kept["hindsight"]
     if kept["renewed"]:
         at.renewed = kept["renewed"]
         at.renewed_optimizer = head_optimizer(at.renewed, setup.config.train)
