@@ -1,5 +1,6 @@
 // Draws every picture of the page from its JSON, in the colours of the reader's theme, and keeps
-// pictures and tables at the chosen measure and split.
+// pictures and tables at the chosen measure and split. Heads sort their tables, texts are copied,
+// the data are saved as a file, and print gets light colours and open details.
 "use strict";
 (() => {
   const INK = "#010203"; // stand-ins of the pictures, see pictures.py
@@ -57,19 +58,115 @@
     return figure;
   }
 
+  function drawOne({ place, source }, colours) {
+    const { data, layout } = figureOf(source, colours);
+    Plotly.react(place, data, layout, config);
+  }
+
+  // What the reader sees comes first, the rest a picture at a time, so that the page stays awake.
+  let drawing = 0;
   function draw() {
     const colours = theme();
-    for (const { place, source } of plots) {
-      const { data, layout } = figureOf(source, colours);
-      Plotly.react(place, data, layout, config);
-    }
+    const isNear = ({ place }) => {
+      const box = place.getBoundingClientRect();
+      return box.bottom > -200 && box.top < innerHeight + 200;
+    };
+    const near = plots.filter(isNear);
+    for (const plot of near) drawOne(plot, colours);
+    const later = plots.filter((plot) => !near.includes(plot));
+    const turn = ++drawing;
+    const next = () => {
+      if (turn !== drawing || !later.length) return;
+      drawOne(later.shift(), colours);
+      setTimeout(next);
+    };
+    setTimeout(next);
   }
 
   function showTables() {
-    for (const part of document.querySelectorAll("[data-measure]")) {
-      part.hidden = part.dataset.measure !== chosen.measure;
+    for (const part of document.querySelectorAll("[data-measure][data-split]")) {
+      part.hidden = part.dataset.measure !== chosen.measure || part.dataset.split !== chosen.split;
     }
   }
+
+  // A cell's number, else its text; what is empty goes last whatever the direction.
+  const collator = new Intl.Collator("en", { numeric: true });
+  function keyOf(cell) {
+    const text = cell.textContent.trim().replaceAll("\u2212", "-");
+    if (!text || text === "\u2013") return null;
+    const found = text.match(/^<?\s*([-+]?\d+(\.\d*)?(e[-+]?\d+)?)/i);
+    return cell.tagName === "TH" || !found ? text : Number(found[1]);
+  }
+  function compared(a, b, direction) {
+    if (a === null || b === null) return (a === null) - (b === null);
+    const both = typeof a === "number" && typeof b === "number";
+    return direction * (both ? a - b : collator.compare(String(a), String(b)));
+  }
+  function sortBy(head, column) {
+    const direction = head.getAttribute("aria-sort") === "descending" ? 1 : -1;
+    const body = head.closest("table").tBodies[0];
+    const rows = [...body.rows].map((row) => ({ row, key: keyOf(row.cells[column]) }));
+    rows.sort((one, other) => compared(one.key, other.key, direction));
+    body.append(...rows.map(({ row }) => row));
+    for (const each of head.parentElement.cells) each.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", direction > 0 ? "ascending" : "descending");
+  }
+  for (const head of document.querySelectorAll("table.results thead th")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => sortBy(head, head.cellIndex));
+  }
+
+  const status = document.createElement("p");
+  status.className = "status";
+  status.setAttribute("role", "status");
+  document.body.append(status);
+  function say(button, text) {
+    const before = button.dataset.label ?? button.textContent;
+    button.dataset.label = before;
+    button.textContent = status.textContent = text;
+    setTimeout(() => { button.textContent = before; status.textContent = ""; }, 2000);
+  }
+  async function copy(button) {
+    const place = document.getElementById(button.dataset.copy);
+    try {
+      await navigator.clipboard.writeText(place.textContent);
+    } catch { // an older browser, or one that asks for more than a click
+      getSelection().selectAllChildren(place);
+      if (!document.execCommand("copy")) return say(button, "Press Ctrl+C");
+    }
+    say(button, "Copied");
+  }
+  for (const button of document.querySelectorAll("[data-copy]")) {
+    button.addEventListener("click", () => copy(button));
+  }
+  for (const button of document.querySelectorAll("[data-download]")) {
+    button.addEventListener("click", () => {
+      const text = JSON.parse(document.getElementById(button.dataset.download).textContent);
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(new Blob([text], { type: "text/csv;charset=utf-8" }));
+      link.download = button.dataset.file;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+    });
+  }
+
+  let opened = [];
+  addEventListener("beforeprint", () => {
+    opened = [...document.querySelectorAll("details:not([open])")];
+    for (const each of opened) each.open = true;
+    document.documentElement.dataset.print = "";
+    const colours = theme();
+    drawing += 1;
+    for (const plot of plots) drawOne(plot, colours);
+  });
+  addEventListener("afterprint", () => {
+    for (const each of opened) each.open = false;
+    delete document.documentElement.dataset.print;
+    draw();
+  });
 
   for (const input of document.querySelectorAll(".choice input")) {
     const kind = input.dataset.kind;
