@@ -95,8 +95,7 @@ def optimism_text(found: Optimism, metric: str) -> tuple[str, ...]:
             f"{named(found.best_by_epoch)}."
         )
     if found.last is not None:
-        said.append(
-            f"After the last epoch {named(found.chosen)} has {found.last:.3f} "
-            f"({signed(found.last - found.honest)})."
-        )
+        change = signed(found.last - found.honest)
+        same = "the same" if change == signed(0.0) else change
+        said.append(f"After the last epoch {named(found.chosen)} has {found.last:.3f} ({same}).")
     return tuple(said)

@@ -80,7 +80,12 @@ def _design(tables: StudyTables, search: StudyTables | None) -> Iterator[str]:
 
 def _training(tables: StudyTables) -> Iterator[str]:
     done = sum(run.state == "done" for run in tables.runs)
-    yield f"{done} of {_count(len(tables.runs), 'run')} finished; the others count nowhere."
+    if done == len(tables.runs):
+        yield f"All {_count(done, 'run')} finished."
+    else:
+        yield f"{done} of {_count(len(tables.runs), 'run')} finished; the others count nowhere."
+    if controls := [trial.label for trial in tables.trials if trial.is_control]:
+        yield f"Controls that were not trained were scored alike: {', '.join(controls)}."
     splits = tables.splits()
     if any("chosen_epoch" in run.facts for run in tables.runs) and "val" in splits:
         yield "The epoch of each run was chosen on validation classes."

@@ -215,7 +215,7 @@ def cluster_section(training: Training) -> str:
         "Sizes of the pseudo-label clusters from the largest to the smallest, on a log scale: a "
         "steep end is a long tail; dotted uprights are the borders between groups of clusters in "
         "the last of these epochs. A Gini coefficient of 0 means equal sizes, 1 a single cluster "
-        "that holds everything. Hidden labels are a diagnostic: no training reads them."
+        "that holds everything."
     )
     over_epochs = figures.cluster_drawings(training)
     return section(
