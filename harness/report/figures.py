@@ -284,8 +284,8 @@ def _border(rank: float, place: int, top: float) -> Trace:
 
 
 def _short_number(value: float) -> float:
-    """Six significant digits: more are not seen, and make the page larger."""
-    return float(f"{value:.6g}")
+    """Five significant digits: more are not seen, and make the page larger."""
+    return float(f"{value:.5g}")
 
 
 def _draw(picture: Picture) -> Drawing:

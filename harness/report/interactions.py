@@ -166,15 +166,16 @@ def _heat_trace(
     tables: StudyTables, grid: Grid, view: View, cells: dict[tuple[int, int], Summary | None]
 ) -> Trace:
     wide, high = len(grid.across_values), len(grid.down_values)
-    measure = html.escape(measure_label(view.measure))
-    hover = [[_hover(grid, (x, y), cells[x, y], measure) for x in range(wide)] for y in range(high)]
+    hover = [[_hover(grid, (x, y), cells[x, y]) for x in range(wide)] for y in range(high)]
     trace: Trace = {
         "type": "heatmap",
         "x": list(range(wide)),
         "y": list(range(high)),
         "z": [[_mean(cells[x, y]) for x in range(wide)] for y in range(high)],
-        "text": hover,
-        "hovertemplate": "%{text}<extra></extra>",
+        "customdata": hover,
+        "hovertemplate": f"{html.escape(grid.across.title)} %{{x}}<br>"
+        f"{html.escape(grid.down.title)} %{{y}}<br>"
+        f"{html.escape(measure_label(view.measure))} %{{customdata}}<extra></extra>",
         "colorscale": "Viridis",
         "colorbar": {"thickness": 12, "outlinewidth": 0, "nticks": 5},
         "xgap": 2,
@@ -188,22 +189,18 @@ def _heat_trace(
 
 
 def _mean(cell: Summary | None) -> float | None:
-    return None if cell is None else round(cell.mean, 6)
+    return None if cell is None else round(cell.mean, 5)
 
 
-def _hover(grid: Grid, place: tuple[int, int], cell: Summary | None, measure: str) -> str:
-    x, y = place
-    lines = [
-        f"{html.escape(grid.across.title)} {html.escape(grid.across_values[x])}",
-        f"{html.escape(grid.down.title)} {html.escape(grid.down_values[y])}",
-        f"{measure} {'no finished run' if cell is None else cell_text(cell)}",
-    ]
+def _hover(grid: Grid, place: tuple[int, int], cell: Summary | None) -> str:
+    """What a cell says beside its place, which the picture's axes tell."""
     trials = grid.trials[place]
+    said = ["no finished run" if cell is None else cell_text(cell)]
     if len(trials) > 1:
-        lines.append(f"mean over {len(trials)} trials")
+        said.append(f"mean over {len(trials)} trials")
     if any(trial.is_baseline for trial in trials):
-        lines.append("baseline" if len(trials) == 1 else "the baseline is among them")
-    return "<br>".join(lines)
+        said.append("baseline" if len(trials) == 1 else "the baseline is among them")
+    return "<br>".join(said)
 
 
 def cell_text(cell: Summary) -> str:

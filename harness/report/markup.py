@@ -15,7 +15,7 @@ from harness.report.pictures import ACCENT, BASELINE, BEST, trial_colours
 from harness.report.tables import measure_label, ordered_trials
 from harness.trial import digest
 
-MOST_ROWS = 150
+MOST_ROWS = 100
 """Trials in a table of the page; a study with more has the others in CSV and database."""
 MOST_SEEDS = 25
 """Columns in a table of seeds."""

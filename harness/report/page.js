@@ -11,10 +11,11 @@
   const config = { responsive: true, displayModeBar: false, scrollZoom: false };
   const chosen = { measure: null, split: null };
   const hiddenTrials = new Set();
-  const plots = [...document.querySelectorAll(".plot")].map((place) => ({
+  const allPlots = [...document.querySelectorAll(".plot")].map((place) => ({
     place,
     source: document.getElementById(`${place.id}-data`).textContent,
   }));
+  const plotsOfViews = allPlots.filter(({ source }) => source.includes('"meta":{"view":'));
 
   function theme() {
     const style = getComputedStyle(document.documentElement);
@@ -54,7 +55,8 @@
       layout[meta.axis].range = meta.ranges[view];
       layout[meta.axis].title.text = meta.titles[view];
     }
-    for (const trace of figure.data) trace.visible = isShown(trace.meta);
+    figure.data = figure.data.filter((trace) => isShown(trace.meta));
+    for (const trace of figure.data) trace.visible = true;
     return figure;
   }
 
@@ -65,7 +67,8 @@
 
   // What the reader sees comes first, the rest a picture at a time, so that the page stays awake.
   let drawing = 0;
-  function draw() {
+  let waiting = false;
+  function draw(plots = allPlots) {
     const colours = theme();
     const isNear = ({ place }) => {
       const box = place.getBoundingClientRect();
@@ -76,10 +79,13 @@
     const later = plots.filter((plot) => !near.includes(plot));
     const turn = ++drawing;
     const next = () => {
-      if (turn !== drawing || !later.length) return;
+      if (turn !== drawing) return;
+      waiting = later.length > 0;
+      if (!waiting) return;
       drawOne(later.shift(), colours);
       setTimeout(next);
     };
+    waiting = true;
     setTimeout(next);
   }
 
@@ -160,7 +166,8 @@
     document.documentElement.dataset.print = "";
     const colours = theme();
     drawing += 1;
-    for (const plot of plots) drawOne(plot, colours);
+    waiting = false;
+    for (const plot of allPlots) drawOne(plot, colours);
   });
   addEventListener("afterprint", () => {
     for (const each of opened) each.open = false;
@@ -178,7 +185,7 @@
         twin.checked = twin.value === input.value;
       }
       showTables();
-      draw();
+      draw(waiting ? allPlots : plotsOfViews); // others may still wait for their turn
     });
   }
   for (const button of document.querySelectorAll("button[data-trial]")) {
@@ -192,6 +199,6 @@
       draw();
     });
   }
-  dark.addEventListener("change", draw);
+  dark.addEventListener("change", () => draw());
   draw();
 })();

@@ -18,7 +18,7 @@ from harness.report.markup import listed_trials
 from harness.report.numbers import RunRow, StudyTables, Summary, TrialRow, View
 from harness.report.tables import measure_label
 
-MOST_CSV_RUNS = 3000
+MOST_CSV_RUNS = 2000
 """With more runs the CSV has a line a trial: the page would grow past what a browser likes."""
 _MOST_LISTED = 8
 _MOST_COLUMNS = 4

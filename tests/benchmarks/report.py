@@ -117,9 +117,7 @@ def interactive_s(page: Path) -> float | None:
             began = time.perf_counter()
             tab.goto(page.as_uri(), wait_until="commit")
             tab.locator('.choice input[name="measure-plot"][value="recall@4"]').check()
-            tab.wait_for_function(
-                "document.querySelector('#ablation-0')?.textContent.includes('Recall@4, test')"
-            )
+            tab.locator("#ablation-0", has_text="Recall@4, test classes").wait_for()
             times.append(time.perf_counter() - began)
             tab.context.close()
         browser.close()
