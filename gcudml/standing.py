@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gcudml import criterion
 from gcudml.checkpoint import restore, state_of
 from gcudml.methods.interface import Method, Setup
 from gcudml.optimization import head_optimizer
@@ -49,6 +50,19 @@ class Standing:
     def optimizers(self) -> list[torch.optim.Optimizer]:
         """All of them."""
         return [each for each in (self.optimizer, self.renewed_optimizer) if each is not None]
+
+
+def keep_best(at: Standing, setup: Setup, measured: dict[str, float], *, epoch: int) -> None:
+    """Copy the student where ``measured``, its validation metrics, are the best so far.
+
+    A tie goes to the earlier epoch; without validation images the last one counts.
+    """
+    by_classes = f"recall@{min(setup.config.evaluate.k)}"
+    score = measured.get(by_classes, measured.get(criterion.NAME, 0.0))
+    if at.best is None or score > at.best.score or not measured:
+        state = {name: value.clone() for name, value in setup.student.state_dict().items()}
+        is_last = epoch == setup.config.train.epochs - 1
+        at.best = Snapshot(epoch, score, state, measured, is_last)
 
 
 def content_of(at: Standing, setup: Setup, method: Method, *, table_bytes: int) -> dict[str, Any]:

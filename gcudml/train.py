@@ -33,7 +33,7 @@ from gcudml.pixels import MOST_PIXELS, SHRUNK, pixel_vectors
 from gcudml.run_files import append_rows, cut_table, note, table_size
 from gcudml.seeding import derive, generator
 from gcudml.side_scores import best_in_hindsight, in_hindsight, score_beside
-from gcudml.standing import Snapshot, Standing, content_of, go_on
+from gcudml.standing import Snapshot, Standing, content_of, go_on, keep_best
 
 ReportEpoch = Callable[[int, Mapping[str, float]], bool]
 """Takes an epoch and its metrics; False means: stop now."""
@@ -206,13 +206,7 @@ def _train(
             "seconds/train": trained - prepared,
             "seconds/evaluate": time.perf_counter() - trained,
         }
-        by_classes = f"recall@{min(config.evaluate.k)}"
-        score = measured.get(by_classes, measured.get(criterion.NAME, 0.0))
-        # A tie goes to the earlier epoch; without validation images the last one counts.
-        if at.best is None or score > at.best.score or not measured:
-            state = {name: value.clone() for name, value in student.state_dict().items()}
-            is_last = epoch == config.train.epochs - 1
-            at.best = Snapshot(epoch, score, state, measured, is_last)
+        keep_best(at, setup, measured, epoch=epoch)
         note(workdir, alarms=list(at.alarms))
         is_wanted = report(epoch, metrics)
         at.epoch = epoch + 1
