@@ -1,12 +1,13 @@
 """What a page costs: to write, to hold, to open.
 
-    python tests/benchmarks/report.py [--only thousand ten_thousand] [--write]
+    python tests/benchmarks/report.py [--only thousand ten_thousand] [--stores DIR] [--write]
 
 Synthetic stores of 1,000 and of 10,000 runs of 100 epochs, with eight losses and metrics an epoch,
 nine measures on two splits, and clusters in a tenth of the runs. A page is written by a process of
 its own, whose time and largest memory are told, imports included. ``interactive``: from opening the
 file in Chromium to the first choice of another measure that is drawn. Prints a table; ``--write``
-keeps it in ``tests/benchmarks/results/report.json``.
+keeps it in ``tests/benchmarks/results/report.json``. ``--stores`` keeps the stores, which take longer
+to make than to report, and takes up those that are there.
 """
 
 from __future__ import annotations
@@ -47,12 +48,13 @@ print(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--stores", type=Path)
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
         for section in arguments.only:
-            figures |= SECTIONS[section](Path(name))
+            figures |= SECTIONS[section](arguments.stores or Path(name))
     for figure, value in figures.items():
         print(f"{figure:48} {value:10}  {GOALS.get(figure, '')}")
     if arguments.write:
@@ -126,6 +128,8 @@ def interactive_s(page: Path) -> float | None:
 
 def make_store(results: Path, *, across: int, down: int, seeds: int) -> Path:
     """Write spools and a study record, and make the database of them."""
+    if store.database_path(results).exists():
+        return results
     trials, members = [], []
     for number in range(across * down):
         x, y = number % across, number // across
