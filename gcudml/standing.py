@@ -1,12 +1,13 @@
 """How far the training of a run has come, and how it goes on from there."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from gcudml import criterion
 from gcudml.checkpoint import restore, state_of
 from gcudml.methods.interface import Method, Setup
 from gcudml.optimization import head_optimizer
@@ -24,6 +25,8 @@ class Snapshot(NamedTuple):
     """Empty without validation images."""
     is_last: bool
     """Whether no epoch came after it."""
+    hindsight: Mapping[str, float] = {}
+    """Test scores at the epoch where they were best, see ``side_scores``; empty: not asked for."""
 
 
 @dataclass
@@ -40,11 +43,26 @@ class Standing:
     renewed_optimizer: torch.optim.Optimizer | None = None
     best: Snapshot | None = None
     alarms: tuple[str, ...] = ()
+    hindsight: Mapping[str, float] = field(default_factory=dict)
+    """See ``Snapshot``."""
 
     @property
     def optimizers(self) -> list[torch.optim.Optimizer]:
         """All of them."""
         return [each for each in (self.optimizer, self.renewed_optimizer) if each is not None]
+
+
+def keep_best(at: Standing, setup: Setup, measured: dict[str, float], *, epoch: int) -> None:
+    """Copy the student where ``measured``, its validation metrics, are the best so far.
+
+    A tie goes to the earlier epoch; without validation images the last one counts.
+    """
+    by_classes = f"recall@{min(setup.config.evaluate.k)}"
+    score = measured.get(by_classes, measured.get(criterion.NAME, 0.0))
+    if at.best is None or score > at.best.score or not measured:
+        state = {name: value.clone() for name, value in setup.student.state_dict().items()}
+        is_last = epoch == setup.config.train.epochs - 1
+        at.best = Snapshot(epoch, score, state, measured, is_last)
 
 
 def content_of(at: Standing, setup: Setup, method: Method, *, table_bytes: int) -> dict[str, Any]:
@@ -59,6 +77,7 @@ def content_of(at: Standing, setup: Setup, method: Method, *, table_bytes: int) 
         "renewed_optimizer": at.renewed_optimizer and at.renewed_optimizer.state_dict(),
         "best": at.best and at.best._asdict(),
         "alarms": list(at.alarms),
+        "hindsight": dict(at.hindsight),
         "table_bytes": table_bytes,
     }
 
@@ -69,7 +88,7 @@ def go_on(at: Standing, setup: Setup, method: Method, kept: Mapping[str, Any]) -
     restore(method, kept["method"])
     at.optimizer.load_state_dict(kept["optimizer"])
     at.epoch, at.step, at.alarms = kept["epoch"], kept["step"], tuple(kept["alarms"])
-    at.best = Snapshot(**kept["best"])
+    at.best, at.hindsight = Snapshot(**kept["best"]), kept["hindsight"]
     if kept["renewed"]:
         at.renewed = kept["renewed"]
         at.renewed_optimizer = head_optimizer(at.renewed, setup.config.train)

@@ -32,7 +32,8 @@ from gcudml.pixels import MOST_PIXELS, SHRUNK, pixel_vectors
 from gcudml.queries import QueryLog
 from gcudml.run_files import append_rows, cut_table, note, table_size
 from gcudml.seeding import derive, generator
-from gcudml.standing import Snapshot, Standing, content_of, go_on
+from gcudml.side_scores import best_in_hindsight, in_hindsight, score_beside
+from gcudml.standing import Snapshot, Standing, content_of, go_on, keep_best
 
 ReportEpoch = Callable[[int, Mapping[str, float]], bool]
 """Takes an epoch and its metrics; False means: stop now."""
@@ -83,8 +84,9 @@ def run(
 
     Returns:
         ``val/...`` at the epoch chosen on validation recall (the smallest K; without classes, on
-        the criterion), with ``test`` also ``test/...`` then and ``test/..._last_epoch``. Without
-        validation images (a published protocol) the last epoch counts, and ``test/...`` is all.
+        the criterion), with ``test`` also ``test/...`` then and ``test/..._last_epoch``, and where
+        asked for ``test/..._best_test_epoch``. Without validation images (a published protocol) the
+        last epoch counts, and there is no ``_last_epoch``.
         Incomplete where ``report`` said stop or a loss was not finite.
     """
     if (known := results_of(workdir, config, seed=seed, test=test)) is not None:
@@ -128,7 +130,10 @@ def _run_network(
         setup = Setup(
             config, seed, student, training.images, labels, training.labels, number_format
         )
-        snapshot = _train(setup, validation, workdir=workdir, report=report)
+        unseen = (
+            _open_test(config, test=test) if test and config.evaluate.test_every_epoch else None
+        )
+        snapshot = _train(setup, validation, unseen, workdir=workdir, report=report)
         if snapshot is None:
             return {}
         chosen = snapshot
@@ -137,7 +142,8 @@ def _run_network(
     results = {f"val/{name}": value for name, value in chosen.validation.items()}
     if test:
         log = QueryLog(workdir, config.data)
-        results |= _score_test(student, chosen, config, number_format, log=log, seed=seed)
+        unseen = _open_test(config, test=test)
+        results |= _score_test(student, unseen, chosen, config, number_format, log=log, seed=seed)
     if not isinstance(config.method, UntrainedConfig):
         facts = ModelFacts(
             config=config,
@@ -156,9 +162,12 @@ def _run_network(
 
 
 def _train(
-    setup: Setup, validation: Images, *, workdir: Path, report: ReportEpoch
+    setup: Setup, validation: Images, unseen: Images | None, *, workdir: Path, report: ReportEpoch
 ) -> Snapshot | None:
-    """The epochs. None where the run must not be used: stopped, or a loss was not finite."""
+    """The epochs. None where the run must not be used: stopped, or a loss was not finite.
+
+    ``unseen`` are test images that are scored beside the training, and nothing depends on.
+    """
     config, student = setup.config, setup.student
     method = build_method(setup)
     at = Standing(student_optimizer(student, method.parameters(), config.train))
@@ -191,18 +200,16 @@ def _train(
 
         measured = _measure(student, validation, config, setup.number_format, seed=setup.seed)
         metrics |= {f"val/{name}": value for name, value in measured.items()}
+        metrics |= score_beside(
+            setup, method, validation=validation[:3], test=unseen and unseen[:3]
+        )
+        at.hindsight = best_in_hindsight(at.hindsight, metrics, k=min(config.evaluate.k))
         metrics |= {
             "seconds/prepare": prepared - started,
             "seconds/train": trained - prepared,
             "seconds/evaluate": time.perf_counter() - trained,
         }
-        by_classes = f"recall@{min(config.evaluate.k)}"
-        score = measured.get(by_classes, measured.get(criterion.NAME, 0.0))
-        # A tie goes to the earlier epoch; without validation images the last one counts.
-        if at.best is None or score > at.best.score or not measured:
-            state = {name: value.clone() for name, value in student.state_dict().items()}
-            is_last = epoch == config.train.epochs - 1
-            at.best = Snapshot(epoch, score, state, measured, is_last)
+        keep_best(at, setup, measured, epoch=epoch)
         note(workdir, alarms=list(at.alarms))
         is_wanted = report(epoch, metrics)
         at.epoch = epoch + 1
@@ -212,7 +219,7 @@ def _train(
             checkpoint.save(workdir, key, content_of(at, setup, method, table_bytes=size))
         if not is_wanted:
             return None
-    return at.best
+    return at.best and at.best._replace(hindsight=at.hindsight)
 
 
 def _train_epoch(
@@ -286,6 +293,7 @@ def _measure(
 
 def _score_test(
     student: Embedder,
+    unseen: Images,
     chosen: Snapshot,
     config: RunConfig,
     number_format: Format,
@@ -297,7 +305,6 @@ def _score_test(
 
     The student comes as it is after the last epoch; ``log`` gets what it finds at the chosen one.
     """
-    unseen = _load(config, "test", _device(config.train))
     logged = unseen._replace(log=log)
     first = logged if chosen.is_last else unseen
     final = last = _measure(student, first, config, number_format, seed=seed)
@@ -305,6 +312,7 @@ def _score_test(
         student.load_state_dict(chosen.state)
         final = _measure(student, logged, config, number_format, seed=seed)
     results = {f"test/{name}": value for name, value in final.items()}
+    results |= in_hindsight(chosen.hindsight)
     if not chosen.validation:  # no epoch was chosen
         return results
     return results | {
@@ -355,6 +363,13 @@ def _score_pixels(
             results |= {f"{name}/{metric}": value for metric, value in measured.items()}
     report(0, {name: value for name, value in results.items() if name.startswith("val/")})
     return results
+
+
+def _open_test(config: RunConfig, *, test: bool) -> Images:
+    """The test images; RuntimeError in a run that may not see them, such as any of a search."""
+    if not test:
+        raise RuntimeError("the test classes are closed in this run")
+    return _load(config, "test", _device(config.train))
 
 
 def _load(config: RunConfig, part: Part, device: torch.device) -> Images:

@@ -16,6 +16,8 @@ from harness.stats import MOST_ENUMERATED, SAMPLED_FLIPS
 
 LEVEL = 0.05
 POWER = 0.8
+MOST_SEEDS = 1000
+"""More than this nobody trains: such a difference is as good as none."""
 _MOST_SIMULATED = 12
 _STUDIES = 2000
 _MOST_EFFECT = 8.0  # in standard deviations; no design that can find anything needs more
@@ -70,6 +72,32 @@ def t_power(effect: float, seeds: int, level: float) -> float:
     # SciPy has NaN for some shares of the wrong tail that are too small to matter.
     wrong_tail = np.nan_to_num(nctdtr(freedom, shift, -critical))
     return float(1 - nctdtr(freedom, shift, critical) + wrong_tail)
+
+
+def seeds_to_settle(effect: float, comparisons: int) -> int | None:
+    """The fewest pairs with which a true ``effect`` is found in 80 % of studies.
+
+    By the paired t-test at Holm's strictest step, and never fewer than a sign-flip test needs to be
+    significant at all. An effect that was estimated from few seeds makes this as rough as itself.
+
+    Args:
+        effect: In sd of the paired differences; its sign does not matter.
+        comparisons: The family that Holm's correction covers.
+
+    Returns:
+        None where more than ``MOST_SEEDS`` would be needed.
+    """
+    level = LEVEL / max(1, comparisons)
+    low, high = max(2, seeds_needed(comparisons) or MOST_ENUMERATED + 1), MOST_SEEDS
+    if not t_power(abs(effect), high, level) >= POWER:
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        if t_power(abs(effect), middle, level) >= POWER:
+            high = middle
+        else:
+            low = middle + 1
+    return high
 
 
 def _simulated_power(seeds: int, level: float) -> Callable[[float], float]:

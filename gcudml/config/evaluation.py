@@ -22,6 +22,13 @@ class EvaluateConfig(Strict):
     """The same k-means, then adjusted mutual information, which chance does not raise."""
     distance: Literal["method"] | Distance = "method"
     """How embeddings are compared; ``method``: as the method's source does."""
+    test_every_epoch: bool = False
+    """Score the test classes after every epoch too, in runs that open them: ``hindsight/recall@K``
+    an epoch, and ``test/recall@K_best_test_epoch`` at the end. It tells what a choice of the epoch
+    on test classes would have claimed, changes no other number, and no choice reads it."""
+    teacher: bool = False
+    """Compare teacher and student on validation classes after every epoch: ``teacher/recall@K`` and
+    ``student/recall@K``, both of the wide embedding. Changes no other number."""
 
     @model_validator(mode="after")
     def _check_k(self) -> EvaluateConfig:

@@ -76,7 +76,7 @@ def _picture(
     frame = _Frame(axis, is_flat=_is_flat(axis))
     traces = []
     ranges = {}
-    for view in tables.views:
+    for view in tables.chosen_views():
         low, high = _value_range(tables, view, by_seed)
         ranges[view.key] = [low, high]
         traces += _references(tables, view, frame, low, high)
@@ -84,7 +84,7 @@ def _picture(
         traces += _trial_traces(tables, view, frame, by_seed)
     for trace in traces:
         trace["visible"] = trace["meta"] == {"view": primary.key}
-    titles = {view.key: _view_title(view) for view in tables.views}
+    titles = {view.key: _view_title(view) for view in tables.chosen_views()}
     value = {"range": ranges[primary.key], "title": titled(titles[primary.key])}
     across, along = ("xaxis", "yaxis") if frame.is_flat else ("yaxis", "xaxis")
     return Picture(

@@ -26,7 +26,7 @@ class Answer:
     label: str
     """How far it carries: ``exploratory``, ``search``, ``tested``, or ``no result yet``."""
     remarks: tuple[str, ...]
-    """Sentences on the other trials, the controls, and what is missing."""
+    """Sentences on the controls, and what is missing; those on each trial are in ``claims``."""
 
 
 def answer(tables: StudyTables) -> Answer:
@@ -40,9 +40,8 @@ def answer(tables: StudyTables) -> Answer:
     controls = _controls(tables, view, ranked[0])
     if tables.is_search:
         return Answer(_search_claim(tables, view, ranked[0]), "search", (*controls, *missing))
-    others = _other_verdicts(tables, view, ranked[0])
     claim = _claim(tables, view, ranked)
-    return Answer(claim, _label(tables, view), (*others, *controls, *missing))
+    return Answer(claim, _label(tables, view), (*controls, *missing))
 
 
 def named(trial: TrialRow) -> str:
@@ -77,7 +76,7 @@ def _claim(tables: StudyTables, view: View, ranked: tuple[TrialRow, ...]) -> str
         return (
             f"The baseline {named(baseline)} has the highest mean {measure} on {where}, {level}; "
             f"the nearest is {named(near)}, {difference_text(comparison)} from it "
-            f"({_evidence(comparison)})."
+            f"({evidence(comparison)})."
         )
     start = f"{named(best)} has the highest mean {measure} on {where}, {level}"
     if baseline is None:
@@ -87,7 +86,7 @@ def _claim(tables: StudyTables, view: View, ranked: tuple[TrialRow, ...]) -> str
         return f"{start}; it shares no finished seed with the baseline {named(baseline)} yet."
     return (
         f"{start}, {difference_text(found)} over the baseline {named(baseline)} "
-        f"({_evidence(found)})."
+        f"({evidence(found)})."
     )
 
 
@@ -132,7 +131,8 @@ def p_text(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
-def _evidence(comparison: Comparison) -> str:
+def evidence(comparison: Comparison) -> str:
+    """What a comparison rests on, and what follows: ``Holm p = 0.012, 10 paired seeds: better``."""
     seeds = "1 paired seed" if comparison.n == 1 else f"{comparison.n} paired seeds"
     if comparison.exploratory:
         return f"exact p {_equals(comparison.p)}, {seeds}: exploratory"
@@ -142,19 +142,6 @@ def _evidence(comparison: Comparison) -> str:
 def _equals(p: float | None) -> str:
     text = p_text(p)
     return text if text.startswith("<") else f"= {text}"
-
-
-def _other_verdicts(tables: StudyTables, view: View, best: TrialRow) -> list[str]:
-    """How the remaining trials stand to the baseline, where a verdict may be passed."""
-    verdicts = Counter(
-        verdict(tables.comparisons[view, trial.trial_id])
-        for trial in tables.contenders
-        if trial != best and (view, trial.trial_id) in tables.comparisons
-    )
-    said = [f"{verdicts[v]} {v}" for v in ("better", "worse", "undecided") if verdicts[v]]
-    if not said:
-        return []
-    return [f"Of the other trials compared with the baseline: {', '.join(said)}."]
 
 
 def _controls(tables: StudyTables, view: View, best: TrialRow) -> list[str]:

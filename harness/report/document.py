@@ -49,14 +49,17 @@ def document(title: str, body: str, *, script: str = "", frame: Frame = OFFLINE)
         frame: What surrounds it.
     """
     head = f"<script>{script}</script>\n" if script else ""
+    has_pictures = bool(script)
+    styles = asset("page.css") + (asset("pictures.css") if has_pictures else "")
+    code = asset("page.js") + (asset("pictures.js") if has_pictures else "")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{frame.policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<title>{escaped(title)}</title>\n<link rel="icon" href="data:,">\n'
-        f"<style>\n{asset('page.css')}{asset('pictures.css')}</style>\n{head}"
+        f"<style>\n{styles}</style>\n{head}"
         f"</head>\n<body>\n{frame.top}{body}"
-        f"<script>\n{asset('page.js')}{asset('pictures.js')}</script>\n{frame.end}</body>\n</html>\n"
+        f"<script>\n{code}</script>\n{frame.end}</body>\n</html>\n"
     )
 
 

@@ -14,11 +14,12 @@ from plotly.offline import get_plotlyjs
 from harness.report.ablation import ablation_pictures
 from harness.report.agreement import REFERENCE, Agreement, rho_text
 from harness.report.exploration import exploration_pictures
+from harness.report.interactions import component_pictures, grid_pictures
 from harness.report.landscape import landscape_pictures
 from harness.report.numbers import StudyTables, TrialRow
 from harness.report.parallel import parallel_pictures
 from harness.report.parameters import Searched
-from harness.report.pictures import ACCENT, Picture, Trace, titled, trial_colours
+from harness.report.pictures import ACCENT, INK, Picture, Trace, titled, trial_colours
 from harness.report.projection import Maps, map_pictures
 from harness.report.tables import measure_label
 from harness.report.training import ClusterSizes, Curve, Training
@@ -27,6 +28,8 @@ _PANEL_HEIGHT = 250
 _CLUSTER_TITLES = {
     "gini": "Inequality of cluster sizes (Gini coefficient)",
     "purity": "Purity of clusters against the hidden labels",
+    "clusters/nmi": "NMI of clusters against the hidden labels",
+    "clusters/changed": "Churn: share of images in another cluster than before",
 }
 _EPOCH_DASHES = ("dot", "dash", "solid")
 _EPOCH_OPACITIES = (0.55, 0.75, 1.0)
@@ -79,13 +82,39 @@ def draw_all(pictures: Sequence[Picture]) -> tuple[Drawing, ...]:
     return tuple(_draw(picture) for picture in pictures)
 
 
+def grid_drawings(tables: StudyTables) -> tuple[Drawing, ...]:
+    """Heat maps of crossed parameters; see ``interactions``."""
+    return tuple(_draw(picture) for picture in grid_pictures(tables))
+
+
+def component_drawings(tables: StudyTables) -> tuple[Drawing, ...]:
+    """What each variant changes; see ``interactions``."""
+    return tuple(_draw(picture) for picture in component_pictures(tables))
+
+
 def curve_drawings(tables: StudyTables, training: Training) -> tuple[Drawing, ...]:
-    """A panel for the loss, each of its terms and the validation measure, every trial in each."""
-    names = [n for n in _names(training.curves) if n not in _CLUSTER_TITLES]
-    watched = f"val/{tables.study.metric}"
-    titles = {watched: f"{measure_label(tables.study.metric)}, validation images", "loss": "Loss"}
+    """A panel for the loss, each of its terms, the validation measure and what else a run tells.
+
+    Every trial is in each. The student's recall is a line in the teacher's panel.
+    """
+    metric = measure_label(tables.study.metric)
+    titles = {
+        "loss": "Loss",
+        f"val/{tables.study.metric}": f"{metric}, validation images",
+        f"hindsight/{tables.study.metric}": f"{metric}, test classes, which chose nothing",
+        f"teacher/{tables.study.metric}": f"{metric}: teacher (solid), student (dotted)",
+        "teacher_distance": "Distance of the teacher from the student",
+        "teacher_momentum": "Momentum of the teacher",
+        "learning_rate": "Learning rate",
+    }
+    beside = {f"teacher/{tables.study.metric}": f"student/{tables.study.metric}"}
+    names = [
+        name
+        for name in _names(training.curves)
+        if name not in _CLUSTER_TITLES and name not in beside.values()
+    ]
     return tuple(
-        _curve_panel(f"curve-{place}", titles.get(name, name), name, training)
+        _curve_panel(f"curve-{place}", titles.get(name, name), name, training, beside.get(name))
         for place, name in enumerate(names)
     )
 
@@ -108,11 +137,12 @@ def size_drawings(training: Training) -> tuple[Drawing, ...]:
 
 
 def cluster_drawings(training: Training) -> tuple[Drawing, ...]:
-    """Inequality and purity of the clusters over the epochs, every trial in each."""
+    """Inequality, purity, NMI and churn of the clusters over the epochs, every trial in each."""
+    names = set(_names(training.curves))
     return tuple(
-        _curve_panel(name, _CLUSTER_TITLES[name], name, training)
-        for name in _names(training.curves)
-        if name in _CLUSTER_TITLES
+        _curve_panel(name.rpartition("/")[2], title, name, training)
+        for name, title in _CLUSTER_TITLES.items()
+        if name in names
     )
 
 
@@ -150,7 +180,10 @@ def _names(curves: Sequence[Curve]) -> list[str]:
     return list(dict.fromkeys(curve.name for curve in curves))
 
 
-def _curve_panel(name: str, title: str, quantity: str, training: Training) -> Drawing:
+def _curve_panel(
+    name: str, title: str, quantity: str, training: Training, beside: str | None = None
+) -> Drawing:
+    """One quantity of every trial; ``beside`` names another that is drawn dotted, without bands."""
     colours = trial_colours(training.trials)
     traces: list[Trace] = []
     ends = []
@@ -161,6 +194,10 @@ def _curve_panel(name: str, title: str, quantity: str, training: Training) -> Dr
             traces += _curve_traces(curve, colours[curve.trial.trial_id])
             last = curve.points[-1]
             ends.append(f"{curve.trial.label}: {last.mean:.4g} after epoch {last.epoch}")
+        elif curve.name == beside:
+            colour = colours[curve.trial.trial_id]
+            dotted = {"line": {"color": colour, "width": 2, "dash": "dot"}}
+            traces.append(_curve_traces(curve, colour)[-1] | dotted)
     layout = {"xaxis": _epoch_axis(final), "yaxis": {"automargin": True, "nticks": 6}}
     text = f"{title} over the epochs, mean and range over seeds. {'; '.join(ends)}."
     return _draw(Picture(name, title, text, tuple(traces), layout, _PANEL_HEIGHT))
@@ -236,6 +273,10 @@ def _size_panel(
             f"epoch {one.epoch}: {len(one.sizes)} clusters, largest {one.sizes[0]:.0f}, "
             f"median {one.sizes[len(one.sizes) // 2]:.0f}, smallest {one.sizes[-1]:.0f}"
         )
+    if found and found[-1].borders:
+        traces += [_border(rank, place, top) for place, rank in enumerate(found[-1].borders)]
+        ranks_told = ", ".join(f"{rank:g}" for rank in found[-1].borders)
+        words.append(f"groups end after ranks {ranks_told} in epoch {found[-1].epoch}")
     layout = {
         "xaxis": {"title": titled("cluster, by rank of size"), "automargin": True, "nticks": 8},
         "yaxis": {
@@ -254,9 +295,23 @@ def _size_panel(
     return _draw(Picture(name, title, text, tuple(traces), layout, _PANEL_HEIGHT + 20))
 
 
+def _border(rank: float, place: int, top: float) -> Trace:
+    """An upright line where one group of clusters ends and the next begins."""
+    return {
+        "type": "scatter",
+        "x": [rank + 0.5] * 2,
+        "y": [0.8, max(top, 1.0) * 1.2],
+        "mode": "lines",
+        "line": {"color": INK, "width": 1, "dash": "dot"},
+        "opacity": 0.6,
+        "showlegend": False,
+        "hovertemplate": f"border of groups {place} and {place + 1}<extra></extra>",
+    }
+
+
 def _short_number(value: float) -> float:
-    """Six significant digits: more are not seen, and make the page larger."""
-    return float(f"{value:.6g}")
+    """Five significant digits: more are not seen, and make the page larger."""
+    return float(f"{value:.5g}")
 
 
 def _draw(picture: Picture) -> Drawing:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 
 from harness.report.figures import Drawing
@@ -9,8 +11,48 @@ from harness.report.markup import escaped
 
 
 def section(title: str, *parts: str) -> str:
-    """A part of the page under a heading; ``parts`` are HTML."""
-    return f"<section><h2>{escaped(title)}</h2>\n{''.join(parts)}</section>\n"
+    """A part of the page under a heading, which links can name; ``parts`` are HTML."""
+    name = re.sub("[^a-z0-9]+", "-", title.lower()).strip("-")
+    return f'<section id="{name}"><h2>{escaped(title)}</h2>\n{"".join(parts)}</section>\n'
+
+
+def navigation(html: str) -> str:
+    """Links to the sections of a part of the page."""
+    found = re.findall(r'<section id="([a-z0-9-]+)"><h2>(.*?)</h2>', html)
+    links = "".join(f'<li><a href="#{name}">{title}</a></li>' for name, title in found)
+    return f'<nav aria-label="Sections"><ul>{links}</ul></nav>'
+
+
+def copied(title: str, text: str, name: str) -> str:
+    """A text with a button that copies it; ``name`` is its id in the page."""
+    return (
+        f'<div class="copied"><h3>{escaped(title)}</h3>'
+        f'<button type="button" class="copy" data-copy="{name}">Copy</button>'
+        f'<pre tabindex="0" id="{name}">{escaped(text)}</pre></div>\n'
+    )
+
+
+def download(text: str, name: str, file_name: str, said: str) -> str:
+    """A button that gives a text as a file, which the page's script makes.
+
+    Args:
+        text: Its content.
+        name: Its id in the page.
+        file_name: What it is saved as.
+        said: On the button.
+    """
+    return (
+        f'<p><button type="button" class="download" data-download="{name}" '
+        f'data-file="{escaped(file_name)}">{escaped(said)}</button></p>'
+        f'<script type="application/json" id="{name}">{in_script(json.dumps(text))}</script>\n'
+    )
+
+
+def in_script(text: str) -> str:
+    """JSON as it may stand in a script, which a "<" in a string could end."""
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
 
 
 def note(text: str) -> str:
@@ -26,10 +68,7 @@ def panels(drawings: Sequence[Drawing], *, is_single: bool = False) -> str:
 
 def figure(drawing: Drawing) -> str:
     """A picture: its JSON for the page's script, and the same in words."""
-    # In a script, "<" could end it: JSON knows other ways to write these characters.
-    data = drawing.json
-    for character in "<>&\u2028\u2029":
-        data = data.replace(character, f"\\u{ord(character):04x}")
+    data = in_script(drawing.json)
     name = escaped(drawing.name)
     width = f";min-width:{drawing.min_width}px" if drawing.min_width else ""
     plot = (

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import html
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from harness.report.ablation import Panel
 from harness.report.answer import SPLIT_NAMES, difference_text, p_text, verdict
-from harness.report.numbers import StudyTables, Summary, TrialRow, View
+from harness.report.interactions import Grid, cell_text
+from harness.report.numbers import RunRow, StudyTables, Summary, TrialRow, View
 from harness.report.pictures import ACCENT, BASELINE, BEST, trial_colours
 from harness.report.tables import measure_label, ordered_trials
 
+MOST_ROWS = 100
+"""Trials in a table of the page; a study with more has the others in CSV and database."""
+MOST_SEEDS = 25
+"""Columns in a table of seeds."""
+MOST_DISTINCT = 12
 _NONE = "\N{EN DASH}"
 _TEXT = ' class="text"'
 
@@ -26,6 +33,15 @@ def label(text: str) -> str:
     return re.sub(r"([=_,/])", r"\1<wbr>", escaped(text))
 
 
+def listed_trials(tables: StudyTables, view: View) -> tuple[TrialRow, ...]:
+    """The trials of a table: all, or where they are too many the best, baseline and controls."""
+    ordered = ordered_trials(tables, view)
+    if len(ordered) <= MOST_ROWS:
+        return ordered
+    best = set(tables.ranked(view)[:MOST_ROWS])
+    return tuple(t for t in ordered if t in best or t.is_baseline or t.is_control)
+
+
 def results_table(tables: StudyTables, view: View) -> str:
     """The table of one measure on one split: a row a trial, controls last."""
     ranked = tables.ranked(view)
@@ -36,7 +52,7 @@ def results_table(tables: StudyTables, view: View) -> str:
     rows = []
     planned = tables.planned()
     seconds = _mean_seconds(tables)
-    for trial in ordered_trials(tables, view):
+    for trial in listed_trials(tables, view):
         summary = tables.summaries.get((view, trial.trial_id))
         cells = [*_summary_cells(summary), _seeds(planned[trial.trial_id], summary)]
         cells += _comparison_cells(tables, view, trial) if compared else []
@@ -55,9 +71,9 @@ def results_table(tables: StudyTables, view: View) -> str:
 def seeds_table(tables: StudyTables, view: View) -> str:
     """The value of every seed of one measure on one split."""
     values = {(v.trial_id, v.seed): v.value for v in tables.values[view]}
-    seeds = sorted({seed for _, seed in values})
+    seeds = sorted({seed for _, seed in values})[:MOST_SEEDS]
     rows = []
-    for trial in ordered_trials(tables, view):
+    for trial in listed_trials(tables, view):
         found = [values.get((trial.trial_id, seed)) for seed in seeds]
         cells = [_NONE if value is None else f"{value:.4f}" for value in found]
         rows.append(table_row(label(trial.label), cells))
@@ -65,26 +81,57 @@ def seeds_table(tables: StudyTables, view: View) -> str:
     return data_table(caption, ["trial", *(f"seed {seed}" for seed in seeds)], rows)
 
 
-def failures_table(tables: StudyTables) -> str:
-    """What failed and why, with the last lines that each run printed."""
-    labels = {trial.trial_id: trial.label for trial in tables.trials}
+def failures_table(labels: Mapping[str, str], failed: Sequence[RunRow]) -> str:
+    """What failed and why, with the last lines that each run printed; the first of many.
+
+    Args:
+        labels: trial_id -> label.
+        failed: The runs.
+    """
     rows = []
-    for run in tables.runs:
-        if run.state == "failed":
-            log = (
-                f"<details><summary>last lines</summary><pre>{escaped(run.stderr)}</pre></details>"
-                if run.stderr
-                else ""
-            )
-            attempts = f"attempt {run.attempts}"
-            rows.append(
-                f'<tr><th scope="row">{label(labels[run.trial_id])}</th>'
-                f"<td>{run.seed}</td><td class=text><code>{escaped(run.run_id)}</code></td>"
-                f'<td class="text">{escaped(run.failure or "crash")}, {attempts}: '
-                f"{escaped(run.message or 'no message')}{log}</td></tr>"
-            )
+    for run in failed[:MOST_ROWS]:
+        log = (
+            '<details><summary>last lines</summary><pre tabindex="0">'
+            f"{escaped(run.stderr)}</pre></details>"
+            if run.stderr
+            else ""
+        )
+        attempts = f"attempt {run.attempts}"
+        rows.append(
+            f'<tr><th scope="row">{label(labels[run.trial_id])}</th>'
+            f'<td>{run.seed}</td><td class="text"><code>{escaped(run.run_id)}</code></td>'
+            f'<td class="text">{escaped(run.failure or "crash")}, {attempts}: '
+            f"{escaped(run.message or 'no message')}{log}</td></tr>"
+        )
     return data_table(
         "Failed runs", ["trial", "seed", "run", "reason"], rows, texts=("run", "reason")
+    )
+
+
+def grid_table(tables: StudyTables, grid: Grid, view: View) -> str:
+    """The cells of a grid of two parameters with their intervals."""
+    cells = grid.cells(tables, view)
+    rows = [
+        table_row(
+            label(down),
+            [
+                _NONE if (cell := cells[x, y]) is None else escaped(cell_text(cell))
+                for x in range(len(grid.across_values))
+            ],
+        )
+        for y, down in enumerate(grid.down_values)
+    ]
+    heads = [f"{grid.across.title} {value}" for value in grid.across_values]
+    caption = f"{measure_label(view.measure)} on {SPLIT_NAMES[view.split]} by {grid.title}"
+    return data_table(caption, [grid.down.title, *heads], rows)
+
+
+def chosen_part(view: View, primary: View, html_text: str) -> str:
+    """HTML that is shown while its measure and split are chosen; at first the primary one."""
+    hidden = "" if view == primary else " hidden"
+    return (
+        f'<div data-measure="{escaped(view.measure)}" data-split="{escaped(view.split)}"{hidden}>'
+        f"{html_text}</div>\n"
     )
 
 
@@ -97,6 +144,24 @@ def pruned_table(tables: StudyTables) -> str:
     ]
     heads = ["trial", "number", "seeds done", "reason"]
     return data_table("Pruned trials", heads, rows, texts=("reason",))
+
+
+def counted(values: Iterable[object]) -> str:
+    """The distinct values, the most frequent first, with their counts where there are several."""
+    counts = Counter(str(value) for value in values if value is not None)
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    if len(ordered) <= 1:
+        return "".join(escaped(text) for text, _ in ordered)
+    shown = [f"{text} ({count} runs)" for text, count in ordered[:MOST_DISTINCT]]
+    if len(ordered) > MOST_DISTINCT:
+        shown.append(f"and {len(ordered) - MOST_DISTINCT} more")
+    return f"<ul>{''.join(f'<li>{escaped(line)}</li>' for line in shown)}</ul>"
+
+
+def description_list(items: Iterable[tuple[str, str]]) -> str:
+    """Names with what is said of them, which is HTML; what is empty is left out."""
+    shown = [f"<dt>{escaped(name)}</dt><dd>{text}</dd>" for name, text in items if text]
+    return f"<dl>{''.join(shown)}</dl>"
 
 
 def data_table(

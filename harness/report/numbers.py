@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 
 from harness.workload import JsonValue
 
+_BESIDE = ("_last_epoch", "_best_test_epoch")
+
 
 @dataclass(frozen=True, slots=True)
 class Study:
@@ -224,12 +226,21 @@ class StudyTables:
         return Counter(run.trial_id for run in self.runs)
 
     def measures(self) -> tuple[str, ...]:
-        """The measures that every split has, each once: what a reader can switch between."""
+        """The measures that every split has, each once: what a reader can switch between.
+
+        Those at an epoch that nothing chose (``recall@1_last_epoch``) are no choice.
+        """
         splits = set(self.splits())
         found: dict[str, set[str]] = {}
         for view in self.views:
-            found.setdefault(view.measure, set()).add(view.split)
+            if not view.measure.endswith(_BESIDE):
+                found.setdefault(view.measure, set()).add(view.split)
         return tuple(measure for measure, seen in found.items() if seen == splits)
+
+    def chosen_views(self) -> tuple[View, ...]:
+        """What a reader can choose: every measure that all splits have."""
+        measures = set(self.measures())
+        return tuple(view for view in self.views if view.measure in measures)
 
     def splits(self) -> tuple[str, ...]:
         """The splits of the views, each once."""

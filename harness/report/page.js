@@ -1,5 +1,6 @@
 // Draws every picture of the page from its JSON, in the colours of the reader's theme, and keeps
-// pictures and tables at the chosen measure and split.
+// pictures and tables at the chosen measure and split. Heads sort their tables, texts are copied,
+// the data are saved as a file, and print gets light colours and open details.
 "use strict";
 (() => {
   const INK = "#010203"; // stand-ins of the pictures, see pictures.py
@@ -11,10 +12,11 @@
   const chosen = { measure: null, split: null };
   const hiddenTrials = new Set();
   const mapClass = document.getElementById("map-class");
-  const plots = [...document.querySelectorAll(".plot")].map((place) => ({
+  const allPlots = [...document.querySelectorAll(".plot")].map((place) => ({
     place,
     source: document.getElementById(`${place.id}-data`).textContent,
   }));
+  const plotsOfViews = allPlots.filter(({ source }) => source.includes('"meta":{"view":'));
 
   function theme() {
     const style = getComputedStyle(document.documentElement);
@@ -54,7 +56,8 @@
       layout[meta.axis].range = meta.ranges[view];
       layout[meta.axis].title.text = meta.titles[view];
     }
-    for (const trace of figure.data) trace.visible = isShown(trace.meta);
+    figure.data = figure.data.filter((trace) => isShown(trace.meta));
+    for (const trace of figure.data) trace.visible = true;
     if (meta && meta.map && mapClass.value !== "") pickOut(figure.data, colours.accent);
     return figure;
   }
@@ -68,19 +71,121 @@
     }
   }
 
-  function draw() {
+  function drawOne({ place, source }, colours) {
+    const { data, layout } = figureOf(source, colours);
+    Plotly.react(place, data, layout, config);
+    place.dispatchEvent(new Event("drawn"));
+  }
+
+  // What the reader sees comes first, the rest a picture at a time, so that the page stays awake.
+  let drawing = 0;
+  let waiting = false;
+  function draw(plots = allPlots) {
     const colours = theme();
-    for (const { place, source } of plots) {
-      const { data, layout } = figureOf(source, colours);
-      Plotly.react(place, data, layout, config);
-    }
+    const isNear = ({ place }) => {
+      const box = place.getBoundingClientRect();
+      return box.bottom > -200 && box.top < innerHeight + 200;
+    };
+    const near = plots.filter(isNear);
+    for (const plot of near) drawOne(plot, colours);
+    const later = plots.filter((plot) => !near.includes(plot));
+    const turn = ++drawing;
+    const next = () => {
+      if (turn !== drawing) return;
+      waiting = later.length > 0;
+      if (!waiting) return;
+      drawOne(later.shift(), colours);
+      setTimeout(next);
+    };
+    waiting = true;
+    setTimeout(next);
   }
 
   function showTables() {
-    for (const part of document.querySelectorAll("[data-measure]")) {
-      part.hidden = part.dataset.measure !== chosen.measure;
+    for (const part of document.querySelectorAll("[data-measure][data-split]")) {
+      part.hidden = part.dataset.measure !== chosen.measure || part.dataset.split !== chosen.split;
     }
   }
+
+  // A cell's number, else its text; what is empty goes last whatever the direction.
+  const collator = new Intl.Collator("en", { numeric: true });
+  function keyOf(cell) {
+    const text = cell.textContent.trim().replaceAll("\u2212", "-");
+    if (!text || text === "\u2013") return null;
+    const found = text.match(/^<?\s*([-+]?\d+(\.\d*)?(e[-+]?\d+)?)/i);
+    return cell.tagName === "TH" || !found ? text : Number(found[1]);
+  }
+  function compared(a, b, direction) {
+    if (a === null || b === null) return (a === null) - (b === null);
+    const both = typeof a === "number" && typeof b === "number";
+    return direction * (both ? a - b : collator.compare(String(a), String(b)));
+  }
+  function sortBy(head, column) {
+    const direction = head.getAttribute("aria-sort") === "descending" ? 1 : -1;
+    const body = head.closest("table").tBodies[0];
+    const rows = [...body.rows].map((row) => ({ row, key: keyOf(row.cells[column]) }));
+    rows.sort((one, other) => compared(one.key, other.key, direction));
+    body.append(...rows.map(({ row }) => row));
+    for (const each of head.parentElement.cells) each.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", direction > 0 ? "ascending" : "descending");
+  }
+  for (const head of document.querySelectorAll("table.results thead th")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => sortBy(head, head.cellIndex));
+  }
+
+  const status = document.createElement("p");
+  status.className = "status";
+  status.setAttribute("role", "status");
+  document.body.append(status);
+  function say(button, text) {
+    const before = button.dataset.label ?? button.textContent;
+    button.dataset.label = before;
+    button.textContent = status.textContent = text;
+    setTimeout(() => { button.textContent = before; status.textContent = ""; }, 2000);
+  }
+  async function copy(button) {
+    const place = document.getElementById(button.dataset.copy);
+    try {
+      await navigator.clipboard.writeText(place.textContent);
+    } catch { // an older browser, or one that asks for more than a click
+      getSelection().selectAllChildren(place);
+      if (!document.execCommand("copy")) return say(button, "Press Ctrl+C");
+    }
+    say(button, "Copied");
+  }
+  for (const button of document.querySelectorAll("[data-copy]")) {
+    button.addEventListener("click", () => copy(button));
+  }
+  for (const button of document.querySelectorAll("[data-download]")) {
+    button.addEventListener("click", () => {
+      const text = JSON.parse(document.getElementById(button.dataset.download).textContent);
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(new Blob([text], { type: "text/csv;charset=utf-8" }));
+      link.download = button.dataset.file;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+    });
+  }
+
+  let opened = [];
+  addEventListener("beforeprint", () => {
+    opened = [...document.querySelectorAll("details:not([open])")];
+    for (const each of opened) each.open = true;
+    document.documentElement.dataset.print = "";
+    const colours = theme();
+    drawing += 1;
+    waiting = false;
+    for (const plot of allPlots) drawOne(plot, colours);
+  });
+  addEventListener("afterprint", () => {
+    for (const each of opened) each.open = false;
+    delete document.documentElement.dataset.print;
+    draw();
+  });
 
   for (const input of document.querySelectorAll(".choice input")) {
     const kind = input.dataset.kind;
@@ -92,7 +197,7 @@
         twin.checked = twin.value === input.value;
       }
       showTables();
-      draw();
+      draw(waiting ? allPlots : plotsOfViews); // others may still wait for their turn
     });
   }
   for (const button of document.querySelectorAll("button[data-trial]")) {
@@ -108,8 +213,8 @@
   }
   if (mapClass) {
     mapClass.value = "";
-    mapClass.addEventListener("change", draw);
+    mapClass.addEventListener("change", () => draw());
   }
-  dark.addEventListener("change", draw);
+  dark.addEventListener("change", () => draw());
   draw();
 })();

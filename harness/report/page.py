@@ -12,12 +12,14 @@ from pathlib import Path
 from harness.report import figures, gallery_html, sections
 from harness.report.agreement import Agreement, load_agreement
 from harness.report.answer import answer
+from harness.report.claims import ESTIMATE, claims, is_estimated
+from harness.report.costs import cost_section
 from harness.report.document import OFFLINE, Frame, document, file_stem, write_page
 from harness.report.gallery_html import Seen, load_seen
-from harness.report.markup import (
-    escaped,
-)
+from harness.report.layout import navigation, note
+from harness.report.markup import escaped
 from harness.report.numbers import StudyTables
+from harness.report.optimism import optimism, optimism_text
 from harness.report.tables import load_tables
 from harness.report.training import Training, load_training
 from harness.stats import MIN_SEEDS_FOR_TEST
@@ -54,7 +56,7 @@ def page_text(results: Path, study: str, frame: Frame = OFFLINE) -> str:
     tables, search = divided(everything)
     agreement = load_agreement(results, everything)
     training, seen = load_training(results, tables), load_seen(results, tables)
-    return render(tables, training, search, agreement, seen, frame)
+    return render(everything, tables, training, search, agreement, seen, frame)
 
 
 def divided(tables: StudyTables) -> tuple[StudyTables, StudyTables | None]:
@@ -65,6 +67,7 @@ def divided(tables: StudyTables) -> tuple[StudyTables, StudyTables | None]:
 
 
 def render(
+    everything: StudyTables,
     tables: StudyTables,
     training: Training,
     search: StudyTables | None = None,
@@ -75,7 +78,8 @@ def render(
     """The whole page.
 
     Args:
-        tables: What the page answers with: all trials, or those of the confirmation.
+        everything: All trials of the study.
+        tables: What the page answers with: all of them, or those of the confirmation.
         training: Their curves.
         search: What the trials of the confirmation were chosen from.
         agreement: How well criteria without labels rank runs.
@@ -86,18 +90,24 @@ def render(
         sections.ablation_section(tables),
         sections.table_section(tables),
         sections.search_section(tables, search),
+        sections.interaction_section(tables),
+        sections.component_section(tables),
         sections.agreement_section(agreement),
         sections.curve_section(tables, training),
         sections.cluster_section(training),
         gallery_html.gallery_section(seen),
         gallery_html.map_section(seen),
         sections.pruned_section(search or tables),
-        sections.failure_section(tables),
-        sections.reproduce_section(tables),
+        cost_section(everything.trials, everything.runs),
+        sections.reproduce_section(everything, tables, search),
     ]
-    body = f"{_header(tables)}\n<main>\n{''.join(parts)}</main>\n{gallery_html.picture_data(seen)}"
+    content = (
+        f"{_header(tables)}\n<main>\n{''.join(parts)}</main>\n{gallery_html.picture_data(seen)}"
+    )
     title = f"{tables.study.name}: ablation report"
-    return document(title, body, script=figures.script(), frame=frame)
+    return document(
+        title, f"{navigation(content)}\n{content}", script=figures.script(), frame=frame
+    )
 
 
 def _header(tables: StudyTables) -> str:
@@ -106,6 +116,27 @@ def _header(tables: StudyTables) -> str:
     return (
         f'<header><p class="kind">Ablation report</p><h1>{escaped(tables.study.name)}</h1>'
         f'<p class="question">{escaped(tables.study.question)}</p>'
+        '<section id="answer"><h2>Answer</h2>'
         f'<div class="answer"><span class="badge">{escaped(BADGES[found.label])}</span>'
-        f'<p class="claim">{escaped(found.claim)}</p>{remarks}</div></header>'
+        f'<p class="claim">{escaped(found.claim)}</p>{remarks}</div>'
+        f"{_claims(tables)}{_optimism(tables)}</section></header>"
     )
+
+
+def _claims(tables: StudyTables) -> str:
+    """A sentence on every compared trial."""
+    said = claims(tables)
+    if not said:
+        return ""
+    items = "".join(f"<li>{escaped(sentence)}</li>" for sentence in said)
+    estimate = note(ESTIMATE) if is_estimated(said) else ""
+    return f'<h3>Against the baseline</h3><ol class="claims">{items}</ol>{estimate}'
+
+
+def _optimism(tables: StudyTables) -> str:
+    """What choosing on test classes would have claimed."""
+    found = optimism(tables)
+    if found is None:
+        return ""
+    said = " ".join(optimism_text(found, tables.study.metric))
+    return f'<h3>Optimism gap</h3><p class="optimism">{escaped(said)}</p>'

@@ -35,7 +35,7 @@
   tip.setAttribute("aria-hidden", "true");
   document.body.append(tip);
 
-  for (const map of maps) {
+  function follow(map) {
     map.on("plotly_hover", ({ event, points: [point] }) => {
       const [image, label, name] = point.customdata;
       const words = document.createElement("span");
@@ -48,6 +48,10 @@
       tip.style.top = `${top < ABOVE ? event.clientY + ABOVE : top}px`;
     });
     map.on("plotly_unhover", () => { tip.hidden = true; });
+  }
+  for (const map of maps) {
+    if (map.on) follow(map);
+    else map.addEventListener("drawn", () => follow(map), { once: true });
   }
   addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
 

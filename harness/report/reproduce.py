@@ -1,15 +1,13 @@
-"""How a study is run and queried again: specification, code, data, machines and costs as HTML."""
+"""How a study is run and queried again: specification, code and data as HTML."""
 
 from __future__ import annotations
 
 import json
-import statistics
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import yaml
 
-from harness.report.markup import escaped
+from harness.report.markup import counted, description_list, escaped
 from harness.report.numbers import RunRow, StudyTables
 from harness.workload import JsonValue
 
@@ -23,21 +21,15 @@ def provenance_list(tables: StudyTables) -> str:
     items = [
         ("command", _code(tables.study.command)),
         ("study fingerprint", _code(tables.study.fingerprint)),
-        ("commit", _counted(_commit(run) for run in runs)),
-        ("code digest", _counted(run.code for run in runs)),
-        ("data digest", _counted(run.data for run in runs)),
+        ("commit", counted(_commit(run) for run in runs)),
+        ("code digest", counted(run.code for run in runs)),
+        ("data digest", counted(run.data for run in runs)),
         ("seeds", escaped(_listed(seeds))),
-        ("runs", escaped(_states(tables.runs))),
         ("pruned trials", str(len(tables.pruned)) if tables.pruned else ""),
-        ("time in runs", escaped(_seconds(runs))),
-        ("peak memory", escaped(_peak(runs))),
-        ("host", _counted(run.host for run in runs)),
-        ("threads a run", _counted(run.threads for run in runs)),
-        *((name, _counted(values)) for name, values in _facts(runs).items()),
+        *((name, counted(values)) for name, values in _facts(runs).items()),
         ("versions", _versions(tables, runs)),
     ]
-    shown = [f"<dt>{escaped(name)}</dt><dd>{text}</dd>" for name, text in items if text]
-    return f"<dl>{''.join(shown)}</dl>"
+    return description_list(items)
 
 
 def spec_text(tables: StudyTables) -> str:
@@ -80,45 +72,10 @@ def _code(text: str) -> str:
     return f"<code>{escaped(text)}</code>" if text else ""
 
 
-def _counted(values: Iterable[object]) -> str:
-    """The distinct values, the most frequent first, with their counts where there are several."""
-    counts = Counter(str(value) for value in values if value is not None)
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    if len(ordered) <= 1:
-        return "".join(escaped(text) for text, _ in ordered)
-    shown = [f"{text} ({count} runs)" for text, count in ordered[:_SHOWN_OF_A_LIST]]
-    if len(ordered) > _SHOWN_OF_A_LIST:
-        shown.append(f"and {len(ordered) - _SHOWN_OF_A_LIST} more")
-    return f"<ul>{''.join(f'<li>{escaped(line)}</li>' for line in shown)}</ul>"
-
-
 def _listed(values: Sequence[int]) -> str:
     shown = ", ".join(str(value) for value in values[:_SHOWN_OF_A_LIST])
     more = len(values) - _SHOWN_OF_A_LIST
     return f"{shown}, and {more} more, up to {values[-1]}" if more > 0 else shown
-
-
-def _states(runs: Sequence[RunRow]) -> str:
-    counts = Counter(run.state for run in runs)
-    shown = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-    if reused := sum(run.is_reused for run in runs):
-        shown += f"; {reused} of them trained earlier for another study, and reused"
-    return shown
-
-
-def _seconds(runs: Sequence[RunRow]) -> str:
-    found = [run.seconds for run in runs if run.seconds is not None]
-    if not found:
-        return ""
-    total = sum(found)
-    shown = f"{total:.0f} s" if total < 600 else f"{total / 3600:.2f} h"
-    longest = f"{max(found):.1f} s at most"
-    return f"{shown} in all; a run {statistics.median(found):.1f} s (median), {longest}"
-
-
-def _peak(runs: Sequence[RunRow]) -> str:
-    found = [run.peak_mib for run in runs if run.peak_mib is not None]
-    return f"{max(found):.0f} MiB at most in a run" if found else ""
 
 
 def _facts(runs: Sequence[RunRow]) -> dict[str, list[str]]:
@@ -140,4 +97,4 @@ def _versions(tables: StudyTables, runs: Sequence[RunRow]) -> str:
         ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
         for versions in found or [tables.study.versions]
     ]
-    return _counted(text for text in texts if text)
+    return counted(text for text in texts if text)

@@ -8,31 +8,49 @@ from harness.report import figures
 from harness.report.ablation import ablation_panels
 from harness.report.agreement import REFERENCE, Agreement
 from harness.report.answer import SPLIT_NAMES
-from harness.report.layout import note, panels, section
+from harness.report.document import file_stem
+from harness.report.interactions import grids
+from harness.report.layout import copied, download, note, panels, section
 from harness.report.markup import (
+    MOST_SEEDS,
     ablation_key,
     choices,
+    chosen_part,
     escaped,
-    failures_table,
+    grid_table,
+    listed_trials,
     pruned_table,
     results_table,
     seeds_table,
     trial_key,
 )
-from harness.report.numbers import StudyTables, TrialRow
+from harness.report.numbers import StudyTables, TrialRow, View
+from harness.report.paper import (
+    csv_text,
+    is_csv_by_run,
+    latex_table,
+    markdown_table,
+    methods_paragraph,
+)
 from harness.report.parameters import searched
 from harness.report.reproduce import provenance_list, query_examples, spec_text
 from harness.report.tables import measure_label
 from harness.report.training import Training
 from harness.stats import MIN_SEEDS_FOR_TEST
 
+_MOST_CELLS = 144  # of a grid that is also written out
 
-def _measure_choice(tables: StudyTables, place: str) -> str:
+
+def _choices(tables: StudyTables, place: str) -> str:
+    """The bars that choose measure and split for the whole page."""
     primary = tables.primary
     if primary is None:
         return ""
-    labels = {measure: measure_label(measure) for measure in tables.measures()}
-    return choices("measure", labels, primary.measure, place)
+    measures = {measure: measure_label(measure) for measure in tables.measures()}
+    splits = {split: SPLIT_NAMES[split] for split in tables.splits()}
+    return choices("measure", measures, primary.measure, place) + choices(
+        "split", splits, primary.split, place
+    )
 
 
 def ablation_section(tables: StudyTables) -> str:
@@ -40,37 +58,37 @@ def ablation_section(tables: StudyTables) -> str:
     primary = tables.primary
     if primary is None:
         return section("Ablation", note("Nothing to draw yet: no run has finished."))
-    splits = {split: SPLIT_NAMES[split] for split in tables.splits()}
     has_controls = any(trial.is_control for trial in tables.trials)
-    bars = _measure_choice(tables, "plot") + choices("split", splits, primary.split, "plot")
     drawings = figures.ablation_drawings(tables)
     return section(
         "Ablation",
-        f'<div class="choices">{bars}</div>',
+        f'<div class="choices">{_choices(tables, "plot")}</div>',
         ablation_key(ablation_panels(tables), has_controls, is_search=tables.is_search),
         panels(drawings, is_single=len(drawings) == 1),
     )
 
 
 def table_section(tables: StudyTables) -> str:
-    """Every measure in a table, and its values of every seed."""
+    """Every measure on every split in a table, and its values of every seed."""
     primary = tables.primary
     if primary is None:
         return ""
     parts = []
-    for measure in tables.measures():
-        views = [view for view in tables.views if view.measure == measure]
-        hidden = "" if measure == primary.measure else " hidden"
-        shown = "".join(results_table(tables, view) for view in views)
-        seeds = "".join(seeds_table(tables, view) for view in views)
+    for view in tables.chosen_views():
+        seeds = seeds_table(tables, view)
         parts.append(
-            f'<div data-measure="{escaped(measure)}"{hidden}>{shown}'
-            f"<details><summary>Every seed</summary>{seeds}</details></div>\n"
+            chosen_part(
+                view,
+                primary,
+                f"{results_table(tables, view)}"
+                f"<details><summary>Every seed</summary>{seeds}</details>",
+            )
         )
     return section(
         "Results",
-        f'<div class="choices">{_measure_choice(tables, "table")}</div>',
+        f'<div class="choices">{_choices(tables, "table")}</div>',
         "".join(parts),
+        _what_is_listed(tables, primary),
         note(
             "Intervals are t-intervals over seeds. Differences are paired by seed; exact p flips "
             "their signs; Holm p corrects for the trials of the table, controls apart; P(better) "
@@ -79,6 +97,62 @@ def table_section(tables: StudyTables) -> str:
             "reach 0.05, so no verdict is passed."
         ),
     )
+
+
+def _what_is_listed(tables: StudyTables, view: View) -> str:
+    """What a large study leaves out of its tables."""
+    said = []
+    listed = len(listed_trials(tables, view))
+    if left := len(tables.trials) - listed:
+        said.append(
+            f"Listed are {listed} trials: the best, the baseline and the controls; {left} more are "
+            "in the CSV and in the database."
+        )
+    seeds = len({run.seed for run in tables.runs})
+    if seeds > MOST_SEEDS:
+        said.append(f"Every seed shows the first {MOST_SEEDS} of {seeds} seeds.")
+    return note(" ".join(said)) if said else ""
+
+
+def interaction_section(tables: StudyTables) -> str:
+    """How two parameters act together."""
+    drawings = figures.grid_drawings(tables)
+    primary = tables.primary
+    if not drawings or primary is None:
+        return ""
+    words = note(
+        "Every pair of values of two parameters. Where more parameters were varied, a cell is the "
+        "mean over them, and its interval is over seeds as everywhere."
+    )
+    cells = []
+    for grid in grids(tables):
+        if len(grid.trials) <= _MOST_CELLS:
+            shown = "".join(
+                chosen_part(view, primary, grid_table(tables, grid, view))
+                for view in tables.chosen_views()
+            )
+            summary = f"<summary>{escaped(grid.title)} with intervals</summary>"
+            cells.append(f"<details>{summary}{shown}</details>")
+    return section(
+        "Interactions",
+        f'<div class="choices">{_choices(tables, "grid")}</div>',
+        words,
+        panels(drawings, is_single=len(drawings) == 1),
+        "".join(cells),
+    )
+
+
+def component_section(tables: StudyTables) -> str:
+    """What each variant changes against the baseline."""
+    drawings = figures.component_drawings(tables)
+    if not drawings:
+        return ""
+    words = note(
+        "Each variant minus the baseline, paired by seed, with its 95 % interval. A bar is "
+        "coloured where a verdict is passed, and grey where it is not."
+    )
+    bars = f'<div class="choices">{_choices(tables, "component")}</div>'
+    return section("Components", bars, words, panels(drawings, is_single=True))
 
 
 def search_section(tables: StudyTables, search: StudyTables | None) -> str:
@@ -169,8 +243,9 @@ def cluster_section(training: Training) -> str:
         return ""
     words = note(
         "Sizes of the pseudo-label clusters from the largest to the smallest, on a log scale: a "
-        "steep end is a long tail. Below, a Gini coefficient of 0 means equal sizes, 1 a single "
-        "cluster that holds everything."
+        "steep end is a long tail; dotted uprights are the borders between groups of clusters in "
+        "the last of these epochs. A Gini coefficient of 0 means equal sizes, 1 a single cluster "
+        "that holds everything."
     )
     over_epochs = figures.cluster_drawings(training)
     return section(
@@ -181,13 +256,6 @@ def cluster_section(training: Training) -> str:
 def _drawn(training: Training) -> list[TrialRow]:
     with_curves = {curve.trial.trial_id for curve in training.curves}
     return [trial for trial in training.trials if trial.trial_id in with_curves]
-
-
-def failure_section(tables: StudyTables) -> str:
-    """What failed, and why."""
-    if not any(run.state == "failed" for run in tables.runs):
-        return ""
-    return section("Failures", failures_table(tables))
 
 
 def pruned_section(tables: StudyTables) -> str:
@@ -202,13 +270,31 @@ def pruned_section(tables: StudyTables) -> str:
     return section("Pruned", words, table)
 
 
-def reproduce_section(tables: StudyTables) -> str:
-    """What it takes to do it all again."""
+def reproduce_section(
+    everything: StudyTables, tables: StudyTables, search: StudyTables | None
+) -> str:
+    """What it takes to do it all again, and to write it up.
+
+    Args:
+        everything: All trials.
+        tables: Those that claims rest on.
+        search: Those that these were chosen from.
+    """
+    paper = [copied("Methods", methods_paragraph(tables, search), "copy-methods")]
+    if tables.primary is not None:
+        paper.append(copied("Table as LaTeX (booktabs)", latex_table(tables), "copy-latex"))
+        paper.append(copied("Table as Markdown", markdown_table(tables), "copy-markdown"))
+    each = "run" if is_csv_by_run(everything) else "trial, since the runs are too many"
+    name = f"{file_stem(everything.study.name)}.csv"
     return section(
         "Reproduce",
-        provenance_list(tables),
+        provenance_list(everything),
+        *paper,
+        "<h3>Data</h3>",
+        note(f"Every number of this page, a line a {each}."),
+        download(csv_text(everything), "csv", name, f"Download {name}"),
         "<h3>Study</h3>",
-        f'<pre tabindex="0">{escaped(spec_text(tables))}</pre>',
+        f'<pre tabindex="0">{escaped(spec_text(everything))}</pre>',
         "<h3>Every number again</h3>",
-        f'<pre tabindex="0">{escaped(query_examples(tables.study.name))}</pre>',
+        f'<pre tabindex="0">{escaped(query_examples(everything.study.name))}</pre>',
     )

@@ -6,9 +6,11 @@ where it breaks off. Both are read for a few trials only: a page of two hundred 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.report.columns import integer, number, number_or_none, read_rows
 from harness.report.numbers import StudyTables, TrialRow
@@ -51,6 +53,9 @@ class ClusterSizes:
     trial: TrialRow
     epoch: int
     sizes: tuple[float, ...]
+    borders: tuple[float, ...] = ()
+    """After which rank each group of clusters but the last ends, averaged over seeds; empty where
+    clusters have no groups, or where groups are not of similar size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,7 @@ class Training:
     left_out: int
     """How many more trials have runs that could be shown."""
     curves: tuple[Curve, ...]
-    """Loss, its terms, validation, then ``gini`` and ``purity`` of the clusters."""
+    """Loss, its terms, validation, what is measured beside, then the clusters."""
     sizes: tuple[ClusterSizes, ...]
     """First, middle and last epoch of the baseline and of the best other trial."""
 
@@ -97,15 +102,22 @@ def _compared_trials(tables: StudyTables) -> list[TrialRow]:
 
 
 def _read_curves(results: Path, tables: StudyTables, trials: Sequence[TrialRow]) -> list[Curve]:
+    metric = tables.study.metric
+    watched = [
+        *(f"{split}/{metric}" for split in ("val", "hindsight", "teacher", "student")),
+        *("teacher_distance", "teacher_momentum", "learning_rate"),
+        *("clusters/nmi", "clusters/changed"),
+    ]
     rows = read_rows(
         results,
         f"WITH chosen AS ({_RUNS})"
         " SELECT name, trial_id, epoch, avg(value ORDER BY seed), min(value), max(value), count(*)"
         " FROM chosen JOIN epoch USING (run_id)"
-        " WHERE isfinite(value) AND (name = 'loss' OR starts_with(name, 'loss/') OR name = ?)"
+        " WHERE isfinite(value) AND (name = 'loss' OR starts_with(name, 'loss/')"
+        " OR list_contains(?, name))"
         " GROUP BY name, trial_id, epoch"
-        " ORDER BY starts_with(name, 'val/'), name, trial_id, epoch",
-        [tables.study.name, _ids(trials), f"val/{tables.study.metric}"],
+        " ORDER BY list_position(?, name) NULLS FIRST, name, trial_id, epoch",
+        [tables.study.name, _ids(trials), watched, watched],
     )
     return _curves(rows, trials)
 
@@ -171,12 +183,53 @@ def _read_sizes(
     sizes: dict[tuple[str, int], list[float]] = {}
     for trial_id, epoch, _, size in rows:
         sizes.setdefault((str(trial_id), integer(epoch)), []).append(number_or_none(size) or 0.0)
+    borders = _read_borders(results, tables, trials)
     return tuple(
-        ClusterSizes(trial, epoch, tuple(found))
+        ClusterSizes(trial, epoch, tuple(found), borders.get((trial_id, epoch), ()))
         for trial in trials
         for (trial_id, epoch), found in sizes.items()
         if trial_id == trial.trial_id
     )
+
+
+def _read_borders(
+    results: Path, tables: StudyTables, trials: Sequence[TrialRow]
+) -> dict[tuple[str, int], tuple[float, ...]]:
+    """Trial and epoch -> the rank after which each group ends, largest clusters first."""
+    rows = read_rows(
+        results,
+        f"WITH chosen AS ({_RUNS})"
+        " SELECT trial_id, epoch, seed, count(*), min(size), max(size)"
+        " FROM chosen JOIN clusters USING (run_id)"
+        ' WHERE cluster >= 0 AND "group" IS NOT NULL'
+        ' GROUP BY trial_id, epoch, seed, "group"'
+        ' ORDER BY trial_id, epoch, seed, max(size) DESC, min(size) DESC, "group"',
+        [tables.study.name, _ids(trials)],
+    )
+    groups: dict[tuple[str, int], dict[int, list[_Group]]] = {}
+    for trial_id, epoch, seed, members, low, high in rows:
+        by_seed = groups.setdefault((str(trial_id), integer(epoch)), {})
+        group = _Group(integer(members), number(low), number(high))
+        by_seed.setdefault(integer(seed), []).append(group)
+    return {key: _borders(list(by_seed.values())) for key, by_seed in groups.items()}
+
+
+class _Group(NamedTuple):
+    members: int
+    low: float
+    """Size of its smallest cluster."""
+    high: float
+
+
+def _borders(seeds: Sequence[Sequence[_Group]]) -> tuple[float, ...]:
+    """Borders averaged over seeds; none where seeds differ in groups, or groups overlap in size."""
+    fits = len({len(groups) for groups in seeds}) == 1 and all(
+        after.high <= before.low for groups in seeds for before, after in itertools.pairwise(groups)
+    )
+    if not fits:
+        return ()
+    ends = [list(itertools.accumulate(group.members for group in groups)) for groups in seeds]
+    return tuple(sum(at) / len(seeds) for at in list(zip(*ends, strict=True))[:-1])
 
 
 def _ids(trials: Sequence[TrialRow]) -> list[str]:

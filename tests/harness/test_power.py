@@ -13,6 +13,7 @@ from harness.power import (
     can_be_significant,
     detectable_effect,
     seeds_needed,
+    seeds_to_settle,
     smallest_p,
     t_power,
 )
@@ -82,3 +83,19 @@ def test_more_seeds_detect_less_and_more_comparisons_cost_power() -> None:
     assert all(later < earlier * 1.02 for earlier, later in itertools.pairwise(by_seeds))
     by_family = [detectable_effect(10, family) or 99.0 for family in (1, 2, 5, 20)]
     assert by_family == sorted(by_family)
+
+
+def test_the_seeds_that_settle_an_effect_find_it_in_four_of_five_studies() -> None:
+    seeds = seeds_to_settle(1.0, 3)
+    assert seeds is not None
+    assert t_power(1.0, seeds, 0.05 / 3) >= 0.8 > t_power(1.0, seeds - 1, 0.05 / 3)
+    studies = np.random.default_rng(1).normal(1.0, 1.0, (400, seeds))
+    found = np.mean([sign_flip_p(study.tolist()) < 0.05 / 3 for study in studies])
+    assert found == pytest.approx(0.8, abs=0.06)  # three standard errors of 400 studies
+
+
+def test_a_large_effect_needs_the_seeds_of_the_test_and_a_tiny_one_too_many() -> None:
+    assert seeds_to_settle(50.0, 1) == 6
+    assert seeds_to_settle(-50.0, 3) == 7
+    assert seeds_to_settle(0.0, 1) is None
+    assert seeds_to_settle(0.01, 1) is None

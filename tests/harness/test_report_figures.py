@@ -152,6 +152,7 @@ def test_curves_have_a_band_and_a_line_a_trial(results: Path, tables: StudyTable
         "loss/group",
         "loss/metric",
         "Recall@1, validation images",
+        "Learning rate",
     ]
     data = json.loads(drawings[0].json)["data"]
     trials = [trial.trial_id for trial in training.trials]

@@ -96,7 +96,7 @@ def test_a_study_with_one_trial_shows_that_one_alone(tmp_path: Path) -> None:
     assert gallery.counts is None
     assert [len(query.finds) for group in gallery.groups for query in group.queries] == [1] * 6
     assert len(maps.runs) == 1
-    assert written(tmp_path).headings()[-3:] == ["Retrieval", "Map", "Reproduce"]
+    assert written(tmp_path).headings()[-4:-2] == ["Retrieval", "Map"]
 
 
 def test_the_groups_hold_what_their_titles_say(results: Path) -> None:
