@@ -17,7 +17,7 @@ from harness import stats
 from harness.report.answer import SPLIT_NAMES, difference_text, p_text, verdict
 from harness.report.axes import SweptAxis, swept_axes
 from harness.report.numbers import Comparison, StudyTables, Summary, TrialRow, View
-from harness.report.pictures import ACCENT, BASELINE, Picture, Trace, shortened, titled
+from harness.report.pictures import ACCENT, BASELINE, INK, Picture, Trace, shortened, titled
 from harness.report.tables import measure_label
 
 MOST_VALUES = 24
@@ -226,8 +226,8 @@ def component_pictures(tables: StudyTables) -> tuple[Picture, ...]:
         ranges[view.key] = [round(min(ends) - pad, 6), round(max(ends) + pad, 6)]
         traces.append(_bars(bars, found, view, is_shown=view == primary))
     titles = {
-        view.key: f"{html.escape(measure_label(view.measure))}, {SPLIT_NAMES[view.split]}: "
-        "difference to the baseline"
+        view.key: f"{html.escape(measure_label(view.measure))}, {SPLIT_NAMES[view.split]}, "
+        "minus baseline"
         for view in views
     }
     return (
@@ -241,6 +241,7 @@ def component_pictures(tables: StudyTables) -> tuple[Picture, ...]:
                     "title": titled(titles[primary.key]),
                     "range": ranges[primary.key],
                     "automargin": True,
+                    "nticks": 6,
                 },
                 "yaxis": {
                     "automargin": True,
@@ -286,7 +287,7 @@ def _bars(
             "color": [ACCENT if verdict(c) in ("better", "worse") else BASELINE for _, c in found],
             "opacity": 0.75,
         },
-        "error_x": {"type": "data", "array": halves, "color": BASELINE, "thickness": 1.5},
+        "error_x": {"type": "data", "array": halves, "color": INK, "thickness": 1.5},
         "customdata": [
             [html.escape(trial.label), difference_text(c), p_text(c.p_holm), c.n, verdict(c)]
             for trial, c in found
