@@ -8,7 +8,9 @@ from importlib.resources import files
 import duckdb
 
 from harness.errors import StoreError
+from harness.rows import FROM_WORKLOAD, quoted
 from harness.stats import sampling_error, t_quantile
+from harness.view_comments import comment_on_views
 
 Migration = Callable[[duckdb.DuckDBPyConnection], None]
 
@@ -87,7 +89,25 @@ def add_sampling_error(con: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-MIGRATIONS: tuple[Migration, ...] = (create_schema, add_openings, add_pruning, add_sampling_error)
+def describe_columns(con: duckdb.DuckDBPyConnection) -> None:
+    """Migration 5: comments on what has none: columns of views (by ``migrate``) and of workloads."""
+    silent = con.execute(
+        """
+        SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal AND comment IS NULL
+            AND table_name IN (SELECT table_name FROM duckdb_tables())
+        """
+    ).fetchall()
+    for table, column in silent:
+        con.execute(f"COMMENT ON COLUMN {quoted(table)}.{quoted(column)} IS '{FROM_WORKLOAD}'")
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    create_schema,
+    add_openings,
+    add_pruning,
+    add_sampling_error,
+    describe_columns,
+)
 """The change at index i leads from version i to version i + 1."""
 
 
@@ -123,6 +143,8 @@ def migrate(con: duckdb.DuckDBPyConnection, migrations: Sequence[Migration] = MI
         con.execute("BEGIN")
         try:
             change(con)
+            if number == len(migrations):
+                comment_on_views(con)  # a view that was replaced has lost them
             con.execute("INSERT OR REPLACE INTO meta VALUES ('schema_version', $1)", [str(number)])
         except BaseException:
             con.execute("ROLLBACK")
