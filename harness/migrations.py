@@ -90,7 +90,7 @@ def add_sampling_error(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def describe_columns(con: duckdb.DuckDBPyConnection) -> None:
-    """Migration 5: comments on what has none: columns of views (by ``migrate``) and of workloads."""
+    """Migration 5: comments on columns that have none; ``migrate`` adds those of the views."""
     silent = con.execute(
         """
         SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal AND comment IS NULL

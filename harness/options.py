@@ -37,6 +37,7 @@ class FormatChoice(StrEnum):
     TABLE = "table"
     CSV = "csv"
     JSON = "json"
+    MARKDOWN = "markdown"
 
 
 class PlanFormat(StrEnum):

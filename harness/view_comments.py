@@ -30,7 +30,7 @@ COLUMNS: Mapping[str, str] = {
     "number": "Position of the trial in the study, from 0; controls come last.",
     "opened": "When the run started, UTC.",
     "p": "Two-sided exact sign-flip p; never below 2 / 2**n.",
-    "p_error": "Standard error of p: 0 up to 20 seeds, where it is exact; beyond, signs are sampled.",
+    "p_error": "Standard error of p: 0 up to 20 seeds, where it is exact; beyond, it is sampled.",
     "p_holm": "p adjusted for all trials compared on this metric, controls apart.",
     "phase": "search: scored on validation classes only; confirm: test classes are opened.",
     "prob_improvement": "Share of seeds won; a tie counts half.",
