@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Sequence
 
+_MINUS = "\N{MINUS SIGN}"
 _LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -26,20 +27,20 @@ _LATEX = {
     "|": r"$|$",
     '"': "''",
     "±": r"$\pm$",
-    "−": r"$-$",
-    "×": r"$\times$",
+    _MINUS: r"$-$",
+    "\N{MULTIPLICATION SIGN}": r"$\times$",
     "≤": r"$\leq$",
     "≥": r"$\geq$",
     "Δ": r"$\Delta$",
-    "–": "--",
-    "—": "---",
+    "\N{EN DASH}": "--",
+    "\N{EM DASH}": "---",
     "…": r"\dots{}",
     "→": r"$\to$",
 }
 _NEGATIVE = re.compile(r"(?<![\w.-])-(?=\d)")
-_NUMERIC = re.compile(r"[-+−<≤=±×%/.,:()\[\]\d\seE–—]*")
+_NUMERIC = re.compile(r"[-+<≤=±%/.,:()\[\]\d\seE\u2013\u2014\u2212\u00d7]*")
 # What starts or ends emphasis, code, a link, a tag, a formula, struck text or a cell.
-_MARKDOWN = re.compile(r"[\\`*\[\]<>|~$&]|(?<!\w)_|_(?!\w)")
+_MARKDOWN = re.compile(r"[\\`*\[\]<>|~$&]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def latex_table(
@@ -110,7 +111,7 @@ def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> st
 
 def latex_escaped(text: str) -> str:
     """``text`` as LaTeX that shows it; line ends and control characters become blanks."""
-    with_minus = _NEGATIVE.sub("−", _one_line(text))
+    with_minus = _NEGATIVE.sub(_MINUS, _one_line(text))
     return "".join(_LATEX.get(character, character) for character in with_minus)
 
 
