@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from harness.errors import InputError
 from harness.options import REPORTS, RESULTS, FormatChoice, Reports, Results, say
 
 app = typer.Typer()
@@ -13,17 +16,36 @@ app = typer.Typer()
 
 @app.command()
 def sql(
-    question: Annotated[str, typer.Argument(metavar="QUERY", help="SQL, read-only.")],
+    question: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="QUERY", help="SQL, read-only [default: a prompt, or standard input]."
+        ),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-f", metavar="FILE", help="Of a query; - is standard input."),
+    ] = None,
     results: Results = RESULTS,
     form: Annotated[FormatChoice, typer.Option("--format", help="How to print the rows.")] = (
         FormatChoice.TABLE
     ),
 ) -> None:
     """Ask the database; waits a moment while a run is writing to it."""
+    from harness import sql_prompt
     from harness.formats import format_rows
     from harness.store import query
 
-    table = query(results, question, wait_s=10.0, on_wait=say)
+    if question is not None and file is not None:
+        raise InputError("a query and --file are given; give one of them")
+    if question is None and file is None and sys.stdin.isatty():
+        known = sql_prompt.words(results)
+        say(".help says how to ask, .tables what can be asked")
+        ask = sql_prompt.terminal(known, sql_prompt.history_file())
+        sql_prompt.converse(results, form.value, ask, print)
+        return
+    text = sql_prompt.read_query(file) if question is None else question
+    table = query(results, text, wait_s=10.0, on_wait=say)
     print(format_rows(table.columns, table.rows, form.value))
 
 

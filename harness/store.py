@@ -20,6 +20,7 @@ from harness.comparisons import refresh_comparisons, refresh_comparisons_of_runs
 from harness.errors import InputError, StoreBusyError, StoreError
 from harness.ingest import ingest, ingest_all, write_study
 from harness.migrations import MIGRATIONS, migrate, refuse_newer, schema_version
+from harness.query_interrupt import ended_by_ctrl_c
 from harness.spool import read_events, read_study_records, spool_path, unwritable
 
 __all__ = [
@@ -190,7 +191,10 @@ def answered(
     on_wait: OnWait | None = None,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """``query``, with the answer still to be fetched from the connection."""
-    with connect(results, read_only=True, wait_s=wait_s, on_wait=on_wait) as con:
+    with (
+        connect(results, read_only=True, wait_s=wait_s, on_wait=on_wait) as con,
+        ended_by_ctrl_c(con.interrupt),
+    ):
         try:
             con.execute(sql, params)
             yield con

@@ -30,6 +30,7 @@ HOMES: dict[str, set[str]] = {
     "plotly": {"harness/report/figures.py", "harness/report/page.py"},
     "pandas": {"harness/api.py"},
     "ray": {"harness/executors/ray.py"},
+    "prompt_toolkit": {"harness/sql_prompt.py"},
     "typer": {"harness/cli.py", "harness/options.py", "harness/result_commands.py"},
     "rich": {"harness/cli.py", "harness/display.py"},
     "yaml": {"harness/yaml_source.py", "harness/report/reproduce.py", "harness/spec.py"},
