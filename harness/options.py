@@ -40,6 +40,18 @@ class FormatChoice(StrEnum):
     MARKDOWN = "markdown"
 
 
+class ExportChoice(StrEnum):
+    """What a study can be exported for."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+    LATEX = "latex"
+    MARKDOWN = "markdown"
+    OPTUNA = "optuna"
+    TENSORBOARD = "tensorboard"
+    MLFLOW = "mlflow"
+
+
 class PlanFormat(StrEnum):
     """How a forecast is printed."""
 

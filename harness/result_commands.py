@@ -9,7 +9,15 @@ from typing import Annotated
 import typer
 
 from harness.errors import InputError
-from harness.options import REPORTS, RESULTS, FormatChoice, Reports, Results, say
+from harness.options import (
+    REPORTS,
+    RESULTS,
+    ExportChoice,
+    FormatChoice,
+    Reports,
+    Results,
+    say,
+)
 
 app = typer.Typer()
 
@@ -60,6 +68,30 @@ def report(
     from harness.printing import print_results
 
     print_results(results, study_name(study), reports)
+
+
+@app.command()
+def export(
+    study: Annotated[str, typer.Argument(metavar="STUDY.yaml|NAME", help="File or name.")],
+    form: Annotated[ExportChoice, typer.Option("--format", help="For whom or what.")],
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="File or folder, for MLflow also a URI [default: below exports; a table is "
+            "printed].",
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace what an earlier export has written.")
+    ] = False,
+    results: Results = RESULTS,
+) -> None:
+    """Write a study for other tools: its rows, its table for a paper, its runs."""
+    from harness.driver import study_name
+    from harness.export import export_study
+
+    print(export_study(results, study_name(study), form.value, to, force=force))
 
 
 @app.command("ls")
