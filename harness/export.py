@@ -54,21 +54,18 @@ def export_study(
         StoreError: the database cannot be read, or the place not be written.
     """
     _check_study(results, study)
-    if form == "mlflow" and to is not None and "://" in to:
-        from harness.export_mlflow import write_runs
-
-        count = write_runs(results, study, to)
-        return f"{to}: {count} new runs in the experiment {study!r}"
     if form in ("latex", "markdown") and to is None:
         return _table(results, study, form).rstrip("\n")
     target = Path(to) if to is not None else Path("exports") / _name(study, form)
     try:
+        if form == "mlflow" and to is not None and "://" in to:
+            return f"{to}: {_add_runs(results, study, to)} new runs in the experiment {study!r}"
         _check_target(target, is_folder=form in _FOLDERS, force=force)
         with _beside(target) as part:
             _write(results, study, form, part, target)
     except OSError as error:
         raise StoreError(
-            f"{target}: cannot write: {error.strerror or error}; free some space, or choose "
+            f"{to or target}: cannot write: {error.strerror or error}; free some space, or choose "
             "another place with --to"
         ) from None
     return f"{target}: {_HINTS[form]}"
@@ -93,12 +90,16 @@ def _write(results: Path, study: str, form: ExportForm, part: Path, target: Path
 
         write_journal(results, study, part)
     elif form == "mlflow":
-        from harness.export_mlflow import write_runs
-
         artifacts = target.with_name(target.name + ".artifacts").absolute()
-        write_runs(results, study, f"sqlite:///{part.absolute()}", artifacts.as_uri())
+        _add_runs(results, study, f"sqlite:///{part.absolute()}", artifacts.as_uri())
     else:
         part.write_text(_table(results, study, form), encoding="utf-8")
+
+
+def _add_runs(results: Path, study: str, uri: str, artifacts: str | None = None) -> int:
+    from harness.export_mlflow import write_runs
+
+    return write_runs(results, study, uri, artifacts)
 
 
 def _table(results: Path, study: str, form: ExportForm) -> str:

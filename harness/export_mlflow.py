@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -12,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from harness.errors import InputError, StoreError
+from harness.errors import InputError
 from harness.export_runs import ExportedRun, Point, exported_runs, flat
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def write_runs(results: Path, study: str, uri: str, artifacts: str | None = None
 
     Raises:
         InputError: MLflow is not installed, or no results yet.
-        StoreError: the database cannot be read, or MLflow refuses.
+        StoreError: the database cannot be read.
+        OSError: MLflow refuses, or the disk is full.
     """
     # What a study is about is nobody's business: MLflow would tell its makers how it is used.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -62,9 +64,7 @@ def write_runs(results: Path, study: str, uri: str, artifacts: str | None = None
                 _write(client, experiment, study, run)
         except MlflowException as error:
             reason = str(error).strip().splitlines()[0]
-            raise StoreError(
-                f"{uri}: MLflow cannot write there: {reason}; see that it is there and has space"
-            ) from None
+            raise OSError(errno.EIO, f"MLflow: {reason}") from None
     return len(new)
 
 

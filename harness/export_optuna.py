@@ -31,6 +31,7 @@ from harness.conditions import VARIANT
 from harness.export_runs import as_utc
 from harness.report.columns import integer, number, number_or_none, read_object, text_or_none
 from harness.spec import StudySpec
+from harness.values import get_at, matches
 from harness.workload import JsonValue
 
 _WAIT_S = 10.0
@@ -38,8 +39,8 @@ _STUDY = "SELECT question, metric, spec FROM study WHERE study = $study"
 _TRIALS = """
     SELECT
         trials.trial_id, trials.number, trials.trial, trials.phase, trials.role, trial.varied,
-        trial.variant, trials.mean, sd, low, high, seeds_done, seeds_planned, seeds_failed,
-        trials.pruned, timing.started, timing.finished
+        trial.params, trial.variant, trials.mean, sd, low, high, seeds_done, seeds_planned,
+        seeds_failed, trials.pruned, timing.started, timing.finished
     FROM trials JOIN trial USING (trial_id)
     LEFT JOIN (
         SELECT trial_id, min(started) AS started, max(finished) AS finished
@@ -83,7 +84,7 @@ def write_journal(results: Path, study: str, file: Path) -> None:
     [(question, metric, spec)] = store.query(results, _STUDY, {"study": study}).rows
     measure = str(metric).rpartition("/")[2]
     axes = StudySpec.model_validate(read_object(spec)).search
-    trials = _trials(results, study, measure)
+    trials = _trials(results, study, measure, axes)
     storage = JournalStorage(JournalFileBackend(str(file)))
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     phases = sorted({trial.phase for trial in trials}, reverse=True)  # search first
@@ -99,21 +100,19 @@ def write_journal(results: Path, study: str, file: Path) -> None:
         written.add_trials(_frozen(some, _distributions(axes, some)))
 
 
-def _trials(results: Path, study: str, measure: str) -> list[_Trial]:
+def _trials(results: Path, study: str, measure: str, axes: Mapping[str, Axis]) -> list[_Trial]:
     curves: defaultdict[str, dict[int, float]] = defaultdict(dict)
     given = {"study": study, "metric": measure}
     for trial_id, epoch, value in store.query(results, _CURVES, given, wait_s=_WAIT_S).rows:
         curves[str(trial_id)][integer(epoch)] = number(value)
     rows = store.query(results, _TRIALS, {"study": study}, wait_s=_WAIT_S).rows
-    return [_trial(row, curves[str(row[0])]) for row in rows]
+    return [_trial(row, axes, curves[str(row[0])]) for row in rows]
 
 
-def _trial(row: Sequence[object], curve: Mapping[int, float]) -> _Trial:
-    (trial_id, place, label, phase, role, varied, variant, mean, sd, low, high) = row[:11]
-    done, planned, failed = (integer(count) for count in row[11:14])
-    pruned, started, finished = row[14:]
-    params: dict[str, JsonValue] = {} if variant is None else {VARIANT: str(variant)}
-    params |= read_object(varied)
+def _trial(row: Sequence[object], axes: Mapping[str, Axis], curve: Mapping[int, float]) -> _Trial:
+    (trial_id, place, label, phase, role) = row[:5]
+    mean, sd, low, high, *counts, pruned, started, finished = row[8:]
+    done, planned, failed = (integer(count) for count in counts)
     value = number_or_none(mean)
     if pruned is not None:
         value, state = None, TrialState.PRUNED
@@ -139,7 +138,7 @@ def _trial(row: Sequence[object], curve: Mapping[int, float]) -> _Trial:
     return _Trial(
         number=integer(place),
         phase=str(phase),
-        params=params,
+        params=_params(row, axes),
         value=value,
         state=state,
         started=as_utc(started),
@@ -147,6 +146,20 @@ def _trial(row: Sequence[object], curve: Mapping[int, float]) -> _Trial:
         intermediate=curve,
         attributes={key: known for key, known in attributes.items() if known is not None},
     )
+
+
+def _params(row: Sequence[object], axes: Mapping[str, Axis]) -> dict[str, JsonValue]:
+    """What a trial varies; the baseline of a search has its place on the axes too."""
+    role, varied, everything, variant = row[4], *map(read_object, row[5:7]), row[7]
+    found: dict[str, JsonValue] = {} if variant is None else {VARIANT: str(variant)}
+    found |= varied
+    if role == "baseline":
+        for key, axis in axes.items():
+            condition = axis.when or {}
+            there = {each: get_at(everything, each) for each in condition}
+            if key not in found and matches(condition, there):
+                found[key] = get_at(everything, key)
+    return found
 
 
 def _distributions(

@@ -12,9 +12,7 @@ _WAIT_S = 10.0
 _RUNS = """
     SELECT
         trial.study, trial.label AS trial, trial.number, member.seed, member.is_pruned,
-        run.* REPLACE (
-            facts::VARCHAR AS facts, versions::VARCHAR AS versions, params::VARCHAR AS params
-        ) EXCLUDE (seed)
+        run.* EXCLUDE (seed)
     FROM trial JOIN member USING (trial_id) JOIN run USING (run_id)
     WHERE study = $study
     ORDER BY trial.number, trial_id, member.seed
