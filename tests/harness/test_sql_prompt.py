@@ -77,10 +77,8 @@ def test_ctrl_c_ends_a_query_and_not_the_talk(results: Path) -> None:
 
     typist = threading.Thread(target=press)
     typist.start()
-    endless = (
-        "SELECT count(*) FROM range(100000) a, range(1000000) b WHERE a.range * b.range % 7 = 3"
-    )
-    assert talk(results, endless, "SELECT 1 AS x") == ["error: interrupted", "x\n1"]
+    long = "SELECT count(*) FROM range(5000) a, range(100000) b WHERE a.range * b.range % 7 = 3"
+    assert talk(results, long, "SELECT 1 AS x") == ["error: interrupted", "x\n1"]
     typist.join()
     assert signal.getsignal(signal.SIGINT) is usual
 
