@@ -1,4 +1,4 @@
-"""Rows as text: aligned columns to read, CSV and JSON for other programs."""
+"""Rows as text: aligned columns to read, Markdown to paste, CSV and JSON for other programs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Literal
 
+from harness.paper_table import markdown_table
 from harness.workload import JsonValue
 
-Format = Literal["table", "csv", "json"]
+Format = Literal["table", "csv", "json", "markdown"]
 _WIDEST = 60
 
 
@@ -22,7 +23,8 @@ def format_rows(columns: Sequence[str], rows: Sequence[Sequence[object]], form: 
     Args:
         columns: Their names.
         rows: A value a column each.
-        form: ``table`` shortens long values; ``csv`` and ``json`` keep them.
+        form: ``table`` shortens long values, and numbers like ``markdown``; ``csv`` and
+            ``json`` keep them.
     """
     if form == "json":
         documents = [
@@ -35,6 +37,9 @@ def format_rows(columns: Sequence[str], rows: Sequence[Sequence[object]], form: 
         writer.writerow(columns)
         writer.writerows([["" if value is None else _text(value) for value in row] for row in rows])
         return stream.getvalue().rstrip("\n")
+    if form == "markdown":
+        cells = [[_rounded(value) for value in row] for row in rows]
+        return markdown_table(columns, cells).rstrip("\n")
     return _aligned(columns, rows)
 
 
@@ -64,12 +69,16 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
 
 
-def _short(value: object) -> str:
-    """A value as a table shows it."""
+def _rounded(value: object) -> str:
+    """A value for the eye."""
     if isinstance(value, float):
         return f"{value:.6g}"
-    text = "" if value is None else _text(value)
-    text = " ".join(text.split())
+    return "" if value is None else _text(value)
+
+
+def _short(value: object) -> str:
+    """A value as a table shows it."""
+    text = " ".join(_rounded(value).split())
     return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
 
 

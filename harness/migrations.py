@@ -8,7 +8,9 @@ from importlib.resources import files
 import duckdb
 
 from harness.errors import StoreError
+from harness.rows import FROM_WORKLOAD, quoted
 from harness.stats import sampling_error, t_quantile
+from harness.view_comments import comment_on_views
 
 Migration = Callable[[duckdb.DuckDBPyConnection], None]
 
@@ -97,6 +99,18 @@ def add_queries(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(files("harness").joinpath("queries.sql").read_text(encoding="utf-8"))
 
 
+def describe_columns(con: duckdb.DuckDBPyConnection) -> None:
+    """Migration 7: comments on columns that have none; ``migrate`` adds those of the views."""
+    silent = con.execute(
+        """
+        SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal AND comment IS NULL
+            AND table_name IN (SELECT table_name FROM duckdb_tables())
+        """
+    ).fetchall()
+    for table, column in silent:
+        con.execute(f"COMMENT ON COLUMN {quoted(table)}.{quoted(column)} IS '{FROM_WORKLOAD}'")
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     create_schema,
     add_openings,
@@ -104,6 +118,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     add_sampling_error,
     add_decisive_split,
     add_queries,
+    describe_columns,
 )
 """The change at index i leads from version i to version i + 1."""
 
@@ -140,6 +155,8 @@ def migrate(con: duckdb.DuckDBPyConnection, migrations: Sequence[Migration] = MI
         con.execute("BEGIN")
         try:
             change(con)
+            if number == len(migrations):
+                comment_on_views(con)  # a view that was replaced has lost them
             con.execute("INSERT OR REPLACE INTO meta VALUES ('schema_version', $1)", [str(number)])
         except BaseException:
             con.execute("ROLLBACK")

@@ -37,6 +37,19 @@ class FormatChoice(StrEnum):
     TABLE = "table"
     CSV = "csv"
     JSON = "json"
+    MARKDOWN = "markdown"
+
+
+class ExportChoice(StrEnum):
+    """What a study can be exported for."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+    LATEX = "latex"
+    MARKDOWN = "markdown"
+    OPTUNA = "optuna"
+    TENSORBOARD = "tensorboard"
+    MLFLOW = "mlflow"
 
 
 class PlanFormat(StrEnum):

@@ -18,6 +18,9 @@ Row = Mapping[str, JsonValue]
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 """What a workload may call a table or a column."""
 
+FROM_WORKLOAD = "As the workload wrote it."
+"""The comment of a column that the workload has made."""
+
 _EMPTY_LIST = "[]"
 
 
@@ -90,6 +93,7 @@ def fit_table(con: duckdb.DuckDBPyConnection, table: str, kinds: Mapping[str, st
             continue
         if name not in types:
             con.execute(f"ALTER TABLE {quoted(table)} ADD COLUMN {quoted(name)} {kind}")
+            con.execute(f"COMMENT ON COLUMN {quoted(table)}.{quoted(name)} IS '{FROM_WORKLOAD}'")
             continue
         wider = types[name] if fits(kind, types[name]) else _join(types[name], kind)
         if wider != types[name]:

@@ -20,6 +20,7 @@ from harness.comparisons import refresh_comparisons, refresh_comparisons_of_runs
 from harness.errors import InputError, StoreBusyError, StoreError
 from harness.ingest import ingest, ingest_all, write_study
 from harness.migrations import MIGRATIONS, migrate, refuse_newer, schema_version
+from harness.query_interrupt import ended_by_ctrl_c
 from harness.spool import read_events, read_study_records, spool_path, unwritable
 
 __all__ = [
@@ -50,8 +51,11 @@ _UNUSABLE = (
     duckdb.OutOfMemoryException,
     duckdb.TransactionException,
 )
-_READER: dict[str, str | bool | int | float | list[str]] = {
-    "enable_external_access": "false",
+_Settings = dict[str, str | bool | int | float | list[str]]
+_READER: _Settings = {
+    "enable_external_access": "false",  # neither files nor the network
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
     "lock_configuration": "true",
 }
 
@@ -97,7 +101,12 @@ def database_path(results: Path) -> Path:
 
 @contextmanager
 def connect(
-    results: Path, *, read_only: bool, wait_s: float = 0.0, on_wait: OnWait | None = None
+    results: Path,
+    *,
+    read_only: bool,
+    wait_s: float = 0.0,
+    on_wait: OnWait | None = None,
+    may_copy: bool = False,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """The database of a results folder, for the length of a ``with`` block.
 
@@ -111,6 +120,7 @@ def connect(
         read_only: Whether to read or to write.
         wait_s: How long to try again while another process holds the file.
         on_wait: Called once, with a sentence that names the holder, when the wait begins.
+        may_copy: Whether a reader may copy rows into files. Never with SQL of the user.
 
     Raises:
         InputError: nothing to read yet, or ``results`` is a file.
@@ -119,7 +129,8 @@ def connect(
     """
     path = database_path(results)
     _check_place(results, read_only)
-    con = _open_patiently(path, read_only, wait_s, on_wait)
+    settings: _Settings = _READER if read_only and not may_copy else {}
+    con = _open_patiently(path, read_only, wait_s, on_wait, settings)
     try:
         _prepare(con, path, read_only)
         if not read_only:
@@ -180,12 +191,15 @@ def answered(
     on_wait: OnWait | None = None,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """``query``, with the answer still to be fetched from the connection."""
-    with connect(results, read_only=True, wait_s=wait_s, on_wait=on_wait) as con:
+    with (
+        connect(results, read_only=True, wait_s=wait_s, on_wait=on_wait) as con,
+        ended_by_ctrl_c(con.interrupt),
+    ):
         try:
             con.execute(sql, params)
             yield con
         except duckdb.Error as error:
-            raise InputError(f"SQL: {_first_line(error)}") from None
+            raise InputError(f"SQL: {_refusal(error)}{_first_line(error)}") from None
 
 
 def list_studies(con: duckdb.DuckDBPyConnection) -> list[StudyLine]:
@@ -229,7 +243,7 @@ def rebuild(results: Path, *, wait_s: float = 0.0, on_wait: OnWait | None = None
     path = database_path(results)
     if path.exists():  # nobody may be at work on it; that it is unusable is no obstacle
         try:
-            _open_patiently(path, False, wait_s, on_wait).close()
+            _open_patiently(path, False, wait_s, on_wait, {}).close()
         except StoreBusyError:
             raise
         except StoreError:
@@ -277,16 +291,14 @@ def _nothing_yet(results: Path) -> str:
 
 
 def _open_patiently(
-    path: Path, read_only: bool, wait_s: float, on_wait: OnWait | None
+    path: Path, read_only: bool, wait_s: float, on_wait: OnWait | None, settings: _Settings
 ) -> duckdb.DuckDBPyConnection:
     """Open the file, trying again for up to ``wait_s`` while another process holds it."""
     deadline = time.monotonic() + wait_s
     has_waited = False
     while True:
         try:
-            return duckdb.connect(
-                str(path), read_only=read_only, config=_READER if read_only else {}
-            )
+            return duckdb.connect(str(path), read_only=read_only, config=settings)
         except duckdb.Error as error:
             holder = _holder(error)
             if holder is None:
@@ -363,6 +375,15 @@ def _remove_database(folder: Path) -> None:
         path.unlink(missing_ok=True)
     if folder.exists():
         folder.rmdir()
+
+
+def _refusal(error: duckdb.Error) -> str:
+    """What to say before DuckDB's own words, where the SQL wants more than to read."""
+    is_refused = isinstance(error, duckdb.PermissionException) or re.search(
+        r"read-only|configuration has been locked|requires the extension|but it exists in the",
+        str(error),
+    )
+    return "a query reads the database and nothing else: " if is_refused else ""
 
 
 def _first_line(error: duckdb.Error) -> str:

@@ -55,3 +55,11 @@ def test_json_has_numbers_nulls_and_nested_values() -> None:
     assert json.loads(text) == [{"a": 1.5, "b": None, "c": True, "d": {"k": [1, None]}, "e": "ü"}]
     assert "ü" in text
     assert json.loads(format_rows(("a",), [], "json")) == []
+
+
+def test_markdown_is_rounded_but_not_shortened() -> None:
+    row = (0.123456789, None, "x" * 100, {"k": 1})
+    assert format_rows(("a", "b", "c", "d"), [row], "markdown").splitlines()[2].split() == (
+        f'| 0.123457 | | {"x" * 100} | {{"k": 1}} |'.split()
+    )
+    assert format_rows(("a",), [], "markdown") == "| a   |\n| --- |"

@@ -15,11 +15,16 @@ from harness.migrations import (
     MIGRATIONS,
     add_queries,
     add_sampling_error,
+    describe_columns,
     migrate,
     schema_version,
 )
+from harness.rows import FROM_WORKLOAD
 from harness.stats import t_quantile
+from harness.view_comments import COLUMNS, OF_ONE_VIEW
 from harness.workload_files import DECLARED_TABLES, OWN_TABLES
+
+VIEWS = "SELECT view_name FROM duckdb_views() WHERE NOT internal"
 
 
 @pytest.fixture
@@ -154,10 +159,32 @@ def test_every_table_column_and_view_is_described(con: duckdb.DuckDBPyConnection
         UNION ALL
         SELECT table_name || '.' || column_name FROM duckdb_columns()
         WHERE NOT internal AND comment IS NULL
-            AND table_name IN (SELECT table_name FROM duckdb_tables())
         """
     ).fetchall()
     assert silent == []
+
+
+def test_what_is_described_of_views_is_there(con: duckdb.DuckDBPyConnection) -> None:
+    migrate(con)
+    known = {view: set(columns(con, view)) for (view,) in con.execute(VIEWS).fetchall()}
+    assert COLUMNS.keys() <= set().union(*known.values())
+    assert [(view, column) for view, column in OF_ONE_VIEW if column not in known[view]] == []
+
+
+def test_views_and_columns_that_had_no_comment_get_one(con: duckdb.DuckDBPyConnection) -> None:
+    before = MIGRATIONS.index(describe_columns)
+    migrate(con, MIGRATIONS[:before])
+    con.execute('CREATE TABLE mine (run_id VARCHAR, "group" INTEGER)')
+    con.execute("CREATE OR REPLACE VIEW openings AS SELECT 's' AS study, 't' AS trial")
+    migrate(con)
+    comments = con.execute(
+        "SELECT column_name, comment FROM duckdb_columns() WHERE table_name = $1", ["mine"]
+    ).fetchall()
+    assert comments == [("run_id", FROM_WORKLOAD), ("group", FROM_WORKLOAD)]
+    comments = con.execute(
+        "SELECT comment FROM duckdb_columns() WHERE table_name = $1", ["openings"]
+    ).fetchall()
+    assert comments == [("The study.",), ("The label of the trial.",)]
 
 
 def test_names_that_workloads_may_not_take_are_those_of_the_schema(
@@ -179,7 +206,7 @@ def test_the_quantiles_in_the_database_are_those_of_stats(con: duckdb.DuckDBPyCo
 
 def test_the_documented_views_are_there(con: duckdb.DuckDBPyConnection) -> None:
     migrate(con)
-    views = con.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
+    views = con.execute(VIEWS).fetchall()
     assert {name for (name,) in views} == {
         "classes", "comparisons", "curves", "failures", "leaderboard", "openings", "pruned",
         "results", "summary", "trials",

@@ -165,6 +165,50 @@ def test_wrong_sql_is_one_line_and_changes_nothing(one_run: Path, sql: str, mess
     assert ask(one_run, "SELECT count(*) FROM run") == [(1,)]
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "SELECT * FROM read_text('{folder}/secret.csv')",
+        "SELECT * FROM glob('{folder}/*')",
+        "SELECT 1; SELECT * FROM read_parquet('{folder}/secret.csv')",
+        "SELECT * FROM read_csv('https://localhost/secret.csv')",
+        "SELECT * FROM sqlite_scan('{folder}/secret.csv', 'x')",
+        "COPY (SELECT 1) TO '{folder}/stolen.csv'",
+        "COPY run FROM '{folder}/secret.csv'",
+        "EXPORT DATABASE '{folder}/stolen'",
+        "ATTACH '{folder}/stolen.duckdb'",
+        "ATTACH 'https://localhost/other.duckdb'",
+        "ATTACH ':memory:' AS other",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "SET enable_external_access = true",
+        "SET autoload_known_extensions = true",
+        "RESET lock_configuration",
+        "PRAGMA enable_profiling",
+        "INSERT INTO run SELECT * FROM run",
+    ],
+)
+def test_sql_reaches_no_file_no_network_no_extension_and_no_setting(
+    one_run: Path, tmp_path_factory: pytest.TempPathFactory, sql: str
+) -> None:
+    folder = tmp_path_factory.mktemp("folder")
+    (folder / "secret.csv").write_text("secret\n")
+    with pytest.raises(InputError) as caught:
+        store.query(one_run, sql.format(folder=folder))
+    message = str(caught.value)
+    assert message.startswith("SQL: a query reads the database and nothing else: ")
+    assert "\n" not in message
+    assert [path.name for path in folder.iterdir()] == ["secret.csv"]
+
+
+def test_sql_does_not_see_the_variables_of_the_program(one_run: Path) -> None:
+    rows = store.query(one_run, "SELECT 1 AS x")
+    assert rows.rows == [(1,)]
+    with pytest.raises(InputError, match="rows does not exist"):
+        store.query(one_run, "SELECT * FROM rows")
+
+
 def test_studies_are_listed_with_their_counts(tmp_path: Path) -> None:
     write(tmp_path, [TRIAL, a_trial(1)], {0: [0.5, 0.6], 1: [0.1]})
     write(tmp_path, [a_trial(0, study="a")], {0: [0.5]})

@@ -1,0 +1,45 @@
+"""A study's rows as files of CSV or Parquet, one for each of the main tables and views."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from harness import store
+
+_WAIT_S = 10.0
+_RUNS = """
+    SELECT
+        trial.study, trial.label AS trial, trial.number, member.seed, member.is_pruned,
+        run.* EXCLUDE (seed)
+    FROM trial JOIN member USING (trial_id) JOIN run USING (run_id)
+    WHERE study = $study
+    ORDER BY trial.number, trial_id, member.seed
+"""
+QUERIES: Mapping[str, str] = {
+    "trials": "SELECT * FROM trials WHERE study = $study ORDER BY number, trial_id",
+    "runs": _RUNS,
+    "results": "SELECT * FROM results WHERE study = $study"
+    " ORDER BY number, trial_id, seed, split, name",
+    "summary": "SELECT * FROM summary WHERE study = $study ORDER BY number, trial_id, split, k",
+    "comparisons": "SELECT * FROM comparisons WHERE study = $study"
+    " ORDER BY number, trial_id, split, metric",
+    "curves": "SELECT * FROM curves WHERE study = $study"
+    " ORDER BY number, trial_id, seed, epoch, name",
+}
+"""File name without its ending -> its rows."""
+
+
+def write_tables(results: Path, study: str, form: Literal["csv", "parquet"], folder: Path) -> None:
+    """Write a file for each of ``QUERIES`` into ``folder``, all of the same moment.
+
+    Raises:
+        InputError: no results yet.
+        StoreError: the database cannot be read, or the disk is full.
+    """
+    options = {"csv": "FORMAT csv, HEADER", "parquet": "FORMAT parquet, COMPRESSION zstd"}[form]
+    with store.connect(results, read_only=True, wait_s=_WAIT_S, may_copy=True) as con:
+        for name, sql in QUERIES.items():
+            path = str(folder / f"{name}.{form}").replace("'", "''")
+            con.execute(f"COPY ({sql}) TO '{path}' ({options})", {"study": study})

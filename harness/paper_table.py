@@ -1,0 +1,151 @@
+"""Tables for papers and pages: headings and rows of plain text to LaTeX (booktabs) or Markdown.
+
+Cells are what a reader should see, such as ``0.6120 ± 0.0105``: every character that means
+something to LaTeX or Markdown is escaped here, and numbers get a proper minus sign.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Collection, Sequence
+
+_MINUS = "\N{MINUS SIGN}"
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"$<$",
+    ">": r"$>$",
+    "|": r"$|$",
+    '"': "''",
+    "±": r"$\pm$",
+    _MINUS: r"$-$",
+    "\N{MULTIPLICATION SIGN}": r"$\times$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "Δ": r"$\Delta$",
+    "\N{EN DASH}": "--",
+    "\N{EM DASH}": "---",
+    "…": r"\dots{}",
+    "→": r"$\to$",
+}
+_NEGATIVE = re.compile(r"(?<![\w.-])-(?=\d)")
+_NUMERIC = re.compile(r"[-+<≤=±%/.,:()\[\]\d\seE\u2013\u2014\u2212\u00d7]*")
+# What starts or ends emphasis, code, a link, a tag, a formula, struck text or a cell.
+_MARKDOWN = re.compile(r"[\\`*\[\]<>|~$&]|(?<![^\W_])_|_(?![^\W_])")
+
+
+def latex_table(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    caption: str = "",
+    label: str = "",
+    rules: Collection[int] = (),
+) -> str:
+    r"""A ``table`` with a ``tabular`` of booktabs, to paste into a paper.
+
+    It needs ``\usepackage{booktabs}``.
+
+    Args:
+        headings: One a column.
+        rows: A cell a column each; columns of numbers are set to the right.
+        caption: Plain text; none is written where it is empty.
+        label: For ``\ref``; other characters than letters, digits, ``:`` and ``-`` are replaced.
+        rules: Positions of rows above which a line is drawn.
+
+    Returns:
+        The text, with a line end.
+    """
+    kinds = ["r" if _is_numeric(column) else "l" for column in _columns(headings, rows)]
+    lines = [r"\begin{table}", r"\centering"]
+    if caption:
+        lines.append(rf"\caption{{{latex_escaped(caption)}}}")
+    if label:
+        lines.append(rf"\label{{{re.sub(r'[^A-Za-z0-9:-]', '-', label)}}}")
+    lines += [rf"\begin{{tabular}}{{{''.join(kinds)}}}", r"\toprule"]
+    lines += [_latex_line(headings), r"\midrule"]
+    for position, row in enumerate(rows):
+        if position in rules and position:
+            lines.append(r"\midrule")
+        lines.append(_latex_line(row))
+    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table as GitHub, Pandoc and most others read it, its columns aligned for the eye.
+
+    Args:
+        headings: One a column.
+        rows: A cell a column each; columns of numbers are set to the right.
+
+    Returns:
+        The text, with a line end.
+    """
+    columns = _columns(headings, rows)
+    to_right = [_is_numeric(column) for column in columns]
+    cells = [[markdown_escaped(cell) for cell in line] for line in [headings, *rows]]
+    widths = [max(3, *(len(line[at]) for line in cells)) for at in range(len(headings))]
+    marks = [
+        "-" * (width - 1) + (":" if right else "-")
+        for width, right in zip(widths, to_right, strict=True)
+    ]
+    shown = [
+        [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, to_right, strict=True)
+        ]
+        for line in cells
+    ]
+    return "".join(f"| {' | '.join(line)} |\n" for line in [shown[0], marks, *shown[1:]])
+
+
+def latex_escaped(text: str) -> str:
+    """``text`` as LaTeX that shows it; line ends and control characters become blanks."""
+    with_minus = _NEGATIVE.sub(_MINUS, _one_line(text))
+    return "".join(_LATEX.get(character, character) for character in with_minus)
+
+
+def markdown_escaped(text: str) -> str:
+    """``text`` as Markdown that shows it in a cell; line ends and the like become blanks."""
+    return _MARKDOWN.sub(lambda found: "\\" + found[0], _one_line(text))
+
+
+def _latex_line(cells: Sequence[str]) -> str:
+    shown = [latex_escaped(cell) for cell in cells]
+    # A bracket or star at the start would be read as an argument of the line before.
+    if shown and shown[0].startswith(("[", "*")):
+        shown[0] = "{}" + shown[0]
+    return " & ".join(shown) + r" \\"
+
+
+def _one_line(text: str) -> str:
+    """``text`` with a blank for line ends and for what cannot be seen."""
+    plain = "".join(" " if unicodedata.category(each) == "Cc" else each for each in text)
+    return " ".join(plain.split())
+
+
+def _columns(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The cells of each column without its heading.
+
+    Raises:
+        ValueError: a row has more or fewer cells than there are headings.
+    """
+    if wrong := [row for row in rows if len(row) != len(headings)]:
+        raise ValueError(f"{len(headings)} headings, but a row of {len(wrong[0])}: {wrong[0]!r}")
+    return [[row[at] for row in rows] for at in range(len(headings))]
+
+
+def _is_numeric(cells: Sequence[str]) -> bool:
+    """Whether a column is of numbers, some of which may be missing."""
+    has_digit = any(character.isdigit() for cell in cells for character in cell)
+    return has_digit and all(_NUMERIC.fullmatch(cell) for cell in cells)
