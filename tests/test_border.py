@@ -24,6 +24,7 @@ HOMES: dict[str, set[str]] = {
         "harness/migrations.py",
         "harness/rows.py",
         "harness/store.py",
+        "harness/view_comments.py",
         "harness/workload_files.py",
     },
     "optuna": {"harness/export_optuna.py", "harness/importance.py", "harness/search.py"},
