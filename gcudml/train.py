@@ -13,27 +13,28 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
 from gcudml import checkpoint, criterion
 from gcudml.config import PixelsConfig, RunConfig, TrainConfig, UntrainedConfig
 from gcudml.data.datasets import Part, has_classes, load
-from gcudml.data.views import random_views
-from gcudml.diagnostics import ALARMS, embedding_health, is_finite
+from gcudml.diagnostics import ALARMS, is_finite
 from gcudml.evaluate import evaluate
 from gcudml.methods import build_method, build_student, known_labels
-from gcudml.methods.interface import Batch, EpochPlan, Method, Setup
+from gcudml.methods.interface import Setup
 from gcudml.model_file import ModelFacts, results_of, save_model
 from gcudml.models.embedding import Embedder
 from gcudml.models.inference import Head, RandomViews, embed_images
-from gcudml.models.number_format import Format, autocast, choose_format
-from gcudml.optimization import head_optimizer, set_learning_rate, student_optimizer
+from gcudml.models.number_format import Format, choose_format
+from gcudml.optimization import head_optimizer, student_optimizer
 from gcudml.pixels import MOST_PIXELS, SHRUNK, pixel_vectors
 from gcudml.queries import QueryLog
 from gcudml.run_files import append_rows, cut_table, note, table_size
 from gcudml.seeding import derive, generator
 from gcudml.side_scores import best_in_hindsight, in_hindsight, score_beside
 from gcudml.standing import Snapshot, Standing, content_of, go_on, keep_best
+from gcudml.steps import train_epoch
+from gcudml.stopwatch import Stopwatch
 
 ReportEpoch = Callable[[int, Mapping[str, float]], bool]
 """Takes an epoch and its metrics; False means: stop now."""
@@ -55,15 +56,6 @@ class Images(NamedTuple):
     """None: every image is a query against all others."""
     log: QueryLog | None = None
     """Where it is written down what each query finds."""
-
-
-class Trained(NamedTuple):
-    """What one epoch of training tells."""
-
-    losses: dict[str, float]
-    """Means of the loss and of its terms over the steps."""
-    health: dict[str, float]
-    """Of the last step's embeddings, see ``embedding_health``."""
 
 
 def run(
@@ -128,7 +120,14 @@ def _run_network(
     else:
         labels = known_labels(config, training.labels)
         setup = Setup(
-            config, seed, student, training.images, labels, training.labels, number_format
+            config,
+            seed,
+            student,
+            training.images,
+            labels,
+            training.labels,
+            number_format,
+            Stopwatch.for_run(device),
         )
         unseen = (
             _open_test(config, test=test) if test and config.evaluate.test_every_epoch else None
@@ -168,7 +167,7 @@ def _train(
 
     ``unseen`` are test images that are scored beside the training, and nothing depends on.
     """
-    config, student = setup.config, setup.student
+    config, student, clock = setup.config, setup.student, setup.clock
     method = build_method(setup)
     at = Standing(student_optimizer(student, method.parameters(), config.train))
     key = checkpoint.key_of(config, setup.seed)
@@ -178,14 +177,15 @@ def _train(
         go_on(at, setup, method, kept)
     for epoch in range(at.epoch, config.train.epochs):
         started = time.perf_counter()
-        plan = method.begin_epoch(epoch)
+        with clock("clustering"):
+            plan = method.begin_epoch(epoch)
         append_rows(workdir, "clusters", plan.cluster_rows)
         if plan.parameters:  # new ones: moments of the old ones would be those of other clusters
             at.renewed = plan.parameters
             at.renewed_optimizer = head_optimizer(plan.parameters, config.train)
         prepared = time.perf_counter()
 
-        losses, health = _train_epoch(setup, method, plan, at.optimizers, epoch=epoch, step=at.step)
+        losses, health = train_epoch(setup, method, plan, at.optimizers, epoch=epoch, step=at.step)
         at.step += len(plan.batches)
         trained = time.perf_counter()
         metrics = losses | health | dict(plan.metrics) | method.describe()
@@ -198,16 +198,18 @@ def _train(
             report(epoch, metrics)  # the harness ends a run that reports a non-finite number
             return None
 
-        measured = _measure(student, validation, config, setup.number_format, seed=setup.seed)
-        metrics |= {f"val/{name}": value for name, value in measured.items()}
-        metrics |= score_beside(
-            setup, method, validation=validation[:3], test=unseen and unseen[:3]
-        )
+        with clock("evaluation"):
+            measured = _measure(student, validation, config, setup.number_format, seed=setup.seed)
+            metrics |= {f"val/{name}": value for name, value in measured.items()}
+            metrics |= score_beside(
+                setup, method, validation=validation[:3], test=unseen and unseen[:3]
+            )
         at.hindsight = best_in_hindsight(at.hindsight, metrics, k=min(config.evaluate.k))
         metrics |= {
             "seconds/prepare": prepared - started,
             "seconds/train": trained - prepared,
             "seconds/evaluate": time.perf_counter() - trained,
+            **clock.take(),
         }
         keep_best(at, setup, measured, epoch=epoch)
         note(workdir, alarms=list(at.alarms))
@@ -216,55 +218,11 @@ def _train(
         size = table_size(workdir, "clusters")
         # After the report: an epoch that is reported twice counts once, one that is not is lost.
         if all(math.isfinite(value) for value in metrics.values()):  # else never go on from here
-            checkpoint.save(workdir, key, content_of(at, setup, method, table_bytes=size))
+            with clock("checkpoint"):  # counts in the next epoch: this one is reported
+                checkpoint.save(workdir, key, content_of(at, setup, method, table_bytes=size))
         if not is_wanted:
             return None
     return at.best and at.best._replace(hindsight=at.hindsight)
-
-
-def _train_epoch(
-    setup: Setup,
-    method: Method,
-    plan: EpochPlan,
-    optimizers: list[torch.optim.Optimizer],
-    *,
-    epoch: int,
-    step: int,
-) -> Trained:
-    """One epoch's steps."""
-    config, student, device = setup.config, setup.student, setup.device
-    steps = len(plan.batches)
-    randomness = generator(setup.seed, "views", epoch)
-    torch.manual_seed(derive(setup.seed, "libraries", epoch))  # losses and layers of others draw
-    totals: dict[str, Tensor] = {}
-    student.train()
-    for position, places in enumerate(plan.batches.to(device)):
-        set_learning_rate(optimizers, config.train, done=epoch + position / steps)
-        indices = places.flatten()  # (views * batch,)
-        views = random_views(
-            setup.pick(indices), config.views, generator=randomness, size=config.data.network_size
-        )
-        views = setup.number_format.arrange(views)
-        with autocast(setup.number_format, device):
-            embeddings = student(views)
-        terms = method.terms(Batch(views, indices, step + position), embeddings)
-        loss = torch.stack([method.weights[name] * term for name, term in terms.items()]).sum()
-
-        for optimizer in optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if config.train.clip_norm is not None:
-            trained = [p for o in optimizers for group in o.param_groups for p in group["params"]]
-            nn.utils.clip_grad_norm_(trained, config.train.clip_norm)
-        for optimizer in optimizers:
-            optimizer.step()
-        method.after_step(step + position)
-
-        for name, value in {"loss": loss, **{f"loss/{n}": t for n, t in terms.items()}}.items():
-            totals[name] = totals.get(name, torch.zeros((), device=device)) + value.detach()
-    # A GPU is waited for only here.
-    losses = {name: float(total) / steps for name, total in totals.items()}
-    return Trained(losses, embedding_health(embeddings.compact.detach()))
 
 
 def _measure(

@@ -169,7 +169,12 @@ class Gcudml:
                 for each in logits
             ]
         if weights.distillation > 0:
-            with torch.no_grad(), autocast(self.setup.number_format, self.setup.device):
+            setup = self.setup
+            with (
+                setup.clock("teacher"),
+                torch.no_grad(),
+                autocast(setup.number_format, setup.device),
+            ):
                 taught = self.teacher(batch.views).wide
             if config.distillation == "relational":
                 terms["distillation"] = [relational_distillation_loss(embeddings.compact, taught)]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gcudml.config import RunConfig
 from gcudml.models.embedding import Embedder, Embeddings
 from gcudml.models.number_format import Format
+from gcudml.stopwatch import Stopwatch
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Setup:
     hidden_labels: Int[Tensor, " n"]
     """True classes, on the device: for diagnostics only. All -1 where images have none."""
     number_format: Format
+    clock: Stopwatch = field(default_factory=Stopwatch.off)
+    """What a method's own parts are timed with."""
 
     @property
     def device(self) -> torch.device:

@@ -154,8 +154,8 @@ class Stml:
     @torch.no_grad()
     def _similarity(self, batch: Batch) -> Float[Tensor, "rows rows"]:
         """How alike the teacher finds the rows; it sees the views that the student sees."""
-        config = self.config
-        with autocast(self.setup.number_format, self.setup.device):
+        config, setup = self.config, self.setup
+        with setup.clock("teacher"), autocast(setup.number_format, setup.device):
             embeddings = self.teacher(batch.views).wide
         return semantic_similarity(
             embeddings,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 import torch
+from tiny import train_tiny
 
 from gcudml import stopwatch
 from gcudml.stopwatch import PARTS, Stopwatch
@@ -65,3 +67,23 @@ def test_nothing_is_measured_unless_the_environment_asks(monkeypatch: pytest.Mon
     assert watch.take() == {}
     monkeypatch.setenv(stopwatch.VARIABLE, "1")
     assert set(Stopwatch.for_run(CPU).take()) == {f"seconds/{part}" for part in PARTS}
+
+
+@pytest.mark.parametrize("method", ["gcudml", "stml"])
+def test_a_run_says_where_its_time_goes_when_it_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    settings = {"name": method} | ({"neighbours": 2} if method == "stml" else {})
+    plain, quiet = train_tiny(tmp_path / "plain", method=settings)
+    monkeypatch.setenv(stopwatch.VARIABLE, "1")
+    profiled, epochs = train_tiny(tmp_path / "profiled", method=settings)
+    assert profiled == plain
+    names = {f"seconds/{part}" for part in PARTS}
+    assert not any(names & set(metrics) for metrics in quiet)
+    for number, metrics in enumerate(epochs):
+        assert names <= set(metrics)
+        spent = {name for name in names if metrics[name] > 0}
+        assert spent == names - ({"seconds/checkpoint"} if number == 0 else set())
+        inside = ("views", "student", "losses", "teacher", "backward", "optimizer", "ema", "data")
+        assert sum(metrics[f"seconds/{part}"] for part in inside) <= metrics["seconds/train"]
+        assert metrics["seconds/clustering"] <= metrics["seconds/prepare"]
