@@ -72,8 +72,8 @@ class Stopwatch:
             self._seconds[part] = self._seconds.get(part, 0.0) + took - inner
 
     def take(self) -> dict[str, float]:
-        """``seconds/PART`` of every part since the last call; empty where nothing is measured."""
-        taken = {f"seconds/{part}": self._seconds.get(part, 0.0) for part in PARTS}
+        """``seconds/part/PART`` of each part since the last call; empty where it is off."""
+        taken = {f"seconds/part/{part}": self._seconds.get(part, 0.0) for part in PARTS}
         found = taken if self._is_on else {}
         self._seconds = {}
         return found

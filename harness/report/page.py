@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.report import figures, gallery_html, sections
 from harness.report.agreement import Agreement, load_agreement
@@ -20,6 +21,7 @@ from harness.report.layout import navigation, note
 from harness.report.markup import escaped
 from harness.report.numbers import StudyTables
 from harness.report.optimism import optimism, optimism_text
+from harness.report.profile import Profile, load_profile, profile_section
 from harness.report.tables import load_tables
 from harness.report.training import Training, load_training
 from harness.stats import MIN_SEEDS_FOR_TEST
@@ -54,9 +56,16 @@ def page_text(results: Path, study: str, frame: Frame = OFFLINE) -> str:
     """
     everything = load_tables(results, study)
     tables, search = divided(everything)
-    agreement = load_agreement(results, everything)
-    training, seen = load_training(results, tables), load_seen(results, tables)
-    return render(everything, tables, training, search, agreement, seen, frame)
+    content = Content(
+        everything=everything,
+        tables=tables,
+        search=search,
+        training=load_training(results, tables),
+        agreement=load_agreement(results, everything),
+        seen=load_seen(results, tables),
+        profile=load_profile(results, study),
+    )
+    return render(content, frame)
 
 
 def divided(tables: StudyTables) -> tuple[StudyTables, StudyTables | None]:
@@ -66,48 +75,47 @@ def divided(tables: StudyTables) -> tuple[StudyTables, StudyTables | None]:
     return tables, None
 
 
-def render(
-    everything: StudyTables,
-    tables: StudyTables,
-    training: Training,
-    search: StudyTables | None = None,
-    agreement: Sequence[Agreement] = (),
-    seen: Seen | None = None,
-    frame: Frame = OFFLINE,
-) -> str:
-    """The whole page.
+class Content(NamedTuple):
+    """What a study's page shows."""
 
-    Args:
-        everything: All trials of the study.
-        tables: What the page answers with: all of them, or those of the confirmation.
-        training: Their curves.
-        search: What the trials of the confirmation were chosen from.
-        agreement: How well criteria without labels rank runs.
-        seen: What single queries find, and the maps of embeddings.
-        frame: What surrounds the page.
-    """
+    everything: StudyTables
+    """All trials of the study."""
+    tables: StudyTables
+    """What the page answers with: all of them, or those of the confirmation."""
+    search: StudyTables | None
+    """What the trials of the confirmation were chosen from."""
+    training: Training
+    agreement: Sequence[Agreement]
+    """How well criteria without labels rank runs."""
+    seen: Seen | None
+    """What single queries find, and the maps of embeddings."""
+    profile: Profile | None
+    """Where the time of the runs went."""
+
+
+def render(content: Content, frame: Frame = OFFLINE) -> str:
+    """The whole page in its frame."""
+    everything, tables, search = content.everything, content.tables, content.search
     parts = [
         sections.ablation_section(tables),
         sections.table_section(tables),
         sections.search_section(tables, search),
         sections.interaction_section(tables),
         sections.component_section(tables),
-        sections.agreement_section(agreement),
-        sections.curve_section(tables, training),
-        sections.cluster_section(training),
-        gallery_html.gallery_section(seen),
-        gallery_html.map_section(seen),
+        sections.agreement_section(content.agreement),
+        sections.curve_section(tables, content.training),
+        sections.cluster_section(content.training),
+        gallery_html.gallery_section(content.seen),
+        gallery_html.map_section(content.seen),
         sections.pruned_section(search or tables),
         cost_section(everything.trials, everything.runs),
+        profile_section(content.profile),
         sections.reproduce_section(everything, tables, search),
     ]
-    content = (
-        f"{_header(tables)}\n<main>\n{''.join(parts)}</main>\n{gallery_html.picture_data(seen)}"
-    )
+    pictures = gallery_html.picture_data(content.seen)
+    body = f"{_header(tables)}\n<main>\n{''.join(parts)}</main>\n{pictures}"
     title = f"{tables.study.name}: ablation report"
-    return document(
-        title, f"{navigation(content)}\n{content}", script=figures.script(), frame=frame
-    )
+    return document(title, f"{navigation(body)}\n{body}", script=figures.script(), frame=frame)
 
 
 def _header(tables: StudyTables) -> str:

@@ -34,11 +34,11 @@ def test_what_runs_inside_a_part_counts_for_the_inner_one_alone(clock: list[floa
     with watch("teacher"):
         clock[0] += 16
     taken = watch.take()
-    assert list(taken) == [f"seconds/{part}" for part in PARTS]
+    assert list(taken) == [f"seconds/part/{part}" for part in PARTS]
     assert {part: s for part, s in taken.items() if s} == {
-        "seconds/losses": 9.0,
-        "seconds/teacher": 18.0,
-        "seconds/views": 4.0,
+        "seconds/part/losses": 9.0,
+        "seconds/part/teacher": 18.0,
+        "seconds/part/views": 4.0,
     }
     assert not any(watch.take().values())
 
@@ -56,7 +56,11 @@ def test_a_part_that_fails_is_closed(clock: list[float]) -> None:
     with watch("views"):
         clock[0] += 1
     taken = watch.take()
-    assert (taken["seconds/teacher"], taken["seconds/losses"], taken["seconds/views"]) == (3, 0, 1)
+    assert (
+        taken["seconds/part/teacher"],
+        taken["seconds/part/losses"],
+        taken["seconds/part/views"],
+    ) == (3, 0, 1)
 
 
 def test_nothing_is_measured_unless_the_environment_asks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +70,7 @@ def test_nothing_is_measured_unless_the_environment_asks(monkeypatch: pytest.Mon
         pass
     assert watch.take() == {}
     monkeypatch.setenv(stopwatch.VARIABLE, "1")
-    assert set(Stopwatch.for_run(CPU).take()) == {f"seconds/{part}" for part in PARTS}
+    assert set(Stopwatch.for_run(CPU).take()) == {f"seconds/part/{part}" for part in PARTS}
 
 
 @pytest.mark.parametrize("method", ["gcudml", "stml"])
@@ -78,12 +82,12 @@ def test_a_run_says_where_its_time_goes_when_it_is_asked(
     monkeypatch.setenv(stopwatch.VARIABLE, "1")
     profiled, epochs = train_tiny(tmp_path / "profiled", method=settings)
     assert profiled == plain
-    names = {f"seconds/{part}" for part in PARTS}
+    names = {f"seconds/part/{part}" for part in PARTS}
     assert not any(names & set(metrics) for metrics in quiet)
     for number, metrics in enumerate(epochs):
         assert names <= set(metrics)
         spent = {name for name in names if metrics[name] > 0}
-        assert spent == names - ({"seconds/checkpoint"} if number == 0 else set())
+        assert spent == names - ({"seconds/part/checkpoint"} if number == 0 else set())
         inside = ("views", "student", "losses", "teacher", "backward", "optimizer", "ema", "data")
-        assert sum(metrics[f"seconds/{part}"] for part in inside) <= metrics["seconds/train"]
-        assert metrics["seconds/clustering"] <= metrics["seconds/prepare"]
+        assert sum(metrics[f"seconds/part/{part}"] for part in inside) <= metrics["seconds/train"]
+        assert metrics["seconds/part/clustering"] <= metrics["seconds/prepare"]
