@@ -88,7 +88,7 @@ def run(
         if config.data.network_size > MOST_PIXELS:
             note(workdir, remarks=[SHRUNK])
         device = _device(config.train)
-        log = QueryLog(workdir, config.data) if test else None
+        log = QueryLog(workdir, config.data, config.evaluate.map) if test else None
         return _score_pixels(config, device, report=report, log=log, seed=seed)
     return _run_network(config, seed=seed, workdir=workdir, report=report, test=test)
 
@@ -140,7 +140,7 @@ def _run_network(
     note(workdir, chosen_epoch=chosen.epoch)
     results = {f"val/{name}": value for name, value in chosen.validation.items()}
     if test:
-        log = QueryLog(workdir, config.data)
+        log = QueryLog(workdir, config.data, config.evaluate.map)
         unseen = _open_test(config, test=test)
         results |= _score_test(student, unseen, chosen, config, number_format, log=log, seed=seed)
     if not isinstance(config.method, UntrainedConfig):

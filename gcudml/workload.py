@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import errno
 import functools
+import importlib.util
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -52,6 +53,11 @@ def check(params: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         lines = [_explain(detail) for detail in error.errors(include_url=False)]
         raise ValueError("\n".join(dict.fromkeys(lines))) from None
     check_settings(config)
+    if config.evaluate.map == "umap" and importlib.util.find_spec("umap") is None:
+        raise ValueError(
+            "evaluate.map: umap needs the package umap-learn; "
+            'install it with: pip install "gcudml-harness[umap]"'
+        )
     return config.model_dump(mode="json")
 
 

@@ -22,6 +22,9 @@ class EvaluateConfig(Strict):
     """The same k-means, then adjusted mutual information, which chance does not raise."""
     distance: Literal["method"] | Distance = "method"
     """How embeddings are compared; ``method``: as the method's source does."""
+    map: Literal["pca", "umap"] = "pca"
+    """How test embeddings are laid out on the map of the report: two principal components, or UMAP
+    (needs ``pip install "gcudml-harness[umap]"``). Changes no number."""
     test_every_epoch: bool = False
     """Score the test classes after every epoch too, in runs that open them: ``hindsight/recall@K``
     an epoch, and ``test/recall@K_best_test_epoch`` at the end. It tells what a choice of the epoch

@@ -84,7 +84,7 @@ def map_section(seen: Seen | None) -> str:
     maps = seen.maps
     images = max(len(one.points) for one in maps.runs)
     words = (
-        f"Two principal components of the embeddings of {images} test images of "
+        f"{maps.layout[0].upper()}{maps.layout[1:]} of the embeddings of {images} test images of "
         f"{len(maps.labels)} classes, seed {maps.seed}; all runs on these data show the same ones. "
         "What is near in two dimensions need not be near in all. Point at an image to see it, or "
         "choose a class."

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.report.columns import integer, number, read_rows
+from harness.report.columns import integer, number, read_rows, text_or_none
 from harness.report.pictures import BASELINE, Picture, Trace, shortened
 from harness.report.retrieval import ShownRun, ShownRuns
 from harness.report.thumbnails import Pictures
@@ -64,6 +64,8 @@ class Maps:
     """All classes on the maps."""
     coloured: tuple[str, ...]
     """Those with a colour of their own: all, or those that are confused most often."""
+    layout: str = "two principal components"
+    """What the coordinates are, as the workload says (its fact ``map``)."""
 
 
 def load_maps(results: Path, shown: ShownRuns | None, pictures: Pictures) -> Maps | None:
@@ -89,7 +91,17 @@ def load_maps(results: Path, shown: ShownRuns | None, pictures: Pictures) -> Map
         return None
     sizes = Counter(point.label for one in runs for point in one.points)
     coloured = _most_confused(results, shown, sizes)
-    return Maps(shown.seed, tuple(runs), tuple(sorted(sizes)), coloured)
+    return Maps(shown.seed, tuple(runs), tuple(sorted(sizes)), coloured, _layout(results, runs))
+
+
+def _layout(results: Path, runs: Sequence[ProjectedRun]) -> str:
+    """What the coordinates of the maps are."""
+    (row,) = read_rows(
+        results,
+        "SELECT json_extract_string(facts, '$.map') FROM run WHERE run_id = ?",
+        [runs[0].run.run_id],
+    )
+    return text_or_none(row[0]) or "two principal components"
 
 
 def aligned(points: Sequence[Point], others: Sequence[Point]) -> tuple[Point, ...]:
@@ -165,8 +177,8 @@ def _map_picture(name: str, maps: Maps, one: ProjectedRun) -> Picture:
     role = one.run.role
     label = shortened(one.run.trial.label, 60)
     text = (
-        f"Map of {len(one.points)} test images of {len(maps.labels)} classes, by the two principal "
-        f"components of their embeddings in the run of {label} ({role}), seed {maps.seed}. "
+        f"Map of {len(one.points)} test images of {len(maps.labels)} classes, by "
+        f"{maps.layout} of their embeddings in the run of {label} ({role}), seed {maps.seed}. "
         f"Coloured classes: {', '.join(shortened(each, 40) for each in maps.coloured)}."
     )
     title = f"{role}: {label}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import math
@@ -17,12 +18,12 @@ from test_benchmarks import write_inshop
 from tiny import tiny, train_tiny
 
 import gcudml.data.thumbnails
-from gcudml import queries
+from gcudml import queries, workload
 from gcudml.data.datasets import load
 from gcudml.data.thumbnails import LONGEST_SIDE, write_thumbnail
 from gcudml.evaluate import retrieve
 from gcudml.neighbours import rank_of_first
-from gcudml.queries import QueryLog, map_images, principal_plane
+from gcudml.queries import QueryLog, lay_out, map_images, principal_plane
 
 QUERIES = [None, [True, False] * 20]
 
@@ -259,3 +260,26 @@ def test_a_thumbnail_is_copied_where_it_cannot_be_linked(
     shutil.rmtree(cache)  # may go at any time
     assert (tmp_path / "a" / name).read_bytes() == content
     assert list((tmp_path / "a").iterdir()) == [tmp_path / "a" / name]
+
+
+@pytest.mark.timeout(180)  # its first call compiles it
+def test_umap_keeps_neighbours_together_and_draws_the_same_map_again() -> None:
+    pytest.importorskip("umap", reason='needs UMAP: pip install "gcudml-harness[umap]"')
+    draw = torch.Generator().manual_seed(3)
+    classes = torch.arange(5).repeat_interleave(12)
+    points = 8 * torch.randn(5, 16, generator=draw)[classes] + torch.randn(60, 16, generator=draw)
+    plane = lay_out(points, by="umap")
+    assert plane.shape == (60, 2)
+    assert (plane == lay_out(points, by="umap")).all()
+    apart = np.linalg.norm(plane[:, None] - plane[None], axis=2)
+    np.fill_diagonal(apart, np.inf)
+    assert (classes[apart.argmin(axis=1)] == classes).all()
+    assert (lay_out(points[:4], by="umap") == principal_plane(points[:4])).all()
+
+
+def test_umap_that_is_not_installed_is_asked_for_before_anything_is_trained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(ValueError, match=r"^evaluate\.map: umap needs .* \"gcudml-harness\[umap\]"):
+        workload.check({"data": {"name": "strokes"}, "evaluate": {"map": "umap"}})
