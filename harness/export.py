@@ -11,7 +11,6 @@ from typing import Literal
 
 from harness import store
 from harness.errors import InputError, StoreError
-from harness.paper_table import latex_table, markdown_table
 from harness.report.tables import load_tables
 
 ExportForm = Literal["csv", "parquet", "latex", "markdown", "optuna", "tensorboard", "mlflow"]
@@ -104,18 +103,10 @@ def _add_runs(results: Path, study: str, uri: str, artifacts: str | None = None)
 
 def _table(results: Path, study: str, form: ExportForm) -> str:
     """The table for a paper, with a line end."""
-    from harness.paper import paper_table
+    from harness.report.paper_rows import paper_table
 
     table = paper_table(load_tables(results, study))
-    if form == "markdown":
-        return f"{markdown_table(table.headings, table.rows)}\n{table.caption}\n"
-    return latex_table(
-        table.headings,
-        table.rows,
-        caption=table.caption,
-        label=f"tab:{study}",
-        rules=table.rules,
-    )
+    return table.markdown() if form == "markdown" else table.latex(f"tab:{study}")
 
 
 def _check_study(results: Path, study: str) -> None:

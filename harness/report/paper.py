@@ -1,4 +1,4 @@
-"""What a paper needs of a study: methods in words, the table as LaTeX and Markdown, the data.
+"""What a paper needs of a study: methods in words and the data.
 
 Pure, from the tables; nothing here is HTML.
 """
@@ -8,32 +8,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from collections.abc import Iterator, Sequence
 
 from harness import stats
-from harness.report.answer import SPLIT_NAMES, difference_text, named, p_text
+from harness.report.answer import SPLIT_NAMES, named
 from harness.report.axes import swept_axes
-from harness.report.markup import listed_trials
-from harness.report.numbers import RunRow, StudyTables, Summary, TrialRow, View
+from harness.report.numbers import RunRow, StudyTables, TrialRow
 from harness.report.tables import measure_label
 
 MOST_CSV_RUNS = 2000
 """With more runs the CSV has a line a trial: the page would grow past what a browser likes."""
 _MOST_LISTED = 8
-_MOST_COLUMNS = 4
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "\N{MINUS SIGN}": "$-$",
-    "\N{PLUS-MINUS SIGN}": r"$\pm$",
-    "\N{EN DASH}": "--",
-} | {character: f"\\{character}" for character in "&%$#_{}"}
 
 
 def methods_paragraph(tables: StudyTables, search: StudyTables | None) -> str:
@@ -145,105 +130,6 @@ def _seed_list(seeds: Sequence[int]) -> str:
         return f"{seeds[0]} to {seeds[-1]}"
     shown = ", ".join(map(str, seeds[:_MOST_LISTED]))
     return f"{shown}, ..." if len(seeds) > _MOST_LISTED else shown
-
-
-def latex_table(tables: StudyTables) -> str:
-    """The results as a booktabs table; empty before the first finished run."""
-    view = tables.primary
-    if view is None:
-        return ""
-    heads, rows = _result_rows(tables, view)
-    best = tables.ranked(view)[:1]
-    lines = [
-        r"% needs \usepackage{booktabs}",
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{latex(tables.study.question)} {latex(_caption(view))}}}",
-        rf"\label{{tab:{re.sub('[^A-Za-z0-9-]+', '-', tables.study.name)}}}",
-        rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
-        r"\toprule",
-        " & ".join(latex(head) for head in heads) + r" \\",
-        r"\midrule",
-    ]
-    is_above = True
-    for trial, cells in rows:
-        if trial.is_control and is_above:
-            lines.append(r"\midrule")
-            is_above = False
-        texts = [latex(cell) for cell in cells]
-        if trial in best:
-            texts[:2] = [rf"\textbf{{{text}}}" for text in texts[:2]]
-        lines.append(" & ".join(texts) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
-
-
-def markdown_table(tables: StudyTables) -> str:
-    """The results as a Markdown table; empty before the first finished run."""
-    view = tables.primary
-    if view is None:
-        return ""
-    heads, rows = _result_rows(tables, view)
-    best = tables.ranked(view)[:1]
-    lines = [
-        "| " + " | ".join(markdown(head) for head in heads) + " |",
-        "| --- |" + " ---: |" * (len(heads) - 1),
-    ]
-    for trial, cells in rows:
-        texts = [markdown(cell) for cell in cells]
-        if trial in best:
-            texts[:2] = [f"**{text}**" for text in texts[:2]]
-        lines.append("| " + " | ".join(texts) + " |")
-    return "\n".join([*lines, "", markdown(_caption(view)), ""])
-
-
-def _result_rows(
-    tables: StudyTables, view: View
-) -> tuple[list[str], list[tuple[TrialRow, list[str]]]]:
-    """Heads, and a row a trial: the measure and its like, then the paired difference."""
-    beside = [
-        View(view.split, measure)
-        for measure in tables.measures()
-        if measure.startswith("recall@") and measure != view.measure
-    ]
-    views = [view, *beside][:_MOST_COLUMNS]
-    heads = ["Trial", *(measure_label(each.measure) for each in views)]
-    has_pairs = any(of == view for of, _ in tables.comparisons)
-    heads += ["Difference", "Holm p", "Seeds"] if has_pairs else ["Seeds"]
-    rows = []
-    for trial in listed_trials(tables, view):
-        label = f"{trial.label} (baseline)" if trial.is_baseline else trial.label
-        cells = [label, *(_level(tables.summaries.get((v, trial.trial_id))) for v in views)]
-        if has_pairs:
-            pair = tables.comparisons.get((view, trial.trial_id))
-            cells += [difference_text(pair), p_text(pair.p_holm)] if pair else ["\N{EN DASH}"] * 2
-        own = tables.summaries.get((view, trial.trial_id))
-        rows.append((trial, [*cells, str(own.n if own else 0)]))
-    return heads, rows
-
-
-def _level(found: Summary | None) -> str:
-    if found is None:
-        return "\N{EN DASH}"
-    if found.low is None or found.high is None:
-        return f"{found.mean:.3f}"
-    return f"{found.mean:.3f} \N{PLUS-MINUS SIGN} {(found.high - found.low) / 2:.3f}"
-
-
-def _caption(view: View) -> str:
-    return (
-        f"Mean and half of the 95 % t-interval over seeds on {SPLIT_NAMES[view.split]}; "
-        f"differences in {measure_label(view.measure)} are paired by seed."
-    )
-
-
-def latex(text: str) -> str:
-    """Text as LaTeX shows it: special characters escaped, on one line."""
-    return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
-
-
-def markdown(text: str) -> str:
-    """Text as Markdown shows it in a cell: special characters escaped, on one line."""
-    return re.sub(r"([\\`*_{}\[\]<>|~#])", r"\\\1", " ".join(text.split()))
 
 
 def csv_text(tables: StudyTables) -> str:

@@ -28,10 +28,9 @@ from harness.report.numbers import StudyTables, TrialRow, View
 from harness.report.paper import (
     csv_text,
     is_csv_by_run,
-    latex_table,
-    markdown_table,
     methods_paragraph,
 )
+from harness.report.paper_rows import paper_table
 from harness.report.parameters import searched
 from harness.report.reproduce import provenance_list, query_examples, spec_text
 from harness.report.tables import measure_label
@@ -282,8 +281,10 @@ def reproduce_section(
     """
     paper = [copied("Methods", methods_paragraph(tables, search), "copy-methods")]
     if tables.primary is not None:
-        paper.append(copied("Table as LaTeX (booktabs)", latex_table(tables), "copy-latex"))
-        paper.append(copied("Table as Markdown", markdown_table(tables), "copy-markdown"))
+        table = paper_table(tables, is_whole=False)
+        latex = table.latex(f"tab:{tables.study.name}")
+        paper.append(copied("Table as LaTeX (booktabs)", latex, "copy-latex"))
+        paper.append(copied("Table as Markdown", table.markdown(), "copy-markdown"))
     each = "run" if is_csv_by_run(everything) else "trial, since the runs are too many"
     name = f"{file_stem(everything.study.name)}.csv"
     return section(

@@ -9,14 +9,12 @@ from report_fixtures import Made, controls, make_study, momentum, value_of
 
 from harness.report import paper
 from harness.report.costs import cost_section
+from harness.report.numbers import View
 from harness.report.paper import (
     csv_text,
-    latex,
-    latex_table,
-    markdown,
-    markdown_table,
     methods_paragraph,
 )
+from harness.report.paper_rows import paper_table
 from harness.report.tables import load_tables
 
 HOSTILE = "100 % <b>a_b</b> & $x^2$ ~ #1 {\\cmd} | `c`\nnext"
@@ -55,46 +53,27 @@ def test_methods_of_runs_that_all_failed_are_honest(tmp_path: Path) -> None:
     ]
     tables = load_tables(make_study(tmp_path, made, seeds=2), "momentum")
     assert "0 of 4 runs finished; the others count nowhere." in methods_paragraph(tables, None)
-    assert latex_table(tables) == markdown_table(tables) == ""
 
 
-def test_latex_is_a_booktabs_table_with_the_numbers_of_the_page(tmp_path: Path) -> None:
-    tables = load_tables(make_study(tmp_path, momentum(), seeds=8), "momentum")
-    lines = latex_table(tables).splitlines()
-    assert [line for line in lines if "rule" in line] == [
-        r"\toprule",
-        r"\midrule",
-        r"\midrule",
-        r"\bottomrule",
-    ]
-    summary = tables.summaries[tables.primary, tables.trials[1].trial_id]
-    (best,) = [line for line in lines if "0.9}" in line]
-    half = (summary.high - summary.low) / 2
-    level = rf"\textbf{{{summary.mean:.3f} $\pm$ {half:.3f}}}"
-    assert best.startswith(rf"\textbf{{teacher\_momentum=0.9}} & {level} & ")
-    assert best.endswith(r" & 8 \\")
-    (worst,) = [line for line in lines if line.startswith(r"teacher\_momentum=0.999")]
-    assert "$-$0.0" in worst
-    columns = {line.count(" & ") for line in lines if line.endswith(r"\\")}
-    assert columns == {7}
-    assert r"\begin{tabular}{lrrrrrrr}" in lines
-
-
-def test_markdown_has_a_row_a_trial_and_one_width(tmp_path: Path) -> None:
+def test_the_table_of_a_paper_has_the_numbers_of_the_page(tmp_path: Path) -> None:
     made = [Made(HOSTILE, 0.6, {"m": 0}, "baseline"), Made("m=1", 0.5, {"m": 1}), *controls()]
-    tables = load_tables(make_study(tmp_path, made), "momentum")
-    rows = [line for line in markdown_table(tables).splitlines() if line.startswith("|")]
+    tables = load_tables(make_study(tmp_path, made, seeds=8), "momentum")
+    assert tables.primary is not None
+    table = paper_table(tables)
+    assert table.headings[3:6] == ("Recall@2", "Recall@4", "Recall@8")
+    assert {len(row) for row in table.rows} == {len(table.headings)} == {11}
+    assert table.rows[0][0] == f"{HOSTILE} (baseline)"
+    for trial, row in zip(tables.trials, table.rows, strict=True):
+        summary = tables.summaries[tables.primary, trial.trial_id]
+        assert row[1] == f"{summary.mean:.4f} ± {summary.sd:.4f}"
+        other = tables.summaries[View("test", "recall@4"), trial.trial_id]
+        assert row[4] == f"{other.mean:.4f}"
+    assert table.rules == (2,)
+    latex = table.latex("tab:momentum").splitlines()
+    assert sum("rule" in line for line in latex) == 4
+    assert r"\begin{tabular}{lrrrrrrrrrr}" in latex
+    rows = [line for line in table.markdown().splitlines() if line.startswith("|")]
     assert len(rows) == 2 + 4
-    assert {row.replace("\\|", "").count("|") for row in rows} == {9}
-    assert r"\<b\>a\_b\</b\>" in rows[2]
-
-
-def test_special_characters_are_escaped() -> None:
-    assert latex(HOSTILE) == (
-        r"100 \% \textless{}b\textgreater{}a\_b\textless{}/b\textgreater{} \& "
-        r"\$x\textasciicircum{}2\$ \textasciitilde{} \#1 \{\textbackslash{}cmd\} \textbar{} `c` next"
-    )
-    assert markdown("a|b*c_d`e[f]<g>\nh") == r"a\|b\*c\_d\`e\[f\]\<g\> h"
 
 
 def test_the_csv_has_a_line_a_run_with_all_digits(tmp_path: Path) -> None:

@@ -8,8 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from harness.paper_table import latex_table, markdown_table
+from harness.report.markup import listed_trials
 from harness.report.numbers import Comparison, StudyTables, Summary, TrialRow, View
 from harness.report.tables import measure_label, ordered_trials
+
+MOST_BESIDE = 3
+"""Recall@K for other K, in columns of their own."""
 
 
 class PaperTable(NamedTuple):
@@ -21,32 +26,53 @@ class PaperTable(NamedTuple):
     rules: tuple[int, ...]
     """Positions of rows above which a line belongs."""
 
+    def latex(self, label: str) -> str:
+        """As LaTeX with booktabs; ``label`` is what it is referred to by."""
+        return latex_table(
+            self.headings, self.rows, caption=self.caption, label=label, rules=self.rules
+        )
 
-def paper_table(tables: StudyTables) -> PaperTable:
+    def markdown(self) -> str:
+        """As Markdown, with the caption below."""
+        return f"{markdown_table(self.headings, self.rows)}\n{self.caption}\n"
+
+
+def paper_table(tables: StudyTables, *, is_whole: bool = True) -> PaperTable:
     """The trials by the study's metric, of the confirmation where there was one.
 
-    Controls come last, below a line. A trial without a finished run has empty cells.
+    Controls come last, below a line. A trial without a finished run has empty cells. Without
+    ``is_whole`` a long table has the rows that the page shows.
     """
     shown = tables.of_phase(tables.phases[-1]) if tables.phases else tables
     view = shown.primary or View("val" if shown.is_search else "test", shown.study.metric)
-    trials = ordered_trials(shown, view)
+    trials = ordered_trials(shown, view) if is_whole else listed_trials(shown, view)
     planned = shown.planned()
+    beside = [
+        View(view.split, measure)
+        for measure in shown.measures()
+        if measure.startswith("recall@") and measure != view.measure
+    ][:MOST_BESIDE]
     rows = [
         _row(
             trial,
             shown.summaries.get((view, trial.trial_id)),
             shown.comparisons.get((view, trial.trial_id)),
             planned[trial.trial_id],
+            [shown.summaries.get((other, trial.trial_id)) for other in beside],
             is_tested=not shown.is_search,
         )
         for trial in trials
     ]
     first_control = next((at for at, trial in enumerate(trials) if trial.is_control), None)
     measure = measure_label(view.measure)
-    headings = ("trial", f"{measure} ({view.split})", "95 % interval", "seeds", "difference")
+    headings = [
+        *("trial", f"{measure} ({view.split})", "95 % interval"),
+        *(measure_label(other.measure) for other in beside),
+        *("seeds", "difference", "95 % interval", "p", "p (Holm)"),
+    ]
     return PaperTable(
         _caption(shown, view),
-        (*headings, "95 % interval", "p", "p (Holm)"),
+        tuple(headings),
         tuple(rows),
         () if first_control is None else (first_control,),
     )
@@ -57,14 +83,16 @@ def _row(
     summary: Summary | None,
     comparison: Comparison | None,
     planned: int,
+    beside: Sequence[Summary | None],
     *,
     is_tested: bool,
 ) -> tuple[str, ...]:
     label = f"{trial.label} (baseline)" if trial.is_baseline else trial.label
     if summary is None:
-        return (label, "", "", f"0/{planned}", "", "", "", "")
+        return (label, "", "", *([""] * len(beside)), f"0/{planned}", "", "", "", "")
     spread = "" if summary.sd is None else f" ± {summary.sd:.4f}"
-    cells = (label, f"{summary.mean:.4f}{spread}", _interval(summary.low, summary.high))
+    others = ["" if other is None else f"{other.mean:.4f}" for other in beside]
+    cells = (label, f"{summary.mean:.4f}{spread}", _interval(summary.low, summary.high), *others)
     seeds = f"{summary.n}" if summary.n == planned else f"{summary.n}/{planned}"
     if comparison is None:
         return (*cells, seeds, "", "", "", "")
