@@ -1,7 +1,7 @@
 """What can be said of clusters and embeddings while a method trains: never used in training."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -50,6 +50,12 @@ ALARMS = {
     "alarm/collapsed": "all embeddings of a batch were alike.",
 }
 """What is wrong where the metric of that name is above 0."""
+
+
+def alarms_after(alarms: Sequence[str], metrics: Mapping[str, float]) -> tuple[str, ...]:
+    """The alarms so far and those of an epoch's metrics, each once."""
+    raised = [ALARMS[name] for name in ALARMS if metrics.get(name)]
+    return tuple(dict.fromkeys([*alarms, *raised]))
 
 
 def is_finite(network: nn.Module) -> bool:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gcudml import criterion
 from gcudml.checkpoint import restore, state_of
+from gcudml.config import TrainConfig
 from gcudml.methods.interface import Method, Setup
 from gcudml.optimization import head_optimizer
 
@@ -45,6 +46,12 @@ class Standing:
     alarms: tuple[str, ...] = ()
     hindsight: Mapping[str, float] = field(default_factory=dict)
     """See ``Snapshot``."""
+
+    def renew(self, parameters: Sequence[nn.Parameter], config: TrainConfig) -> None:
+        """Train ``parameters`` in place of those that were renewed before; none: no change."""
+        if parameters:  # a new optimiser: moments of the old one would be those of other clusters
+            self.renewed = parameters
+            self.renewed_optimizer = head_optimizer(parameters, config)
 
     @property
     def optimizers(self) -> list[torch.optim.Optimizer]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from gcudml import checkpoint, criterion
 from gcudml.config import PixelsConfig, RunConfig, TrainConfig, UntrainedConfig
 from gcudml.data.datasets import Part, has_classes, load
-from gcudml.diagnostics import ALARMS, is_finite
+from gcudml.diagnostics import alarms_after, is_finite
 from gcudml.evaluate import evaluate
 from gcudml.methods import build_method, build_student, known_labels
 from gcudml.methods.interface import Setup
@@ -26,7 +26,7 @@ from gcudml.model_file import ModelFacts, results_of, save_model
 from gcudml.models.embedding import Embedder
 from gcudml.models.inference import Head, RandomViews, embed_images
 from gcudml.models.number_format import Format, choose_format
-from gcudml.optimization import head_optimizer, student_optimizer
+from gcudml.optimization import student_optimizer
 from gcudml.pixels import MOST_PIXELS, SHRUNK, pixel_vectors
 from gcudml.queries import QueryLog
 from gcudml.run_files import append_rows, cut_table, note, table_size
@@ -101,15 +101,7 @@ def _run_network(
     training, validation = _load(config, "train", device), _load(config, "val", device)
     channels = training.images.shape[1]
     number_format = choose_format(config, channels=channels, device=device)
-    note(
-        workdir,
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        torch_threads=torch.get_num_threads(),
-        number_format=number_format.dtype,
-        memory_layout=number_format.layout,
-        step_ms=dict(number_format.measured),
-        remarks=list(config.method.remarks),
-    )
+    _note_circumstances(workdir, config, number_format, device)
     student = build_student(config, channels=channels, seed=derive(seed, "weights"))
     number_format.place(student, device)
 
@@ -119,16 +111,8 @@ def _run_network(
         chosen = Snapshot(0, 0.0, student.state_dict(), measured, is_last=True)
     else:
         labels = known_labels(config, training.labels)
-        setup = Setup(
-            config,
-            seed,
-            student,
-            training.images,
-            labels,
-            training.labels,
-            number_format,
-            Stopwatch.for_run(device),
-        )
+        images, clock = training.images, Stopwatch.for_run(device)
+        setup = Setup(config, seed, student, images, labels, training.labels, number_format, clock)
         unseen = (
             _open_test(config, test=test) if test and config.evaluate.test_every_epoch else None
         )
@@ -160,6 +144,21 @@ def _run_network(
     return results
 
 
+def _note_circumstances(
+    workdir: Path, config: RunConfig, number_format: Format, device: torch.device
+) -> None:
+    """Write down what a run computes on and with, and what its reader must know."""
+    note(
+        workdir,
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        torch_threads=torch.get_num_threads(),
+        number_format=number_format.dtype,
+        memory_layout=number_format.layout,
+        step_ms=dict(number_format.measured),
+        remarks=list(config.method.remarks),
+    )
+
+
 def _train(
     setup: Setup, validation: Images, unseen: Images | None, *, workdir: Path, report: ReportEpoch
 ) -> Snapshot | None:
@@ -180,17 +179,14 @@ def _train(
         with clock("clustering"):
             plan = method.begin_epoch(epoch)
         append_rows(workdir, "clusters", plan.cluster_rows)
-        if plan.parameters:  # new ones: moments of the old ones would be those of other clusters
-            at.renewed = plan.parameters
-            at.renewed_optimizer = head_optimizer(plan.parameters, config.train)
+        at.renew(plan.parameters, config.train)
         prepared = time.perf_counter()
 
         losses, health = train_epoch(setup, method, plan, at.optimizers, epoch=epoch, step=at.step)
         at.step += len(plan.batches)
         trained = time.perf_counter()
         metrics = losses | health | dict(plan.metrics) | method.describe()
-        raised = [ALARMS[name] for name in ALARMS if metrics.get(name)]
-        at.alarms = tuple(dict.fromkeys([*at.alarms, *raised]))
+        at.alarms = alarms_after(at.alarms, metrics)
         metrics["learning_rate"] = at.optimizer.param_groups[0]["lr"]
         if not is_finite(student):  # the last step's loss was computed before the step
             losses["loss"] = metrics["loss"] = math.nan

@@ -116,7 +116,7 @@ def test_a_collapse_is_said_in_the_facts(tmp_path: Path, one_picture: dict[str, 
     ]  # untrained clusters first
     alarms = facts_of(tmp_path)["alarms"]
     assert isinstance(alarms, list)
-    assert set(alarms) == set(gcudml.train.ALARMS.values())
+    assert set(alarms) == set(gcudml.diagnostics.ALARMS.values())
     with pytest.raises(
         ValueError, match=r"^method\.clusters: 1 clusters .* a collapse of the embed"
     ):
