@@ -14,7 +14,7 @@ from test_methods import METHODS
 from tiny import Recorder, tiny, train_tiny
 from torch import nn
 
-from gcudml import checkpoint, model_file, train
+from gcudml import checkpoint, model_file, steps
 from gcudml.train import run
 
 EPOCHS = 4
@@ -108,7 +108,7 @@ def test_a_run_that_is_told_to_stop_saves_its_epoch_first(tmp_path: Path) -> Non
 def test_an_epoch_with_a_number_that_is_none_is_never_gone_on_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "embedding_health", lambda _: {"spread": float("nan")})
+    monkeypatch.setattr(steps, "embedding_health", lambda _: {"spread": float("nan")})
     config = tiny(**settings(METHODS["gcudml"] | {"name": "gcudml"}))
     run(config, seed=1, workdir=tmp_path, report=Recorder(most=1), test=False)
     assert not (tmp_path / checkpoint.FILE).exists()

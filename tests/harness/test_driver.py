@@ -64,7 +64,7 @@ def test_studies_share_equal_runs(place: Place) -> None:
     outcome = place.run(GRID.replace("study: quality", "study: again"))
     assert (outcome.trained, place.calls()) == (0, 8)
     assert place.ask("SELECT DISTINCT study FROM summary ORDER BY 1") == [("again",), ("quality",)]
-    told = "of them trained earlier for another study, and reused"
+    told = "of 8 runs were trained earlier for another study and reused"
     assert f"8 {told}" in write_report(place.results, "again", place.folder).read_text()
     assert told not in write_report(place.results, "quality", place.folder).read_text()
 
