@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -200,7 +201,14 @@ def test_the_page_keeps_the_search_apart_from_what_confirms_it(place: Place) -> 
     assert "search: no claim" not in head
     assert head.count("<figure>") == 1  # two winners make no curve over an axis
     assert search.count("<tr") > 14
-    assert search.count("<figure>") == 3  # the history and both axes
+    titles = re.findall("<h3>(.*?)</h3>", search)
+    assert titles == [
+        "In the order of the proposals",
+        "By quality",
+        "By teacher_momentum",
+        "Importance of each parameter (fANOVA, 13 trials)",
+        "Every trial across its parameters to what it reached",
+    ]
     (winner,) = place.ask(
         "SELECT label FROM trial WHERE phase = 'confirm' AND role = 'trial' ORDER BY number LIMIT 1"
     )
