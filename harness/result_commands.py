@@ -151,6 +151,7 @@ def watch(
 ) -> None:
     """Serve a study's page to a browser of this machine while the study runs; Ctrl-C ends it."""
     import os
+    import signal
     import threading
     from contextlib import suppress
 
@@ -160,6 +161,8 @@ def watch(
 
     name = study_name(study)
     os.nice(10)  # runs come first
+    # A shell that starts a command in the background has it ignore Ctrl-C: `kill -INT` must end it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     watched = Watch(results, name, every_s=every)
     with serve(watched, host, port) as server, suppress(KeyboardInterrupt):
         if not is_loopback(host):
