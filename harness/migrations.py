@@ -165,6 +165,14 @@ def migrate(con: duckdb.DuckDBPyConnection, migrations: Sequence[Migration] = MI
     return before
 
 
+def is_older(con: duckdb.DuckDBPyConnection) -> bool:
+    """Whether it is a results database with a schema older than this program's."""
+    try:
+        return 0 < schema_version(con) < len(MIGRATIONS)
+    except StoreError:
+        return False
+
+
 def refuse_newer(version: int, newest: int = len(MIGRATIONS)) -> None:
     """Stop where the database has schema ``version`` and this program knows ``newest`` only.
 

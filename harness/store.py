@@ -19,7 +19,7 @@ import duckdb
 from harness.comparisons import refresh_comparisons, refresh_comparisons_of_runs
 from harness.errors import InputError, StoreBusyError, StoreError
 from harness.ingest import ingest, ingest_all, write_study
-from harness.migrations import MIGRATIONS, migrate, refuse_newer, schema_version
+from harness.migrations import is_older, migrate, refuse_newer, schema_version
 from harness.query_interrupt import ended_by_ctrl_c
 from harness.spool import read_events, read_study_records, spool_path, unwritable
 
@@ -113,7 +113,7 @@ def connect(
     To write: the file is made and brought to the newest schema where needed, and the block is one
     transaction: committed and checkpointed at its end, so that a copy of the file is whole, or
     undone by an exception. Do not begin or commit inside. To read: nothing outside the database
-    can be reached, and no setting changed.
+    can be reached, and no setting changed; an older schema is brought up to date first.
 
     Args:
         results: The results folder.
@@ -131,6 +131,11 @@ def connect(
     _check_place(results, read_only)
     settings: _Settings = _READER if read_only and not may_copy else {}
     con = _open_patiently(path, read_only, wait_s, on_wait, settings)
+    if read_only and is_older(con):
+        con.close()
+        with connect(results, read_only=False, wait_s=wait_s, on_wait=on_wait):
+            pass  # writing brings it to the newest schema
+        con = _open_patiently(path, read_only, wait_s, on_wait, settings)
     try:
         _prepare(con, path, read_only)
         if not read_only:
@@ -357,11 +362,6 @@ def _prepare(con: duckdb.DuckDBPyConnection, path: Path, read_only: bool) -> Non
         raise StoreError(f"{path}: {error}") from None
     if version == 0:
         raise InputError(_nothing_yet(path.parent))
-    if version < len(MIGRATIONS):
-        raise StoreError(
-            f"{path}: schema version {version}, this program reads {len(MIGRATIONS)}; "
-            "bring it up to date with `harness rebuild`"
-        )
 
 
 def _log_of(path: Path) -> Path:

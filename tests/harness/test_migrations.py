@@ -109,6 +109,20 @@ def test_a_newer_database_is_refused_with_both_versions(tmp_path: Path) -> None:
             pass
 
 
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
+def test_an_older_database_is_brought_up_to_date_by_whoever_reads_it(
+    tmp_path: Path, version: int
+) -> None:
+    old = duckdb.connect(str(store.database_path(tmp_path)))
+    migrate(old, MIGRATIONS[:version])
+    old.execute("INSERT INTO recall VALUES ('r', 'test', 1, 0.5, 10, 0)")
+    old.close()
+    assert store.query(tmp_path, "SELECT run_id, recall FROM recall").rows == [("r", 0.5)]
+    assert store.query(tmp_path, "SELECT count(*) FROM classes").rows == [(0,)]
+    with store.connect(tmp_path, read_only=True) as con:
+        assert schema_version(con) == len(MIGRATIONS)
+
+
 def test_comparisons_from_before_errors_were_kept_get_theirs(
     con: duckdb.DuckDBPyConnection,
 ) -> None:
