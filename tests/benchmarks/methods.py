@@ -29,7 +29,7 @@ from gcudml.methods import build_method, build_student, known_labels
 from gcudml.methods.interface import Setup
 from gcudml.models.number_format import Format
 from gcudml.optimization import head_optimizer, student_optimizer
-from gcudml.train import _train_epoch
+from gcudml.steps import train_epoch
 
 METHODS: dict[str, dict[str, Any]] = {
     "gcudml": {"clusters": 100},
@@ -107,7 +107,7 @@ def measure(name: str, rounds: int) -> tuple[float, float]:
             optimizer.step()
 
     def step() -> None:
-        _train_epoch(setup, method, plan, optimizers, epoch=0, step=0)
+        train_epoch(setup, method, plan, optimizers, epoch=0, step=0)
 
     student.train()
     return interleaved(step, floor, rounds)
