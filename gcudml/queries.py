@@ -4,9 +4,6 @@
 of a sample on a map of two principal components (or by UMAP), and ``images/`` small pictures of
 that sample, of a few queries and of what these found. Samples depend on the data alone, so that all
 runs on the same data show the same images.
-
-On the drawings of the default data set (960 queries) all this takes about 0.1 s and 0.4 MB a run,
-beside 0.2 MB of pictures that runs share.
 """
 
 import warnings

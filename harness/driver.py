@@ -7,8 +7,8 @@ at any moment: the next call reads the spools and goes on with what is missing.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +25,7 @@ from harness.executors import (
     ending,
     make_executor,
 )
+from harness.executors.environment import variables_set
 from harness.executors.gpus import visible_gpus
 from harness.interruption import Interruption
 from harness.leases import Leases
@@ -189,7 +190,8 @@ def _start_executor(options: RunOptions, workload: str, stack: ExitStack) -> tup
     gpus = gpus_for(options)
     workers, threads = division_of_cores(options, len(gpus))
     if options.executor == "local":
-        stack.enter_context(_thread_limit(threads))
+        # For libraries that are imported from here on.
+        stack.enter_context(variables_set(dict.fromkeys(THREAD_VARIABLES, str(threads))))
     executor = make_executor(
         options.executor,
         workload,
@@ -318,21 +320,6 @@ def _core_count() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-@contextmanager
-def _thread_limit(threads: int) -> Iterator[None]:
-    """Limit the arithmetic threads of libraries that are imported in the ``with`` block."""
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _record_writer(

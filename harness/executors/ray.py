@@ -16,7 +16,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import HarnessError, InputError
 from harness.executors import GRACE_S, Ended, Job, Placement
 from harness.executors.copies import changes, put
+from harness.executors.environment import variables_set
 from harness.executors.ray_node import News, NodeRun, Order, Seen, is_end
 from harness.executors.run_process import environment
 from harness.executors.worker import STATUS_NOT_WRITABLE, open_log
@@ -262,7 +263,7 @@ def _connect(
     else:
         variables |= {_LOOPBACK_ONLY: "0", "PYTHONPATH": environment(threads)["PYTHONPATH"]}
     # Read when Ray is imported, and by the processes that it starts.
-    with _environment(variables):
+    with variables_set(variables):
         try:
             import ray
         except ModuleNotFoundError:
@@ -336,20 +337,6 @@ def _git_state(workload: str) -> GitState:
     """The commit of the code that is sent to the nodes."""
     source = _source(workload.partition(".")[0])
     return git_state(source if source.is_dir() else source.parent)
-
-
-@contextlib.contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 @contextlib.contextmanager

@@ -14,8 +14,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +22,7 @@ from typing import NamedTuple
 from harness.errors import HarnessError
 from harness.events import EpochReported, Failure, Finished, Started, utc_now
 from harness.executors import PROFILE, Ended, Job, ending
+from harness.executors.environment import variables_set
 from harness.limits import Overrun
 from harness.provenance import GitState, git_state, host_name, library_versions
 from harness.pruning import Cut, first_cut
@@ -71,7 +71,8 @@ def execute(job: Job, workload: Workload) -> int:
     failure: _Failed | None = None
     try:
         if epochs.cut is None:  # else it was interrupted between its last epoch and its end
-            with _environment(job):
+            # This process may run others later.
+            with variables_set({PROFILE: "1"} if job.profile else {}):
                 returned = workload.run(
                     job.run.params,
                     seed=job.run.seed,
@@ -106,17 +107,6 @@ def execute(job: Job, workload: Workload) -> int:
     )
     append(spool_path(job.directory), finished)
     return 0
-
-
-@contextmanager
-def _environment(job: Job) -> Iterator[None]:
-    """Tell the workload whether to say where its time goes; this process may run others later."""
-    if job.profile:
-        os.environ[PROFILE] = "1"
-    try:
-        yield
-    finally:
-        os.environ.pop(PROFILE, None)
 
 
 def finished_by_death(
