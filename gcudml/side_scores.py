@@ -72,6 +72,7 @@ def _recall(
         heads=[head],
         number_format=setup.number_format,
         size=setup.config.data.network_size,
+        clock=setup.clock,
     )[head]
     found = retrieve(
         embeddings,

@@ -195,7 +195,7 @@ def _train(
             return None
 
         with clock("evaluation"):
-            measured = _measure(student, validation, config, setup.number_format, seed=setup.seed)
+            measured = _validate(setup, validation)
             metrics |= {f"val/{name}": value for name, value in measured.items()}
             metrics |= score_beside(
                 setup, method, validation=validation[:3], test=unseen and unseen[:3]
@@ -221,8 +221,26 @@ def _train(
     return at.best and at.best._replace(hindsight=at.hindsight)
 
 
+def _validate(setup: Setup, validation: Images) -> dict[str, float]:
+    """All metrics of the validation images, as the student stands."""
+    return _measure(
+        setup.student,
+        validation,
+        setup.config,
+        setup.number_format,
+        seed=setup.seed,
+        clock=setup.clock,
+    )
+
+
 def _measure(
-    student: Embedder, part: Images, config: RunConfig, number_format: Format, *, seed: int
+    student: Embedder,
+    part: Images,
+    config: RunConfig,
+    number_format: Format,
+    *,
+    seed: int,
+    clock: Stopwatch | None = None,
 ) -> dict[str, float]:
     """All metrics of one part; none where it has no image."""
     if not len(part.images):
@@ -240,6 +258,7 @@ def _measure(
             number_format=number_format,
             size=config.data.network_size,
             views=views,
+            clock=clock,
         )[head]
 
     return _score(embed, part, config, seed=seed)

@@ -218,6 +218,7 @@ class Gcudml:
             heads=["wide"],
             number_format=setup.number_format,
             size=setup.config.data.network_size,
+            clock=setup.clock,
         )["wide"]
         found = spherical_kmeans(
             features,
@@ -269,6 +270,7 @@ class Gcudml:
             heads=self._grouped,
             number_format=self.setup.number_format,
             size=self.setup.config.data.network_size,
+            clock=self.setup.clock,
         )
         old_order = before.order if before and config.renumbering == "warm_start" else None
 

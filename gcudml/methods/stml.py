@@ -181,6 +181,7 @@ class Stml:
             heads=["wide"],
             number_format=setup.number_format,
             size=setup.config.data.network_size if config.neighbours_on == "centre" else None,
+            clock=setup.clock,
         )["wide"]
         return neighbour_table(features, config.neighbours)
 
