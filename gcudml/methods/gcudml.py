@@ -30,6 +30,7 @@ backbone alone. ``metric_on: both`` trains it, as STML trains its wide head.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -58,7 +59,7 @@ from gcudml.pseudo_labels import (
     sample_for_groups,
 )
 from gcudml.seeding import derive, generator
-from gcudml.teacher import momentum_at, teacher_distance, update_teacher
+from gcudml.teacher import is_copy, momentum_at, teacher_distance, update_teacher
 
 NO_CLUSTER = -1e4
 """Score of an empty cluster: its probability is 0, and finite, so that no 0 * inf appears."""
@@ -105,14 +106,15 @@ class Gcudml:
         metrics: Mapping[str, float] = {}
         rows: Sequence[Mapping[str, int | float | None]] = ()
         if self.pseudo is None or epoch % self.config.recluster_every == 0:
-            before, pseudo = self.pseudo, self._cluster(epoch)
+            embedded = self._embed()
+            before, pseudo = self.pseudo, self._cluster(embedded.clustered, epoch)
             self.pseudo = pseudo
             self.sampled = sample_for_groups(
                 pseudo,
                 generator=generator(self.setup.seed, "resample", epoch),
                 cumulative=self.config.cumulative,
             )
-            parameters = self._imprint(pseudo, before)
+            parameters = self._imprint(embedded.imprinted, pseudo, before)
             metrics, rows = self.log.record(
                 pseudo.labels,
                 clusters=self.clusters,
@@ -209,17 +211,30 @@ class Gcudml:
         embedding = self.config.group_embedding
         return ["compact", "wide"] if embedding == "both" else [embedding]
 
-    def _cluster(self, epoch: int) -> PseudoLabels:
-        setup, config = self.setup, self.config
-        network = self.teacher if config.cluster_with == "teacher" else setup.student
-        features = embed_images(
+    def _embed(self) -> "_Embedded":
+        """All training images, in one forward where one network, or its equal, gives everything."""
+        config, student = self.config, self.setup.student
+        trained = config.weights.group > 0 or config.weights.collaborative > 0
+        heads = self._grouped if config.group_loss == "classifier" and trained else []
+        if config.cluster_with == "student" or is_copy(self.teacher, student.shared()):
+            found = self._embed_by(student, {"wide", *heads})
+            return _Embedded(found["wide"], {head: found[head] for head in heads})
+        clustered = self._embed_by(self.teacher, {"wide"})["wide"]
+        return _Embedded(clustered, self._embed_by(student, set(heads)) if heads else {})
+
+    def _embed_by(self, network: nn.Module, heads: set[Head]) -> dict[Head, Float[Tensor, "n _"]]:
+        setup = self.setup
+        return embed_images(
             network,
             setup.images,
-            heads=["wide"],
+            heads=sorted(heads),
             number_format=setup.number_format,
             size=setup.config.data.network_size,
             clock=setup.clock,
-        )["wide"]
+        )
+
+    def _cluster(self, features: Float[Tensor, "n wide"], epoch: int) -> PseudoLabels:
+        setup, config = self.setup, self.config
         found = spherical_kmeans(
             features,
             self.clusters,
@@ -254,24 +269,18 @@ class Gcudml:
             scores.append((self.config.scale * cosine).masked_fill(mask, NO_CLUSTER))
         return scores
 
-    def _imprint(self, pseudo: PseudoLabels, before: PseudoLabels | None) -> list[nn.Parameter]:
+    def _imprint(
+        self,
+        embedded: Mapping[Head, Float[Tensor, "n _"]],
+        pseudo: PseudoLabels,
+        before: PseudoLabels | None,
+    ) -> list[nn.Parameter]:
         """New group classifiers: row c of each is the student's mean direction of cluster c.
 
         k-means renumbers its clusters, so classifiers of the last epoch mean nothing; after a warm
         start they do, and a row that a classifier had for a cluster is kept.
         """
         config = self.config
-        trained = config.weights.group > 0 or config.weights.collaborative > 0
-        if config.group_loss != "classifier" or not trained:
-            return []
-        by_name = embed_images(
-            self.setup.student,
-            self.setup.images,
-            heads=self._grouped,
-            number_format=self.setup.number_format,
-            size=self.setup.config.data.network_size,
-            clock=self.setup.clock,
-        )
         old_order = before.order if before and config.renumbering == "warm_start" else None
 
         def imprinted(
@@ -283,13 +292,22 @@ class Gcudml:
                     _keep_known(weight, old.detach(), pseudo.order, old_order)
             return weights
 
-        for name in self._grouped:
-            means = cluster_means(by_name[name], pseudo.labels, clusters=len(pseudo.sizes))
+        for name, embeddings in embedded.items():
+            means = cluster_means(embeddings, pseudo.labels, clusters=len(pseudo.sizes))
             if name == "wide" and config.distillation == "logits" and config.weights.distillation:
                 self.taught_classifiers = imprinted(means, self.taught_classifiers)
             weights = imprinted(means, self.classifiers.get(name, []))
             self.classifiers[name] = [nn.Parameter(weight) for weight in weights]
         return [weight for weights in self.classifiers.values() for weight in weights]
+
+
+class _Embedded(NamedTuple):
+    """The training images before a clustering."""
+
+    clustered: Float[Tensor, "n wide"]
+    """What k-means is given."""
+    imprinted: Mapping[Head, Float[Tensor, "n _"]]
+    """The student's embeddings that have group classifiers; empty without these."""
 
 
 def _keep_known(
