@@ -65,11 +65,17 @@ def keep(study: str, results: Path) -> None:
 
 
 def filled(text: str) -> str:
-    """The README with every marked table made anew from its file."""
+    """The README with every marked table made anew from its file; without one it stays as it is."""
 
     def table(match: re.Match[str]) -> str:
-        kept = json.loads((KEPT / f"{match[1]}.json").read_text(encoding="utf-8"))
-        rows = figures_table(kept) if "figures" in kept else study_table(kept)
+        path = KEPT / f"{match[1]}.json"
+        if not path.exists():
+            return match[0]
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if "figures" in kept:
+            rows = figures_table(kept)
+        else:
+            rows = study_table(kept) if "study" in kept else levers_table(kept)
         return f"<!-- table: {match[1]} -->\n{rows}\n<!-- end -->"
 
     return re.sub(r"<!-- table: ([\w-]+) -->\n.*?<!-- end -->", table, text, flags=re.S)
@@ -101,6 +107,18 @@ def figures_table(kept: dict[str, Any]) -> str:
     """Name and value of each figure of a benchmark."""
     lines = ["| figure | value |", "| --- | --- |"]
     lines += [f"| {name.replace('_', ' ')} | {value} |" for name, value in kept["figures"].items()]
+    return "\n".join(lines)
+
+
+def levers_table(kept: dict[str, Any]) -> str:
+    """What each lever of speed is worth, and whether a run uses it."""
+    lines = [
+        "| lever | work | times as fast | least to most | ms | in use |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in kept["rows"]:
+        cells = (row[name] for name in ("lever", "work", "ratio", "from_to", "ms", "in_use"))
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
