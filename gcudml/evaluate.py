@@ -9,10 +9,11 @@ from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_s
 from torch import Tensor
 
 from gcudml.config import EvaluateConfig
-from gcudml.config.strict import Distance
+from gcudml.config.strict import Distance, Search
 from gcudml.neighbours import (
     Found,
     euclidean_kmeans,
+    is_approximate,
     search_in_blocks,
     spherical_kmeans,
     usable_rows,
@@ -59,6 +60,7 @@ def retrieve(
     k: Sequence[int],
     map_at_r: bool = True,
     distance: Distance = "cosine",
+    search: Search = "exact",
     is_query: Bool[Tensor, " n"] | None = None,
     keep: Keep | None = None,
 ) -> Retrieval:
@@ -74,6 +76,7 @@ def retrieve(
         k: Each K >= 1; a K above the number of neighbours looks at all of them.
         map_at_r: Whether to look for R neighbours, which are many for large classes.
         distance: What near means.
+        search: How neighbours are found; all numbers are approximate where that is.
         is_query: Which images are queries; the others are the gallery they are compared with
             (In-Shop). None: every image is a query against all others.
         keep: Given what each block of queries found, ``FEWEST_KEPT`` neighbours or more.
@@ -94,7 +97,12 @@ def retrieve(
     average = precision = 0.0
     done = 0
     for found in search_in_blocks(
-        embeddings, depth, distance=distance, queries=counted, gallery=asked.gallery
+        embeddings,
+        depth,
+        distance=distance,
+        queries=counted,
+        gallery=asked.gallery,
+        search=search,
     ):
         hits = _hits(found, labels, usable)  # (block, depth)
         if keep:
@@ -120,6 +128,16 @@ def _hits(
     """Which neighbours have their query's class, both being usable."""
     is_alike: Tensor = labels[found.nearest] == labels[found.rows][:, None]
     return is_alike & usable[found.nearest] & usable[found.rows][:, None]
+
+
+def remarks_on_search(search: Search, device: torch.device) -> list[str]:
+    """What every report has to say of scores on a device: that they are approximate, or nothing."""
+    if not is_approximate(search, device):
+        return []
+    return [
+        f"Recall@K, MAP@R and R-precision are approximate (evaluate.search: {search}): the index "
+        "misses some of the nearest images. Compare such runs with one another only."
+    ]
 
 
 class _PrecisionAtR(NamedTuple):
@@ -216,6 +234,7 @@ def evaluate(
         k=config.k,
         map_at_r=config.map_at_r,
         distance=distance,
+        search=config.search,
         is_query=is_query,
         keep=keep,
     )
