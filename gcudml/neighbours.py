@@ -167,7 +167,7 @@ def rank_of_first(
     """
     points, usable = as_compared(embeddings, distance), usable_rows(embeddings)
     among = torch.arange(len(points), device=points.device) if gallery is None else gallery
-    candidates = points[among]
+    candidates = points if gallery is None else points[gallery]
     squares = candidates.square().sum(dim=1)
     ranks = torch.zeros_like(queries)
     rows = max(1, block_entries // max(1, len(among)))

@@ -55,7 +55,7 @@ SERIES = (
     Series("neighbours", 0.12, 2.0, can_sample=True),
     Series("evaluation", 0.14, 2.0, can_sample=True),
     Series("ivf", 0.16, 1.5, beside=1.3),
-    Series("report", 0.2, 1.0, beside=1.5),
+    Series("report", 0.2, 1.0, beside=1.2),
     Series("hnsw", 0.26, 1.1, beside=1.3),
 )
 PARTS = ("tables", "ingest", "page")
