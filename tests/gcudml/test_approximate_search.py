@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import faiss
 import pytest
 import torch
 from oracles import slow_retrieval
@@ -102,13 +103,15 @@ def test_where_all_are_wanted_all_are_found(search: Any, n: int) -> None:
     assert found.sort(dim=1).values.tolist() == others
 
 
-@every_index
-def test_what_an_index_cannot_fill_is_searched_for_exactly(search: Any) -> None:
-    z, _ = in_classes(1200, 3)  # cells of very different sizes, and 900 neighbours wanted
-    z[:40] = z[0]
-    found = found_by(z, 900, search=search)
+def test_a_query_whose_cells_hold_too_few_is_searched_for_exactly() -> None:
+    z = draw(2000)
+    z[:1600] = z[0]  # one cell of 1600, and many small ones
+    found = found_by(z, 150, search="ivf")
     assert (found >= 0).all()
-    assert all(len(set(row)) == 900 for row in found[::50].tolist())
+    assert all(len(set(row)) == 150 for row in found[1600:].tolist())
+    unit = torch.nn.functional.normalize(z, dim=1)
+    near = (unit[:, None] * unit[found]).sum(dim=2)
+    assert (near[:, :-1] >= near[:, 1:] - 1e-5).all()
 
 
 @every_index
@@ -141,6 +144,17 @@ def test_scores_come_close_to_the_slow_formulas(
 
 
 @every_index
+def test_the_search_that_is_asked_for_is_the_one_that_scores(search: Any) -> None:
+    z, labels = draw(4000, 32), torch.arange(4000) % 80  # no structure: an index must miss some
+    scores = [
+        evaluate(z, labels, EvaluateConfig(search=each, nmi=False, ami=False), seed=0)
+        for each in ("exact", search)
+    ]
+    assert scores[0]["map@r"] != scores[1]["map@r"]
+    assert scores[0]["queries"] == scores[1]["queries"]
+
+
+@every_index
 @every_distance
 @pytest.mark.usefixtures("two_threads")
 def test_equal_calls_find_equal_rows_on_any_number_of_threads(search: Any, distance: Any) -> None:
@@ -149,6 +163,20 @@ def test_equal_calls_find_equal_rows_on_any_number_of_threads(search: Any, dista
     torch.set_num_threads(1)
     found.append(found_by(z, 8, search=search, distance=distance))
     assert all(torch.equal(found[0], other) for other in found[1:])
+
+
+def test_a_graph_is_linked_by_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+
+    class Watched(faiss.IndexHNSWFlat):
+        def add(self, points: Any) -> None:
+            threads.append(faiss.omp_get_max_threads())
+            super().add(points)
+
+    monkeypatch.setattr(neighbours.faiss, "IndexHNSWFlat", Watched)
+    faiss.omp_set_num_threads(2)
+    assert found_by(draw(300), 4, search="hnsw").shape == (300, 4)
+    assert threads == [1]
 
 
 def test_a_gpu_always_searches_exactly() -> None:
