@@ -19,7 +19,7 @@ from gcudml import checkpoint, criterion
 from gcudml.config import PixelsConfig, RunConfig, TrainConfig, UntrainedConfig
 from gcudml.data.datasets import Part, has_classes, load
 from gcudml.diagnostics import alarms_after, is_finite
-from gcudml.evaluate import evaluate
+from gcudml.evaluate import evaluate, remarks_on_search
 from gcudml.methods import build_method, build_student, known_labels
 from gcudml.methods.interface import Setup
 from gcudml.model_file import ModelFacts, results_of, save_model
@@ -85,10 +85,11 @@ def run(
         return known
     note(workdir, criterion=criterion.NAME)
     if isinstance(config.method, PixelsConfig):
-        if config.data.network_size > MOST_PIXELS:
-            note(workdir, remarks=[SHRUNK])
         device = _device(config.train)
-        log = QueryLog(workdir, config.data, config.evaluate.map) if test else None
+        remarks = [SHRUNK] if config.data.network_size > MOST_PIXELS else []
+        if remarks := remarks + remarks_on_search(config.evaluate.search, device):
+            note(workdir, remarks=remarks)
+        log = QueryLog(workdir, config.data, config.evaluate) if test else None
         return _score_pixels(config, device, report=report, log=log, seed=seed)
     return _run_network(config, seed=seed, workdir=workdir, report=report, test=test)
 
@@ -124,7 +125,7 @@ def _run_network(
     note(workdir, chosen_epoch=chosen.epoch)
     results = {f"val/{name}": value for name, value in chosen.validation.items()}
     if test:
-        log = QueryLog(workdir, config.data, config.evaluate.map)
+        log = QueryLog(workdir, config.data, config.evaluate)
         unseen = _open_test(config, test=test)
         results |= _score_test(student, unseen, chosen, config, number_format, log=log, seed=seed)
     if not isinstance(config.method, UntrainedConfig):
@@ -155,7 +156,7 @@ def _note_circumstances(
         number_format=number_format.dtype,
         memory_layout=number_format.layout,
         step_ms=dict(number_format.measured),
-        remarks=list(config.method.remarks),
+        remarks=[*config.method.remarks, *remarks_on_search(config.evaluate.search, device)],
     )
 
 
