@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from gcudml import checkpoint, criterion
+from gcudml import checkpoint, criterion, together
 from gcudml.config import PixelsConfig, RunConfig, TrainConfig, UntrainedConfig
 from gcudml.data.datasets import Part, has_classes, load
 from gcudml.diagnostics import alarms_after, is_finite
@@ -87,7 +87,7 @@ def run(
     if isinstance(config.method, PixelsConfig):
         if config.data.network_size > MOST_PIXELS:
             note(workdir, remarks=[SHRUNK])
-        device = _device(config.train)
+        device = device_of(config.train)
         log = QueryLog(workdir, config.data, config.evaluate.map) if test else None
         return _score_pixels(config, device, report=report, log=log, seed=seed)
     return _run_network(config, seed=seed, workdir=workdir, report=report, test=test)
@@ -97,7 +97,7 @@ def _run_network(
     config: RunConfig, *, seed: int, workdir: Path, report: ReportEpoch, test: bool
 ) -> dict[str, float]:
     """All of ``run`` for what has a network."""
-    device = _device(config.train)
+    device = device_of(config.train)
     training, validation = _load(config, "train", device), _load(config, "val", device)
     channels = training.images.shape[1]
     number_format = choose_format(config, channels=channels, device=device)
@@ -156,6 +156,7 @@ def _note_circumstances(
         memory_layout=number_format.layout,
         step_ms=dict(number_format.measured),
         remarks=list(config.method.remarks),
+        trained_together=together.company(),
     )
 
 
@@ -323,7 +324,7 @@ def _open_test(config: RunConfig, *, test: bool) -> Images:
     """The test images; RuntimeError in a run that may not see them, such as any of a search."""
     if not test:
         raise RuntimeError("the test classes are closed in this run")
-    return _load(config, "test", _device(config.train))
+    return _load(config, "test", device_of(config.train))
 
 
 def _load(config: RunConfig, part: Part, device: torch.device) -> Images:
@@ -338,7 +339,12 @@ def _load(config: RunConfig, part: Part, device: torch.device) -> Images:
     )
 
 
-def _device(config: TrainConfig) -> torch.device:
+def device_of(config: TrainConfig) -> torch.device:
+    """The device that a configuration asks for, where there is one.
+
+    Raises:
+        ValueError: it asks for one that is not here.
+    """
     has_cuda = torch.cuda.is_available()
     if config.device == "cuda" and not has_cuda:
         raise ValueError("train.device: no CUDA device here; use auto or cpu")

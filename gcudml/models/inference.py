@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from gcudml import together
 from gcudml.config import Views
 from gcudml.data.views import centre, random_views, to_unit
 from gcudml.models.number_format import Format, autocast
@@ -61,7 +62,7 @@ def embed_images(
                 block.to(device), views.config, generator=views.generator, size=size
             )
         with autocast(number_format, device):
-            embeddings = network(number_format.arrange(inputs))
+            embeddings = together.forward(network, number_format.arrange(inputs))
         for head, parts in blocks.items():
             parts.append(getattr(embeddings, head))
     network.train(was_training)
