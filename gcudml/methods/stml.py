@@ -165,8 +165,8 @@ class Stml:
         config, setup = self.config, self.setup
         with setup.clock("teacher"), autocast(setup.number_format, setup.device):
             embeddings = together.forward(self.teacher, batch.views).wide
-        return together.loss(
-            semantic_similarity,
+        # A ranking, which torch has no rule to stack; each run makes its own.
+        return semantic_similarity(
             embeddings,
             batch.indices,
             sigma=config.sigma,

@@ -54,6 +54,12 @@ def assert_close(one: Mapping[str, float], other: Mapping[str, float]) -> None:
     )
 
 
+def assert_alike(one: Mapping[str, float], other: Mapping[str, float]) -> None:
+    """Results may differ by a query or two: of images that are all but equally near, rounding says
+    which one comes first."""
+    assert one == pytest.approx(other, abs=2 / other["test/queries"])
+
+
 METHODS: dict[str, dict[str, Any]] = {
     "gcudml": {"name": "gcudml", "clusters": 8, "groups": 2},
     "gcudml, all heads": {
@@ -74,15 +80,26 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
-def test_runs_trained_together_end_as_they_do_alone(tmp_path: Path, method: Any) -> None:
+def test_runs_trained_together_end_as_they_do_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: Any
+) -> None:
+    circles: list[together._Circle] = []
+
+    class Kept(together._Circle):
+        def __init__(self, size: int) -> None:
+            super().__init__(size)
+            circles.append(self)
+
+    monkeypatch.setattr(together, "_Circle", Kept)
     rates = [{"learning_rate": 1e-3}, {"learning_rate": 3e-4}, {"weight_decay": 0.1}]
     runs = [{"method": method, "train": rate} for rate in rates]
     found = together_tiny(tmp_path, runs)
     for seed, each in enumerate(runs):
         results, epochs = train_tiny(tmp_path / f"alone {seed}", seed=seed, test=True, **each)
-        assert_close(found[seed][0], results)
+        assert_alike(found[seed][0], results)
         for mine, theirs in zip(found[seed][1], epochs, strict=True):
             assert_close(mine, theirs)
+    assert circles[0]._not_batched == set()
     facts = json.loads((tmp_path / "0" / "facts.json").read_text())
     assert facts["trained_together"] == 3
 
@@ -97,7 +114,7 @@ def test_runs_may_differ_in_anything(tmp_path: Path) -> None:
     for seed, each in enumerate(runs):
         results, epochs = train_tiny(tmp_path / f"alone {seed}", seed=seed, test=True, **each)
         assert len(found[seed][1]) == len(epochs)
-        assert found[seed][0] == pytest.approx(results, rel=2e-3, abs=2e-5)
+        assert_alike(found[seed][0], results)
 
 
 def test_one_that_is_stopped_leaves_the_others_alone(tmp_path: Path) -> None:
@@ -107,7 +124,7 @@ def test_one_that_is_stopped_leaves_the_others_alone(tmp_path: Path) -> None:
     assert len(found[1][1]) == 1
     for seed in (0, 2):
         results, _ = train_tiny(tmp_path / f"alone {seed}", seed=seed, test=True)
-        assert_close(found[seed][0], results)
+        assert_alike(found[seed][0], results)
 
 
 def test_one_that_fails_leaves_the_others_alone_and_is_heard(tmp_path: Path) -> None:
@@ -121,7 +138,7 @@ def test_one_that_fails_leaves_the_others_alone_and_is_heard(tmp_path: Path) -> 
 
     with pytest.raises(RuntimeError, match="shapes"):
         together.train_together([bad, good, bad])
-    assert_close(results, train_tiny(tmp_path / "alone", test=True)[0])
+    assert_alike(results, train_tiny(tmp_path / "alone", test=True)[0])
 
 
 BACKBONES = ["conv4", "resnet18", "resnet50", "squeezenet1_1", "mobilenet_v2"]
