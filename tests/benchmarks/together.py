@@ -6,7 +6,7 @@ Whole steps of GC-UDML (student, teacher, losses, gradients, optimiser) through 
 drawings of 28 pixels, batch 120 x 2 views, conv4 and ResNet-18, one run alone and N runs together in
 turn (A B A B), in fp32. Printed is the median over rounds of the time a run and step takes together
 over the time it takes alone, with the least and the greatest. ``--write`` keeps the table in
-``tests/benchmarks/results/together.json``, by the device that it was measured on.
+``tests/benchmarks/results/together.json``.
 """
 
 from __future__ import annotations
@@ -42,17 +42,16 @@ def main() -> None:
     device = torch.device("cuda" if has_cuda else "cpu")
     name = torch.cuda.get_device_name(device) if has_cuda else "CPU, one thread"
     torch.set_num_threads(1)
-    figures: dict[str, list[float]] = {}
+    figures: dict[str, str] = {}
     for backbone in STEPS:
         for count in arguments.counts:
             ratios = [measure(backbone, count, device) for _ in range(arguments.rounds)]
             middle = [statistics.median(ratios), min(ratios), max(ratios)]
-            figures[f"{backbone}, {count} runs"] = [round(each, 2) for each in middle]
-            print(
-                f"{backbone:10} {count:3} runs: {middle[0]:.2f} ({middle[1]:.2f} to {middle[2]:.2f})"
-            )
+            shown = f"{middle[0]:.2f} ({middle[1]:.2f} to {middle[2]:.2f})"
+            figures[f"{backbone}, {count} runs on {name}: together over alone"] = shown
+            print(f"{backbone}, {count} runs: {shown}", flush=True)
     if arguments.write:
-        keep("together", device=name, rounds=arguments.rounds, together_over_alone=figures)
+        keep("together", figures=figures, rounds=arguments.rounds)
 
 
 def measure(backbone: str, count: int, device: torch.device) -> float:
