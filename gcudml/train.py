@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from gcudml import checkpoint, criterion
+from gcudml import checkpoint, criterion, together
 from gcudml.config import PixelsConfig, RunConfig, TrainConfig, UntrainedConfig
 from gcudml.data.datasets import Part, has_classes, load
 from gcudml.diagnostics import alarms_after, is_finite
@@ -85,7 +85,7 @@ def run(
         return known
     note(workdir, criterion=criterion.NAME)
     if isinstance(config.method, PixelsConfig):
-        device = _device(config.train)
+        device = device_of(config.train)
         remarks = [SHRUNK] if config.data.network_size > MOST_PIXELS else []
         if remarks := remarks + remarks_on_search(config.evaluate.search, device):
             note(workdir, remarks=remarks)
@@ -98,7 +98,7 @@ def _run_network(
     config: RunConfig, *, seed: int, workdir: Path, report: ReportEpoch, test: bool
 ) -> dict[str, float]:
     """All of ``run`` for what has a network."""
-    device = _device(config.train)
+    device = device_of(config.train)
     training, validation = _load(config, "train", device), _load(config, "val", device)
     channels = training.images.shape[1]
     number_format = choose_format(config, channels=channels, device=device)
@@ -157,6 +157,7 @@ def _note_circumstances(
         memory_layout=number_format.layout,
         step_ms=dict(number_format.measured),
         remarks=[*config.method.remarks, *remarks_on_search(config.evaluate.search, device)],
+        trained_together=together.company(),
     )
 
 
@@ -343,7 +344,7 @@ def _open_test(config: RunConfig, *, test: bool) -> Images:
     """The test images; RuntimeError in a run that may not see them, such as any of a search."""
     if not test:
         raise RuntimeError("the test classes are closed in this run")
-    return _load(config, "test", _device(config.train))
+    return _load(config, "test", device_of(config.train))
 
 
 def _load(config: RunConfig, part: Part, device: torch.device) -> Images:
@@ -358,7 +359,12 @@ def _load(config: RunConfig, part: Part, device: torch.device) -> Images:
     )
 
 
-def _device(config: TrainConfig) -> torch.device:
+def device_of(config: TrainConfig) -> torch.device:
+    """The device that a configuration asks for, where there is one.
+
+    Raises:
+        ValueError: it asks for one that is not here.
+    """
     has_cuda = torch.cuda.is_available()
     if config.device == "cuda" and not has_cuda:
         raise ValueError("train.device: no CUDA device here; use auto or cpu")

@@ -37,6 +37,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gcudml import together
 from gcudml.config import GcudmlConfig, count_clusters
 from gcudml.data.batches import cluster_batches, repeat_views
 from gcudml.losses.groups import (
@@ -153,9 +154,11 @@ class Gcudml:
         if weights.metric > 0:
             acted_on = by_name.values() if config.metric_on == "both" else [embeddings.compact]
             metric = contextual_bias_loss if config.metric == "cbml" else multi_similarity_loss
-            terms["metric"] = [metric(each, labels) for each in acted_on]
+            terms["metric"] = [together.loss(metric, each, labels) for each in acted_on]
         if weights.group > 0 and config.group_loss == "pair":
-            terms["group"] = [group_pair_loss(each, labels, sampled) for each in grouped]
+            terms["group"] = [
+                together.loss(group_pair_loss, each, labels, sampled) for each in grouped
+            ]
         if weights.group > 0 and config.group_loss == "classifier":
             terms["group"] = [group_classifier_loss(each, labels, sampled) for each in logits]
         if weights.collaborative > 0 and config.transfer != "none":
@@ -177,9 +180,11 @@ class Gcudml:
                 torch.no_grad(),
                 autocast(setup.number_format, setup.device),
             ):
-                taught = self.teacher(batch.views).wide
+                taught = together.forward(self.teacher, batch.views).wide
             if config.distillation == "relational":
-                terms["distillation"] = [relational_distillation_loss(embeddings.compact, taught)]
+                terms["distillation"] = [
+                    together.loss(relational_distillation_loss, embeddings.compact, taught)
+                ]
             else:
                 scores = self._scores(taught, self.taught_classifiers)
                 terms["distillation"] = [

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from gcudml import together
 from gcudml.config import Views
 from gcudml.data.views import centre, random_views, to_unit
 from gcudml.models.embedding import TeacherNet
@@ -69,7 +70,7 @@ def embed_images(
                 )
             inputs = number_format.arrange(inputs)
         with clock(forward), autocast(number_format, device):
-            embeddings = network(inputs)
+            embeddings = together.forward(network, inputs)
         for head, parts in blocks.items():
             parts.append(getattr(embeddings, head))
     network.train(was_training)

@@ -114,7 +114,15 @@ def study_table(kept: dict[str, Any]) -> str:
 
 
 def figures_table(kept: dict[str, Any]) -> str:
-    """Name and value of each figure of a benchmark."""
+    """Name and value of each figure of a benchmark; a column a case where there are several."""
+    figures = kept["figures"]
+    if all(isinstance(each, dict) for each in figures.values()):
+        names = list(dict.fromkeys(name for case in figures.values() for name in case))
+        lines = [f"| figure | {' | '.join(figures)} |", "| --- |" + " --- |" * len(figures)]
+        for name in names:
+            cells = [_cell(case.get(name, "")) for case in figures.values()]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+        return "\n".join(lines)
     lines = ["| figure | value |", "| --- | --- |"]
     lines += [f"| {name.replace('_', ' ')} | {value} |" for name, value in kept["figures"].items()]
     return "\n".join(lines)
@@ -188,6 +196,14 @@ def index_line(cost: dict[str, Any]) -> str:
         f"{cost['mib']:g}",
     ]
     return f"| {' | '.join([name, size, *cells])} |"
+
+
+def _cell(value: object) -> str:
+    """A number or a text; an estimate with its interval."""
+    if isinstance(value, list):
+        estimate, low, high = value
+        return f"{estimate} [{low}, {high}]"
+    return str(value)
 
 
 if __name__ == "__main__":
