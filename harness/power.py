@@ -69,9 +69,9 @@ def t_power(effect: float, seeds: int, level: float) -> float:
     freedom = seeds - 1
     critical = float(stdtrit(freedom, 1 - level / 2))
     shift = effect * seeds**0.5
-    # SciPy has NaN for some shares of the wrong tail that are too small to matter.
-    wrong_tail = np.nan_to_num(nctdtr(freedom, shift, -critical))
-    return float(1 - nctdtr(freedom, shift, critical) + wrong_tail)
+    # SciPy has NaN for some shares that are too small to matter.
+    missed, wrong_tail = np.nan_to_num(nctdtr(freedom, shift, [critical, -critical]))
+    return float(1 - missed + wrong_tail)
 
 
 def seeds_to_settle(effect: float, comparisons: int) -> int | None:
