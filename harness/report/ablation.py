@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from harness.report.answer import SPLIT_NAMES
-from harness.report.axes import SweptAxis, swept_axes, trial_axis
+from harness.report.axes import SweptAxis, drawn_axes, trial_axis
 from harness.report.numbers import StudyTables, Summary, TrialRow, View
 from harness.report.pictures import (
     ACCENT,
@@ -51,7 +51,7 @@ def ablation_panels(tables: StudyTables) -> tuple[Panel, ...]:
         return ()
     if tables.is_confirmation:
         return (Panel(trial_axis(tables), True),)
-    axes = swept_axes(tables)
+    axes = drawn_axes(tables)
     has_one = len(axes) == 1 and not tables.is_search
     panels = tuple(Panel(axis, has_one) for axis in axes)
     if has_one or tables.is_search or len(tables.contenders) > _MOST_BY_TRIAL:

@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.report.numbers import StudyTables
@@ -65,6 +65,24 @@ def swept_axes(tables: StudyTables) -> tuple[SweptAxis, ...]:
     return tuple(axes) or (trial_axis(tables),)
 
 
+def drawn_axes(tables: StudyTables) -> tuple[SweptAxis, ...]:
+    """The axes of ``swept_axes`` that show anything of a search: trials with a result differ on it.
+
+    Of the others every trial but one was given up. Each keeps the ticks of what is drawn.
+    """
+    if not tables.is_search or tables.primary is None:
+        return swept_axes(tables)
+    ends = {trial_id for view, trial_id in tables.summaries if view == tables.primary}
+    found = []
+    for axis in swept_axes(tables):
+        places = {place for trial_id, place in axis.positions.items() if trial_id in ends}
+        if len(places) < 2:
+            continue
+        unseen = set() if axis.scale == "category" else {*axis.positions.values()} - places
+        found.append(replace(axis, ticks=tuple(t for t in axis.ticks if t[0] not in unseen)))
+    return tuple(found)
+
+
 def trial_axis(tables: StudyTables) -> SweptAxis:
     """A tick for each trial, in the order of the study."""
     labels = {trial.trial_id: trial.label for trial in tables.contenders}
@@ -105,7 +123,17 @@ def _axis(
         texts |= dict.fromkeys(missing, _NOT_SET)
         return _category(key, title, texts, ordered=is_numeric and not missing, by=numbers)
     few = distinct if len(distinct) <= MOST_TICKS else []
-    return SweptAxis(key, title, scale, True, tuple((v, shown(v)) for v in few), numbers)
+    return SweptAxis(key, title, scale, True, _number_ticks(few), numbers)
+
+
+def _number_ticks(values: Sequence[float]) -> tuple[tuple[float, str], ...]:
+    """A tick for each number: to three digits, as far as these tell them apart."""
+    short = [f"{value:.3g}" for value in values]
+    is_told_apart = len(set(short)) == len(values)
+    return tuple(
+        (value, text if is_told_apart and len(text) < len(shown(value)) else shown(value))
+        for value, text in zip(values, short, strict=True)
+    )
 
 
 def _log_with_zero(

@@ -12,6 +12,7 @@ from report_fixtures import Made, make_study
 
 from harness.importance import FEWEST_TRIALS
 from harness.report import figures, landscape, sections
+from harness.report.axes import drawn_axes
 from harness.report.landscape import FEWEST_FOR_A_SURFACE
 from harness.report.numbers import StudyTables
 from harness.report.page import divided, write_report
@@ -167,6 +168,29 @@ def test_a_parameter_that_a_condition_rules_out_is_drawn_as_not_set(tmp_path: Pa
     picture = drawn(found)["parallel"]
     assert "not set" in [note["text"] for note in picture["layout"]["annotations"]]
     assert min(y for trace in picture["data"] for y in trace["y"] if y is not None) < -0.1
+
+
+def test_an_axis_on_which_all_but_one_trial_were_given_up_is_not_drawn(tmp_path: Path) -> None:
+    axes: dict[str, JsonValue] = {
+        "method.loss": {"choice": ["cbml", "ms"]},
+        "method.depth": {"uniform": [0.0, 9.0], "when": {"method.loss": "ms"}},
+        "method.rate": {"loguniform": [0.01, 1.0]},
+    }
+    made = [
+        Made("a", 0.3, {"method.loss": "cbml", "method.rate": 0.24663662934585243}, "baseline"),
+        Made("b", 0.4, {"method.loss": "cbml", "method.rate": 0.25637326134572563}),
+        Made("c", 0.5, {"method.loss": "ms", "method.depth": 2.5, "method.rate": 0.9}),
+        Made(
+            "d",
+            0.5,
+            {"method.loss": "ms", "method.depth": 7.123456789, "method.rate": 0.5},
+            unstarted=(0,),
+        ),
+    ]
+    tables = a_search(tmp_path, made, axes)
+    shown = {axis.title: axis for axis in drawn_axes(tables)}
+    assert list(shown) == ["loss", "rate"]
+    assert [text for _, text in shown["rate"].ticks] == ["0.247", "0.256", "0.9"]
 
 
 def test_tied_parameters_are_one(tmp_path: Path) -> None:
