@@ -18,6 +18,7 @@ from harness.changes import changes_of, record_of, refuse_changes
 from harness.errors import HarnessError, InputError, StoreBusyError
 from harness.events import utc_now
 from harness.executors import (
+    PROCESS_EXECUTORS,
     THREAD_VARIABLES,
     Executor,
     ExecutorName,
@@ -47,8 +48,6 @@ from harness.workload import Params
 Study = Path | Params
 """A study file, or what stands in one."""
 MOST_WORKERS = 8
-_OF_PROCESSES = ("process", "spawn")
-"""Executors that give each job a process of this machine, with a GPU where there is one."""
 _FLUSH_WAIT_S = 60.0
 _FLUSH_WAIT_INTERRUPTED_S = 5.0
 
@@ -183,7 +182,7 @@ def run_study(
             threads=threads,
             spending=spending,
             write_record=_record_writer(plan, schedule, ledger, spending, options, before),
-            company=Company(plan, is_possible=options.executor in _OF_PROCESSES),
+            company=Company(plan, is_possible=options.executor in PROCESS_EXECUTORS),
             profile=options.profile,
         )
         _train(session, options.results, interruption)
@@ -204,7 +203,7 @@ def _start_executor(options: RunOptions, workload: str, stack: ExitStack) -> tup
         threads=threads,
         placement=Placement(gpus, options.runs_per_gpu, options.address),
     )
-    if options.executor in _OF_PROCESSES:
+    if options.executor in PROCESS_EXECUTORS:
         executor = TogetherExecutor(executor)
     stack.callback(executor.close)
     return executor, threads
@@ -307,7 +306,7 @@ def _finish(session: Session, ledger: Ledger, watcher: Watcher, signal: int | No
 
 def gpus_for(options: RunOptions) -> tuple[str, ...]:
     """The GPUs of this machine that the executor gives to runs."""
-    return visible_gpus(os.environ) if options.executor in _OF_PROCESSES else ()
+    return visible_gpus(os.environ) if options.executor in PROCESS_EXECUTORS else ()
 
 
 def division_of_cores(options: RunOptions, gpus: int) -> tuple[int | None, int]:

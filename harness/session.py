@@ -6,7 +6,6 @@ import math
 import shutil
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -33,8 +32,6 @@ _TICK_S = 0.5
 _RECORD_EVERY_S = 30.0
 _TERMINATED_GRACE_S = 60.0
 """How long runs may go on with their epoch when the driver gets SIGTERM: nobody watches then."""
-_MOST_LOSSES = 3
-"""How often a run is started again that was lost with what it ran on."""
 
 
 @dataclass
@@ -64,7 +61,6 @@ class Session:
     _retries: Retries = field(default_factory=Retries, init=False)
     _is_interrupted: bool = field(default=False, init=False)
     _is_spent: bool = field(default=False, init=False)
-    _losses: Counter[str] = field(default_factory=Counter, init=False)
 
     def __post_init__(self) -> None:
         """Queue up the runs, of which none has started."""
@@ -282,10 +278,11 @@ class Session:
             if self._is_ending and (has_company or active.overrun is None):
                 return  # it was asked to end: the next call goes on with it
             if has_company:  # whatever it was: it need not have been for this run's sake
-                self._start_alone(active)
+                is_memory = ended.signal == signal.SIGKILL and active.overrun is None
+                self._start_alone(active, is_memory=is_memory)
                 return
-            if ended.is_lost and self._losses[ended.run_id] < _MOST_LOSSES:
-                self._start_again(active.task)
+            if ended.is_lost and self._turns.lose(active.task):
+                self._say_it_is_lost(active.task)
                 return
             event = finished_by_death(
                 active.job,
@@ -306,7 +303,7 @@ class Session:
         if state.failure is None or self._is_ending:
             return False
         if state.failure == "oom" and active.job.together > 1:  # they all have used the memory
-            self._start_alone(active)
+            self._start_alone(active, is_memory=True)
             return True
         task = active.task
         retry = self._retries.note(task.run_id, state.failure, active=self._most_active)
@@ -321,17 +318,17 @@ class Session:
         )
         return True
 
-    def _start_again(self, task: Task) -> None:
-        """Queue a run that was lost: no failure of its own, so that nothing is noted of it."""
-        self._losses[task.run_id] += 1
-        self._turns.start_again(task)
+    def _say_it_is_lost(self, task: Task) -> None:
+        """A run was lost: no failure of its own, so that nothing else is noted of it."""
         self.watcher.say(
             f"{task.trial.label}, seed {task.run.seed}: what it ran on is gone; it starts again"
         )
 
-    def _start_alone(self, active: Attempt) -> None:
+    def _start_alone(self, active: Attempt, *, is_memory: bool) -> None:
         """Queue a run whose process has ended before it, with others: nothing is noted of it."""
         self._turns.start_again(active.task)
+        if is_memory:
+            self.company.note_memory(active.task, active.job.together)
         task, reason = active.task, "" if active.overrun is None else f" ({active.overrun.message})"
         self.watcher.say(
             f"{task.trial.label}, seed {task.run.seed}: the worker that trained it with "

@@ -8,7 +8,7 @@ be stopped early by how others went is trained alone.
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 
 from harness.errors import HarnessError
@@ -18,6 +18,9 @@ from harness.plan import Plan
 from harness.policy import Retries
 from harness.schedule import Schedule, Task
 from harness.spool import RunState
+
+_MOST_LOSSES = 3
+"""How often a run is started again that was lost with what it ran on."""
 
 
 class Company:
@@ -35,6 +38,8 @@ class Company:
         self._setting = plan.spec.train_together if is_possible else "off"
         # Trial -> its key, and the most runs of it in one process.
         self._known: dict[str, tuple[object, int]] = {}
+        # Key -> the most runs that memory seems to suffice for, where it did not.
+        self._room: dict[object, int] = {}
 
     def most(self, task: Task) -> int:
         """How many runs a process that trains this one may have at most.
@@ -42,7 +47,13 @@ class Company:
         Raises:
             HarnessError: the workload gives no answer that can be used.
         """
-        return self._of(task)[1]
+        key, most = self._of(task)
+        return min(most, self._room.get(key, most))
+
+    def note_memory(self, task: Task, together: int) -> None:
+        """Memory did not suffice for so many runs, of which this was one: try half of them next."""
+        key, _ = self._of(task)
+        self._room[key] = min(together // 2, self._room.get(key, together))
 
     def is_alike(self, one: Task, other: Task) -> bool:
         """Whether two runs that may have company may have each other's.
@@ -100,6 +111,8 @@ class Turns:
         """
         self._schedule, self._ledger, self._leases = schedule, ledger, leases
         self._company, self._retries, self._count = company, retries, count
+        self._has_asked = False
+        self._losses: Counter[str] = Counter()
         # Runs that start again through no fault of their own, whose leases were kept.
         self._again: deque[Task] = deque()
         # Runs that other drivers were training when it was their turn here.
@@ -113,6 +126,14 @@ class Turns:
         """Give a run that this driver has started another turn, alone."""
         self._again.append(task)
 
+    def lose(self, task: Task) -> bool:
+        """Give a run that was lost another turn; False where that has happened too often."""
+        if self._losses[task.run_id] == _MOST_LOSSES:
+            return False
+        self._losses[task.run_id] += 1
+        self._again.append(task)
+        return True
+
     def take(self, free: int) -> tuple[Task, ...]:
         """The runs of the next process; none where nothing can be started now.
 
@@ -120,6 +141,11 @@ class Turns:
             free: How many more processes there may be, this one included, >= 1. Runs that could
                 share one are divided among them all, so that none stands idle.
         """
+        if not self._has_asked:  # while nothing runs: the workload may measure
+            self._has_asked = True
+            for task in self._schedule.tasks.values():
+                if task.run_id not in self._ledger.settled:
+                    self._company.most(task)
         if self._again:
             return (self._again.popleft(),)
         if (run_id := self._retries.take()) is not None:  # its lease was kept, too

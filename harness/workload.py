@@ -87,7 +87,8 @@ class Workload(Protocol):
         it). Runs of equal keys differ in numbers only, so that ``run_together`` can stack them.
         None, or no such function: such a run is always trained alone.
 
-        Asked by the driver, once a trial, in a process that trains nothing itself.
+        Asked by the driver, once a trial, and for all trials that are known before any starts: a
+        workload may measure what it says, but the process that asks must not hold a GPU for it.
         """
         ...
 

@@ -1,8 +1,9 @@
 """How runs are executed: one small interface, and what it is told and tells.
 
 ``local`` executes a run in this process; ``process`` and ``spawn`` in a process of its own, forked
-from a warm one or started anew; ``ray`` in a process on some node of a cluster. None keeps anything
-but which runs are active: all that a run produces goes through its spool.
+from a warm one or started anew, which may be that of several runs; ``ray`` in a process on some
+node of a cluster. None keeps anything but which runs are active: all that a run produces goes
+through its spool.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from harness.trial import Run
 from harness.workload import JsonValue
 
 ExecutorName = Literal["process", "spawn", "local", "ray"]
+PROCESS_EXECUTORS: tuple[ExecutorName, ...] = ("process", "spawn")
+"""Those that give each job a process of this machine, with a GPU where there is one. They take jobs
+that have others beside them."""
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",

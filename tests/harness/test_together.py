@@ -15,10 +15,11 @@ import stacked
 from driver_place import GRID, RECALL, Place, Witness
 from waiting import is_alive, wait_until
 
-from harness.driver import Outcome
+from harness.driver import Outcome, RunOptions
 from harness.errors import HarnessError, InputError, StoreError
 from harness.events import Finished, Started
 from harness.executors import ExecutorName, Job, in_one_process
+from harness.forecast import describe, make_forecast
 from harness.progress import Snapshot
 from harness.spec import load_study
 from harness.spool import read_events, spool_path
@@ -220,19 +221,32 @@ def test_a_process_that_dies_costs_no_run_an_attempt(
 
 def test_memory_that_runs_out_in_company_is_no_failure_and_takes_no_worker(place: Place) -> None:
     given = ("fail=memory", "fails=[0, 1]")
-    assert train(place, STUDY, *given, workers=2).done == 12
-    assert {(start[1], start[2] > 1) for start in starts(place)} == {(1, True), (2, False)}
+    witness = Witness()
+    outcome = train(place, STUDY, *given, "train_together=3", workers=2, watcher=witness)
+    assert outcome.done == 12
+    assert all("it starts again, alone" in text for text in witness.said)  # and nothing else
+    assert {start[2] for start in starts(place) if start[1] > 1} == {1}
+    assert max(start[1] for start in starts(place)) == 2
     assert is_as_alone(place, STUDY, *given)
+
+
+@pytest.mark.parametrize("fail", ["memory", "kill"])
+def test_after_memory_ran_out_half_as_many_share_a_process(place: Place, fail: str) -> None:
+    text = STUDY.replace("[1, 2]", "[1]").replace("seeds: 2", "seeds: 5")
+    seeds = "fails=[0, 1, 2, 3, 4]"
+    assert train(place, text, "train_together=8", f"fail={fail}", seeds).done == 15
+    assert [len(company) for company in companies(place) if company[0][1] == 1] == [8, 4, 2, 1]
+    assert {start[1] for start in starts(place)} == {1, 2}
 
 
 def test_a_run_over_its_limit_ends_the_process_and_all_start_again_alone(place: Place) -> None:
     text = STUDY.replace("[0.1, 0.2, 0.3]", "[0.1]").replace("[1, 2]", "[1]")
     witness = Witness()
-    outcome = train(place, text, "fail=stall", "limits.stall_minutes=0.02", watcher=witness)
+    outcome = train(place, text, "fail=stall", "limits.stall_minutes=0.05", watcher=witness)
     assert (outcome.done, outcome.failed) == (2, 0)
     assert sorted(start[1:3] for start in starts(place)) == [(1, 2), (1, 2), (2, 1), (2, 1)]
     assert len(witness.said) == 2
-    assert any("reported nothing for 0.02 minutes" in each for each in witness.said)
+    assert any("reported nothing for 0.05 minutes" in each for each in witness.said)
     assert all(end.state == "done" for end in ends(place))
     assert is_as_alone(place, text, "fail=stall")
 
@@ -343,6 +357,18 @@ def test_a_setting_that_cannot_be_is_refused_in_one_line(tmp_path: Path, value: 
         load_study(path)
     (line,) = str(caught.value).splitlines()
     assert line.startswith(f"{path}:9:1: train_together: give auto, off, or how many runs at most")
+
+
+@pytest.mark.parametrize(
+    ("executor", "told"), [("process", "; up to 4 runs share one"), ("local", "")]
+)
+def test_a_plan_says_how_many_runs_share_a_worker(
+    place: Place, executor: ExecutorName, told: str
+) -> None:
+    options = RunOptions(place.results, executor, workers=1, threads=1)
+    found = describe(make_forecast(place.write(STUDY), (), options, may_probe=True))
+    (time,) = (line for line in found if line.startswith("time: "))
+    assert time.endswith(f"(by a probe){told}")
 
 
 def test_an_answer_of_the_workload_that_cannot_be_used_ends_the_call(
