@@ -30,6 +30,10 @@ def check(params):
     return DEFAULTS | dict(params)
 
 
+def epochs(params):
+    return params["epochs"]
+
+
 def together(params):
     return (f"width {params['width']}", params["worth"])
 
