@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import stacked
@@ -18,12 +22,14 @@ from waiting import is_alive, wait_until
 from harness.driver import Outcome, RunOptions
 from harness.errors import HarnessError, InputError, StoreError
 from harness.events import Finished, Started
-from harness.executors import ExecutorName, Job, in_one_process
+from harness.executors import PROFILE, ExecutorName, Job, in_one_process, worker
+from harness.executors.together import execute_all
 from harness.forecast import describe, make_forecast
 from harness.progress import Snapshot
 from harness.spec import load_study
 from harness.spool import read_events, spool_path
 from harness.trial import Run
+from harness.workload import Workload
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STUDY = """
@@ -188,10 +194,15 @@ def test_a_run_that_fails_does_not_touch_the_others(
     assert place.ask("SELECT DISTINCT failure, attempts FROM failures") == [(failure, attempts)]
     assert [len(company) for company in companies(place)][:2] == [6, 6]
     assert {start[1] for start in starts(place) if start[4] == 1} == {1}
-    assert {start[2] for start in starts(place) if start[1] > 1} <= {1}  # retries are alone
+    alone = [start for start in starts(place) if start[1] > 1]
+    assert {start[2] for start in alone} <= {1}  # retries
     assert is_as_alone(place, STUDY, *given)
     told = next(end for end in ends(place) if end.state == "failed")
     assert "seed 0 says this" in str(told.stderr)
+    train(place, STUDY, *given)  # where there is something to try again, it is so alone
+    again = [start for start in starts(place) if start[1] > 1]
+    assert len(again) == 2 * len(alone) + (6 if alone else 0)
+    assert {start[2] for start in again} <= {1}
 
 
 def test_a_run_that_returns_early_does_not_touch_the_others(place: Place) -> None:
@@ -391,3 +402,36 @@ def test_a_job_with_company_comes_through_json_as_it_was(tmp_path: Path) -> None
     assert {job.process for job in jobs} == {tmp_path / "0"}
     assert Job.from_json(jobs[0].to_json()) == jobs[0]
     assert not spool_path(jobs[0].directory).exists()
+
+
+def test_each_run_of_a_process_gets_its_share_of_time_and_all_the_circumstances(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, profiles = [0.0], []
+    everybody = threading.Barrier(3, action=lambda: clock.__setitem__(0, clock[0] + 3.0))
+    monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.delenv(PROFILE, raising=False)
+
+    def run(*_: object, **__: object) -> dict[str, float]:
+        everybody.wait(10)
+        profiles.append(os.environ.get(PROFILE))
+        everybody.wait(10)
+        return {}
+
+    jobs = in_one_process(
+        [
+            Job(Run("stacked", {}, seed, True, "", ""), str(seed), tmp_path / str(seed), 1, 1)
+            for seed in range(3)
+        ]
+    )
+    workload = SimpleNamespace(run=run, run_together=stacked.run_together)
+    first = dataclasses.replace(jobs[0], device="GPU-7", profile=True)
+    assert execute_all(first, cast("Workload", workload)) == 0
+    assert profiles == ["1"] * 3
+    assert PROFILE not in os.environ
+    for job in jobs:
+        started, finished = read_events(spool_path(job.directory)).events
+        assert isinstance(started, Started)
+        assert (started.device, started.together) == ("GPU-7", 3)
+        assert isinstance(finished, Finished)
+        assert finished.seconds == 2.0
