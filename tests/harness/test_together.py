@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -26,9 +27,13 @@ from harness.executors import PROFILE, ExecutorName, Job, in_one_process, worker
 from harness.executors.together import execute_all
 from harness.forecast import describe, make_forecast
 from harness.progress import Snapshot
+from harness.pruning import Thresholds
+from harness.schedule import Schedule
 from harness.spec import load_study
 from harness.spool import read_events, spool_path
+from harness.survey import identifier, plan_of
 from harness.trial import Run
+from harness.turns import Company
 from harness.workload import Workload
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -172,13 +177,21 @@ def test_a_search_proposes_the_same_trials(place: Place) -> None:
     assert is_as_alone(place, text, *given)
 
 
-def test_runs_that_may_be_stopped_early_are_trained_alone(place: Place) -> None:
+def test_a_run_that_may_be_stopped_early_has_no_company(place: Place) -> None:
+    plan = plan_of(load_study(place.write(STUDY)))
+    task = next(iter(Schedule(plan, identifier(plan)).tasks.values()))
+    company = Company(plan, is_possible=True)
+    assert company.most(task) == 4
+    judged = dataclasses.replace(task, thresholds=Thresholds("val/recall@1", {1: 0.1}, True))
+    assert company.most(judged) == 1
+    assert not company.is_alike(task, judged)
+
+
+def test_a_search_that_gives_trials_up_ends_the_same(place: Place) -> None:
     text = STUDY.replace("rate: {grid: [0.1, 0.2, 0.3]}", "rate: {uniform: [0.0, 0.5]}")
     text = text.replace("width: {grid", "width: {choice")
     given = ("sampler=random", "trials=10", "pruner=median", "parallel_trials=4", "seeds=1")
     assert train(place, text, *given).failed == 0
-    together = [start for start in starts(place) if start[2] > 1]
-    assert len(together) < len(starts(place))  # the first trials have nothing to be judged by
     assert is_as_alone(place, text, *given)
 
 
@@ -205,6 +218,16 @@ def test_a_run_that_fails_does_not_touch_the_others(
     assert {start[2] for start in again} <= {1}
 
 
+@pytest.mark.parametrize("seeds", ["[0, 1]", "[1, 2]"])
+def test_what_has_failed_in_an_earlier_call_is_trained_alone(place: Place, seeds: str) -> None:
+    given = ("train_together=6", "fail=raise", "fails=[1]")
+    assert train(place, STUDY, *given, "seeds=[1]").failed == 6
+    place.run(STUDY, *given, f"seeds={seeds}", executor="process", workers=1, extend=True)
+    first = {(start[2], start[4]) for start in starts(place) if start[1] == 1}
+    assert first == {(3, seed) for seed in json.loads(seeds)}
+    assert {start[2] for start in starts(place) if start[1] > 1} == {1}
+
+
 def test_a_run_that_returns_early_does_not_touch_the_others(place: Place) -> None:
     assert train(place, STUDY, "fail=early").done == 12
     assert {start[1] for start in starts(place)} == {1}
@@ -222,9 +245,8 @@ def test_a_process_that_dies_costs_no_run_an_attempt(
     outcome = train(place, text, f"fail={fail}", executor=executor, watcher=witness)
     assert (outcome.done, outcome.failed) == (8, 0)
     assert all(end.state == "done" for end in ends(place))
-    again = [start for start in starts(place) if start[1] == 2]
-    assert {start[2] for start in again} == {1}
-    assert len(witness.said) == len(again) >= 4  # those that are told to kill it, at the least
+    alone = [start for start in starts(place) if start[2] == 1]
+    assert len(witness.said) == len(alone) >= 4  # those that are told to kill it, at the least
     assert all("3 others has ended; it starts again, alone" in text for text in witness.said)
     assert max(start[1] for start in starts(place)) == 2
     assert is_as_alone(place, text, f"fail={fail}")
@@ -246,20 +268,20 @@ def test_after_memory_ran_out_half_as_many_share_a_process(place: Place, fail: s
     text = STUDY.replace("[1, 2]", "[1]").replace("seeds: 2", "seeds: 5")
     seeds = "fails=[0, 1, 2, 3, 4]"
     assert train(place, text, "train_together=8", f"fail={fail}", seeds).done == 15
-    assert [len(company) for company in companies(place) if company[0][1] == 1] == [8, 4, 2, 1]
-    assert {start[1] for start in starts(place)} == {1, 2}
+    assert {start[2] for start in starts(place)} == {8, 4, 2, 1}
+    assert max(start[1] for start in starts(place)) == 2
 
 
 def test_a_run_over_its_limit_ends_the_process_and_all_start_again_alone(place: Place) -> None:
     text = STUDY.replace("[0.1, 0.2, 0.3]", "[0.1]").replace("[1, 2]", "[1]")
-    witness = Witness()
-    outcome = train(place, text, "fail=stall", "limits.stall_minutes=0.05", watcher=witness)
+    witness, given = Witness(), ("fail=stall", "fails=[1]")
+    outcome = train(place, text, *given, "limits.stall_minutes=0.05", watcher=witness)
     assert (outcome.done, outcome.failed) == (2, 0)
     assert sorted(start[1:3] for start in starts(place)) == [(1, 2), (1, 2), (2, 1), (2, 1)]
     assert len(witness.said) == 2
     assert any("reported nothing for 0.05 minutes" in each for each in witness.said)
     assert all(end.state == "done" for end in ends(place))
-    assert is_as_alone(place, text, "fail=stall")
+    assert is_as_alone(place, text, *given)
 
 
 def test_a_disk_that_is_full_ends_the_call_and_not_the_runs(place: Place) -> None:
@@ -270,7 +292,8 @@ def test_a_disk_that_is_full_ends_the_call_and_not_the_runs(place: Place) -> Non
 
 
 def test_two_drivers_share_runs_that_have_company(place: Place) -> None:
-    place.write(STUDY)
+    text = STUDY + "base: {epoch_seconds: 0.3, epochs: 2}\n"
+    place.write(text)
     command = [sys.executable, "-m", "harness", "run", "study.yaml", "--results", "results"]
     paths = os.pathsep.join(str(ROOT / part) for part in ("", "tests/workloads"))
     both = [
@@ -288,7 +311,7 @@ def test_two_drivers_share_runs_that_have_company(place: Place) -> None:
     assert [process.returncode for process in both] == [0, 0], printed
     assert len(starts(place)) == 12
     assert max(len(company) for company in companies(place)) > 1
-    assert is_as_alone(place)
+    assert is_as_alone(place, text)
 
 
 class Striker(Witness):

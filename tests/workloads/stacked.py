@@ -17,7 +17,15 @@ from harness.executors import ending
 
 HOLD = "STACKED_HOLD"
 """Where this names a file that exists, a run that begins reports an epoch and waits to be ended."""
-DEFAULTS = {"rate": 0.1, "width": 1, "epochs": 3, "worth": 4, "fail": "", "fails": [0]}
+DEFAULTS = {
+    "rate": 0.1,
+    "width": 1,
+    "epochs": 3,
+    "worth": 4,
+    "fail": "",
+    "fails": [0],
+    "epoch_seconds": 0.0,
+}
 
 
 def schema():
@@ -57,6 +65,7 @@ def run(params, *, seed, workdir, report, test):
         value = final * (epoch + 1) / params["epochs"]
         if is_told and params["fail"] == "diverge" and epoch == 1:
             value = float("nan")
+        time.sleep(params["epoch_seconds"])
         goes_on = report(epoch, {"val/recall@1": value})
         part.write_text(str(epoch + 1))
         part.replace(checkpoint)
