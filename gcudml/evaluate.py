@@ -1,6 +1,6 @@
 """How well embeddings retrieve and cluster their classes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,10 +9,11 @@ from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_s
 from torch import Tensor
 
 from gcudml.config import EvaluateConfig
-from gcudml.config.strict import Distance
+from gcudml.config.strict import Distance, Search
 from gcudml.neighbours import (
     Found,
     euclidean_kmeans,
+    is_approximate,
     search_in_blocks,
     spherical_kmeans,
     usable_rows,
@@ -59,6 +60,7 @@ def retrieve(
     k: Sequence[int],
     map_at_r: bool = True,
     distance: Distance = "cosine",
+    search: Search = "exact",
     is_query: Bool[Tensor, " n"] | None = None,
     keep: Keep | None = None,
 ) -> Retrieval:
@@ -74,6 +76,7 @@ def retrieve(
         k: Each K >= 1; a K above the number of neighbours looks at all of them.
         map_at_r: Whether to look for R neighbours, which are many for large classes.
         distance: What near means.
+        search: How neighbours are found; all numbers are approximate where that is.
         is_query: Which images are queries; the others are the gallery they are compared with
             (In-Shop). None: every image is a query against all others.
         keep: Given what each block of queries found, ``FEWEST_KEPT`` neighbours or more.
@@ -82,27 +85,23 @@ def retrieve(
         Recall@K: Jégou et al., TPAMI 2011, as metric learning uses it (libraries differ on dropped
         queries: some score them 0, some 1). MAP@R: Musgrave et al., ECCV 2020, arXiv:2003.08505.
     """
-    asked = _who_asks(labels, is_query)
-    counted = asked.queries[asked.relevant > 0]
-    relevant = asked.relevant[asked.relevant > 0]
-    if not len(counted):
-        return Retrieval(dict.fromkeys(k, 0.0), 0.0, 0.0, 0, len(asked.queries))
+    who = _who_asks(labels, is_query)
+    if not len(who.queries):
+        return Retrieval(dict.fromkeys(k, 0.0), 0.0, 0.0, 0, who.dropped)
 
-    depth = max(*k, int(relevant.max()) if map_at_r else 1, FEWEST_KEPT if keep else 1)
+    depth = max(*k, int(who.relevant.max()) if map_at_r else 1, FEWEST_KEPT if keep else 1)
     usable = usable_rows(embeddings)
     hit_at = dict.fromkeys(k, 0)
     average = precision = 0.0
     done = 0
-    for found in search_in_blocks(
-        embeddings, depth, distance=distance, queries=counted, gallery=asked.gallery
-    ):
+    for found in _find(who, embeddings, depth, distance=distance, search=search):
         hits = _hits(found, labels, usable)  # (block, depth)
         if keep:
             keep(Hits(found.rows, found.nearest, hits))
         for each in hit_at:
             hit_at[each] += int(hits[:, :each].any(dim=1).sum())
         if map_at_r:
-            at_r = _precision_at_r(hits, relevant[done : done + len(hits)])
+            at_r = _precision_at_r(hits, who.relevant[done : done + len(hits)])
             average, precision = average + at_r.average, precision + at_r.plain
         done += len(hits)
     return Retrieval(
@@ -110,7 +109,7 @@ def retrieve(
         map_at_r=average / done,
         r_precision=precision / done,
         queries=done,
-        dropped=len(asked.queries) - done,
+        dropped=who.dropped,
     )
 
 
@@ -120,6 +119,16 @@ def _hits(
     """Which neighbours have their query's class, both being usable."""
     is_alike: Tensor = labels[found.nearest] == labels[found.rows][:, None]
     return is_alike & usable[found.nearest] & usable[found.rows][:, None]
+
+
+def remarks_on_search(search: Search, device: torch.device) -> list[str]:
+    """What every report has to say of scores on a device: that they are approximate, or nothing."""
+    if not is_approximate(search, device):
+        return []
+    return [
+        f"Recall@K, MAP@R and R-precision are approximate (evaluate.search: {search}): the index "
+        "misses some of the nearest images. Compare such runs with one another only."
+    ]
 
 
 class _PrecisionAtR(NamedTuple):
@@ -143,19 +152,46 @@ class _Asked(NamedTuple):
     """Who searches among whom."""
 
     queries: Int[Tensor, " queries"]
+    """Those that count."""
     relevant: Int[Tensor, " queries"]
-    """How many images each query should find."""
+    """How many images each should find, at least one."""
     gallery: Int[Tensor, " gallery"] | None
     """None: all images but the query."""
+    dropped: int
+    """Queries that have nothing to find."""
 
 
 def _who_asks(labels: Int[Tensor, " n"], is_query: Bool[Tensor, " n"] | None) -> _Asked:
+    gallery = None
     if is_query is None:
-        everyone = torch.arange(len(labels), device=labels.device)
-        return _Asked(everyone, torch.bincount(labels)[labels] - 1, None)
-    queries, gallery = is_query.nonzero()[:, 0], (~is_query).nonzero()[:, 0]
-    counts = torch.bincount(labels[gallery], minlength=int(labels.max()) + 1)
-    return _Asked(queries, counts[labels[queries]], gallery)
+        queries = torch.arange(len(labels), device=labels.device)
+        relevant = torch.bincount(labels)[labels] - 1
+    else:
+        queries, gallery = is_query.nonzero()[:, 0], (~is_query).nonzero()[:, 0]
+        counts = torch.bincount(labels[gallery], minlength=int(labels.max()) + 1)
+        relevant = counts[labels[queries]]
+    has_any = relevant > 0
+    dropped = len(queries) - int(has_any.sum())
+    return _Asked(queries[has_any], relevant[has_any], gallery, dropped)
+
+
+def _find(
+    who: _Asked,
+    embeddings: Float[Tensor, "n dim"],
+    depth: int,
+    *,
+    distance: Distance,
+    search: Search,
+) -> Iterator[Found]:
+    """The ``depth`` neighbours of all who ask, a block at a time."""
+    return search_in_blocks(
+        embeddings,
+        depth,
+        distance=distance,
+        queries=who.queries,
+        gallery=who.gallery,
+        search=search,
+    )
 
 
 class ClusterScores(NamedTuple):
@@ -216,6 +252,7 @@ def evaluate(
         k=config.k,
         map_at_r=config.map_at_r,
         distance=distance,
+        search=config.search,
         is_query=is_query,
         keep=keep,
     )

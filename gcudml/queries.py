@@ -17,12 +17,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gcudml.config import DataConfig
+from gcudml.config import DataConfig, EvaluateConfig
 from gcudml.config.strict import Distance
 from gcudml.data.datasets import ImageSet, load
 from gcudml.data.thumbnails import write_thumbnail
 from gcudml.evaluate import FEWEST_KEPT, Hits
-from gcudml.neighbours import as_compared, rank_of_first
+from gcudml.neighbours import as_compared, is_approximate, rank_of_first
 from gcudml.run_files import note, write_rows
 from gcudml.seeding import generator
 
@@ -33,6 +33,7 @@ MAP_IMAGES = 600
 FEWEST_FOR_UMAP = 8
 FEWEST_OF_A_CLASS = 10
 """Images of a class on the map, where it has so many: a map of single images shows no classes."""
+ROWS_AT_ONCE = 4096  # of the table, as Python objects: of a million queries these fill gigabytes
 MOST_PRODUCTS = 1 << 22  # numbers at a time, where similarities are computed
 
 Row = dict[str, object]
@@ -54,8 +55,8 @@ class QueryLog:
 
     workdir: Path
     data: DataConfig
-    map_by: Literal["pca", "umap"] = "pca"
-    """What lays the map out."""
+    config: EvaluateConfig = field(default_factory=EvaluateConfig)
+    """How they were searched for, and what lays the map out."""
     blocks: list[_Block] = field(default_factory=list)
 
     def keep(self, found: Hits) -> None:
@@ -80,14 +81,21 @@ class QueryLog:
             distance: How they were compared.
         """
         source = load(self.data, "test")
-        found = _join(self.blocks, embeddings, labels, source, distance=distance)
+        found = _join(self.blocks, embeddings, distance=distance)
         self.blocks = []
         pictures = _Pictures(self.workdir / "images", source)
-        shown = {int(found.rows[place]) for place in _shown_queries(len(found.rows))}
+        places = _shown_queries(len(found.rows))
+        late = (found.ranks == 0).nonzero()[:, 0]
+        if is_approximate(self.config.search, embeddings.device):
+            # Counting takes as long as the exact search that was not wanted.
+            late = late[torch.isin(late, torch.tensor(places))]
+        if len(late):
+            _rank_late_hits(found, late, embeddings, labels, source, distance=distance)
+        shown = {int(found.rows[place]) for place in places}
         write_rows(self.workdir, "queries", _query_rows(found, source, shown, pictures))
         chosen = map_images(source.labels)
-        points = lay_out(as_compared(embeddings[chosen], distance), by=self.map_by)
-        if self.map_by == "umap":
+        points = lay_out(as_compared(embeddings[chosen], distance), by=self.config.map)
+        if self.config.map == "umap":
             note(self.workdir, map="UMAP")
         write_rows(self.workdir, "projection", _map_rows(chosen, points, source, pictures))
 
@@ -158,42 +166,52 @@ class _Found(NamedTuple):
 
     rows: Int[Tensor, " block"]
     ranks: Int[Tensor, " block"]
-    """From 1 and over the whole ranking; 0 for never."""
+    """From 1; 0 where it is none of the first ``depth``, in the end where there is none at all."""
     nearest: Int[Tensor, "block kept"]
     similarities: Float[Tensor, "block kept"]
+    depth: int
 
 
 def _join(
     blocks: Sequence[_Block],
     embeddings: Float[Tensor, "n dim"],
+    *,
+    distance: Distance,
+) -> _Found:
+    """The blocks as one."""
+    if not blocks:
+        nothing = torch.zeros(0, dtype=torch.int64)
+        return _Found(nothing, nothing, nothing[:, None], torch.zeros(0, 1), 0)
+    rows = torch.cat([block.rows for block in blocks])
+    ranks = torch.cat([block.ranks for block in blocks])
+    nearest = torch.cat([block.nearest for block in blocks])
+    similarities = _similarities(as_compared(embeddings, distance), rows, nearest, distance)
+    return _Found(rows, ranks, nearest, similarities, blocks[0].depth)
+
+
+def _rank_late_hits(
+    found: _Found,
+    late: Int[Tensor, " late"],
+    embeddings: Float[Tensor, "n dim"],
     labels: Int[Tensor, " n"],
     source: ImageSet,
     *,
     distance: Distance,
-) -> _Found:
-    """The blocks as one, with the ranks of hits that no list was long enough for."""
-    if not blocks:
-        nothing = torch.zeros(0, dtype=torch.int64)
-        return _Found(nothing, nothing, nothing[:, None], torch.zeros(0, 1))
-    rows = torch.cat([block.rows for block in blocks])
-    ranks = torch.cat([block.ranks for block in blocks])
-    nearest = torch.cat([block.nearest for block in blocks])
-    late = (ranks == 0).nonzero()[:, 0]
+) -> None:
+    """Fill in ranks of hits that no list was long enough for, of the queries at places ``late``."""
     gallery = None
     if source.is_query is not None:
         gallery = torch.from_numpy((~source.is_query).nonzero()[0]).to(labels.device)
     counted = rank_of_first(
         embeddings,
         labels,
-        queries=rows[late].to(labels.device),
+        queries=found.rows[late].to(labels.device),
         gallery=gallery,
         distance=distance,
     ).cpu()
     # No list holds these hits: where sums differ in their last digits, the list is right.
-    beyond = counted.clamp(min=blocks[0].depth + 1)
-    ranks[late] = torch.where(counted > 0, beyond, 0)
-    similarities = _similarities(as_compared(embeddings, distance), rows, nearest, distance)
-    return _Found(rows, ranks, nearest, similarities)
+    beyond = counted.clamp(min=found.depth + 1)
+    found.ranks[late] = torch.where(counted > 0, beyond, 0)
 
 
 def _similarities(
@@ -236,25 +254,27 @@ def _query_rows(
 ) -> Iterator[Mapping[str, object]]:
     """A row for each query, in the order of the images."""
     names = source.class_names
-    place_of = {row: place for place, row in enumerate(found.rows.tolist())}
-    ranks, nearest = found.ranks.tolist(), found.nearest.tolist()
-    similarities = found.similarities.tolist()
-    is_query = source.is_query
-    for image in range(len(source.labels)):
-        if is_query is not None and not is_query[image]:
-            continue
-        row = _named(image, source)
-        place = place_of.get(image)
-        row["dropped"] = place is None
-        if place is not None:
-            row["first_hit"] = ranks[place] or None
-            row["neighbours"] = nearest[place]
-            row["neighbour_labels"] = [names[source.labels[each]] for each in nearest[place]]
-            row["similarities"] = [round(each, 4) for each in similarities[place]]
-        if image in shown and place is not None:
-            row["picture"] = pictures.of(image)
-            row["neighbour_pictures"] = [pictures.of(each) for each in nearest[place]]
-        yield row
+    asks = np.ones(len(source.labels), bool) if source.is_query is None else source.is_query
+    place_of = torch.full((len(asks),), -1)
+    place_of[found.rows] = torch.arange(len(found.rows))
+    for images in torch.from_numpy(asks.nonzero()[0]).split(ROWS_AT_ONCE):
+        places = place_of[images]
+        counted = places[places >= 0]
+        ranks, nearest = iter(found.ranks[counted].tolist()), iter(found.nearest[counted].tolist())
+        similarities = iter(found.similarities[counted].tolist())
+        for image, place in zip(images.tolist(), places.tolist(), strict=True):
+            row = _named(image, source)
+            row["dropped"] = place < 0
+            if place >= 0:
+                neighbours = next(nearest)
+                row["first_hit"] = next(ranks) or None
+                row["neighbours"] = neighbours
+                row["neighbour_labels"] = [names[source.labels[each]] for each in neighbours]
+                row["similarities"] = [round(each, 4) for each in next(similarities)]
+                if image in shown:
+                    row["picture"] = pictures.of(image)
+                    row["neighbour_pictures"] = [pictures.of(each) for each in neighbours]
+            yield row
 
 
 def _map_rows(

@@ -72,6 +72,7 @@ def _recall(
         heads=[head],
         number_format=setup.number_format,
         size=setup.config.data.network_size,
+        clock=setup.clock,
     )[head]
     found = retrieve(
         embeddings,
@@ -79,6 +80,7 @@ def _recall(
         k=setup.config.evaluate.k,
         map_at_r=False,
         distance=setup.config.distance,
+        search=setup.config.evaluate.search,
         is_query=is_query,
     )
     return {f"{name}/recall@{k}": value for k, value in found.recall.items()}

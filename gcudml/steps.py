@@ -6,10 +6,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gcudml import together
 from gcudml.config import TrainConfig
 from gcudml.data.views import random_views
 from gcudml.diagnostics import embedding_health
 from gcudml.methods.interface import Batch, EpochPlan, Method, Setup
+from gcudml.models.embedding import Embeddings
 from gcudml.models.number_format import autocast
 from gcudml.optimization import set_learning_rate
 from gcudml.seeding import derive, generator
@@ -51,7 +53,7 @@ def train_epoch(
             )
             views = setup.number_format.arrange(views)
         with clock("student"), autocast(setup.number_format, device):
-            embeddings = student(views)
+            embeddings: Embeddings = together.forward(student, views)
         with clock("losses"):
             terms = method.terms(Batch(views, indices, step + position), embeddings)
             loss = torch.stack([method.weights[name] * term for name, term in terms.items()]).sum()
@@ -59,7 +61,7 @@ def train_epoch(
         with clock("backward"):
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            together.backward(loss)
         with clock("optimizer"):
             _update(optimizers, config.train)
         with clock("ema"):

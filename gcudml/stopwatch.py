@@ -20,8 +20,11 @@ PARTS = (
     "evaluation",
     "checkpoint",
 )
-"""``data``: batches of indices and pixels; ``student``: its forward; ``losses``: without the
-teacher's forward; ``clustering``: embedding, k-means, groups and imprinting."""
+"""What a network computes counts for the network, whatever asks for it: ``student`` and ``teacher``
+are their forwards in training steps, before a clustering and in an evaluation; ``data`` (indices
+and pixels) and ``views`` are what is made for these. So ``losses`` is without the teacher's
+forward, ``clustering`` is k-means or the search for neighbours, groups, imprinting and what is told
+of the clusters, and ``evaluation`` is searches, k-means and scores."""
 VARIABLE = "HARNESS_PROFILE"
 """Set to 1 in the environment of a run whose parts shall be measured."""
 

@@ -30,6 +30,14 @@ def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> N
     torch._foreach_lerp_(averaged[0], averaged[1], 1.0 - momentum)
 
 
+def is_copy(teacher: nn.Module, student: nn.Module) -> bool:
+    """Whether the two are equal to the bit: before the first step, and after each with momentum 0.
+
+    A GPU is waited for.
+    """
+    return all(map(torch.equal, _state(teacher), _state(student)))
+
+
 @torch.no_grad()
 def teacher_distance(teacher: nn.Module, student: nn.Module) -> float:
     """How far the weights are apart: norm of their difference over the norm of the student's.

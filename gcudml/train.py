@@ -15,11 +15,11 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from gcudml import checkpoint, criterion
+from gcudml import checkpoint, criterion, together
 from gcudml.config import PixelsConfig, RunConfig, TrainConfig, UntrainedConfig
 from gcudml.data.datasets import Part, has_classes, load
 from gcudml.diagnostics import alarms_after, is_finite
-from gcudml.evaluate import evaluate
+from gcudml.evaluate import evaluate, remarks_on_search
 from gcudml.methods import build_method, build_student, known_labels
 from gcudml.methods.interface import Setup
 from gcudml.model_file import ModelFacts, results_of, save_model
@@ -85,10 +85,11 @@ def run(
         return known
     note(workdir, criterion=criterion.NAME)
     if isinstance(config.method, PixelsConfig):
-        if config.data.network_size > MOST_PIXELS:
-            note(workdir, remarks=[SHRUNK])
-        device = _device(config.train)
-        log = QueryLog(workdir, config.data, config.evaluate.map) if test else None
+        device = device_of(config.train)
+        remarks = [SHRUNK] if config.data.network_size > MOST_PIXELS else []
+        if remarks := remarks + remarks_on_search(config.evaluate.search, device):
+            note(workdir, remarks=remarks)
+        log = QueryLog(workdir, config.data, config.evaluate) if test else None
         return _score_pixels(config, device, report=report, log=log, seed=seed)
     return _run_network(config, seed=seed, workdir=workdir, report=report, test=test)
 
@@ -97,7 +98,7 @@ def _run_network(
     config: RunConfig, *, seed: int, workdir: Path, report: ReportEpoch, test: bool
 ) -> dict[str, float]:
     """All of ``run`` for what has a network."""
-    device = _device(config.train)
+    device = device_of(config.train)
     training, validation = _load(config, "train", device), _load(config, "val", device)
     channels = training.images.shape[1]
     number_format = choose_format(config, channels=channels, device=device)
@@ -124,7 +125,7 @@ def _run_network(
     note(workdir, chosen_epoch=chosen.epoch)
     results = {f"val/{name}": value for name, value in chosen.validation.items()}
     if test:
-        log = QueryLog(workdir, config.data, config.evaluate.map)
+        log = QueryLog(workdir, config.data, config.evaluate)
         unseen = _open_test(config, test=test)
         results |= _score_test(student, unseen, chosen, config, number_format, log=log, seed=seed)
     if not isinstance(config.method, UntrainedConfig):
@@ -155,7 +156,8 @@ def _note_circumstances(
         number_format=number_format.dtype,
         memory_layout=number_format.layout,
         step_ms=dict(number_format.measured),
-        remarks=list(config.method.remarks),
+        remarks=[*config.method.remarks, *remarks_on_search(config.evaluate.search, device)],
+        trained_together=together.company(),
     )
 
 
@@ -195,7 +197,7 @@ def _train(
             return None
 
         with clock("evaluation"):
-            measured = _measure(student, validation, config, setup.number_format, seed=setup.seed)
+            measured = _validate(setup, validation)
             metrics |= {f"val/{name}": value for name, value in measured.items()}
             metrics |= score_beside(
                 setup, method, validation=validation[:3], test=unseen and unseen[:3]
@@ -221,8 +223,26 @@ def _train(
     return at.best and at.best._replace(hindsight=at.hindsight)
 
 
+def _validate(setup: Setup, validation: Images) -> dict[str, float]:
+    """All metrics of the validation images, as the student stands."""
+    return _measure(
+        setup.student,
+        validation,
+        setup.config,
+        setup.number_format,
+        seed=setup.seed,
+        clock=setup.clock,
+    )
+
+
 def _measure(
-    student: Embedder, part: Images, config: RunConfig, number_format: Format, *, seed: int
+    student: Embedder,
+    part: Images,
+    config: RunConfig,
+    number_format: Format,
+    *,
+    seed: int,
+    clock: Stopwatch | None = None,
 ) -> dict[str, float]:
     """All metrics of one part; none where it has no image."""
     if not len(part.images):
@@ -240,6 +260,7 @@ def _measure(
             number_format=number_format,
             size=config.data.network_size,
             views=views,
+            clock=clock,
         )[head]
 
     return _score(embed, part, config, seed=seed)
@@ -323,7 +344,7 @@ def _open_test(config: RunConfig, *, test: bool) -> Images:
     """The test images; RuntimeError in a run that may not see them, such as any of a search."""
     if not test:
         raise RuntimeError("the test classes are closed in this run")
-    return _load(config, "test", _device(config.train))
+    return _load(config, "test", device_of(config.train))
 
 
 def _load(config: RunConfig, part: Part, device: torch.device) -> Images:
@@ -338,7 +359,12 @@ def _load(config: RunConfig, part: Part, device: torch.device) -> Images:
     )
 
 
-def _device(config: TrainConfig) -> torch.device:
+def device_of(config: TrainConfig) -> torch.device:
+    """The device that a configuration asks for, where there is one.
+
+    Raises:
+        ValueError: it asks for one that is not here.
+    """
     has_cuda = torch.cuda.is_available()
     if config.device == "cuda" and not has_cuda:
         raise ValueError("train.device: no CUDA device here; use auto or cpu")

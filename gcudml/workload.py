@@ -11,7 +11,7 @@ import errno
 import functools
 import importlib.util
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
@@ -21,14 +21,16 @@ from pydantic_core import ErrorDetails
 
 from gcudml import train
 from gcudml.config import PixelsConfig, RunConfig, StmlConfig, UntrainedConfig
-from gcudml.data.cache import cache_folder
+from gcudml.data.cache import cache_folder, digest
 from gcudml.data.datasets import PARTS, load
 from gcudml.data.datasets import data_fingerprint as fingerprint_of_data
 from gcudml.host_memory import keep_freed_memory
-from gcudml.methods.checks import DataSizes, check_fits, check_settings
+from gcudml.methods.checks import DataSizes, check_fits, check_settings, may_be_stacked
 from gcudml.models.backbones import check_weights, takes_images_of
 from gcudml.models.number_format import prepare_cache
 from gcudml.models.weights import weights_digest
+from gcudml.together import train_together
+from gcudml.together_gain import most_together
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -120,6 +122,37 @@ def run(
     keep_freed_memory()
     config = RunConfig.model_validate(params)
     return train.run(config, seed=seed, workdir=workdir, report=report, test=test)
+
+
+def together(params: Mapping[str, JsonValue]) -> tuple[str, int] | None:
+    """What runs can be trained with this one, and how many of them are worth it on this machine.
+
+    Runs of equal data, network, batches and method may be; the method's settings, the learning
+    rate, the optimiser and the seed are each run's own.
+
+    Returns:
+        A key, which is equal for such runs, and the number; None for a run that is trained alone: a
+        control, and a network that draws random numbers of its own or is not PyTorch's.
+    """
+    config = RunConfig.model_validate(params)
+    if not may_be_stacked(config):
+        return None
+    free = {"learning_rate", "head_learning_rate", "momentum", "weight_decay", "optimizer"}
+    alike = {
+        "data": config.data.model_dump(mode="json"),
+        "model": config.model.model_dump(mode="json"),
+        "train": config.train.model_dump(mode="json", exclude=free | {"schedule", "clip_norm"}),
+        "method": config.method.name,
+    }
+    channels = _prepare(config.data.model_dump_json()).channels
+    device = train.device_of(config.train)
+    return digest(alike), most_together(config, channels=channels, device=device)
+
+
+def run_together(calls: Sequence[Callable[[], None]]) -> None:
+    """Execute calls of ``run``, one each, in lock step; see ``gcudml.together``."""
+    keep_freed_memory()
+    train_together(calls)
 
 
 class _Prepared(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,7 +61,7 @@ DECLARED_TABLES: Mapping[str, Sequence[str]] = {
 }
 """Tables of the schema that a workload fills, and their columns, whose types are fixed."""
 
-_MOST_WAITING = 20_000  # rows in memory: many runs are taken over at once when all is made anew
+_MOST_WAITING = 20_000  # rows in memory: of many runs at once, or of one with very many queries
 
 
 def write_tables(
@@ -83,15 +83,16 @@ def write_tables(
                     "digits and _, and no name that the schema uses"
                 )
                 continue
-            rows = _read_rows(path, notices)
-            kinds = kinds_of(rows)
-            if problem := _misfit(con, table, rows, kinds):
-                notices.append(f"{path}: skipped: {problem}")
+            found = _look_through(con, table, path, notices)
+            if found.problem:
+                notices.append(f"{path}: skipped: {found.problem}")
                 continue
-            waiting.rows.setdefault(table, []).extend({"run_id": run_id, **row} for row in rows)
-            waiting.kinds[table] = join_kinds(waiting.kinds.get(table, {}), kinds)
-        if sum(map(len, waiting.rows.values())) > _MOST_WAITING:
-            _take_over(con, waiting, directories)
+            # A long file is read again rather than held.
+            for rows in _blocks(path, []) if found.rows is None else [found.rows]:
+                waiting.rows.setdefault(table, []).extend({"run_id": run_id, **row} for row in rows)
+                waiting.kinds[table] = join_kinds(waiting.kinds.get(table, {}), found.kinds)
+                if sum(map(len, waiting.rows.values())) >= _MOST_WAITING:
+                    _take_over(con, waiting, directories)
     _take_over(con, waiting, directories)
 
 
@@ -133,25 +134,56 @@ def read_facts(directory: Path, notices: list[str]) -> JsonValue:
         return None
 
 
-def _read_rows(path: Path, notices: list[str]) -> list[dict[str, JsonValue]]:
-    """The objects in a file of rows, one a line."""
-    rows = []
+class _Looked(NamedTuple):
+    """What a file of rows holds."""
+
+    kinds: dict[str, str]
+    """See ``kinds_of``."""
+    problem: str | None
+    """Why none of it can be taken over."""
+    rows: list[dict[str, JsonValue]] | None
+    """All of them; None where they are many."""
+
+
+def _look_through(
+    con: duckdb.DuckDBPyConnection, table: str, path: Path, notices: list[str]
+) -> _Looked:
+    """Check all of a file before anything of it is taken over."""
+    found = _Looked({}, None, [])
+    for number, rows in enumerate(_blocks(path, notices)):
+        kinds = kinds_of(rows)
+        found = _Looked(
+            join_kinds(found.kinds, kinds),
+            found.problem or _misfit(con, table, rows, kinds),
+            None if number else rows,
+        )
+    return found
+
+
+def _blocks(path: Path, notices: list[str]) -> Iterator[list[dict[str, JsonValue]]]:
+    """The objects in a file of rows, one a line, so many at a time."""
+    rows: list[dict[str, JsonValue]] = []
     unreadable = 0
     # Not splitlines(): it also cuts at characters that JSON texts may contain.
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
-        if not line.strip():
-            continue
-        try:
-            row = _parse(line)
-        except ValueError:
-            row = None
-        if isinstance(row, dict):
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if not line.strip():
+                continue
+            try:
+                row = _parse(line)
+            except ValueError:
+                row = None
+            if not isinstance(row, dict):
+                unreadable += 1
+                continue
             rows.append(row)
-        else:
-            unreadable += 1
+            if len(rows) == _MOST_WAITING:
+                yield rows
+                rows = []
+    if rows:
+        yield rows
     if unreadable:
         notices.append(f"{path}: {unreadable} line(s) are no JSON object; left out")
-    return rows
 
 
 def _misfit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -27,9 +28,25 @@ def readme_tables():
 
 def test_the_tables_are_made_from_kept_results() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert len(re.findall(r"<!-- table: ", text)) == 11
+    assert len(re.findall(r"<!-- table: ", text)) == 13
     assert readme_tables().filled(text) == text
     assert re.search(r"<!-- table: omniglot-components -->\n\| trial", text)
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_table_whose_figures_are_not_kept_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_kept: bool
+) -> None:
+    tables = readme_tables()
+    monkeypatch.setattr(tables, "KEPT", tmp_path)
+    row = {"lever": "a", "work": "b", "ratio": "2", "from_to": "1 to 3", "ms": "4", "in_use": "no"}
+    if is_kept:
+        (tmp_path / "levers.json").write_text(json.dumps({"rows": [row]}), encoding="utf-8")
+    text = "before\n<!-- table: levers -->\n<!-- end -->\nafter"
+    found = tables.filled(text)
+    assert ("| a | b | 2 | 1 to 3 | 4 | no |" in found) == is_kept
+    assert (found == text) == (not is_kept)
+    assert tables.filled(found) == found
 
 
 def test_it_opens_with_exactly_two_commands_that_make_their_own_environment() -> None:

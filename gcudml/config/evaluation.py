@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from gcudml.config.strict import Distance, Strict
+from gcudml.config.strict import Distance, Search, Strict
 
 
 class EvaluateConfig(Strict):
@@ -22,6 +22,11 @@ class EvaluateConfig(Strict):
     """The same k-means, then adjusted mutual information, which chance does not raise."""
     distance: Literal["method"] | Distance = "method"
     """How embeddings are compared; ``method``: as the method's source does."""
+    search: Search = "exact"
+    """How neighbours are found: ``exact`` compares every query with every image; ``ivf`` and
+    ``hnsw`` are faiss's indexes, for some 100,000 images and more, which miss some neighbours:
+    Recall@K, MAP@R and R-precision are then approximate, and every report says so. On a GPU the
+    search is exact whatever is asked for."""
     map: Literal["pca", "umap"] = "pca"
     """How test embeddings are laid out on the map of the report: two principal components, or UMAP
     (needs ``pip install "gcudml-harness[umap]"``). Changes no number."""

@@ -13,6 +13,8 @@ Supervision: TypeAlias = Literal["none", "some", "all"]
 """How many of the training classes a method knows: none, ``data.labelled_fraction``, or all."""
 Distance: TypeAlias = Literal["cosine", "euclidean"]
 """How two embeddings are compared."""
+Search: TypeAlias = Literal["exact", "ivf", "hnsw"]
+"""How neighbours are found: all are compared, or one of faiss's indexes leaves most out."""
 
 
 def expand_home(path: str, *, key: str) -> Path:

@@ -106,12 +106,17 @@ def collaborative_distillation_loss(
         pairs = [(b - 1, b) for b in range(1, groups)]
     else:
         pairs = [(a, b) for b in range(groups) for a in range(b)]
+    sources: dict[tuple[int, int], Tensor] = {}  # a source that only teaches serves many learners
     total = 0.0 * logits[-1].sum()  # a zero that can be differentiated, for the case of no pair
     directed = pairs if transfer != "bidirectional" else [*pairs, *((b, a) for a, b in pairs)]
     for source, learner in directed:
         shared, rows = logits[min(source, learner)].shape[1], sampled[max(source, learner)]
-        taught = logits[source][:, :shared] / temperature
-        taught = F.log_softmax(taught.detach() if detach_source else taught, dim=1)
+        taught = sources.get((source, shared))
+        if taught is None:
+            taught = logits[source][:, :shared] / temperature
+            taught = F.log_softmax(taught.detach() if detach_source else taught, dim=1)
+        if detach_source:
+            sources[source, shared] = taught
         learnt = F.log_softmax(logits[learner][:, :shared] / temperature, dim=1)
         divergence = F.kl_div(learnt, taught, reduction="none", log_target=True).sum(dim=1)
         weight = torch.full_like(divergence, outside_weight).masked_fill(labels < shared, 1.0)

@@ -115,6 +115,7 @@ class Cbswr:
             heads=heads,
             number_format=setup.number_format,
             size=setup.config.data.network_size,
+            clock=setup.clock,
         )
         labels = self.head.assign(found["compact"])
         metrics, rows = self.log.record(labels, clusters=config.clusters, epoch=epoch)

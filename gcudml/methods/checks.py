@@ -25,6 +25,9 @@ from gcudml.methods.gce import check_learners
 from gcudml.methods.instance import check_views
 from gcudml.methods.stml import check_stml
 
+STACKED = ("conv4", "resnet", "squeezenet", "mobilenet_v2")
+"""How the names of networks begin whose stacks are tested to compute the same."""
+
 
 class DataSizes(NamedTuple):
     """How much data there is."""
@@ -104,6 +107,17 @@ def check_fits(config: RunConfig, sizes: DataSizes) -> None:
                 f"evaluate.k: Recall@{largest} of {count - (kind == 'gallery')} {kind} images "
                 "would always be 1; needs fewer neighbours than images"
             )
+
+
+def may_be_stacked(config: RunConfig) -> bool:
+    """Whether a run may be trained together with others, its network being part of a stack.
+
+    Not a network with dropout or stochastic depth: in a stack it would draw other numbers.
+    """
+    method = config.method
+    if isinstance(method, PixelsConfig | UntrainedConfig):
+        return False
+    return config.model.backbone.startswith(STACKED)
 
 
 def _check_loss(config: MetricLossConfig) -> None:

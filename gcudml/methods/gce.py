@@ -152,6 +152,7 @@ class Gce:
             heads=heads,
             number_format=setup.number_format,
             size=setup.config.data.network_size,
+            clock=setup.clock,
         )
         is_pseudo = config.labels == "pseudo"
         raw = setup.labels

@@ -30,12 +30,14 @@ backbone alone. ``metric_on: both`` trains it, as STML trains its wide head.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gcudml import together
 from gcudml.config import GcudmlConfig, count_clusters
 from gcudml.data.batches import cluster_batches, repeat_views
 from gcudml.losses.groups import (
@@ -58,7 +60,7 @@ from gcudml.pseudo_labels import (
     sample_for_groups,
 )
 from gcudml.seeding import derive, generator
-from gcudml.teacher import momentum_at, teacher_distance, update_teacher
+from gcudml.teacher import is_copy, momentum_at, teacher_distance, update_teacher
 
 NO_CLUSTER = -1e4
 """Score of an empty cluster: its probability is 0, and finite, so that no 0 * inf appears."""
@@ -105,14 +107,15 @@ class Gcudml:
         metrics: Mapping[str, float] = {}
         rows: Sequence[Mapping[str, int | float | None]] = ()
         if self.pseudo is None or epoch % self.config.recluster_every == 0:
-            before, pseudo = self.pseudo, self._cluster(epoch)
+            embedded = self._embed()
+            before, pseudo = self.pseudo, self._cluster(embedded.clustered, epoch)
             self.pseudo = pseudo
             self.sampled = sample_for_groups(
                 pseudo,
                 generator=generator(self.setup.seed, "resample", epoch),
                 cumulative=self.config.cumulative,
             )
-            parameters = self._imprint(pseudo, before)
+            parameters = self._imprint(embedded.imprinted, pseudo, before)
             metrics, rows = self.log.record(
                 pseudo.labels,
                 clusters=self.clusters,
@@ -151,9 +154,11 @@ class Gcudml:
         if weights.metric > 0:
             acted_on = by_name.values() if config.metric_on == "both" else [embeddings.compact]
             metric = contextual_bias_loss if config.metric == "cbml" else multi_similarity_loss
-            terms["metric"] = [metric(each, labels) for each in acted_on]
+            terms["metric"] = [together.loss(metric, each, labels) for each in acted_on]
         if weights.group > 0 and config.group_loss == "pair":
-            terms["group"] = [group_pair_loss(each, labels, sampled) for each in grouped]
+            terms["group"] = [
+                together.loss(group_pair_loss, each, labels, sampled) for each in grouped
+            ]
         if weights.group > 0 and config.group_loss == "classifier":
             terms["group"] = [group_classifier_loss(each, labels, sampled) for each in logits]
         if weights.collaborative > 0 and config.transfer != "none":
@@ -175,9 +180,11 @@ class Gcudml:
                 torch.no_grad(),
                 autocast(setup.number_format, setup.device),
             ):
-                taught = self.teacher(batch.views).wide
+                taught = together.forward(self.teacher, batch.views).wide
             if config.distillation == "relational":
-                terms["distillation"] = [relational_distillation_loss(embeddings.compact, taught)]
+                terms["distillation"] = [
+                    together.loss(relational_distillation_loss, embeddings.compact, taught)
+                ]
             else:
                 scores = self._scores(taught, self.taught_classifiers)
                 terms["distillation"] = [
@@ -209,16 +216,30 @@ class Gcudml:
         embedding = self.config.group_embedding
         return ["compact", "wide"] if embedding == "both" else [embedding]
 
-    def _cluster(self, epoch: int) -> PseudoLabels:
-        setup, config = self.setup, self.config
-        network = self.teacher if config.cluster_with == "teacher" else setup.student
-        features = embed_images(
+    def _embed(self) -> "_Embedded":
+        """All training images, in one forward where one network, or its equal, gives everything."""
+        config, student = self.config, self.setup.student
+        trained = config.weights.group > 0 or config.weights.collaborative > 0
+        heads = self._grouped if config.group_loss == "classifier" and trained else []
+        if config.cluster_with == "student" or is_copy(self.teacher, student.shared()):
+            found = self._embed_by(student, {"wide", *heads})
+            return _Embedded(found["wide"], {head: found[head] for head in heads})
+        clustered = self._embed_by(self.teacher, {"wide"})["wide"]
+        return _Embedded(clustered, self._embed_by(student, set(heads)) if heads else {})
+
+    def _embed_by(self, network: nn.Module, heads: set[Head]) -> dict[Head, Float[Tensor, "n _"]]:
+        setup = self.setup
+        return embed_images(
             network,
             setup.images,
-            heads=["wide"],
+            heads=sorted(heads),
             number_format=setup.number_format,
             size=setup.config.data.network_size,
-        )["wide"]
+            clock=setup.clock,
+        )
+
+    def _cluster(self, features: Float[Tensor, "n wide"], epoch: int) -> PseudoLabels:
+        setup, config = self.setup, self.config
         found = spherical_kmeans(
             features,
             self.clusters,
@@ -253,23 +274,18 @@ class Gcudml:
             scores.append((self.config.scale * cosine).masked_fill(mask, NO_CLUSTER))
         return scores
 
-    def _imprint(self, pseudo: PseudoLabels, before: PseudoLabels | None) -> list[nn.Parameter]:
+    def _imprint(
+        self,
+        embedded: Mapping[Head, Float[Tensor, "n _"]],
+        pseudo: PseudoLabels,
+        before: PseudoLabels | None,
+    ) -> list[nn.Parameter]:
         """New group classifiers: row c of each is the student's mean direction of cluster c.
 
         k-means renumbers its clusters, so classifiers of the last epoch mean nothing; after a warm
         start they do, and a row that a classifier had for a cluster is kept.
         """
         config = self.config
-        trained = config.weights.group > 0 or config.weights.collaborative > 0
-        if config.group_loss != "classifier" or not trained:
-            return []
-        by_name = embed_images(
-            self.setup.student,
-            self.setup.images,
-            heads=self._grouped,
-            number_format=self.setup.number_format,
-            size=self.setup.config.data.network_size,
-        )
         old_order = before.order if before and config.renumbering == "warm_start" else None
 
         def imprinted(
@@ -281,13 +297,22 @@ class Gcudml:
                     _keep_known(weight, old.detach(), pseudo.order, old_order)
             return weights
 
-        for name in self._grouped:
-            means = cluster_means(by_name[name], pseudo.labels, clusters=len(pseudo.sizes))
+        for name, embeddings in embedded.items():
+            means = cluster_means(embeddings, pseudo.labels, clusters=len(pseudo.sizes))
             if name == "wide" and config.distillation == "logits" and config.weights.distillation:
                 self.taught_classifiers = imprinted(means, self.taught_classifiers)
             weights = imprinted(means, self.classifiers.get(name, []))
             self.classifiers[name] = [nn.Parameter(weight) for weight in weights]
         return [weight for weights in self.classifiers.values() for weight in weights]
+
+
+class _Embedded(NamedTuple):
+    """The training images before a clustering."""
+
+    clustered: Float[Tensor, "n wide"]
+    """What k-means is given."""
+    imprinted: Mapping[Head, Float[Tensor, "n _"]]
+    """The student's embeddings that have group classifiers; empty without these."""
 
 
 def _keep_known(

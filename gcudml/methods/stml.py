@@ -45,6 +45,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gcudml import together
 from gcudml.config import StmlConfig, TrainConfig
 from gcudml.data.batches import random_batches, repeat_views
 from gcudml.data.neighbour_batches import neighbour_batches, neighbour_table
@@ -118,24 +119,31 @@ class Stml:
         needed = acted_on if weights.relaxed_contrastive > 0 else []
         if weights.distillation > 0:
             needed = ["compact", "wide"]
-        scaled = {name: scaled_distances(by_name[name]) for name in needed}
+        scaled = {name: together.loss(scaled_distances, by_name[name]) for name in needed}
 
         terms = {}
         if weights.relaxed_contrastive > 0:
             similarity = self._similarity(batch)
             losses = [
-                relaxed_contrastive_loss(scaled[name], similarity, margin=config.margin)
+                together.loss(
+                    relaxed_contrastive_loss, scaled[name], similarity, margin=config.margin
+                )
                 for name in acted_on
             ]
             terms["relaxed_contrastive"] = torch.stack(losses).mean()
         if weights.distillation > 0:
-            terms["distillation"] = distance_distillation_loss(
-                scaled["compact"], scaled["wide"], temperature=config.temperature
+            terms["distillation"] = together.loss(
+                distance_distillation_loss,
+                scaled["compact"],
+                scaled["wide"],
+                temperature=config.temperature,
             )
         if weights.supervised > 0 and self.has_labels:
             labels = self.setup.labels[batch.indices]
             taught = ["compact", "wide"] if config.supervised_on == "both" else ["compact"]
-            losses = [multi_similarity_loss(by_name[name], labels) for name in taught]
+            losses = [
+                together.loss(multi_similarity_loss, by_name[name], labels) for name in taught
+            ]
             terms["supervised"] = torch.stack(losses).mean()
         if config.update_teacher == "before":  # the student's weights are still the step's own
             self._follow(batch.step)
@@ -156,7 +164,8 @@ class Stml:
         """How alike the teacher finds the rows; it sees the views that the student sees."""
         config, setup = self.config, self.setup
         with setup.clock("teacher"), autocast(setup.number_format, setup.device):
-            embeddings = self.teacher(batch.views).wide
+            embeddings = together.forward(self.teacher, batch.views).wide
+        # A ranking, which torch has no rule to stack; each run makes its own.
         return semantic_similarity(
             embeddings,
             batch.indices,
@@ -181,6 +190,7 @@ class Stml:
             heads=["wide"],
             number_format=setup.number_format,
             size=setup.config.data.network_size if config.neighbours_on == "centre" else None,
+            clock=setup.clock,
         )["wide"]
         return neighbour_table(features, config.neighbours)
 

@@ -142,6 +142,7 @@ class UdmlSs:
             number_format=setup.number_format,
             size=setup.config.data.network_size,
             views=views,
+            clock=setup.clock,
         )[head]
         if head == "compact":
             features = F.normalize(features, dim=1)
@@ -165,10 +166,17 @@ class UdmlSs:
         randomness = generator(setup.seed, "rotation", batch.step)
         count = self.config.rotated_images
         chosen = torch.randint(len(batch.indices), (count,), generator=randomness)
-        views = self._turned_views(setup.pick(batch.indices[chosen.to(setup.device)]), randomness)
-        student = setup.student
-        with untracked_batch_norm(student), autocast(setup.number_format, setup.device):
-            pooled = student.features(setup.number_format.arrange(views))
+        with setup.clock("data"):
+            images = setup.pick(batch.indices[chosen.to(setup.device)])
+        with setup.clock("views"):
+            views = setup.number_format.arrange(self._turned_views(images, randomness))
+        student, clock = setup.student, setup.clock
+        with (
+            clock("student"),
+            untracked_batch_norm(student),
+            autocast(setup.number_format, setup.device),
+        ):
+            pooled = student.features(views)
         turns = torch.arange(TURNS, device=setup.device).repeat_interleave(count)
         return F.cross_entropy(self.rotation_head(pooled), turns)
 

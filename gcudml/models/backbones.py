@@ -9,6 +9,7 @@ from torch import nn
 from gcudml.config import ModelConfig
 from gcudml.config.input_format import INPUT_FORMATS, InputFormat
 from gcudml.models.batch_norm import freeze_batch_norm
+from gcudml.models.conv4 import Conv4
 from gcudml.models.input_layer import input_layer
 from gcudml.models.padding import pad_as_tensorflow
 from gcudml.models.trunk import Trunk
@@ -122,24 +123,5 @@ def _trunk(config: ModelConfig, *, channels: int, image_size: int) -> Trunk:
 
 
 def _conv4(width: int, *, channels: int, image_size: int) -> Trunk:
-    """Four blocks of 3x3 convolution, batch norm and ReLU, with 2x2 max pooling in between.
-
-    The few-shot literature's small network (Vinyals et al. 2016, arXiv:1606.04080). It pools after
-    every block there; here pooling ends once the map is 4 pixels or less, so that the global
-    pooling behind it has something left to choose from.
-    """
-    layers: list[nn.Module] = []
-    side = image_size
-    for block in range(4):
-        layers += [
-            nn.Conv2d(channels if block == 0 else width, width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-        ]
-        if side > 4:
-            layers.append(nn.MaxPool2d(2))
-            side //= 2
-        layers.append(
-            nn.ReLU(inplace=True)
-        )  # after the pooling: the same, at a quarter of the cost
-    module = nn.Sequential(*layers)
+    module = Conv4(width, channels=channels, image_size=image_size)
     return Trunk(module, module, width, inputs=channels, own_format=INPUT_FORMATS["unit"])

@@ -7,9 +7,12 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from gcudml import together
 from gcudml.config import Views
 from gcudml.data.views import centre, random_views, to_unit
+from gcudml.models.embedding import TeacherNet
 from gcudml.models.number_format import Format, autocast
+from gcudml.stopwatch import Stopwatch
 
 Head: TypeAlias = Literal["compact", "wide", "pooled"]
 ROWS_AT_MOST = 256
@@ -33,6 +36,7 @@ def embed_images(
     number_format: Format,
     size: int | None = None,
     views: RandomViews | None = None,
+    clock: Stopwatch | None = None,
 ) -> dict[Head, Float[Tensor, "n _"]]:
     """The network's embeddings of images, in evaluation mode.
 
@@ -43,10 +47,13 @@ def embed_images(
         number_format: What the network computes in.
         size: Side of the centre square that the network sees; None: whole images.
         views: Show a random view of each image in place of the unchanged one.
+        clock: Counts pixels, views and the forward as those of a training step; None: nobody does.
 
     Returns:
         For each of ``heads`` the embeddings, on the network's device, not normalised.
     """
+    clock = clock or Stopwatch.off()
+    forward = "teacher" if isinstance(network, TeacherNet) else "student"
     was_training = network.training
     device = next(network.parameters()).device
     network.eval()
@@ -54,14 +61,16 @@ def embed_images(
     side = size or images.shape[-1]
     rows = ROWS_AT_MOST if device.type == "cuda" else CPU_PIXELS // side**2
     for block in images.split(min(max(rows, 1), ROWS_AT_MOST)):
-        if views is None:
-            inputs = to_unit(centre(block, size).to(device))
-        else:
-            inputs = random_views(
-                block.to(device), views.config, generator=views.generator, size=size
-            )
-        with autocast(number_format, device):
-            embeddings = network(number_format.arrange(inputs))
+        with clock("data" if views is None else "views"):
+            if views is None:
+                inputs = to_unit(centre(block, size).to(device))
+            else:
+                inputs = random_views(
+                    block.to(device), views.config, generator=views.generator, size=size
+                )
+            inputs = number_format.arrange(inputs)
+        with clock(forward), autocast(number_format, device):
+            embeddings = together.forward(network, inputs)
         for head, parts in blocks.items():
             parts.append(getattr(embeddings, head))
     network.train(was_training)

@@ -17,6 +17,17 @@ from harness.store import query
 ROOT = Path(__file__).resolve().parent.parent.parent
 KEPT = Path(__file__).resolve().parent / "results"
 README = ROOT / "README.md"
+NOT_MEASURED = "Not measured yet."
+"""In place of a table whose file is missing."""
+WORK_OF_SCALE = {
+    "clustering": ("k-means, N/10 clusters", ""),
+    "neighbours": ("8 neighbours of each, exact", ""),
+    "evaluation": ("Recall@K and MAP@R, exact", ""),
+    "tables": ("tables of a run with N queries", "report"),
+    "ingest": ("two such runs into the database", "report"),
+    "page": ("the page", "report"),
+}
+"""Key of its exponents -> what it is called, and the work that it is a part of."""
 
 SUMMARY = """
     SELECT s.trial, s.role, s.mean, s.sd, s.low, s.high, s.n,
@@ -65,11 +76,16 @@ def keep(study: str, results: Path) -> None:
 
 
 def filled(text: str) -> str:
-    """The README with every marked table made anew from its file."""
+    """The README with every marked table made anew from its file; where there is none it says so."""
 
     def table(match: re.Match[str]) -> str:
-        kept = json.loads((KEPT / f"{match[1]}.json").read_text(encoding="utf-8"))
-        rows = figures_table(kept) if "figures" in kept else study_table(kept)
+        path = KEPT / f"{match[1]}.json"
+        if not path.exists():
+            return f"<!-- table: {match[1]} -->\n{NOT_MEASURED}\n<!-- end -->"
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        tables = {"costs": scale_tables, "figures": figures_table, "study": study_table}
+        made = next((make for key, make in tables.items() if key in kept), levers_table)
+        rows = made(kept)
         return f"<!-- table: {match[1]} -->\n{rows}\n<!-- end -->"
 
     return re.sub(r"<!-- table: ([\w-]+) -->\n.*?<!-- end -->", table, text, flags=re.S)
@@ -98,10 +114,96 @@ def study_table(kept: dict[str, Any]) -> str:
 
 
 def figures_table(kept: dict[str, Any]) -> str:
-    """Name and value of each figure of a benchmark."""
+    """Name and value of each figure of a benchmark; a column a case where there are several."""
+    figures = kept["figures"]
+    if all(isinstance(each, dict) for each in figures.values()):
+        names = list(dict.fromkeys(name for case in figures.values() for name in case))
+        lines = [f"| figure | {' | '.join(figures)} |", "| --- |" + " --- |" * len(figures)]
+        for name in names:
+            cells = [_cell(case.get(name, "")) for case in figures.values()]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+        return "\n".join(lines)
     lines = ["| figure | value |", "| --- | --- |"]
     lines += [f"| {name.replace('_', ' ')} | {value} |" for name, value in kept["figures"].items()]
     return "\n".join(lines)
+
+
+def levers_table(kept: dict[str, Any]) -> str:
+    """What each lever of speed is worth, and whether a run uses it."""
+    lines = [
+        "| lever | work | times as fast | least to most | ms | in use |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in kept["rows"]:
+        cells = (row[name] for name in ("lever", "work", "ratio", "from_to", "ms", "in_use"))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def scale_tables(kept: dict[str, Any]) -> str:
+    """Time and memory against N, and what the approximate indexes save and lose."""
+    sizes = sorted({cost["size"] for cost in kept["costs"]})
+    heads = [f"N = {size:,}" for size in sizes]
+    lines = [
+        f"| work | {' | '.join(heads)} | time grows as | memory as |",
+        "| --- |" + " --- |" * (len(sizes) + 2),
+    ]
+    by_place = {(cost["work"], cost["size"]): cost for cost in kept["costs"]}
+    for key, (name, whole) in WORK_OF_SCALE.items():
+        if key not in kept["exponents"]:
+            continue
+        cells = [
+            cell_of(by_place[whole or key, size], f"{key} " if whole else "") for size in sizes
+        ]
+        grows = ["" if e is None else f"N^{e:g}" for e in kept["exponents"][key]]
+        lines.append(f"| {' | '.join([name, *cells, *grows])} |")
+    lines += [
+        "",
+        "| index | N | s to build | ms a query | exact: ms a query | % of the exact neighbours "
+        "| Recall@1 (exact) | Recall@8 (exact) | MiB |",
+        "| --- |" + " --- |" * 8,
+    ]
+    lines += [index_line(cost) for cost in kept["costs"] if cost["work"] in ("ivf", "hnsw")]
+    return "\n".join(lines)
+
+
+def cell_of(cost: dict[str, Any], part: str) -> str:
+    """Seconds and memory at one size, and how they are known."""
+    if "predicted_seconds" in cost:
+        return f"not measured; predicted {cost['predicted_seconds']:,g} s" + " in all" * bool(part)
+    seconds = cost[f"{part}seconds"]
+    shown = f"{seconds:,.0f}" if seconds >= 100 else f"{seconds:.2g}"
+    if "asked" in cost:
+        return f"{shown} s, extrapolated from {cost['asked']:,} queries; {cost['mib']:g} MiB"
+    return f"{shown} s, {cost[f'{part}mib']:g} MiB"
+
+
+def index_line(cost: dict[str, Any]) -> str:
+    """What one index saves and loses at one size."""
+    name, size = cost["work"].upper(), f"{cost['size']:,}"
+    if "predicted_seconds" in cost:
+        said = f"not measured; predicted {cost['predicted_seconds']:,g} s"
+        return f"| {name} | {size} | {said} | | | | | | |"
+    recalls = [
+        f"{cost[f'recall@{k}_difference']:+.4f} ({cost[f'exact_recall@{k}']:.3f})" for k in (1, 8)
+    ]
+    cells = [
+        f"{cost['build_s']:.2g}",
+        f"{cost['ms_a_query']:.2g}",
+        f"{cost['exact_ms_a_query']:.2g}",
+        f"{cost['found_percent']:.1f}",
+        *recalls,
+        f"{cost['mib']:g}",
+    ]
+    return f"| {' | '.join([name, size, *cells])} |"
+
+
+def _cell(value: object) -> str:
+    """A number or a text; an estimate with its interval."""
+    if isinstance(value, list):
+        estimate, low, high = value
+        return f"{estimate} [{low}, {high}]"
+    return str(value)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,17 @@
-"""Time and memory against the number of images: clustering, neighbour tables, evaluation.
+"""Time and memory against the number of images N, from 1,000 on, ten times more each time.
 
-    python tests/benchmarks/scale.py [--most 100000] [--write]
+    python tests/benchmarks/scale.py [--most 1000000] [--minutes 25] [--write]
 
-Synthetic embeddings of 128 numbers round N/50 centres, from 1,000 to ``--most``, ten times more each
-time; k-means with N/10 clusters. Each figure comes from a process of its own: seconds, and megabytes
-beyond the embeddings. Prints the exponents fitted over the last three sizes, and what the approximate
-indexes of faiss (IVF, HNSW) would save and lose against exact search. ``--write`` keeps the figures
-in ``tests/benchmarks/results/scale.json``.
+Clustering (k-means with N/10 clusters), the table of 8 neighbours, evaluation (Recall@K, MAP@R), the
+approximate indexes IVF and HNSW beside exact search, and the report: writing the tables of N test
+queries, taking two such runs into the database, and the page. Embeddings are synthetic: 128 numbers
+near a space of 16 dimensions, classes of 50. Each figure comes from a process of its own: seconds,
+and megabytes beyond what was there before. Exponents are fitted over the last three sizes measured.
+
+No work gets more than its share of ``--minutes``. Before each size from the third on, its time is
+predicted from the exponent so far. Where it would take too long, exact searches are measured for a sample of the
+queries at that size and multiplied; else the size is left out, its prediction told, and both are
+said so. ``--write`` keeps all of it in ``tests/benchmarks/results/scale.json``.
 """
 
 from __future__ import annotations
@@ -14,162 +19,160 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import faiss
 import numpy as np
-import torch
 from kept import keep
-from metrics import peak_mib
-from torch import Tensor
-from torch.nn import functional as F
 
-from gcudml.evaluate import retrieve
-from gcudml.neighbours import nearest, spherical_kmeans
-
-DIM = 128
-K = 8
-PROBED = 16
-"""Cells that an IVF index looks into, of the square root of N times 4."""
+SCRIPT = Path(__file__).resolve().parent / "scale_work.py"
+FEWEST_SAMPLED, MOST_SAMPLED = 500, 20_000
+ALWAYS = 2  # sizes that are measured whatever they take: seconds, and mostly overhead
+START_S = 8.0
+"""About what a process takes beside what it measures: libraries, embeddings."""
+Cost = dict[str, Any]
 
 
-class Cost(NamedTuple):
-    """Of one piece of work."""
+class Series(NamedTuple):
+    """One kind of work at growing sizes."""
 
-    seconds: float
-    mib: int
-    """Beyond the embeddings."""
-
-
-def cluster(z: Tensor, labels: Tensor) -> None:
-    spherical_kmeans(z, len(z) // 10, seed=0)
-
-
-def neighbours(z: Tensor, labels: Tensor) -> None:
-    nearest(z, K)
+    name: str
+    share: float
+    """Of the time; what is not used goes to those behind."""
+    least_exponent: float
+    """Small sizes are all overhead: no prediction grows more slowly than this."""
+    can_sample: bool = False
+    beside: float = 1.0
+    """How much longer a process takes than its first seconds tell: other things are measured too."""
 
 
-def evaluation(z: Tensor, labels: Tensor) -> None:
-    retrieve(z, labels, k=[1, 2, 4, 8])
-
-
-WORK: dict[str, Callable[[Tensor, Tensor], None]] = {
-    "clustering": cluster,
-    "neighbours": neighbours,
-    "evaluation": evaluation,
-}
+SERIES = (
+    Series("clustering", 0.12, 2.0),
+    Series("neighbours", 0.12, 2.0, can_sample=True),
+    Series("evaluation", 0.14, 2.0, can_sample=True),
+    Series("ivf", 0.16, 1.5, beside=1.3),
+    Series("report", 0.2, 1.0, beside=1.2),
+    Series("hnsw", 0.26, 1.1, beside=1.3),
+)
+PARTS = ("tables", "ingest", "page")
+"""Of the report."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--most", type=int, default=100_000)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--most", type=int, default=1_000_000)
+    parser.add_argument("--minutes", type=float, default=25.0)
+    parser.add_argument("--only", nargs="+", choices=[each.name for each in SERIES])
     parser.add_argument("--write", action="store_true")
-    parser.add_argument("--one", nargs=2, metavar=("WORK", "N"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.one:
-        name, size = arguments.one
-        print(json.dumps(measure(name, int(size))))
-        return
-    sizes = [10**power for power in range(3, int(math.log10(arguments.most)) + 1)]
-    figures: dict[str, float | None] = {}
-    for name in WORK:
-        costs = {size: in_a_process(name, size) for size in sizes}
-        for size, cost in costs.items():
-            figures[f"{name}, {size:,}: seconds"] = round(cost.seconds, 3)
-            figures[f"{name}, {size:,}: MiB beyond the embeddings"] = cost.mib
-        figures[f"{name}: exponent of time"] = exponent(
-            sizes, [costs[size].seconds for size in sizes]
-        )
-        figures[f"{name}: exponent of memory"] = exponent(
-            sizes, [costs[size].mib for size in sizes]
-        )
-    figures |= approximate(sizes[-1])
-    for figure, value in figures.items():
-        print(f"{figure:56} {value}")
+    sizes = [10**power for power in range(3, int(math.log10(arguments.most) + 1e-9) + 1)]
+    chosen = [each for each in SERIES if not arguments.only or each.name in arguments.only]
+    began, share = time.perf_counter(), 0.0
+    costs: list[Cost] = []
+    for series in chosen:
+        share += series.share / sum(each.share for each in chosen)
+        costs += run_series(series, sizes, deadline=began + 60 * arguments.minutes * share)
+    minutes = round((time.perf_counter() - began) / 60, 1)
+    exponents = fitted(costs)
+    for name, (of_time, of_memory) in exponents.items():
+        print(f"{name}: time grows as N^{of_time}, memory as N^{of_memory}")
+    print(f"{minutes} minutes, of at most {arguments.minutes:g}")
     if arguments.write:
-        keep("scale", figures=figures)
+        limits = {"most": arguments.most, "minutes": arguments.minutes, "took_minutes": minutes}
+        keep("scale", limits=limits, costs=costs, exponents=exponents)
 
 
-def embeddings(size: int) -> tuple[Tensor, Tensor]:
-    """Unit vectors round their classes' centres, and the classes."""
-    generator = torch.Generator().manual_seed(0)
-    classes = max(2, size // 50)
-    labels = torch.randint(classes, (size,), generator=generator)
-    centres = torch.randn(classes, DIM, generator=generator)
-    z = torch.randn(size, DIM, generator=generator)
-    for start in range(0, size, 4096):  # no second copy of all, which memory would count
-        part = slice(start, start + 4096)
-        z[part] = F.normalize(z[part] + centres[labels[part]], dim=1)
-    return z, labels
+def run_series(series: Series, sizes: Sequence[int], *, deadline: float) -> list[Cost]:
+    """The work at all sizes: measured, multiplied from a sample, or predicted."""
+    known: dict[int, Cost] = {}
+    costs: list[Cost] = []
+    for place, size in enumerate(sizes):
+        left = deadline - time.perf_counter() - START_S
+        cost: Cost | None = None
+        if place < ALWAYS:
+            cost = measured(series.name, size)
+        else:
+            predicted = prediction(known, size, series.least_exponent)
+            if predicted * series.beside < left:
+                # Stopped in the end: a wrong prediction must not take the time of all others.
+                cost = measured(series.name, size, limit_s=left)
+            elif series.can_sample and left > START_S:
+                asked = min(MOST_SAMPLED, max(FEWEST_SAMPLED, int(size * left / predicted / 2)))
+                cost = measured(series.name, size, asked=asked, limit_s=left)
+            if cost is None:
+                seconds = float(f"{predicted:.3g}")
+                cost = {"work": series.name, "size": size, "predicted_seconds": seconds}
+        if "asked" not in cost and "predicted_seconds" not in cost:
+            known[size] = cost
+        costs.append(cost)
+        print(sentence(costs[-1]), flush=True)
+    return costs
 
 
-def measure(name: str, size: int) -> Cost:
-    """Do it in this process; Linux tells its memory."""
-    z, labels = embeddings(size)
-    WORK[name](z[:200], labels[:200])  # libraries are loaded
-    Path("/proc/self/clear_refs").write_text("5")
-    before = peak_mib()
-    started = time.perf_counter()
-    WORK[name](z, labels)
-    return Cost(time.perf_counter() - started, peak_mib() - before)
+def prediction(known: Mapping[int, Cost], size: int, least_exponent: float) -> float:
+    """Seconds at a size, from those at smaller ones."""
+    sizes = list(known)
+    found = exponent(sizes, [total(known[each]) for each in sizes], last=2) or 0.0
+    return total(known[sizes[-1]]) * (size / sizes[-1]) ** max(found, least_exponent)
 
 
-def in_a_process(name: str, size: int) -> Cost:
-    command = [sys.executable, __file__, "--one", name, str(size)]
-    said = subprocess.check_output(command, text=True, env=os.environ)
-    cost = Cost(*json.loads(said))
-    print(f"{name}, {size:,}: {cost.seconds:.3f} s, {cost.mib} MiB", flush=True)
+def total(cost: Cost) -> float:
+    """Seconds of all that a process measured."""
+    return float(sum(cost[name] for name in cost if name.endswith("seconds")))
+
+
+def measured(
+    name: str, size: int, *, asked: int | None = None, limit_s: float | None = None
+) -> Cost | None:
+    """What a process of its own measures; None where that took longer than it may."""
+    command = [sys.executable, str(SCRIPT), name, str(size), *([str(asked)] if asked else [])]
+    try:
+        said = subprocess.check_output(command, text=True, timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        return None
+    found = {key: float(f"{value:.4g}") for key, value in json.loads(said).items()}
+    cost: Cost = {"work": name, "size": size} | found
+    if asked is not None:
+        cost |= {"asked": asked, "seconds": float(f"{found['seconds'] * size / asked:.4g}")}
     return cost
 
 
-def exponent(sizes: list[int], costs: list[float]) -> float | None:
-    """The slope of log cost over log size, by least squares over the last three sizes.
+def sentence(cost: Cost) -> str:
+    """What was measured at one size, or that it was not."""
+    where = f"{cost['work']}, {cost['size']:,}"
+    if "predicted_seconds" in cost:
+        return f"{where}: NOT MEASURED; predicted: {cost['predicted_seconds']:,.0f} s"
+    figures = ", ".join(f"{k} {v:g}" for k, v in cost.items() if k not in ("work", "size"))
+    sampled = f" (EXTRAPOLATED from {cost['asked']:,} of the queries)" if "asked" in cost else ""
+    return f"{where}: {figures}{sampled}"
 
-    None where something was too cheap to be measured.
+
+def fitted(costs: Sequence[Cost]) -> dict[str, list[float | None]]:
+    """Work, or a part of the report -> exponents of time and of memory, where it was measured."""
+    found: dict[str, list[float | None]] = {}
+    for name in dict.fromkeys(cost["work"] for cost in costs):
+        own = [cost for cost in costs if cost["work"] == name and "predicted_seconds" not in cost]
+        for part in PARTS if name == "report" else [""]:
+            keys = [f"{part} {what}".strip() for what in ("seconds", "mib")]
+            whole = [cost for cost in own if "asked" not in cost]
+            sizes = [cost["size"] for cost in whole]
+            found[part or name] = [exponent(sizes, [cost[key] for cost in whole]) for key in keys]
+    return found
+
+
+def exponent(sizes: Sequence[int], costs: Sequence[float], *, last: int = 3) -> float | None:
+    """The slope of log cost over log size, by least squares over the last sizes.
+
+    None where something was too cheap to be measured, or was measured once only.
     """
-    if len(sizes) < 2 or min(costs[-3:]) <= 0:
+    if len(sizes) < 2 or min(costs[-last:]) <= 0:
         return None
-    slope, _ = np.polyfit(np.log(sizes[-3:]), np.log(costs[-3:]), 1)
+    slope, _ = np.polyfit(np.log(sizes[-last:]), np.log(costs[-last:]), 1)
     return round(float(slope), 2)
-
-
-def approximate(size: int) -> dict[str, float | None]:
-    """Share of the exact neighbours that faiss's IVF and HNSW find, and the time of each."""
-    z = embeddings(size)[0].numpy()
-    asked = z[np.random.default_rng(0).choice(size, min(size, 2000), replace=False)]
-    cells = int(4 * math.sqrt(size))
-    indexes = {
-        "exact": faiss.IndexFlatIP(DIM),
-        "IVF": faiss.index_factory(DIM, f"IVF{cells},Flat", faiss.METRIC_INNER_PRODUCT),
-        "HNSW": faiss.index_factory(DIM, "HNSW32", faiss.METRIC_INNER_PRODUCT),
-    }
-    figures: dict[str, float | None] = {}
-    truth: np.ndarray | None = None
-    for name, index in indexes.items():
-        started = time.perf_counter()
-        index.train(z)
-        index.add(z)
-        if name == "IVF":
-            faiss.ParameterSpace().set_index_parameter(index, "nprobe", PROBED)
-        built = time.perf_counter()
-        _, found = index.search(asked, K + 1)
-        searched = time.perf_counter()
-        truth = found if truth is None else truth
-        same = [len({*a} & {*b}) for a, b in zip(found[:, 1:], truth[:, 1:], strict=True)]
-        figures |= {
-            f"{name}, {size:,}: seconds to build": round(built - started, 2),
-            f"{name}, {size:,}: ms a query": round(1000 * (searched - built) / len(asked), 4),
-            f"{name}, {size:,}: % of the exact neighbours": round(
-                100 * sum(same) / K / len(same), 2
-            ),
-        }
-    return figures
 
 
 if __name__ == "__main__":

@@ -10,12 +10,14 @@ import torch
 from tiny import first_batch, setup_for, tiny
 from tiny import one_step as step_of
 
+import gcudml.methods.gcudml
 from gcudml.config import GcudmlConfig
 from gcudml.data.views import to_unit
 from gcudml.losses.pairs import contextual_bias_loss
 from gcudml.methods import build_method
 from gcudml.methods.gcudml import Gcudml, cluster_means
 from gcudml.methods.interface import Batch
+from gcudml.models.inference import embed_images
 
 
 def method_for(**method: Any) -> Gcudml:
@@ -303,3 +305,55 @@ def test_the_metric_term_can_be_contextualised() -> None:
     torch.testing.assert_close(other.terms(batch, embeddings)["metric"], expected)
     ours.begin_epoch(0)
     assert ours.terms(batch, embeddings)["metric"] != expected
+
+
+FORWARDS = [
+    # settings, networks that embed all images before the first step and after it
+    ({}, ["student"], ["teacher", "student"]),
+    ({"teacher_momentum": 0.0}, ["student"], ["student"]),
+    ({"cluster_with": "student", "group_embedding": "both"}, ["student"], ["student"]),
+    (
+        {"group_loss": "pair", "weights": {"collaborative": 0.0}},
+        ["student"],
+        ["teacher"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "first", "second"), FORWARDS)
+def test_images_are_embedded_once_where_one_forward_gives_everything(
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any],
+    first: list[str],
+    second: list[str],
+) -> None:
+    method, used = method_for(**settings), []
+    student = method.setup.student
+
+    def embed(network: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+        used.append("student" if network is student else "teacher")
+        return embed_images(network, *args, **kwargs)
+
+    monkeypatch.setattr(gcudml.methods.gcudml, "embed_images", embed)
+    for step, wanted in enumerate([first, second]):
+        used.clear()
+        method.begin_epoch(step)
+        assert used == wanted
+        with torch.no_grad():
+            student.wide.weight.add_(0.1)
+        method.after_step(step)
+
+
+@pytest.mark.parametrize("settings", [settings for settings, _, _ in FORWARDS])
+def test_one_forward_gives_what_two_give_to_the_bit(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    once = method_for(**settings)
+    plan = once.begin_epoch(0)
+    monkeypatch.setattr(gcudml.methods.gcudml, "is_copy", lambda *_: False)
+    twice = method_for(**settings | {"cluster_with": "teacher"})
+    other = twice.begin_epoch(0)
+    assert torch.equal(plan.batches, other.batches)
+    assert torch.equal(once.centres, twice.centres)
+    assert len(plan.parameters) == len(other.parameters)
+    assert all(map(torch.equal, plan.parameters, other.parameters))

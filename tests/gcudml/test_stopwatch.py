@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from tiny import train_tiny
+from tiny import setup_for, train_tiny
 
+import gcudml.methods.gcudml
 from gcudml import stopwatch
+from gcudml.methods import build_method
+from gcudml.methods.gcudml import Gcudml
+from gcudml.models import inference
 from gcudml.stopwatch import PARTS, Stopwatch
 
 CPU = torch.device("cpu")
@@ -63,6 +69,56 @@ def test_a_part_that_fails_is_closed(clock: list[float]) -> None:
     ) == (3, 0, 1)
 
 
+def test_what_a_network_computes_for_a_clustering_counts_for_the_network(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = replace(setup_for(method={"name": "gcudml"}), clock=Stopwatch(CPU, is_on=True))
+    method = build_method(setup)
+    assert isinstance(method, Gcudml)
+
+    def lasting(seconds: float) -> Callable[..., None]:
+        def wait(*_: object) -> None:
+            clock[0] += seconds
+
+        return wait
+
+    method.teacher.wide.bias.add_(1.0)  # else one forward would do for both
+    method.teacher.register_forward_hook(lasting(1.0))
+    setup.student.register_forward_hook(lasting(10.0))
+    kmeans = gcudml.methods.gcudml.spherical_kmeans
+    monkeypatch.setattr(
+        gcudml.methods.gcudml,
+        "spherical_kmeans",
+        lambda *a, **k: (lasting(100.0)(), kmeans(*a, **k))[1],
+    )
+    with setup.clock("clustering"):
+        method.begin_epoch(0)
+    taken = {name.rpartition("/")[2]: s for name, s in setup.clock.take().items() if s}
+    assert taken == {"teacher": 1.0, "student": 10.0, "clustering": 100.0}
+
+
+def test_views_of_an_evaluation_count_as_views(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup, watch = setup_for(), Stopwatch(CPU, is_on=True)
+
+    def slow_views(*_: object, **__: object) -> torch.Tensor:
+        clock[0] += 1
+        return torch.zeros(4, 1, 28, 28)
+
+    monkeypatch.setattr(inference, "random_views", slow_views)
+    with watch("evaluation"):
+        inference.embed_images(
+            setup.student,
+            setup.images[:4],
+            heads=["compact"],
+            number_format=setup.number_format,
+            views=inference.RandomViews(setup.config.views, torch.Generator()),
+            clock=watch,
+        )
+    assert {name: s for name, s in watch.take().items() if s} == {"seconds/part/views": 1.0}
+
+
 def test_nothing_is_measured_unless_the_environment_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(stopwatch.VARIABLE, raising=False)
     watch = Stopwatch.for_run(CPU)
@@ -88,6 +144,10 @@ def test_a_run_says_where_its_time_goes_when_it_is_asked(
         assert names <= set(metrics)
         spent = {name for name in names if metrics[name] > 0}
         assert spent == names - ({"seconds/part/checkpoint"} if number == 0 else set())
-        inside = ("views", "student", "losses", "teacher", "backward", "optimizer", "ema", "data")
+        known = sum(metrics[f"seconds/{stage}"] for stage in ("prepare", "train", "evaluate"))
+        measured = names - {"seconds/part/checkpoint"}  # that of the epoch before
+        assert sum(metrics[name] for name in measured) <= known
+        inside = ("losses", "backward", "optimizer", "ema")
         assert sum(metrics[f"seconds/part/{part}"] for part in inside) <= metrics["seconds/train"]
         assert metrics["seconds/part/clustering"] <= metrics["seconds/prepare"]
+        assert metrics["seconds/part/evaluation"] <= metrics["seconds/evaluate"]

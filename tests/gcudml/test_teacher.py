@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from gcudml.teacher import momentum_at, teacher_distance, update_teacher
+from gcudml.teacher import is_copy, momentum_at, teacher_distance, update_teacher
 
 
 def network(seed: int) -> nn.Module:
@@ -67,3 +67,15 @@ def test_the_distance_is_that_of_all_weights_in_units_of_the_students() -> None:
     expected = ((mine - theirs).norm() / theirs.norm()).item()
     assert teacher_distance(teacher, student) == pytest.approx(expected, rel=1e-5)
     assert teacher_distance(student, copy.deepcopy(student)) == 0.0
+
+
+def test_a_teacher_is_a_copy_until_a_weight_or_a_statistic_differs() -> None:
+    teacher, student = network(0), network(0)
+    assert is_copy(teacher, student)
+    student.train()(torch.randn(16, 3) + 5)
+    assert not is_copy(teacher, student)
+    update_teacher(teacher, student, 0.0)
+    assert is_copy(teacher, student)
+    with torch.no_grad():
+        student[0].weight[0, 0] += 1e-6
+    assert not is_copy(teacher, student)

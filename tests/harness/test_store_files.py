@@ -105,6 +105,24 @@ def test_rows_that_are_taken_over_in_parts_are_all_there_and_replace_older_ones(
         assert rows == [(run_id, x) for run_id in "abc" for x in (0.5, float(times))]
 
 
+def test_a_long_file_is_taken_over_in_parts_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workload_files, "_MOST_WAITING", 2)
+    values = ["1", "2", "0.5", '"text"', "null", "6", "7"]
+    lines = [f'{{"place": {place}, "x": {x}}}\n' for place, x in enumerate(values)]
+    put(tmp_path, "tables/extra.jsonl", "".join([*lines[:3], "torn\n", *lines[3:]]))
+    put(tmp_path, "tables/queries.jsonl", 6 * QUERY + QUERY.replace("[5, 1]", '["5"]'))
+    torn, unfit = finish(tmp_path)
+    assert "extra.jsonl: 1 line(s) are no JSON object" in torn
+    assert "queries.jsonl: skipped: 'neighbours' holds VARCHAR[]" in unfit
+    assert ask(tmp_path, "SELECT x FROM extra ORDER BY place") == [
+        (None if x == "null" else x if "t" in x else str(float(x)) if "." in x else x,)
+        for x in values
+    ]
+    assert ask(tmp_path, "FROM queries") == []
+
+
 @pytest.mark.parametrize("order", [("a", "b"), ("b", "a"), ("a", "b", "a")])
 def test_types_widen_in_any_order(tmp_path: Path, order: Sequence[str]) -> None:
     put(tmp_path, "tables/extra.jsonl", '{"x": 1, "y": "one", "z": [1]}\n', "a")

@@ -1,0 +1,325 @@
+"""Several runs trained together: in lock step, their networks and losses computed as one.
+
+Each run is ordinary code in a thread of its own, of which one at a time is awake. Where it needs
+its network, a loss or gradients it asks for them here and sleeps; once all runs have asked, equal
+requests are answered by one batched computation over stacked parameters (``torch.func``), and the
+others one by one. So runs may differ in whatever they like, and what fits together is faster:
+horizontally fused training (Wang et al., MLSys 2021, arXiv:2102.02344). Results are those of
+separate training within rounding. Outside ``train_together`` everything is computed at once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+Answer = Any
+"""What a request asks for: tensors in whatever a network or a loss returns."""
+_here = threading.local()
+_builds: WeakKeyDictionary[nn.Module, Hashable] = WeakKeyDictionary()
+
+
+def forward(network: nn.Module, images: Tensor) -> Answer:
+    """``network(images)``."""
+    circle = _circle()
+    if circle is None:
+        return network(images)
+    return circle.ask(_Forward(network, images))
+
+
+def loss(function: Callable[..., Tensor], *tensors: Tensor, **options: object) -> Tensor:
+    """``function(*tensors, **options)``, which must not depend on anything else."""
+    circle = _circle()
+    if circle is None:
+        return function(*tensors, **options)
+    answer: Tensor = circle.ask(_Loss(function, tensors, options))
+    return answer
+
+
+def backward(total: Tensor) -> None:
+    """``total.backward()``."""
+    circle = _circle()
+    if circle is None:
+        total.backward()
+    else:
+        circle.ask(_Backward(total))
+
+
+def company() -> int:
+    """How many runs were begun together with the one that asks, itself included."""
+    circle = _circle()
+    return 1 if circle is None else circle.size
+
+
+def train_together(calls: Sequence[Callable[[], None]]) -> None:
+    """Execute the calls, each of which trains one run, and return when all have returned.
+
+    A call that raises ends the others no earlier; the first exception is raised at the end.
+    """
+    _Circle(len(calls)).run(calls)
+
+
+def _circle() -> _Circle | None:
+    return getattr(_here, "circle", None)
+
+
+class _Mode(NamedTuple):
+    """What a thread computes in."""
+
+    has_gradient: bool
+    is_mixed: bool
+    dtype: torch.dtype
+
+
+class _Request:
+    """Something to compute, for one run."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        kind = device.type
+        self.mode = _Mode(
+            torch.is_grad_enabled(),
+            torch.is_autocast_enabled(kind),
+            torch.get_autocast_dtype(kind),
+        )
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for requests that can be answered together."""
+        raise NotImplementedError
+
+    def alone(self) -> Answer:
+        """The answer."""
+        raise NotImplementedError
+
+    def answers(self, requests: Sequence[Any]) -> list[Answer]:
+        """The answers to requests of one key, this one among them."""
+        raise NotImplementedError
+
+
+class _Forward(_Request):
+    def __init__(self, network: nn.Module, images: Tensor) -> None:
+        super().__init__(images.device)
+        self.network, self.images = network, images
+
+    @property
+    def key(self) -> Hashable:
+        modes = tuple(module.training for module in self.network.modules())
+        inputs = (self.images.shape, self.images.dtype, self.device)
+        return ("forward", _build(self.network), modes, inputs, self.mode)
+
+    def alone(self) -> Answer:
+        return self.network(self.images)
+
+    def answers(self, requests: Sequence[_Forward]) -> list[Answer]:
+        states = [_state(request.network) for request in requests]
+        stacked = {name: torch.stack([each[name] for each in states]) for name in states[0]}
+
+        def one(state: dict[str, Tensor], images: Tensor) -> Answer:
+            return functional_call(self.network, state, (images,))
+
+        images = torch.stack([request.images for request in requests])
+        found = vmap(one)(stacked, images)
+        with torch.no_grad():
+            for name, _ in self.network.named_buffers():  # running statistics
+                for state, own in zip(states, stacked[name].unbind(), strict=True):
+                    state[name].copy_(own)
+        parts = [part.unbind() for part in found]
+        return [type(found)(*own) for own in zip(*parts, strict=True)]
+
+
+class _Loss(_Request):
+    def __init__(
+        self,
+        function: Callable[..., Tensor],
+        tensors: Sequence[Tensor],
+        options: dict[str, object],
+    ) -> None:
+        super().__init__(tensors[0].device)
+        self.function, self.tensors, self.options = function, tensors, options
+
+    @property
+    def key(self) -> Hashable:
+        shapes = tuple((x.shape, x.dtype, x.device) for x in self.tensors)
+        return ("loss", self.function, repr(self.options), shapes, self.mode)
+
+    def alone(self) -> Tensor:
+        return self.function(*self.tensors, **self.options)
+
+    def answers(self, requests: Sequence[_Loss]) -> list[Tensor]:
+        columns = zip(*(request.tensors for request in requests), strict=True)
+        stacked = [torch.stack(list(column)) for column in columns]
+        found = vmap(lambda *tensors: self.function(*tensors, **self.options))(*stacked)
+        return list(found.unbind())
+
+
+class _Backward(_Request):
+    def __init__(self, total: Tensor) -> None:
+        super().__init__(total.device)
+        self.total = total
+
+    @property
+    def key(self) -> Hashable:
+        return ("backward", self.device)
+
+    def alone(self) -> None:
+        self.total.backward()
+
+    def answers(self, requests: Sequence[_Backward]) -> list[None]:
+        # No run's parameters are in another run's loss, so each gets its own gradient.
+        torch.stack([request.total for request in requests]).sum().backward()
+        return [None] * len(requests)
+
+
+class _Failed(NamedTuple):
+    """In place of an answer: the run's own error."""
+
+    error: Exception
+
+
+class _Circle:
+    """The runs of one call of ``train_together``: whose turn it is, and who waits for what."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._moved = threading.Condition()
+        self._turn: int | None = None
+        self._ready = dict.fromkeys(range(size))  # ordered: turns do not depend on timing
+        self._asked: dict[int, _Request] = {}
+        self._answers: dict[int, Answer] = {}
+        self._not_batched: set[Hashable] = set()
+        self._error: BaseException | None = None
+
+    def run(self, calls: Sequence[Callable[[], None]]) -> None:
+        """Let each call run in a thread; see ``train_together``."""
+        threads = [
+            threading.Thread(target=self._live, args=(number, call), name=f"run {number}")
+            for number, call in enumerate(calls)
+        ]
+        for thread in threads:
+            thread.start()
+        with self._moved:
+            self._give_turn()
+        for thread in threads:
+            thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def ask(self, request: _Request) -> Answer:
+        """The answer to a request of the run whose turn it is, once all others have asked too."""
+        number: int = _here.number
+        randomness = _random_state(request.device)
+        with self._moved:
+            self._asked[number] = request
+            self._give_turn()
+            self._await_turn(number)
+            answer = self._answers.pop(number)
+        _set_random_state(request.device, randomness)  # others have drawn meanwhile
+        if isinstance(answer, _Failed):
+            raise answer.error
+        return answer
+
+    def _live(self, number: int, call: Callable[[], None]) -> None:
+        _here.circle, _here.number = self, number
+        with self._moved:
+            self._await_turn(number)
+        try:
+            call()
+        except BaseException as error:
+            self._error = self._error or error
+        finally:
+            with self._moved:
+                self._give_turn()
+
+    def _await_turn(self, number: int) -> None:
+        self._moved.wait_for(lambda: self._turn == number)
+
+    def _give_turn(self) -> None:
+        """Wake the next run; where all of them wait for answers, find these first."""
+        if not self._ready:
+            self._answer()
+        self._turn = next(iter(self._ready), None)
+        if self._turn is not None:
+            del self._ready[self._turn]
+        self._moved.notify_all()
+
+    def _answer(self) -> None:
+        """Answer everything that was asked, what is equal in kind together."""
+        alike: dict[Hashable, list[int]] = {}
+        for number in sorted(self._asked):
+            alike.setdefault(self._asked[number].key, []).append(number)
+        for key, numbers in alike.items():
+            requests = [self._asked[number] for number in numbers]
+            self._answers |= dict(zip(numbers, self._answers_to(key, requests), strict=True))
+        self._ready = dict.fromkeys(sorted(self._asked))
+        self._asked.clear()
+
+    def _answers_to(self, key: Hashable, requests: list[_Request]) -> list[Answer]:
+        with _as_in(requests[0]):
+            if len(requests) > 1 and key not in self._not_batched:
+                try:
+                    return requests[0].answers(requests)
+                except Exception:
+                    # It cannot be batched, or one of them has an error, which is not the others'.
+                    self._not_batched.add(key)
+            return [_alone(request) for request in requests]
+
+
+def _alone(request: _Request) -> Answer:
+    try:
+        return request.alone()
+    except Exception as error:
+        return _Failed(error)
+
+
+def _as_in(request: _Request) -> ExitStack:
+    """What a request is computed in: the mode of the thread that asked."""
+    mode, stack = request.mode, ExitStack()
+    stack.enter_context(torch.set_grad_enabled(mode.has_gradient))
+    kind = request.device.type
+    stack.enter_context(torch.autocast(kind, dtype=mode.dtype, enabled=mode.is_mixed))
+    return stack
+
+
+def _build(network: nn.Module) -> Hashable:
+    """Equal for networks of one architecture."""
+    if network not in _builds:
+        shapes = tuple((name, x.shape, x.dtype) for name, x in _state(network).items())
+        # Its text has what shapes do not tell: strides, padding, slopes.
+        _builds[network] = (str(network), shapes)
+    return _builds[network]
+
+
+def _state(network: nn.Module) -> dict[str, Tensor]:
+    return {**dict(network.named_parameters()), **dict(network.named_buffers())}
+
+
+class _Randomness(NamedTuple):
+    """Where the global random generators stand."""
+
+    torch_cpu: Tensor
+    torch_cuda: Tensor | None
+    numpy: Any
+
+
+def _random_state(device: torch.device) -> _Randomness:
+    is_cuda = device.type == "cuda"
+    numbers = np.random.get_state()  # noqa: NPY002 - of other libraries: nothing here draws from it
+    return _Randomness(
+        torch.get_rng_state(), torch.cuda.get_rng_state(device) if is_cuda else None, numbers
+    )
+
+
+def _set_random_state(device: torch.device, state: _Randomness) -> None:
+    torch.set_rng_state(state.torch_cpu)
+    if state.torch_cuda is not None:
+        torch.cuda.set_rng_state(state.torch_cuda, device)
+    np.random.set_state(state.numpy)  # noqa: NPY002
