@@ -23,7 +23,7 @@ from harness.values import same_value
 from harness.workload import JsonValue, Workload
 from harness.yaml_source import Source
 
-FREE = frozenset({"question", "limits", "budget"})
+FREE = frozenset({"question", "limits", "budget", "train_together"})
 """Fields that change no result: they may be changed at any time."""
 _OF_TRIALS = frozenset({"base", "search", "variants", "zip", "forbid", "seeds", "baseline"})
 """Fields of a grid whose changes are judged by the trials and seeds that they make."""

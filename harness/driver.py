@@ -18,6 +18,7 @@ from harness.changes import changes_of, record_of, refuse_changes
 from harness.errors import HarnessError, InputError, StoreBusyError
 from harness.events import utc_now
 from harness.executors import (
+    PROCESS_EXECUTORS,
     THREAD_VARIABLES,
     Executor,
     ExecutorName,
@@ -27,6 +28,7 @@ from harness.executors import (
 )
 from harness.executors.environment import variables_set
 from harness.executors.gpus import visible_gpus
+from harness.executors.together import TogetherExecutor
 from harness.interruption import Interruption
 from harness.leases import Leases
 from harness.ledger import Ledger
@@ -40,6 +42,7 @@ from harness.spec import load_study
 from harness.spool import StudyRecord
 from harness.store import Rebuilt, rebuild
 from harness.survey import identifier, plan_of, survey, take_up_decisions, watched
+from harness.turns import Company
 from harness.workload import Params
 
 Study = Path | Params
@@ -179,6 +182,7 @@ def run_study(
             threads=threads,
             spending=spending,
             write_record=_record_writer(plan, schedule, ledger, spending, options, before),
+            company=Company(plan, is_possible=options.executor in PROCESS_EXECUTORS),
             profile=options.profile,
         )
         _train(session, options.results, interruption)
@@ -199,6 +203,8 @@ def _start_executor(options: RunOptions, workload: str, stack: ExitStack) -> tup
         threads=threads,
         placement=Placement(gpus, options.runs_per_gpu, options.address),
     )
+    if options.executor in PROCESS_EXECUTORS:
+        executor = TogetherExecutor(executor)
     stack.callback(executor.close)
     return executor, threads
 
@@ -300,7 +306,7 @@ def _finish(session: Session, ledger: Ledger, watcher: Watcher, signal: int | No
 
 def gpus_for(options: RunOptions) -> tuple[str, ...]:
     """The GPUs of this machine that the executor gives to runs."""
-    return visible_gpus(os.environ) if options.executor in ("process", "spawn") else ()
+    return visible_gpus(os.environ) if options.executor in PROCESS_EXECUTORS else ()
 
 
 def division_of_cores(options: RunOptions, gpus: int) -> tuple[int | None, int]:

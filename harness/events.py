@@ -39,6 +39,8 @@ class Started:
     """Distribution name -> version."""
     device: str | None = None
     """The GPU that the worker was given, as ``CUDA_VISIBLE_DEVICES`` names it."""
+    together: int = 1
+    """How many runs the worker executes at once, this one included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,9 @@ class Finished:
     message: str | None = None
     """One line: why it failed, or was pruned."""
     seconds: float | None = None
-    """Wall time of the attempt."""
+    """Wall time of the attempt; of runs that one worker executes at once, each has its share."""
     peak_mib: float | None = None
-    """Largest resident memory of the worker."""
+    """Largest resident memory of the worker, with all runs that it executes."""
     results: Mapping[str, float] = field(default_factory=dict)
     """``split/metric`` -> value, as the workload returned them."""
     stderr: str | None = None

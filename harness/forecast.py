@@ -12,6 +12,7 @@ from harness.costs import Basis, Cost, Costs, find_costs
 from harness.display import duration
 from harness.driver import RunOptions, division_of_cores, gpus_for
 from harness.errors import InputError
+from harness.executors import PROCESS_EXECUTORS
 from harness.plan import Plan
 from harness.power import (
     LEVEL,
@@ -24,6 +25,7 @@ from harness.spec import StudySpec
 from harness.stats import t_quantile
 from harness.store import query
 from harness.survey import Survey, survey
+from harness.turns import Company
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class Forecast:
     power: Power | None
     """None where nothing is tested: one trial, or a search without a confirmation."""
     warnings: tuple[str, ...]
+    together: int
+    """The most runs that one worker would train at once; 1 where the workload was not asked."""
 
 
 def make_forecast(
@@ -140,6 +144,7 @@ def make_forecast(
         expense=expense,
         power=power,
         warnings=_warnings(power, expense),
+        together=_together(found, options) if may_probe else 1,
     )
 
 
@@ -169,9 +174,10 @@ def _expense_lines(forecast: Forecast) -> list[str]:
     if expense is None:
         return [] if not forecast.to_do else ["time and disk: unknown without a probe"]
     workers = f"{expense.workers} worker{'s' * (expense.workers != 1)}"
+    together = f"; up to {forecast.together} runs share one" * (forecast.together > 1)
     return [
         f"time: about {duration(expense.total_s)} on {workers}, {duration(expense.run_s)} a run "
-        f"(by {expense.basis})",
+        f"(by {expense.basis}){together}",
         f"disk: about {_mib(expense.needed_mib)}, {_mib(expense.free_mib)} free",
     ]
 
@@ -235,6 +241,13 @@ def _expense(found: Survey, options: RunOptions, *, may_probe: bool) -> Expense 
         needed_mib=sum(run.size for run in runs) / 2**20,
         free_mib=shutil.disk_usage(_existing(options.results)).free / 2**20,
     )
+
+
+def _together(found: Survey, options: RunOptions) -> int:
+    """The most runs that are to do and may share a process."""
+    company = Company(found.plan, is_possible=options.executor in PROCESS_EXECUTORS)
+    waiting = found.schedule.tasks.keys() - found.ledger.settled.keys()
+    return max((company.most(found.schedule.tasks[run_id]) for run_id in waiting), default=1)
 
 
 def _run_costs(found: Survey, costs: Costs, typical: Cost) -> list[Cost]:

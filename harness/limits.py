@@ -1,18 +1,39 @@
 """What a study may cost: the limits of one run, the budget of all of them, and the confirmation.
 
-Neither limits nor budget are part of what a run computes: a study may go on with other ones.
+Neither limits nor budget are part of what a run computes: a study may go on with other ones. Nor is
+how many runs share a process.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from harness.axis import Number, Strict, Whole
 from harness.events import Failure
 
 MOST_SEED = 2**32 - 1
+
+
+MOST_TOGETHER = 1000
+
+
+def _check_together(value: object) -> object:
+    """Refuse what is no way of sharing a process; a union would complain once for each member."""
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    if value not in ("auto", "off") and not (is_whole and 2 <= value <= MOST_TOGETHER):  # type: ignore[operator]
+        raise ValueError(
+            f"give auto, off, or how many runs at most (2 to {MOST_TOGETHER}), got {value!r}"
+        )
+    return value
+
+
+TrainTogether: TypeAlias = Annotated[
+    Literal["auto", "off"] | Annotated[Whole, Field(ge=2, le=MOST_TOGETHER)],
+    BeforeValidator(_check_together),
+]
+"""How many runs one process may train at once."""
 
 
 class Confirm(Strict):

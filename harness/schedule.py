@@ -208,6 +208,27 @@ class Schedule:
                 return self._tasks[run_id]
         return None
 
+    def take_like(
+        self, fits: Callable[[Task], bool], most: int, settled: Settled
+    ) -> tuple[Task, ...]:
+        """The next runs, ``most`` at most, of those that ``take`` would give and that fit.
+
+        The others stay where they are.
+        """
+        found: list[Task] = []
+        passed: list[Task] = []
+        while len(found) < most and (task := self.take(settled)) is not None:
+            (found if fits(task) else passed).append(task)
+        for task in passed:
+            self.put_back(task)
+        return tuple(found)
+
+    def put_back(self, task: Task) -> None:
+        """Undo ``take``: the run is waiting again, at its place."""
+        if self._runs_left is not None:
+            self._runs_left += 1
+        heapq.heappush(self._queue, (task.order, task.run_id))
+
     def _confirm(self, settled: Settled) -> bool:
         """Add the winners, once the whole search is settled; whether it did."""
         spec = self._plan.spec

@@ -6,8 +6,7 @@ import math
 import shutil
 import signal
 import time
-from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 from harness.attempt import Attempt
 from harness.budget import Spending, shortage
 from harness.errors import StoreBusyError, StoreError
-from harness.executors import Ended, Executor, Job
+from harness.executors import Ended, Executor, Job, in_one_process
 from harness.executors.worker import STATUS_NOT_WRITABLE, finished_by_death, log_size
 from harness.interruption import Interruption
 from harness.leases import Leases
@@ -26,13 +25,13 @@ from harness.policy import Retries
 from harness.progress import RunLine, Snapshot, Watcher
 from harness.schedule import Schedule, Task
 from harness.spool import RunState, run_dir, work_dir
+from harness.tally import Tally
+from harness.turns import Company, Turns
 
 _TICK_S = 0.5
 _RECORD_EVERY_S = 30.0
 _TERMINATED_GRACE_S = 60.0
 """How long runs may go on with their epoch when the driver gets SIGTERM: nobody watches then."""
-_MOST_LOSSES = 3
-"""How often a run is started again that was lost with what it ran on."""
 
 
 @dataclass
@@ -48,18 +47,13 @@ class Session:
     threads: int
     spending: Spending
     write_record: Callable[[], None]
+    company: Company
     profile: bool = False
     trained: int = field(default=0, init=False)
     repeats: list[bool] = field(default_factory=list, init=False)
     """Of each run that was finished and is trained anew: whether its results are the same."""
     _active: dict[str, Attempt] = field(default_factory=dict, init=False)
-    # Runs that other drivers were training when it was their turn here.
-    _elsewhere: dict[str, Task] = field(default_factory=dict, init=False)
-    _counted: set[str] = field(default_factory=set, init=False)
-    _done: int = field(default=0, init=False)
-    _pruned: int = field(default=0, init=False)
-    _trained_done: int = field(default=0, init=False)
-    _training_seconds: float = field(default=0.0, init=False)
+    _tally: Tally = field(default_factory=Tally, init=False)
     _reused: int = field(default=0, init=False)
     _is_metric_known: bool = field(default=False, init=False)
     _last_tick: float = field(default=0.0, init=False)
@@ -67,8 +61,17 @@ class Session:
     _retries: Retries = field(default_factory=Retries, init=False)
     _is_interrupted: bool = field(default=False, init=False)
     _is_spent: bool = field(default=False, init=False)
-    _lost: deque[Task] = field(default_factory=deque, init=False)
-    _losses: Counter[str] = field(default_factory=Counter, init=False)
+
+    def __post_init__(self) -> None:
+        """Queue up the runs, of which none has started."""
+        self._turns = Turns(
+            self.schedule,
+            self.ledger,
+            self.leases,
+            self.company,
+            retries=self._retries,
+            count=self._tally.add,
+        )
 
     def run(self, results: Path, interruption: Interruption) -> None:
         """Train what is missing, until there is nothing left or the user interrupts.
@@ -88,7 +91,7 @@ class Session:
                 ended = self._wait()
                 for each in ended:
                     self._note_end(each)
-                has_news = self._look_elsewhere() or bool(ended)
+                has_news = self._turns.look_elsewhere() or bool(ended)
                 if has_news and not self._is_ending and self._grow():
                     self._record()
                 if time.monotonic() - self._last_tick >= _TICK_S:
@@ -134,9 +137,9 @@ class Session:
             question=spec.question,
             metric=spec.metric,
             total=self.schedule.total,
-            done=self._done,
-            failed=len(self._counted) - self._done - self._pruned,
-            pruned=self._pruned + self.schedule.spared,
+            done=self._tally.done,
+            failed=self._tally.failed,
+            pruned=self._tally.pruned + self.schedule.spared,
             reused=self._reused,
             running=tuple(self._line(active.task) for active in self._active.values()),
             seconds_left=self._seconds_left(),
@@ -159,8 +162,7 @@ class Session:
             self._keep_budget()
         if not self._is_ending:
             self._fill(results)
-        waits = self._lost or self._retries or self._elsewhere
-        return bool(self._active or (waits and not self._is_ending))
+        return bool(self._active or (self._turns and not self._is_ending))
 
     def _finish_epochs(self, *, grace_s: float | None) -> None:
         """Let the active runs save and end, or end them at once where none has begun."""
@@ -181,12 +183,11 @@ class Session:
             self._finish_epochs(grace_s=None)
         elif (
             left_s is not None
-            and self._trained_done
+            and (mean_s := self._tally.mean_s) is not None
             and self.schedule.is_searching
             and (later := self.schedule.confirm_runs())
         ):
-            mean_s = self._training_seconds / self._trained_done
-            runs = later + len(self.schedule.tasks) - len(self._counted)
+            runs = later + len(self.schedule.tasks) - len(self._tally.counted)
             if left_s <= mean_s * math.ceil(runs / self._most_active):
                 self.schedule.end_search()
                 self._grow()
@@ -194,7 +195,7 @@ class Session:
 
     @property
     def _most_active(self) -> int:
-        """How many runs may be active at once, after those that ran out of memory."""
+        """How many processes may be active at once, after runs that ran out of memory."""
         return int(min(self.executor.slots, self._retries.most_active))
 
     def _wait(self) -> list[Ended]:
@@ -218,66 +219,51 @@ class Session:
     def _take_up(self) -> None:
         """Count the runs that earlier calls have trained."""
         self.ledger.take_up(self.schedule.thresholds)
-        for run_id in self.ledger.settled.keys() - self._counted:
-            self._count(self.schedule.tasks[run_id], self.ledger.settled[run_id])
+        for run_id in self.ledger.settled.keys() - self._tally.counted:
+            self._tally.add(self.schedule.tasks[run_id], self.ledger.settled[run_id])
             self._check_metric(self.schedule.tasks[run_id])
 
     def _fill(self, results: Path) -> None:
         """Give every free worker a run."""
         self.leases.check()
-        while len(self._active) < self._most_active:
-            task = self._next()
-            if task is None:
+        while (free := self._most_active - self._processes) > 0:
+            tasks = self._turns.take(free)
+            if not tasks:
                 return
-            job = Job(
-                run=task.run,
-                run_id=task.run_id,
-                directory=run_dir(results, task.run_id),
-                attempt=self.ledger.state(task.run_id).attempts + 1,
-                threads=self.threads,
-                thresholds=task.thresholds,
-                profile=self.profile,
-            )
-            if self.ledger.before(task.run_id) is not None:  # its files would end it at once
+            self._start(tasks, results)
+
+    @property
+    def _processes(self) -> int:
+        """How many are active now."""
+        return len({active.job.process for active in self._active.values()})
+
+    def _start(self, tasks: Sequence[Task], results: Path) -> None:
+        """Give runs to a worker, which trains them together."""
+        jobs = in_one_process([self._job(task, results) for task in tasks])
+        for job in jobs:
+            if self.ledger.before(job.run_id) is not None:  # its files would end it at once
                 shutil.rmtree(work_dir(job.directory), ignore_errors=True)
-            now = time.monotonic()
-            active = Attempt(task, job, now, log_size(job), self.ledger.heard(task.run_id), now)
-            self.spending.start()
-            self.executor.submit(job)
-            self._active[task.run_id] = active
+        now = time.monotonic()
+        attempts = [
+            Attempt(task, job, now, log_size(job), self.ledger.heard(task.run_id), now)
+            for task, job in zip(tasks, jobs, strict=True)
+        ]
+        self.spending.start()
+        self.executor.submit(jobs[0])
+        self._active |= {each.job.run_id: each for each in attempts}
+        for task in tasks:
             self.watcher.started(self._line(task), self.snapshot())
 
-    def _next(self) -> Task | None:
-        """A run whose next attempt is due, else the next one that nobody else has; None if none."""
-        if self._lost:  # its lease was kept
-            return self._lost.popleft()
-        if (run_id := self._retries.take()) is not None:  # and so was its
-            return self.schedule.tasks[run_id]
-        waiting = list(self._elsewhere.values())
-        while (
-            task := waiting.pop(0) if waiting else self.schedule.take(self.ledger.settled)
-        ) is not None:
-            if not self.leases.claim(task.run_id):
-                self._elsewhere[task.run_id] = task
-                continue
-            self._elsewhere.pop(task.run_id, None)
-            if not self.ledger.is_over(task.run_id, task.thresholds):
-                return task
-            self._count(task, self.ledger.settle(task.run_id, task.thresholds))
-            self.leases.release(task.run_id)
-        return None
-
-    def _look_elsewhere(self) -> bool:
-        """Take over what other drivers have finished; whether there was any."""
-        over = [
-            task
-            for task in self._elsewhere.values()
-            if self.ledger.is_over(task.run_id, task.thresholds)
-        ]
-        for task in over:
-            del self._elsewhere[task.run_id]
-            self._count(task, self.ledger.settle(task.run_id, task.thresholds))
-        return bool(over)
+    def _job(self, task: Task, results: Path) -> Job:
+        return Job(
+            run=task.run,
+            run_id=task.run_id,
+            directory=run_dir(results, task.run_id),
+            attempt=self.ledger.state(task.run_id).attempts + 1,
+            threads=self.threads,
+            thresholds=task.thresholds,
+            profile=self.profile,
+        )
 
     def _note_end(self, ended: Ended) -> None:
         active = self._active.pop(ended.run_id)
@@ -288,10 +274,15 @@ class Session:
                 "free some space, then run the same command again"
             )
         if state.attempts < active.job.attempt or not state.is_over:
-            if self._is_ending and active.overrun is None:
+            has_company = active.job.together > 1
+            if self._is_ending and (has_company or active.overrun is None):
                 return  # it was asked to end: the next call goes on with it
-            if ended.is_lost and self._losses[ended.run_id] < _MOST_LOSSES:
-                self._start_again(active.task)
+            if has_company:  # whatever it was: it need not have been for this run's sake
+                is_memory = ended.signal == signal.SIGKILL and active.overrun is None
+                self._start_alone(active, is_memory=is_memory)
+                return
+            if ended.is_lost and self._turns.lose(active.task):
+                self._say_it_is_lost(active.task)
                 return
             event = finished_by_death(
                 active.job,
@@ -301,16 +292,20 @@ class Session:
                 overrun=active.overrun,
             )
             state = self.ledger.write_end(ended.run_id, event)
-        if self._is_tried_again(active.task, state):
+        if self._is_tried_again(active, state):
             return
         self._settle(active.task)
         self.watcher.ended(self._line(active.task), self.snapshot())
         self._check_metric(active.task)
 
-    def _is_tried_again(self, task: Task, state: RunState) -> bool:
+    def _is_tried_again(self, active: Attempt, state: RunState) -> bool:
         """Take a failed run up for another attempt where its class has one."""
         if state.failure is None or self._is_ending:
             return False
+        if state.failure == "oom" and active.job.together > 1:  # they all have used the memory
+            self._start_alone(active, is_memory=True)
+            return True
+        task = active.task
         retry = self._retries.note(task.run_id, state.failure, active=self._most_active)
         if retry is None:
             return False
@@ -323,31 +318,30 @@ class Session:
         )
         return True
 
-    def _start_again(self, task: Task) -> None:
-        """Queue a run that was lost: no failure of its own, so that nothing is noted of it."""
-        self._losses[task.run_id] += 1
-        self._lost.append(task)
+    def _say_it_is_lost(self, task: Task) -> None:
+        """A run was lost: no failure of its own, so that nothing else is noted of it."""
         self.watcher.say(
             f"{task.trial.label}, seed {task.run.seed}: what it ran on is gone; it starts again"
         )
 
+    def _start_alone(self, active: Attempt, *, is_memory: bool) -> None:
+        """Queue a run whose process has ended before it, with others: nothing is noted of it."""
+        self._turns.start_again(active.task)
+        if is_memory:
+            self.company.note_memory(active.task, active.job.together)
+        task, reason = active.task, "" if active.overrun is None else f" ({active.overrun.message})"
+        self.watcher.say(
+            f"{task.trial.label}, seed {task.run.seed}: the worker that trained it with "
+            f"{active.job.together - 1} others has ended{reason}; it starts again, alone"
+        )
+
     def _settle(self, task: Task) -> None:
         state = self.ledger.settle(task.run_id, task.thresholds)
-        self._count(task, state)
+        self._tally.add(task, state)
         if (before := self.ledger.before(task.run_id)) is not None:
             self.repeats.append(before.results == state.results)
         self.leases.release(task.run_id)
         self.trained += 1
-
-    def _count(self, task: Task, state: RunState) -> None:
-        self._counted.add(task.run_id)
-        self._pruned += state.state == "pruned"
-        if state.state != "done":
-            return
-        self._done += 1
-        if task.trial.role != "control":  # one that trains nothing says nothing about the others
-            self._trained_done += 1
-            self._training_seconds += state.seconds or 0.0
 
     def _check_metric(self, task: Task) -> None:
         """Refuse a study whose metric does not exist, as soon as a run shows which do."""
@@ -386,14 +380,15 @@ class Session:
         left_s = self.spending.left_s
         if self.schedule.is_open and left_s is not None:
             return max(0.0, left_s)
-        if not self._trained_done:
+        mean = self._tally.mean_s
+        if mean is None:
             return None
-        mean = self._training_seconds / self._trained_done
         now = time.monotonic()
-        over = len(self._counted) + self.schedule.spared
+        over = len(self._tally.counted) + self.schedule.spared
         waiting = self.schedule.total - over - len(self._active)
         work = waiting * mean + sum(
-            max(0.0, mean - (now - active.began)) for active in self._active.values()
+            max(0.0, mean - (now - active.began) / active.job.together)
+            for active in self._active.values()
         )
         seconds = work / max(1, min(self._most_active, waiting + len(self._active)))
         return seconds if left_s is None else min(seconds, max(0.0, left_s))

@@ -12,11 +12,19 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from harness.axis import AXIS_KINDS, Axis, Condition, Strict, Whole
 from harness.errors import InputError
-from harness.limits import MOST_SEED, Budget, Confirm, Limits
+from harness.limits import MOST_SEED, Budget, Confirm, Limits, TrainTogether
 from harness.trial import digest
 from harness.values import set_at
 from harness.workload import JsonValue
-from harness.yaml_source import Path_, Source, parse_value, plain_source, read_yaml
+from harness.yaml_source import (
+    Path_,
+    Source,
+    extended,
+    merged,
+    parse_value,
+    plain_source,
+    read_yaml,
+)
 
 MOST_PROPOSED = 1_000_000  # of a search
 LEAST_RANGES = 2  # that make CMA-ES more than a line search
@@ -74,6 +82,10 @@ class StudySpec(Strict):
     """How long a run may take, and how long it may be silent."""
     budget: Budget = Budget()
     """What the study may cost. A search leaves enough of it for its confirmation."""
+    train_together: TrainTogether = "auto"
+    """Runs that one process trains at once where their workload can stack them: as many as it says
+    are worth it (``auto``), up to so many (a number), or each alone (``off``). No result depends on
+    it."""
 
     @model_validator(mode="after")
     def _check_sampler(self) -> Self:
@@ -217,8 +229,11 @@ class StudySpec(Strict):
 
     @property
     def fingerprint(self) -> str:
-        """Twelve hex digits, equal for equal content whatever the order of its keys."""
-        return digest(self.model_dump(mode="json"))[:12]
+        """Twelve hex digits, equal for equal content whatever the order of its keys.
+
+        How runs share processes is no content.
+        """
+        return digest(self.model_dump(mode="json", exclude={"train_together"}))[:12]
 
 
 class Loaded(NamedTuple):
@@ -240,9 +255,9 @@ def load_study(study: Path | Mapping[str, JsonValue], overrides: Sequence[str] =
         InputError: a line for each thing that is wrong: file, line, column, rule, value.
     """
     if isinstance(study, Path):
-        source = _extend(read_yaml(study), study.parent)
+        source = extended(read_yaml(study), study.parent)
     else:
-        source = _extend(plain_source(study, name="study"), Path())
+        source = extended(plain_source(study, name="study"), Path())
     for override in overrides:
         source = _override(source, override)
     try:
@@ -275,42 +290,6 @@ _PARTS = ("confirm", "limits", "budget")  # fields of which each part can be set
 _COMPLETE = {"value_error", "extra_forbidden", "missing"}  # errors whose text says it all
 
 
-def _extend(source: Source, folder: Path) -> Source:
-    """The study with what its parent gives: ``base`` merged deeply, other fields replaced."""
-    value = dict(source.value)
-    if "extends" not in value:
-        return source
-    extends = value.pop("extends")
-    where = source.where(("extends",))
-    if not isinstance(extends, str):
-        raise InputError(f"{where}: extends: give the path of a study file, got {extends!r}")
-    parent_path = folder / extends
-    if not parent_path.is_file():
-        raise InputError(f"{where}: extends: no file {str(parent_path)!r}")
-    parent = read_yaml(parent_path)
-    if "extends" in parent.value:
-        raise InputError(
-            f"{parent.where(('extends',))}: extends: {parent_path} extends another study itself; "
-            "one level is allowed"
-        )
-    merged = parent.value | value
-    below, above = parent.value.get("base"), value.get("base")
-    if isinstance(below, dict) and isinstance(above, dict):
-        merged["base"] = _merge(below, above)
-    replaced = {key for key in value if key != "base"}
-    inherited = {p: place for p, place in parent.places.items() if p and p[0] not in replaced}
-    return Source(merged, inherited | dict(source.places), source.name)
-
-
-def _merge(below: dict[str, JsonValue], above: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    merged = dict(below)
-    for key, value in above.items():
-        inner = merged.get(key)
-        both = isinstance(inner, dict) and isinstance(value, dict)
-        merged[key] = _merge(inner, value) if both else value  # type: ignore[arg-type]
-    return merged
-
-
 def _override(source: Source, override: str) -> Source:
     key, equals, text = override.partition("=")
     key = key.strip()
@@ -326,7 +305,7 @@ def _override(source: Source, override: str) -> Source:
         field, _, part = key.partition(".")
         path = (field, *part.split("."))
         before = value.get(field)
-        value[field] = _merge(before, {part: new}) if isinstance(before, dict) else {part: new}
+        value[field] = merged(before, {part: new}) if isinstance(before, dict) else {part: new}
     elif key.split(".")[0] in StudySpec.model_fields:
         raise InputError(
             f"{name}: only whole fields of a study can be set, and those of {', '.join(_PARTS)}; "
@@ -340,7 +319,7 @@ def _override(source: Source, override: str) -> Source:
         if isinstance(search, dict) and key in search:
             raise InputError(f"{name}: {key!r} is an axis of this study; edit its values instead")
         base = value.get("base")
-        value["base"] = base = _merge({}, base if isinstance(base, dict) else {})
+        value["base"] = base = merged({}, base if isinstance(base, dict) else {})
         set_at(base, key, new)
         path = ("base", *key.split("."))
     kept = {p: place for p, place in source.places.items() if p[: len(path)] != path}

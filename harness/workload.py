@@ -7,7 +7,7 @@ text, lists and dicts of them, a path and one callback. Tables and pictures cros
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Protocol, TypeAlias, cast
@@ -80,6 +80,29 @@ class Workload(Protocol):
         """
         ...
 
+    def together(self, params: Params) -> tuple[str, int] | None:
+        """With which runs, and with how many, one process can train a run with ``params``.
+
+        A key, and the most runs that are worth training at once on this machine (1: it is not worth
+        it). Runs of equal keys differ in numbers only, so that ``run_together`` can stack them.
+        None, or no such function: such a run is always trained alone.
+
+        Asked by the driver, once a trial, and for all trials that are known before any starts: a
+        workload may measure what it says, but the process that asks must not hold a GPU for it.
+        """
+        ...
+
+    def run_together(self, calls: Sequence[Callable[[], None]]) -> None:
+        """Train several runs of equal keys at once; returns when all calls have returned.
+
+        Each call is to be made once, in a thread of its own. It calls ``run`` for one of the runs,
+        with its own parameters, seed, folder and ``report``, and never raises: what ``run`` raises
+        is the failure of that run alone, and a run may return earlier than the others.
+
+        Where the module lacks it, the calls are made one after another.
+        """
+        ...
+
     def run(
         self, params: Params, *, seed: int, workdir: Path, report: Report, test: bool
     ) -> Mapping[str, float]:
@@ -132,9 +155,16 @@ def load_workload(name: str) -> Workload:
     return cast("Workload", SimpleNamespace(**found))
 
 
+def _one_after_another(calls: Sequence[Callable[[], None]]) -> None:
+    for call in calls:
+        call()
+
+
 _NEEDED = ("schema", "check", "run")
 _DEFAULTS: Mapping[str, Callable[..., object]] = {
     "controls": dict,
     "data_fingerprint": lambda params: "",
     "epochs": lambda params: None,
+    "together": lambda params: None,
+    "run_together": _one_after_another,
 }

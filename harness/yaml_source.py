@@ -111,6 +111,51 @@ def parse_value(text: str, *, name: str) -> JsonValue:
     return _parse(text, name, {})
 
 
+def extended(source: Source, folder: Path) -> Source:
+    """The study with what its parent gives: ``base`` merged deeply, other fields replaced.
+
+    Args:
+        source: The study.
+        folder: From where the path of its parent counts.
+
+    Raises:
+        InputError: there is no such parent, or it has a parent itself.
+    """
+    value = dict(source.value)
+    if "extends" not in value:
+        return source
+    extends = value.pop("extends")
+    where = source.where(("extends",))
+    if not isinstance(extends, str):
+        raise InputError(f"{where}: extends: give the path of a study file, got {extends!r}")
+    parent_path = folder / extends
+    if not parent_path.is_file():
+        raise InputError(f"{where}: extends: no file {str(parent_path)!r}")
+    parent = read_yaml(parent_path)
+    if "extends" in parent.value:
+        raise InputError(
+            f"{parent.where(('extends',))}: extends: {parent_path} extends another study itself; "
+            "one level is allowed"
+        )
+    whole = parent.value | value
+    below, above = parent.value.get("base"), value.get("base")
+    if isinstance(below, dict) and isinstance(above, dict):
+        whole["base"] = merged(below, above)
+    replaced = {key for key in value if key != "base"}
+    inherited = {p: place for p, place in parent.places.items() if p and p[0] not in replaced}
+    return Source(whole, inherited | dict(source.places), source.name)
+
+
+def merged(below: dict[str, JsonValue], above: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """``below`` with what ``above`` sets, mapping by mapping."""
+    whole = dict(below)
+    for key, value in above.items():
+        inner = whole.get(key)
+        both = isinstance(inner, dict) and isinstance(value, dict)
+        whole[key] = merged(inner, value) if both else value  # type: ignore[arg-type]
+    return whole
+
+
 def _parse(text: str, name: str, places: dict[Path_, str]) -> JsonValue:
     try:
         loader = _Loader(text)

@@ -1,15 +1,16 @@
 """How runs are executed: one small interface, and what it is told and tells.
 
 ``local`` executes a run in this process; ``process`` and ``spawn`` in a process of its own, forked
-from a warm one or started anew; ``ray`` in a process on some node of a cluster. None keeps anything
-but which runs are active: all that a run produces goes through its spool.
+from a warm one or started anew, which may be that of several runs; ``ray`` in a process on some
+node of a cluster. None keeps anything but which runs are active: all that a run produces goes
+through its spool.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, cast
 
@@ -18,6 +19,9 @@ from harness.trial import Run
 from harness.workload import JsonValue
 
 ExecutorName = Literal["process", "spawn", "local", "ray"]
+PROCESS_EXECUTORS: tuple[ExecutorName, ...] = ("process", "spawn")
+"""Those that give each job a process of this machine, with a GPU where there is one. They take jobs
+that have others beside them."""
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -68,10 +72,25 @@ class Job:
     """The GPU that the run gets, as ``CUDA_VISIBLE_DEVICES`` names it; the executor fills it in."""
     profile: bool = False
     """Whether the workload shall say where its time goes; see ``PROFILE``."""
+    together: int = 1
+    """How many runs its process executes at once, this one included."""
+    beside: tuple[Job, ...] = ()
+    """The others, where this is the first of them; see ``in_one_process``."""
+    first: Path | None = None
+    """Where this is not the first of them: its directory, which has their log."""
+
+    @property
+    def process(self) -> Path:
+        """The directory of the first run of its process: equal for runs that share one."""
+        return self.first or self.directory
 
     def to_json(self) -> dict[str, JsonValue]:
         """The job as plain values, for the way to another process."""
-        return asdict(self) | {"directory": str(self.directory)}
+        return asdict(replace(self, beside=())) | {
+            "directory": str(self.directory),
+            "first": None if self.first is None else str(self.first),
+            "beside": [each.to_json() for each in self.beside],
+        }
 
     @staticmethod
     def from_json(document: Mapping[str, JsonValue]) -> Job:
@@ -80,8 +99,25 @@ class Job:
         run = Run(**cast("dict[str, str]", document["run"]))  # type: ignore[arg-type]
         given = cast("dict[str, JsonValue] | None", document.get("thresholds"))
         thresholds = None if given is None else Thresholds.from_json(given)
-        plain: dict[str, object] = {"run": run, "directory": Path(values["directory"])}
-        return Job(**values | plain | {"thresholds": thresholds})  # type: ignore[arg-type]
+        first = values.get("first")
+        beside = cast("list[dict[str, JsonValue]]", document.get("beside", []))
+        plain: dict[str, object] = {
+            "run": run,
+            "directory": Path(values["directory"]),
+            "thresholds": thresholds,
+            "first": None if first is None else Path(first),
+            "beside": tuple(map(Job.from_json, beside)),
+        }
+        return Job(**values | plain)  # type: ignore[arg-type]
+
+
+def in_one_process(jobs: Sequence[Job]) -> tuple[Job, ...]:
+    """The same jobs, of which the first has all others ``beside`` it."""
+    first, *others = jobs
+    if not others:
+        return (first,)
+    beside = tuple(replace(job, together=len(jobs), first=first.directory) for job in others)
+    return (replace(first, together=len(jobs), beside=beside), *beside)
 
 
 class Ended(NamedTuple):

@@ -24,7 +24,8 @@ from typing import NoReturn, cast
 
 from harness.errors import HarnessError
 from harness.executors import Job, ending
-from harness.executors.worker import STATUS_NOT_WRITABLE, execute, open_log, warm_up
+from harness.executors.together import execute_all
+from harness.executors.worker import STATUS_NOT_WRITABLE, open_log, warm_up
 from harness.workload import JsonValue, Workload, load_workload
 
 _PR_SET_PDEATHSIG = 1
@@ -153,7 +154,7 @@ class _Server:
             faulthandler.enable()
             if job.device is not None:  # CUDA is initialised in runs only, and looks here then
                 os.environ["CUDA_VISIBLE_DEVICES"] = job.device
-            status = execute(job, self._workload)
+            status = execute_all(job, self._workload)
         except HarnessError as error:
             status = STATUS_NOT_WRITABLE
             print(f"error: {error}", file=sys.stderr)

@@ -17,7 +17,8 @@ from typing import NoReturn
 
 from harness.errors import HarnessError
 from harness.executors import Job, ending
-from harness.executors.worker import STATUS_NOT_WRITABLE, execute, know_git
+from harness.executors.together import execute_all
+from harness.executors.worker import STATUS_NOT_WRITABLE, know_git
 from harness.provenance import GitState
 from harness.workload import load_workload
 
@@ -42,7 +43,7 @@ def main() -> int:
         know_git(name, GitState(*order["git"]))
     ending.listen()
     try:
-        return execute(job, workload)
+        return execute_all(job, workload)
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return STATUS_NOT_WRITABLE

@@ -100,7 +100,7 @@ def execute(job: Job, workload: Workload) -> int:
         state="pruned" if cut else "failed" if failure else "done",
         failure=failure.failure if failure else None,
         message=cut.reason if cut else failure.message if failure else None,
-        seconds=time.monotonic() - began,
+        seconds=(time.monotonic() - began) / job.together,
         peak_mib=_peak_mib(),
         results=results if failure is None and cut is None else {},
         stderr=last_lines(log_path(job), log_start),
@@ -177,7 +177,7 @@ def open_log(job: Job) -> int:
 
 def log_path(job: Job) -> Path:
     """Where the output of the run's workers is kept, one attempt after the other."""
-    return job.directory / "stderr.log"
+    return job.process / "stderr.log"
 
 
 def log_size(job: Job) -> int:
@@ -319,6 +319,7 @@ def _started(job: Job) -> Started:
         dirty=git.dirty,
         versions=versions,
         device=job.device,
+        together=job.together,
     )
 
 

@@ -24,6 +24,10 @@ def test_three_functions_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert loaded.controls() == {}
     assert loaded.data_fingerprint({"a": 1}) == loaded.data_fingerprint({"a": 2})
     assert loaded.epochs({}) is None
+    assert loaded.together({"a": 1}) is None
+    called: list[str] = []
+    loaded.run_together([lambda: called.append("one"), lambda: called.append("two")])
+    assert called == ["one", "two"]
 
 
 def test_a_missing_function_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
