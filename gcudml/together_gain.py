@@ -6,6 +6,7 @@ a few numbers of runs are tried, in a process of its own, because whoever asks s
 ``python -m gcudml.together_gain`` takes the parameters on standard input and prints the number.
 """
 
+import functools
 import itertools
 import json
 import subprocess
@@ -29,19 +30,40 @@ MUST_SAVE = 0.9
 
 
 def most_together(config: RunConfig, *, channels: int, device: torch.device) -> int:
-    """How many runs of this network and batch size train fastest together; 1 on a CPU.
+    """How many runs of this network and batch size train fastest together; 1 on a CPU."""
+    if device.type != "cuda":
+        return 1
+    # What runs differ in does not matter here, so that they share one answer.
+    asked = {name: getattr(config, name).model_dump(mode="json") for name in ("data", "model")}
+    train = {"batch_size", "views", "device", "number_format", "memory_layout"}
+    asked["train"] = config.train.model_dump(mode="json", include=train | {"images_per_cluster"})
+    return _ask(json.dumps([asked, channels]))
+
+
+@functools.cache
+def _ask(question: str) -> int:
+    """What a process of its own says; 1 where it cannot."""
+    command = [sys.executable, "-P", "-m", "gcudml.together_gain"]
+    said = subprocess.run(command, input=question, capture_output=True, text=True, check=False)
+    if said.returncode:
+        print(f"train_together: not measured\n{said.stderr}", file=sys.stderr)
+        return 1
+    return int(said.stdout)
+
+
+def kept_or_measured(config: RunConfig, *, channels: int, device: torch.device) -> int:
+    """The number that was measured on this machine, now or earlier.
 
     Raises:
         OSError: the cache folder cannot be written.
     """
-    if device.type != "cuda":
-        return 1
+    number_format = choose_format(config, channels=channels, device=device)
     key = {
-        "device": torch.cuda.get_device_name(device),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "torch": torch.__version__,
         "model": config.model.model_dump(mode="json"),
         "images": [channels, config.data.network_size, config.train.batch_size, config.train.views],
-        "format": [config.train.number_format, config.train.memory_layout],
+        "format": number_format.name,
     }
     path = cache_folder() / "together" / f"{digest(key)}.json"
     with locked(path):
@@ -49,16 +71,13 @@ def most_together(config: RunConfig, *, channels: int, device: torch.device) -> 
             return int(json.loads(path.read_text(encoding="utf-8"))["most"])
         except (OSError, ValueError, KeyError, TypeError):
             pass
-        said = subprocess.run(
-            [sys.executable, "-P", "-m", "gcudml.together_gain"],
-            input=json.dumps([config.model_dump(mode="json"), channels]),
-            capture_output=True,
-            text=True,
-            check=False,
+        measured = milliseconds_a_step(
+            config, COUNTS, channels=channels, number_format=number_format, device=device
         )
-        most = int(said.stdout) if said.returncode == 0 else 1
+        most = best_count(measured)
+        content = {"key": key, "most": most, "ms_a_step_and_run": measured}
         with replacing(path) as draft:
-            draft.write_text(json.dumps({"key": key, "most": most}), encoding="utf-8")
+            draft.write_text(json.dumps(content), encoding="utf-8")
     return most
 
 
@@ -126,11 +145,7 @@ def main() -> None:
     params, channels = json.load(sys.stdin)
     config = RunConfig.model_validate(params)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    number_format = choose_format(config, channels=channels, device=device)
-    measured = milliseconds_a_step(
-        config, COUNTS, channels=channels, number_format=number_format, device=device
-    )
-    print(best_count(measured))
+    print(kept_or_measured(config, channels=channels, device=device))
 
 
 if __name__ == "__main__":

@@ -67,7 +67,8 @@ Overrides = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="A field of the study (seeds=2), else a parameter of its base (train.epochs=2).",
+        help="A field of the study (seeds=2), an axis (search.KEY={choice: [1, 2]}), else a "
+        "parameter of its base (train.epochs=2).",
     ),
 ]
 Workers = Annotated[

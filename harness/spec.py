@@ -301,6 +301,9 @@ def _override(source: Source, override: str) -> Source:
     if key in StudySpec.model_fields:
         path: Path_ = (key,)
         value[key] = new
+    elif key.startswith("search."):
+        path = ("search", key.removeprefix("search."))
+        value["search"] = _with_axis(value.get("search"), path[1], new, name=name)
     elif key.split(".")[0] in _PARTS:
         field, _, part = key.partition(".")
         path = (field, *part.split("."))
@@ -317,13 +320,22 @@ def _override(source: Source, override: str) -> Source:
         if close and key not in (value.get("base") or {}):  # type: ignore[operator]
             raise InputError(f"{name}: unknown key {key!r}; did you mean {close[0]!r}?")
         if isinstance(search, dict) and key in search:
-            raise InputError(f"{name}: {key!r} is an axis of this study; edit its values instead")
+            raise InputError(f"{name}: {key!r} is an axis of this study; set search.{key}")
         base = value.get("base")
         value["base"] = base = merged({}, base if isinstance(base, dict) else {})
         set_at(base, key, new)
         path = ("base", *key.split("."))
     kept = {p: place for p, place in source.places.items() if p[: len(path)] != path}
     return Source(value, kept | {path: name}, source.name)
+
+
+def _with_axis(search: JsonValue, axis: str, new: JsonValue, *, name: str) -> JsonValue:
+    """The axes with another set of values for one that the study has."""
+    known = search if isinstance(search, dict) else {}
+    if axis not in known:
+        guess = nearest(axis, known) if known else "it has none"
+        raise InputError(f"{name}: the study has no axis {axis!r}; {guess}")
+    return {**known, axis: new}
 
 
 def _explain(source: Source, loc: Path_, kind: str, message: str) -> tuple[str, str]:

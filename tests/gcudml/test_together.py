@@ -320,3 +320,18 @@ def test_a_step_is_measured_for_each_number_of_runs() -> None:
     )
     assert measured.keys() == {1, 3}
     assert min(measured.values()) > 0
+
+
+def test_a_process_of_its_own_measures_once_a_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GCUDML_CACHE", str(tmp_path))
+    monkeypatch.setattr(together_gain, "COUNTS", (1, 2))
+    first = together_gain.kept_or_measured(tiny(), channels=1, device=CPU)
+    (kept,) = (tmp_path / "together").glob("*.json")
+    content = json.loads(kept.read_text())
+    assert content["most"] == first
+    assert content["ms_a_step_and_run"].keys() == {"1", "2"}
+    kept.write_text(json.dumps(content | {"most": 5}))
+    asked = tiny(method={"name": "stml"}, train={"learning_rate": 0.5})
+    assert together_gain.most_together(asked, channels=1, device=torch.device("cuda")) == 5

@@ -101,7 +101,6 @@ def test_a_large_effect_needs_the_seeds_of_the_test_and_a_tiny_one_too_many() ->
     assert seeds_to_settle(0.01, 1) is None
 
 
-
 def test_a_larger_difference_never_needs_more_seeds() -> None:
     needed = [seeds_to_settle(effect, 1) for effect in np.arange(0.5, 60.0, 0.1)]
     assert None not in needed

@@ -322,6 +322,16 @@ def test_set_reaches_fields_of_the_study_and_parameters_of_its_base(tmp_path: Pa
     assert loaded.source.where(("base", "train", "epochs")) == f"{path}:4:16"
 
 
+def test_the_values_of_an_axis_can_be_replaced(tmp_path: Path) -> None:
+    path = write_study(tmp_path, GRID)
+    before = load_study(path).spec.search
+    loaded = load_study(path, ("search.method.momentum={grid: [0.25, 0.75]}",))
+    assert loaded.spec.search.keys() == before.keys()
+    assert loaded.spec.search["method.momentum"].grid == [0.25, 0.75]
+    with pytest.raises(InputError, match="the study has no axis 'a'; it has none"):
+        load_study({"study": "s", "question": "?", "workload": "w"}, ("search.a=1",))
+
+
 @pytest.mark.parametrize(
     ("override", "start"),
     [
@@ -334,6 +344,11 @@ def test_set_reaches_fields_of_the_study_and_parameters_of_its_base(tmp_path: Pa
         ),
         ("seed=3", "--set seed=3: unknown key 'seed'; did you mean 'seeds'?"),
         ("method.momentum=1", "--set method.momentum=1: 'method.momentum' is an axis"),
+        (
+            "search.method.x=1",
+            "--set search.method.x=1: the study has no axis 'method.x'; did you mean",
+        ),
+        ("search.method.momentum={grd: [1]}", "--set search.method.momentum={grd: [1]}: search."),
         ("data=010", "--set data=010:1:1: 010 can be read as octal or decimal"),
         ("data=[", "--set data=[:1:2: not YAML: "),
     ],
