@@ -42,11 +42,14 @@ def train_epoch(
     torch.manual_seed(derive(setup.seed, "libraries", epoch))  # losses and layers of others draw
     totals: dict[str, Tensor] = {}
     student.train()
-    for position, places in enumerate(plan.batches.to(device)):
+    batches = plan.batches.to(device)
+    # Images that did not fit onto the GPU are picked by indices that never were there.
+    picked = batches if setup.images.device == device else plan.batches
+    for position, places in enumerate(batches):
         set_learning_rate(optimizers, config.train, done=epoch + position / steps)
         indices = places.flatten()  # (views * batch,)
         with clock("data"):
-            images = setup.pick(indices)
+            images = setup.pick(picked[position].flatten())
         with clock("views"):
             views = random_views(
                 images, config.views, generator=randomness, size=config.data.network_size

@@ -53,14 +53,15 @@ def random_views(
     shape = (height, width) if size is None else (size, size)
     uniform = torch.rand(count, 8, generator=generator)
     grid = F.affine_grid(
-        _random_maps(uniform, config).to(images.device),
+        _random_maps(uniform, config).to(images.device, non_blocking=True),
         [count, channels, *shape],
         align_corners=False,
     )
     views = F.grid_sample(
         to_unit(images), grid, mode="bilinear", padding_mode="border", align_corners=False
     )
-    lighting = (2 * uniform[:, 6:8] - 1).to(images.device)  # (batch, 2) in [-1, 1)
+    lighting = 2 * uniform[:, 6:8] - 1  # (batch, 2) in [-1, 1)
+    lighting = lighting.to(images.device, non_blocking=True)  # else a GPU is waited for
     contrast = 1 + config.contrast * lighting[:, 0, None, None, None]
     brightness = config.brightness * lighting[:, 1, None, None, None]
     return views.mul_(contrast).add_(brightness)

@@ -39,7 +39,7 @@ class Setup:
 
     def pick(self, indices: Int[Tensor, " rows"]) -> UInt8[Tensor, "rows channels height width"]:
         """Images on the device."""
-        return self.images[indices.to(self.images.device)].to(self.device)
+        return self.images[indices.to(self.images.device)].to(self.device, non_blocking=True)
 
     def steps(self, batch_size: int) -> int:
         """Steps of an epoch: as configured, else as many as show each image once on average."""

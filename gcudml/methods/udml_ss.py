@@ -186,7 +186,8 @@ class UdmlSs:
         """Views of the images in every turn, turn after turn."""
         config = self.setup.config.views
         if self.config.rotation_flip == "fixed":
-            draws = torch.rand(len(images), generator=randomness).to(images.device)
+            draws = torch.rand(len(images), generator=randomness)
+            draws = draws.to(images.device, non_blocking=True)
             flipped = (draws < config.flip)[:, None, None, None]
             images = torch.where(flipped, images.flip(3), images)
             config = config.model_copy(update={"flip": 0.0})
