@@ -11,7 +11,7 @@ separate training within rounding. Outside ``train_together`` everything is comp
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -182,7 +182,7 @@ class _Backward(_Request):
 class _Failed(NamedTuple):
     """In place of an answer: the run's own error."""
 
-    error: Exception
+    error: BaseException
 
 
 class _Circle:
@@ -201,7 +201,9 @@ class _Circle:
     def run(self, calls: Sequence[Callable[[], None]]) -> None:
         """Let each call run in a thread; see ``train_together``."""
         threads = [
-            threading.Thread(target=self._live, args=(number, call), name=f"run {number}")
+            threading.Thread(
+                target=self._live, args=(number, call), name=f"run {number}", daemon=True
+            )
             for number, call in enumerate(calls)
         ]
         for thread in threads:
@@ -252,22 +254,39 @@ class _Circle:
         self._moved.notify_all()
 
     def _answer(self) -> None:
-        """Answer everything that was asked, what is equal in kind together."""
+        """Answer what was asked, what is equal in kind together.
+
+        Gradients come last, once every run wants its own: runs that were computed together share
+        what gradients are computed from, and the first to go back through it would take it away.
+        """
+        everyone = sorted(self._asked)
+        now = [each for each in everyone if not isinstance(self._asked[each], _Backward)]
+        now = now or everyone
+        requests = {number: self._asked.pop(number) for number in now}
+        try:
+            self._answers |= self._answers_to_all(requests)
+        except BaseException as error:  # else whoever asked would sleep for ever
+            self._answers |= dict.fromkeys(now, _Failed(error))
+        self._ready = dict.fromkeys(now)
+
+    def _answers_to_all(self, requests: Mapping[int, _Request]) -> dict[int, Answer]:
         alike: dict[Hashable, list[int]] = {}
-        for number in sorted(self._asked):
-            alike.setdefault(self._asked[number].key, []).append(number)
+        for number, request in requests.items():
+            alike.setdefault(request.key, []).append(number)
+        found: dict[int, Answer] = {}
         for key, numbers in alike.items():
-            requests = [self._asked[number] for number in numbers]
-            self._answers |= dict(zip(numbers, self._answers_to(key, requests), strict=True))
-        self._ready = dict.fromkeys(sorted(self._asked))
-        self._asked.clear()
+            answers = self._answers_to(key, [requests[number] for number in numbers])
+            found |= dict(zip(numbers, answers, strict=True))
+        return found
 
     def _answers_to(self, key: Hashable, requests: list[_Request]) -> list[Answer]:
         with _as_in(requests[0]):
             if len(requests) > 1 and key not in self._not_batched:
                 try:
                     return requests[0].answers(requests)
-                except Exception:
+                except Exception as error:
+                    if isinstance(requests[0], _Backward):  # there is no second way back
+                        return [_Failed(error)] * len(requests)
                     # It cannot be batched, or one of them has an error, which is not the others'.
                     self._not_batched.add(key)
             return [_alone(request) for request in requests]

@@ -44,11 +44,18 @@ def most_together(config: RunConfig, *, channels: int, device: torch.device) -> 
 def _ask(question: str) -> int:
     """What a process of its own says; 1 where it cannot."""
     command = [sys.executable, "-P", "-m", "gcudml.together_gain"]
-    said = subprocess.run(command, input=question, capture_output=True, text=True, check=False)
+    said = subprocess.run(
+        command,
+        input=question,
+        capture_output=True,
+        text=True,
+        check=False,
+        start_new_session=True,  # Ctrl-C is for whoever asks
+    )
     if said.returncode:
         print(f"train_together: not measured\n{said.stderr}", file=sys.stderr)
         return 1
-    return int(said.stdout)
+    return int(said.stdout.split()[-1])  # a library may have printed before
 
 
 def kept_or_measured(config: RunConfig, *, channels: int, device: torch.device) -> int:

@@ -145,7 +145,10 @@ def together(params: Mapping[str, JsonValue]) -> tuple[str, int] | None:
         "method": config.method.name,
     }
     channels = _prepare(config.data.model_dump_json()).channels
-    device = train.device_of(config.train)
+    try:
+        device = train.device_of(config.train)
+    except ValueError:  # which the run will say of itself
+        return None
     return digest(alike), most_together(config, channels=channels, device=device)
 
 

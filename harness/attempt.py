@@ -44,9 +44,15 @@ class Attempt:
             self.started = now
 
     def breaks(self, limits: Limits, now: float) -> bool:
-        """Whether it breaks a limit now that it had not broken before."""
+        """Whether it breaks a limit now that it had not broken before.
+
+        The time of a process that trains several runs is divided among them.
+        """
         if self.overrun is not None:
             return False
         running_s = 0.0 if self.started is None else now - self.started
-        self.overrun = overrun(limits, running_s=running_s, silent_s=now - self.heard)
+        share = 1 / self.job.together
+        self.overrun = overrun(
+            limits, running_s=share * running_s, silent_s=share * (now - self.heard)
+        )
         return self.overrun is not None

@@ -369,6 +369,9 @@ class Session:
         state, now = self.ledger.read(active.job.run_id), time.monotonic()
         active.hear(self.ledger.heard(active.job.run_id), attempts=state.attempts, now=now)
         if not state.is_over and active.breaks(self.plan.spec.limits, now):
+            for each in self._active.values():  # with the process all of its runs end
+                if each.job.process == active.job.process:
+                    each.overrun = each.overrun or active.overrun
             self.executor.cancel(active.job.run_id)
 
     def _line(self, task: Task) -> RunLine:

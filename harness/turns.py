@@ -72,7 +72,10 @@ class Company:
         return found
 
     def _ask(self, task: Task) -> tuple[object, int]:
-        answer = self._workload.together(task.run.params)
+        try:
+            answer = self._workload.together(task.run.params)
+        except ValueError:  # parameters that cannot be: the run will say so
+            return (None, 1)
         if answer is None:
             return (None, 1)
         try:

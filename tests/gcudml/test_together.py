@@ -117,6 +117,58 @@ def test_runs_may_differ_in_anything(tmp_path: Path) -> None:
         assert_alike(found[seed][0], results)
 
 
+def test_runs_with_other_terms_share_what_they_have_in_common(tmp_path: Path) -> None:
+    weights = [{}, {"distillation": 0.0}, {"group": 0.0, "collaborative": 0.0}]
+    runs = [{"method": {"weights": each}} for each in weights]
+    assert len({workload.together(params(**each)) for each in runs}) == 1
+    found = together_tiny(tmp_path, runs)
+    for seed, each in enumerate(runs):
+        results, epochs = train_tiny(tmp_path / f"alone {seed}", seed=seed, test=True, **each)
+        assert_alike(found[seed][0], results)
+        for mine, theirs in zip(found[seed][1], epochs, strict=True):
+            assert_close(mine, theirs)
+
+
+def test_memory_that_runs_out_on_the_way_back_is_said_to_be_that() -> None:
+    layers = [nn.Linear(2, 2), nn.Linear(2, 2)]
+    errors: list[str] = []
+
+    def run_out(gradient: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("out of memory")
+
+    def call(number: int) -> Callable[[], None]:
+        def step() -> None:
+            found = together.forward(layers[number], torch.ones(1, 2))
+            if number:
+                found.register_hook(run_out)
+            try:
+                together.backward(found.sum())
+            except torch.OutOfMemoryError as error:
+                errors.append(str(error))
+
+        return step
+
+    together.train_together([call(0), call(1)])
+    assert errors == ["out of memory"] * 2
+
+
+def test_a_request_that_nobody_can_answer_wakes_whoever_asked() -> None:
+    class Odd(nn.Linear):
+        @property
+        def training(self) -> bool:
+            raise ValueError("no mode")
+
+        @training.setter
+        def training(self, mode: bool) -> None:
+            pass
+
+    def forward() -> None:
+        together.forward(Odd(2, 2), torch.ones(1, 2))
+
+    with pytest.raises(ValueError, match="no mode"):
+        together.train_together([forward, forward])
+
+
 def test_one_that_is_stopped_leaves_the_others_alone(tmp_path: Path) -> None:
     runs: list[Mapping[str, Any]] = [{}, {}, {}]
     found = together_tiny(tmp_path, runs, most_epochs={1: 1})
@@ -305,6 +357,12 @@ def test_controls_and_networks_with_dropout_are_trained_alone() -> None:
     for method in ("pixels", "untrained"):
         assert workload.together(params(method={"name": method})) is None
     assert workload.together(params(model={"backbone": "vit_b_16"})) is None
+
+
+def test_a_device_that_is_not_here_is_for_the_run_to_refuse() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    assert workload.together(params(train={"device": "cuda"})) is None
 
 
 def test_the_number_that_is_worth_it_saves_a_tenth_each_time() -> None:

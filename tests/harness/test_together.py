@@ -20,15 +20,17 @@ import stacked
 from driver_place import GRID, RECALL, Place, Witness
 from waiting import is_alive, wait_until
 
+from harness.attempt import Attempt
 from harness.driver import Outcome, RunOptions
 from harness.errors import HarnessError, InputError, StoreError
 from harness.events import Finished, Started
 from harness.executors import PROFILE, ExecutorName, Job, in_one_process, worker
 from harness.executors.together import execute_all
 from harness.forecast import describe, make_forecast
+from harness.limits import Limits
 from harness.progress import Snapshot
 from harness.pruning import Thresholds
-from harness.schedule import Schedule
+from harness.schedule import Schedule, Task
 from harness.spec import load_study
 from harness.spool import read_events, spool_path
 from harness.survey import identifier, plan_of
@@ -282,6 +284,16 @@ def test_a_run_over_its_limit_ends_the_process_and_all_start_again_alone(place: 
     assert any("reported nothing for 0.05 minutes" in each for each in witness.said)
     assert all(end.state == "done" for end in ends(place))
     assert is_as_alone(place, text, *given)
+
+
+@pytest.mark.parametrize(("together", "is_over"), [(1, True), (4, False)])
+def test_limits_are_for_a_runs_share_of_its_process(together: int, is_over: bool) -> None:
+    job = cast("Job", SimpleNamespace(together=together, attempt=1))
+    active = Attempt(cast("Task", None), job, 0.0, 0, 0, 0.0)
+    active.hear(1, attempts=1, now=0.0)
+    assert active.breaks(Limits(run_minutes=1.0), 200.0) == is_over
+    assert not active.breaks(Limits(run_minutes=1.0), 200.0)
+    assert active.breaks(Limits(run_minutes=1.0), 241.0) == (not is_over)
 
 
 def test_a_disk_that_is_full_ends_the_call_and_not_the_runs(place: Place) -> None:
