@@ -17,6 +17,7 @@ Scale = Literal["linear", "log", "category"]
 MOST_TICKS = 8
 """Up to so many values, each gets its own tick."""
 _CROWDED = 0.06  # neighbours closer than this share of the axis cannot be told apart
+_TEXT_WIDTH = 0.1  # of a tick, as a share of the axis
 _WIDE = 100.0  # values that span more than two decades belong on a log axis
 _NOT_SET = "not set"
 
@@ -78,9 +79,23 @@ def drawn_axes(tables: StudyTables) -> tuple[SweptAxis, ...]:
         places = {place for trial_id, place in axis.positions.items() if trial_id in ends}
         if len(places) < 2:
             continue
-        unseen = set() if axis.scale == "category" else {*axis.positions.values()} - places
-        found.append(replace(axis, ticks=tuple(t for t in axis.ticks if t[0] not in unseen)))
+        unseen = {*axis.positions.values()} - places
+        if axis.scale != "category":
+            ticks = tuple(tick for tick in axis.ticks if tick[0] not in unseen)
+            axis = replace(axis, ticks=_readable(ticks, is_log=axis.scale == "log"))
+        found.append(axis)
     return tuple(found)
+
+
+def _readable(ticks: Sequence[tuple[float, str]], *, is_log: bool) -> tuple[tuple[float, str], ...]:
+    """The ticks but those whose text would lie on that of the one before."""
+    places = [math.log(place) if is_log else place for place, _ in ticks]
+    span = max(places, default=0.0) - min(places, default=0.0)
+    kept: list[int] = []
+    for at, place in enumerate(places):
+        if not kept or place - places[kept[-1]] > _TEXT_WIDTH * span:
+            kept.append(at)
+    return tuple(ticks[at] for at in kept)
 
 
 def trial_axis(tables: StudyTables) -> SweptAxis:
