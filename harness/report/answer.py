@@ -74,11 +74,13 @@ def _claim(tables: StudyTables, view: View, ranked: tuple[TrialRow, ...]) -> str
         near = rivals[0]
         comparison = tables.comparisons[view, near.trial_id]
         return (
-            f"The baseline {named(baseline)} has the highest mean {measure} on {where}, {level}; "
+            f"The baseline {named(baseline)} has the highest mean {measure} on "
+            f"{where}{_among(tables, view, best)}, {level}; "
             f"the nearest is {named(near)}, {difference_text(comparison)} from it "
             f"({evidence(comparison)})."
         )
-    start = f"{named(best)} has the highest mean {measure} on {where}, {level}"
+    among = _among(tables, view, best)
+    start = f"{named(best)} has the highest mean {measure} on {where}{among}, {level}"
     if baseline is None:
         return f"{start}; no baseline is named, so nothing is compared."
     found = tables.comparisons.get((view, best.trial_id))
@@ -88,6 +90,13 @@ def _claim(tables: StudyTables, view: View, ranked: tuple[TrialRow, ...]) -> str
         f"{start}, {difference_text(found)} over the baseline {named(baseline)} "
         f"({evidence(found)})."
     )
+
+
+def _among(tables: StudyTables, view: View, best: TrialRow) -> str:
+    """What limits the claim that a trial is best: others, with fewer seeds so far, are above it."""
+    level = tables.summaries[view, best.trial_id].mean
+    means = [s.mean for t in tables.contenders if (s := tables.summaries.get((view, t.trial_id)))]
+    return " of those with the most seeds so far" if max(means) > level else ""
 
 
 def _label(tables: StudyTables, view: View) -> str:
