@@ -107,8 +107,8 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 figures[name] = compare(name, base, Path(folder), arguments.repeats)
             print(json.dumps({name: figures[name]}, indent=1), flush=True)
-    if arguments.write:
-        keep("throughput", figures=figures, device=device(), repeats=arguments.repeats)
+            if arguments.write:  # after each: the next one takes long
+                keep("throughput", figures=figures, device=device(), repeats=arguments.repeats)
 
 
 def device() -> str:
