@@ -227,10 +227,13 @@ class Session:
         """Give every free worker a run."""
         self.leases.check()
         while (free := self._most_active - self._processes) > 0:
-            tasks = self._turns.take(free)
-            if not tasks:
+            over = len(self._tally.counted)
+            if tasks := self._turns.take(free):
+                self._start(tasks, results)
+            elif len(self._tally.counted) > over and self._grow():
+                self._record()  # others have finished what a proposal waited for
+            else:
                 return
-            self._start(tasks, results)
 
     @property
     def _processes(self) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from store_examples import held
 from subject import GRID, SEARCH, TABLES, VICTIMS, Subject
-from waiting import DEADLINE_S, wait_until
+from waiting import DEADLINE_S
 
 import harness
 from harness.events import Finished
@@ -74,11 +74,11 @@ def test_a_store_that_a_reader_holds(whole: Subject, tmp_path: Path) -> None:
     assert subject.start("--set", "seeds=1").communicate(timeout=DEADLINE_S)
     with held(subject.results, "read"):
         process = subject.start("--extend")
-        wait_until(lambda: subject.lines() == 8 * 32)
-        assert process.poll() is None
-    out, error = process.communicate(timeout=DEADLINE_S)
+        assert process.stdout is not None
+        assert any("waiting for" in line for line in process.stdout)
+        assert subject.lines() == 8 * 32
+    _, error = process.communicate(timeout=DEADLINE_S)
     assert (process.returncode, error) == (0, "")
-    assert "waiting for" in out
     assert subject.tables() == whole.tables()
 
 

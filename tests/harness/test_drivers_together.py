@@ -17,11 +17,15 @@ from waiting import wait_until
 
 from harness.driver import rebuild_results
 from harness.errors import InputError
+from harness.leases import Leases
 from harness.lock import sharing
 from harness.spool import read_events
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SLOW = GRID.replace("base: {", "base: {sleep_s: 0.3, ").replace("epochs: 1", "epochs: 2")
+
+
+MEMBERS = "SELECT trial_id, seed, run_id FROM member ORDER BY ALL"
 
 
 def start(place: Place, study: str, results: str = "results") -> subprocess.Popen[str]:
@@ -59,8 +63,27 @@ def test_two_drivers_of_one_study_share_its_runs(place: Place, text: str) -> Non
     alone = place.folder / "alone"
     place.run(text, executor="process", workers=1, results=alone)
     assert place.ask(RECALL) == place.ask(RECALL, alone)
-    members = "SELECT trial_id, seed, run_id FROM member ORDER BY ALL"
-    assert place.ask(members) == place.ask(members, alone)
+    assert place.ask(MEMBERS) == place.ask(MEMBERS, alone)
+
+
+def test_a_search_goes_on_where_another_driver_was_faster(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.write(SEARCH)
+    alone = place.folder / "alone"
+    place.run(SEARCH, executor="process", workers=1, results=alone)
+    claim, is_first = Leases.claim, [True]
+
+    def claim_late(leases: Leases, run_id: str) -> bool:
+        if is_first.pop() if is_first else False:  # meanwhile another driver does everything
+            other = start(place, "study.yaml")
+            printed = other.communicate()[0]
+            assert other.returncode == 0, printed
+        return claim(leases, run_id)
+
+    monkeypatch.setattr(Leases, "claim", claim_late)
+    place.run(SEARCH, executor="process", workers=1)
+    assert place.ask(MEMBERS) == place.ask(MEMBERS, alone)
 
 
 def test_drivers_of_two_studies_share_equal_runs(place: Place) -> None:
