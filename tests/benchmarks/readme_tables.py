@@ -199,9 +199,9 @@ def index_line(cost: dict[str, Any]) -> str:
 
 
 def _cell(value: object) -> str:
-    """A number or a text; an estimate with its interval."""
+    """A number or a text; a mean, which comes with its deviation, with its interval."""
     if isinstance(value, list):
-        estimate, low, high = value
+        estimate, _, low, high = value
         return f"{estimate} [{low}, {high}]"
     return str(value)
 
