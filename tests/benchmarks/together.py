@@ -1,9 +1,9 @@
 """What training several runs in one process saves: time of a run together over its time alone.
 
-    python tests/benchmarks/together.py [--rounds 5] [--counts 2 4] [--write]
+    python tests/benchmarks/together.py [--rounds 5] [--counts 2 4] [--backbone conv4] [--write]
 
 Whole steps of GC-UDML (student, teacher, losses, gradients, optimiser) through the training loop, on
-drawings of 28 pixels, batch 120 x 2 views, conv4 and ResNet-18, one run alone and N runs together in
+drawings of 28 pixels, batch 120 x 2 views, one run alone and N runs together in
 turn (A B A B), in fp32. Printed is the median over rounds of the time a run and step takes together
 over the time it takes alone, with the least and the greatest. ``--write`` keeps the table in
 ``tests/benchmarks/results/together.json``.
@@ -36,6 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--counts", type=int, nargs="+", default=[2, 4])
+    parser.add_argument("--backbone", choices=list(STEPS), action="append", dest="backbones")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     has_cuda = torch.cuda.is_available()
@@ -43,7 +44,7 @@ def main() -> None:
     name = torch.cuda.get_device_name(device) if has_cuda else "CPU, one thread"
     torch.set_num_threads(1)
     figures: dict[str, str] = {}
-    for backbone in STEPS:
+    for backbone in arguments.backbones or ["conv4"]:
         for count in arguments.counts:
             ratios = [measure(backbone, count, device) for _ in range(arguments.rounds)]
             middle = [statistics.median(ratios), min(ratios), max(ratios)]
