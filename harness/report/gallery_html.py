@@ -45,13 +45,18 @@ class Seen:
     """Name -> data URI."""
 
 
-def load_seen(results: Path, tables: StudyTables) -> Seen:
+def load_seen(results: Path, tables: StudyTables, *, room: int | None = None) -> Seen:
     """Read the gallery, then the maps: where room for pictures ends, maps lack some.
+
+    Args:
+        results: The results folder.
+        tables: The study's.
+        room: Most bytes of all pictures as text; None: as many as a page may have at most.
 
     Raises:
         StoreError: the database cannot be read.
     """
-    shown, pictures = choose_runs(results, tables), Pictures(results)
+    shown, pictures = choose_runs(results, tables), Pictures(results, room)
     gallery = load_gallery(results, tables.study.name, shown, pictures)
     maps = load_maps(results, shown, pictures)
     return Seen(gallery, maps, pictures.data)

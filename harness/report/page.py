@@ -26,6 +26,10 @@ from harness.report.tables import load_tables
 from harness.report.training import Training, load_training
 from harness.stats import MIN_SEEDS_FOR_TEST
 
+MOST_BYTES = 7_900_000
+"""Of a page, as long as leaving out pictures helps."""
+FEWEST_PICTURE_BYTES = 300_000
+"""What pictures get however large the page is: the gallery's, which come first."""
 BADGES = {
     "exploratory": f"exploratory: fewer than {MIN_SEEDS_FOR_TEST} paired seeds",
     "search": "search: no claim",
@@ -65,7 +69,12 @@ def page_text(results: Path, study: str, frame: Frame = OFFLINE) -> str:
         seen=load_seen(results, tables),
         profile=load_profile(results, study),
     )
-    return render(content, frame)
+    page = render(content, frame)
+    pictures = sum(len(each) for each in content.seen.pictures.values()) if content.seen else 0
+    if (excess := len(page.encode()) - MOST_BYTES) > 0 and pictures > FEWEST_PICTURE_BYTES:
+        room = max(FEWEST_PICTURE_BYTES, pictures - excess)
+        page = render(content._replace(seen=load_seen(results, tables, room=room)), frame)
+    return page
 
 
 def divided(tables: StudyTables) -> tuple[StudyTables, StudyTables | None]:

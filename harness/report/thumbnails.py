@@ -17,7 +17,7 @@ from harness.spool import run_dir, work_dir
 
 MOST_BYTES_OF_ONE = 64_000
 MOST_BYTES = 2_000_000
-"""Of all pictures of a page as text: with its script it stays below 8 MB."""
+"""Of all pictures of a page as text."""
 _NAME = re.compile(r"images/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}\.(?:webp|png)")
 
 
@@ -26,6 +26,8 @@ class Pictures:
     """The pictures of one page, in the order in which they were asked for."""
 
     results: Path
+    room: int | None = None
+    """Most bytes of all of them as text; None: ``MOST_BYTES``."""
     data: dict[str, str] = field(default_factory=dict)
     """Name in the page -> the picture as a data URI."""
     _size: int = 0
@@ -57,7 +59,8 @@ class Pictures:
         digest = hashlib.sha256(content).hexdigest()
         if digest not in self._names:
             text = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-            if self._size + len(text) > MOST_BYTES:
+            room = MOST_BYTES if self.room is None else self.room
+            if self._size + len(text) > room:
                 return None
             self._size += len(text)
             self._names[digest] = f"p{len(self.data)}"

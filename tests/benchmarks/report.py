@@ -3,7 +3,8 @@
     python tests/benchmarks/report.py [--only thousand ten_thousand] [--stores DIR] [--write]
 
 Synthetic stores of 1,000 and of 10,000 runs of 100 epochs, with eight losses and metrics an epoch,
-nine measures on two splits, and clusters in a tenth of the runs. A page is written by a process of
+nine measures on two splits, clusters in a tenth of the runs, and in each of 1,000 runs 100 queries, of which
+48 have pictures, and a map of 600 images with pictures of the size of photographs. A page is written by a process of
 its own, whose time and largest memory are told, imports included. ``interactive``: from opening the
 file in Chromium to the first choice of another measure that is drawn. Prints a table; ``--write``
 keeps it in ``tests/benchmarks/results/report.json``. ``--stores`` keeps the stores, which take longer
@@ -26,7 +27,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 from kept import ROOT, keep
+from PIL import Image
 
 from harness import spool, store
 from harness.events import EpochReported, Finished, Started, to_json
@@ -35,6 +38,7 @@ from harness.trial import Run, Trial
 EPOCHS = 100
 TIME = "2025-01-02T03:04:05.000000+00:00"
 CLUSTERS, CLUSTERED_EPOCHS = 100, 10
+IMAGES, QUERIES, SHOWN_QUERIES = 600, 100, 48
 WRITE = """
 import re, sys
 from pathlib import Path
@@ -130,6 +134,7 @@ def make_store(results: Path, *, across: int, down: int, seeds: int) -> Path:
     """Write spools and a study record, and make the database of them."""
     if store.database_path(results).exists():
         return results
+    pictures = make_pictures(results / "pictures") if across * down * seeds <= 1000 else []
     trials, members = [], []
     for number in range(across * down):
         x, y = number % across, number // across
@@ -139,6 +144,13 @@ def make_store(results: Path, *, across: int, down: int, seeds: int) -> Path:
             run = Run("large_workload", trial.params, seed, True, "c0de" * 4, "da7a" * 4)
             members.append(spool.Member(trial.trial_id, seed, run.run_id))
             _write_run(results, run, 0.5 + x / 500 - (y - down / 2) ** 2 / 2000, seed, number)
+            is_near_the_best = x > across - 4 and abs(y - down / 2) < 2
+            write_seen(
+                spool.run_dir(results, run.run_id) / "work",
+                pictures,
+                f"{number} {seed}",
+                has_files=number == 0 or is_near_the_best,
+            )
     grid = {"method.clusters": list(range(across)), "method.groups": list(range(down))}
     spool.write_study_record(
         results,
@@ -159,6 +171,55 @@ def make_store(results: Path, *, across: int, down: int, seeds: int) -> Path:
     )
     store.rebuild(results)
     return results
+
+
+def make_pictures(folder: Path) -> list[Path]:
+    """Pictures of 64 pixels, smooth like photographs and all different."""
+    folder.mkdir(parents=True)
+    draw = np.random.default_rng(0)
+    for number in range(IMAGES):
+        coarse = draw.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        picture = Image.fromarray(coarse).resize((64, 64), Image.Resampling.BICUBIC)
+        grain = draw.normal(0, 8, (64, 64, 3))
+        pixels = np.clip(np.asarray(picture) + grain, 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.webp", quality=70)
+    return sorted(folder.glob("*.webp"), key=lambda path: int(path.stem))
+
+
+def write_seen(work: Path, pictures: list[Path], seed: str, *, has_files: bool) -> None:
+    """What a run leaves for the gallery and the map.
+
+    Picture files are shared, as a workload's are, and only there for runs that a page may show.
+    """
+    if not pictures:
+        return
+    draw = random.Random(seed)
+    (work / "images").mkdir()
+    for path in pictures if has_files else ():
+        os.link(path, work / "images" / path.name)
+    names = [f"images/{path.name}" for path in pictures]
+    queries, points = [], []
+    for image in range(QUERIES):
+        found = draw.sample(range(IMAGES), 8)
+        row = {
+            "image": image,
+            "label": f"class {image % 20}",
+            "file": f"{image}.png",
+            "dropped": False,
+            "first_hit": draw.randint(1, 3),
+            "neighbours": found,
+            "neighbour_labels": [f"class {each % 20}" for each in found],
+            "similarities": sorted((round(draw.random(), 4) for _ in found), reverse=True),
+        }
+        if image < SHOWN_QUERIES:
+            row |= {"picture": names[image], "neighbour_pictures": [names[each] for each in found]}
+        queries.append(json.dumps(row) + "\n")
+    for image in range(IMAGES):
+        place = {"x": draw.gauss(0, 1), "y": draw.gauss(0, 1)}
+        own = {"image": image, "label": f"class {image % 20}", "file": f"{image}.png"}
+        points.append(json.dumps(own | place | {"picture": names[image]}) + "\n")
+    (work / "tables" / "queries.jsonl").write_text("".join(queries))
+    (work / "tables" / "projection.jsonl").write_text("".join(points))
 
 
 def _trial(number: int, x: int, y: int) -> Trial:

@@ -16,7 +16,7 @@ from test_report_page import HOSTILE, written
 from waiting import wait_until
 
 from harness import store
-from harness.report import thumbnails
+from harness.report import page, thumbnails
 from harness.report.gallery import Gallery, load_gallery
 from harness.report.gallery_html import load_seen
 from harness.report.page import write_report
@@ -312,6 +312,25 @@ def test_where_room_for_pictures_ends_the_rest_is_left_out(
     assert 9 <= len(pictures.data) <= 11
     assert gallery.groups[0].queries[0].picture is not None  # the gallery comes first
     assert sum(point.picture is None for point in maps.runs[0].points) > 40
+
+
+def test_a_page_that_would_be_too_large_has_fewer_pictures(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = len(page.page_text(results, "momentum").encode())
+    sizes = [len(text) for text in load(results)[2].data.values()]
+    monkeypatch.setattr(page, "FEWEST_PICTURE_BYTES", 0)
+    monkeypatch.setattr(page, "MOST_BYTES", whole - sum(sizes) // 2)
+    rooms: list[int | None] = []
+    monkeypatch.setattr(
+        page, "load_seen", lambda *of, room=None: rooms.append(room) or load_seen(*of, room=room)
+    )
+    smaller = page.page_text(results, "momentum")
+    assert rooms == [None, sum(sizes) - sum(sizes) // 2]
+    assert len(smaller.encode()) < whole
+    assert smaller.count("data:image/png") == len(sizes) // 2 + 1  # plotly.js has one, too
+    monkeypatch.setattr(page, "FEWEST_PICTURE_BYTES", sum(sizes))
+    assert len(page.page_text(results, "momentum").encode()) == whole
 
 
 def test_class_names_are_shortened_and_shown_as_text(tmp_path: Path) -> None:
