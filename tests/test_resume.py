@@ -66,7 +66,9 @@ def epochs(folder: Path) -> list[tuple[int, int]]:
 
 
 def _method(events: tuple[object, ...]) -> object:
-    (first, *_) = [event for event in events if isinstance(event, Started)]
+    first = next((event for event in events if isinstance(event, Started)), None)
+    if first is None:  # its spool was made a moment ago
+        return None
     return first.run.params["method"]["name"]  # type: ignore[call-overload,index]
 
 
