@@ -67,7 +67,7 @@ def main() -> None:
 
 def thousand_figures(folder: Path) -> dict[str, float]:
     """20 x 10 trials with 5 seeds: heat maps, dots and curves."""
-    results = make_store(folder / "thousand", across=20, down=10, seeds=5)
+    results = make_store(folder / "thousand", across=20, down=10, seeds=5, has_pictures=True)
     seconds, size, mib = write_page(results, folder / "pages")
     found = {
         "1,000 runs: s of the page": seconds,
@@ -130,11 +130,13 @@ def interactive_s(page: Path) -> float | None:
     return round(median(times), 2)
 
 
-def make_store(results: Path, *, across: int, down: int, seeds: int) -> Path:
+def make_store(
+    results: Path, *, across: int, down: int, seeds: int, has_pictures: bool = False
+) -> Path:
     """Write spools and a study record, and make the database of them."""
     if store.database_path(results).exists():
         return results
-    pictures = make_pictures(results / "pictures") if across * down * seeds <= 1000 else []
+    pictures = make_pictures(results / "pictures") if has_pictures else []
     trials, members = [], []
     for number in range(across * down):
         x, y = number % across, number // across
