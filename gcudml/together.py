@@ -11,6 +11,7 @@ separate training within rounding. Outside ``train_together`` everything is comp
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
@@ -79,7 +80,7 @@ class _Mode(NamedTuple):
     dtype: torch.dtype
 
 
-class _Request:
+class _Request(ABC):
     """Something to compute, for one run."""
 
     def __init__(self, device: torch.device) -> None:
@@ -92,17 +93,17 @@ class _Request:
         )
 
     @property
+    @abstractmethod
     def key(self) -> Hashable:
         """Equal for requests that can be answered together."""
-        raise NotImplementedError
 
+    @abstractmethod
     def alone(self) -> Answer:
         """The answer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def answers(self, requests: Sequence[Any]) -> list[Answer]:
         """The answers to requests of one key, this one among them."""
-        raise NotImplementedError
 
 
 class _Forward(_Request):

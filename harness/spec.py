@@ -84,8 +84,8 @@ class StudySpec(Strict):
     """What the study may cost. A search leaves enough of it for its confirmation."""
     train_together: TrainTogether = "auto"
     """Runs that one process trains at once where their workload can stack them: as many as it says
-    are worth it (``auto``), up to so many (a number), or each alone (``off``). No result depends on
-    it."""
+    are worth it (``auto``), up to so many (a number), or each alone (``off``). Together they end
+    as they would alone but for rounding; ``auto`` never stacks where this costs time."""
 
     @model_validator(mode="after")
     def _check_sampler(self) -> Self:

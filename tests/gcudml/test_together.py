@@ -60,6 +60,19 @@ def assert_alike(one: Mapping[str, float], other: Mapping[str, float]) -> None:
     assert one == pytest.approx(other, abs=2 / other["test/queries"])
 
 
+def assert_as_alone(
+    folder: Path,
+    runs: list[dict[str, Any]],
+    found: list[tuple[dict[str, float], list[dict[str, float]]]],
+) -> None:
+    """Results and every epoch of each run are those of the run by itself."""
+    for seed, each in enumerate(runs):
+        results, epochs = train_tiny(folder / f"alone {seed}", seed=seed, test=True, **each)
+        assert_alike(found[seed][0], results)
+        for mine, theirs in zip(found[seed][1], epochs, strict=True):
+            assert_close(mine, theirs)
+
+
 METHODS: dict[str, dict[str, Any]] = {
     "gcudml": {"name": "gcudml", "clusters": 8, "groups": 2},
     "gcudml, all heads": {
@@ -93,12 +106,7 @@ def test_runs_trained_together_end_as_they_do_alone(
     monkeypatch.setattr(together, "_Circle", Kept)
     rates = [{"learning_rate": 1e-3}, {"learning_rate": 3e-4}, {"weight_decay": 0.1}]
     runs = [{"method": method, "train": rate} for rate in rates]
-    found = together_tiny(tmp_path, runs)
-    for seed, each in enumerate(runs):
-        results, epochs = train_tiny(tmp_path / f"alone {seed}", seed=seed, test=True, **each)
-        assert_alike(found[seed][0], results)
-        for mine, theirs in zip(found[seed][1], epochs, strict=True):
-            assert_close(mine, theirs)
+    assert_as_alone(tmp_path, runs, together_tiny(tmp_path, runs))
     assert circles[0]._not_batched == set()
     facts = json.loads((tmp_path / "0" / "facts.json").read_text())
     assert facts["trained_together"] == 3
@@ -121,12 +129,7 @@ def test_runs_with_other_terms_share_what_they_have_in_common(tmp_path: Path) ->
     weights = [{}, {"distillation": 0.0}, {"group": 0.0, "collaborative": 0.0}]
     runs = [{"method": {"weights": each}} for each in weights]
     assert len({workload.together(params(**each)) for each in runs}) == 1
-    found = together_tiny(tmp_path, runs)
-    for seed, each in enumerate(runs):
-        results, epochs = train_tiny(tmp_path / f"alone {seed}", seed=seed, test=True, **each)
-        assert_alike(found[seed][0], results)
-        for mine, theirs in zip(found[seed][1], epochs, strict=True):
-            assert_close(mine, theirs)
+    assert_as_alone(tmp_path, runs, together_tiny(tmp_path, runs))
 
 
 def test_memory_that_runs_out_on_the_way_back_is_said_to_be_that() -> None:
