@@ -48,11 +48,10 @@ def multi_similarity_loss(
     unit = F.normalize(embeddings, dim=1)
     similarity = unit @ unit.T  # (batch, batch)
     mined = _mine(similarity.detach(), _pairs(labels), margin=margin)
-    active = mined.positive.any(dim=1) & mined.negative.any(dim=1)
 
     pull = _log1p_sum_exp(-alpha * (similarity - base), where=mined.positive) / alpha  # (batch,)
     push = _log1p_sum_exp(beta * (similarity - base), where=mined.negative) / beta  # (batch,)
-    loss = ((pull + push) * active).sum() / (labels >= 0).sum().clamp(min=1)
+    loss = ((pull + push) * mined.active).sum() / (labels >= 0).sum().clamp(min=1)
     return loss + 0.0 * similarity.sum()  # 0, or NaN where a similarity is NaN
 
 
@@ -96,7 +95,6 @@ def contextual_bias_loss(
     similarity = unit @ unit.T  # (batch, batch)
     pairs = _pairs(labels)
     mined = _mine(similarity.detach(), pairs, margin=margin)
-    active = mined.positive.any(dim=1) & mined.negative.any(dim=1)
 
     pull = _log1p_sum_exp(-(similarity - 0.5) / 0.5, where=mined.positive)  # (batch,)
     push = _log1p_sum_exp((similarity - 1.0) / 0.01, where=mined.negative)  # (batch,)
@@ -104,7 +102,7 @@ def contextual_bias_loss(
     of_negatives = _row_mean(similarity, pairs.negative)
     middle = share * of_positives + (1 - share) * of_negatives
     offset = ((similarity - middle[:, None]) * pairs.negative).square().sum(dim=1)
-    loss = ((pull + push + bias * offset) * active).sum() / (labels >= 0).sum().clamp(min=1)
+    loss = ((pull + push + bias * offset) * mined.active).sum() / (labels >= 0).sum().clamp(min=1)
     return loss + 0.0 * similarity.sum()
 
 
@@ -158,15 +156,26 @@ def _pairs(labels: Int[Tensor, " batch"]) -> _Pairs:
     return _Pairs(pair & same, pair & ~same)
 
 
-def _mine(similarity: Float[Tensor, "batch batch"], pairs: _Pairs, *, margin: float) -> _Pairs:
+class _Mined(NamedTuple):
+    """The pairs that mining kept."""
+
+    positive: Bool[Tensor, "batch batch"]
+    negative: Bool[Tensor, "batch batch"]
+    active: Bool[Tensor, " batch"]
+    """Rows with a positive and a negative pair that were kept."""
+
+
+def _mine(similarity: Float[Tensor, "batch batch"], pairs: _Pairs, *, margin: float) -> _Mined:
     """The pairs that are hard: against the row's hardest one of the other kind."""
     infinity = float("inf")
     positive, negative = pairs
     hardest_positive = similarity.masked_fill(~positive, infinity).amin(dim=1, keepdim=True)
     hardest_negative = similarity.masked_fill(~negative, -infinity).amax(dim=1, keepdim=True)
-    return _Pairs(
-        positive & (similarity < hardest_negative + margin),
-        negative & (similarity > hardest_positive - margin),
+    most, least = hardest_negative + margin, hardest_positive - margin
+    # Of each kind a row keeps its hardest pair or none; `any` over the pairs takes much longer.
+    active = (hardest_positive < most) & (hardest_negative > least)  # (batch, 1)
+    return _Mined(
+        positive & (similarity < most), negative & (similarity > least), active.squeeze(1)
     )
 
 
@@ -181,6 +190,8 @@ def _log1p_sum_exp(
     x: Float[Tensor, "rows cols"], *, where: Bool[Tensor, "rows cols"]
 ) -> Float[Tensor, " rows"]:
     """Row-wise ``log(1 + sum(exp(x[where])))``, without overflow; 0 for a row with no entry."""
-    masked = x.masked_fill(~where, float("-inf"))
-    one = x.new_zeros(len(x), 1)  # exp(0) is the 1 in log(1 + ...)
-    return torch.logsumexp(torch.cat([one, masked], dim=1), dim=1)
+    masked = torch.where(where, x, float("-inf"))
+    # exp(0) is the 1 in log(1 + ...)
+    largest = masked.detach().amax(dim=1).clamp(min=0.0)
+    total = (masked - largest[:, None]).exp().sum(dim=1) + (-largest).exp()
+    return largest + total.log()

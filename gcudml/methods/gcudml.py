@@ -265,12 +265,13 @@ class Gcudml:
         """Scaled cosine scores of every group's classifier; clusters it has no say on count 0."""
         assert self.pseudo is not None
         hidden = self.pseudo.sizes == 0
+        unit = F.normalize(embeddings, dim=1)
         starts = [0] * len(classifiers) if self.config.cumulative else [0, *self.pseudo.ends[:-1]]
         scores = []
         for weight, start in zip(classifiers, starts, strict=True):
             mask = hidden[: len(weight)].clone()
             mask[:start] = True
-            cosine = F.normalize(embeddings, dim=1) @ F.normalize(weight, dim=1).T
+            cosine = unit @ F.normalize(weight, dim=1).T
             scores.append((self.config.scale * cosine).masked_fill(mask, NO_CLUSTER))
         return scores
 

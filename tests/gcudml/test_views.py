@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from gcudml.config import Views
-from gcudml.data.views import random_views, to_unit
+from gcudml.data.views import random_views, sampling_grid, to_unit
 from gcudml.seeding import generator
 
 STILL = {
@@ -53,6 +54,13 @@ def test_half_a_flip_mirrors_about_half_of_the_images() -> None:
     images = noise(count=1).expand(200, -1, -1, -1)
     mirrored = (views_of(images, only(flip=0.5)) - to_unit(images)).abs().amax((1, 2, 3)) > 0.1
     assert 70 < int(mirrored.sum()) < 130
+
+
+@pytest.mark.parametrize("shape", [(7, 7), (5, 9)])
+def test_the_sampling_grid_is_that_of_the_affine_maps(shape: tuple[int, int]) -> None:
+    maps = torch.randn(4, 2, 3, generator=generator(0, "maps"), dtype=torch.float64)
+    expected = F.affine_grid(maps, [4, 3, *shape], align_corners=False)
+    torch.testing.assert_close(sampling_grid(maps.float(), shape), expected.float())
 
 
 def test_every_image_draws_its_own_view() -> None:
