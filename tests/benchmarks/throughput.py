@@ -25,18 +25,19 @@ from typing import Any, NamedTuple
 
 import torch
 import yaml
-from kept import ROOT, keep
+from kept import FOLDER, ROOT, keep
 
 from gcudml.config import RunConfig
 from gcudml.data.folder import class_folders
 from gcudml.data.listing import halves
 from gcudml.data.splits import divide_classes
+from harness.provenance import git_state
 from harness.stats import t_interval
 from harness.store import query
 from harness.workload import JsonValue
 
 HERE = Path(__file__).resolve().parent
-SEEDS = (0, 1)
+SEEDS_A_CALL = {"omniglot": 2, "birds-squeezenet": 1, "birds-resnet18": 1}  # birds take minutes
 MOMENTA = (0.9, 0.99)
 BIRDS_METHOD = {
     "name": "gcudml",
@@ -92,7 +93,7 @@ class Called(NamedTuple):
 
     seconds: float
     recalls: list[float]
-    """Recall@1 on test classes of each run."""
+    """Recall@1 on test classes: of each seed, the mean over the momenta."""
 
 
 def main() -> None:
@@ -108,7 +109,15 @@ def main() -> None:
                 figures[name] = compare(name, base, Path(folder), arguments.repeats)
             print(json.dumps({name: figures[name]}, indent=1), flush=True)
             if arguments.write:  # after each: the next one takes long
-                keep("throughput", figures=figures, device=device(), repeats=arguments.repeats)
+                keep("throughput", figures=written_before() | figures)
+
+
+def written_before() -> dict[str, Any]:
+    path = FOLDER / "throughput.json"
+    if not path.exists():
+        return {}
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["figures"]
+    return found
 
 
 def device() -> str:
@@ -118,20 +127,30 @@ def device() -> str:
 def compare(name: str, base: dict[str, Any], folder: Path, repeats: int) -> dict[str, JsonValue]:
     """Both sides in turn; runs an hour of each, and what they reached."""
     sides: dict[str, list[Called]] = {"harness": [], "script": []}
+    seeds_a_call = SEEDS_A_CALL[name]
     for number in range(repeats):
+        seeds = range(number * seeds_a_call, (number + 1) * seeds_a_call)
         for side, calls in sides.items():
             call = call_harness if side == "harness" else call_script
-            calls.append(call(name, base, folder, number))
-            print(f"{name} {side} {number}: {calls[-1].seconds:.1f} s", flush=True)
-    runs = len(SEEDS) * len(MOMENTA)
-    found: dict[str, JsonValue] = {}
+            calls.append(call(name, base, folder, seeds))
+            told = f"{calls[-1].seconds:.1f} s, {calls[-1].recalls}"
+            print(f"{name} {side} {number}: {told}", flush=True)
+    found: dict[str, JsonValue] = {
+        "device": device(),
+        "calls of each": repeats,
+        "runs a call": seeds_a_call * len(MOMENTA),
+        "commit": git_state(ROOT).commit,
+    }
+    recalls: dict[str, list[float]] = {}
     for side, calls in sides.items():
-        hourly = [3600 * runs / call.seconds for call in calls]
+        hourly = [3600 * seeds_a_call * len(MOMENTA) / call.seconds for call in calls]
         found[f"{side}: runs an hour, median"] = round(statistics.median(hourly), 1)
         found[f"{side}: least"] = round(min(hourly), 1)
         found[f"{side}: most"] = round(max(hourly), 1)
-        interval = t_interval(calls[0].recalls)
-        found[f"{side}: recall@1"] = [round(x, 4) for x in interval if x is not None]
+        recalls[side] = [recall for call in calls for recall in call.recalls]
+        found[f"{side}: recall@1"] = interval(recalls[side])
+    pairs = zip(recalls["harness"], recalls["script"], strict=True)
+    found["recall@1, harness less script"] = interval([ours - theirs for ours, theirs in pairs])
     ratios = [
         by_hand.seconds / ours.seconds
         for ours, by_hand in zip(sides["harness"], sides["script"], strict=True)
@@ -142,18 +161,28 @@ def compare(name: str, base: dict[str, Any], folder: Path, repeats: int) -> dict
     return found
 
 
-def call_harness(name: str, base: dict[str, Any], folder: Path, number: int) -> Called:
+def interval(values: list[float]) -> list[JsonValue]:
+    """Mean, standard deviation and 95 % interval over seeds."""
+    return [round(x, 4) for x in t_interval(values) if x is not None]
+
+
+def by_seed(seeds: range, recalls: list[float]) -> list[float]:
+    """The mean over momenta of each seed; the seeds of the first momentum come first."""
+    return [round(statistics.fmean(recalls[at :: len(seeds)]), 4) for at in range(len(seeds))]
+
+
+def call_harness(name: str, base: dict[str, Any], folder: Path, seeds: range) -> Called:
     study = {
         "study": name,
         "question": "How many runs an hour?",
         "workload": "gcudml.workload",
         "base": base,
         "search": {"method.teacher_momentum": {"grid": list(MOMENTA)}},
-        "seeds": list(SEEDS),
+        "seeds": list(seeds),
         "baseline": {"method.teacher_momentum": MOMENTA[0]},
         "metric": "recall@1",
     }
-    path, results = folder / "study.yaml", folder / f"results{number}"
+    path, results = folder / "study.yaml", folder / f"results{seeds[0]}"
     path.write_text(json.dumps(study), encoding="utf-8")  # JSON is YAML, and 1e-4 a number in it
     command = [sys.executable, "-m", "harness", "run", str(path), "--results", str(results)]
     seconds = timed([*command, "--reports", str(folder)], folder)
@@ -161,17 +190,17 @@ def call_harness(name: str, base: dict[str, Any], folder: Path, number: int) -> 
         "SELECT value FROM results WHERE role <> 'control' AND split = 'test'"
         " AND name = 'recall@1' ORDER BY trial, seed"
     )
-    return Called(seconds, [float(str(value)) for (value,) in query(results, sql).rows])
+    return Called(seconds, by_seed(seeds, [float(str(x)) for (x,) in query(results, sql).rows]))
 
 
-def call_script(name: str, base: dict[str, Any], folder: Path, number: int) -> Called:
+def call_script(name: str, base: dict[str, Any], folder: Path, seeds: range) -> Called:
     config = json.loads(os.path.expandvars(json.dumps(base)))
-    out = folder / f"script{number}.json"
+    out = folder / f"script{seeds[0]}.json"
     job = {
         "base": config,
         "parts": parts_of(config),
         "momenta": MOMENTA,
-        "seeds": SEEDS,
+        "seeds": list(seeds),
         "threads": os.cpu_count(),
         "out": str(out),
     }
@@ -179,7 +208,7 @@ def call_script(name: str, base: dict[str, Any], folder: Path, number: int) -> C
     path.write_text(json.dumps(job), encoding="utf-8")
     seconds = timed([sys.executable, str(HERE / "handwritten.py"), str(path)], folder)
     found = json.loads(out.read_text(encoding="utf-8"))
-    return Called(seconds, [row["test/recall@1"] for row in found])
+    return Called(seconds, by_seed(seeds, [row["test/recall@1"] for row in found]))
 
 
 def parts_of(config: dict[str, Any]) -> dict[str, list[tuple[str, int]]]:
