@@ -33,10 +33,12 @@ from handwritten import Files
 from kept import ROOT, keep
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import gcudml.methods.gcudml
 from gcudml import steps
 from gcudml.config import RunConfig
+from gcudml.data import views
 from gcudml.data.datasets import load
 from gcudml.data.image_files import Appearance, decode_image
 from gcudml.host_memory import keep_freed_memory
@@ -188,6 +190,14 @@ def _levers_of_images(usual: Training, stack: ExitStack) -> Iterator[Lever]:
         step,
         within(partial(patch.object, steps, "random_views", one_by_one), step),
         "yes",
+    )
+
+    def grid_by_product(maps: Tensor, shape: tuple[int, int]) -> Tensor:
+        return F.affine_grid(maps, [len(maps), 1, *shape], align_corners=False)
+
+    by_product = within(partial(patch.object, views, "sampling_grid", grid_by_product), step)
+    yield Lever(
+        "views: grids of rows plus columns against affine_grid", work, step, by_product, "yes"
     )
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     for place, image in enumerate(usual.setup.images):
