@@ -276,16 +276,17 @@ class Run:
 
     @torch.no_grad()
     def follow(self, step: int) -> None:
-        """Move the teacher: averaged weights, and the student's statistics as they are."""
+        """Move the teacher: weights and statistics are averaged, counters copied."""
         momentum = momentum_at(
             step, self.method.teacher_momentum, warmup=self.method.momentum_warmup
         )
-        shared = self.student.shared()
-        mine = nn.ModuleList([self.teacher.features, self.teacher.wide])
-        for old, new in zip(mine.parameters(), shared.parameters(), strict=True):
-            old.lerp_(new, 1 - momentum)
-        for kept, seen in zip(mine.buffers(), shared.buffers(), strict=True):
-            kept.copy_(seen)
+        mine = nn.ModuleList([self.teacher.features, self.teacher.wide]).state_dict()
+        theirs = self.student.shared().state_dict()
+        for old, new in zip(mine.values(), theirs.values(), strict=True):
+            if old.is_floating_point():
+                old.lerp_(new, 1 - momentum)
+            else:
+                old.copy_(new)
 
 
 def main() -> None:
