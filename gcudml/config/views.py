@@ -19,7 +19,10 @@ class Views(Strict):
     flip: Fraction = 0.0
     """Probability of a left-right flip. Keep 0 for characters."""
     brightness: float = Field(default=0.2, ge=0.0, lt=1.0)
+    """Most that is added to or taken from all pixels of an image, which are from -1 to 1."""
     contrast: float = Field(default=0.2, ge=0.0, lt=1.0)
+    """0.2 multiplies the pixels by 0.8 to 1.2, around the grey of 0. Unlike torchvision's jitter
+    both act on a black background too; 0 and 0 leave light as it is."""
 
     @model_validator(mode="after")
     def _check_scale(self) -> Views:
