@@ -56,11 +56,14 @@ class Files(Dataset[tuple[Tensor, int]]):
         size = data.image_size
         steps = [v2.Resize((size, size), antialias=True)] if views is None else []
         if views is not None:
-            side = math.sqrt(views.aspect)
             steps = [
-                v2.RandomRotation(views.rotate_deg),
+                # Its default, the nearest pixel, would keep strokes sharper than the harness does.
+                v2.RandomRotation(views.rotate_deg, interpolation=v2.InterpolationMode.BILINEAR),
                 v2.RandomResizedCrop(
-                    size, scale=views.crop_scale, ratio=(1 / side, side), antialias=True
+                    size,
+                    scale=views.crop_scale,
+                    ratio=(1 / views.aspect, views.aspect),
+                    antialias=True,
                 ),
                 v2.RandomHorizontalFlip(views.flip),
                 v2.ColorJitter(brightness=views.brightness, contrast=views.contrast),

@@ -85,6 +85,7 @@ def cases() -> dict[str, dict[str, Any]]:
     squeezed = birds("squeezenet1_1", "squeezenet1_1_features.pt", input_format="rgb_mean")
     plain = birds("resnet18", "none")
     plain["model"]["weights"] = "none"
+    plain["train"] |= {"epochs": 1, "steps_per_epoch": 4}  # a call takes minutes as it is
     return {"omniglot": omniglot(), "birds-squeezenet": squeezed, "birds-resnet18": plain}
 
 
