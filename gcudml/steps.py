@@ -44,7 +44,7 @@ def train_epoch(
     student.train()
     batches = plan.batches.to(device)
     # Images that did not fit onto the GPU are picked by indices that never were there.
-    picked = batches if setup.images.device == device else plan.batches
+    picked = batches if setup.sources.device == device else plan.batches
     for position, places in enumerate(batches):
         set_learning_rate(optimizers, config.train, done=epoch + position / steps)
         indices = places.flatten()  # (views * batch,)

@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from gcudml import checkpoint, criterion, together
 from gcudml.config import PixelsConfig, RunConfig, TrainConfig, UntrainedConfig
+from gcudml.config.data import FileData
 from gcudml.data.datasets import Part, has_classes, load
 from gcudml.diagnostics import alarms_after, is_finite
 from gcudml.evaluate import evaluate, remarks_on_search
@@ -113,7 +115,9 @@ def _run_network(
     else:
         labels = known_labels(config, training.labels)
         images, clock = training.images, Stopwatch.for_run(device)
-        setup = Setup(config, seed, student, images, labels, training.labels, number_format, clock)
+        larger = _load_larger(config, device)
+        given = (images, labels, training.labels, number_format, clock, larger)
+        setup = Setup(config, seed, student, *given)
         unseen = (
             _open_test(config, test=test) if test and config.evaluate.test_every_epoch else None
         )
@@ -347,13 +351,31 @@ def _open_test(config: RunConfig, *, test: bool) -> Images:
     return _load(config, "test", device_of(config.train))
 
 
+def _load_larger(
+    config: RunConfig, device: torch.device
+) -> UInt8[Tensor, "n channels height width"] | None:
+    """The training images that views are cut from, where ``data.view_size`` asks for others."""
+    size = config.data.view_size if isinstance(config.data, FileData) else None
+    if size in (None, config.data.image_size):
+        return None
+    larger = config.data.model_copy(update={"image_size": size})
+    return _placed(load(larger, "train").images, device)
+
+
+def _placed(
+    stored: UInt8[np.ndarray, "n channels height width"], device: torch.device
+) -> UInt8[Tensor, "n channels height width"]:
+    """On the device where they fit; mapped, without a copy, where that is the host."""
+    images = torch.from_numpy(stored)
+    if device.type == "cuda" and images.nbytes < SHARE_OF_GPU * torch.cuda.mem_get_info(device)[0]:
+        return images.to(device)
+    return images
+
+
 def _load(config: RunConfig, part: Part, device: torch.device) -> Images:
     found = load(config.data, part)
-    images = torch.from_numpy(found.images)  # mapped: no copy where the device is the host
-    if device.type == "cuda" and images.nbytes < SHARE_OF_GPU * torch.cuda.mem_get_info(device)[0]:
-        images = images.to(device)
     return Images(
-        images,
+        _placed(found.images, device),
         torch.from_numpy(found.labels).to(device),
         None if found.is_query is None else torch.from_numpy(found.is_query).to(device),
     )

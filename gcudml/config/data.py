@@ -120,12 +120,25 @@ class FileData(ImageData):
     """The folder; ``$NAME`` is replaced by an environment variable, ``~`` by the home folder."""
     image_size: int = Field(default=64, ge=12, le=1024)
     """Side of the square that images are stored as."""
+    view_size: int | None = Field(default=None, ge=12, le=2048)
+    """Side of the squares that training views are cut from, which are stored beside the others; a
+    crop of a larger one is sharper, while the network's input stays as large. ``null``:
+    ``image_size``."""
     fit: Literal["squeeze", "crop"] = "squeeze"
     """How an image becomes a square: warped to it, or scaled by its short side and the middle cut
     out."""
     color: Literal["rgb", "grey"] = "rgb"
     invert: bool = False
     """Swap dark and light: for black strokes on white paper."""
+
+    @model_validator(mode="after")
+    def _check_view_size(self) -> FileData:
+        if self.view_size is not None and self.view_size < self.image_size:
+            raise ValueError(
+                f"view_size: views from images of {self.view_size} where image_size is "
+                f"{self.image_size}; needs view_size >= image_size"
+            )
+        return self
 
 
 class FolderData(FileData):

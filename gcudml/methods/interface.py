@@ -22,7 +22,7 @@ class Setup:
     seed: int
     student: Embedder
     images: UInt8[Tensor, "n channels height width"]
-    """All training images, as stored; use ``pick`` to get some of them to the device."""
+    """All training images, as they are embedded."""
     labels: Int[Tensor, " n"]
     """Classes that the method may learn from, on the device; -1 = unlabelled. All are -1 for an
     unsupervised method."""
@@ -31,6 +31,13 @@ class Setup:
     number_format: Format
     clock: Stopwatch = field(default_factory=Stopwatch.off)
     """What a method's own parts are timed with."""
+    larger: UInt8[Tensor, "n channels tall wide"] | None = None
+    """The same images where views are cut from larger ones (``data.view_size``)."""
+
+    @property
+    def sources(self) -> UInt8[Tensor, "n channels tall wide"]:
+        """The images that views are cut from; use ``pick`` to get some of them to the device."""
+        return self.images if self.larger is None else self.larger
 
     @property
     def device(self) -> torch.device:
@@ -38,8 +45,8 @@ class Setup:
         return self.labels.device
 
     def pick(self, indices: Int[Tensor, " rows"]) -> UInt8[Tensor, "rows channels height width"]:
-        """Images on the device."""
-        return self.images[indices.to(self.images.device)].to(self.device, non_blocking=True)
+        """Images to cut views from, on the device."""
+        return self.sources[indices.to(self.sources.device)].to(self.device, non_blocking=True)
 
     def steps(self, batch_size: int) -> int:
         """Steps of an epoch: as configured, else as many as show each image once on average."""

@@ -121,6 +121,8 @@ def figures_table(kept: dict[str, Any]) -> str:
         lines = [f"| figure | {' | '.join(figures)} |", "| --- |" + " --- |" * len(figures)]
         for name in names:
             cells = [_cell(case.get(name, "")) for case in figures.values()]
+            if name == "commit":
+                cells = [cell[:7] for cell in cells]
             lines.append(f"| {name} | {' | '.join(cells)} |")
         return "\n".join(lines)
     lines = ["| figure | value |", "| --- | --- |"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +15,14 @@ from test_benchmarks import write_inshop
 from tiny import tiny, train_tiny
 
 import gcudml.train
-from gcudml import workload
+from gcudml import steps, workload
 from gcudml.config import DataConfig
 from gcudml.data.datasets import ImageSet, Part
+from gcudml.data.views import random_views, to_unit
 from gcudml.methods import known_labels
+from gcudml.models import inference
 
+GREY = {"color": "grey", "image_size": 16}
 FOLDER = {"name": "folder", "image_size": 16, "color": "grey"}
 
 
@@ -52,6 +56,67 @@ def test_in_shop_asks_its_queries_of_its_gallery(tmp_path: Path) -> None:
     assert results["test/queries"] == 4  # 8 images of the gallery are never asked
     assert results["test/recall@2"] == results["test/recall@2_last_epoch"]
     assert results["val/queries"] == 6  # training classes have no gallery: all against all
+
+
+@pytest.fixture
+def drawn_folder(tmp_path: Path) -> dict[str, object]:
+    """Ten classes of six noisy images of 32 px."""
+    generator = np.random.default_rng(0)
+    for name in range(10):
+        folder = tmp_path / "drawn" / f"{name}"
+        folder.mkdir(parents=True)
+        for number in range(6):
+            pixels = generator.integers(0, 256, (32, 32), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number}.png")
+    split = {"val": 3, "test": 3}
+    return {"name": "folder", "root": str(tmp_path / "drawn"), "split": split} | GREY
+
+
+SMALL_BATCHES = {
+    "method": {"name": "gcudml", "clusters": 4, "groups": 2},
+    "train": {"batch_size": 8, "images_per_cluster": 2},
+    "evaluate": {"k": [1, 2]},
+}
+
+
+@pytest.mark.parametrize("size", [None, 16, 24, 32])
+def test_training_views_are_cut_from_images_of_the_view_size(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    drawn_folder: dict[str, object],
+    size: int | None,
+) -> None:
+    seen = []
+
+    def kept(images: torch.Tensor, *rest: Any, **options: Any) -> torch.Tensor:
+        views = random_views(images, *rest, **options)
+        seen.append((images.shape[2:], views.shape[2:]))
+        return views
+
+    monkeypatch.setattr(steps, "random_views", kept)
+    embedded = []
+    monkeypatch.setattr(
+        inference, "to_unit", lambda images: embedded.append(images.shape[2:]) or to_unit(images)
+    )
+    train_tiny(tmp_path, data=drawn_folder | {"view_size": size}, **SMALL_BATCHES)
+    assert set(seen) == {((size or 16,) * 2, (16, 16))}
+    assert set(embedded) == {(16, 16)}
+
+
+def test_the_view_size_changes_what_is_learnt_only_where_it_is_another(
+    tmp_path: Path, drawn_folder: dict[str, object]
+) -> None:
+    def loss(size: int | None) -> float:
+        data = drawn_folder | {"view_size": size}
+        _, epochs = train_tiny(tmp_path / f"{size}", data=data, **SMALL_BATCHES)
+        return epochs[-1]["loss"]
+
+    assert loss(None) == loss(16) != loss(32)
+
+
+def test_views_cannot_be_cut_from_smaller_images(drawn_folder: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="view_size: views from images of 12 where image_size is"):
+        tiny(data=drawn_folder | {"view_size": 12})
 
 
 def test_a_k_is_measured_by_the_gallery(tmp_path: Path) -> None:
