@@ -151,7 +151,9 @@ def compare(name: str, base: dict[str, Any], folder: Path, repeats: int) -> dict
         recalls[side] = [recall for call in calls for recall in call.recalls]
         found[f"{side}: recall@1"] = interval(recalls[side])
     pairs = zip(recalls["harness"], recalls["script"], strict=True)
-    found["recall@1: ours less that of the script"] = interval([ours - theirs for ours, theirs in pairs])
+    found["recall@1: ours less that of the script"] = interval(
+        [ours - theirs for ours, theirs in pairs]
+    )
     ratios = [
         by_hand.seconds / ours.seconds
         for ours, by_hand in zip(sides["harness"], sides["script"], strict=True)
