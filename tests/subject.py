@@ -123,7 +123,7 @@ class Subject:
                 victims[:] = whom(self, process.pid)
             return bool(victims) or process.poll() is not None
 
-        wait_until(is_time)
+        wait_until(is_time, 4 * DEADLINE_S)  # as long as the study itself may take
         for pid in victims:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
