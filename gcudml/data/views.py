@@ -70,7 +70,7 @@ def random_views(
 def sampling_grid(
     maps: Float[Tensor, "batch 2 3"], shape: tuple[int, int]
 ) -> Float[Tensor, "batch tall wide 2"]:
-    """Where each pixel of a view lies in its image: ``F.affine_grid``, up to 30 times as fast.
+    """Where each pixel of a view lies in its image: ``F.affine_grid``, much faster.
 
     That one multiplies every pixel's coordinates by a matrix. A map is affine, so one part for the
     row and one for the column, added, are the same.
