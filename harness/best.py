@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness import store
-from harness.errors import InputError
+from harness.errors import InputError, StoreError
+from harness.event_log import read_spool
 from harness.spec import nearest
-from harness.spool import run_dir, work_dir
+from harness.spool import replay, run_dir, spool_path, work_dir
+from harness.workload_files import Left, damage_of
 
 RUN_FILE = "run.json"
 
@@ -137,15 +139,23 @@ def take_model(results: Path, study: str, to: Path, trial: str | None = None) ->
 
     Raises:
         InputError: no such study, trial or model; or ``to`` holds something already.
-        StoreError: the database cannot be read.
+        StoreError: the database cannot be read, or the model is not what its run wrote.
     """
     found = find_model(results, study, trial)
-    files = model_files(found.path.parent if found.path.is_file() else found.path)
+    work = work_dir(run_dir(results, found.run_id))
+    files = model_files(work)
     if not files:
         raise InputError(
             f"{found.path}: its run left no model (a file model.*); the workload must write one, "
             "or take another trial with --trial"
         )
+    left = Left(work, replay(read_spool(spool_path(run_dir(results, found.run_id)))).files)
+    for path in files:
+        if (damage := damage_of(left, path.name)) is not None:
+            raise StoreError(
+                f"{path}: {damage}; remove {run_dir(results, found.run_id)} and run the study "
+                "again, or take another trial with --trial"
+            )
     with _new_folder(to) as draft:
         for path in files:
             shutil.copyfile(path, draft / path.name)

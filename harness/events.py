@@ -10,10 +10,29 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from typing import Literal, TypeAlias, cast, get_args
+from typing import Annotated, Literal, TypeAlias, get_args
+
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from harness.trial import Run
 from harness.workload import JsonValue
+
+MOST_COUNT = 2**31 - 1
+"""The largest epoch or attempt that the database has room for."""
+
+
+def _checked_time(time: str) -> str:
+    try:
+        datetime.fromisoformat(time).astimezone(UTC)
+    except OverflowError:  # in year 1
+        raise ValueError(f"{time!r} cannot be told in UTC") from None
+    return time
+
+
+Time: TypeAlias = Annotated[str, AfterValidator(_checked_time)]
+"""ISO-8601, UTC; see ``utc_now``."""
+Count: TypeAlias = Annotated[int, Field(ge=1, le=MOST_COUNT)]
+Epoch: TypeAlias = Annotated[int, Field(ge=-MOST_COUNT, le=MOST_COUNT)]
 
 Failure = Literal["diverged", "collapsed", "oom", "crash", "timeout", "stalled", "invalid"]
 FAILURES: tuple[Failure, ...] = get_args(Failure)
@@ -23,14 +42,13 @@ FAILURES: tuple[Failure, ...] = get_args(Failure)
 class Started:
     """A worker has begun an attempt at a run."""
 
-    attempt: int
+    attempt: Count
     """Counts from 1."""
-    time: str
-    """ISO-8601, UTC; see ``utc_now``."""
+    time: Time
     run: Run
     host: str
     pid: int
-    threads: int
+    threads: Count
     commit: str | None
     """Git commit of the code, where it lies in a repository."""
     dirty: bool | None
@@ -39,17 +57,19 @@ class Started:
     """Distribution name -> version."""
     device: str | None = None
     """The GPU that the worker was given, as ``CUDA_VISIBLE_DEVICES`` names it."""
-    together: int = 1
+    together: Count = 1
     """How many runs the worker executes at once, this one included."""
+    is_anew: bool = False
+    """Whether it starts from nothing: what earlier attempts reported is void."""
 
 
 @dataclass(frozen=True, slots=True)
 class EpochReported:
     """The numbers of one epoch; they may be non-finite here, but not in the database."""
 
-    attempt: int
-    time: str
-    epoch: int
+    attempt: Count
+    time: Time
+    epoch: Epoch
     metrics: Mapping[str, float]
 
 
@@ -57,8 +77,8 @@ class EpochReported:
 class Finished:
     """The end of an attempt, written by the worker or, where that has died, by the driver."""
 
-    attempt: int
-    time: str
+    attempt: Count
+    time: Time
     state: Literal["done", "failed", "pruned"]
     failure: Failure | None = None
     message: str | None = None
@@ -71,9 +91,24 @@ class Finished:
     """``split/metric`` -> value, as the workload returned them."""
     stderr: str | None = None
     """The last lines that a failed attempt printed."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Path below the work folder -> digest, of every file that a finished run left there. None is
+    listed by versions of this program before this field."""
 
 
 Event: TypeAlias = Started | EpochReported | Finished
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """Stands in a run's events where its spool is not any more what was written."""
+
+    line: int
+    """Of the spool, from 1."""
+
+
+Entry: TypeAlias = Event | Damaged
+"""What a reader of a spool finds."""
 
 _KINDS: Mapping[str, type[Event]] = {
     "started": Started,
@@ -81,6 +116,9 @@ _KINDS: Mapping[str, type[Event]] = {
     "finished": Finished,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
+_READERS: Mapping[str, TypeAdapter[Event]] = {
+    name: TypeAdapter(kind) for name, kind in _KINDS.items()
+}
 _NUMBER_MAPS = {"metrics", "results"}
 
 
@@ -115,26 +153,18 @@ def from_json(document: Mapping[str, JsonValue]) -> Event:
     Unknown fields are passed over, so that an older program reads what a newer one wrote.
 
     Raises:
-        ValueError: not an event, or one that lacks a field.
+        ValueError: not an event, one that lacks a field, or a field of the wrong type.
     """
-    kind = _KINDS.get(str(document.get("event")))
-    if kind is None:
-        raise ValueError(f"not an event: {document.get('event')!r}; known: {', '.join(_KINDS)}")
-    known = {item.name for item in fields(kind)}
-    values: dict[str, object] = {key: value for key, value in document.items() if key in known}
+    name = document.get("event")
+    reader = _READERS.get(name) if isinstance(name, str) else None
+    if reader is None:
+        raise ValueError(f"not an event: {name!r}; known: {', '.join(_KINDS)}")
     try:
-        for name in _NUMBER_MAPS & values.keys():
-            numbers = cast("Mapping[str, float | str]", values[name])
-            values[name] = {key: float(number) for key, number in numbers.items()}
-        for name in {"seconds", "peak_mib"} & values.keys():
-            number = cast("float | str | None", values[name])
-            values[name] = None if number is None else float(number)
-        if kind is Started:
-            run = cast("dict[str, JsonValue]", values["run"])
-            values["run"] = Run(**{item.name: run[item.name] for item in fields(Run)})  # type: ignore[arg-type]  # as to_json wrote them
-        return kind(**values)  # type: ignore[arg-type]  # as to_json wrote them
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{document['event']} event: {error}") from None
+        return reader.validate_python(document)
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        where = ".".join(map(str, detail["loc"]))
+        raise ValueError(f"{name} event: {where}: {detail['msg']}") from None
 
 
 def _number_to_json(number: float) -> float | str:

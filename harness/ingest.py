@@ -8,20 +8,30 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
 
-from harness.events import EpochReported, Event, Finished, Started
-from harness.rows import Row, delete_runs, insert_rows, update_rows
-from harness.spool import StudyRecord, run_dir, work_dir
+from harness.event_log import read_spool
+from harness.events import MOST_COUNT, Damaged, Entry, EpochReported, Finished, Started
+from harness.rows import Row, delete_runs, insert_rows, tables_of_runs, update_rows
+from harness.spool import StudyRecord, run_dir, spool_path, work_dir
 from harness.workload import JsonValue
-from harness.workload_files import read_facts, write_tables
+from harness.workload_files import Left, read_facts, write_tables
 
 _RECALL = re.compile(r"recall@([1-9]\d{0,8})")
+
+
+class _Known(NamedTuple):
+    """A run as the database has it."""
+
+    attempts: int = 0
+    state: str = "queued"
+    started: str | None = None
+    """When the newest attempt began, as ``_timestamp`` writes it."""
 
 
 class _Change(NamedTuple):
@@ -30,6 +40,8 @@ class _Change(NamedTuple):
     attempts: int
     started: Started | None
     """The attempt that is new to the database."""
+    damage: int | None
+    """The line of its spool that is damaged, where that is why the run counts as unfinished."""
     finished: Finished | None
     first_epochs: dict[int, int]
     """Attempt -> smallest epoch reported: what earlier attempts said from there on is void."""
@@ -86,91 +98,155 @@ def write_study(con: duckdb.DuckDBPyConnection, record: StudyRecord) -> None:
 
 
 def ingest(
-    con: duckdb.DuckDBPyConnection, results: Path, run_id: str, events: Sequence[Event]
+    con: duckdb.DuckDBPyConnection, results: Path, run_id: str, entries: Sequence[Entry]
 ) -> tuple[str, ...]:
     """``ingest_all`` for one run."""
-    return ingest_all(con, results, {run_id: events})
+    return ingest_all(con, results, {run_id: entries})
 
 
 def ingest_all(
-    con: duckdb.DuckDBPyConnection, results: Path, events: Mapping[str, Sequence[Event]]
+    con: duckdb.DuckDBPyConnection, results: Path, entries: Mapping[str, Sequence[Entry]]
 ) -> tuple[str, ...]:
-    """Bring the rows of runs up to date with ``events`` (run id -> its events, in order).
+    """Bring the rows of runs up to date with ``entries`` (run id -> its events, in order).
 
-    The events may be all so far or only those since the last call. When a run gets done, the
-    tables and facts in its work folder are read as well. The fewer calls, the faster: give all
-    runs of a tick at once.
+    They may be all so far or only those since the last call. When a run gets done, the tables and
+    facts in its work folder are read as well. A run whose spool is not the one that the database
+    knows, because its folder was removed and it was trained again or because it is damaged, is
+    taken over anew from all of its spool. The fewer calls, the faster: give all runs of a tick at
+    once.
 
     Returns:
         A line for each thing that could not be taken over: an unusable file, an end without a
-        start. Show them; nothing else was left out.
+        start, a damaged line. Show them; nothing else was left out.
     """
-    known = _known(con, events)
+    known = _known(con, entries)
+    replaced = {}
+    for run_id, items in entries.items():
+        if run_id in known and _is_doubtful(items, known[run_id]):
+            whole = read_spool(spool_path(run_dir(results, run_id)))
+            if whole and (_contradicts(whole, known[run_id]) or not _starts(whole)):
+                replaced[run_id] = whole
+    forget(con, replaced)
+    for run_id in replaced:
+        del known[run_id]
     changes = {
-        run_id: _fold(items, *known.get(run_id, (0, "queued"))) for run_id, items in events.items()
+        run_id: _fold(items, known.get(run_id, _Known()))
+        for run_id, items in {**entries, **replaced}.items()
     }
     notices = [
         f"run {run_id}: attempt {change.attempts} ended before it told what it runs; left out"
         for run_id, change in changes.items()
         if run_id not in known and change.started is None and change.finished is not None
     ]
-    changes = {key: it for key, it in changes.items() if key in known or it.started is not None}
-    facts = {
-        run_id: read_facts(work_dir(run_dir(results, run_id)), notices)
+    notices += [
+        f"{spool_path(run_dir(results, run_id))}:{change.damage}: a damaged line; the run counts "
+        "as unfinished, and the next run of its study trains it anew"
         for run_id, change in changes.items()
-        if change.finished is not None
+        if change.damage is not None
+    ]
+    changes = {key: it for key, it in changes.items() if key in known or it.started is not None}
+    ended = {key: it.finished for key, it in changes.items() if it.finished is not None}
+    facts = {
+        run_id: read_facts(work_dir(run_dir(results, run_id)), end.files, notices)
+        for run_id, end in ended.items()
     }
     _write_runs(con, changes, facts)
     _write_epochs(con, changes)
-    done = {
-        run_id: change.finished.results
-        for run_id, change in changes.items()
-        if change.finished is not None and change.finished.state == "done"
-    }
+    done = {run_id: end for run_id, end in ended.items() if end.state == "done"}
     if done:
-        _write_results(con, done)
-        directories = {run_id: work_dir(run_dir(results, run_id)) for run_id in done}
-        write_tables(con, directories, notices)
+        _write_results(con, {run_id: end.results for run_id, end in done.items()})
+        left = {
+            run_id: Left(work_dir(run_dir(results, run_id)), end.files)
+            for run_id, end in done.items()
+        }
+        write_tables(con, left, notices)
     return tuple(notices)
 
 
-def _known(con: duckdb.DuckDBPyConnection, run_ids: Iterable[str]) -> dict[str, tuple[int, str]]:
-    """Run id -> (attempts, state), of the runs that have a row."""
+def forget(con: duckdb.DuckDBPyConnection, run_ids: Collection[str]) -> None:
+    """Remove all that the database has of runs, but for which studies they belong to."""
+    if run_ids:
+        for table in tables_of_runs(con):
+            delete_runs(con, table, run_ids)
+
+
+def _known(con: duckdb.DuckDBPyConnection, run_ids: Iterable[str]) -> dict[str, _Known]:
+    """The runs that have a row."""
     rows = con.execute(
-        "SELECT run_id, attempts, state FROM run WHERE run_id IN (SELECT unnest($1::VARCHAR[]))",
+        "SELECT run_id, attempts, state, started::VARCHAR FROM run "
+        "WHERE run_id IN (SELECT unnest($1::VARCHAR[]))",
         [list(run_ids)],
     ).fetchall()
-    return {run_id: (attempts, state) for run_id, attempts, state in rows}
+    return {run_id: _Known(*values) for run_id, *values in rows}
 
 
-def _fold(events: Sequence[Event], attempts: int, state: str) -> _Change:
-    """What ``events`` add, by the rules of ``harness.spool.replay``."""
+def _starts(entries: Sequence[Entry]) -> list[Started]:
+    return [entry for entry in entries if isinstance(entry, Started)]
+
+
+def _is_doubtful(entries: Sequence[Entry], known: _Known) -> bool:
+    """Whether all of a spool must be looked at before some of it is added to what is known.
+
+    An end says nothing about damage before it, nor whether its start is still there.
+    """
+    is_bare_end = any(isinstance(entry, Finished) for entry in entries) and not _starts(entries)
+    return is_bare_end or _contradicts(entries, known)
+
+
+def _contradicts(entries: Sequence[Entry], known: _Known) -> bool:
+    """Whether a spool is damaged, or tells of other attempts than the one that is known."""
+    if any(isinstance(entry, Damaged) for entry in entries):
+        return True
+    starts = _starts(entries)
+    return any(start.attempt <= known.attempts for start in starts) and not any(
+        start.attempt == known.attempts and same_time(start.time, known.started) for start in starts
+    )
+
+
+def same_time(time: str | None, stored: object) -> bool:
+    """Whether an event's time is the one that is stored in a column."""
+    if time is None or stored is None:
+        return time is stored
+    return datetime.fromisoformat(_timestamp(time)) == datetime.fromisoformat(str(stored))
+
+
+def _fold(entries: Sequence[Entry], known: _Known) -> _Change:
+    """What ``entries`` add, by the rules of ``harness.spool.replay``."""
+    attempts, state, _ = known
     started: Started | None = None
     finished: Finished | None = None
+    damage: int | None = None
     first_epochs: dict[int, int] = {}
     epochs: dict[tuple[int, str], tuple[int, float]] = {}
     is_over = state in ("done", "failed", "pruned")
-    for event in events:
-        if event.attempt < attempts:
+    for entry in entries:
+        if isinstance(entry, Damaged):
+            damage, finished, is_over = damage or entry.line, None, True
             continue
-        if event.attempt > attempts:
-            attempts, is_over, finished = event.attempt, False, None
-            if isinstance(event, Started):
-                started = event
+        if entry.attempt < attempts:
+            continue
+        if entry.attempt > attempts:
+            attempts, is_over, finished = entry.attempt, damage is not None, None
+            if isinstance(entry, Started):
+                started = entry
+                if entry.is_anew:
+                    damage, is_over = None, False
+                    epochs.clear()
+                    first_epochs[attempts] = -MOST_COUNT
         if is_over:
             continue
-        if isinstance(event, EpochReported):
-            if event.epoch < first_epochs.get(attempts, event.epoch + 1):
-                first_epochs[attempts] = event.epoch
+        if isinstance(entry, EpochReported):
+            if entry.epoch < first_epochs.get(attempts, entry.epoch + 1):
+                first_epochs[attempts] = entry.epoch
                 for key in [key for key, (by, _) in epochs.items() if by < attempts]:
-                    if key[0] >= event.epoch:
+                    if key[0] >= entry.epoch:
                         del epochs[key]
-            for name, value in event.metrics.items():
+            for name, value in entry.metrics.items():
                 if math.isfinite(value):
-                    epochs[event.epoch, name] = attempts, value
-        elif isinstance(event, Finished):
-            finished, is_over = event, True
-    return _Change(attempts, started, finished, first_epochs, epochs)
+                    epochs[entry.epoch, name] = attempts, value
+        elif isinstance(entry, Finished):
+            finished, is_over = entry, True
+    return _Change(attempts, started, damage, finished, first_epochs, epochs)
 
 
 def _write_runs(

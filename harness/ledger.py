@@ -10,16 +10,17 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.errors import InputError, StoreBusyError
-from harness.events import Event, Finished
+from harness.event_log import SpoolReader, append
+from harness.events import Damaged, Entry, Finished
+from harness.ingest import forget, same_time
 from harness.policy import FINAL_FAILURES
 from harness.pruning import Thresholds, judged
 from harness.spool import (
     RunState,
     StudyRecord,
-    append,
-    read_events,
     replay,
     run_dir,
     spool_path,
@@ -43,8 +44,8 @@ _MOST_PENDING = 5000
 """Events that may wait for it in memory."""
 
 
-def _has_end(events: Iterable[Event]) -> bool:
-    return any(isinstance(event, Finished) for event in events)
+def _changes_results(entries: Iterable[Entry]) -> bool:
+    return any(isinstance(entry, Finished | Damaged) for entry in entries)
 
 
 def is_settled(state: RunState) -> bool:
@@ -78,10 +79,12 @@ class Ledger:
         # Run -> how it stood before this call, of those that are trained again.
         self._before: dict[str, RunState] = {}
         self._states: dict[str, RunState] = {}
-        self._offsets: dict[str, int] = {}
+        self._spools: dict[str, SpoolReader] = {}
         self._settled: dict[str, RunState] = {}
-        self._pending: dict[str, list[Event]] = {}
-        self._stored: Mapping[str, tuple[int, str]] | None = None
+        self._pending: dict[str, list[Entry]] = {}
+        # Runs of which the database may know what no spool says any more.
+        self._gone: set[str] = set()
+        self._stored: Mapping[str, _Stored] | None = None
         self._record: StudyRecord | None = None
         # Runs that ended since the comparisons of their studies were computed.
         self._stale: set[str] = set()
@@ -109,20 +112,29 @@ class Ledger:
             state = self.read(run_id)
             if state.failure in self._again or (self._is_anew and is_settled(state)):
                 self._before[run_id] = state
+            if state.state == "queued" and run_id in self._known:
+                self._gone.add(run_id)
             if self.is_over(run_id, thresholds):
                 self._settled[run_id] = judged(state, thresholds)
                 if self._is_stored(run_id, state):
                     del self._pending[run_id]
 
     def read(self, run_id: str) -> RunState:
-        """Read on in a run's spool; where it stands now."""
-        path = spool_path(run_dir(self._results, run_id))
-        events, self._offsets[run_id] = read_events(path, self._offsets.get(run_id, 0))
-        if events:
-            self._pending.setdefault(run_id, []).extend(events)
-        state = self._states[run_id] = replay(
-            events, self._states.get(run_id), watched=self._watched
-        )
+        """Read on in a run's spool; where it stands now.
+
+        Raises:
+            StoreError: the spool is there and cannot be read.
+        """
+        spool = self._spools.get(run_id)
+        if spool is None:
+            spool = self._spools[run_id] = SpoolReader(spool_path(run_dir(self._results, run_id)))
+        entries, is_from_start = spool.read()
+        if is_from_start:
+            self._pending.pop(run_id, None)
+        if entries:
+            self._pending.setdefault(run_id, []).extend(entries)
+        before = None if is_from_start else self._states.get(run_id)
+        state = self._states[run_id] = replay(entries, before, watched=self._watched)
         return state
 
     def is_over(self, run_id: str, thresholds: Thresholds | None = None) -> bool:
@@ -145,7 +157,7 @@ class Ledger:
 
     def heard(self, run_id: str) -> int:
         """How many bytes of a run's spool have been read: more of them are a sign of life."""
-        return self._offsets.get(run_id, 0)
+        return self._spools[run_id].offset if run_id in self._spools else 0
 
     def settle(self, run_id: str, thresholds: Thresholds | None = None) -> RunState:
         """Note that this call is done with a run; how it went for this study."""
@@ -209,14 +221,15 @@ class Ledger:
             StoreBusyError: still held after ``wait_s``. Nothing is lost: call again.
             StoreError: the database is not usable.
         """
-        if not (self._pending or self._record or compare):
+        if not (self._pending or self._gone or self._record or compare):
             return ()
         with connect(self._results, read_only=False, wait_s=wait_s, on_wait=on_wait) as con:
             if self._record is not None:
                 write_study(con, self._record)
+            forget(con, self._gone)
             notices = ingest_all(con, self._results, self._pending) if self._pending else ()
-            ended = {run_id for run_id, events in self._pending.items() if _has_end(events)}
-            stale = self._stale | ended
+            changed = {key for key, it in self._pending.items() if _changes_results(it)}
+            stale = self._stale | changed | self._gone
             if compare is not None:
                 refresh_comparisons(con, compare)
             is_due = time.monotonic() - self._compared >= _COMPARE_EVERY_S
@@ -225,6 +238,7 @@ class Ledger:
                 stale = set()
                 self._compared = time.monotonic()
         self._pending.clear()
+        self._gone.clear()
         self._record = None
         self._stale = stale
         return notices
@@ -242,11 +256,37 @@ class Ledger:
             pass
 
     def _is_stored(self, run_id: str, state: RunState) -> bool:
+        """Whether the database says of a run what its spool says."""
+        stored = self._known.get(run_id)
+        return (
+            stored is not None
+            and (stored.attempts, stored.state) == (state.attempts, state.state)
+            and same_time(state.started, stored.started)
+            and same_time(state.finished, stored.finished)
+        )
+
+    @property
+    def _known(self) -> Mapping[str, _Stored]:
+        """What the database knew of each run when it was first asked."""
         if self._stored is None:
             self._stored = {}
             with suppress(InputError, StoreBusyError):  # none yet, or held: ingest does no harm
                 rows = query(
-                    self._results, "SELECT run_id, attempts, state FROM run", wait_s=0.0
+                    self._results,
+                    "SELECT run_id, attempts, state, started, finished FROM run",
+                    wait_s=0.0,
                 ).rows
-                self._stored = {str(row[0]): (int(str(row[1])), str(row[2])) for row in rows}
-        return self._stored.get(run_id) == (state.attempts, state.state)
+                self._stored = {
+                    str(run_id): _Stored(int(str(attempts)), str(state), started, finished)
+                    for run_id, attempts, state, started, finished in rows
+                }
+        return self._stored
+
+
+class _Stored(NamedTuple):
+    """A run as the database has it."""
+
+    attempts: int
+    state: str
+    started: object
+    finished: object

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.errors import InputError
-from harness.events import EpochReported, Event, Finished, Started
+from harness.event_log import read_spool
+from harness.events import Entry, EpochReported, Finished, Started
 from harness.executors import Job, make_executor
-from harness.spool import read_events, spool_path, work_dir
+from harness.spool import spool_path, work_dir
 from harness.trial import Run
 
 _REPORTS = 2  # the first epoch alone would count what is done only once
@@ -56,12 +57,12 @@ def probe(run: Run, *, threads: int) -> Probe:
         try:
             executor.submit(Job(shut, shut.run_id, directory, attempt=1, threads=threads))
             has_ended = False
-            while not has_ended and len(_epochs(read_events(spool).events)) < _REPORTS:
+            while not has_ended and len(_epochs(read_spool(spool))) < _REPORTS:
                 has_ended = bool(executor.poll(_POLL_S))
             executor.stop()
         finally:
             executor.close()
-        events = read_events(spool).events
+        events = read_spool(spool)
         _refuse_failure(events, has_ended)
         epochs = max(1, len(_epochs(events)))
         growing = [spool, *work_dir(directory).glob("tables/*.jsonl")]
@@ -79,7 +80,7 @@ def folder_size(directory: Path) -> int:
     )
 
 
-def _times(events: Iterable[Event]) -> tuple[float, float]:
+def _times(events: Iterable[Entry]) -> tuple[float, float]:
     """Seconds of the start and of an epoch."""
     started = next(event for event in events if isinstance(event, Started))
     times = [datetime.fromisoformat(event.time) for event in _epochs(events)]
@@ -91,11 +92,11 @@ def _times(events: Iterable[Event]) -> tuple[float, float]:
     return max(0.0, (times[0] - begun).total_seconds() - epoch_s), epoch_s
 
 
-def _epochs(events: Iterable[Event]) -> list[EpochReported]:
+def _epochs(events: Iterable[Entry]) -> list[EpochReported]:
     return [event for event in events if isinstance(event, EpochReported)]
 
 
-def _refuse_failure(events: Iterable[Event], has_ended: bool) -> None:
+def _refuse_failure(events: Iterable[Entry], has_ended: bool) -> None:
     """Refuse a run that came to no good end, or to none."""
     ends = [event for event in events if isinstance(event, Finished)]
     if ends and ends[0].state == "failed":

@@ -223,11 +223,33 @@ def list_all(results: Results = RESULTS) -> None:
 
 
 @app.command()
-def rebuild(results: Results = RESULTS) -> None:
+def rebuild(
+    results: Results = RESULTS,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Change nothing; name every damaged file, status 1 if any."),
+    ] = False,
+) -> None:
     """Make the database anew from the spools, which hold all of it."""
+    if check:
+        _check(results)
+        return
     from harness.driver import rebuild_results
 
     made = rebuild_results(results, on_wait=say)
     for notice in made.notices:
         say(notice)
     print(f"{results}: made anew from {made.studies} studies and {made.runs} runs")
+
+
+def _check(results: Path) -> None:
+    """Name what is damaged in a results folder."""
+    from harness.inspection import inspect_results
+
+    found = inspect_results(results)
+    for problem in found.problems:
+        print(problem)
+    what = f"{len(found.problems)} damaged files" if found.problems else "nothing is damaged"
+    print(f"{results}: {found.studies} studies and {found.runs} runs: {what}")
+    if found.problems:
+        raise typer.Exit(1)

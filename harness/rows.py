@@ -77,6 +77,18 @@ def delete_runs(con: duckdb.DuckDBPyConnection, table: str, run_ids: Iterable[st
     )
 
 
+def tables_of_runs(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """The tables with rows of runs, but for ``member``, which says what a study consists of."""
+    rows = con.execute(
+        """
+        SELECT table_name FROM duckdb_columns() JOIN duckdb_tables() USING (table_oid, table_name)
+        WHERE column_name = 'run_id' AND table_name <> 'member'
+        ORDER BY table_name
+        """
+    ).fetchall()
+    return [str(name) for (name,) in rows]
+
+
 def fit_table(con: duckdb.DuckDBPyConnection, table: str, kinds: Mapping[str, str]) -> None:
     """Make or widen ``table`` so that it holds columns of ``kinds`` (see ``kinds_of``).
 

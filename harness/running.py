@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.changes import record_of
-from harness.events import Event, Started
-from harness.spool import RunState, StudyRecord, read_events, replay, run_dir, spool_path
+from harness.event_log import SpoolReader
+from harness.events import Damaged, Entry, Started
+from harness.spool import RunState, StudyRecord, replay, run_dir, spool_path
 
 
 class RunningRun(NamedTuple):
@@ -53,7 +54,7 @@ class Observer:
         self._stamp: tuple[int, int] | None = None
         self._record: StudyRecord | None = None
         self._states: dict[str, RunState] = {}
-        self._offsets: dict[str, int] = {}
+        self._spools: dict[str, SpoolReader] = {}
         # Run -> when its attempt began, and when it was last heard of.
         self._began: dict[str, str] = {}
         self._heard: dict[str, str] = {}
@@ -93,21 +94,21 @@ class Observer:
         known = self._states.get(run_id, RunState())
         if known.state == "done":
             return known
-        path = spool_path(run_dir(self._results, run_id))
-        offset = self._offsets.get(run_id, 0)
-        stamp = _stamp(path)
-        if stamp is None or stamp[1] <= offset:
-            return known
-        events, self._offsets[run_id] = read_events(path, offset)
-        for event in events:
-            self._note(run_id, event)
-        state = self._states[run_id] = replay(events, known)
+        spool = self._spools.get(run_id)
+        if spool is None:
+            spool = self._spools[run_id] = SpoolReader(spool_path(run_dir(self._results, run_id)))
+        entries, is_from_start = spool.read()
+        for entry in entries:
+            self._note(run_id, entry)
+        state = self._states[run_id] = replay(entries, None if is_from_start else known)
         return state
 
-    def _note(self, run_id: str, event: Event) -> None:
-        if isinstance(event, Started):
-            self._began[run_id] = event.time
-        self._heard[run_id] = event.time
+    def _note(self, run_id: str, entry: Entry) -> None:
+        if isinstance(entry, Damaged):
+            return
+        if isinstance(entry, Started):
+            self._began[run_id] = entry.time
+        self._heard[run_id] = entry.time
 
     def _line(
         self, label: str, seed: int, run_id: str, state: RunState, now: datetime

@@ -24,7 +24,7 @@ from harness.plan import Plan
 from harness.policy import Retries
 from harness.progress import RunLine, Snapshot, Watcher
 from harness.schedule import Schedule, Task
-from harness.spool import RunState, run_dir, work_dir
+from harness.spool import RunState, run_dir, spool_path, work_dir
 from harness.tally import Tally
 from harness.turns import Company, Turns
 
@@ -244,7 +244,7 @@ class Session:
         """Give runs to a worker, which trains them together."""
         jobs = in_one_process([self._job(task, results) for task in tasks])
         for job in jobs:
-            if self.ledger.before(job.run_id) is not None:  # its files would end it at once
+            if job.is_anew:  # its files would end it at once, or go on from what is damaged
                 shutil.rmtree(work_dir(job.directory), ignore_errors=True)
         now = time.monotonic()
         attempts = [
@@ -258,14 +258,16 @@ class Session:
             self.watcher.started(self._line(task), self.snapshot())
 
     def _job(self, task: Task, results: Path) -> Job:
+        state = self.ledger.state(task.run_id)
         return Job(
             run=task.run,
             run_id=task.run_id,
             directory=run_dir(results, task.run_id),
-            attempt=self.ledger.state(task.run_id).attempts + 1,
+            attempt=state.attempts + 1,
             threads=self.threads,
             thresholds=task.thresholds,
             profile=self.profile,
+            is_anew=state.damage is not None or self.ledger.before(task.run_id) is not None,
         )
 
     def _note_end(self, ended: Ended) -> None:
@@ -286,6 +288,9 @@ class Session:
                 return
             if ended.is_lost and self._turns.lose(active.task):
                 self._say_it_is_lost(active.task)
+                return
+            if state.damage is not None and not self._is_ending:
+                self._start_anew(active, state.damage)
                 return
             event = finished_by_death(
                 active.job,
@@ -326,6 +331,17 @@ class Session:
         self.watcher.say(
             f"{task.trial.label}, seed {task.run.seed}: what it ran on is gone; it starts again"
         )
+
+    def _start_anew(self, active: Attempt, damage: str) -> None:
+        """Queue a run whose spool was damaged or taken away while it was trained.
+
+        Raises:
+            StoreError: that has happened too often.
+        """
+        path = spool_path(active.job.directory)
+        if not self._turns.lose(active.task):
+            raise StoreError(f"{path}: {damage}, once more; check the disk, and who writes there")
+        self.watcher.say(f"{path}: {damage}; the run starts anew")
 
     def _start_alone(self, active: Attempt, *, is_memory: bool) -> None:
         """Queue a run whose process has ended before it, with others: nothing is noted of it."""

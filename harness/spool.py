@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from harness.errors import StoreError
-from harness.events import EpochReported, Event, Started, from_json, to_json
+from harness.events import Damaged, Entry, EpochReported, Finished, Started
 from harness.trial import Trial
 from harness.workload import JsonValue
 
@@ -45,73 +45,6 @@ def work_dir(directory: Path) -> Path:
     return directory / "work"
 
 
-def append(path: Path, event: Event) -> None:
-    """Add one event to the spool file ``path`` and sync it to the disk.
-
-    The file and its folders are made where they are missing. A torn last line is closed first, so
-    that it cannot spoil this one. ``Started`` alone is not synced: a run of which a power cut
-    leaves no more than its start has lost nothing, and a sync costs milliseconds.
-
-    Raises:
-        StoreError: the disk is full, or the place is not writable.
-    """
-    line = json.dumps(to_json(event), separators=(",", ":"), allow_nan=False).encode() + b"\n"
-    # Journaling file systems commit the name of a new file with its first sync.
-    append_lines(path, line, is_synced=not isinstance(event, Started))
-
-
-def append_lines(path: Path, lines: bytes, *, is_synced: bool) -> None:
-    """Add whole lines to the spool file ``path``, as ``append`` does.
-
-    Raises:
-        StoreError: the disk is full, or the place is not writable.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+", buffering=0) as stream:
-            size = stream.seek(0, os.SEEK_END)
-            if size:
-                stream.seek(size - 1)
-                if stream.read(1) != b"\n":
-                    lines = b"\n" + lines
-            # A raw write may take only a part of it when the disk fills up.
-            while lines:
-                lines = lines[stream.write(lines) :]
-            if is_synced:
-                os.fsync(stream.fileno())
-    except OSError as error:
-        raise unwritable(path, error) from None
-
-
-class Events(NamedTuple):
-    """What was read from a spool, and where to read on."""
-
-    events: tuple[Event, ...]
-    next_offset: int
-
-
-def read_events(path: Path, offset: int = 0) -> Events:
-    """The events in the spool file ``path`` from byte ``offset`` on; none if there is no file.
-
-    A last line without its line end is left for the next call. Lines that are no events are
-    passed over.
-    """
-    try:
-        with path.open("rb") as stream:
-            stream.seek(offset)
-            text = stream.read()
-    except FileNotFoundError:
-        return Events((), offset)
-    whole = text[: text.rfind(b"\n") + 1]
-    events = []
-    for line in whole.splitlines():
-        try:
-            events.append(from_json(json.loads(line)))
-        except (ValueError, AttributeError):  # torn by a crash, or not an object
-            continue
-    return Events(tuple(events), offset + len(whole))
-
-
 @dataclass(frozen=True, slots=True)
 class RunState:
     """Where a run stands, by its events."""
@@ -128,6 +61,15 @@ class RunState:
     """Epoch -> finite value of the metric that ``replay`` was told to watch, in order."""
     results: Mapping[str, float] = field(default_factory=dict)
     seconds: float | None = None
+    started: str | None = None
+    """When the newest attempt began, as it wrote; None where its start is missing."""
+    finished: str | None = None
+    """When it ended."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Path below the work folder -> digest, of what a run that is done has left there."""
+    damage: str | None = None
+    """What is wrong with the spool: ``line 3 is damaged``. Such a run counts as unfinished until an
+    attempt starts it anew."""
 
     @property
     def epochs(self) -> int:
@@ -141,40 +83,71 @@ class RunState:
 
 
 def replay(
-    events: Iterable[Event], before: RunState | None = None, *, watched: str | None = None
+    entries: Iterable[Entry], before: RunState | None = None, *, watched: str | None = None
 ) -> RunState:
-    """The state after ``events``, which follow those that led to ``before``.
+    """The state after ``entries``, which follow those that led to ``before``.
 
     Events of an attempt older than the newest are passed over, and so is all that follows an
-    attempt's first ``Finished``: a worker that was given up cannot change what was decided.
+    attempt's first ``Finished``: a worker that was given up cannot change what was decided. An end
+    counts only where nothing of what led to it is damaged, and a good one where its start is there.
 
     Args:
-        events: What happened.
+        entries: What happened.
         before: The state until then.
         watched: A metric that epochs report, of which the ``curve`` is kept.
     """
     state = before or RunState()
-    for event in events:
-        if event.attempt < state.attempts:
+    for entry in entries:
+        if isinstance(entry, Damaged):
+            state = _damaged(state, f"line {entry.line} is damaged")
             continue
-        if event.attempt > state.attempts:
-            state = RunState(
-                "running", attempts=event.attempt, reported=state.reported, curve=state.curve
-            )
-        if state.is_over or isinstance(event, Started):
+        if entry.attempt < state.attempts:
             continue
-        if isinstance(event, EpochReported):
-            state = _with_epoch(state, event, watched)
-        else:
-            state = replace(
-                state,
-                state=event.state,
-                failure=event.failure,
-                message=event.message,
-                results=event.results,
-                seconds=event.seconds,
-            )
+        if entry.attempt > state.attempts:
+            state = replace(_unfinished(state), attempts=entry.attempt, started=None)
+            if isinstance(entry, Started) and entry.is_anew:
+                state = RunState("running", attempts=entry.attempt)
+        if isinstance(entry, Started):
+            if state.started is None:
+                state = replace(state, started=entry.time)
+        elif state.is_over:
+            continue
+        elif isinstance(entry, EpochReported):
+            state = _with_epoch(state, entry, watched)
+        elif state.started is None and entry.state != "failed":
+            state = _damaged(state, f"the start of attempt {entry.attempt} is missing")
+        elif state.damage is None:
+            state = _ended(state, entry)
     return state
+
+
+def _unfinished(state: RunState) -> RunState:
+    """The state of a run that goes on, by what its epochs have said so far."""
+    return RunState(
+        "running",
+        attempts=state.attempts,
+        reported=state.reported,
+        curve=state.curve,
+        started=state.started,
+        damage=state.damage,
+    )
+
+
+def _damaged(state: RunState, damage: str) -> RunState:
+    return replace(_unfinished(state), damage=state.damage or damage)
+
+
+def _ended(state: RunState, event: Finished) -> RunState:
+    return replace(
+        state,
+        state=event.state,
+        failure=event.failure,
+        message=event.message,
+        results=event.results,
+        seconds=event.seconds,
+        finished=event.time,
+        files=event.files,
+    )
 
 
 def _with_epoch(state: RunState, event: EpochReported, watched: str | None) -> RunState:

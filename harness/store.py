@@ -18,10 +18,11 @@ import duckdb
 
 from harness.comparisons import refresh_comparisons, refresh_comparisons_of_runs
 from harness.errors import InputError, StoreBusyError, StoreError
+from harness.event_log import read_spool
 from harness.ingest import ingest, ingest_all, write_study
 from harness.migrations import is_older, migrate, refuse_newer, schema_version
 from harness.query_interrupt import ended_by_ctrl_c
-from harness.spool import read_events, read_study_records, spool_path, unwritable
+from harness.spool import read_study_records, spool_path, unwritable
 
 __all__ = [
     "Rebuilt",
@@ -262,7 +263,7 @@ def rebuild(results: Path, *, wait_s: float = 0.0, on_wait: OnWait | None = None
     for start in range(0, len(run_ids), _RUNS_A_TRANSACTION):
         with connect(beside, read_only=False) as con:
             spools = {
-                run_id: read_events(spool_path(results / "runs" / run_id)).events
+                run_id: read_spool(spool_path(results / "runs" / run_id))
                 for run_id in run_ids[start : start + _RUNS_A_TRANSACTION]
             }
             notices += ingest_all(con, results, spools)

@@ -6,8 +6,10 @@ stop the study.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -61,29 +63,95 @@ DECLARED_TABLES: Mapping[str, Sequence[str]] = {
 }
 """Tables of the schema that a workload fills, and their columns, whose types are fixed."""
 
+FACTS = "facts.json"
+TABLES = "tables"
+_TABLE = re.compile(TABLES + r"/[^/]+\.jsonl")
 _MOST_WAITING = 20_000  # rows in memory: of many runs at once, or of one with very many queries
 
 
+class Left(NamedTuple):
+    """What a run has left."""
+
+    directory: Path
+    """Its work folder."""
+    files: Mapping[str, str]
+    """Path below it -> digest, by the end of the run; none where that is not known."""
+
+
+def digest_file(path: Path) -> str:
+    """What tells a file from one that was changed: 32 hex digits of its SHA-256.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:32]
+
+
+def digests_below(directory: Path) -> dict[str, str]:
+    """Path below ``directory`` with ``/`` -> digest, of every file there that is no link.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    return {
+        path.relative_to(directory).as_posix(): digest_file(path)
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and not path.is_symlink()
+    }
+
+
+def damage_of(left: Left, name: str) -> str | None:
+    """What is wrong with a file that a run left, in a few words; None where nothing is.
+
+    Args:
+        left: The run's folder, and what was in it.
+        name: Path below the folder, with ``/``.
+    """
+    if not left.files:
+        return None
+    if name not in left.files:
+        return "is not from the run that ended here"
+    try:
+        is_as_left = digest_file(left.directory / name) == left.files[name]
+    except FileNotFoundError:
+        return "is gone"
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
+    return None if is_as_left else "is damaged: not what the run wrote"
+
+
 def write_tables(
-    con: duckdb.DuckDBPyConnection, directories: Mapping[str, Path], notices: list[str]
+    con: duckdb.DuckDBPyConnection, runs: Mapping[str, Left], notices: list[str]
 ) -> None:
-    """Take over the tables in the work folders ``directories`` (run id -> folder) of done runs.
+    """Take over the tables in the work folders of ``runs`` (run id -> what it left) that are done.
 
     The rows of a run take the place of those it had. An unknown table is made, and columns are
     added and widened, as the rows need. A line is added to ``notices`` for what was left out.
     """
     views = {name for (name,) in con.execute("SELECT view_name FROM duckdb_views()").fetchall()}
     waiting = _Waiting({}, {}, set())
-    for run_id, directory in directories.items():
-        for path in sorted((directory / "tables").glob("*.jsonl")):
+    for run_id, left in runs.items():
+        for name in _table_files(left):
+            path = left.directory / name
             table = path.stem
+            if (damage := damage_of(left, name)) is not None:
+                notices.append(
+                    f"{path}: {damage}; left out; remove {path.parents[2]} and run its study again "
+                    "to have it back"
+                )
+                continue
             if not NAME.fullmatch(table) or table in OWN_TABLES | views:
                 notices.append(
                     f"{path}: skipped: a table cannot be named {table!r}; take lower-case letters, "
                     "digits and _, and no name that the schema uses"
                 )
                 continue
-            found = _look_through(con, table, path, notices)
+            try:
+                found = _look_through(con, table, path, notices)
+            except OSError as error:
+                notices.append(f"{path}: skipped: cannot be read: {error.strerror or error}")
+                continue
             if found.problem:
                 notices.append(f"{path}: skipped: {found.problem}")
                 continue
@@ -92,8 +160,14 @@ def write_tables(
                 waiting.rows.setdefault(table, []).extend({"run_id": run_id, **row} for row in rows)
                 waiting.kinds[table] = join_kinds(waiting.kinds.get(table, {}), found.kinds)
                 if sum(map(len, waiting.rows.values())) >= _MOST_WAITING:
-                    _take_over(con, waiting, directories)
-    _take_over(con, waiting, directories)
+                    _take_over(con, waiting, runs)
+    _take_over(con, waiting, runs)
+
+
+def _table_files(left: Left) -> list[str]:
+    """The tables that are there, and those that should be, as paths below the work folder."""
+    there = {f"{TABLES}/{path.name}" for path in (left.directory / TABLES).glob("*.jsonl")}
+    return sorted(there | {name for name in left.files if _TABLE.fullmatch(name)})
 
 
 class _Waiting(NamedTuple):
@@ -119,17 +193,26 @@ def _take_over(con: duckdb.DuckDBPyConnection, waiting: _Waiting, run_ids: Itera
     waiting.kinds.clear()
 
 
-def read_facts(directory: Path, notices: list[str]) -> JsonValue:
+def read_facts(directory: Path, files: Mapping[str, str], notices: list[str]) -> JsonValue:
     """What the workload left in ``facts.json`` of its folder; None where there is no such file.
 
-    A line is added to ``notices`` where there is one that is not JSON.
+    A line is added to ``notices`` where it is not what the run wrote, or no JSON.
+
+    Args:
+        directory: The work folder.
+        files: See ``Left``.
+        notices: Lines to show.
     """
-    path = directory / "facts.json"
+    path = directory / FACTS
+    is_expected = FACTS in files or path.exists()
+    if is_expected and (damage := damage_of(Left(directory, files), FACTS)) is not None:
+        notices.append(f"{path}: {damage}; left out")
+        return None
     try:
         return _parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         notices.append(f"{path}: skipped: {str(error).splitlines()[0]}")
         return None
 
@@ -171,7 +254,7 @@ def _blocks(path: Path, notices: list[str]) -> Iterator[list[dict[str, JsonValue
                 continue
             try:
                 row = _parse(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 row = None
             if not isinstance(row, dict):
                 unreadable += 1

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness import store
+from harness.event_log import append
 from harness.events import EpochReported, Event, Failure, Finished, Started
 from harness.spool import (
     Member,
     StudyRecord,
-    append,
     run_dir,
     spool_path,
     work_dir,
@@ -36,8 +36,9 @@ def a_run(trial: Trial, seed: int) -> Run:
     return Run("toy", trial.params, seed, trial.phase == "confirm", "code", "data")
 
 
-def start(run: Run, attempt: int = 1) -> Started:
-    return Started(attempt, TIME, run, "host", 42, 2, "abc", False, {"numpy": "2"})
+def start(run: Run, attempt: int = 1, *, is_anew: bool = False) -> Started:
+    versions = {"numpy": "2"}
+    return Started(attempt, TIME, run, "host", 42, 2, "abc", False, versions, is_anew=is_anew)
 
 
 def reported(epoch: int, attempt: int = 1, **metrics: float) -> EpochReported:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from waiting import DEADLINE_S, is_alive, wait_until
 
+from harness.event_log import read_spool
 from harness.events import Finished, Started
-from harness.spool import read_events
 from harness.store import query
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -100,7 +100,7 @@ class Subject:
         """The processes of runs that have started and not ended."""
         pids = []
         for path in self.spools():
-            events = read_events(path).events
+            events = read_spool(path)
             if events and not isinstance(events[-1], Finished):
                 last = [event for event in events if isinstance(event, Started)][-1]
                 pids += [last.pid] if is_alive(last.pid) else []

@@ -16,8 +16,8 @@ from subject import GRID, SEARCH, TABLES, VICTIMS, Subject
 from waiting import DEADLINE_S
 
 import harness
+from harness.event_log import read_spool
 from harness.events import Finished
-from harness.spool import read_events
 from harness.store import database_path, query
 
 pytestmark = pytest.mark.timeout(90)
@@ -65,7 +65,7 @@ def test_torn_last_lines(whole: Subject, tmp_path: Path) -> None:
     database_path(subject.results).unlink()
     assert subject.finish() == 1
     assert subject.tables() == whole.tables()
-    ends = [sum(isinstance(e, Finished) for e in read_events(path).events) for path in torn]
+    ends = [sum(isinstance(e, Finished) for e in read_spool(path)) for path in torn]
     assert ends == [1] * 8
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from waiting import wait_until
 
+from harness.event_log import read_spool
 from harness.events import EpochReported, Finished, Started
-from harness.spool import read_events
 from harness.store import query
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,7 +55,7 @@ def start(folder: Path, results: str) -> subprocess.Popen[bytes]:
 
 def epochs(folder: Path) -> list[tuple[int, int]]:
     """(attempt, epoch) of all that the training run reported."""
-    spools = [read_events(path).events for path in folder.glob("runs/*/spool.jsonl")]
+    spools = [read_spool(path) for path in folder.glob("runs/*/spool.jsonl")]
     trained = [events for events in spools if _method(events) == "gcudml"]
     return [
         (event.attempt, event.epoch)
@@ -91,7 +91,7 @@ def test_a_killed_study_goes_on_after_the_last_epoch(tmp_path: Path) -> None:
     ends = [
         event
         for path in tmp_path.glob("killed/runs/*/spool.jsonl")
-        for event in read_events(path).events
+        for event in read_spool(path)
         if isinstance(event, Finished)
     ]
     assert all(event.state == "done" for event in ends)

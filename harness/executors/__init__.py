@@ -76,6 +76,8 @@ class Job:
     """How many runs its process executes at once, this one included."""
     beside: tuple[Job, ...] = ()
     """The others, where this is the first of them; see ``in_one_process``."""
+    is_anew: bool = False
+    """Whether it starts from nothing, because what earlier attempts have left cannot be used."""
     first: Path | None = None
     """Where this is not the first of them: its directory, which has their log."""
 

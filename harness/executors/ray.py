@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError, InputError
+from harness.event_log import append_lines
 from harness.executors import GRACE_S, Ended, Job, Placement
 from harness.executors.copies import changes, put
 from harness.executors.environment import variables_set
@@ -30,7 +31,7 @@ from harness.executors.ray_node import News, NodeRun, Order, Seen, is_end
 from harness.executors.run_process import environment
 from harness.executors.worker import STATUS_NOT_WRITABLE, open_log
 from harness.provenance import GitState, git_state
-from harness.spool import append_lines, spool_path, work_dir
+from harness.spool import spool_path, work_dir
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -227,10 +228,10 @@ def _write_down(job: Job, news: News) -> None:
     ends = [number for number, line in enumerate(lines) if is_end(line)]
     before = b"".join(lines[: ends[0]] if ends else lines)
     if before:
-        append_lines(spool_path(job.directory), before, is_synced=True)
+        append_lines(spool_path(job.directory), before)
     put(work_dir(job.directory), news.work)
     if ends:
-        append_lines(spool_path(job.directory), b"".join(lines[ends[0] :]), is_synced=True)
+        append_lines(spool_path(job.directory), b"".join(lines[ends[0] :]))
 
 
 def _log(job: Job, text: bytes) -> None:

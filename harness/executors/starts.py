@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from harness.event_log import SpoolReader
 from harness.events import EpochReported
 from harness.executors import Job
-from harness.spool import read_events, spool_path
+from harness.spool import spool_path
 
 LOOK_EVERY_S = 0.1
 """How often to ask again whether a run that is held back may start."""
@@ -90,15 +91,18 @@ class _Running:
     began: float
     """By the monotonic clock."""
     has_reported: bool = False
-    offset: int = 0
+    spool: SpoolReader = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Read nothing yet."""
+        self.spool = SpoolReader(spool_path(self.job.directory))
 
     def is_starting(self) -> bool:
         """Whether it has still to report its first epoch."""
         if self.has_reported or time.monotonic() - self.began > _LONGEST_START_S:
             return False
-        events, self.offset = read_events(spool_path(self.job.directory), self.offset)
         self.has_reported = any(
-            isinstance(event, EpochReported) and event.attempt == self.job.attempt
-            for event in events
+            isinstance(entry, EpochReported) and entry.attempt == self.job.attempt
+            for entry in self.spool.read().entries
         )
         return not self.has_reported

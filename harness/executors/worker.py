@@ -20,22 +20,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.errors import HarnessError
-from harness.events import EpochReported, Failure, Finished, Started, utc_now
+from harness.event_log import append, read_spool
+from harness.events import MOST_COUNT, EpochReported, Failure, Finished, Started, utc_now
 from harness.executors import PROFILE, Ended, Job, ending
 from harness.executors.environment import variables_set
 from harness.limits import Overrun
 from harness.provenance import GitState, git_state, host_name, library_versions
 from harness.pruning import Cut, first_cut
-from harness.spool import (
-    RunState,
-    append,
-    read_events,
-    replay,
-    spool_path,
-    unwritable,
-    work_dir,
-)
+from harness.spool import RunState, replay, spool_path, unwritable, work_dir
 from harness.workload import Workload
+from harness.workload_files import digests_below
 
 STATUS_NOT_WRITABLE = 74
 """With what a worker exits that cannot write what happens to its run (EX_IOERR of sysexits.h)."""
@@ -94,16 +88,18 @@ def execute(job: Job, workload: Workload) -> int:
         failure = None
     if epochs.is_interrupted and epochs.failed is None and cut is None:
         return STATUS_INTERRUPTED
+    seconds = (time.monotonic() - began) / job.together
     finished = Finished(
         attempt=job.attempt,
         time=utc_now(),
         state="pruned" if cut else "failed" if failure else "done",
         failure=failure.failure if failure else None,
         message=cut.reason if cut else failure.message if failure else None,
-        seconds=(time.monotonic() - began) / job.together,
+        seconds=seconds,
         peak_mib=_peak_mib(),
         results=results if failure is None and cut is None else {},
         stderr=last_lines(log_path(job), log_start),
+        files=digests_below(work) if failure is None and cut is None else {},
     )
     append(spool_path(job.directory), finished)
     return 0
@@ -229,9 +225,11 @@ class _EpochWriter:
         """Record one epoch; False once the run has to end.
 
         Raises:
-            TypeError: a metric is no number.
+            TypeError: a metric or an epoch is no number.
             ValueError: test classes were scored, and the run may not open them.
         """
+        if not isinstance(step, int) or abs(step) > MOST_COUNT:
+            raise TypeError(f"report: an epoch is a whole number, got {_shown(step)}")
         numbers = _numbers(f"report of epoch {step}", metrics)
         _refuse_test_scores(self.job, metrics)
         event = EpochReported(self.job.attempt, utc_now(), step, numbers)
@@ -247,8 +245,7 @@ def _state_before(job: Job) -> RunState:
     """Where the run stood when this attempt began; read only where it may be stopped early."""
     if job.thresholds is None:
         return RunState()
-    events = read_events(spool_path(job.directory)).events
-    return replay(events, watched=job.thresholds.metric)
+    return replay(read_spool(spool_path(job.directory)), watched=job.thresholds.metric)
 
 
 def _numbers(where: str, values: object) -> dict[str, float]:
@@ -320,6 +317,7 @@ def _started(job: Job) -> Started:
         versions=versions,
         device=job.device,
         together=job.together,
+        is_anew=job.is_anew,
     )
 
 

@@ -2,7 +2,7 @@
 
 A workload names them in its tables, as ``images/NAME.webp`` or ``.png``. They are taken as they
 are: what a file is, its first bytes tell, and one that is missing, too large or something else is
-no picture.
+no picture; nor is one that is not any more what its run wrote.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.spool import run_dir, work_dir
+from harness.event_log import read_spool
+from harness.spool import replay, run_dir, spool_path, work_dir
+from harness.workload_files import Left, damage_of
 
 MOST_BYTES_OF_ONE = 64_000
 MOST_BYTES = 2_000_000
@@ -34,6 +36,8 @@ class Pictures:
     _names: dict[str, str] = field(default_factory=dict)
     """Digest of a picture -> its name in the page."""
     _known: dict[tuple[str, str], str | None] = field(default_factory=dict)
+    _left: dict[str, Left] = field(default_factory=dict)
+    """Run -> what it left."""
 
     def add(self, run_id: str, path: object) -> str | None:
         """Take in a picture of a run and return its name in the page.
@@ -48,8 +52,17 @@ class Pictures:
             return None
         key = (run_id, path)
         if key not in self._known:
-            self._known[key] = self._take(work_dir(run_dir(self.results, run_id)) / path)
+            left = self._left_by(run_id)
+            is_damaged = damage_of(left, path) is not None
+            self._known[key] = None if is_damaged else self._take(left.directory / path)
         return self._known[key]
+
+    def _left_by(self, run_id: str) -> Left:
+        if run_id not in self._left:
+            directory = run_dir(self.results, run_id)
+            files = replay(read_spool(spool_path(directory))).files
+            self._left[run_id] = Left(work_dir(directory), files)
+        return self._left[run_id]
 
     def _take(self, path: Path) -> str | None:
         content = _read(path)

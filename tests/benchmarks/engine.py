@@ -28,9 +28,10 @@ import optuna
 from kept import ROOT, keep
 
 import harness
+from harness.event_log import read_spool
 from harness.events import Finished, Started
 from harness.executors import Job, make_executor
-from harness.spool import read_events, spool_path
+from harness.spool import spool_path
 from harness.stats import holm, paired_difference
 from harness.trial import Run
 from harness.workload import JsonValue, load_workload
@@ -152,7 +153,7 @@ def process_figures(folder: Path) -> dict[str, float]:
             job = Job(run, run.run_id, folder / "process" / run.run_id, 1, threads=1)
             began = time.perf_counter()
             executor.submit(job)
-            while not read_events(spool_path(job.directory)).events:
+            while not read_spool(spool_path(job.directory)):
                 time.sleep(0.0005)
             waits.append(1000 * (time.perf_counter() - began))
             while not executor.poll(1.0):
@@ -173,7 +174,7 @@ def workers_figures(folder: Path) -> dict[str, float]:
     for place, workers in enumerate((1, 2, 2, 1)):
         results = folder / f"workers{place}"
         harness.run(TRAINING, results=results, workers=workers, threads=1)
-        events = [e for p in results.glob("runs/*/spool.jsonl") for e in read_events(p).events]
+        events = [e for p in results.glob("runs/*/spool.jsonl") for e in read_spool(p)]
         starts = [when(event.time) for event in events if isinstance(event, Started)]
         ends = [when(event.time) for event in events if isinstance(event, Finished)]
         rates[workers].append(3600 * len(ends) / (max(ends) - min(starts)))

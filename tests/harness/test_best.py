@@ -12,8 +12,9 @@ from store_examples import a_record, a_run, a_trial, start
 from harness import store
 from harness.best import best_model, take_model
 from harness.errors import InputError
+from harness.event_log import append
 from harness.events import Finished
-from harness.spool import append, run_dir, spool_path, work_dir, write_study_record
+from harness.spool import run_dir, spool_path, work_dir, write_study_record
 from harness.trial import Trial
 
 TIME = "2026-03-01T12:00:00.250000+00:00"

@@ -15,12 +15,13 @@ from driver_place import GRID, RECALL, Place, Witness, interrupt
 from harness import driver
 from harness.driver import Outcome, RunOptions, preview, rebuild_results, run_study, study_name
 from harness.errors import InputError, StoreBusyError, StoreError
+from harness.event_log import read_spool
 from harness.events import Finished, Started
 from harness.executors import ExecutorName
 from harness.ledger import Ledger
 from harness.lock import alone
 from harness.report.page import write_report
-from harness.spool import read_events, read_study_records
+from harness.spool import read_study_records
 from harness.store import connect, database_path
 
 
@@ -300,7 +301,7 @@ def test_a_second_attempt_counts_on_from_the_first(place: Place) -> None:
     text = GRID.replace("epochs: 1", "epochs: 1, fail: crash")
     place.run(text)
     for path in place.results.glob("runs/*/spool.jsonl"):
-        starts = [event for event in read_events(path).events if isinstance(event, Started)]
+        starts = [event for event in read_spool(path) if isinstance(event, Started)]
         assert [event.attempt for event in starts] == [1, 2, 3]
 
 

@@ -13,11 +13,12 @@ from driver_place import RECALL, SEARCH, Place, Witness, interrupt
 from harness import search
 from harness.driver import preview
 from harness.errors import InputError
+from harness.event_log import read_spool
 from harness.events import EpochReported
 from harness.report.page import write_report
 from harness.report.tables import final_table
 from harness.search import Told
-from harness.spool import read_events, read_study_records
+from harness.spool import read_study_records
 from harness.stats import holm
 from harness.workload import JsonValue
 
@@ -98,7 +99,7 @@ def test_a_search_without_validation_classes_ends_before_it_trains(place: Place)
     with pytest.raises(InputError, match=r"sampler: a search is scored on validation classes"):
         place.run(text)
     assert {line["quality"] for line in toy_workload.calls(place.folder)} == {0.1}
-    spools = [read_events(path).events for path in place.results.glob("runs/*/spool.jsonl")]
+    spools = [read_spool(path) for path in place.results.glob("runs/*/spool.jsonl")]
     trained = [e for events in spools for e in events if isinstance(e, EpochReported)]
     assert trained == []  # the controls come first
 

@@ -17,9 +17,9 @@ from waiting import wait_until
 
 from harness.driver import rebuild_results
 from harness.errors import InputError
+from harness.event_log import read_spool
 from harness.leases import Leases
 from harness.lock import sharing
-from harness.spool import read_events
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SLOW = GRID.replace("base: {", "base: {sleep_s: 0.3, ").replace("epochs: 1", "epochs: 2")
@@ -46,7 +46,7 @@ def attempts(place: Place) -> Mapping[str, int]:
     return Counter(
         path.parent.name
         for path in place.results.glob("runs/*/spool.jsonl")
-        for event in read_events(path).events
+        for event in read_spool(path)
         if type(event).__name__ == "Started"
     )
 

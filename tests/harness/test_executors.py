@@ -19,10 +19,11 @@ from ray_marks import ON_RAY
 from waiting import DEADLINE_S, is_alive, wait_until
 
 from harness.errors import HarnessError, InputError, StoreError
+from harness.event_log import read_spool
 from harness.events import EpochReported, Event, Finished, Started
 from harness.executors import Ended, Executor, ExecutorName, Job, Placement, make_executor
 from harness.executors.worker import execute, finished_by_death
-from harness.spool import read_events, replay, spool_path, work_dir
+from harness.spool import replay, spool_path, work_dir
 from harness.trial import Run
 from harness.workload import JsonValue, Workload
 
@@ -59,7 +60,7 @@ def wait_for_ends(executor: Executor, count: int) -> list[Ended]:
 
 
 def events_of(job: Job) -> tuple[Event, ...]:
-    return read_events(spool_path(job.directory)).events
+    return read_spool(spool_path(job.directory))
 
 
 def finished(job: Job) -> Finished:

@@ -11,9 +11,10 @@ import pytest
 from driver_place import Place
 from waiting import DEADLINE_S, is_alive, wait_until
 
+from harness.event_log import read_spool
 from harness.executors import Ended, ExecutorName, Job, make_executor, process
 from harness.executors.process import ProcessExecutor
-from harness.spool import read_events, spool_path
+from harness.spool import spool_path
 from harness.trial import Run
 
 pytestmark = pytest.mark.timeout(60)  # many processes, one after the other
@@ -148,7 +149,7 @@ def test_a_cancelled_run_does_not_hold_the_others_up(
     executor.cancel(stubborn.run_id, grace_s=0.0)
     ended = next_end(executor)
     assert (ended.run_id, ended.signal) == (stubborn.run_id, 9)
-    assert len(read_events(spool_path(stubborn.directory)).events) == 2
+    assert len(read_spool(spool_path(stubborn.directory))) == 2
 
 
 def test_a_run_that_is_cancelled_before_it_began_ends_with_its_first_epoch(

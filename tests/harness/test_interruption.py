@@ -14,11 +14,11 @@ from driver_place import GRID, RECALL, Place, Witness, interrupt
 from waiting import DEADLINE_S, is_alive, wait_until
 
 from harness import session
+from harness.event_log import read_spool
 from harness.events import EpochReported, Finished
 from harness.executors import ExecutorName, Job, ending
 from harness.executors.worker import STATUS_INTERRUPTED, finished_by_death
 from harness.interruption import Interruption
-from harness.spool import read_events
 from harness.trial import Run
 
 pytestmark = pytest.mark.timeout(60)  # many processes, one after the other
@@ -45,7 +45,7 @@ def epochs(results: Path) -> list[tuple[int, int]]:
     return sorted(
         (event.attempt, event.epoch)
         for path in results.glob("runs/*/spool.jsonl")
-        for event in read_events(path).events
+        for event in read_spool(path)
         if isinstance(event, EpochReported)
     )
 
@@ -77,7 +77,7 @@ def test_a_first_signal_finishes_the_epochs_and_saves_them(
     ends = [
         event
         for path in place.results.glob("runs/*/spool.jsonl")
-        for event in read_events(path).events
+        for event in read_spool(path)
         if isinstance(event, Finished)
     ]
     assert len(ends) == 4  # the controls, which do not report

@@ -11,10 +11,11 @@ from driver_place import GRID, RECALL, Place, Witness
 from waiting import is_alive, wait_until
 
 from harness import driver
+from harness.event_log import read_spool
 from harness.events import Finished, Started
 from harness.executors import Ended, Job
 from harness.progress import Snapshot
-from harness.spool import read_events, run_dir, spool_path
+from harness.spool import run_dir, spool_path
 
 SLOW = GRID.replace("epochs: 1", "epochs: 3, checkpoints: true, wait_for: go, only_seeds: [0]")
 
@@ -32,10 +33,7 @@ class ServerKiller(Witness):
             return
         paths = [spool_path(run_dir(self.place.results, line.run_id)) for line in waiting]
         pids = [
-            each.pid
-            for path in paths
-            for each in read_events(path).events
-            if isinstance(each, Started)
+            each.pid for path in paths for each in read_spool(path) if isinstance(each, Started)
         ]
         parent = Path(f"/proc/{pids[0]}/stat").read_text().rpartition(")")[2].split()[1]
         os.kill(int(parent), signal.SIGKILL)
@@ -84,7 +82,7 @@ def test_a_run_that_is_lost_time_and_again_has_failed(
     outcome = place.run(GRID, "seeds=1")
     assert (outcome.done, outcome.failed) == (0, 4)
     assert len(loser.jobs) == 4 * (4 + 2)  # four losses are a crash, which is retried twice
-    *_, end = read_events(spool_path(loser.jobs[0].directory)).events
+    *_, end = read_spool(spool_path(loser.jobs[0].directory))
     assert isinstance(end, Finished)
     assert end.failure == "crash"
     assert "lost time and again" in str(end.message)

@@ -7,9 +7,9 @@ from driver_place import GRID, Place, Witness
 
 from harness import policy
 from harness.driver import RunOptions, run_study
+from harness.event_log import read_spool
 from harness.events import FAILURES, Finished
 from harness.policy import FINAL_FAILURES, RULES, Retries, what_follows
-from harness.spool import read_events
 
 
 def test_every_class_has_a_rule() -> None:
@@ -94,7 +94,7 @@ def test_a_run_that_recovers_is_done_and_its_failures_stay_in_the_spool(place: P
     ends = [
         event.failure
         for path in place.results.glob("runs/*/spool.jsonl")
-        for event in read_events(path).events
+        for event in read_spool(path)
         if isinstance(event, Finished)
     ]
     assert sorted(ends, key=str) == [None] * 8 + ["crash"]

@@ -19,10 +19,11 @@ from waiting import wait_until
 
 from harness.driver import RunOptions, run_study
 from harness.errors import InputError, StoreError
+from harness.event_log import read_spool
 from harness.events import EpochReported, Finished
 from harness.executors import Ended, Executor, Job, Placement, make_executor
 from harness.progress import Snapshot
-from harness.spool import read_events, run_dir, spool_path, work_dir
+from harness.spool import run_dir, spool_path, work_dir
 from harness.trial import Run
 
 pytestmark = ON_RAY
@@ -116,7 +117,7 @@ def test_the_code_is_sent_along_and_knows_its_threads(
         (work_dir(job.directory) / "kept").write_text("7")
         executor.submit(job)
         assert until_end(executor) == Ended(run.run_id, 0, None)
-        last = read_events(spool_path(job.directory)).events[-1]
+        last = read_spool(spool_path(job.directory))[-1]
         assert cast("Finished", last).results == {
             "val/threads": 2.0,
             "val/sent": 1.0,
@@ -133,7 +134,7 @@ def test_a_run_is_cancelled_or_stopped_wherever_it_is(executor: Executor, tmp_pa
 
     def has_reported(job: Job) -> bool:
         executor.poll(0.1)
-        return len(read_events(spool_path(job.directory)).events) >= 2
+        return len(read_spool(spool_path(job.directory))) >= 2
 
     wait_until(lambda: has_reported(jobs[0]) and has_reported(jobs[1]))
     executor.cancel(jobs[2].run_id)
@@ -142,7 +143,7 @@ def test_a_run_is_cancelled_or_stopped_wherever_it_is(executor: Executor, tmp_pa
     assert until_end(executor).run_id == jobs[0].run_id
     executor.stop()
     assert executor.poll(0.0) == []
-    events = read_events(spool_path(jobs[1].directory)).events
+    events = read_spool(spool_path(jobs[1].directory))
     assert not any(isinstance(event, Finished) for event in events)
 
 
@@ -192,7 +193,7 @@ def test_a_study_that_loses_a_node_ends_in_the_same_table(
     assert (outcome.done, outcome.failed) == (8, 0)
     (said,) = killer.said
     assert "what it ran on is gone" in said
-    stories = [read_events(path).events for path in place.results.glob("runs/*/spool.jsonl")]
+    stories = [read_spool(path) for path in place.results.glob("runs/*/spool.jsonl")]
     (lost,) = [events for events in stories if events[-1].attempt == 2]
     reported = [(each.attempt, each.epoch) for each in lost if isinstance(each, EpochReported)]
     assert reported == [(1, 0), (2, 1), (2, 2)]  # from its checkpoint on

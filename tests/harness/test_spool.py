@@ -16,8 +16,6 @@ from harness.errors import StoreError
 from harness.events import Event
 from harness.spool import (
     RunState,
-    append,
-    read_events,
     read_study_records,
     replay,
     run_dir,
@@ -30,11 +28,6 @@ from harness.workload import JsonValue
 RUN = a_run(a_trial(0), 0)
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return spool_path(run_dir(tmp_path / "results", RUN.run_id))
-
-
 def test_the_layout_is_the_designed_one(tmp_path: Path) -> None:
     directory = run_dir(tmp_path, "abc")
     assert directory == tmp_path / "runs" / "abc"
@@ -42,96 +35,11 @@ def test_the_layout_is_the_designed_one(tmp_path: Path) -> None:
     assert work_dir(directory) == directory / "work"
 
 
-def test_events_come_back_in_order(path: Path) -> None:
-    events = (start(RUN), reported(0), reported(1, loss=math.inf), done(val__nmi=0.5))
-    for event in events:
-        append(path, event)
-    assert read_events(path).events == events
-
-
-def test_reading_goes_on_where_it_stopped(path: Path) -> None:
-    append(path, start(RUN))
-    first = read_events(path)
-    assert read_events(path, first.next_offset).events == ()
-    append(path, reported(0))
-    second = read_events(path, first.next_offset)
-    assert second.events == (reported(0),)
-    assert second.next_offset == path.stat().st_size
-
-
-def test_a_spool_that_is_not_there_has_no_events(path: Path) -> None:
-    assert read_events(path) == ((), 0)
-
-
-def test_a_torn_last_line_is_left_for_later(path: Path) -> None:
-    append(path, start(RUN))
-    append(path, reported(0))
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-20])
-    first = read_events(path)
-    assert first.events == (start(RUN),)
-    path.write_bytes(whole)
-    assert read_events(path, first.next_offset).events == (reported(0),)
-
-
-def test_a_torn_line_does_not_poison_the_next_attempt(path: Path) -> None:
-    append(path, start(RUN))
-    append(path, reported(0))
-    path.write_bytes(path.read_bytes()[:-20])
-    append(path, start(RUN, attempt=2))
-    append(path, reported(0, attempt=2))
-    assert read_events(path).events == (start(RUN), start(RUN, 2), reported(0, 2))
-
-
-def test_every_line_cut_at_every_byte_is_survived(path: Path) -> None:
-    append(path, start(RUN))
-    size = path.stat().st_size
-    append(path, reported(0))
-    whole = path.read_bytes()
-    for cut in range(size, len(whole)):
-        path.write_bytes(whole[:cut])
-        append(path, done(attempt=1))
-        events = read_events(path).events
-        # Only the line end is missing from the last cut: that event is whole.
-        kept = (reported(0),) if cut == len(whole) - 1 else ()
-        assert events == (start(RUN), *kept, done())
-
-
-def test_lines_that_are_no_events_are_passed_over(path: Path) -> None:
-    append(path, start(RUN))
-    with path.open("ab") as stream:
-        stream.write(b'\x00\x00\x00\n[1]\n"text"\n{"event": "party"}\n\xff\xfe\n\n')
-    append(path, reported(0))
-    assert read_events(path).events == (start(RUN), reported(0))
-
-
-def test_all_but_the_start_is_synced(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    synced = []
-    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_size))
-    sizes = []
-    for event in (start(RUN), reported(0), done()):
-        append(path, event)
-        sizes.append(path.stat().st_size)
-    assert synced == sizes[1:]
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_a_full_disk_is_one_line() -> None:
-    with pytest.raises(
-        StoreError, match=r"^/dev/full: cannot write: No space left.*free some space"
-    ):
-        append(Path("/dev/full"), reported(0))
-
-
 def test_a_file_in_place_of_the_folder_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("mine")
-    for attempt in (
-        lambda: append(spool_path(run_dir(tmp_path / "results", "abc")), reported(0)),
-        lambda: write_study_record(tmp_path / "results", a_record([a_trial(0)], [0])),
-    ):
-        with pytest.raises(StoreError, match=r"cannot write.*file is in the way") as caught:
-            attempt()
-        assert "\n" not in str(caught.value)
+    with pytest.raises(StoreError, match=r"cannot write.*file is in the way") as caught:
+        write_study_record(tmp_path / "results", a_record([a_trial(0)], [0]))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_run_without_events_is_queued() -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import toy_workload
 
+from harness.event_log import append, read_spool
 from harness.events import EpochReported, utc_now
 from harness.executors import Ended, ExecutorName, Job, Placement, make_executor, starts
 from harness.executors.gpus import visible_gpus
 from harness.executors.starts import Starts
-from harness.spool import append, read_events, spool_path
+from harness.spool import spool_path
 from harness.trial import Run
 
 
@@ -139,7 +140,7 @@ def test_a_run_sees_its_gpu_alone_and_writes_down_which(
         while len(ended) < 4:
             ended += executor.poll(1.0)
         for run in runs:
-            first, *_, last = read_events(spool_path(tmp_path / run.run_id)).events
+            first, *_, last = read_spool(spool_path(tmp_path / run.run_id))
             assert first.device in ("3", "4")  # type: ignore[union-attr]
             assert last.results == {"val/gpu": float(first.device)}  # type: ignore[union-attr]
     finally:

@@ -26,8 +26,9 @@ from store_examples import (
 
 from harness import store
 from harness.errors import InputError, StoreBusyError, StoreError
+from harness.event_log import append
 from harness.events import Event
-from harness.spool import append, run_dir, spool_path, write_study_record
+from harness.spool import run_dir, spool_path, write_study_record
 
 
 def a_full_folder(results: Path) -> None:

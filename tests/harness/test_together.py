@@ -23,6 +23,7 @@ from waiting import is_alive, wait_until
 from harness.attempt import Attempt
 from harness.driver import Outcome, RunOptions
 from harness.errors import HarnessError, InputError, StoreError
+from harness.event_log import read_spool
 from harness.events import Finished, Started
 from harness.executors import PROFILE, ExecutorName, Job, in_one_process, worker
 from harness.executors.together import execute_all
@@ -32,7 +33,7 @@ from harness.progress import Snapshot
 from harness.pruning import Thresholds
 from harness.schedule import Schedule, Task
 from harness.spec import load_study
-from harness.spool import read_events, spool_path
+from harness.spool import spool_path
 from harness.survey import identifier, plan_of
 from harness.trial import Run
 from harness.turns import Company
@@ -65,7 +66,7 @@ def starts(place: Place, results: Path | None = None) -> list[Start]:
             each.run.seed,
         )
         for path in (results or place.results).glob("runs/*/spool.jsonl")
-        for each in read_events(path).events
+        for each in read_spool(path)
         if isinstance(each, Started)
     )
 
@@ -82,7 +83,7 @@ def ends(place: Place) -> list[Finished]:
     return [
         each
         for path in sorted(place.results.glob("runs/*/spool.jsonl"))
-        for each in read_events(path).events
+        for each in read_spool(path)
         if isinstance(each, Finished)
     ]
 
@@ -152,7 +153,7 @@ def test_a_workload_without_the_functions_trains_alone(place: Place) -> None:
     started = [
         event
         for path in place.results.glob("runs/*/spool.jsonl")
-        for event in read_events(path).events
+        for event in read_spool(path)
         if isinstance(event, Started)
     ]
     assert [event.together for event in started] == [1] * 8
@@ -465,7 +466,7 @@ def test_each_run_of_a_process_gets_its_share_of_time_and_all_the_circumstances(
     assert profiles == ["1"] * 3
     assert PROFILE not in os.environ
     for job in jobs:
-        started, finished = read_events(spool_path(job.directory)).events
+        started, finished = read_spool(spool_path(job.directory))
         assert isinstance(started, Started)
         assert (started.device, started.together) == ("GPU-7", 3)
         assert isinstance(finished, Finished)

@@ -10,11 +10,12 @@ from typing import cast
 import pytest
 from store_examples import reported, start
 
+from harness.event_log import append, read_spool
 from harness.events import EpochReported, Finished
 from harness.executors import Ended, Job, make_executor
 from harness.executors.worker import execute
 from harness.pruning import Thresholds, judged
-from harness.spool import append, read_events, replay, spool_path
+from harness.spool import replay, spool_path
 from harness.trial import Run
 from harness.workload import Params, Report, Workload
 
@@ -44,13 +45,13 @@ def make_job(folder: Path, least: Mapping[int, float], *, attempt: int = 1) -> J
 
 
 def end_of(job: Job) -> Finished:
-    last = read_events(spool_path(job.directory)).events[-1]
+    last = read_spool(spool_path(job.directory))[-1]
     assert isinstance(last, Finished)
     return last
 
 
 def epochs_of(job: Job) -> list[int]:
-    events = read_events(spool_path(job.directory)).events
+    events = read_spool(spool_path(job.directory))
     return [event.epoch for event in events if isinstance(event, EpochReported)]
 
 
@@ -98,7 +99,7 @@ def test_a_run_that_was_killed_between_its_last_epoch_and_its_end_is_not_trained
 def test_worker_and_driver_judge_alike(tmp_path: Path) -> None:
     job = make_job(tmp_path, {2: 0.5})
     execute(job, workload({0: 0.2, 1: 0.4}))
-    state = replay(read_events(spool_path(job.directory)).events, watched=METRIC)
+    state = replay(read_spool(spool_path(job.directory)), watched=METRIC)
     seen = judged(state, job.thresholds)
     assert (seen.state, seen.message) == ("pruned", end_of(job).message)
     assert seen.curve == {0: 0.2, 1: 0.4}
