@@ -108,12 +108,15 @@ def damage_of(left: Left, name: str) -> str | None:
         left: The run's folder, and what was in it.
         name: Path below the folder, with ``/``.
     """
+    path = left.directory / name
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        return "is no plain file"  # but a link, a folder, a pipe, that could lead anywhere
     if not left.files:
         return None
     if name not in left.files:
         return "is not from the run that ended here"
     try:
-        is_as_left = digest_file(left.directory / name) == left.files[name]
+        is_as_left = digest_file(path) == left.files[name]
     except FileNotFoundError:
         return "is gone"
     except OSError as error:

@@ -11,11 +11,12 @@ from store_examples import a_record, a_run, a_trial, start
 
 from harness import store
 from harness.best import best_model, take_model
-from harness.errors import InputError
+from harness.errors import InputError, StoreError
 from harness.event_log import append
 from harness.events import Finished
 from harness.spool import run_dir, spool_path, work_dir, write_study_record
 from harness.trial import Trial
+from harness.workload_files import digests_below
 
 TIME = "2026-03-01T12:00:00.250000+00:00"
 Results = Sequence[tuple[Trial, Mapping[int, Mapping[str, float]]]]
@@ -134,3 +135,22 @@ def test_what_cannot_be_taken_is_one_line_and_leaves_nothing(tmp_path: Path) -> 
     with pytest.raises(InputError, match="is there already"):
         take_model(results, "s", target, "m=0")
     assert (target / "model.bin").read_bytes() == b"weights"
+
+
+def test_a_model_that_is_not_what_its_run_wrote_is_not_taken(tmp_path: Path) -> None:
+    results, target, trial = tmp_path / "results", tmp_path / "best", a_trial(0, "baseline")
+    write_study_record(results, a_record([trial], [0]))
+    directory = run_dir(results, a_run(trial, 0).run_id)
+    model = work_dir(directory) / "model.safetensors"
+    model.parent.mkdir(parents=True)
+    model.write_bytes(b"weights")
+    append(spool_path(directory), start(a_run(trial, 0)))
+    files = digests_below(model.parent)
+    append(spool_path(directory), Finished(1, TIME, "done", results=val(0.5), files=files))
+    store.rebuild(results)
+    model.write_bytes(b"weighty")
+    with pytest.raises(StoreError, match=r"model\.safetensors: is damaged: .*run the study again"):
+        take_model(results, "s", target)
+    assert not target.exists()
+    model.write_bytes(b"weights")
+    assert take_model(results, "s", target).path.read_bytes() == b"weights"

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 from report_fixtures import controls, make_study, momentum
 from seen_fixtures import CLASSES, IMAGES, OF_A_CLASS, WITH_PICTURES, make_seen_study, png
+from store_examples import a_run, a_trial, done, start
 from test_report_page import HOSTILE, written
 from waiting import wait_until
 
 from harness import store
+from harness.event_log import append
 from harness.report import page, thumbnails
 from harness.report.gallery import Gallery, load_gallery
 from harness.report.gallery_html import load_seen
@@ -24,7 +26,8 @@ from harness.report.projection import Maps, Point, aligned, load_maps, map_pictu
 from harness.report.retrieval import choose_runs
 from harness.report.tables import load_tables
 from harness.report.thumbnails import Pictures
-from harness.spool import run_dir, work_dir
+from harness.spool import run_dir, spool_path, work_dir
+from harness.workload_files import digests_below
 
 PICTURE = "data:image/png;base64,iVBORw"
 LONG = "a class whose name does not end, " * 10
@@ -417,3 +420,19 @@ def test_pictures_load_and_a_class_can_be_chosen_without_a_network(
         assert tip.locator("img").evaluate("(image) => image.naturalWidth") == 8
         browser.close()
     assert complaints == []
+
+
+def test_a_picture_that_is_not_what_its_run_wrote_is_none(tmp_path: Path) -> None:
+    run = a_run(a_trial(0), 0)
+    directory = run_dir(tmp_path, run.run_id)
+    folder = work_dir(directory) / "images"
+    folder.mkdir(parents=True)
+    for name in "abc":
+        (folder / f"{name}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + name.encode())
+    append(spool_path(directory), start(run))
+    files = digests_below(work_dir(directory))
+    append(spool_path(directory), dataclasses.replace(done(), files=files))
+    (folder / "b.png").write_bytes(b"\x89PNG\r\n\x1a\nx")
+    pictures = Pictures(tmp_path)
+    added = [pictures.add(run.run_id, f"images/{name}.png") for name in "abc"]
+    assert added == ["p0", None, "p1"]
