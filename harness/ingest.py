@@ -297,8 +297,8 @@ def _end_row(event: Finished) -> dict[str, JsonValue]:
         "message": event.message,
         "attempts": event.attempt,
         "finished": _timestamp(event.time),
-        "seconds": event.seconds,
-        "peak_mib": event.peak_mib,
+        "seconds": _finite(event.seconds),
+        "peak_mib": _finite(event.peak_mib),
         "stderr": event.stderr,
     }
 
@@ -350,6 +350,10 @@ def _recall_k(full_name: str) -> int | None:
     """K of a result named ``split/recall@K``; None for any other."""
     found = _RECALL.fullmatch(full_name.rpartition("/")[2])
     return int(found[1]) if found else None
+
+
+def _finite(number: float | None) -> float | None:
+    return None if number is None or not math.isfinite(number) else number
 
 
 def _timestamp(time: str) -> str:

@@ -1,0 +1,167 @@
+"""Files that were changed at random: status 0, 1 or 2, never a traceback, never a hang."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+from driver_place import SEARCH, Place
+from pydantic import JsonValue
+
+from harness import cli
+from harness.event_log import sealed
+
+Mutate: TypeAlias = Callable[[bytes, random.Random], bytes]
+PARTS = range(10)
+OF_A_PART = 70
+SPOOLS_OF_A_PART = 30
+HOSTILE: tuple[JsonValue, ...] = (
+    None,
+    True,
+    -1,
+    0,
+    10**30,
+    -(2**63),
+    1e308,
+    1e-320,
+    "",
+    "NaN",
+    "1e400",
+    "\ud800",
+    "\x1b[31m\x00",
+    "x" * 5000,
+    "0001-01-01T00:00:00+14:00",
+    "../../etc/passwd",
+    [],
+    {},
+    [[1]],
+    {"": 1},
+    {"a": {"b": [None]}},
+)
+SNIPPETS = (
+    b"\n", b"  ", b"\t", b": ", b"- ", b"[", b"]", b"{", b"}", b"&a ", b"*a", b"<<: *a", b"!!int ", b"|",
+    b"#", b"'", b'"', b"\x00", b"\xff", b"\xef\xbb\xbf", b"~", b"0x1f", b"1e999", b"true", b"..", b"---\n",
+    b"search:\n", b"seeds: ", b"baseline: {quality: 2}\n", b"confirm: {top: 0}\n", b"zip: [[a]]\n",
+)  # fmt: skip
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The status with which the command line ends; anything but an exit is a failure."""
+    monkeypatch.setattr(sys, "argv", ["harness", *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    return int(exit_.value.code or 0)
+
+
+def with_other_bytes(content: bytes, draw: random.Random) -> bytes:
+    """A file in which a few places are changed, cut out, doubled or filled with something else."""
+    for _ in range(draw.randrange(1, 4)):
+        place, length = draw.randrange(len(content) + 1), draw.choice((0, 1, 1, 5, 40))
+        piece = draw.choice((*SNIPPETS, bytes([draw.randrange(256)]), content[place : place + 30]))
+        content = content[:place] + piece + content[place + length :]
+    return content
+
+
+def with_another_value(document: JsonValue, draw: random.Random) -> JsonValue:
+    """JSON in which one value, at any depth, is a hostile one, missing, or given one more key."""
+    if isinstance(document, dict) and document and draw.random() < 0.85:
+        key = draw.choice(list(document))
+        if draw.random() < 0.1:
+            return {name: value for name, value in document.items() if name != key}
+        return {**document, key: with_another_value(document[key], draw)}
+    if isinstance(document, list) and document and draw.random() < 0.85:
+        place = draw.randrange(len(document))
+        return [
+            *document[:place],
+            with_another_value(document[place], draw),
+            *document[place + 1 :],
+        ]
+    return draw.choice(HOSTILE)
+
+
+def nested(depth: int) -> bytes:
+    return b'{"a":' * depth + b"1" + b"}" * depth
+
+
+@pytest.fixture(scope="module")
+def spool(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The spool of a whole run."""
+    place = Place(tmp_path_factory.mktemp("whole"))
+    place.run(SEARCH, "trials=2", "seeds=1", "epochs=3")
+    return max(
+        place.results.glob("runs/*/spool.jsonl"), key=lambda path: path.stat().st_size
+    ).read_bytes()
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_changed_study_file(
+    part: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    draw = random.Random(part)
+    path = tmp_path / "study.yaml"
+    for _ in range(OF_A_PART):
+        path.write_bytes(with_other_bytes(SEARCH.encode(), draw))
+        status = call(monkeypatch, "check", str(path))
+        said = capsys.readouterr()
+        assert status in (0, 2), path.read_text(errors="replace")
+        assert "Traceback" not in said.err
+        assert (status == 0) == (said.err == "")
+
+
+def mutated(spool: bytes, draw: random.Random) -> bytes:
+    """A spool with other bytes, or one whose lines were written so, with or without checksums."""
+    if draw.random() < 0.25:
+        return with_other_bytes(spool, draw)
+    documents = [json.loads(line) for line in spool.splitlines()]
+    chosen = draw.randrange(len(documents))
+    documents[chosen] = with_another_value(documents[chosen], draw)
+    lines, previous = [], ""
+    is_sealed = draw.random() < 0.5
+    for document in documents:
+        if isinstance(document, dict):
+            document = {k: v for k, v in document.items() if k not in ("previous", "checksum")}
+        if draw.random() < 0.05:
+            lines.append(nested(draw.choice((900, 1100, 100_000))) + b"\n")
+        if is_sealed and isinstance(document, dict):
+            lines.append(sealed(document, previous=previous))
+            previous = json.loads(lines[-1])["checksum"]
+        else:
+            lines.append(json.dumps(document).encode() + b"\n")
+    return b"".join(lines)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_changed_spools_facts_and_tables(
+    part: int,
+    spool: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    draw = random.Random(part)
+    for number in range(SPOOLS_OF_A_PART):
+        directory = tmp_path / "runs" / f"{number:016x}"
+        (directory / "work" / "tables").mkdir(parents=True)
+        (directory / "spool.jsonl").write_bytes(mutated(spool, draw))
+        facts = json.dumps(with_another_value({"device": "cpu", "remarks": ["a", "b"]}, draw))
+        rows = [
+            json.dumps(with_another_value({"epoch": 0, "cluster": 1, "size": 3}, draw))
+            for _ in "ab"
+        ]
+        (directory / "work" / "facts.json").write_bytes(draw.choice((facts.encode(), nested(5000))))
+        (directory / "work" / "tables" / draw.choice(("clusters.jsonl", "own.jsonl"))).write_text(
+            "\n".join(rows)
+        )
+    assert call(monkeypatch, "rebuild", "--results", str(tmp_path)) == 0
+    assert call(monkeypatch, "rebuild", "--check", "--results", str(tmp_path)) in (0, 1)
+    for sql in ("FROM run", "FROM epoch", "FROM recall", "FROM clusters", "FROM summary"):
+        assert call(monkeypatch, "sql", sql, "--results", str(tmp_path)) == 0
+    assert "Traceback" not in capsys.readouterr().err
