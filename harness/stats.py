@@ -49,6 +49,20 @@ class Difference(NamedTuple):
     """Whether there are too few pairs for any verdict."""
 
 
+def may_show_p(pairs: int) -> bool:
+    """Whether a p of so many pairs may be shown and a verdict rest on it.
+
+    With fewer it stays in the database and in its rows as CSV or Parquet: a page, a table for
+    readers or a sentence that gives it invites a verdict that no such p can carry.
+    """
+    return pairs >= MIN_SEEDS_FOR_TEST
+
+
+def half_interval(low: float | None, high: float | None) -> float | None:
+    """What stands after every "±": half the 95 % interval; None where there is none."""
+    return None if low is None or high is None else (high - low) / 2
+
+
 def t_quantile(degrees_of_freedom: int) -> float:
     """The 97.5 % quantile of Student's t: half a 95 % interval in standard errors."""
     return float(stdtrit(degrees_of_freedom, 0.975))
@@ -62,9 +76,12 @@ def t_interval(values: Sequence[float]) -> Interval:
     """
     if not values:
         raise ValueError("an interval needs at least one value")
-    mean = float(np.mean(values))
     if len(values) == 1:
-        return Interval(mean, None, None, None)
+        return Interval(float(values[0]), None, None, None)
+    if min(values) == max(values):  # whose mean may be rounded, which would look like a spread
+        same = float(values[0])
+        return Interval(same, 0.0, same, same)
+    mean = float(np.mean(values))
     sd = float(np.std(values, ddof=1))
     half = t_quantile(len(values) - 1) * sd / len(values) ** 0.5
     return Interval(mean, sd, mean - half, mean + half)
@@ -88,7 +105,7 @@ def paired_difference(
         p=p,
         p_error=sampling_error(p, len(seeds)),
         prob_improvement=probability_of_improvement(differences),
-        is_exploratory=len(seeds) < MIN_SEEDS_FOR_TEST,
+        is_exploratory=not may_show_p(len(seeds)),
     )
 
 

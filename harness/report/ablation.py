@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from harness.report.answer import SPLIT_NAMES
 from harness.report.axes import SweptAxis, drawn_axes, trial_axis
+from harness.report.estimates import bar_lengths, decimal, summary_text
 from harness.report.numbers import StudyTables, Summary, TrialRow, View
 from harness.report.pictures import (
     ACCENT,
@@ -177,7 +178,7 @@ def _value_range(tables: StudyTables, view: View, by_seed: bool) -> tuple[float,
         (far if trial_id in controls else own).append(summary.mean)
         if by_seed and summary.low is not None and summary.high is not None:
             # A wide interval of two seeds must not squeeze everything else flat.
-            half = min((summary.high - summary.low) / 2, 3 * (summary.sd or 0))
+            half = min(summary.high - summary.mean, 3 * (summary.sd or 0))
             (far if trial_id in controls else own).extend(
                 [summary.mean - half, summary.mean + half]
             )
@@ -215,7 +216,7 @@ def _references(
         at_start = place % 2 == 0  # neighbours in value would write over each other
         side = _text_side(at_start, is_flat=frame.is_flat, is_above=found.mean > high)
         arrow = _arrow(found.mean, low, high, is_flat=frame.is_flat)
-        label = f"{arrow}{shortened(trial.label)} {found.mean:.3f}"
+        label = f"{arrow}{shortened(trial.label)} {decimal(found.mean)}"
         note = f"&nbsp;{html.escape(label)}&nbsp;"
         style = {"color": INK, "width": 1, "dash": CONTROL_DASHES[place % len(CONTROL_DASHES)]}
         traces.append(
@@ -341,10 +342,7 @@ def _mean_trace(
     marker: Mapping[str, object],
     by_seed: bool,
 ) -> Trace:
-    halves = [
-        None if s.high is None or s.low is None else round((s.high - s.low) / 2, 6)
-        for _, s in pairs
-    ]
+    halves = bar_lengths(summary for _, summary in pairs)
     error: dict[str, object] = {}
     if by_seed and any(half is not None for half in halves):
         bar = {"type": "data", "array": halves, "color": marker["color"], "thickness": 2}
@@ -354,7 +352,7 @@ def _mean_trace(
         [round(summary.mean, 6) for _, summary in pairs],
         mode="markers",
         marker=marker,
-        customdata=[[html.escape(t.label), _summary_text(s)] for t, s in pairs],
+        customdata=[[html.escape(t.label), summary_text(s)] for t, s in pairs],
         hovertemplate="%{customdata[0]}<br>"
         + html.escape(measure_label(view.measure))
         + " %{customdata[1]}<extra></extra>",
@@ -367,14 +365,6 @@ def _hover_value(view: View, frame: _Frame) -> str:
     return f"{html.escape(measure_label(view.measure))} %{{{value}:.4f}}<extra></extra>"
 
 
-def _summary_text(summary: Summary) -> str:
-    """``0.612 [0.600, 0.624], 5 seeds``."""
-    seeds = "1 seed" if summary.n == 1 else f"{summary.n} seeds"
-    if summary.low is None or summary.high is None:
-        return f"{summary.mean:.3f}, {seeds}"
-    return f"{summary.mean:.3f} [{summary.low:.3f}, {summary.high:.3f}], {seeds}"
-
-
 def _view_title(view: View) -> str:
     return f"{html.escape(measure_label(view.measure))}, {SPLIT_NAMES[view.split]}"
 
@@ -382,7 +372,7 @@ def _view_title(view: View) -> str:
 def _described(tables: StudyTables, view: View, axis: SweptAxis) -> str:
     """The picture in words: the first trials with their numbers."""
     found = [
-        f"{trial.label}: {_summary_text(tables.summaries[view, trial.trial_id])}"
+        f"{trial.label}: {summary_text(tables.summaries[view, trial.trial_id])}"
         for trial in tables.trials
         if (view, trial.trial_id) in tables.summaries
     ]

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.errors import InputError
-from harness.report.numbers import Comparison, Summary, View
+from harness.report.numbers import Comparison, Summary, View, comparison_of
 from harness.spec import nearest
 from harness.stats import Difference, holm, paired_difference, t_interval
 from harness.workload import JsonValue
@@ -204,15 +204,14 @@ def _without_twins(
 
 
 def _comparison(found: Difference, p_holm: float) -> Comparison:
-    return Comparison(
-        n=found.n,
-        difference=found.difference,
-        low=found.low,
-        high=found.high,
+    return comparison_of(
+        found.n,
+        found.difference,
+        found.low,
+        found.high,
         p=found.p,
         p_holm=p_holm,
         better=found.prob_improvement,
-        exploratory=found.is_exploratory,
     )
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from harness.report.numbers import Comparison, StudyTables, Summary, TrialRow, View
+from harness.report.estimates import decimal, difference_text, evidence, plus_minus
+from harness.report.numbers import StudyTables, Summary, TrialRow, View
 from harness.report.tables import measure_label
 from harness.workload import JsonValue
 
 SPLIT_NAMES = {"test": "test classes", "val": "validation images"}
-_LEVEL = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,52 +105,8 @@ def _label(tables: StudyTables, view: View) -> str:
 
 
 def _level(summary: Summary) -> str:
-    if summary.low is None or summary.high is None:
-        return f"{summary.mean:.3f} (one seed, so no uncertainty)"
-    return f"{summary.mean:.3f} ± {(summary.high - summary.low) / 2:.3f} (95 % interval)"
-
-
-def difference_text(comparison: Comparison) -> str:
-    """A difference with its 95 % interval: ``+0.031 [+0.010, +0.052]``."""
-    if comparison.low is None or comparison.high is None:
-        return signed(comparison.difference)
-    interval = f"[{signed(comparison.low)}, {signed(comparison.high)}]"
-    return f"{signed(comparison.difference)} {interval}"
-
-
-def signed(value: float) -> str:
-    """Three decimals with a sign, a true minus, and no negative zero."""
-    text = f"{value:+.3f}"
-    return "0.000" if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
-
-
-def verdict(comparison: Comparison) -> str:
-    """``better``, ``worse``, ``undecided``, or ``exploratory`` where seeds are too few to say."""
-    if comparison.exploratory:
-        return "exploratory"
-    if comparison.p_holm is None or comparison.p_holm >= _LEVEL:
-        return "undecided"
-    return "better" if comparison.difference > 0 else "worse"
-
-
-def p_text(p: float | None) -> str:
-    """A p value to two digits; what is below 0.001 says so."""
-    if p is None:
-        return "\N{EN DASH}"
-    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
-
-
-def evidence(comparison: Comparison) -> str:
-    """What a comparison rests on, and what follows: ``Holm p = 0.012, 10 paired seeds: better``."""
-    seeds = "1 paired seed" if comparison.n == 1 else f"{comparison.n} paired seeds"
-    if comparison.exploratory:
-        return f"exact p {_equals(comparison.p)}, {seeds}: exploratory"
-    return f"Holm p {_equals(comparison.p_holm)}, {seeds}: {verdict(comparison)}"
-
-
-def _equals(p: float | None) -> str:
-    text = p_text(p)
-    return text if text.startswith("<") else f"= {text}"
+    why = "one seed, so no uncertainty" if summary.n == 1 else "95 % interval"
+    return f"{plus_minus(summary)} ({why})"
 
 
 def _controls(tables: StudyTables, view: View, best: TrialRow) -> list[str]:
@@ -160,7 +116,9 @@ def _controls(tables: StudyTables, view: View, best: TrialRow) -> list[str]:
         found = tables.summaries.get((view, trial.trial_id))
         if trial.is_control and found is not None:
             side = "above" if top >= found.mean else "below"
-            parts.append(f"{abs(top - found.mean):.3f} {side} {trial.label} ({found.mean:.3f})")
+            parts.append(
+                f"{decimal(abs(top - found.mean))} {side} {trial.label} ({decimal(found.mean)})"
+            )
     return [f"{named(best)} is {' and '.join(parts)}."] if parts else []
 
 

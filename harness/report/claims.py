@@ -10,10 +10,11 @@ import math
 from collections import Counter
 
 from harness.power import MOST_SEEDS, POWER, seeds_to_settle
-from harness.report.answer import difference_text, evidence, named, verdict
+from harness.report.answer import named
+from harness.report.estimates import difference_text, evidence, verdict
 from harness.report.numbers import Comparison, StudyTables, TrialRow, View
 from harness.report.tables import measure_label
-from harness.stats import t_quantile
+from harness.stats import half_interval, t_quantile
 
 MOST_CLAIMS = 8
 ESTIMATE = (
@@ -73,10 +74,10 @@ def more_seeds(comparison: Comparison, comparisons: int) -> int | None:
 
 def _effect(comparison: Comparison) -> float | None:
     """The difference in sd of the paired differences; None where the spread is not known."""
-    n, low, high = comparison.n, comparison.low, comparison.high
-    if n < _FEWEST_FOR_A_SPREAD or low is None or high is None or high <= low:
+    n, half = comparison.n, half_interval(comparison.low, comparison.high)
+    if n < _FEWEST_FOR_A_SPREAD or half is None or half <= 0:
         return None
-    spread = (high - low) / 2 / t_quantile(n - 1) * math.sqrt(n)
+    spread = half / t_quantile(n - 1) * math.sqrt(n)
     return comparison.difference / spread
 
 

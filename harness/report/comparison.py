@@ -10,11 +10,27 @@ from pathlib import Path
 from harness.errors import InputError
 from harness.report import figures
 from harness.report.across import Across, Contender, Row, Terms, rules_of, set_against
-from harness.report.answer import SPLIT_NAMES, difference_text, p_text, verdict
+from harness.report.answer import SPLIT_NAMES
 from harness.report.columns import read_object, read_rows
 from harness.report.document import document, file_stem, write_page
+from harness.report.estimates import (
+    NONE,
+    bar_lengths,
+    decimal,
+    difference_text,
+    evidence,
+    plus_minus,
+    range_text,
+)
 from harness.report.layout import note, panels, section
-from harness.report.markup import data_table, escaped, label, table_row
+from harness.report.markup import (
+    comparison_cells,
+    comparison_heads,
+    data_table,
+    escaped,
+    label,
+    table_row,
+)
 from harness.report.numbers import StudyTables
 from harness.report.page import BADGES, divided
 from harness.report.pictures import (
@@ -28,9 +44,9 @@ from harness.report.pictures import (
     titled,
 )
 from harness.report.tables import load_tables, measure_label
+from harness.stats import MIN_SEEDS_FOR_TEST
 
 MOST_DRAWN = 60
-_NONE = "\N{EN DASH}"
 _OTHER_CODE = "code differs"
 
 
@@ -136,7 +152,7 @@ def comparison_picture(found: Across) -> Picture:
         traces += _study_traces(study, mine, colour, found.reference)
     measure = f"{measure_label(found.view.measure)}, {SPLIT_NAMES[found.view.split]}"
     said = "; ".join(
-        f"{row.contender.name}: {row.summary.mean:.3f}"
+        f"{row.contender.name}: {decimal(row.summary.mean)}"
         + (f", {difference_text(row.comparison)} to the reference" if row.comparison else "")
         for row in rows[:12]
     )
@@ -178,10 +194,7 @@ def _study_traces(
         for at, row in mine
         for seed, value in sorted(row.contender.values.items())
     ]
-    halves = [
-        None if row.summary.high is None else round(row.summary.high - row.summary.mean, 6)
-        for _, row in mine
-    ]
+    halves = bar_lengths(row.summary for _, row in mine)
     is_reference = [row.contender == reference for _, row in mine]
     return [
         {
@@ -237,19 +250,15 @@ def claim(found: Across) -> str:
     if best is None:
         return f"Only controls have {measure} on {where}."
     start = f"{best.contender.name} has the highest mean {measure} on {where}, "
-    start += f"{best.summary.mean:.3f}"
+    start += plus_minus(best.summary) + (" (95 % interval)" if best.summary.n > 1 else "")
     if best.contender == found.reference:
         return f"{start}; it is the reference."
     if best.comparison is None:
         return f"{start}; it shares no seed with the reference {found.reference.name}."
     compared = best.comparison
-    seeds = "1 paired seed" if compared.n == 1 else f"{compared.n} paired seeds"
-    which = "exact" if compared.exploratory else "Holm"
-    p = p_text(compared.p if compared.exploratory else compared.p_holm)
-    equals = p if p.startswith("<") else f"= {p}"
     return (
         f"{start}, {difference_text(compared)} over the reference {found.reference.name} "
-        f"({which} p {equals}, {seeds}: {verdict(compared)})."
+        f"({evidence(compared)})."
     )
 
 
@@ -264,6 +273,7 @@ def _badge(found: Across) -> str:
 def _table(found: Across) -> str:
     """A row a trial, best first, controls last."""
     rows = []
+    with_p = _has_p(found)
     for row in found.rows:
         each, summary = row.contender, row.summary
         tags = ["reference"] if each == found.reference else []
@@ -271,30 +281,24 @@ def _table(found: Across) -> str:
         tags += ["control"] if each.is_control else []
         tag = f' <span class="tag">({", ".join(tags)})</span>' if tags else ""
         cells = [
-            f"{summary.mean:.3f}",
-            _NONE if summary.sd is None else f"{summary.sd:.3f}",
-            _NONE
-            if summary.low is None or summary.high is None
-            else f"{summary.low:.3f} to {summary.high:.3f}",
+            decimal(summary.mean),
+            NONE if summary.sd is None else decimal(summary.sd),
+            range_text(summary),
             str(summary.n),
-            *_compared_cells(row),
+            NONE if row.comparison is None else str(row.comparison.n),
+            *comparison_cells(row.comparison, with_p=with_p),
         ]
         kind = "control" if each.is_control else ""
         rows.append(table_row(label(each.name) + tag, cells, kind))
-    heads = ["mean", "sd", "95 % interval", "seeds", "pairs", "difference to reference"]
+    heads = ["mean", "sd", "95 % interval", "seeds", "pairs"]
+    heads += comparison_heads("difference to reference", with_p=with_p)
     caption = f"{measure_label(found.view.measure)} on {SPLIT_NAMES[found.view.split]}"
-    return data_table(caption, ["study / trial", *heads, "exact p", "Holm p", "P(better)"], rows)
+    return data_table(caption, ["study / trial", *heads], rows)
 
 
-def _compared_cells(row: Row) -> list[str]:
-    found = row.comparison
-    if found is None:
-        return [_NONE] * 5
-    difference = escaped(difference_text(found))
-    if not found.exploratory:
-        difference += f' <span class="tag">{verdict(found)}</span>'
-    better = _NONE if found.better is None else f"{found.better:.2f}"
-    return [str(found.n), difference, p_text(found.p), p_text(found.p_holm), better]
+def _has_p(found: Across) -> bool:
+    """Whether any comparison has pairs enough for a p to be shown."""
+    return any(row.comparison is not None and not row.comparison.exploratory for row in found.rows)
 
 
 def _terms_in_words(found: Across) -> str:
@@ -302,9 +306,15 @@ def _terms_in_words(found: Across) -> str:
     words = (
         f"All trials were scored by {terms.workload} on the same data (digest "
         f"{terms.data or 'none'}). Differences are to {found.reference.name}, paired by the seeds "
-        "that both have; intervals are t-intervals, exact p flips the signs of the differences, "
-        f"and Holm p corrects for the {found.family} trials of this page, controls apart."
+        "that both have; intervals are t-intervals."
     )
+    if _has_p(found):
+        words += (
+            " Exact p flips the signs of the differences, and Holm p corrects for the "
+            f"{found.family} trials of this page, controls apart."
+        )
+    if any(row.comparison is not None and row.comparison.exploratory for row in found.rows):
+        words += f" Below {MIN_SEEDS_FOR_TEST} pairs no p is shown and no verdict passed."
     if found.twins:
         same = "; ".join(f"{one} is {other}" for one, other in found.twins)
         words += f" Listed once, since their runs are the same: {same}."

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from harness.report import figures
 from harness.report.answer import SPLIT_NAMES
+from harness.report.estimates import signed
 from harness.report.gallery import (
     ClassRecall,
     Counts,
@@ -232,7 +233,7 @@ def _difference(recall: Sequence[float | None]) -> str:
     first, second = recall
     if first is None or second is None:
         return _NONE
-    return f"{second - first:+.3f}".replace("-", "\N{MINUS SIGN}")
+    return signed(second - first)
 
 
 def _class_choice(maps: Maps) -> str:

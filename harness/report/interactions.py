@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness import stats
-from harness.report.answer import SPLIT_NAMES, difference_text, p_text, verdict
+from harness.report.answer import SPLIT_NAMES
 from harness.report.axes import SweptAxis, swept_axes
+from harness.report.estimates import bar_lengths, difference_text, evidence, summary_text, verdict
 from harness.report.numbers import Comparison, StudyTables, Summary, TrialRow, View
 from harness.report.pictures import ACCENT, BASELINE, INK, Picture, Trace, shortened, titled
 from harness.report.tables import measure_label
@@ -133,7 +134,7 @@ def _heat_map(tables: StudyTables, grid: Grid, views: Sequence[View], name: str)
         traces.append(_heat_trace(tables, grid, view, cells))
         if view == tables.primary:
             told = [
-                f"{grid.across_values[x]}, {grid.down_values[y]}: {cell_text(cell)}"
+                f"{grid.across_values[x]}, {grid.down_values[y]}: {summary_text(cell)}"
                 for (x, y), cell in cells.items()
                 if cell is not None
             ]
@@ -195,20 +196,12 @@ def _mean(cell: Summary | None) -> float | None:
 def _hover(grid: Grid, place: tuple[int, int], cell: Summary | None) -> str:
     """What a cell says beside its place, which the picture's axes tell."""
     trials = grid.trials[place]
-    said = ["no finished run" if cell is None else cell_text(cell)]
+    said = ["no finished run" if cell is None else summary_text(cell)]
     if len(trials) > 1:
         said.append(f"mean over {len(trials)} trials")
     if any(trial.is_baseline for trial in trials):
         said.append("baseline" if len(trials) == 1 else "the baseline is among them")
     return "<br>".join(said)
-
-
-def cell_text(cell: Summary) -> str:
-    """``0.612 [0.600, 0.624], 5 seeds``."""
-    seeds = "1 seed" if cell.n == 1 else f"{cell.n} seeds"
-    if cell.low is None or cell.high is None:
-        return f"{cell.mean:.3f}, {seeds}"
-    return f"{cell.mean:.3f} [{cell.low:.3f}, {cell.high:.3f}], {seeds}"
 
 
 def component_pictures(tables: StudyTables) -> tuple[Picture, ...]:
@@ -274,10 +267,6 @@ def _bars(
     is_shown: bool,
 ) -> Trace:
     places = {trial.trial_id: place for place, trial in enumerate(bars)}
-    halves = [
-        None if c.low is None or c.high is None else round((c.high - c.low) / 2, 6)
-        for _, c in found
-    ]
     return {
         "type": "bar",
         "orientation": "h",
@@ -287,15 +276,19 @@ def _bars(
             "color": [ACCENT if verdict(c) in ("better", "worse") else BASELINE for _, c in found],
             "opacity": 0.75,
         },
-        "error_x": {"type": "data", "array": halves, "color": INK, "thickness": 1.5},
+        "error_x": {
+            "type": "data",
+            "array": bar_lengths(c for _, c in found),
+            "color": INK,
+            "thickness": 1.5,
+        },
         "customdata": [
-            [html.escape(trial.label), difference_text(c), p_text(c.p_holm), c.n, verdict(c)]
+            [html.escape(trial.label), difference_text(c), html.escape(evidence(c))]
             for trial, c in found
         ],
         "hovertemplate": "%{customdata[0]}<br>"
         + html.escape(measure_label(view.measure))
-        + " %{customdata[1]}<br>Holm p %{customdata[2]}, n = %{customdata[3]}: "
-        "%{customdata[4]}<extra></extra>",
+        + " %{customdata[1]}<br>%{customdata[2]}<extra></extra>",
         "meta": {"view": view.key},
         "visible": is_shown,
     }

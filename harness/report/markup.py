@@ -8,9 +8,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from harness.report.ablation import Panel
-from harness.report.answer import SPLIT_NAMES, difference_text, p_text, verdict
-from harness.report.interactions import Grid, cell_text
-from harness.report.numbers import RunRow, StudyTables, Summary, TrialRow, View
+from harness.report.answer import SPLIT_NAMES
+from harness.report.estimates import (
+    NONE,
+    decimal,
+    difference_text,
+    p_text,
+    range_text,
+    summary_text,
+    verdict,
+)
+from harness.report.interactions import Grid
+from harness.report.numbers import Comparison, RunRow, StudyTables, Summary, TrialRow, View
 from harness.report.pictures import ACCENT, BASELINE, BEST, trial_colours
 from harness.report.tables import measure_label, ordered_trials
 
@@ -19,7 +28,6 @@ MOST_ROWS = 100
 MOST_SEEDS = 25
 """Columns in a table of seeds."""
 MOST_DISTINCT = 12
-_NONE = "\N{EN DASH}"
 _TEXT = ' class="text"'
 
 
@@ -46,8 +54,9 @@ def results_table(tables: StudyTables, view: View) -> str:
     """The table of one measure on one split: a row a trial, controls last."""
     ranked = tables.ranked(view)
     heads = ["mean", "sd", "95 % interval", "seeds"]
-    if compared := any(of == view for of, _ in tables.comparisons):
-        heads += ["difference to baseline", "exact p", "Holm p", "P(better)"]
+    compared = [found for (of, _), found in tables.comparisons.items() if of == view]
+    with_p = any(not found.exploratory for found in compared)
+    heads += comparison_heads("difference to baseline", with_p=with_p) if compared else []
     heads.append("s a run")
     rows = []
     planned = tables.planned()
@@ -55,8 +64,10 @@ def results_table(tables: StudyTables, view: View) -> str:
     for trial in listed_trials(tables, view):
         summary = tables.summaries.get((view, trial.trial_id))
         cells = [*_summary_cells(summary), _seeds(planned[trial.trial_id], summary)]
-        cells += _comparison_cells(tables, view, trial) if compared else []
-        cells.append(seconds.get(trial.trial_id, _NONE))
+        if compared:
+            found = tables.comparisons.get((view, trial.trial_id))
+            cells += comparison_cells(found, with_p=with_p)
+        cells.append(seconds.get(trial.trial_id, NONE))
         is_best = bool(ranked) and trial == ranked[0]
         kind = "control" if trial.is_control else "best" if is_best else ""
         tags = [
@@ -75,7 +86,7 @@ def seeds_table(tables: StudyTables, view: View) -> str:
     rows = []
     for trial in listed_trials(tables, view):
         found = [values.get((trial.trial_id, seed)) for seed in seeds]
-        cells = [_NONE if value is None else f"{value:.4f}" for value in found]
+        cells = [NONE if value is None else decimal(value, 4) for value in found]
         rows.append(table_row(label(trial.label), cells))
     caption = f"{measure_label(view.measure)} on {SPLIT_NAMES[view.split]}, seed by seed"
     return data_table(caption, ["trial", *(f"seed {seed}" for seed in seeds)], rows)
@@ -115,7 +126,7 @@ def grid_table(tables: StudyTables, grid: Grid, view: View) -> str:
         table_row(
             label(down),
             [
-                _NONE if (cell := cells[x, y]) is None else escaped(cell_text(cell))
+                NONE if (cell := cells[x, y]) is None else escaped(summary_text(cell))
                 for x in range(len(grid.across_values))
             ],
         )
@@ -193,11 +204,9 @@ def _tags(tags: Sequence[str]) -> str:
 
 def _summary_cells(summary: Summary | None) -> list[str]:
     if summary is None:
-        return [_NONE] * 3
-    if summary.sd is None or summary.low is None or summary.high is None:
-        return [f"{summary.mean:.3f}", _NONE, _NONE]
-    interval = f"{summary.low:.3f} to {summary.high:.3f}"
-    return [f"{summary.mean:.3f}", f"{summary.sd:.3f}", interval]
+        return [NONE] * 3
+    sd = NONE if summary.sd is None else decimal(summary.sd)
+    return [decimal(summary.mean), sd, range_text(summary)]
 
 
 def _seeds(planned: int, summary: Summary | None) -> str:
@@ -205,15 +214,21 @@ def _seeds(planned: int, summary: Summary | None) -> str:
     return str(n) if n == planned else f"{n} of {planned}"
 
 
-def _comparison_cells(tables: StudyTables, view: View, trial: TrialRow) -> list[str]:
-    found = tables.comparisons.get((view, trial.trial_id))
+def comparison_heads(difference: str, *, with_p: bool) -> list[str]:
+    """The heads over ``comparison_cells``."""
+    return [difference, *(["exact p", "Holm p"] if with_p else []), "P(better)"]
+
+
+def comparison_cells(found: Comparison | None, *, with_p: bool) -> list[str]:
+    """A comparison as cells of HTML; ``with_p`` is whether any of the table has a p to show."""
     if found is None:
-        return [_NONE] * 4
+        return [NONE] * (4 if with_p else 2)
     difference = escaped(difference_text(found))
     if not found.exploratory:
         difference += f' <span class="tag">{verdict(found)}</span>'
-    better = _NONE if found.better is None else f"{found.better:.2f}"
-    return [difference, escaped(p_text(found.p)), escaped(p_text(found.p_holm)), better]
+    better = NONE if found.better is None else f"{found.better:.2f}"
+    tests = [escaped(p_text(p)) for p in (found.p, found.p_holm)] if with_p else []
+    return [difference, *tests, better]
 
 
 def _mean_seconds(tables: StudyTables) -> dict[str, str]:

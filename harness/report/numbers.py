@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from harness.stats import may_show_p
 from harness.workload import JsonValue
 
 _BESIDE = ("_last_epoch", "_best_test_epoch")
@@ -128,10 +129,31 @@ class Comparison:
     low: float | None
     high: float | None
     p: float | None
+    """None where the pairs are too few for it to be shown, as is ``p_holm``."""
     p_holm: float | None
     better: float | None
     """Probability of improvement: the share of seeds on which the trial is ahead, ties half."""
-    exploratory: bool
+
+    @property
+    def exploratory(self) -> bool:
+        """Whether there are too few pairs for any verdict."""
+        return not may_show_p(self.n)
+
+
+def comparison_of(
+    n: int,
+    difference: float,
+    low: float | None,
+    high: float | None,
+    *,
+    p: float | None,
+    p_holm: float | None,
+    better: float | None,
+) -> Comparison:
+    """A comparison as a report may show it: without its p values where pairs are too few."""
+    if not may_show_p(n):
+        p = p_holm = None
+    return Comparison(n, difference, low, high, p, p_holm, better)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.report.answer import named, signed
+from harness.report.answer import named
+from harness.report.estimates import decimal, signed
 from harness.report.numbers import StudyTables, TrialRow, View
 from harness.report.tables import measure_label
 
@@ -76,14 +77,14 @@ def optimism_text(found: Optimism, metric: str) -> tuple[str, ...]:
     """
     measure = measure_label(metric)
     said = [
-        f"Chosen on validation classes, {named(found.chosen)} has {measure} {found.honest:.3f} on "
-        "test classes."
+        f"Chosen on validation classes, {named(found.chosen)} has {measure} "
+        f"{decimal(found.honest)} on test classes."
     ]
     if found.best == found.chosen:
         said.append("It is the best on test classes as well: choosing there claims no more.")
     else:
         said.append(
-            f"Choosing the trial on test classes would have claimed {found.claimed:.3f} "
+            f"Choosing the trial on test classes would have claimed {decimal(found.claimed)} "
             f"({signed(found.gap)}), with {named(found.best)}."
         )
     if found.claimed_by_epoch is None or found.best_by_epoch is None or found.gap_by_epoch is None:
@@ -91,11 +92,13 @@ def optimism_text(found: Optimism, metric: str) -> tuple[str, ...]:
     else:
         said.append(
             f"Choosing the epoch of every run there too would have claimed "
-            f"{found.claimed_by_epoch:.3f} ({signed(found.gap_by_epoch)}), with "
+            f"{decimal(found.claimed_by_epoch)} ({signed(found.gap_by_epoch)}), with "
             f"{named(found.best_by_epoch)}."
         )
     if found.last is not None:
         change = signed(found.last - found.honest)
         same = "the same" if change == signed(0.0) else change
-        said.append(f"After the last epoch {named(found.chosen)} has {found.last:.3f} ({same}).")
+        said.append(
+            f"After the last epoch {named(found.chosen)} has {decimal(found.last)} ({same})."
+        )
     return tuple(said)

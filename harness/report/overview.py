@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.errors import HarnessError, InputError, StoreBusyError
-from harness.report.answer import SPLIT_NAMES, answer, difference_text
+from harness.report.answer import SPLIT_NAMES, answer
 from harness.report.document import INDEX, document, file_stem, write_page
+from harness.report.estimates import NONE, decimal, difference_text, range_text
 from harness.report.layout import note
 from harness.report.markup import data_table, escaped, label, table_row
 from harness.report.numbers import StudyTables, TrialRow, View
@@ -21,7 +22,6 @@ from harness.store import StudyLine, connect, database_path, list_studies
 WAIT_S = 10.0
 _SHOWN_TRIALS = 3
 _STATES = ("done", "failed", "pruned", "running", "waiting")
-_NONE = "\N{EN DASH}"
 
 
 class Problem(NamedTuple):
@@ -174,15 +174,10 @@ def _name(trial: TrialRow) -> str:
 def _cells(tables: StudyTables, view: View, trial: TrialRow) -> list[str]:
     summary = tables.summaries.get((view, trial.trial_id))
     if summary is None:
-        return [_NONE] * 4
-    interval = (
-        _NONE
-        if summary.low is None or summary.high is None
-        else f"{summary.low:.3f} to {summary.high:.3f}"
-    )
+        return [NONE] * 4
     compared = tables.comparisons.get((view, trial.trial_id))
-    difference = _NONE if compared is None else escaped(difference_text(compared))
-    return [f"{summary.mean:.3f}", interval, str(summary.n), difference]
+    difference = NONE if compared is None else escaped(difference_text(compared))
+    return [decimal(summary.mean), range_text(summary), str(summary.n), difference]
 
 
 def _link(study: str) -> str:

@@ -82,10 +82,12 @@ def _statistics(tables: StudyTables) -> Iterator[str]:
     view, baseline = tables.primary, tables.baseline
     if view is None:
         return
-    yield (
-        f"We report {measure_label(view.measure)} on {SPLIT_NAMES[view.split]} as mean with 95 % "
-        "t-interval over seeds."
-    )
+    summaries = [found for (of, _), found in tables.summaries.items() if of == view]
+    what = f"We report {measure_label(view.measure)} on {SPLIT_NAMES[view.split]}"
+    if all(summary.n == 1 for summary in summaries):
+        yield f"{what} of one seed, which has no interval."
+    else:
+        yield f"{what} as mean ± half its 95 % t-interval over seeds."
     pairs = [
         found
         for (of, trial_id), found in tables.comparisons.items()
@@ -93,17 +95,20 @@ def _statistics(tables: StudyTables) -> Iterator[str]:
     ]
     if baseline is None or not pairs or tables.is_search:
         return
+    paired = f"Differences to the baseline {named(baseline)} are paired by seed"
+    few = [pair.exploratory for pair in pairs]
+    least = f"With fewer than {stats.MIN_SEEDS_FOR_TEST} pairs no sign-flip test can reach 0.05: "
+    if all(few):
+        intervals = ", with paired 95 % t-intervals" if any(pair.n > 1 for pair in pairs) else ""
+        yield f"{paired}{intervals}. {least}the comparison is exploratory, and no p is given."
+        return
     exact = "exact " if max(pair.n for pair in pairs) <= stats.MOST_ENUMERATED else "sampled "
     yield (
-        f"Differences to the baseline {named(baseline)} are paired by seed, with paired 95 % "
-        f"t-intervals and {exact}two-sided sign-flip tests; p values are corrected by Holm over "
-        f"{_count(len(pairs), 'comparison')}."
+        f"{paired}, with paired 95 % t-intervals and {exact}two-sided sign-flip tests; p values "
+        f"are corrected by Holm over {_count(len(pairs), 'comparison')}."
     )
-    if any(pair.exploratory for pair in pairs):
-        yield (
-            f"With fewer than {stats.MIN_SEEDS_FOR_TEST} pairs no such test can reach 0.05: the "
-            "comparison is exploratory."
-        )
+    if any(few):
+        yield f"{least}such comparisons are exploratory, and no p is given for them."
 
 
 def _made_with(tables: StudyTables) -> Iterator[str]:

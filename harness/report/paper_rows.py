@@ -1,4 +1,4 @@
-"""A study's table as a paper prints it: mean, spread, difference to the baseline, p.
+"""A study's table as a paper prints it: mean ± half its interval, difference to the baseline, p.
 
 The numbers are those of the report; here they become cells, in ``paper_table`` text.
 """
@@ -9,10 +9,19 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from harness.paper_table import latex_table, markdown_table
+from harness.report.estimates import (
+    decimal,
+    difference_interval,
+    p_text,
+    plus_minus,
+    signed,
+)
 from harness.report.markup import listed_trials
 from harness.report.numbers import Comparison, StudyTables, Summary, TrialRow, View
 from harness.report.tables import measure_label, ordered_trials
+from harness.stats import MIN_SEEDS_FOR_TEST
 
+_DIGITS = 4
 MOST_BESIDE = 3
 """Recall@K for other K, in columns of their own."""
 
@@ -52,6 +61,8 @@ def paper_table(tables: StudyTables, *, is_whole: bool = True) -> PaperTable:
         for measure in shown.measures()
         if measure.startswith("recall@") and measure != view.measure
     ][:MOST_BESIDE]
+    compared = [found for (of, _), found in shown.comparisons.items() if of == view]
+    with_p = not shown.is_search and any(not found.exploratory for found in compared)
     rows = [
         _row(
             trial,
@@ -59,19 +70,20 @@ def paper_table(tables: StudyTables, *, is_whole: bool = True) -> PaperTable:
             shown.comparisons.get((view, trial.trial_id)),
             planned[trial.trial_id],
             [shown.summaries.get((other, trial.trial_id)) for other in beside],
-            is_tested=not shown.is_search,
+            with_p=with_p,
         )
         for trial in trials
     ]
     first_control = next((at for at, trial in enumerate(trials) if trial.is_control), None)
     measure = measure_label(view.measure)
     headings = [
-        *("trial", f"{measure} ({view.split})", "95 % interval"),
+        *("trial", f"{measure} ({view.split})"),
         *(measure_label(other.measure) for other in beside),
-        *("seeds", "difference", "95 % interval", "p", "p (Holm)"),
+        *("seeds", "difference", "95 % interval"),
+        *(("p", "p (Holm)") if with_p else ()),
     ]
     return PaperTable(
-        _caption(shown, view),
+        _caption(shown, view, compared),
         tuple(headings),
         tuple(rows),
         () if first_control is None else (first_control,),
@@ -85,47 +97,43 @@ def _row(
     planned: int,
     beside: Sequence[Summary | None],
     *,
-    is_tested: bool,
+    with_p: bool,
 ) -> tuple[str, ...]:
     label = f"{trial.label} (baseline)" if trial.is_baseline else trial.label
-    if summary is None:
-        return (label, "", "", *([""] * len(beside)), f"0/{planned}", "", "", "", "")
-    spread = "" if summary.sd is None else f" ± {summary.sd:.4f}"
-    others = ["" if other is None else f"{other.mean:.4f}" for other in beside]
-    cells = (label, f"{summary.mean:.4f}{spread}", _interval(summary.low, summary.high), *others)
-    seeds = f"{summary.n}" if summary.n == planned else f"{summary.n}/{planned}"
+    mean = "" if summary is None else plus_minus(summary, _DIGITS)
+    others = ["" if other is None else decimal(other.mean, _DIGITS) for other in beside]
+    n = 0 if summary is None else summary.n
+    cells = (label, mean, *others, f"{n}" if n == planned else f"{n}/{planned}")
     if comparison is None:
-        return (*cells, seeds, "", "", "", "")
-    difference = (f"{comparison.difference:+.4f}", _interval(comparison.low, comparison.high))
-    if not is_tested or comparison.exploratory:
-        return (*cells, seeds, *difference, "", "")
-    return (*cells, seeds, *difference, _p(comparison.p), _p(comparison.p_holm))
+        return (*cells, "", "", *(("", "") if with_p else ()))
+    difference = (
+        signed(comparison.difference, _DIGITS),
+        difference_interval(comparison, _DIGITS),
+    )
+    if not with_p:
+        return (*cells, *difference)
+    tests = ("" if p is None else p_text(p) for p in (comparison.p, comparison.p_holm))
+    return (*cells, *difference, *tests)
 
 
-def _interval(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f"[{low:.4f}, {high:.4f}]"
-
-
-def _p(p: float | None) -> str:
-    if p is None:
-        return ""
-    return "<0.0001" if p < 0.0001 else f"{p:.4f}"
-
-
-def _caption(tables: StudyTables, view: View) -> str:
+def _caption(tables: StudyTables, view: View, compared: Sequence[Comparison]) -> str:
     """What a reader has to know of the numbers."""
-    seeds = sorted({run.seed for run in tables.runs})
-    sentences = [
-        f"{tables.study.question} {measure_label(view.measure)} on {view.split} classes: mean ± "
-        f"standard deviation over up to {len(seeds)} seeds, difference to the baseline paired by "
-        "seed, each with its 95 % t-interval; p of a sign-flip test, and after Holm's correction."
+    seeds = len({run.seed for run in tables.runs})
+    over = "over 1 seed" if seeds == 1 else f"± half its 95 % t-interval over up to {seeds} seeds"
+    said = [
+        f"{tables.study.question} {measure_label(view.measure)} on {view.split} classes: mean "
+        f"{over}."
     ]
+    if compared:
+        said.append("Differences to the baseline are paired by seed, with their 95 % t-intervals.")
     if tables.is_search:
-        sentences.append("Trials of a search, scored on the classes that chose them: no claim.")
-    elif _is_exploratory(list(tables.comparisons.values())):
-        sentences.append("Exploratory: too few seeds for any verdict, so that no p is given.")
-    return " ".join(sentences)
-
-
-def _is_exploratory(comparisons: Sequence[Comparison]) -> bool:
-    return any(comparison.exploratory for comparison in comparisons)
+        said.append("Trials of a search, scored on the classes that chose them: no claim.")
+        return " ".join(said)
+    few = [each.exploratory for each in compared]
+    if not all(few):
+        said.append("p is of a sign-flip test, then after Holm's correction.")
+    if few and all(few):
+        said.append("Exploratory: too few seeds for any verdict, so that no p is given.")
+    elif any(few):
+        said.append(f"Below {MIN_SEEDS_FOR_TEST} pairs a row is exploratory and has no p.")
+    return " ".join(said)

@@ -88,14 +88,30 @@ def table_section(tables: StudyTables) -> str:
         f'<div class="choices">{_choices(tables, "table")}</div>',
         "".join(parts),
         _what_is_listed(tables, primary),
-        note(
-            "Intervals are t-intervals over seeds. Differences are paired by seed; exact p flips "
-            "their signs; Holm p corrects for the trials of the table, controls apart; P(better) "
-            "is the share of seeds on which a trial is ahead. Below "
-            f"{MIN_SEEDS_FOR_TEST} pairs no exact p can "
-            "reach 0.05, so no verdict is passed."
-        ),
+        note(_how_to_read(tables, primary)),
     )
+
+
+def _how_to_read(tables: StudyTables, view: View) -> str:
+    """What the columns of the table are, and why some may be missing."""
+    pairs = [found for (of, _), found in tables.comparisons.items() if of == view]
+    said = ["Intervals are t-intervals over seeds."]
+    if pairs:
+        said.append(
+            "Differences are paired by seed; P(better) is the share of seeds on which a trial is "
+            "ahead."
+        )
+    if any(not pair.exploratory for pair in pairs):
+        said.append(
+            "Exact p flips the signs of the differences; Holm p corrects for the trials of the "
+            "table, controls apart."
+        )
+    if any(pair.exploratory for pair in pairs):
+        said.append(
+            f"Below {MIN_SEEDS_FOR_TEST} pairs no exact p can reach 0.05, so none is shown and no "
+            "verdict passed."
+        )
+    return " ".join(said)
 
 
 def _what_is_listed(tables: StudyTables, view: View) -> str:

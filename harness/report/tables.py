@@ -28,6 +28,7 @@ from harness.report.numbers import (
     Summary,
     TrialRow,
     View,
+    comparison_of,
 )
 from harness.spec import nearest
 
@@ -243,31 +244,18 @@ def _read_comparisons(results: Path, study: str) -> dict[tuple[View, str], Compa
     rows = read_rows(
         results,
         "SELECT split, metric, trial_id, n, difference, low, high, p, p_holm,"
-        " prob_improvement, exploratory FROM comparisons WHERE study = ?",
+        " prob_improvement FROM comparisons WHERE study = ?",
         [study],
     )
     return {
-        (View(str(split), str(measure)), str(trial_id)): Comparison(
-            n=integer(n),
-            difference=number(difference),
-            low=number_or_none(low),
-            high=number_or_none(high),
+        (View(str(split), str(measure)), str(trial_id)): comparison_of(
+            integer(n),
+            number(difference),
+            number_or_none(low),
+            number_or_none(high),
             p=number_or_none(p),
             p_holm=number_or_none(p_holm),
             better=number_or_none(better),
-            exploratory=bool(exploratory),
         )
-        for (
-            split,
-            measure,
-            trial_id,
-            n,
-            difference,
-            low,
-            high,
-            p,
-            p_holm,
-            better,
-            exploratory,
-        ) in rows
+        for split, measure, trial_id, n, difference, low, high, p, p_holm, better in rows
     }

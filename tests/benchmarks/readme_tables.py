@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from harness.stats import may_show_p
 from harness.store import query
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -93,10 +94,12 @@ def filled(text: str) -> str:
 
 def study_table(kept: dict[str, Any]) -> str:
     """Recall@1 on test classes and the paired difference to the baseline, a line a trial."""
-    lines = [
-        "| trial | Recall@1 (test) | 95 % interval | against the baseline, paired | Holm p | seeds |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+    # A row cannot have more pairs than it, or the baseline, has seeds.
+    most = max((row["n"] for row in kept["rows"] if row["role"] == "baseline"), default=0)
+    with_p = any(may_show_p(min(row["n"], most)) for row in kept["rows"])
+    heads = ["trial", "Recall@1 (test)", "95 % interval", "against the baseline, paired"]
+    heads += ["Holm p", "seeds"] if with_p else ["seeds"]
+    lines = [f"| {' | '.join(heads)} |", "| --- |" + " --- |" * (len(heads) - 1)]
     for row in kept["rows"]:
         against = holm = ""
         if row["difference"] is not None and row["role"] != "baseline":
@@ -104,12 +107,11 @@ def study_table(kept: dict[str, Any]) -> str:
                 f"{row['difference']:+.3f} "
                 f"[{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]"
             )
-            holm = f"{row['p_holm']:.3f}"
+            holm = f"{row['p_holm']:.3f}" if may_show_p(min(row["n"], most)) else ""
         name = f"{row['trial']} (baseline)" if row["role"] == "baseline" else row["trial"]
         interval = f"{row['low']:.3f} to {row['high']:.3f}"
-        lines.append(
-            f"| {name} | {row['mean']:.3f} | {interval} | {against} | {holm} | {row['n']} |"
-        )
+        cells = [name, f"{row['mean']:.3f}", interval, against, *([holm] if with_p else [])]
+        lines.append(f"| {' | '.join(cells)} | {row['n']} |")
     return "\n".join(lines)
 
 

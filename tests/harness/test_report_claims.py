@@ -18,7 +18,7 @@ MINUS = "\N{MINUS SIGN}"
 
 def compared(n: int, difference: float, half: float) -> Comparison:
     low, high = difference - half, difference + half
-    return Comparison(n, difference, low, high, 0.3, 0.3, 0.6, exploratory=n < 6)
+    return Comparison(n, difference, low, high, 0.3, 0.3, 0.6)
 
 
 def test_every_compared_trial_has_a_sentence_best_first(tmp_path: Path) -> None:
