@@ -193,6 +193,11 @@ class Results:
         """When a run was allowed to score the test classes, and why."""
         return self.frame("openings")
 
+    @property
+    def mixed(self) -> pandas.DataFrame:
+        """In what the finished runs of a study differ beside its question, such as torch."""
+        return self.frame("mixed")
+
     def best(self, study: str, to: str | Path | None = None, trial: str | None = None) -> BestModel:
         """The best model of a study by validation, or a named trial's, copied to ``to`` if given.
 

@@ -22,8 +22,8 @@ _FOLDERS = ("csv", "parquet", "tensorboard")
 _ENDINGS = {"latex": ".tex", "markdown": ".md", "optuna": ".journal.log", "mlflow": ".mlflow.db"}
 
 _HINTS = {
-    "csv": "trials, runs, results, summary, comparisons and curves, a file each",
-    "parquet": "trials, runs, results, summary, comparisons and curves, a file each",
+    "csv": "trials, runs, results, summary, comparisons, curves and mixed, a file each",
+    "parquet": "trials, runs, results, summary, comparisons, curves and mixed, a file each",
     "latex": "a table for \\input; it needs \\usepackage{booktabs}",
     "markdown": "a table",
     "optuna": "open it with `optuna-dashboard FILE`",

@@ -25,6 +25,7 @@ QUERIES: Mapping[str, str] = {
     "summary": "SELECT * FROM summary WHERE study = $study ORDER BY number, trial_id, split, k",
     "comparisons": "SELECT * FROM comparisons WHERE study = $study"
     " ORDER BY number, trial_id, split, metric",
+    "mixed": "SELECT * FROM mixed WHERE study = $study ORDER BY phase, what, runs DESC, value",
     "curves": "SELECT * FROM curves WHERE study = $study"
     " ORDER BY number, trial_id, seed, epoch, name",
 }

@@ -111,6 +111,11 @@ def describe_columns(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(f"COMMENT ON COLUMN {quoted(table)}.{quoted(column)} IS '{FROM_WORKLOAD}'")
 
 
+def add_mixed(con: duckdb.DuckDBPyConnection) -> None:
+    """Migration 8: where the runs of a study were made by other means than each other."""
+    con.execute(files("harness").joinpath("mixed.sql").read_text(encoding="utf-8"))
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     create_schema,
     add_openings,
@@ -119,6 +124,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     add_decisive_split,
     add_queries,
     describe_columns,
+    add_mixed,
 )
 """The change at index i leads from version i to version i + 1."""
 

@@ -64,6 +64,8 @@ def print_results(results: Path, study: str, reports: Path) -> None:
         )
         for row in table.rows
     ]
+    if table.note:
+        print(f"note: {table.note}")
     heading = f"{table.metric} ({table.split})"
     print(format_rows(("trial", heading, "sd", "95 % interval", "seeds"), rows, "table"))
     print(f"report: {page}")

@@ -39,6 +39,7 @@ COLUMNS: Mapping[str, str] = {
     "reason": "Why, in a line.",
     "role": "trial, baseline or control.",
     "run_id": "The run.",
+    "runs": "How many finished runs have this value.",
     "sd": "Standard deviation over finished seeds (n - 1); null at one seed.",
     "seed": "The seed; equal seeds of two trials are a pair.",
     "seeds_done": "Seeds that are finished.",
@@ -53,6 +54,7 @@ COLUMNS: Mapping[str, str] = {
     "trial_id": "The trial.",
     "value": "Its value.",
     "variant": "Name of the variant, where the study has variants.",
+    "what": "A library, device, number_format or memory_layout.",
     "varied": "Dotted key to value, for what differs between trials, as JSON text.",
 }
 """Column -> what it means in every view that has it."""
@@ -67,6 +69,7 @@ OF_ONE_VIEW: Mapping[tuple[str, str], str] = {
     ("comparisons", "n"): "Seeds that both have finished.",
     ("curves", "name"): "loss, learning_rate, val/recall@1, ...",
     ("leaderboard", "split"): "The classes that decide: test for confirmed trials, else val.",
+    ("mixed", "value"): "One of the values that runs have; there are two or more.",
     ("openings", "reason"): "Why the test classes were opened.",
     ("pruned", "reason"): "Why the search gave it up, in a line.",
     ("trials", "split"): "The classes that decide: test for confirmed trials, else val.",

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.errors import InputError
+from harness.report.mixture import Circumstances, Compared, MadeRun, Mixture, mixture
 from harness.report.numbers import Comparison, Summary, View, comparison_of
 from harness.spec import nearest
 from harness.stats import Difference, holm, paired_difference, t_interval
@@ -56,6 +57,8 @@ class Contender:
     """Digests of the code that its runs were trained by."""
     terms: tuple[Terms, ...]
     """Of its runs, each once."""
+    made: Mapping[int, MadeRun] = field(default_factory=dict, hash=False)
+    """Seed -> its run, and what that was made with, as far as runs of the studies differ in it."""
 
     @property
     def name(self) -> str:
@@ -145,6 +148,22 @@ def set_against(contenders: Sequence[Contender], baseline: str | None) -> Across
         for study in studies
     }
     return Across(reference.view, studies, reference, tuple(rows), tuple(twins), code)
+
+
+def mixture_across(found: Across) -> Mixture | None:
+    """In what the runs of the page differ; None where they were made alike."""
+    made = [run for row in found.rows for run in row.contender.made.values()]
+    runs = {run.run_id: run.circumstances for run in made}  # studies may share some
+    compared = [
+        Compared(row.contender.name, _by_seed(row.contender))
+        for row in found.rows
+        if row.comparison is not None
+    ]
+    return mixture(runs.values(), compared, _by_seed(found.reference), "the reference")
+
+
+def _by_seed(contender: Contender) -> dict[int, Circumstances]:
+    return {seed: run.circumstances for seed, run in contender.made.items()}
 
 
 def refuse_unlike(contenders: Sequence[Contender], reference: Contender) -> None:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import html
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import InputError
 from harness.report import figures
-from harness.report.across import Across, Contender, Row, Terms, rules_of, set_against
+from harness.report.across import (
+    Across,
+    Contender,
+    Row,
+    Terms,
+    mixture_across,
+    rules_of,
+    set_against,
+)
 from harness.report.answer import SPLIT_NAMES
 from harness.report.columns import read_object, read_rows
 from harness.report.document import document, file_stem, write_page
@@ -22,7 +30,7 @@ from harness.report.estimates import (
     plus_minus,
     range_text,
 )
-from harness.report.layout import note, panels, section
+from harness.report.layout import mixture_notice, note, panels, section
 from harness.report.markup import (
     comparison_cells,
     comparison_heads,
@@ -31,6 +39,7 @@ from harness.report.markup import (
     label,
     table_row,
 )
+from harness.report.mixture import Circumstances, MadeRun, read_circumstances
 from harness.report.numbers import StudyTables
 from harness.report.page import BADGES, divided
 from harness.report.pictures import (
@@ -72,14 +81,22 @@ def write_comparison(
     names = list(dict.fromkeys(studies))
     if len(names) < 2:
         raise InputError("compare: name at least two different studies")
-    contenders = [each for name in names for each in load_contenders(results, name)]
+    made = read_circumstances(results, names)
+    contenders = [each for name in names for each in load_contenders(results, name, made)]
     found = set_against(contenders, baseline)
     stem = file_stem("compare-" + ".".join(names))
     return write_page(reports / f"{stem}.html", render_comparison(found))
 
 
-def load_contenders(results: Path, study: str) -> list[Contender]:
+def load_contenders(
+    results: Path, study: str, made: Mapping[str, Circumstances] | None = None
+) -> list[Contender]:
     """The trials of a study that have finished runs, those of its confirmation where it has one.
+
+    Args:
+        results: The results folder.
+        study: Its name.
+        made: run_id -> what it was made with.
 
     Raises:
         InputError: no such study, or it has no finished run.
@@ -112,6 +129,7 @@ def load_contenders(results: Path, study: str) -> list[Contender]:
                 runs=tuple(sorted(value.run_id for value in mine)),
                 code=frozenset(code for code, _ in terms),
                 terms=_distinct([each for _, each in terms]),
+                made={v.seed: MadeRun(v.run_id, (made or {}).get(v.run_id, {})) for v in mine},
             )
         )
     return found
@@ -238,8 +256,9 @@ def _header(found: Across, title: str) -> str:
         )
     return (
         f'<header><p class="kind">Comparison of studies</p><h1>{escaped(title)}</h1>'
+        f"{warning}{mixture_notice(mixture_across(found))}"
         f'<div class="answer">{shown}<p class="claim">{escaped(claim(found))}</p></div>'
-        f"{warning}</header>"
+        "</header>"
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from harness.report.figures import Drawing
 from harness.report.markup import escaped
+from harness.report.mixture import OPENING, Mixture
 
 
 def section(title: str, *parts: str) -> str:
@@ -58,6 +59,17 @@ def in_script(text: str) -> str:
 def note(text: str) -> str:
     """A remark in plain text."""
     return f'<p class="note">{escaped(text)}</p>'
+
+
+def mixture_notice(mixed: Mixture | None) -> str:
+    """What stands above an answer whose runs were not made alike."""
+    if mixed is None:
+        return ""
+    kinds = "".join(f"<li>{escaped(kind)}</li>" for kind in mixed.kinds)
+    return (
+        f'<div class="notice"><p>{escaped(OPENING)}</p><ul>{kinds}</ul>'
+        f"<p>{escaped(mixed.consequence)}</p></div>"
+    )
 
 
 def panels(drawings: Sequence[Drawing], *, is_single: bool = False) -> str:

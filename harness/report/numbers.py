@@ -73,6 +73,8 @@ class RunRow:
     stderr: str | None
     is_reused: bool
     """Whether it was finished before this study began: trained for another one."""
+    circumstances: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """What it was made with, as far as finished runs of the study differ in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,3 +295,5 @@ class FinalTable:
     """For a heading: ``Recall@1``."""
     split: str
     rows: tuple[FinalRow, ...]
+    note: str
+    """In what the runs differ beside what is asked; empty where they were made alike."""

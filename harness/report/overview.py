@@ -12,8 +12,9 @@ from harness.errors import HarnessError, InputError, StoreBusyError
 from harness.report.answer import SPLIT_NAMES, answer
 from harness.report.document import INDEX, document, file_stem, write_page
 from harness.report.estimates import NONE, decimal, difference_text, range_text
-from harness.report.layout import note
+from harness.report.layout import mixture_notice, note
 from harness.report.markup import data_table, escaped, label, table_row
+from harness.report.mixture import mixture_of
 from harness.report.numbers import StudyTables, TrialRow, View
 from harness.report.page import BADGES, divided, write_report
 from harness.report.tables import load_tables, measure_label
@@ -132,7 +133,8 @@ def _entry(entry: Entry) -> str:
     states = _states(entry)
     said = ", ".join(f"{states[name]} {name}" for name in _STATES if states[name]) or "no run yet"
     return (
-        f'{head}<div class="answer"><span class="badge">{escaped(BADGES[found.label])}</span>'
+        f"{head}{mixture_notice(mixture_of(tables))}"
+        f'<div class="answer"><span class="badge">{escaped(BADGES[found.label])}</span>'
         f'<p class="claim">{escaped(found.claim)}</p></div>'
         f"{_first_trials(tables)}{note(f'Runs: {said}. Updated {_date(line)} UTC.')}</section>\n"
     )

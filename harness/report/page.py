@@ -17,8 +17,9 @@ from harness.report.claims import ESTIMATE, claims, is_estimated
 from harness.report.costs import cost_section
 from harness.report.document import OFFLINE, Frame, document, file_stem, write_page
 from harness.report.gallery_html import Seen, load_seen
-from harness.report.layout import navigation, note
+from harness.report.layout import mixture_notice, navigation, note
 from harness.report.markup import escaped
+from harness.report.mixture import mixture_of
 from harness.report.numbers import StudyTables
 from harness.report.optimism import optimism, optimism_text
 from harness.report.profile import Profile, load_profile, profile_section
@@ -133,7 +134,7 @@ def _header(tables: StudyTables) -> str:
     return (
         f'<header><p class="kind">Ablation report</p><h1>{escaped(tables.study.name)}</h1>'
         f'<p class="question">{escaped(tables.study.question)}</p>'
-        '<section id="answer"><h2>Answer</h2>'
+        f'<section id="answer"><h2>Answer</h2>{mixture_notice(mixture_of(tables))}'
         f'<div class="answer"><span class="badge">{escaped(BADGES[found.label])}</span>'
         f'<p class="claim">{escaped(found.claim)}</p>{remarks}</div>'
         f"{_claims(tables)}{_optimism(tables)}</section></header>"

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from harness import stats
 from harness.report.answer import SPLIT_NAMES, named
 from harness.report.axes import swept_axes
+from harness.report.mixture import mixture_of
 from harness.report.numbers import RunRow, StudyTables, TrialRow
 from harness.report.tables import measure_label
 
@@ -112,15 +113,16 @@ def _statistics(tables: StudyTables) -> Iterator[str]:
 
 
 def _made_with(tables: StudyTables) -> Iterator[str]:
-    runs = [run for run in tables.runs if run.code is not None]
-    devices = sorted({str(run.facts["device"]) for run in runs if "device" in run.facts})
+    runs = [run for run in tables.runs if run.state == "done"]
+    devices = sorted({str(device) for run in runs if (device := run.facts.get("device"))})
     commits = sorted({run.commit for run in runs if run.commit})
-    versions = next((run.versions for run in runs if run.versions), tables.study.versions)
-    torch = versions.get("torch")
+    versions = sorted({str(run.versions["torch"]) for run in runs if "torch" in run.versions})
     where = f" on {', '.join(devices)}" if devices else ""
-    with_torch = f" with torch {torch}" if torch else ""
+    with_torch = f" with torch {', '.join(versions)}" if versions else ""
     if where or with_torch:
         yield f"Runs were made{where}{with_torch}."
+    if (mixed := mixture_of(tables)) is not None:
+        yield mixed.text
     if commits:
         shown = ", ".join(commit[:12] for commit in commits[:_MOST_LISTED])
         yield f"The code is commit {shown}."

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from harness.paper_table import latex_table, markdown_table
+from harness.paper_table import latex_table, markdown_escaped, markdown_table
 from harness.report.estimates import (
     decimal,
     difference_interval,
@@ -17,6 +17,7 @@ from harness.report.estimates import (
     signed,
 )
 from harness.report.markup import listed_trials
+from harness.report.mixture import mixture_of
 from harness.report.numbers import Comparison, StudyTables, Summary, TrialRow, View
 from harness.report.tables import measure_label, ordered_trials
 from harness.stats import MIN_SEEDS_FOR_TEST
@@ -34,16 +35,19 @@ class PaperTable(NamedTuple):
     rows: tuple[tuple[str, ...], ...]
     rules: tuple[int, ...]
     """Positions of rows above which a line belongs."""
+    note: str
+    """In what the runs differ beside what is asked; empty where they were made alike."""
 
     def latex(self, label: str) -> str:
         """As LaTeX with booktabs; ``label`` is what it is referred to by."""
-        return latex_table(
-            self.headings, self.rows, caption=self.caption, label=label, rules=self.rules
-        )
+        caption = f"{self.caption} {self.note}".rstrip()
+        return latex_table(self.headings, self.rows, caption=caption, label=label, rules=self.rules)
 
     def markdown(self) -> str:
-        """As Markdown, with the caption below."""
-        return f"{markdown_table(self.headings, self.rows)}\n{self.caption}\n"
+        """As Markdown, with the note above and the caption below."""
+        note = f"**Note.** {markdown_escaped(self.note)}\n\n" if self.note else ""
+        table = markdown_table(self.headings, self.rows)
+        return f"{note}{table}\n{markdown_escaped(self.caption)}\n"
 
 
 def paper_table(tables: StudyTables, *, is_whole: bool = True) -> PaperTable:
@@ -82,11 +86,13 @@ def paper_table(tables: StudyTables, *, is_whole: bool = True) -> PaperTable:
         *("seeds", "difference", "95 % interval"),
         *(("p", "p (Holm)") if with_p else ()),
     ]
+    mixed = mixture_of(shown)
     return PaperTable(
         _caption(shown, view, compared),
         tuple(headings),
         tuple(rows),
         () if first_control is None else (first_control,),
+        "" if mixed is None else mixed.text,
     )
 
 

@@ -10,7 +10,7 @@ from harness.report.agreement import REFERENCE, Agreement
 from harness.report.answer import SPLIT_NAMES
 from harness.report.document import file_stem
 from harness.report.interactions import grids
-from harness.report.layout import copied, download, note, panels, section
+from harness.report.layout import copied, download, mixture_notice, note, panels, section
 from harness.report.markup import (
     MOST_SEEDS,
     ablation_key,
@@ -24,6 +24,7 @@ from harness.report.markup import (
     seeds_table,
     trial_key,
 )
+from harness.report.mixture import mixture_of
 from harness.report.numbers import StudyTables, TrialRow, View
 from harness.report.paper import (
     csv_text,
@@ -187,6 +188,7 @@ def search_section(tables: StudyTables, search: StudyTables | None) -> str:
     )
     return section(
         "Search",
+        mixture_notice(mixture_of(search)),
         words,
         panels(figures.exploration_drawings(search)),
         _parameters(search),

@@ -16,6 +16,7 @@ from harness.report.columns import (
     read_rows,
     text_or_none,
 )
+from harness.report.mixture import mixture_of, read_circumstances
 from harness.report.numbers import (
     Comparison,
     FinalRow,
@@ -65,7 +66,9 @@ def final_table(results: Path, study: str) -> FinalTable:
                 planned=planned[trial.trial_id],
             )
         )
-    return FinalTable(measure_label(view.measure), view.split, tuple(rows))
+    mixed = mixture_of(tables)
+    note = "" if mixed is None else mixed.text
+    return FinalTable(measure_label(view.measure), view.split, tuple(rows), note)
 
 
 def ordered_trials(tables: StudyTables, view: View) -> tuple[TrialRow, ...]:
@@ -171,6 +174,7 @@ def _read_pruned(results: Path, study: str) -> tuple[PrunedTrial, ...]:
 
 
 def _read_runs(results: Path, study: str) -> tuple[RunRow, ...]:
+    circumstances = read_circumstances(results, [study])
     # A member whose run has not started may have no row in `run` yet.
     rows = read_rows(
         results,
@@ -205,6 +209,7 @@ def _read_runs(results: Path, study: str) -> tuple[RunRow, ...]:
             versions=read_object(row[16]),
             stderr=text_or_none(row[17]),
             is_reused=bool(row[18]),
+            circumstances=circumstances.get(str(row[2]), {}),
         )
         for row in rows
     )

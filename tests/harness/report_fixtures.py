@@ -36,6 +36,10 @@ class Made:
     """Further results, as what each is above Recall@1 on test classes."""
     sentences: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """``remarks`` and ``alarms`` of its runs."""
+    torch: Mapping[int, str] = field(default_factory=dict)
+    """Seed -> the version of torch that trained it, where it is another one."""
+    facts: Mapping[int, Mapping[str, JsonValue]] = field(default_factory=dict)
+    """Seed -> facts that are others; None for one that is not recorded."""
 
 
 def momentum() -> list[Made]:
@@ -133,6 +137,7 @@ def _write_run(results: Path, run: Run, one: Made, seed: int, with_clusters: boo
         return
     work.mkdir(parents=True)
     facts = {"device": "cpu", "number_format": "bfloat16", **one.sentences}
+    facts |= one.facts.get(seed, {})
     (work / "facts.json").write_text(json.dumps(facts))
     events: list[Started | EpochReported | Finished] = [
         Started(
@@ -144,7 +149,7 @@ def _write_run(results: Path, run: Run, one: Made, seed: int, with_clusters: boo
             threads=1,
             commit="f00d" * 10,
             dirty=True,
-            versions={"duckdb": "1.4.0", "torch": "2.11.0"},
+            versions={"duckdb": "1.4.0", "torch": one.torch.get(seed, "2.11.0")},
         )
     ]
     is_trained = one.role != "control"

@@ -222,8 +222,8 @@ def test_the_documented_views_are_there(con: duckdb.DuckDBPyConnection) -> None:
     migrate(con)
     views = con.execute(VIEWS).fetchall()
     assert {name for (name,) in views} == {
-        "classes", "comparisons", "curves", "failures", "leaderboard", "openings", "pruned",
-        "results", "summary", "trials",
+        "circumstances", "classes", "comparisons", "curves", "failures", "leaderboard", "mixed",
+        "openings", "pruned", "results", "summary", "trials",
     }  # fmt: skip
     for (name,) in views:
         assert re.fullmatch(r"[a-z]+", name)

@@ -10,8 +10,8 @@ from report_fixtures import Made, controls, make_study, momentum, value_of
 from harness import store
 from harness.errors import InputError
 from harness.report.answer import answer
-from harness.report.estimates import difference_text, signed
 from harness.report.axes import number_scale, swept_axes
+from harness.report.estimates import difference_text, signed
 from harness.report.numbers import Comparison, StudyTables, View
 from harness.report.tables import final_table, load_tables, measure_label
 from harness.report.training import load_training
