@@ -11,6 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,14 +92,14 @@ def digest_file(path: Path) -> str:
 def digests_below(directory: Path) -> dict[str, str]:
     """Path below ``directory`` with ``/`` -> digest, of every file there that is no link.
 
-    Raises:
-        OSError: a file cannot be read.
+    What vanishes meanwhile or cannot be read is left out.
     """
-    return {
-        path.relative_to(directory).as_posix(): digest_file(path)
-        for path in sorted(directory.rglob("*"))
-        if path.is_file() and not path.is_symlink()
-    }
+    found = {}
+    for path in sorted(directory.rglob("*")):
+        with suppress(OSError):
+            if path.is_file() and not path.is_symlink():
+                found[path.relative_to(directory).as_posix()] = digest_file(path)
+    return found
 
 
 def damage_of(left: Left, name: str) -> str | None:
