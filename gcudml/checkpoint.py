@@ -1,4 +1,7 @@
-"""What a run must know to go on after an epoch, in a file that is whole or not there."""
+"""What a run must know to go on after an epoch, in a file that is whole or not there.
+
+Its last bytes are a checksum: flipped bits would give other epochs and another model.
+"""
 
 import json
 import sys
@@ -11,6 +14,7 @@ import torch
 
 from gcudml.config import RunConfig
 from gcudml.data.cache import replacing
+from gcudml.data.checksum import SummedWriter, is_sound
 from gcudml.pseudo_labels import PseudoLabels
 
 FILE = "checkpoint.pt"
@@ -91,6 +95,10 @@ def load(workdir: Path, key: str, device: torch.device) -> dict[str, Any] | None
         with suppress(OSError):
             left.unlink()
     try:
+        with path.open("rb") as stream:
+            if not is_sound(stream):
+                say_damaged(path, "damaged, or of an older version: no valid checksum")
+                return None
         with torch.serialization.safe_globals([PseudoLabels]):
             kept = torch.load(path, map_location=device, weights_only=True)
         content: dict[str, Any] = kept["content"]
@@ -98,15 +106,21 @@ def load(workdir: Path, key: str, device: torch.device) -> dict[str, Any] | None
     except FileNotFoundError:
         return None
     except Exception as error:  # whatever a damaged file makes of the unpickler
-        reason = str(error).partition("\n")[0]
-        print(f"{path}: not readable ({reason}); training from the start", file=sys.stderr)
+        say_damaged(path, str(error).partition("\n")[0])
         return None
+
+
+def say_damaged(path: Path, reason: str) -> None:
+    """Tell the user that a file of an earlier attempt is of no use."""
+    print(f"{path}: not readable ({reason}); training from the start", file=sys.stderr)
 
 
 def _write(content: Mapping[str, Any], draft: Path) -> None:
     """``torch.save`` that reports a full disk as such."""
     try:
         with draft.open("wb") as stream:
-            torch.save(dict(content), stream)
+            writer = SummedWriter(stream)
+            torch.save(dict(content), writer)  # type: ignore[arg-type]  # it only writes
+            writer.finish()
     except RuntimeError as error:  # its zip writer hides what the system said
         raise OSError(f"cannot be written: {str(error).partition(chr(10))[0]}") from error

@@ -2,22 +2,25 @@
 
 A safetensors file: the student's weights, and beside them all that it takes to use them and to say
 how the run ended. It takes the place of the checkpoint, so it is also how a run that is called
-again after its end knows that there is nothing left to do.
+again after its end knows that there is nothing left to do. A digest of all of it is written beside
+them: a file that is damaged is refused.
 """
 
+import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import safetensors.torch
 import torch
 from jaxtyping import Float, UInt8
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from gcudml.checkpoint import say_damaged
 from gcudml.config import RunConfig
 from gcudml.config.strict import Distance
 from gcudml.data.cache import replacing
@@ -30,7 +33,13 @@ from gcudml.models.number_format import Format, Layout, Number
 from gcudml.models.weights import without_weights
 
 FILE = "model.safetensors"
-_HEADER = "gcudml"
+# The digest and the facts, in one entry: safetensors writes several in any order. Under the older
+# name are facts alone.
+_HEADER, _OLDER_HEADER = "gcudml 2", "gcudml"
+_DAMAGES = (OSError, SafetensorError, KeyError, ValueError)
+_ADVICE = (
+    "name that of a run that is done, or what `harness best STUDY.yaml --to FOLDER` has written"
+)
 
 
 class ModelFacts(BaseModel):
@@ -114,15 +123,16 @@ def load_model(path: str | Path, device: str | torch.device | None = None) -> Tr
     """
     path = Path(path)
     path = path / FILE if path.is_dir() else path
-    facts = _read_facts(path)
-    if facts is None:
-        raise ValueError(
-            f"{path}: no model file, or a damaged one; name that of a run that is done, or what "
-            "`harness best STUDY.yaml --to FOLDER` has written"
-        )
+    try:
+        facts, tensors = _read(path)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no model file; {_ADVICE}") from None
+    except _DAMAGES as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{path}: no model file, or a damaged one ({reason}); {_ADVICE}") from None
     with without_weights():
         network = build_student(facts.config, channels=facts.channels, seed=0)
-    network.load_state_dict(safetensors.torch.load_file(path))
+    network.load_state_dict(tensors)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     facts.number_format.place(network, torch.device(device))
     return TrainedModel(network, facts)
@@ -135,7 +145,9 @@ def save_model(workdir: Path, facts: ModelFacts, state: Mapping[str, Tensor]) ->
     """
     path = workdir / FILE
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-    content = safetensors.torch.save(tensors, {_HEADER: facts.model_dump_json()})
+    text = facts.model_dump_json()
+    header = f"{_digest(text, tensors)} {text}"
+    content = safetensors.torch.save(tensors, {_HEADER: header})
     try:
         for left in workdir.glob(f"{path.stem}.*.draft"):  # of an attempt that was killed
             left.unlink(missing_ok=True)
@@ -151,16 +163,46 @@ def results_of(
     workdir: Path, config: RunConfig, *, seed: int, test: bool
 ) -> dict[str, float] | None:
     """What this very run returned when it was done; None where it is not."""
-    facts = _read_facts(workdir / FILE)
-    if facts is None or (facts.config, facts.seed, facts.test) != (config, seed, test):
+    path = workdir / FILE
+    try:
+        facts = _read(path).facts
+    except FileNotFoundError:
+        return None
+    except _DAMAGES as error:
+        say_damaged(path, str(error).partition("\n")[0])
+        return None
+    if (facts.config, facts.seed, facts.test) != (config, seed, test):
         return None
     return facts.results
 
 
-def _read_facts(path: Path) -> ModelFacts | None:
-    try:
-        with safe_open(path, framework="pt") as file:
-            header: dict[str, Any] = file.metadata() or {}
-        return ModelFacts.model_validate_json(header[_HEADER])
-    except (OSError, SafetensorError, KeyError, ValidationError):
-        return None
+class _Model(NamedTuple):
+    facts: ModelFacts
+    tensors: dict[str, Tensor]
+
+
+def _read(path: Path) -> _Model:
+    """What is in a model file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        Exception: one of ``_DAMAGES``: it is damaged or none of ours.
+    """
+    with safe_open(path, framework="pt") as file:
+        header: dict[str, str] = file.metadata() or {}
+    tensors = safetensors.torch.load_file(path)
+    if _HEADER not in header:
+        return _Model(ModelFacts.model_validate_json(header[_OLDER_HEADER]), tensors)
+    written, _, text = header[_HEADER].partition(" ")
+    if written != _digest(text, tensors):
+        raise ValueError("its digest is that of another content")
+    return _Model(ModelFacts.model_validate_json(text), tensors)
+
+
+def _digest(facts: str, tensors: Mapping[str, Tensor]) -> str:
+    """Of all that a model file holds."""
+    found = hashlib.sha256(facts.encode())
+    for name, value in sorted(tensors.items()):
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()

@@ -2,8 +2,10 @@
 
 import json
 import os
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from gcudml.data.cache import replacing
 
@@ -29,25 +31,40 @@ def write_rows(workdir: Path, table: str, rows: Iterable[Mapping[str, object]]) 
             stream.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
-def table_size(workdir: Path, name: str) -> int:
-    """Bytes that a table has by now."""
+class TableState(NamedTuple):
+    """What a table was when a checkpoint was written."""
+
+    size: int
+    """Bytes."""
+    checksum: int
+
+
+def state_of_table(workdir: Path, name: str, size: int | None = None) -> TableState:
+    """What a table is by now, or what its first ``size`` bytes are."""
     path = _table(workdir, name)
-    return path.stat().st_size if path.exists() else 0
+    content = path.read_bytes()[:size] if path.exists() else b""
+    return TableState(len(content), zlib.crc32(content))
 
 
 def cut_table(workdir: Path, name: str, size: int) -> None:
     """Take away the rows that an attempt wrote after its last checkpoint."""
-    if table_size(workdir, name) > size:
-        os.truncate(_table(workdir, name), size)
+    path = _table(workdir, name)
+    if path.exists() and path.stat().st_size > size:
+        os.truncate(path, size)
+
+
+def begin_facts(workdir: Path, **facts: object) -> None:
+    """Write ``facts.json`` anew: that of an earlier attempt is not needed, and may be damaged."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    with replacing(workdir / "facts.json") as draft:  # a run that is killed here must go on
+        draft.write_text(json.dumps(facts), encoding="utf-8")
 
 
 def note(workdir: Path, **facts: object) -> None:
     """Add facts to ``facts.json``."""
     path = workdir / "facts.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    workdir.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as draft:  # a run that is killed here must be able to go on
-        draft.write_text(json.dumps(known | facts), encoding="utf-8")
+    begin_facts(workdir, **known | facts)
 
 
 def _table(workdir: Path, name: str) -> Path:

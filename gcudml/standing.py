@@ -72,8 +72,10 @@ def keep_best(at: Standing, setup: Setup, measured: dict[str, float], *, epoch: 
         at.best = Snapshot(epoch, score, state, measured, is_last)
 
 
-def content_of(at: Standing, setup: Setup, method: Method, *, table_bytes: int) -> dict[str, Any]:
-    """What ``go_on`` needs, without copies. ``table_bytes``: size of the table of clusters."""
+def content_of(
+    at: Standing, setup: Setup, method: Method, *, table: tuple[int, ...]
+) -> dict[str, Any]:
+    """What ``go_on`` needs, without copies. ``table``: state of the table of clusters."""
     return {
         "epoch": at.epoch,
         "step": at.step,
@@ -85,7 +87,7 @@ def content_of(at: Standing, setup: Setup, method: Method, *, table_bytes: int) 
         "best": at.best and at.best._asdict(),
         "alarms": list(at.alarms),
         "hindsight": dict(at.hindsight),
-        "table_bytes": table_bytes,
+        "table": table,
     }
 
 

@@ -18,7 +18,7 @@ import torch
 
 from gcudml import together
 from gcudml.config import RunConfig
-from gcudml.data.cache import cache_folder, digest, locked, replacing
+from gcudml.data.cache import cache_folder, digest, locked, read_sealed, write_sealed
 from gcudml.models.embedding import Embedder
 from gcudml.models.number_format import Format, autocast, choose_format
 from gcudml.models.weights import without_weights
@@ -74,17 +74,15 @@ def kept_or_measured(config: RunConfig, *, channels: int, device: torch.device) 
     }
     path = cache_folder() / "together" / f"{digest(key)}.json"
     with locked(path):
-        try:
-            return int(json.loads(path.read_text(encoding="utf-8"))["most"])
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
+        kept = read_sealed(path)
+        if isinstance(kept, dict) and isinstance(kept.get("most"), int):
+            return int(kept["most"])
         measured = milliseconds_a_step(
             config, COUNTS, channels=channels, number_format=number_format, device=device
         )
         most = best_count(measured)
         content = {"key": key, "most": most, "ms_a_step_and_run": measured}
-        with replacing(path) as draft:
-            draft.write_text(json.dumps(content), encoding="utf-8")
+        write_sealed(path, content)
     return most
 
 

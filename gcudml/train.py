@@ -18,8 +18,7 @@ from torch import Tensor
 
 from gcudml import checkpoint, criterion, together
 from gcudml.config import PixelsConfig, RunConfig, TrainConfig, UntrainedConfig
-from gcudml.config.data import FileData
-from gcudml.data.datasets import Part, has_classes, load
+from gcudml.data.datasets import Part, has_classes, larger, load
 from gcudml.diagnostics import alarms_after, is_finite
 from gcudml.evaluate import evaluate, remarks_on_search
 from gcudml.methods import build_method, build_student, known_labels
@@ -31,7 +30,7 @@ from gcudml.models.number_format import Format, choose_format
 from gcudml.optimization import student_optimizer
 from gcudml.pixels import MOST_PIXELS, SHRUNK, pixel_vectors
 from gcudml.queries import QueryLog
-from gcudml.run_files import append_rows, cut_table, note, table_size
+from gcudml.run_files import append_rows, begin_facts, cut_table, note, state_of_table
 from gcudml.seeding import derive, generator
 from gcudml.side_scores import best_in_hindsight, in_hindsight, score_beside
 from gcudml.standing import Snapshot, Standing, content_of, go_on, keep_best
@@ -85,7 +84,7 @@ def run(
     """
     if (known := results_of(workdir, config, seed=seed, test=test)) is not None:
         return known
-    note(workdir, criterion=criterion.NAME)
+    begin_facts(workdir, criterion=criterion.NAME)
     if isinstance(config.method, PixelsConfig):
         device = device_of(config.train)
         remarks = [SHRUNK] if config.data.network_size > MOST_PIXELS else []
@@ -115,8 +114,8 @@ def _run_network(
     else:
         labels = known_labels(config, training.labels)
         images, clock = training.images, Stopwatch.for_run(device)
-        larger = _load_larger(config, device)
-        given = (images, labels, training.labels, number_format, clock, larger)
+        sharper = _load_larger(config, device)
+        given = (images, labels, training.labels, number_format, clock, sharper)
         setup = Setup(config, seed, student, *given)
         unseen = (
             _open_test(config, test=test) if test and config.evaluate.test_every_epoch else None
@@ -177,9 +176,14 @@ def _train(
     at = Standing(student_optimizer(student, method.parameters(), config.train))
     key = checkpoint.key_of(config, setup.seed)
     kept = checkpoint.load(workdir, key, setup.device)
-    cut_table(workdir, "clusters", kept["table_bytes"] if kept else 0)
+    size, checksum = kept["table"] if kept else (0, 0)
+    if state_of_table(workdir, "clusters", size) != (size, checksum):
+        checkpoint.say_damaged(workdir / "tables" / "clusters.jsonl", "not what was written")
+        kept, size = None, 0
+    cut_table(workdir, "clusters", size)
     if kept is not None:
         go_on(at, setup, method, kept)
+        note(workdir, alarms=list(at.alarms))
     for epoch in range(at.epoch, config.train.epochs):
         started = time.perf_counter()
         with clock("clustering"):
@@ -217,11 +221,11 @@ def _train(
         note(workdir, alarms=list(at.alarms))
         is_wanted = report(epoch, metrics)
         at.epoch = epoch + 1
-        size = table_size(workdir, "clusters")
+        table = state_of_table(workdir, "clusters")
         # After the report: an epoch that is reported twice counts once, one that is not is lost.
         if all(math.isfinite(value) for value in metrics.values()):  # else never go on from here
             with clock("checkpoint"):  # counts in the next epoch: this one is reported
-                checkpoint.save(workdir, key, content_of(at, setup, method, table_bytes=size))
+                checkpoint.save(workdir, key, content_of(at, setup, method, table=tuple(table)))
         if not is_wanted:
             return None
     return at.best and at.best._replace(hindsight=at.hindsight)
@@ -355,11 +359,8 @@ def _load_larger(
     config: RunConfig, device: torch.device
 ) -> UInt8[Tensor, "n channels height width"] | None:
     """The training images that views are cut from, where ``data.view_size`` asks for others."""
-    size = config.data.view_size if isinstance(config.data, FileData) else None
-    if size in (None, config.data.image_size):
-        return None
-    larger = config.data.model_copy(update={"image_size": size})
-    return _placed(load(larger, "train").images, device)
+    source = larger(config.data)
+    return None if source is None else _placed(load(source, "train").images, device)
 
 
 def _placed(

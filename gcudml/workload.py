@@ -11,6 +11,7 @@ import errno
 import functools
 import importlib.util
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, get_args
@@ -20,9 +21,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from gcudml import train
-from gcudml.config import PixelsConfig, RunConfig, StmlConfig, UntrainedConfig
-from gcudml.data.cache import cache_folder, digest
-from gcudml.data.datasets import PARTS, load
+from gcudml.config import DataConfig, PixelsConfig, RunConfig, StmlConfig, UntrainedConfig
+from gcudml.data.cache import Stamp, cache_folder, digest, stamp_of
+from gcudml.data.datasets import PARTS, appearance_of, glance, larger, load
 from gcudml.data.datasets import data_fingerprint as fingerprint_of_data
 from gcudml.host_memory import keep_freed_memory
 from gcudml.methods.checks import DataSizes, check_fits, check_settings, may_be_stacked
@@ -55,6 +56,7 @@ def check(params: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         lines = [_explain(detail) for detail in error.errors(include_url=False)]
         raise ValueError("\n".join(dict.fromkeys(lines))) from None
     check_settings(config)
+    _look_again_after.clear()  # whoever checks parameters is about to plan: look at files anew
     if config.evaluate.map == "umap" and importlib.util.find_spec("umap") is None:
         raise ValueError(
             "evaluate.map: umap needs the package umap-learn; "
@@ -81,8 +83,10 @@ def epochs(params: Mapping[str, JsonValue]) -> int:
 def data_fingerprint(params: Mapping[str, JsonValue]) -> str:
     """Digest of the images, classes and pretrained weights that ``params`` name.
 
-    Also the moment at which all images are decoded into the cache, and at which weights and
-    parameters that do not fit are refused: before anything is trained.
+    Also the moment at which all images are decoded into the cache or, once a process and after
+    every change, what is there is verified, and at which weights and parameters that do not fit are
+    refused: before anything is trained. Every call looks at all files for changes, but many calls
+    in a row on very many files only now and then, see ``_prepare``.
 
     Raises:
         ValueError: images or weights are missing or unusable, or the parameters do not fit them,
@@ -90,7 +94,7 @@ def data_fingerprint(params: Mapping[str, JsonValue]) -> str:
     """
     config = RunConfig.model_validate(params)
     try:
-        prepared = _prepare(config.data.model_dump_json())
+        prepared = _prepare(config.data)
         prepare_cache(config.train)
     except OSError as error:
         if error.errno == errno.ENOSPC:
@@ -99,8 +103,12 @@ def data_fingerprint(params: Mapping[str, JsonValue]) -> str:
     check_fits(config, prepared.sizes)
     if isinstance(config.method, PixelsConfig):
         return prepared.fingerprint
+    path = config.model.weights_path
     weights = _check_network(
-        config.model.model_dump_json(), prepared.channels, config.data.network_size
+        config.model.model_dump_json(),
+        prepared.channels,
+        config.data.network_size,
+        None if path is None else _state_of(path),
     )
     _check_whole_images(config, prepared.channels)
     return f"{prepared.fingerprint}-{weights}" if weights else prepared.fingerprint
@@ -144,7 +152,7 @@ def together(params: Mapping[str, JsonValue]) -> tuple[str, int] | None:
         "train": config.train.model_dump(mode="json", exclude=free | {"schedule", "clip_norm"}),
         "method": config.method.name,
     }
-    channels = _prepare(config.data.model_dump_json()).channels
+    channels = appearance_of(config.data).channels
     try:
         device = train.device_of(config.train)
     except ValueError:  # which the run will say of itself
@@ -159,17 +167,56 @@ def run_together(calls: Sequence[Callable[[], None]]) -> None:
 
 
 class _Prepared(NamedTuple):
+    """What the trials of a study share."""
+
+    seen: str
+    """Of the files, see ``glance``."""
+    kept: Mapping[Path, Stamp | None]
+    """The files in the cache."""
     fingerprint: str
     sizes: DataSizes
     channels: int
 
 
-@functools.cache  # one data set serves all trials of a study
-def _prepare(data: str) -> _Prepared:
-    """Decode a data set, given by the JSON of its configuration."""
-    config = RunConfig.model_validate({"data": json.loads(data)}).data
-    fingerprint = fingerprint_of_data(config)
-    parts = {part: load(config, part) for part in PARTS}
+# Trials of one process share these; a file that changes ends that.
+_prepared: dict[str, _Prepared] = {}
+_look_again_after: dict[str, float] = {}
+MANY_FILES, GOOD_FOR_S = 5000, 0.1
+
+
+def _prepare(data: DataConfig) -> _Prepared:
+    """Decode a data set, or see that nothing has changed since it was.
+
+    Of many files a look is good for a tenth of a second, and no longer than until parameters are
+    checked: so a plan of a thousand trials looks a few times only, and two studies in a row never
+    share a look.
+    """
+    key = json.dumps([data.model_dump(mode="json"), str(cache_folder())])
+    known = _prepared.get(key)
+    if known and time.monotonic() < _look_again_after.get(key, 0.0):
+        return known
+    seen = glance(data)
+    kept = {} if known is None else {path: stamp_of(path) for path in known.kept}
+    if known is None or (known.seen, known.kept) != (seen.digest, kept):
+        known = _decode(data, seen.digest)
+        stamps = [stamp for stamp in known.kept.values() if stamp]
+        if seen.is_settled and all(stamp.is_settled for stamp in stamps):
+            _prepared[key] = known
+        else:
+            _prepared.pop(key, None)
+    elif seen.files > MANY_FILES:
+        _look_again_after[key] = time.monotonic() + GOOD_FOR_S
+    return known
+
+
+def _decode(data: DataConfig, seen: str) -> _Prepared:
+    """Make or verify the files in the cache."""
+    fingerprint = fingerprint_of_data(data)
+    parts = {part: load(data, part, verify=True) for part in PARTS}
+    arrays = [part.images for part in parts.values()]
+    if (source := larger(data)) is not None:
+        arrays.append(load(source, "train", verify=True).images)
+    files = [Path(str(each.filename)) for each in arrays if isinstance(each, np.memmap)]
     training = parts["train"]
     queries = parts["test"].is_query
     sizes = DataSizes(
@@ -177,7 +224,15 @@ def _prepare(data: str) -> _Prepared:
         training_classes=int((np.bincount(training.labels + 1)[1:] > 1).sum()),  # -1: no class
         gallery=None if queries is None else int((~queries).sum()),
     )
-    return _Prepared(fingerprint, sizes, training.images.shape[1])
+    kept = {path: stamp_of(path) for path in files}
+    return _Prepared(seen, kept, fingerprint, sizes, training.images.shape[1])
+
+
+def _state_of(path: Path) -> object:
+    """What changes with a file; never twice the same while it may still be written to."""
+    stamp = stamp_of(path)
+    is_settled = stamp is not None and stamp.is_settled
+    return (path.resolve(), stamp, None if is_settled else time.monotonic_ns())
 
 
 def _explain_file(error: OSError) -> str:
@@ -205,9 +260,15 @@ def _check_whole_images(config: RunConfig, channels: int) -> None:
         )
 
 
-@functools.cache
-def _check_network(model: str, channels: int, image_size: int) -> str:
+@functools.lru_cache
+def _check_network(model: str, channels: int, image_size: int, weights: object) -> str:
     """Build a network once, given by the JSON of its configuration, with its weights.
+
+    Args:
+        model: The configuration.
+        channels: Of the images.
+        image_size: Of the images that it sees.
+        weights: State of their file: another one is read anew. None where they are of no file.
 
     Returns:
         What identifies the weights; empty where there are none.

@@ -2,7 +2,8 @@
 
 The folder is ``$GCUDML_CACHE``, else ``$XDG_CACHE_HOME/gcudml``, else ``~/.cache/gcudml``. A file's
 name is a digest of what it was made from, so nothing in it goes out of date; all of it can be
-deleted at any time while no run is going on.
+deleted at any time while no run is going on. Every file carries a checksum of its own: one without
+a valid one is said on stderr and made anew.
 """
 
 import contextlib
@@ -12,14 +13,46 @@ import json
 import math
 import os
 import sys
+import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
+from gcudml.data.checksum import END_BYTES, SummedWriter, is_sound
+
 if sys.platform != "win32":
     import fcntl
+
+SETTLED_S = 2.0  # a file changed more recently may change again within its time stamp's grain
+_verified: dict[Path, "Stamp"] = {}
+
+
+class Stamp(NamedTuple):
+    """What changes with a file's content, as far as a glance can tell."""
+
+    size: int
+    modified_ns: int
+    changed_ns: int
+    """Time of the last change of any kind: setting ``modified_ns`` back does not set this back."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether a later change is certain to give another stamp."""
+        newest = max(self.modified_ns, self.changed_ns)
+        return newest < time.time_ns() - int(SETTLED_S * 1e9)
+
+
+def stamp_of(path: str | Path) -> Stamp | None:
+    """The stamp of a file; None where it cannot be looked at."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 -- a Path would take longer than the call
+    except OSError:
+        return None
+    return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def cache_folder() -> Path:
@@ -40,36 +73,78 @@ def cached_images(
     key: str,
     shape: tuple[int, int, int, int],
     make: Callable[[], Iterable[UInt8[np.ndarray, "block channels size size"]]],
+    *,
+    verify: bool = False,
 ) -> UInt8[np.ndarray, "n channels size size"]:
     """The images named ``key``, mapped; made and stored where they are not there yet.
 
     Pages are shared with all processes that read them. One that is written to becomes a copy of
     this process: the file never changes.
 
-    A file that is cut short or is no array of that shape is made anew. Of several processes that
-    ask for the same key one makes it and the others wait.
+    A file that is cut short, has no checksum or is no array of that shape is made anew. Of several
+    processes that ask for the same key one makes it and the others wait.
 
     Args:
         key: Digest of everything that the images depend on.
         shape: ``(n, channels, size, size)``.
         make: Yields the images in order, in blocks of any length, so that never all are in memory.
+        verify: Read the whole file once, and make it anew where its checksum is wrong. A file that
+            this process has verified is read again only after it has changed.
 
     Raises:
         OSError: the folder cannot be written or the disk is full; names the file.
     """
     path = cache_folder() / "images" / f"{key}.npy"
-    images = _open(path, shape)
+    images = _open(path, shape, verify=verify)
     if images is not None:
         return images
     with locked(path):
-        images = _open(path, shape)  # another process may have made it while this one waited
+        # Another process may have made it while this one waited.
+        images = _open(path, shape, verify=verify)
         if images is None:
+            if path.exists():
+                _say_damaged(path)
             with replacing(path) as draft:
                 _write(draft, shape, make())
-            images = _open(path, shape)
+            images = _open(path, shape, verify=False)
     if images is None:
         raise OSError(f"{path}: cannot be read back after it was written; check the disk")
     return images
+
+
+def read_sealed(path: Path, *, quietly: bool = False) -> object:
+    """The content of a JSON file that ``write_sealed`` wrote; None where there is none.
+
+    One without a valid checksum counts as none: make its content anew. Unless ``quietly``, it is
+    said on stderr.
+    """
+    try:
+        found = path.read_bytes()
+    except OSError:
+        return None
+    start = len(_seal(b""))
+    body = found[start:-1]
+    if found == _seal(body) + body + b"}":
+        return json.loads(body)
+    if not quietly:
+        _say_damaged(path)
+    return None
+
+
+def write_sealed(path: Path, content: object) -> None:
+    """Replace a JSON file by one with its checksum.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    body = json.dumps(content).encode()
+    with replacing(path) as draft:
+        draft.write_bytes(_seal(body) + body + b"}")
+
+
+def _seal(body: bytes) -> bytes:
+    """What goes before a JSON text, so that with a ``}`` behind it is one again."""
+    return f'{{"sha256":"{hashlib.sha256(body).hexdigest()}","content":'.encode()
 
 
 @contextlib.contextmanager
@@ -95,7 +170,8 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: as the block raised it, with the file's name where it had none (a full disk).
     """
-    draft = path.with_suffix(f".{os.getpid()}.draft")
+    # Not by process: those of two containers or machines have equal numbers.
+    draft = path.with_suffix(f".{uuid.uuid4().hex}.draft")
     try:
         yield draft
         draft.replace(path)
@@ -108,17 +184,28 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _open(
-    path: Path, shape: tuple[int, int, int, int]
+    path: Path, shape: tuple[int, int, int, int], *, verify: bool
 ) -> UInt8[np.ndarray, "n channels size size"] | None:
     """The mapped array, or None where there is no whole one."""
     header = _header(shape)
     try:
         with path.open("rb") as stream:
-            is_whole = stream.read(len(header)) == header
-            is_whole &= os.fstat(stream.fileno()).st_size == len(header) + math.prod(shape)
+            status = os.fstat(stream.fileno())
+            is_whole = status.st_size == len(header) + math.prod(shape) + END_BYTES
+            is_whole &= stream.read(len(header)) == header
+            stamp = Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            if is_whole and verify and _verified.get(path) != stamp:
+                is_whole = is_sound(stream)
+                if is_whole and stamp.is_settled:
+                    _verified[path] = stamp
     except FileNotFoundError:
         return None
     return np.memmap(path, np.uint8, "c", len(header), shape) if is_whole else None
+
+
+def _say_damaged(path: Path) -> None:
+    reason = "damaged, or of an older version (no valid checksum)"
+    print(f"{path}: {reason}; making it anew", file=sys.stderr)
 
 
 def _write(
@@ -129,13 +216,14 @@ def _write(
     written = 0
     # Plain writes, not a mapped file: on a full disk a mapped page kills the process (SIGBUS).
     with path.open("wb") as stream:
-        stream.write(_header(shape))
+        writer = SummedWriter(stream)
+        writer.write(_header(shape))
         for block in blocks:
-            stream.write(np.ascontiguousarray(block).data)
+            writer.write(np.ascontiguousarray(block).data)
             written += len(block)
         if written != shape[0]:
             raise RuntimeError(f"{written} images were made where {shape[0]} were announced")
-        stream.flush()
+        writer.finish()
         os.fsync(stream.fileno())
 
 

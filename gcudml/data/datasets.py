@@ -1,8 +1,9 @@
 """The images of one part of a data set, wherever they come from."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import PIL
@@ -11,7 +12,7 @@ from jaxtyping import Bool, Int64, UInt8
 from gcudml.config import DataConfig, FolderData, StrokesData
 from gcudml.config.data import FileData, ImageData, StandardData
 from gcudml.data import benchmarks, folder, image_files, splits, strokes
-from gcudml.data.cache import cached_images, digest
+from gcudml.data.cache import cached_images, digest, stamp_of
 from gcudml.data.image_files import Appearance
 from gcudml.data.listing import Listing, halves
 from gcudml.data.splits import (
@@ -55,19 +56,35 @@ def has_classes(config: ImageData) -> bool:
     return not (isinstance(config, FolderData) and config.labels == "none")
 
 
-def load(config: DataConfig, part: Part) -> ImageSet:
+def load(config: DataConfig, part: Part, *, verify: bool = False) -> ImageSet:
     """The images of one part; no image of another part is opened.
 
     Drawn or decoded at the first call and read from the cache after that. Empty for ``val`` where
     the protocol has no validation classes, and for ``test`` where images have no classes.
+
+    Args:
+        config: The data set.
+        part: Which part of it.
+        verify: Whether all of a file in the cache is read, and made anew where it is damaged.
 
     Raises:
         ValueError: the folder, an image or the split is unusable, as ``data.key: what; remedy``.
         OSError: the cache cannot be written.
     """
     if isinstance(config, StrokesData):
-        return _load_strokes(config, part)
-    return _load_files(config, part)
+        return _load_strokes(config, part, verify=verify)
+    return _load_files(config, part, verify=verify)
+
+
+def larger(config: DataConfig) -> DataConfig | None:
+    """The same data set in the size that training views are cut from; None where that is its own.
+
+    Only its part ``train`` is of use.
+    """
+    size = config.view_size if isinstance(config, FileData) else None
+    if size in (None, config.image_size):
+        return None
+    return config.model_copy(update={"image_size": size})
 
 
 def training_labels(config: DataConfig, training: ImageSet) -> Int64[np.ndarray, " n"]:
@@ -82,6 +99,36 @@ def training_labels(config: DataConfig, training: ImageSet) -> Int64[np.ndarray,
         classes=len(training.class_names),
         fraction=config.labelled_fraction,
         seed=config.split.seed,
+    )
+
+
+class Glance(NamedTuple):
+    """What a data set's files look like from outside."""
+
+    digest: str
+    """Of their list, sizes and times of change; equal where nothing has changed since."""
+    files: int
+    is_settled: bool
+    """Whether a later change is certain to give another digest."""
+
+
+def glance(config: DataConfig) -> Glance:
+    """Look at a data set's files without opening them.
+
+    Raises:
+        ValueError: the folder is unusable.
+    """
+    if isinstance(config, StrokesData):
+        return Glance("drawn", files=0, is_settled=True)
+    listing = _list_files(config)
+    root = listing.root.absolute()
+    stamps = [stamp_of(f"{root}/{path}") for path in listing.select(listing.files)]
+    seen = repr((root, *listing[1:4], sorted(listing.queries or ()), stamps))
+    newest = max((stamp for stamp in stamps if stamp), key=max, default=None)
+    return Glance(
+        hashlib.sha256(seen.encode(errors="surrogateescape")).hexdigest(),
+        files=len(stamps),
+        is_settled=newest is None or newest.is_settled,
     )
 
 
@@ -130,7 +177,7 @@ def _divide_strokes(config: StrokesData) -> Division:
     return _published(*halves(names), source="data.classes")
 
 
-def _load_strokes(config: StrokesData, part: Part) -> ImageSet:
+def _load_strokes(config: StrokesData, part: Part, *, verify: bool) -> ImageSet:
     mine: tuple[str, ...] = getattr(_divide_strokes(config), part)
     size = config.image_size
     if not mine:
@@ -141,7 +188,10 @@ def _load_strokes(config: StrokesData, part: Part) -> ImageSet:
     drawn = config.model_dump(mode="json", include=DRAWN)
     key = digest(["strokes", strokes.VERSION, np.__version__, drawn, classes, sizes])
     images = cached_images(
-        key, (sum(sizes), 1, size, size), lambda: strokes.draw(config, classes, sizes)
+        key,
+        (sum(sizes), 1, size, size),
+        lambda: strokes.draw(config, classes, sizes),
+        verify=verify,
     )
     return ImageSet(images, np.repeat(np.arange(len(mine)), sizes), mine)
 
@@ -210,7 +260,7 @@ def _refuse_singles(listing: Listing, classes: tuple[str, ...], part: Part) -> N
         )
 
 
-def _load_files(config: FileData, part: Part) -> ImageSet:
+def _load_files(config: FileData, part: Part, *, verify: bool) -> ImageSet:
     listing = _list_files(config)
     paths = _divide_paths(config, listing)[part]
     appearance = appearance_of(config)
@@ -225,6 +275,7 @@ def _load_files(config: FileData, part: Part) -> ImageSet:
         digest(["folder", *version, _key(appearance), content]),
         (len(paths), channels, size, size),
         lambda: image_files.decode(listing.root, paths, appearance=appearance),
+        verify=verify,
     )
     if not has_classes(config):
         return ImageSet(images, np.full(len(paths), -1), (), files=tuple(paths))

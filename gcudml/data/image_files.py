@@ -2,9 +2,7 @@
 
 import functools
 import hashlib
-import json
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,12 +12,19 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from gcudml.data.cache import cache_folder, digest, locked, replacing
+from gcudml.data.cache import (
+    Stamp,
+    cache_folder,
+    digest,
+    locked,
+    read_sealed,
+    stamp_of,
+    write_sealed,
+)
 
 VERSION = 1  # goes up whenever the same file gives other pixels
 BLOCK_IMAGES = 256
 MOST_NAMED = 5  # broken files in one error
-SETTLED_S = 2.0  # a file changed more recently may change again within its time stamp's grain
 
 Result = TypeVar("Result")
 
@@ -42,9 +47,9 @@ class Appearance(NamedTuple):
 
 
 class Known(NamedTuple):
-    """A file's digest, and its size and time of change (ns) when it was read."""
+    """A file's digest, and its stamp when it was read."""
 
-    stamp: list[int]
+    stamp: Stamp
     content: str
 
 
@@ -58,8 +63,8 @@ def content_digests(root: Path, paths: Sequence[str]) -> dict[str, str]:
         OSError: the cache cannot be written.
     """
     kept_in = cache_folder() / "digests" / f"{digest(str(root.resolve()))}.json"
-    kept = _read_digests(kept_in)
-    stamps = {path: _stamp(f"{root}/{path}") for path in paths}
+    kept = _digests_in(read_sealed(kept_in, quietly=True))
+    stamps = {path: stamp_of(f"{root}/{path}") for path in paths}
     digests = {path: kept[path].content for path in paths if _is_known(kept, path, stamps[path])}
     unknown = [path for path in paths if path not in digests]
     if not unknown:
@@ -68,16 +73,14 @@ def content_digests(root: Path, paths: Sequence[str]) -> dict[str, str]:
     for block in _in_blocks(root, unknown, _digest_file):
         read += block
     digests |= zip(unknown, read, strict=True)
-    youngest = time.time_ns() - int(SETTLED_S * 1e9)
     settled = {
-        path: Known(stamps[path], digests[path])
+        path: Known(stamp, digests[path])
         for path in unknown
-        if (stamp := stamps[path]) and stamp[1] < youngest
+        if (stamp := stamps[path]) and stamp.is_settled
     }
     if settled:
-        with locked(kept_in), replacing(kept_in) as draft:
-            kept = _read_digests(kept_in) | settled  # another process may have added some
-            draft.write_text(json.dumps(kept), encoding="utf-8")
+        with locked(kept_in):  # another process may have added some
+            write_sealed(kept_in, _digests_in(read_sealed(kept_in)) | settled)
     return digests
 
 
@@ -179,16 +182,7 @@ def _in_blocks(
         )
 
 
-def _stamp(path: str) -> list[int]:
-    """Size and time of change; empty where the file cannot be looked at."""
-    try:
-        status = os.stat(path)  # noqa: PTH116 -- a Path would take longer than the call
-    except OSError:
-        return []
-    return [status.st_size, status.st_mtime_ns]
-
-
-def _is_known(kept: Mapping[str, Known], path: str, stamp: list[int]) -> bool:
+def _is_known(kept: Mapping[str, Known], path: str, stamp: Stamp | None) -> bool:
     return path in kept and kept[path].stamp == stamp
 
 
@@ -197,12 +191,12 @@ def _digest_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:32]
 
 
-def _read_digests(path: Path) -> dict[str, Known]:
-    """What an earlier call kept; nothing where that is missing or damaged."""
+def _digests_in(kept: object) -> dict[str, Known]:
+    """What an earlier call kept; nothing where that is missing or in another form."""
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        return {name: Known(list(stamp), str(value)) for name, (stamp, value) in kept.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        known = kept.items() if isinstance(kept, dict) else ()
+        return {name: Known(Stamp(*stamp), str(content)) for name, (stamp, content) in known}
+    except (TypeError, ValueError):
         return {}
 
 

@@ -7,7 +7,6 @@ file, so that all runs of a machine compute alike and a table can be reproduced 
 
 import contextlib
 import errno
-import json
 import os
 import platform
 import time
@@ -21,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gcudml.config import RunConfig, TrainConfig
-from gcudml.data.cache import cache_folder, digest, locked, replacing
+from gcudml.data.cache import cache_folder, digest, locked, read_sealed, write_sealed
 from gcudml.models.backbones import has_small_stem, input_channels
 from gcudml.models.embedding import Embedder
 from gcudml.models.weights import without_weights
@@ -105,17 +104,18 @@ def choose_format(config: RunConfig, *, channels: int, device: torch.device) -> 
         "candidates": [each.name for each in candidates],
     }
     path = cache_folder() / "formats" / f"{digest(key)}.json"
-    if (kept := _read(path, candidates)) is not None:
+    kept = _choice_in(read_sealed(path, quietly=True), candidates)
+    if kept is not None:
         return kept
     with locked(path):
-        kept = _read(path, candidates)  # another process may have measured while this one waited
+        # Another process may have measured while this one waited.
+        kept = _choice_in(read_sealed(path), candidates)
         if kept is not None:
             return kept
         measured = _measure(candidates, config, channels, rows, device)
         chosen = _fastest(candidates, measured)
         content = {"key": key, "chosen": chosen.name, "measured": measured}
-        with replacing(path) as draft:
-            draft.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        write_sealed(path, content)
     return chosen
 
 
@@ -146,13 +146,14 @@ def _candidates(train: TrainConfig, device: torch.device) -> list[Format]:
     return [Format(dtype, layout) for dtype in dtypes for layout in layouts]
 
 
-def _read(path: Path, candidates: list[Format]) -> Format | None:
-    """The choice made earlier; None where there is none or the file is damaged."""
+def _choice_in(kept: object, candidates: list[Format]) -> Format | None:
+    """The choice made earlier; None where there is none, or one in another form."""
+    if not isinstance(kept, dict):
+        return None
+    known = {candidate.name: candidate for candidate in candidates}
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        known = {candidate.name: candidate for candidate in candidates}
         return replace(known[kept["chosen"]], measured=dict(kept["measured"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None
 
 

@@ -1,7 +1,6 @@
 """Pretrained weights: read without running what a file holds, checked name by name, loaded."""
 
 import contextlib
-import functools
 import hashlib
 import pickle
 from collections.abc import Iterable, Iterator, Mapping
@@ -98,18 +97,11 @@ def weights_digest(config: ModelConfig) -> str:
     if path is None:
         return _recipe(config)
     _check_is_file(path)
-    status = path.stat()
     try:
-        return _digest(path, status.st_size, status.st_mtime_ns)
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()[:32]
     except OSError as error:
         raise ValueError(_broken(path, error.strerror or "cannot be read")) from error
-
-
-@functools.cache
-def _digest(path: Path, size: int, changed_ns: int) -> str:
-    """Of a file's content; size and time of change are there to notice another content."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:32]
 
 
 def _recipe(config: ModelConfig) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import random
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +13,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from flip import flip_byte
 
 from gcudml.data import cache
-from gcudml.data.cache import cache_folder, cached_images, digest, locked, replacing
+from gcudml.data.cache import (
+    cache_folder,
+    cached_images,
+    digest,
+    locked,
+    read_sealed,
+    replacing,
+    write_sealed,
+)
 
 SHAPE = (5, 1, 3, 3)
 PIXELS = np.arange(45, dtype=np.uint8).reshape(SHAPE)
@@ -88,6 +98,71 @@ def test_a_damaged_file_is_made_anew(damage: Callable[[bytes], bytes]) -> None:
     path.write_bytes(damage(path.read_bytes()))
     assert np.array_equal(cached_images("key", SHAPE, maker), PIXELS)
     assert maker.calls == 2
+
+
+def test_flipped_bits_are_found_where_the_file_is_verified(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    maker, randomness = Maker(), random.Random(0)
+    cached_images("key", SHAPE, maker)
+    path = cache_folder() / "images" / "key.npy"
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        flip_byte(path, position, randomness.randint(1, 255))
+        assert np.array_equal(cached_images("key", SHAPE, maker, verify=True), PIXELS)
+        assert path.read_bytes() == whole
+        said = capsys.readouterr().err
+        assert said.count("\n") == said.count(f"{path}: damaged") == 1
+    assert maker.calls == 1 + len(whole)
+
+
+def test_a_file_of_an_older_version_without_a_checksum_is_made_anew() -> None:
+    path = cache_folder() / "images" / "key.npy"
+    path.parent.mkdir(parents=True)
+    np.save(path, PIXELS[::-1])
+    maker = Maker()
+    assert np.array_equal(cached_images("key", SHAPE, maker), PIXELS)
+    assert maker.calls == 1
+
+
+def test_a_file_is_verified_once_until_it_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    is_sound = cache.is_sound
+    monkeypatch.setattr(cache, "is_sound", lambda s: [read.append(s.name), is_sound(s)][1])
+    monkeypatch.setattr(cache, "SETTLED_S", 0.0)
+    for _ in range(3):
+        cached_images("key", SHAPE, Maker(), verify=True)
+    assert len(read) == 1
+    path = cache_folder() / "images" / "key.npy"
+    path.write_bytes(path.read_bytes())
+    cached_images("key", SHAPE, Maker(), verify=True)
+    cached_images("key", SHAPE, Maker())
+    assert len(read) == 2
+
+
+def test_flipped_bits_of_a_record_are_named_and_count_as_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "value.json"
+    write_sealed(path, {"chosen": 1, "é": [None, 0.5]})
+    assert read_sealed(path) == {"chosen": 1, "é": [None, 0.5]}
+    randomness = random.Random(0)
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        flip_byte(path, position, randomness.randint(1, 255))
+        assert read_sealed(path) is None
+        assert f"{path}: damaged" in capsys.readouterr().err
+        path.write_bytes(whole)
+    assert read_sealed(tmp_path / "none.json") is None
+
+
+def test_two_writers_of_one_process_number_have_drafts_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "value.txt"  # as in two containers on one folder
+    with replacing(path) as one, replacing(path) as other:
+        one.write_text("one")
+        other.write_text("other")
+        assert one != other
+    assert path.read_text() == "one"
 
 
 def test_images_in_use_stay_readable_when_the_file_is_made_anew() -> None:

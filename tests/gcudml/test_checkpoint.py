@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
+import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from flip import flip_byte
 from test_methods import METHODS
 from tiny import Recorder, tiny, train_tiny
 from torch import nn
@@ -191,6 +193,46 @@ def test_a_damaged_checkpoint_costs_time_only(
     again, epochs = train_tiny(tmp_path)
     assert (again, len(epochs)) == (expected, 2)
     assert "checkpoint.pt: not readable" in capfd.readouterr().err
+
+
+def test_flipped_bits_in_a_checkpoint_start_the_run_over(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    expected, whole = train_tiny(tmp_path / "whole")
+    model = (tmp_path / "whole" / model_file.FILE).read_bytes()
+    randomness = random.Random(0)
+    for number in range(5):
+        folder = tmp_path / str(number)
+        stop_tiny(folder)
+        path = folder / checkpoint.FILE
+        flip_byte(path, randomness.randrange(path.stat().st_size), randomness.randint(1, 255))
+        again, epochs = train_tiny(folder)
+        assert (again, without_times(epochs)) == (expected, without_times(whole))
+        assert (folder / model_file.FILE).read_bytes() == model
+        said = capfd.readouterr().err
+        assert said.count("\n") == said.count("checkpoint.pt: not readable (damaged") == 1
+
+
+def test_a_damaged_table_of_clusters_starts_the_run_over(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    expected, _ = train_tiny(tmp_path / "whole")
+    stop_tiny(tmp_path / "stopped")
+    table = tmp_path / "stopped" / "tables" / "clusters.jsonl"
+    flip_byte(table, 30, 1)
+    again, epochs = train_tiny(tmp_path / "stopped")
+    assert (again, len(epochs)) == (expected, 2)
+    assert table.read_text() == (tmp_path / "whole/tables/clusters.jsonl").read_text()
+    assert "clusters.jsonl: not readable" in capfd.readouterr().err
+
+
+def test_damaged_facts_of_an_earlier_attempt_are_written_anew(tmp_path: Path) -> None:
+    train_tiny(tmp_path / "whole")
+    stop_tiny(tmp_path / "stopped")
+    facts = tmp_path / "stopped" / "facts.json"
+    facts.write_text(facts.read_text().replace("criterion", "criterium"))
+    finish_tiny(tmp_path / "stopped")
+    assert facts.read_text() == (tmp_path / "whole" / "facts.json").read_text()
 
 
 def test_a_full_disk_costs_the_checkpoint_and_not_the_run(

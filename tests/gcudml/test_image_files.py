@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import random
 from pathlib import Path
 
 import numpy as np
 import pytest
+from flip import flip_byte
 from PIL import Image
 
-from gcudml.data import image_files
+from gcudml.data import cache, image_files
 from gcudml.data.image_files import Appearance
 
 PLAIN = Appearance(image_size=16, color="rgb", invert=False, fit="squeeze")
@@ -171,6 +174,15 @@ def test_a_crop_equals_scaling_the_short_side_and_cutting(
 # --- digests
 
 
+def tick(folder: Path) -> None:
+    """Wait for the file system's clock to go on: times of change come in steps of milliseconds."""
+    probe = folder / "clock"
+    probe.write_bytes(b"")
+    start = probe.stat().st_ctime_ns
+    while probe.stat().st_ctime_ns == start:
+        probe.write_bytes(b"x")
+
+
 def age(path: Path, seconds: int) -> None:
     status = path.stat()
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns - seconds * 10**9))
@@ -190,6 +202,7 @@ def test_a_digest_follows_the_content_and_not_the_place(tmp_path: Path) -> None:
 def test_a_known_file_is_not_read_again_until_it_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(cache, "SETTLED_S", 0.0)
     root = tmp_path / "images"
     for name in ("a/1.png", "a/2.png"):
         age(save(tmp_path / "images" / name, grey(9)), 60)
@@ -219,7 +232,41 @@ def test_a_file_written_this_very_moment_is_not_trusted_to_stay(tmp_path: Path) 
     assert image_files.content_digests(root, ["a/1.png"]) != before
 
 
-def test_a_damaged_record_of_digests_is_made_anew(tmp_path: Path) -> None:
+def test_an_edit_that_keeps_size_and_time_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "SETTLED_S", 0.0)
+    path = save(tmp_path / "images" / "a" / "1.png", grey(9))
+    age(path, 60)
+    before = image_files.content_digests(tmp_path / "images", ["a/1.png"])
+    tick(tmp_path)
+    flip_byte(path, -1, 1)
+    assert image_files.content_digests(tmp_path / "images", ["a/1.png"]) != before
+
+
+def test_a_flipped_record_of_digests_is_never_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cache, "SETTLED_S", 0.0)
+    for name in "abc":
+        age(save(tmp_path / "images" / name / "1.png", grey(9)), 60)
+    paths = [f"{name}/1.png" for name in "abc"]
+    before = image_files.content_digests(tmp_path / "images", paths)
+    (record,) = (tmp_path / "cache" / "digests").glob("*.json")
+    whole = record.read_bytes()
+    randomness = random.Random(0)
+    for position in randomness.sample(range(len(whole)), 40):
+        record.write_bytes(whole)
+        flip_byte(record, position, randomness.randint(1, 255))
+        assert image_files.content_digests(tmp_path / "images", paths) == before
+        assert capsys.readouterr().err.count(f"{record}: damaged") == 1
+        assert json.loads(record.read_bytes()) == json.loads(whole)
+
+
+def test_a_damaged_record_of_digests_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "SETTLED_S", 0.0)
     age(save(tmp_path / "images" / "a" / "1.png", grey(9)), 60)
     root = tmp_path / "images"
     before = image_files.content_digests(root, ["a/1.png"])

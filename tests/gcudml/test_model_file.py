@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+import random
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from flip import flip_byte
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from test_methods import METHODS
 from tiny import setup_for, tiny, train_tiny
 
@@ -80,6 +83,42 @@ def test_a_damaged_model_file_costs_time_only(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
     again, epochs = train_tiny(tmp_path)
     assert (again, len(epochs)) == (expected, 2)
+
+
+def test_flipped_bits_in_a_model_are_refused(tmp_path: Path) -> None:
+    train_tiny(tmp_path)
+    path = tmp_path / model_file.FILE
+    whole, randomness = path.read_bytes(), random.Random(0)
+    header = 8 + int.from_bytes(whole[:8], "little")
+    in_header = randomness.sample(range(header), 60)
+    for position in in_header + randomness.sample(range(header, len(whole)), 60):
+        path.write_bytes(whole)
+        flip_byte(path, position, randomness.randint(1, 255))
+        with pytest.raises(
+            ValueError, match=r"^[^\n]*model\.safetensors: no model file, or a damag"
+        ):
+            load_model(path)
+
+
+def test_a_run_whose_model_has_flipped_bits_starts_over(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    expected, _ = train_tiny(tmp_path)
+    path = tmp_path / model_file.FILE
+    whole = path.read_bytes()
+    flip_byte(path, whole.index(b"view_recall@1") + 17, 1)  # a digit of a result
+    again, epochs = train_tiny(tmp_path)
+    assert (again, len(epochs), path.read_bytes()) == (expected, 2, whole)
+    assert "model.safetensors: not readable (its digest" in capfd.readouterr().err
+
+
+def test_a_model_of_an_older_version_without_a_digest_is_read(tmp_path: Path) -> None:
+    train_tiny(tmp_path)
+    path = tmp_path / model_file.FILE
+    with safe_open(path, framework="pt") as file:
+        text = file.metadata()["gcudml 2"].partition(" ")[2]
+    save_file(load_file(path), path, {"gcudml": text})
+    assert load_model(path).facts.epoch in {0, 1}
 
 
 def test_controls_leave_no_model(tmp_path: Path) -> None:

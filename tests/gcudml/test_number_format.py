@@ -172,7 +172,7 @@ def test_a_damaged_file_is_measured_anew(
     (kept,) = (tmp_path / "cache" / "formats").glob("*.json")
     kept.write_text(damage)
     assert choose(config()) == first
-    assert json.loads(kept.read_text())["chosen"] == "fp32 contiguous"
+    assert json.loads(kept.read_text())["content"]["chosen"] == "fp32 contiguous"
 
 
 def test_a_real_measurement_times_all_four_and_leaves_the_random_state() -> None:

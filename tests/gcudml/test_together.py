@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from gcudml import together, together_gain, workload
 from gcudml.config import ModelConfig, RunConfig
+from gcudml.data.cache import write_sealed
 from gcudml.models.embedding import Embedder, Embeddings, TeacherNet
 from gcudml.models.number_format import Format
 from gcudml.train import run
@@ -393,9 +394,9 @@ def test_a_process_of_its_own_measures_once_a_machine(
     monkeypatch.setattr(together_gain, "COUNTS", (1, 2))
     first = together_gain.kept_or_measured(tiny(), channels=1, device=CPU)
     (kept,) = (tmp_path / "together").glob("*.json")
-    content = json.loads(kept.read_text())
+    content = json.loads(kept.read_text())["content"]
     assert content["most"] == first
     assert content["ms_a_step_and_run"].keys() == {"1", "2"}
-    kept.write_text(json.dumps(content | {"most": 5}))
+    write_sealed(kept, content | {"most": 5})
     asked = tiny(method={"name": "stml"}, train={"learning_rate": 0.5})
     assert together_gain.most_together(asked, channels=1, device=torch.device("cuda")) == 5

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from flip import flip_byte
 from PIL import Image
-from tiny import Recorder, tiny
+from tiny import Recorder, setup_for, tiny
 
 from gcudml import workload
+from gcudml.data import cache
 
 
 def test_check_fills_in_every_default_and_accepts_its_own_answer() -> None:
@@ -221,4 +226,128 @@ def test_a_cache_that_cannot_be_written_is_named(
     monkeypatch.setenv("GCUDML_CACHE", str(tmp_path / "file" / "cache"))
     params = workload.check({"data": {"name": "strokes", "classes": 23}})
     with pytest.raises(ValueError, match=r"^data: cannot write .*; set GCUDML_CACHE"):
+        workload.data_fingerprint(params)
+
+
+def images_in(root: Path) -> dict[str, object]:
+    """Six classes of three images each, and parameters that name them."""
+    for place, name in enumerate("abcdef"):
+        (root / name).mkdir(parents=True)
+        for number in range(3):
+            pixels = np.full((16, 16), 40 * place + number, dtype=np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{number}.png")
+    data = {"name": "folder", "root": str(root), "split": {"val": 2, "test": 2}}
+    settings = {"method": {"name": "pixels"}, "evaluate": {"k": [1]}}
+    return workload.check({"data": data | {"image_size": 16}} | settings)
+
+
+def edit(root: Path) -> None:
+    Image.fromarray(np.full((16, 16), 255, dtype=np.uint8)).save(root / "a" / "1.png")
+
+
+def add(root: Path) -> None:
+    Image.fromarray(np.full((16, 16), 255, dtype=np.uint8)).save(root / "a" / "4.png")
+
+
+def take_away(root: Path) -> None:
+    (root / "a" / "1.png").unlink()
+
+
+def flip(root: Path) -> None:
+    """Other content, the same size and time of change, and still an image."""
+    path = root / "a" / "1.png"
+    whole, status = path.read_bytes(), path.stat()
+    Image.fromarray(np.full((16, 16), 2, dtype=np.uint8)).save(path)
+    assert len(path.read_bytes()) == len(whole)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("change", [edit, add, take_away, flip])
+@pytest.mark.parametrize("settled_s", [0.0, 2.0])
+def test_images_that_change_within_a_process_are_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: object, settled_s: float
+) -> None:
+    monkeypatch.setattr(cache, "SETTLED_S", settled_s)
+    params = images_in(tmp_path / "images")
+    before = workload.data_fingerprint(params)
+    assert workload.data_fingerprint(params) == before
+    change(tmp_path / "images")
+    assert workload.data_fingerprint(params) != before
+
+
+def test_images_that_stay_are_looked_at_and_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "SETTLED_S", 0.0)
+    params = images_in(tmp_path / "images")
+    before = workload.data_fingerprint(params)
+    monkeypatch.setattr(workload, "_decode", None)
+    assert workload.data_fingerprint(params) == before
+
+
+def test_a_look_at_many_files_serves_the_calls_right_after_it_until_parameters_are_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "SETTLED_S", 0.0)
+    monkeypatch.setattr(workload, "MANY_FILES", 0)
+    monkeypatch.setattr(workload, "GOOD_FOR_S", 60.0)
+    params = images_in(tmp_path / "images")
+    before = [workload.data_fingerprint(params) for _ in range(2)][1]
+    edit(tmp_path / "images")
+    assert workload.data_fingerprint(params) == before
+    assert workload.data_fingerprint(workload.check(params)) != before
+
+
+def test_a_damaged_cache_file_is_made_anew_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cache, "SETTLED_S", 0.0)
+    params = images_in(tmp_path / "images")
+    before = workload.data_fingerprint(params)
+    files = sorted((tmp_path / "cache" / "images").glob("*.npy"))
+    whole = [path.read_bytes() for path in files]
+    for path in files:
+        flip_byte(path, 300, 16)
+    assert workload.data_fingerprint(params) == before
+    assert [path.read_bytes() for path in files] == whole
+    assert capsys.readouterr().err.count(".npy: damaged") == len(files) == 3
+
+
+def test_larger_images_for_views_are_made_and_verified_as_well(tmp_path: Path) -> None:
+    params = images_in(tmp_path / "images")
+    data = params["data"]
+    assert isinstance(data, Mapping)
+    workload.data_fingerprint(workload.check(params | {"data": data | {"view_size": 20}}))
+    assert len(list((tmp_path / "cache" / "images").glob("*.npy"))) == 4
+
+
+def test_a_cache_that_moves_is_filled_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "SETTLED_S", 0.0)
+    params = images_in(tmp_path / "images")
+    before = workload.data_fingerprint(params)
+    monkeypatch.setenv("GCUDML_CACHE", str(tmp_path / "other"))
+    assert workload.data_fingerprint(params) == before
+    assert len(list((tmp_path / "other" / "images").glob("*.npy"))) == 3
+
+
+@pytest.mark.parametrize("settled_s", [0.0, 2.0])
+def test_a_replaced_file_of_weights_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settled_s: float
+) -> None:
+    monkeypatch.setattr(cache, "SETTLED_S", settled_s)
+    path = tmp_path / "weights.pt"
+    maps = setup_for().student.features.maps.state_dict()
+    state = {name: value.contiguous().clone() for name, value in maps.items()}
+    torch.save(state, path)
+    model = {"weights": str(path), "input_format": "unit"}
+    params = workload.check(tiny(model=model).model_dump(mode="json"))
+    before = workload.data_fingerprint(params)
+    assert workload.data_fingerprint(params) == before
+    status, whole = path.stat(), path.read_bytes()
+    torch.save({name: value * 2 for name, value in state.items()}, path)
+    assert len(path.read_bytes()) == len(whole)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert workload.data_fingerprint(params) != before
+    path.unlink()
+    with pytest.raises(ValueError, match=r"^model\.weights: no file"):
         workload.data_fingerprint(params)
