@@ -240,6 +240,8 @@ def _rows(path: Path, columns: str, *, header_lines: int = 0) -> Iterator[tuple[
     The last header line, where there is one, has the columns' names.
     """
     width = len(columns.split())
+    if not path.is_file():  # a named pipe would never end
+        raise ValueError(f"data.root: {path} is no file; get it anew")
     # Whatever bytes a name has, the file system knows the same ones.
     with path.open(encoding="utf-8", errors="surrogateescape") as stream:
         for number, line in enumerate(stream, start=1):

@@ -14,7 +14,7 @@ from gcudml.config.data import FileData, ImageData, StandardData
 from gcudml.data import benchmarks, folder, image_files, splits, strokes
 from gcudml.data.cache import cached_images, digest, stamp_of
 from gcudml.data.image_files import Appearance
-from gcudml.data.listing import Listing, halves
+from gcudml.data.listing import Listing, halves, shown
 from gcudml.data.splits import (
     FEWEST_CLASSES,
     Division,
@@ -197,10 +197,30 @@ def _load_strokes(config: StrokesData, part: Part, *, verify: bool) -> ImageSet:
 
 
 def _list_files(config: FileData) -> Listing:
+    """The files that there are.
+
+    Raises:
+        ValueError: the folder is unusable, or a name in it is not in UTF-8: tables of results are.
+    """
     if isinstance(config, StandardData):
-        return benchmarks.read(config)
-    assert isinstance(config, FolderData)
-    return folder.scan(config)
+        listing = benchmarks.read(config)
+    else:
+        assert isinstance(config, FolderData)
+        listing = folder.scan(config)
+    for name, paths in listing.files.items():
+        try:
+            "".join((name, *paths)).encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"data.root: the name of {_first_odd(name, paths)} in {str(listing.root)!r} is not "
+                "in UTF-8; rename it"
+            ) from None
+    return listing
+
+
+def _first_odd(name: str, paths: tuple[str, ...]) -> str:
+    """The first of some names that is not in UTF-8, its odd bytes escaped."""
+    return next(shown(each) for each in (name, *paths) if shown(each) != each)
 
 
 def _divide_files(config: FileData, listing: Listing) -> Division:

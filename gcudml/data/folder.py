@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from gcudml.config import FolderData
-from gcudml.data.listing import Listing, halves
+from gcudml.data.listing import Listing, halves, shown
 
 ROOT = "."
 NO_CLASS = ""
@@ -31,6 +31,12 @@ UNREAD_ENDINGS = frozenset(
         ".arw",
         ".orf",
         ".psd",
+        ".ai",
+        ".eps",
+        ".pdf",
+        ".ps",
+        ".svg",
+        ".svgz",
     }
 )
 # Needs another program to read, or is a mere placeholder in Pillow.
@@ -92,7 +98,9 @@ def image_paths(root: Path) -> tuple[str, ...]:
 def _folders(root: Path, *, root_too: bool) -> dict[str, tuple[str, ...]]:
     """The folders that hold images, with or without the root itself, and their files."""
     endings = _readable_endings()
+    unread_endings = UNREAD_ENDINGS - endings
     unread: list[str] = []
+    broken: list[str] = []
     found: dict[str, tuple[str, ...]] = {}
     seen: set[tuple[int, int]] = set()
     for folder, inner, files in os.walk(root, followlinks=True, onerror=_refuse):
@@ -103,28 +111,38 @@ def _folders(root: Path, *, root_too: bool) -> dict[str, tuple[str, ...]]:
         seen.add((status.st_dev, status.st_ino))
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         name = Path(folder).relative_to(root).as_posix()
-        images = sorted(
-            file if name == ROOT else f"{name}/{file}"
-            for file in files
-            if not file.startswith(".") and os.path.splitext(file)[1].lower() in endings  # noqa: PTH122 -- half the time of a scan
+        counts = name != ROOT or root_too
+        images: list[str] = []
+        for file in files:
+            if file.startswith("."):
+                continue
+            path = file if name == ROOT else f"{name}/{file}"
+            ending = os.path.splitext(file)[1].lower()  # noqa: PTH122 -- half the time of a scan
+            if ending in endings:
+                images.append(path)
+            elif ending in unread_endings and counts:
+                unread.append(path)
+            elif _is_broken_link(folder, file):
+                broken.append(path)
+        if images and counts:
+            found[name] = tuple(sorted(images))
+    if broken:
+        raise ValueError(
+            f"data.root: {shown(min(broken))} in {str(root)!r} is a link to nothing that can be "
+            "reached; repair it or take it away"
         )
-        if name == ROOT and not root_too:
-            continue
-        if images:
-            found[name] = tuple(images)
-        unread += sorted(f"{name}/{file}" for file in files if _is_unread(file, endings))
     if unread:
         raise ValueError(
             f"data.root: {len(unread)} files in {str(root)!r} look like images and cannot be read, "
-            f"such as {unread[0]}; convert them to JPEG or PNG, or move them out"
+            f"such as {shown(min(unread))}; convert them to JPEG or PNG, or move them out"
         )
     return dict(sorted(found.items()))
 
 
-def _is_unread(file: str, readable: frozenset[str]) -> bool:
-    """Whether a file is a picture by its ending, but of a kind that is not read."""
-    ending = Path(file).suffix.lower()
-    return not file.startswith(".") and ending in UNREAD_ENDINGS - readable
+def _is_broken_link(folder: str, name: str) -> bool:
+    """Whether a name is a link that leads nowhere: it may have been that of a class folder."""
+    path = Path(folder, name)
+    return path.is_symlink() and not path.exists()
 
 
 def _readable_endings() -> frozenset[str]:

@@ -1,8 +1,15 @@
-"""Image files: fingerprinted and decoded, on several threads."""
+"""Image files: fingerprinted and decoded, on several threads.
 
+How large an image may be is said by ``MOST_PIXELS``, and how many large ones are held in memory at
+once by ``PIXELS_AT_ONCE``; a JPEG file counts as it is decoded, at about the size that is needed.
+"""
+
+import contextlib
 import functools
 import hashlib
 import os
+import stat
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,10 +28,16 @@ from gcudml.data.cache import (
     stamp_of,
     write_sealed,
 )
+from gcudml.data.listing import shown
 
 VERSION = 1  # goes up whenever the same file gives other pixels
 BLOCK_IMAGES = 256
 MOST_NAMED = 5  # broken files in one error
+MOST_PIXELS = 178_956_970  # of a decoded image: so many Pillow takes by itself
+PIXELS_AT_ONCE = 1 << 27  # of all images that are being decoded; a larger one is decoded alone
+ROWS_AT_ONCE = 512
+# Pillow's own limit knows no reduced size, and half-way to it warns of each image.
+Image.MAX_IMAGE_PIXELS = None
 
 Result = TypeVar("Result")
 
@@ -44,6 +57,31 @@ class Appearance(NamedTuple):
     def channels(self) -> int:
         """3 or 1."""
         return 3 if self.color == "rgb" else 1
+
+
+class _Room:
+    """What images that are being decoded share: so many pixels."""
+
+    def __init__(self, pixels: int) -> None:
+        self._all = self._free = pixels
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def taken(self, pixels: int) -> Iterator[None]:
+        """Wait until there is room, and take it; who wants more than there is takes all."""
+        pixels = min(pixels, self._all)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= pixels)
+            self._free -= pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += pixels
+                self._changed.notify_all()
+
+
+_ROOM = _Room(PIXELS_AT_ONCE)
 
 
 class Known(NamedTuple):
@@ -106,15 +144,44 @@ def decode_image(path: Path, *, appearance: Appearance) -> UInt8[np.ndarray, "ch
     """
     mode = "RGB" if appearance.color == "rgb" else "L"
     size = appearance.image_size
+    _check_is_file(path)
     with Image.open(path) as opened:
         opened.draft(mode, (2 * size, 2 * size))  # a JPEG decodes at about the size that is needed
-        image = _plain(ImageOps.exif_transpose(opened), mode)
+        width, height = opened.size
+        if width * height > MOST_PIXELS:
+            raise ValueError(
+                f"{width} x {height} pixels; at most {MOST_PIXELS // 10**6} million can be read"
+            )
+        with _ROOM.taken(width * height):
+            return _squared(opened, mode, appearance)
+
+
+def _squared(
+    opened: Image.Image, mode: str, appearance: Appearance
+) -> UInt8[np.ndarray, "channels size size"]:
+    """The pixels of an opened image."""
+    size = appearance.image_size
+    ImageOps.exif_transpose(opened, in_place=True)
+    image = _plain(opened, mode)
     box = _middle(image) if appearance.fit == "crop" else None
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
     pixels = np.asarray(image)
     pixels = pixels[None] if mode == "L" else pixels.transpose(2, 0, 1)
     return 255 - pixels if appearance.invert else pixels
+
+
+def _check_is_file(path: Path) -> None:
+    """Refuse what would never end when it is read, without opening it.
+
+    Raises:
+        OSError: there is nothing.
+        ValueError: it is no file.
+    """
+    kind = path.stat().st_mode
+    if not stat.S_ISREG(kind):
+        names = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
+        raise ValueError(f"{names.get(stat.S_IFMT(kind), 'a device')}, no file")
 
 
 def _middle(image: Image.Image) -> tuple[float, float, float, float]:
@@ -130,12 +197,20 @@ def _plain(image: Image.Image, mode: str) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):
         image = _eight_bits(image)
     elif "transparency" in image.info or image.mode in {"RGBA", "LA", "PA", "RGBa", "La"}:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
+        image = _on_white(image)
     if image.mode not in {mode, "L", "1"}:
         image = image.convert("RGB")  # not every mode turns into grey directly
     return image if image.mode == mode else image.convert(mode)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """An image with transparency on white, some rows at a time: each copy of a large one counts."""
+    flat = Image.new("RGB", image.size)
+    for top in range(0, image.height, ROWS_AT_ONCE):
+        rows = image.crop((0, top, image.width, min(top + ROWS_AT_ONCE, image.height)))
+        white = Image.new("RGBA", rows.size, "white")
+        flat.paste(Image.alpha_composite(white, rows.convert("RGBA")).convert("RGB"), (0, top))
+    return flat
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -162,7 +237,7 @@ def _in_blocks(
         except MemoryError:
             raise
         except Exception as error:  # decoders of damaged files raise anything
-            broken.append(f"{path} ({_reason(error)})")
+            broken.append(f"{shown(path)} ({shown(_reason(error))})")
             return []
 
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
@@ -187,6 +262,7 @@ def _is_known(kept: Mapping[str, Known], path: str, stamp: Stamp | None) -> bool
 
 
 def _digest_file(path: Path) -> str:
+    _check_is_file(path)
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:32]
 

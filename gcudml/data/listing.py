@@ -25,6 +25,12 @@ class Listing(NamedTuple):
         return [path for name in classes for path in self.files[name]]
 
 
+def shown(name: str) -> str:
+    """A file's name for a message: what a terminal would obey, or cannot show, is escaped."""
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def halves(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The first half of some classes, rounded down, and the rest: what the literature does."""
     middle = len(names) // 2

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
+import socket
+import threading
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,6 +74,17 @@ def test_transparent_pixels_become_white(tmp_path: Path) -> None:
     path = tmp_path / "palette.gif"
     Image.fromarray(pixels).quantize().save(path, transparency=0)
     assert pixels_of(path, color="grey").max() == 255
+
+
+def test_transparency_is_put_on_white_row_by_row_as_in_one_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_files, "ROWS_AT_ONCE", 5)
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 4), dtype=np.uint8)
+    white = Image.new("RGBA", (16, 16), "white")
+    expected = Image.alpha_composite(white, Image.fromarray(pixels)).convert("RGB")
+    found = pixels_of(save(tmp_path / "1.png", pixels))
+    assert np.array_equal(found.transpose(1, 2, 0), np.asarray(expected))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"])
@@ -169,6 +185,82 @@ def test_a_crop_equals_scaling_the_short_side_and_cutting(
     expected = np.asarray(scaled)[upper : upper + 16, left : left + 16].astype(int)
     found = pixels_of(path, color="grey", fit="crop")[0].astype(int)
     assert abs(found - expected).max() <= 2
+
+
+def test_what_is_no_file_is_named_and_never_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nothing")
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    reasons = {
+        "pipe": "a named pipe, no file",
+        "folder": "a folder, no file",
+        "device": "a device, no file",
+        "gone": "No such file or directory",
+        "loop": "Too many levels of symbolic links",
+    }
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.chdir(tmp_path):
+        listener.bind("socket.png")  # in full its path would be too long
+    for name, reason in (reasons | {"socket": "a socket, no file"}).items():
+        match = rf"{name}\.png \({reason}\)"
+        with pytest.raises(ValueError, match=match):
+            image_files.content_digests(tmp_path, [f"{name}.png"])
+        with pytest.raises(ValueError, match=match):
+            list(image_files.decode(tmp_path, [f"{name}.png"], appearance=PLAIN))
+
+
+def test_an_image_beyond_the_limit_is_named_and_a_jpeg_counts_as_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_files, "MOST_PIXELS", 200 * 200)
+    for name in ("1.png", "1.jpg"):
+        save(tmp_path / name, grey(9, size=201))
+    assert pixels_of(tmp_path / "1.jpg").shape == (3, 16, 16)
+    with pytest.raises(ValueError, match=r"1\.png \(201 x 201 pixels; at most 0 million can be"):
+        list(image_files.decode(tmp_path, ["1.png"], appearance=PLAIN))
+
+
+def test_a_bomb_is_one_line(tmp_path: Path) -> None:
+    path = save(tmp_path / "1.png", grey(9))
+    whole = bytearray(path.read_bytes())
+    whole[16:24] = (30_000).to_bytes(4, "big") * 2
+    whole[29:33] = zlib.crc32(whole[12:29]).to_bytes(4, "big")
+    path.write_bytes(whole)
+    with pytest.raises(ValueError, match=r"30000 x 30000 pixels; at most 178 million can be read"):
+        list(image_files.decode(tmp_path, ["1.png"], appearance=PLAIN))
+
+
+def test_large_images_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_files, "_ROOM", image_files._Room(2 * 40 * 40))
+    monkeypatch.setattr(image_files.os, "cpu_count", lambda: 16)
+    counted, at_once, most = threading.Lock(), 0, 0
+    squared = image_files._squared
+
+    def count(*arguments: Any) -> np.ndarray:
+        nonlocal at_once, most
+        with counted:
+            at_once += 1
+            most = max(most, at_once)
+        found = squared(*arguments)
+        with counted:
+            at_once -= 1
+        return found
+
+    monkeypatch.setattr(image_files, "_squared", count)
+    paths = [f"{number}.png" for number in range(40)]
+    for path in paths:
+        save(tmp_path / path, grey(9, size=40))
+    save(tmp_path / "alone.png", grey(9, size=400))
+    (images,) = image_files.decode(tmp_path, [*paths, "alone.png"], appearance=PLAIN)
+    assert (len(images), most) == (41, 2)
+
+
+def test_what_a_terminal_would_obey_is_shown(tmp_path: Path) -> None:
+    name = "\x1b[2Jé.png"
+    (tmp_path / name).write_text("no image")
+    with pytest.raises(ValueError, match=r"\\x1b\[2Jé\.png \(not an image\)"):
+        list(image_files.decode(tmp_path, [name], appearance=PLAIN))
 
 
 # --- digests
