@@ -298,9 +298,8 @@ def _explain(detail: ErrorDetails) -> str:
         guess = f"did you mean {close[0]!r}? " if close else ""
         return f"{where}.name: unknown {where} {tag!r}; {guess}known: {offered}"
     if detail["type"] == "value_error":
-        # Rules over several fields name the one to change first: 'groups: ...'.
-        field, _, rule = message.partition(": ")
-        return f"{where}.{field}: {rule}" if where else f"{field}: {rule}"
+        # Rules over several fields name the one to change first, a line each: 'groups: ...'.
+        return "\n".join(f"{where}.{line}" if where else line for line in message.splitlines())
     value = detail["input"]
     shown = "" if isinstance(value, dict) else f", got {value!r}"
     return f"{where}: {message[0].lower()}{message[1:]}{shown}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, NamedTuple, TypeAlias, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0, le=1e6)]
@@ -30,8 +32,68 @@ def expand_home(path: str, *, key: str) -> Path:
 
 
 class Strict(BaseModel):
-    """Immutable, and an unknown key is an error: a typo must not become a silent default."""
+    """Immutable, and an unknown key is an error: a typo must not become a silent default.
+
+    Nor does ``true`` or a quoted ``'1_000'`` become a number; ``3.0`` is 3, and 3 is 3.0.
+    """
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_numbers(cls, values: object) -> object:
+        """Refuse a quoted number or a truth value where a number is meant, also in a list.
+
+        For the whole model, a line a field: Pydantic has it that the field which tells models apart
+        must not have a rule of its own.
+        """
+        lines = []
+        for name, value in values.items() if isinstance(values, dict) else ():
+            if name in cls.model_fields:
+                alone, listed = _kinds_of(cls, name)
+                parts, kinds = (value, listed) if isinstance(value, list) else ([value], alone)
+                lines += [
+                    f"{name}: needs a number, and one without quotes, got {each!r}"
+                    for each in parts
+                    if _is_no_number(each, kinds)
+                ]
+        if lines:
+            raise ValueError("\n".join(lines))
+        return values
+
+
+def _is_no_number(value: object, kinds: frozenset[object]) -> bool:
+    """Whether a number is meant and the value is none, though Pydantic would make one of it."""
+    if not kinds & {int, float} or type(value) in kinds:
+        return False
+    if isinstance(value, str) and value not in kinds:
+        with contextlib.suppress(ValueError):
+            float(value)
+            return True
+    return isinstance(value, bool)
+
+
+class _Kinds(NamedTuple):
+    """Types and words that a field takes."""
+
+    alone: frozenset[object]
+    listed: frozenset[object]
+    """As an element of a list."""
+
+
+@functools.cache
+def _kinds_of(model: type[BaseModel], field: str) -> _Kinds:
+    alone: set[object] = set()
+    listed: set[object] = set()
+    waiting: list[tuple[object, set[object]]] = [(model.model_fields[field].annotation, alone)]
+    while waiting:
+        kind, found = waiting.pop()
+        if get_origin(kind) is Literal:
+            found |= {word for word in get_args(kind) if isinstance(word, str)}
+        elif isinstance(kind, type):
+            found.add(kind)
+        is_list = get_origin(kind) in {list, tuple}
+        waiting += [(each, listed if is_list else found) for each in get_args(kind)]
+    return _Kinds(frozenset(alone), frozenset(listed))

@@ -141,6 +141,29 @@ def test_check_fills_in_every_default_and_accepts_its_own_answer() -> None:
             r"^views\.crop_scale: needs 0 < smallest <= largest, got 0\.9 and 0\.2",
         ),
         ({"train": {"learning_rate": float("nan")}}, r"^train\.learning_rate: "),
+        ({"train": {"epochs": True}}, r"^train\.epochs: needs a number, .*quotes, got True"),
+        ({"train": {"epochs": "1_000"}}, r"^train\.epochs: needs a number, .*quotes, got '1_000'"),
+        ({"train": {"epochs": "many"}}, r"^train\.epochs: input should be a valid integer"),
+        ({"train": {"learning_rate": "1e-3"}}, r"^train\.learning_rate: needs a number, .*'1e-3'"),
+        ({"data": {"name": "strokes", "seed": False}}, r"^data\.seed: needs a number, .*got False"),
+        (
+            {"data": {"name": "strokes", "crop_size": "20"}},
+            r"^data\.crop_size: needs a number, .*got '20'",
+        ),
+        ({"evaluate": {"k": [1, "2"]}}, r"^evaluate\.k: needs a number, and one without quotes"),
+        ({"views": {"crop_scale": ["0.5", 1]}}, r"^views\.crop_scale: needs a number"),
+        (
+            {"data": {"name": "strokes", "split": {"val": "2"}}},
+            r"^data\.split\.val: needs a number, .*got '2'",
+        ),
+        (
+            {"data": {"name": "strokes", "split": {"train": "2"}}},
+            r"^data\.split\.train: needs a number, .*got '2'",
+        ),
+        (
+            {"data": {"name": "strokes", "split": {"val": "birds"}}},
+            r"^data\.split\.val: give a number of classes, a",
+        ),
     ],
 )
 def test_a_wrong_parameter_is_named_with_its_rule(params: dict, expected: str) -> None:
@@ -148,6 +171,16 @@ def test_a_wrong_parameter_is_named_with_its_rule(params: dict, expected: str) -
         workload.check(params)
     assert "Traceback" not in str(caught.value)
     assert all(len(line) < 400 for line in str(caught.value).splitlines())
+
+
+def test_what_is_meant_as_text_may_look_like_a_number_and_a_whole_float_is_a_number() -> None:
+    data = {"name": "folder", "root": "1_000", "split": {"val": ["12", "13"], "train": "rest"}}
+    full = workload.check({"data": data, "train": {"epochs": 3.0, "learning_rate": 1}})
+    assert full["data"]["root"] == "1_000"
+    assert full["data"]["split"]["val"] == ["12", "13"]
+    assert full["train"]["epochs"] == 3
+    loss = {"name": "triplet", "args": {"margin": True}}
+    workload.check({"method": {"name": "supervised", "loss": loss}})
 
 
 def test_a_control_reports_once_and_a_training_once_an_epoch() -> None:
