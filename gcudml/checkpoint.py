@@ -14,7 +14,7 @@ import torch
 
 from gcudml.config import RunConfig
 from gcudml.data.cache import replacing
-from gcudml.data.checksum import SummedWriter, is_sound
+from gcudml.data.checksum import SummedWriter, is_sound, say_useless
 from gcudml.pseudo_labels import PseudoLabels
 
 FILE = "checkpoint.pt"
@@ -97,7 +97,7 @@ def load(workdir: Path, key: str, device: torch.device) -> dict[str, Any] | None
     try:
         with path.open("rb") as stream:
             if not is_sound(stream):
-                say_damaged(path, "damaged, or of an older version: no valid checksum")
+                say_useless(path, "damaged, or of an older version: no valid checksum")
                 return None
         with torch.serialization.safe_globals([PseudoLabels]):
             kept = torch.load(path, map_location=device, weights_only=True)
@@ -106,13 +106,8 @@ def load(workdir: Path, key: str, device: torch.device) -> dict[str, Any] | None
     except FileNotFoundError:
         return None
     except Exception as error:  # whatever a damaged file makes of the unpickler
-        say_damaged(path, str(error).partition("\n")[0])
+        say_useless(path, str(error).partition("\n")[0])
         return None
-
-
-def say_damaged(path: Path, reason: str) -> None:
-    """Tell the user that a file of an earlier attempt is of no use."""
-    print(f"{path}: not readable ({reason}); training from the start", file=sys.stderr)
 
 
 def _write(content: Mapping[str, Any], draft: Path) -> None:

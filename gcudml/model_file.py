@@ -20,10 +20,10 @@ from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from gcudml.checkpoint import say_damaged
 from gcudml.config import RunConfig
 from gcudml.config.strict import Distance
 from gcudml.data.cache import replacing
+from gcudml.data.checksum import say_useless
 from gcudml.data.datasets import appearance_of
 from gcudml.data.image_files import Appearance, decode_image
 from gcudml.methods import build_student
@@ -169,7 +169,7 @@ def results_of(
     except FileNotFoundError:
         return None
     except _DAMAGES as error:
-        say_damaged(path, str(error).partition("\n")[0])
+        say_useless(path, str(error).partition("\n")[0])
         return None
     if (facts.config, facts.seed, facts.test) != (config, seed, test):
         return None

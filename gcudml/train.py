@@ -18,11 +18,12 @@ from torch import Tensor
 
 from gcudml import checkpoint, criterion, together
 from gcudml.config import PixelsConfig, RunConfig, TrainConfig, UntrainedConfig
+from gcudml.data.checksum import say_useless
 from gcudml.data.datasets import Part, has_classes, larger, load
 from gcudml.diagnostics import alarms_after, is_finite
 from gcudml.evaluate import evaluate, remarks_on_search
 from gcudml.methods import build_method, build_student, known_labels
-from gcudml.methods.interface import Setup
+from gcudml.methods.interface import Method, Setup
 from gcudml.model_file import ModelFacts, results_of, save_model
 from gcudml.models.embedding import Embedder
 from gcudml.models.inference import Head, RandomViews, embed_images
@@ -175,15 +176,7 @@ def _train(
     method = build_method(setup)
     at = Standing(student_optimizer(student, method.parameters(), config.train))
     key = checkpoint.key_of(config, setup.seed)
-    kept = checkpoint.load(workdir, key, setup.device)
-    size, checksum = kept["table"] if kept else (0, 0)
-    if state_of_table(workdir, "clusters", size) != (size, checksum):
-        checkpoint.say_damaged(workdir / "tables" / "clusters.jsonl", "not what was written")
-        kept, size = None, 0
-    cut_table(workdir, "clusters", size)
-    if kept is not None:
-        go_on(at, setup, method, kept)
-        note(workdir, alarms=list(at.alarms))
+    _take_up(at, setup, method, key, workdir)
     for epoch in range(at.epoch, config.train.epochs):
         started = time.perf_counter()
         with clock("clustering"):
@@ -229,6 +222,19 @@ def _train(
         if not is_wanted:
             return None
     return at.best and at.best._replace(hindsight=at.hindsight)
+
+
+def _take_up(at: Standing, setup: Setup, method: Method, key: str, workdir: Path) -> None:
+    """Go on from the checkpoint of an earlier attempt, where it and its table are whole."""
+    kept = checkpoint.load(workdir, key, setup.device)
+    size, checksum = kept["table"] if kept else (0, 0)
+    if state_of_table(workdir, "clusters", size) != (size, checksum):
+        say_useless(workdir / "tables" / "clusters.jsonl", "not what was written")
+        kept, size = None, 0
+    cut_table(workdir, "clusters", size)
+    if kept is not None:
+        go_on(at, setup, method, kept)
+        note(workdir, alarms=list(at.alarms))
 
 
 def _validate(setup: Setup, validation: Images) -> dict[str, float]:

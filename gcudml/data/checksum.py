@@ -5,7 +5,9 @@ summed may have 20 GB and must be read at the speed of the disk.
 """
 
 import os
+import sys
 import zlib
+from pathlib import Path
 from typing import BinaryIO
 
 CHUNK = 1 << 22
@@ -44,3 +46,8 @@ def is_sound(stream: BinaryIO) -> bool:
         summed = zlib.crc32(chunk, summed)
         left -= len(chunk)
     return stream.read() == _END.format(summed).encode()
+
+
+def say_useless(path: Path, reason: str) -> None:
+    """Tell the user that what an earlier attempt of a run has left is of no use to this one."""
+    print(f"{path}: not readable ({reason}); training from the start", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -48,6 +49,15 @@ def write_cub(root: Path) -> CubData:
         *(f"{i} {int(path[:3])}" for i, path in enumerate(paths, 1)),
     )
     return CubData(root=str(root), image_size=14, color="grey", split={"val": 2})
+
+
+def test_a_list_that_is_a_named_pipe_is_never_opened(tmp_path: Path) -> None:
+    config = write_cub(tmp_path)
+    path = tmp_path / "CUB_200_2011" / "images.txt"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match=r"^data\.root: .*images\.txt is no file; get it anew"):
+        data_fingerprint(config)
 
 
 def write_cars(root: Path) -> CarsData:
