@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from harness.errors import InputError
 from harness.plan import Plan, make_plan
 from harness.spec import Loaded, StudySpec
-from harness.spool import StudyRecord, read_study_records
+from harness.study_record import StudyRecord, read_study_records
 from harness.trial import Trial
 from harness.values import same_value
 from harness.workload import JsonValue, Workload

@@ -10,7 +10,8 @@ from typing import Literal, NamedTuple
 
 from harness.ledger import Ledger
 from harness.probe import Probe, folder_size, probe
-from harness.spool import Member, read_study_records, run_dir
+from harness.spool import run_dir
+from harness.study_record import Member, read_study_records
 from harness.survey import Survey
 from harness.trial import Trial
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.spool import read_study_records, run_dir, work_dir
+from harness.spool import run_dir, work_dir
 from harness.store import query
+from harness.study_record import read_study_records
 from harness.trial import digest
 
 FILES = frozenset({".png", ".webp", ".safetensors"})

@@ -39,8 +39,8 @@ from harness.provenance import library_versions
 from harness.schedule import Schedule
 from harness.session import Session
 from harness.spec import load_study
-from harness.spool import StudyRecord
 from harness.store import Rebuilt, rebuild
+from harness.study_record import StudyRecord
 from harness.survey import identifier, plan_of, survey, take_up_decisions, watched
 from harness.turns import Company
 from harness.workload import Params

@@ -18,7 +18,8 @@ import duckdb
 from harness.event_log import read_spool
 from harness.events import MOST_COUNT, Damaged, Entry, EpochReported, Finished, Started
 from harness.rows import Row, delete_runs, insert_rows, tables_of_runs, update_rows
-from harness.spool import StudyRecord, run_dir, spool_path, work_dir
+from harness.spool import run_dir, spool_path, work_dir
+from harness.study_record import StudyRecord
 from harness.workload import JsonValue
 from harness.workload_files import Left, read_facts, write_tables
 

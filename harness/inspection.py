@@ -11,8 +11,9 @@ import duckdb
 from harness.errors import InputError, StoreBusyError, StoreError
 from harness.event_log import read_spool
 from harness.events import Damaged
-from harness.spool import read_study_records, replay, run_dir, spool_path, work_dir
+from harness.spool import replay, run_dir, spool_path, work_dir
 from harness.store import connect, database_path
+from harness.study_record import read_study_records
 from harness.workload_files import Left, damage_of
 
 

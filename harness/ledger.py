@@ -18,14 +18,7 @@ from harness.events import Damaged, Entry, Finished
 from harness.ingest import forget, same_time
 from harness.policy import FINAL_FAILURES
 from harness.pruning import Thresholds, judged
-from harness.spool import (
-    RunState,
-    StudyRecord,
-    replay,
-    run_dir,
-    spool_path,
-    write_study_record,
-)
+from harness.spool import RunState, replay, run_dir, spool_path
 from harness.store import (
     connect,
     ingest_all,
@@ -34,6 +27,7 @@ from harness.store import (
     refresh_comparisons_of_runs,
     write_study,
 )
+from harness.study_record import StudyRecord, write_study_record
 
 _COMPARE_EVERY_S = 5.0
 _REST = 25

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from harness.changes import record_of
 from harness.event_log import SpoolReader
 from harness.events import Damaged, Entry, Started
-from harness.spool import RunState, StudyRecord, replay, run_dir, spool_path
+from harness.spool import RunState, replay, run_dir, spool_path
+from harness.study_record import StudyRecord
 
 
 class RunningRun(NamedTuple):

@@ -17,7 +17,7 @@ from harness.budget import confirm_runs, goes_by_trials, search_trials
 from harness.history import History, Proposal, Settled
 from harness.plan import Plan
 from harness.pruning import Thresholds
-from harness.spool import Member
+from harness.study_record import Member
 from harness.trial import Run, Trial
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from harness.event_log import read_spool
 from harness.ingest import ingest, ingest_all, write_study
 from harness.migrations import is_older, migrate, refuse_newer, schema_version
 from harness.query_interrupt import ended_by_ctrl_c
-from harness.spool import read_study_records, spool_path, unwritable
+from harness.spool import spool_path, unwritable
+from harness.study_record import read_study_records
 
 __all__ = [
     "Rebuilt",

@@ -13,7 +13,7 @@ from harness.plan import Plan, make_plan
 from harness.provenance import code_version, refuse_changed_code
 from harness.schedule import Schedule
 from harness.spec import Loaded, load_study
-from harness.spool import StudyRecord
+from harness.study_record import StudyRecord
 from harness.trial import Run, Trial
 from harness.workload import Params, load_workload
 

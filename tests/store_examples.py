@@ -11,14 +11,8 @@ from pathlib import Path
 from harness import store
 from harness.event_log import append
 from harness.events import EpochReported, Event, Failure, Finished, Started
-from harness.spool import (
-    Member,
-    StudyRecord,
-    run_dir,
-    spool_path,
-    work_dir,
-    write_study_record,
-)
+from harness.spool import run_dir, spool_path, work_dir
+from harness.study_record import Member, StudyRecord, write_study_record
 from harness.trial import Phase, Role, Run, Trial
 
 TIME = "2026-03-01T12:00:00.250000+00:00"

@@ -31,7 +31,7 @@ import numpy as np
 from kept import ROOT, keep
 from PIL import Image
 
-from harness import spool, store
+from harness import spool, store, study_record
 from harness.events import EpochReported, Finished, Started, to_json
 from harness.trial import Run, Trial
 
@@ -144,7 +144,7 @@ def make_store(
         trials.append(trial)
         for seed in range(seeds):
             run = Run("large_workload", trial.params, seed, True, "c0de" * 4, "da7a" * 4)
-            members.append(spool.Member(trial.trial_id, seed, run.run_id))
+            members.append(study_record.Member(trial.trial_id, seed, run.run_id))
             _write_run(results, run, 0.5 + x / 500 - (y - down / 2) ** 2 / 2000, seed, number)
             is_near_the_best = x > across - 4 and abs(y - down / 2) < 2
             write_seen(
@@ -154,9 +154,9 @@ def make_store(
                 has_files=number == 0 or is_near_the_best,
             )
     grid = {"method.clusters": list(range(across)), "method.groups": list(range(down))}
-    spool.write_study_record(
+    study_record.write_study_record(
         results,
-        spool.StudyRecord(
+        study_record.StudyRecord(
             study="large",
             question="Is it quick?",
             metric="recall@1",

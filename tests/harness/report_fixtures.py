@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness import spool, store
+from harness import spool, store, study_record
 from harness.events import EpochReported, Finished, Started, to_json
 from harness.trial import Run, Trial
 from harness.workload import JsonValue
@@ -74,12 +74,12 @@ def make_study(
     for trial, one in zip(trials, made, strict=True):
         for seed in range(seeds):
             run = _run(trial, seed)
-            members.append(spool.Member(trial.trial_id, seed, run.run_id))
+            members.append(study_record.Member(trial.trial_id, seed, run.run_id))
             if seed not in one.unstarted:
                 _write_run(results, run, one, seed, with_clusters)
-    spool.write_study_record(
+    study_record.write_study_record(
         results,
-        spool.StudyRecord(
+        study_record.StudyRecord(
             study=study,
             question=question,
             metric="recall@1",

@@ -14,7 +14,8 @@ from harness.best import best_model, take_model
 from harness.errors import InputError, StoreError
 from harness.event_log import append
 from harness.events import Finished
-from harness.spool import run_dir, spool_path, work_dir, write_study_record
+from harness.spool import run_dir, spool_path, work_dir
+from harness.study_record import write_study_record
 from harness.trial import Trial
 from harness.workload_files import digests_below
 

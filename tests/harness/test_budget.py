@@ -19,7 +19,7 @@ from harness.driver import preview
 from harness.limits import Limits, overrun
 from harness.schedule import Schedule, Settled
 from harness.spec import StudySpec, load_study
-from harness.spool import StudyRecord, read_study_records
+from harness.study_record import StudyRecord, read_study_records
 
 pytestmark = pytest.mark.timeout(60)  # whole searches
 CONFIRMED = SEARCH + "confirm: {top: 2, seeds: 3}\n"

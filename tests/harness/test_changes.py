@@ -12,7 +12,7 @@ from harness.changes import find_changes
 from harness.driver import preview
 from harness.errors import InputError
 from harness.spec import load_study
-from harness.spool import read_study_records
+from harness.study_record import read_study_records
 
 CONFIRMED = SEARCH.replace("tpe", "random").replace("trials: 14", "trials: 4") + (
     "confirm: {top: 1, seeds: [7, 8]}\n"

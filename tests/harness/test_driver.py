@@ -21,8 +21,8 @@ from harness.executors import ExecutorName
 from harness.ledger import Ledger
 from harness.lock import alone
 from harness.report.page import write_report
-from harness.spool import read_study_records
 from harness.store import connect, database_path
+from harness.study_record import read_study_records
 
 
 @pytest.mark.parametrize("executor", ["local", "process"])

@@ -18,8 +18,8 @@ from harness.events import EpochReported
 from harness.report.page import write_report
 from harness.report.tables import final_table
 from harness.search import Told
-from harness.spool import read_study_records
 from harness.stats import holm
+from harness.study_record import read_study_records
 from harness.workload import JsonValue
 
 

@@ -16,7 +16,8 @@ from harness.events import Finished
 from harness.report.agreement import load_agreement
 from harness.report.page import write_report
 from harness.report.tables import load_tables
-from harness.spool import run_dir, spool_path, work_dir, write_study_record
+from harness.spool import run_dir, spool_path, work_dir
+from harness.study_record import write_study_record
 from harness.trial import Role
 
 TIME = "2026-03-01T12:00:00.250000+00:00"

@@ -12,7 +12,8 @@ from fake_workload import FakeWorkload, plan_study
 from harness.plan import Plan
 from harness.pruning import judged
 from harness.schedule import Schedule, Task
-from harness.spool import Member, RunState
+from harness.spool import RunState
+from harness.study_record import Member
 from harness.trial import Run, Trial
 
 EPOCHS = 9

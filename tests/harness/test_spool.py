@@ -14,15 +14,8 @@ from store_examples import a_record, a_run, a_trial, done, failed, reported, sta
 
 from harness.errors import StoreError
 from harness.events import Event
-from harness.spool import (
-    RunState,
-    read_study_records,
-    replay,
-    run_dir,
-    spool_path,
-    work_dir,
-    write_study_record,
-)
+from harness.spool import RunState, replay, run_dir, spool_path, work_dir
+from harness.study_record import read_study_records, write_study_record
 from harness.workload import JsonValue
 
 RUN = a_run(a_trial(0), 0)

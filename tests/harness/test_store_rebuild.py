@@ -28,7 +28,8 @@ from harness import store
 from harness.errors import InputError, StoreBusyError, StoreError
 from harness.event_log import append
 from harness.events import Event
-from harness.spool import run_dir, spool_path, write_study_record
+from harness.spool import run_dir, spool_path
+from harness.study_record import write_study_record
 
 
 def a_full_folder(results: Path) -> None:

@@ -27,7 +27,8 @@ from harness.event_log import append
 from harness.events import EpochReported, Finished
 from harness.page_server import Answer, PageServer, is_loopback, is_own_name
 from harness.running import Observer
-from harness.spool import read_study_records, run_dir, spool_path, write_study_record
+from harness.spool import run_dir, spool_path
+from harness.study_record import read_study_records, write_study_record
 from harness.watch import Watch, serve
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,8 @@ from store_examples import ID, RUN, a_record, a_trial, done, put, reported, star
 
 from harness.event_log import append
 from harness.events import to_json
-from harness.spool import run_dir, spool_path, write_study_record
+from harness.spool import run_dir, spool_path
+from harness.study_record import write_study_record
 
 REBUILD = ("rebuild", "--results", ".")
 DEEP = "[" * 1000 + "]" * 1000
