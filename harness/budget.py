@@ -120,6 +120,10 @@ class Spending:
         """Until the budget is spent; below 0 where it was overrun, None where there is no end."""
         return None if self._hours is None else 3600 * self._hours - self.seconds
 
+    def add(self, seconds: float) -> None:
+        """Count what another driver of the study has spent."""
+        self._before_s += seconds
+
     def start(self) -> None:
         """From now on time counts."""
         self._began = self._clock() if self._began is None else self._began

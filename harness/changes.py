@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from harness.errors import InputError
 from harness.plan import Plan, make_plan
 from harness.spec import Loaded, StudySpec
-from harness.study_record import StudyRecord, read_study_records
+from harness.study_record import StudyRecord, read_study_record
 from harness.trial import Trial
 from harness.values import same_value
 from harness.workload import JsonValue, Workload
@@ -68,22 +68,22 @@ def find_changes(old: Mapping[str, JsonValue], new: StudySpec) -> tuple[Change, 
 
 def changes_of(plan: Plan, results: Path) -> tuple[Change, ...]:
     """What has changed since the study of this name was last run into ``results``."""
-    record = record_of(plan.spec.study, results)
+    record = read_study_record(results, plan.spec.study)
     return () if record is None else find_changes(record.spec, plan.spec)
 
 
-def refuse_changes(plan: Plan, results: Path, *, extend: bool) -> None:
+def refuse_changes(plan: Plan, record: StudyRecord | None, results: Path, *, extend: bool) -> None:
     """Refuse a study that is not the one of this name in ``results``.
 
     Args:
         plan: The study as it is now.
+        record: As it was run before; None where it was not.
         results: The results folder.
         extend: Accept it where it only adds trials or seeds.
 
     Raises:
         InputError: a line for each difference, and the remedy.
     """
-    record = record_of(plan.spec.study, results)
     if record is None or not (changes := find_changes(record.spec, plan.spec)):
         return
     obstacle = _obstacle(plan, record, changes)
@@ -101,11 +101,6 @@ def refuse_changes(plan: Plan, results: Path, *, extend: bool) -> None:
         remedy,
     ]
     raise InputError("\n".join(lines))
-
-
-def record_of(study: str, results: Path) -> StudyRecord | None:
-    """What an earlier call has written down of a study."""
-    return next((each for each in read_study_records(results) if each.study == study), None)
 
 
 def _obstacle(plan: Plan, record: StudyRecord, changes: Iterable[Change]) -> str | None:

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from harness.ledger import Ledger
 from harness.probe import Probe, folder_size, probe
 from harness.spool import run_dir
-from harness.study_record import Member, read_study_records
+from harness.study_record import Member, read_study_record
 from harness.survey import Survey
 from harness.trial import Trial
 
@@ -108,7 +108,7 @@ def _measured(survey: Survey, results: Path) -> list[Measured]:
     found = _of_members(survey.schedule.members, trials, survey.ledger, results)
     if found:
         return found
-    record = next((each for each in read_study_records(results) if each.study == name), None)
+    record = read_study_record(results, name)
     if record is None:
         return []
     survey.ledger.take_up({member.run_id: None for member in record.members})

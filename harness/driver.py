@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.budget import Spending
-from harness.changes import changes_of, record_of, refuse_changes
+from harness.changes import changes_of, refuse_changes
 from harness.errors import HarnessError, InputError, StoreBusyError
 from harness.events import utc_now
 from harness.executors import (
@@ -36,11 +36,12 @@ from harness.lock import alone, sharing
 from harness.plan import Plan
 from harness.progress import Watcher
 from harness.provenance import library_versions
+from harness.record_writer import RecordWriter, take_up_record
 from harness.schedule import Schedule
 from harness.session import Session
 from harness.spec import load_study
 from harness.store import Rebuilt, rebuild
-from harness.study_record import StudyRecord
+from harness.study_record import StudyRecord, read_study_records, record_path
 from harness.survey import identifier, plan_of, survey, take_up_decisions, watched
 from harness.turns import Company
 from harness.workload import Params
@@ -157,9 +158,10 @@ def run_study(
         plan = plan_of(loaded)
         schedule = Schedule(plan, identifier(plan))
         stack.enter_context(sharing(options.results))
-        refuse_changes(plan, options.results, extend=options.extend)
         leases = stack.enter_context(Leases(options.results))
-        before = record_of(plan.spec.study, options.results)
+        _name_damage(options.results, plan.spec.study, watcher)
+        before = take_up_record(options.results, plan.spec.study, leases, watcher.say)
+        refuse_changes(plan, before, options.results, extend=options.extend)
         take_up_decisions(schedule, plan, before)
         spending = Spending(plan.spec, before.spent_seconds if before else 0.0)
         ledger = Ledger(
@@ -167,11 +169,13 @@ def run_study(
             watched=watched(plan),
             again=options.again,
             is_anew=not options.reuse,
+            check=leases.check,
         )
         ledger.prepare()
         # The loop has no say while a run is executed in this process: the run looks itself.
         at_first = ending.ask if options.executor == "local" else None
         interruption = stack.enter_context(Interruption(at_first))
+        writer = RecordWriter(options.results, plan.spec, leases, before, watcher.say)
         session = Session(
             plan=plan,
             schedule=schedule,
@@ -181,7 +185,8 @@ def run_study(
             watcher=watcher,
             threads=threads,
             spending=spending,
-            write_record=_record_writer(plan, schedule, ledger, spending, options, before),
+            write_record=_record_writer(plan, schedule, ledger, spending, options, before, writer),
+            look_at_record=writer.look,
             company=Company(plan, is_possible=options.executor in PROCESS_EXECUTORS),
             profile=options.profile,
         )
@@ -268,7 +273,7 @@ def rebuild_results(results: Path, on_wait: Callable[[str], None]) -> Rebuilt:
 
     Raises:
         InputError: nothing there, or a driver is at work.
-        StoreError: the folder is not writable, or a study record is damaged.
+        StoreError: the folder is not writable.
     """
     if not results.is_dir():  # the lock must not make it
         raise InputError(f"{results}: no such results folder; give one with --results")
@@ -335,6 +340,7 @@ def _record_writer(
     spending: Spending,
     options: RunOptions,
     before: StudyRecord | None,
+    writer: RecordWriter,
 ) -> Callable[[], None]:
     """What writes down which trials and runs the study has by now."""
     spec = plan.spec
@@ -342,7 +348,8 @@ def _record_writer(
     versions = library_versions()
 
     def write() -> None:
-        ledger.write_study(
+        spent = spending.seconds
+        written = writer.write(
             StudyRecord(
                 study=spec.study,
                 question=spec.question,
@@ -357,13 +364,27 @@ def _record_writer(
                 trials=schedule.trials,
                 members=schedule.members,
                 pruned=schedule.pruned,
-                spent_seconds=spending.seconds,
+                spent_seconds=spent,
                 search_end=schedule.search_end,
                 search_end_hours=None if schedule.search_end is None else spec.budget.hours,
             )
         )
+        ledger.note_study(written)
+        # What another driver of this study has spent and decided counts here as well.
+        spending.add(written.spent_seconds - spent)
+        if schedule.search_end is None:
+            take_up_decisions(schedule, plan, written)
 
     return write
+
+
+def _name_damage(results: Path, study: str, watcher: Watcher) -> None:
+    """Say which records of other studies are damaged: they are left alone, and so are these."""
+    notices: list[str] = []
+    read_study_records(results, notices)
+    for notice in notices:
+        if not notice.startswith(f"{record_path(results, study)}:"):
+            watcher.say(notice)
 
 
 def _flush_patiently(

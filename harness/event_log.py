@@ -19,15 +19,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from harness.errors import StoreError
 from harness.events import Damaged, Entry, Event, Started, from_json, to_json
-from harness.spool import unwritable
+from harness.plain_file import open_no_follow, unreadable, unwritable
 from harness.workload import JsonValue
 
 _KEY = b',"checksum":"'
 _DIGITS = 16
 _SEAL = len(_KEY) + _DIGITS + len(b'"}')
 _BLOCK = 1 << 16
+_APPEND = os.O_RDWR | os.O_CREAT | os.O_APPEND
 
 
 class Entries(NamedTuple):
@@ -51,7 +51,7 @@ def append(path: Path, event: Event) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+", buffering=0) as stream:
+        with os.fdopen(open_no_follow(path, _APPEND), "ab+", buffering=0) as stream:
             # Journaling file systems commit the name of a new file with its first sync.
             line = sealed(to_json(event), previous=_last_mark(stream))
             _write(stream, line, is_synced=not isinstance(event, Started))
@@ -67,7 +67,7 @@ def append_lines(path: Path, lines: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+", buffering=0) as stream:
+        with os.fdopen(open_no_follow(path, _APPEND), "ab+", buffering=0) as stream:
             _write(stream, lines, is_synced=True)
     except OSError as error:
         raise unwritable(path, error) from None
@@ -104,7 +104,7 @@ class SpoolReader:
             StoreError: the file is there and cannot be read.
         """
         try:
-            with self.path.open("rb") as stream:
+            with os.fdopen(open_no_follow(self.path, os.O_RDONLY), "rb") as stream:
                 status = os.fstat(stream.fileno())
                 if status.st_ino != self._inode or status.st_size < self.offset:
                     self._start_over(status.st_ino)
@@ -152,14 +152,6 @@ class SpoolReader:
 def read_spool(path: Path) -> tuple[Entry, ...]:
     """All that is in the spool file ``path``; see ``SpoolReader.read``."""
     return SpoolReader(path).read().entries
-
-
-def unreadable(path: Path, error: OSError) -> StoreError:
-    """The error to show where a file of the results is there and cannot be read."""
-    return StoreError(
-        f"{path}: cannot be read: {error.strerror or error}; give read access, or move it away and "
-        "run the same command again"
-    )
 
 
 class _Line(NamedTuple):

@@ -43,10 +43,9 @@ def inspect_results(results: Path) -> Inspected:
 
 
 def _problems_of_records(results: Path) -> Iterator[str]:
-    try:
-        read_study_records(results)
-    except StoreError as error:
-        yield str(error)
+    notices: list[str] = []
+    read_study_records(results, notices)
+    yield from notices
 
 
 def _problems_of_database(results: Path) -> Iterator[str]:

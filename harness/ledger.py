@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.errors import InputError, StoreBusyError
+from harness.errors import InputError, StoreBusyError, StoreError
 from harness.event_log import SpoolReader, append
 from harness.events import Damaged, Entry, Finished
 from harness.ingest import forget, same_time
@@ -27,7 +27,7 @@ from harness.store import (
     refresh_comparisons_of_runs,
     write_study,
 )
-from harness.study_record import StudyRecord, write_study_record
+from harness.study_record import StudyRecord, read_study_record
 
 _COMPARE_EVERY_S = 5.0
 _REST = 25
@@ -57,6 +57,7 @@ class Ledger:
         watched: str | None = None,
         again: Collection[str] = (),
         is_anew: bool = False,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         """Nothing is read yet.
 
@@ -65,7 +66,9 @@ class Ledger:
             watched: A metric whose values over the epochs decide something.
             again: Classes of failure that this call trains again, final or not.
             is_anew: Whether this call trains again what earlier calls have finished, too.
+            check: Raises where this driver may not write any more.
         """
+        self._check = check
         self._results = results
         self._watched = watched
         self._again = frozenset(again)
@@ -167,13 +170,8 @@ class Ledger:
         append(spool_path(run_dir(self._results, run_id)), event)
         return self.read(run_id)
 
-    def write_study(self, record: StudyRecord) -> None:
-        """Replace the study's record, in its file at once and in the database with the next flush.
-
-        Raises:
-            StoreError: the record cannot be written.
-        """
-        write_study_record(self._results, record)
+    def note_study(self, record: StudyRecord) -> None:
+        """Take up the study's record, which is written, for the database with the next flush."""
         self._record = record
 
     def keep_up(self) -> tuple[str, ...]:
@@ -212,14 +210,17 @@ class Ledger:
             A line for each thing that could not be taken over.
 
         Raises:
+            LeasesLostError: this driver may not write any more.
             StoreBusyError: still held after ``wait_s``. Nothing is lost: call again.
             StoreError: the database is not usable.
         """
         if not (self._pending or self._gone or self._record or compare):
             return ()
         with connect(self._results, read_only=False, wait_s=wait_s, on_wait=on_wait) as con:
+            # Here, since another driver cannot write before this one lets go of the database.
+            self._check()
             if self._record is not None:
-                write_study(con, self._record)
+                write_study(con, self._newest(self._record))
             forget(con, self._gone)
             notices = ingest_all(con, self._results, self._pending) if self._pending else ()
             changed = {key for key, it in self._pending.items() if _changes_results(it)}
@@ -236,6 +237,12 @@ class Ledger:
         self._record = None
         self._stale = stale
         return notices
+
+    def _newest(self, record: StudyRecord) -> StudyRecord:
+        """The record in its file, which another driver may have written since this one."""
+        with suppress(StoreError):
+            return read_study_record(self._results, record.study) or record
+        return record
 
     def prepare(self) -> None:
         """Make the database, or find out before anything is trained that it is not usable.

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from harness.errors import InputError
-from harness.spool import unwritable
+from harness.plain_file import open_no_follow, unwritable
 
 
 def sharing(results: Path) -> AbstractContextManager[None]:
@@ -37,7 +37,7 @@ def _held(results: Path, kind: int) -> Iterator[None]:
     path = results / ".lock"
     try:
         results.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = open_no_follow(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise unwritable(path, error) from None
     try:

@@ -11,11 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.changes import record_of
 from harness.event_log import SpoolReader
 from harness.events import Damaged, Entry, Started
 from harness.spool import RunState, replay, run_dir, spool_path
-from harness.study_record import StudyRecord
+from harness.study_record import StudyRecord, read_study_record
 
 
 class RunningRun(NamedTuple):
@@ -87,7 +86,7 @@ class Observer:
         """Read the study's record where it is there and has changed."""
         stamp = _stamp(self._path)
         if stamp is not None and stamp != self._stamp:
-            self._record = record_of(self._study, self._results)
+            self._record = read_study_record(self._results, self._study)
             self._stamp = stamp
 
     def _state(self, run_id: str) -> RunState:

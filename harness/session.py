@@ -47,6 +47,8 @@ class Session:
     threads: int
     spending: Spending
     write_record: Callable[[], None]
+    look_at_record: Callable[[], None]
+    """Raises where another driver has written a record that must stay."""
     company: Company
     profile: bool = False
     trained: int = field(default=0, init=False)
@@ -152,6 +154,7 @@ class Session:
 
     def _go_on(self, results: Path, interruption: Interruption) -> bool:
         """Start what can be started; whether there is something to wait for."""
+        self.leases.check()
         if interruption.signal is not None and not self._is_interrupted:
             self._is_interrupted = True
             is_watched = interruption.signal == signal.SIGINT
@@ -225,7 +228,6 @@ class Session:
 
     def _fill(self, results: Path) -> None:
         """Give every free worker a run."""
-        self.leases.check()
         while (free := self._most_active - self._processes) > 0:
             over = len(self._tally.counted)
             if tasks := self._turns.take(free):
@@ -299,7 +301,8 @@ class Session:
                 log_start=active.log_start,
                 overrun=active.overrun,
             )
-            state = self.ledger.write_end(ended.run_id, event)
+            with self.leases.holding():  # a run that is another's by now has not ended
+                state = self.ledger.write_end(ended.run_id, event)
         if self._is_tried_again(active, state):
             return
         self._settle(active.task)
@@ -377,6 +380,7 @@ class Session:
             _RECORD_EVERY_S
         ):
             self._record()
+        self.look_at_record()
         with suppress(StoreBusyError):  # the next tick tries again
             for notice in self.ledger.keep_up():
                 self.watcher.say(notice)

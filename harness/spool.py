@@ -18,7 +18,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from harness.errors import StoreError
 from harness.events import Damaged, Entry, EpochReported, Finished, Started
 
 State = Literal["queued", "running", "done", "failed", "pruned"]
@@ -154,17 +153,3 @@ def _with_epoch(state: RunState, event: EpochReported, watched: str | None) -> R
     return replace(
         state, reported=(*reported, event.epoch), last_metrics=event.metrics, curve=curve
     )
-
-
-def unwritable(path: Path, error: OSError) -> StoreError:
-    """The error to show when ``path`` cannot be written, with a remedy that fits."""
-    remedies: list[tuple[type[OSError], str]] = [
-        (PermissionError, "give write access or choose another folder with --results"),
-        (FileExistsError, "a file is in the way; move it or choose another folder with --results"),
-        (NotADirectoryError, "a file is in the way; choose another folder with --results"),
-    ]
-    remedy = next(
-        (text for kind, text in remedies if isinstance(error, kind)),
-        "free some space there, then run the same command again",
-    )
-    return StoreError(f"{path}: cannot write: {error.strerror or error}; {remedy}")

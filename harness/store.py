@@ -21,8 +21,9 @@ from harness.errors import InputError, StoreBusyError, StoreError
 from harness.event_log import read_spool
 from harness.ingest import ingest, ingest_all, write_study
 from harness.migrations import is_older, migrate, refuse_newer, schema_version
+from harness.plain_file import refuse_link, unwritable
 from harness.query_interrupt import ended_by_ctrl_c
-from harness.spool import spool_path, unwritable
+from harness.spool import spool_path
 from harness.study_record import read_study_records
 
 __all__ = [
@@ -93,7 +94,7 @@ class Rebuilt(NamedTuple):
     studies: int
     runs: int
     notices: tuple[str, ...]
-    """What could not be taken over; see ``harness.ingest.ingest_all``."""
+    """What could not be taken over: damaged records of studies, and see ``ingest_all``."""
 
 
 def database_path(results: Path) -> Path:
@@ -240,12 +241,13 @@ def rebuild(results: Path, *, wait_s: float = 0.0, on_wait: OnWait | None = None
     Raises:
         InputError: the folder holds no results.
         StoreBusyError: the database is still in use after ``wait_s``.
-        StoreError: a study record is damaged, or the disk is full.
+        StoreError: the disk is full.
     """
     _check_place(results, read_only=False)
-    records = read_study_records(results)
+    notices: list[str] = []
+    records = read_study_records(results, notices)
     run_ids = sorted(path.parent.name for path in results.glob("runs/*/spool.jsonl"))
-    if not records and not run_ids:
+    if not (records or run_ids or notices):
         raise InputError(_nothing_yet(results))
     path = database_path(results)
     if path.exists():  # nobody may be at work on it; that it is unusable is no obstacle
@@ -257,7 +259,6 @@ def rebuild(results: Path, *, wait_s: float = 0.0, on_wait: OnWait | None = None
             pass
     beside = results / ".rebuild"
     _remove_database(beside)
-    notices: list[str] = []
     with connect(beside, read_only=False) as con:
         for record in records:
             write_study(con, record)
@@ -280,6 +281,8 @@ def rebuild(results: Path, *, wait_s: float = 0.0, on_wait: OnWait | None = None
 
 def _check_place(results: Path, read_only: bool) -> None:
     """Refuse a results folder that is none, and make one to write to."""
+    for path in (database_path(results), _log_of(database_path(results))):
+        refuse_link(path)
     if results.exists() and not results.is_dir():
         raise InputError(f"{results}: a file, not a results folder; choose another with --results")
     if read_only:

@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.changes import record_of
 from harness.errors import InputError
 from harness.ledger import Ledger
 from harness.plan import Plan, make_plan
 from harness.provenance import code_version, refuse_changed_code
 from harness.schedule import Schedule
 from harness.spec import Loaded, load_study
-from harness.study_record import StudyRecord
+from harness.study_record import StudyRecord, read_study_record
 from harness.trial import Run, Trial
 from harness.workload import Params, load_workload
 
@@ -36,7 +35,7 @@ def survey(study: Path | Params, overrides: tuple[str, ...], results: Path) -> S
     """
     plan = plan_of(load_study(study, overrides))
     schedule = Schedule(plan, identifier(plan))
-    take_up_decisions(schedule, plan, record_of(plan.spec.study, results))
+    take_up_decisions(schedule, plan, read_study_record(results, plan.spec.study))
     ledger = Ledger(results, watched=watched(plan))
     ledger.take_up(schedule.thresholds)
     while schedule.grow(ledger.settled):

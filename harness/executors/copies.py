@@ -8,12 +8,13 @@ after a crash, and never less.
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.spool import unwritable
+from harness.plain_file import unwritable
 
 
 class Stamp(NamedTuple):
@@ -77,7 +78,7 @@ def put(folder: Path, found: Changes) -> None:
     """
     for name, content in reversed(list(found.contents.items())):
         path = folder / name
-        part = path.with_name(f"{path.name}.part")
+        part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with part.open("wb") as stream:

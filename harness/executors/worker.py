@@ -25,9 +25,10 @@ from harness.events import MOST_COUNT, EpochReported, Failure, Finished, Started
 from harness.executors import PROFILE, Ended, Job, ending
 from harness.executors.environment import variables_set
 from harness.limits import Overrun
+from harness.plain_file import open_no_follow, unwritable
 from harness.provenance import GitState, git_state, host_name, library_versions
 from harness.pruning import Cut, first_cut
-from harness.spool import RunState, replay, spool_path, unwritable, work_dir
+from harness.spool import RunState, replay, spool_path, work_dir
 from harness.workload import Workload
 from harness.workload_files import digests_below
 
@@ -166,7 +167,7 @@ def open_log(job: Job) -> int:
     path = log_path(job)
     try:
         job.directory.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        return open_no_follow(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     except OSError as error:
         raise unwritable(path, error) from None
 
@@ -185,7 +186,7 @@ def log_size(job: Job) -> int:
 def last_lines(path: Path, start: int) -> str | None:
     """The last hundred lines of the file from byte ``start`` on; None if there is nothing."""
     try:
-        with path.open("rb") as stream:
+        with os.fdopen(open_no_follow(path, os.O_RDONLY), "rb") as stream:
             size = stream.seek(0, os.SEEK_END)
             stream.seek(max(start, size - (1 << 16)))
             text = stream.read().decode(errors="replace")

@@ -51,7 +51,7 @@ def test_the_checkpoint_is_put_in_place_last(tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     write(here / "rows", "1", at=10)
     write(here / "checkpoint", "a", at=20)
-    (there / "rows.part").mkdir(parents=True)  # the rows cannot be written
+    (there / "rows" / "folder").mkdir(parents=True)  # the rows cannot be put there
     with pytest.raises(StoreError, match="rows: cannot write"):
         put(there, changes(here, {}))
     assert not (there / "checkpoint").exists()

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import json
 import math
-import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +11,7 @@ from store_examples import a_record, a_run, a_trial, done, failed, reported, sta
 from harness.errors import StoreError
 from harness.events import Event
 from harness.spool import RunState, replay, run_dir, spool_path, work_dir
-from harness.study_record import read_study_records, write_study_record
-from harness.workload import JsonValue
+from harness.study_record import write_study_record
 
 RUN = a_run(a_trial(0), 0)
 
@@ -118,34 +113,6 @@ def test_in_one_go_and_event_by_event_are_the_same() -> None:
     assert state == replay(events)
 
 
-def test_study_records_come_back_equal_and_by_name(tmp_path: Path) -> None:
-    nested: dict[str, JsonValue] = {"list": [1, 2.5, None, True], "dict": {"k": "v"}}
-    trial = replace(a_trial(0, "baseline"), varied={"a.b": 1e-4}, params=nested, variant="full")
-    records = [
-        a_record([trial, a_trial(1)], [0, 1]),
-        a_record([a_trial(0, study="a")], [3]),
-    ]
-    for record in records:
-        write_study_record(tmp_path, record)
-    back = read_study_records(tmp_path)
-    assert back == (records[1], records[0])
-    assert back[1].trials[0].trial_id == trial.trial_id
-
-
-def test_what_was_pruned_comes_back_and_older_records_have_nothing_pruned(tmp_path: Path) -> None:
-    record = a_record([a_trial(0), a_trial(1)], [0, 1])
-    members = (*record.members[:3], record.members[3]._replace(is_pruned=True))
-    pruned = replace(record, members=members, pruned={record.trials[1].trial_id: "too low"})
-    write_study_record(tmp_path, pruned)
-    assert read_study_records(tmp_path) == (pruned,)
-    path = tmp_path / "studies" / "s.json"
-    document = json.loads(path.read_text())
-    del document["pruned"]
-    document["members"] = [member[:3] for member in document["members"]]
-    path.write_text(json.dumps(document))
-    assert read_study_records(tmp_path) == (record,)
-
-
 def test_a_watched_metric_leaves_its_curve() -> None:
     events = [
         start(RUN),
@@ -162,31 +129,3 @@ def test_a_watched_metric_leaves_its_curve() -> None:
     assert replay(
         [*events, start(RUN, 3), reported(0, 3, watched=0.9)], watched="watched"
     ).curve == {0: 0.9}
-
-
-def test_no_results_folder_has_no_records(tmp_path: Path) -> None:
-    assert read_study_records(tmp_path / "none") == ()
-
-
-def test_a_full_disk_leaves_the_old_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    record = a_record([a_trial(0)], [0])
-    write_study_record(tmp_path, record)
-
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StoreError, match=r"cannot write: No space left"):
-        write_study_record(tmp_path, replace(record, question="Another?"))
-    assert read_study_records(tmp_path) == (record,)
-    assert [path.name for path in (tmp_path / "studies").iterdir()] == ["s.json"]
-
-
-@pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"study": "s"}', '{"trials": [1], "members": []}']
-)
-def test_a_damaged_record_is_named(tmp_path: Path, text: str) -> None:
-    (tmp_path / "studies").mkdir()
-    (tmp_path / "studies" / "s.json").write_text(text)
-    with pytest.raises(StoreError, match=r"s\.json: not a study record .*run its study again"):
-        read_study_records(tmp_path)

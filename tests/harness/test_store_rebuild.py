@@ -96,10 +96,16 @@ def test_a_rebuild_replaces_a_damaged_or_newer_file_and_its_log(full: Path) -> N
     assert everything(full) == before
 
 
-def test_a_rebuild_that_fails_leaves_the_old_database(full: Path) -> None:
+def test_a_rebuild_that_fails_leaves_the_old_database(
+    full: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = everything(full)
-    (full / "studies" / "broken.json").write_text("{")
-    with pytest.raises(StoreError, match=r"broken\.json"):
+
+    def fail(*_: object) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(store, "refresh_comparisons", fail)
+    with pytest.raises(StoreError, match="disk is full"):
         store.rebuild(full)
     assert everything(full) == before
 
