@@ -113,6 +113,7 @@ class Leases:
         self._thread.join()
         with suppress(OSError, StoreError), self._exclusive():
             self._path.unlink(missing_ok=True)
+            self._taken()  # for the files of those that died meanwhile
         self._close()
 
     def claim(self, run_id: str) -> bool:

@@ -122,7 +122,8 @@ class RecordWriter:
             SupersededError: they do not agree.
         """
         if changes := find_changes(theirs.spec, self._spec):
-            raise self._superseded(theirs, f"the study has changed ({changes[0]})")
+            change = changes[0]._replace(old=changes[0].new, new=changes[0].old)
+            raise self._superseded(theirs, f"the study has changed ({change})")
         numbers = {trial.number: trial.trial_id for trial in theirs.trials}
         if any(numbers.get(t.number, t.trial_id) != t.trial_id for t in mine.trials):
             raise self._superseded(theirs, "it has other trials, since its time was up elsewhere")

@@ -15,7 +15,13 @@ from harness.attempt import Attempt
 from harness.budget import Spending, shortage
 from harness.errors import StoreBusyError, StoreError
 from harness.executors import Ended, Executor, Job, in_one_process
-from harness.executors.worker import STATUS_NOT_WRITABLE, finished_by_death, log_size
+from harness.executors.worker import (
+    STATUS_NOT_WRITABLE,
+    STATUS_OUTRUN,
+    finished_by_death,
+    log_size,
+    try_to_write,
+)
 from harness.interruption import Interruption
 from harness.leases import Leases
 from harness.ledger import Ledger
@@ -276,6 +282,7 @@ class Session:
         active = self._active.pop(ended.run_id)
         state = self.ledger.read(ended.run_id)
         if ended.exit_code == STATUS_NOT_WRITABLE:
+            try_to_write(active.job)
             raise StoreError(
                 f"{active.job.directory}: a worker cannot write its results there; "
                 "free some space, then run the same command again"
@@ -287,6 +294,10 @@ class Session:
             if has_company:  # whatever it was: it need not have been for this run's sake
                 is_memory = ended.signal == signal.SIGKILL and active.overrun is None
                 self._start_alone(active, is_memory=is_memory)
+                return
+            if ended.exit_code == STATUS_OUTRUN:  # by a worker of a driver that is dead, or of ours
+                self.leases.check()
+                self._turns.start_again(active.task)
                 return
             if ended.is_lost and self._turns.lose(active.task):
                 self._say_it_is_lost(active.task)

@@ -25,7 +25,7 @@ from typing import NoReturn, cast
 from harness.errors import HarnessError
 from harness.executors import Job, ending
 from harness.executors.together import execute_all
-from harness.executors.worker import STATUS_NOT_WRITABLE, open_log, warm_up
+from harness.executors.worker import failed_status, open_log, warm_up
 from harness.workload import JsonValue, Workload, load_workload
 
 _PR_SET_PDEATHSIG = 1
@@ -156,7 +156,7 @@ class _Server:
                 os.environ["CUDA_VISIBLE_DEVICES"] = job.device
             status = execute_all(job, self._workload)
         except HarnessError as error:
-            status = STATUS_NOT_WRITABLE
+            status = failed_status(error)
             print(f"error: {error}", file=sys.stderr)
         except BaseException:
             traceback.print_exc()

@@ -18,7 +18,7 @@ from typing import NoReturn
 from harness.errors import HarnessError
 from harness.executors import Job, ending
 from harness.executors.together import execute_all
-from harness.executors.worker import STATUS_NOT_WRITABLE, know_git
+from harness.executors.worker import failed_status, know_git
 from harness.provenance import GitState
 from harness.workload import load_workload
 
@@ -46,7 +46,7 @@ def main() -> int:
         return execute_all(job, workload)
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
-        return STATUS_NOT_WRITABLE
+        return failed_status(error)
 
 
 def _take_input() -> int:

@@ -20,8 +20,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.errors import HarnessError
-from harness.event_log import append, read_spool
-from harness.events import MOST_COUNT, EpochReported, Failure, Finished, Started, utc_now
+from harness.event_log import SpoolReader, append, append_lines, read_spool
+from harness.events import (
+    MOST_COUNT,
+    Damaged,
+    Entry,
+    EpochReported,
+    Failure,
+    Finished,
+    Started,
+    utc_now,
+)
 from harness.executors import PROFILE, Ended, Job, ending
 from harness.executors.environment import variables_set
 from harness.limits import Overrun
@@ -36,10 +45,16 @@ STATUS_NOT_WRITABLE = 74
 """With what a worker exits that cannot write what happens to its run (EX_IOERR of sysexits.h)."""
 STATUS_INTERRUPTED = 75
 """With what it exits when it was asked to end, and has saved what it had (EX_TEMPFAIL there)."""
+STATUS_OUTRUN = 76
+"""With what it exits when another driver has begun to train its run."""
 COLLAPSED = "collapsed"
 """The metric by which a workload says that its run has collapsed: above 0 it has."""
 _STDERR_LINES = 100
 _MEMORY_TEXTS = ("out of memory", "cudamalloc", "can't allocate memory", "cannot allocate memory")
+
+
+class OutrunError(HarnessError):
+    """Another driver has begun to train this run, since it took ours for dead."""
 
 
 def execute(job: Job, workload: Workload) -> int:
@@ -55,12 +70,15 @@ def execute(job: Job, workload: Workload) -> int:
     Raises:
         KeyboardInterrupt: the run was interrupted; it has no ``Finished`` and the next call of the
             study goes on with it.
+        OutrunError: the run is another driver's by now.
         StoreError: the spool cannot be written.
     """
     work = _make_work_dir(job)
     log_start = log_size(job)
-    append(spool_path(job.directory), _started(job))
-    epochs = _EpochWriter(job, _state_before(job))
+    started = _started(job)
+    append(spool_path(job.directory), started)
+    epochs = _EpochWriter(job, _state_before(job), started)
+    epochs.refuse_if_outrun()
     began = time.monotonic()
     results: Mapping[str, float] = {}
     failure: _Failed | None = None
@@ -78,7 +96,7 @@ def execute(job: Job, workload: Workload) -> int:
             results = _numbers("run", returned)
             _refuse_test_scores(job, results)
         failure = epochs.failed or _failure_in("the result", results)
-    except (KeyboardInterrupt, HarnessError):  # the latter is our own: a spool that is not writable
+    except (KeyboardInterrupt, HarnessError):  # the latter is our own, of the spool
         raise
     except BaseException as error:  # SystemExit too: no workload may end this process unheard
         traceback.print_exc()
@@ -89,6 +107,7 @@ def execute(job: Job, workload: Workload) -> int:
         failure = None
     if epochs.is_interrupted and epochs.failed is None and cut is None:
         return STATUS_INTERRUPTED
+    epochs.refuse_if_outrun()
     seconds = (time.monotonic() - began) / job.together
     finished = Finished(
         attempt=job.attempt,
@@ -104,6 +123,11 @@ def execute(job: Job, workload: Workload) -> int:
     )
     append(spool_path(job.directory), finished)
     return 0
+
+
+def failed_status(error: HarnessError) -> int:
+    """With what a process exits whose run was ended by an error of our own."""
+    return STATUS_OUTRUN if isinstance(error, OutrunError) else STATUS_NOT_WRITABLE
 
 
 def finished_by_death(
@@ -172,6 +196,17 @@ def open_log(job: Job) -> int:
         raise unwritable(path, error) from None
 
 
+def try_to_write(job: Job) -> None:
+    """Raise what keeps a worker from writing the run's files, where that lasts.
+
+    Raises:
+        StoreError: what it is.
+    """
+    os.close(open_log(job))
+    append_lines(spool_path(job.directory), b"")
+    _make_work_dir(job)
+
+
 def log_path(job: Job) -> Path:
     """Where the output of the run's workers is kept, one attempt after the other."""
     return job.process / "stderr.log"
@@ -211,9 +246,17 @@ class _EpochWriter:
     job: Job
     state: RunState
     """Where a run that may be stopped early stands, by what earlier attempts reported as well."""
+    started: Started
+    """How this attempt has begun, as its spool says."""
     failed: _Failed | None = field(default=None, init=False)
     is_interrupted: bool = field(default=False, init=False)
     """Whether the run was told to end because it was asked to."""
+    _spool: SpoolReader = field(init=False)
+    _is_begun: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        """Nothing of the spool is read yet."""
+        self._spool = SpoolReader(spool_path(self.job.directory))
 
     @property
     def cut(self) -> Cut | None:
@@ -226,6 +269,7 @@ class _EpochWriter:
         """Record one epoch; False once the run has to end.
 
         Raises:
+            OutrunError: the run is another driver's by now.
             TypeError: a metric or an epoch is no number.
             ValueError: test classes were scored, and the run may not open them.
         """
@@ -233,6 +277,7 @@ class _EpochWriter:
             raise TypeError(f"report: an epoch is a whole number, got {_shown(step)}")
         numbers = _numbers(f"report of epoch {step}", metrics)
         _refuse_test_scores(self.job, metrics)
+        self.refuse_if_outrun()
         event = EpochReported(self.job.attempt, utc_now(), step, numbers)
         append(spool_path(self.job.directory), event)
         self.failed = self.failed or _failure_in(f"epoch {step}", numbers)
@@ -240,6 +285,36 @@ class _EpochWriter:
             self.state = replay([event], self.state, watched=self.job.thresholds.metric)
         self.is_interrupted = self.is_interrupted or ending.is_asked()
         return self.failed is None and self.cut is None and not self.is_interrupted
+
+    def refuse_if_outrun(self) -> None:
+        """Stop where the spool has a newer attempt, or one of this number that began before.
+
+        Two drivers give an attempt the same number where the first was taken for dead before its
+        worker began. The order of the lines decides which of them it is.
+
+        Raises:
+            OutrunError: there is one.
+        """
+        for event in self._spool.read().entries:
+            if isinstance(event, Damaged):
+                continue
+            is_ours = self._is_begun or self._is_start(event)
+            if event.attempt > self.job.attempt or (
+                event.attempt == self.job.attempt and not is_ours
+            ):
+                raise OutrunError(
+                    f"run {self.job.run_id}: another driver trains it by now; this attempt ends"
+                )
+            self._is_begun = self._is_begun or event.attempt == self.job.attempt
+
+    def _is_start(self, event: Entry) -> bool:
+        """Whether this attempt has begun with ``event``."""
+        begun = self.started
+        return isinstance(event, Started) and (event.time, event.host, event.pid) == (
+            begun.time,
+            begun.host,
+            begun.pid,
+        )
 
 
 def _state_before(job: Job) -> RunState:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from waiting import wait_until
 
-from harness.errors import HarnessError
-from harness.leases import Leases
+from harness.errors import StoreError
+from harness.leases import Leases, LeasesLostError
+from harness.lock import sharing
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HOLDER = """
@@ -99,14 +102,73 @@ def test_a_driver_of_another_machine_lives_while_its_heart_beats(tmp_path: Path)
         assert mine.claim("a")
 
 
-def test_a_driver_that_was_taken_for_dead_stops(mine: Leases) -> None:
-    assert mine.claim("a")
-    (file,) = mine._folder.glob("*.json")  # as another machine does after the silence
+def test_a_driver_that_was_taken_for_dead_stops(tmp_path: Path) -> None:
+    clock = Clock()
+    with Leases(tmp_path, own_clock=clock) as mine:
+        assert mine.claim("a")
+        clock.now += 3600.0  # the machine sleeps, and another one does this after the silence
+        (file,) = (tmp_path / "drivers").glob("*.json")
+        file.unlink()
+        for attempt in (mine.check, lambda: mine.claim("b"), mine.holding().__enter__):
+            with pytest.raises(
+                LeasesLostError, match=r"heard of .* over 120 s.*taken its runs over"
+            ):
+                attempt()
+    assert list((tmp_path / "drivers").iterdir()) == []
+
+
+def test_a_file_that_was_deleted_is_told_from_a_sleep(mine: Leases, tmp_path: Path) -> None:
+    (file,) = (tmp_path / "drivers").glob("*.json")
     file.unlink()
-    with pytest.raises(HarnessError, match="another one has taken its runs over; run the same"):
-        mine.claim("b")
-    with pytest.raises(HarnessError):
+    with pytest.raises(LeasesLostError, match="the file was deleted while this process used it; "):
         mine.check()
+
+
+@pytest.mark.parametrize("folder", [".", "drivers"])
+def test_a_folder_that_was_deleted_is_told_from_a_sleep(tmp_path: Path, folder: str) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    with Leases(results) as mine:
+        shutil.rmtree(results / folder)
+        for attempt in (lambda: mine.claim("a"), mine.holding().__enter__):
+            with pytest.raises(LeasesLostError, match="drivers: the folder was deleted or moved"):
+                attempt()
+
+
+def test_nobody_is_taken_for_dead_while_he_writes(mine: Leases, tmp_path: Path) -> None:
+    with Leases(tmp_path) as other, mine.holding():
+        thread = threading.Thread(target=other.taken)
+        thread.start()
+        thread.join(0.05)
+        assert thread.is_alive()
+    thread.join()
+
+
+@pytest.mark.parametrize("name", [".leases", ".lock"])
+def test_a_lock_does_not_follow_a_link(tmp_path: Path, name: str) -> None:
+    mine = tmp_path / "mine.txt"
+    mine.write_text("precious")
+    results = tmp_path / "results"
+    results.mkdir()
+    (results / name).symlink_to(mine)
+    with (
+        pytest.raises(StoreError, match=rf"/{name}: is a symbolic link, which is not followed"),
+        sharing(results),
+        Leases(results),
+    ):
+        pass
+    assert mine.read_text() == "precious"
+
+
+def test_neither_a_link_nor_a_folder_among_the_drivers_is_in_the_way(
+    mine: Leases, tmp_path: Path
+) -> None:
+    stranger = write_stranger(tmp_path, beat=0, runs=["a"])
+    stranger.rename(tmp_path / "elsewhere.json")
+    stranger.symlink_to(tmp_path / "elsewhere.json")
+    (tmp_path / "drivers" / "folder.json").mkdir()
+    assert mine.claim("a")
+    assert (tmp_path / "elsewhere.json").exists()
 
 
 def test_the_heart_beats_while_the_driver_waits(tmp_path: Path) -> None:

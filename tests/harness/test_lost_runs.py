@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import toy_workload
 from driver_place import GRID, RECALL, Place, Witness
+from store_examples import TIME
 from waiting import is_alive, wait_until
 
 from harness import driver
-from harness.event_log import read_spool
+from harness.event_log import append, read_spool
 from harness.events import Finished, Started
 from harness.executors import Ended, Job
+from harness.executors.local import LocalExecutor
+from harness.executors.worker import STATUS_OUTRUN, OutrunError, _EpochWriter
 from harness.progress import Snapshot
 from harness.spool import run_dir, spool_path
 
@@ -72,6 +77,58 @@ class Loser:
     def stop(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+class Outrun(LocalExecutor):
+    """Whose first run turns out to be trained elsewhere, under the same number of attempt."""
+
+    def __init__(self, started: list[str]) -> None:
+        super().__init__(toy_workload)
+        self.started = started
+
+    def poll(self, timeout_s: float) -> list[Ended]:
+        if not self._waiting or self.started:
+            return super().poll(timeout_s)
+        job = self._waiting[0]
+        self.started.append(job.run_id)
+        append(
+            spool_path(job.directory),
+            Started(job.attempt, TIME, job.run, "elsewhere", 1, 1, None, None, {}),
+        )
+        with pytest.raises(OutrunError):
+            super().poll(timeout_s)
+        return [Ended(job.run_id, STATUS_OUTRUN, None)]
+
+
+def test_of_two_equal_attempts_the_one_that_began_first_counts(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first: list[str] = []
+    monkeypatch.setattr(driver, "make_executor", lambda *_, **__: Outrun(first))
+    assert place.run().done == 8
+    events = read_spool(spool_path(run_dir(place.results, first[0])))
+    assert [event.attempt for event in events] == [1, 1, 2, 2]  # a control, which reports no epoch
+    assert place.calls() == 8
+
+
+def test_a_worker_ends_once_its_run_is_trained_elsewhere(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the worker of a driver that slept: what it reports then is not written."""
+    report, spools = _EpochWriter.__call__, []
+
+    def take_over(writer: _EpochWriter, step: int, metrics: Mapping[str, float]) -> bool:
+        path = spool_path(writer.job.directory)
+        if step == 1:
+            append(path, Started(2, TIME, writer.job.run, "elsewhere", 1, 1, None, None, {}))
+            spools.append(path)
+        return report(writer, step, metrics)
+
+    monkeypatch.setattr(_EpochWriter, "__call__", take_over)
+    with pytest.raises(OutrunError, match=r"another driver trains it by now"):
+        place.run(GRID.replace("epochs: 1", "epochs: 3"))
+    kinds = [type(event).__name__ for event in read_spool(spools[0])]
+    assert kinds == ["Started", "EpochReported", "Started"]
 
 
 def test_a_run_that_is_lost_time_and_again_has_failed(
