@@ -198,7 +198,7 @@ def _kill(process: subprocess.Popen[bytes], victim: Victim, after_s: float) -> V
     with suppress(subprocess.TimeoutExpired):
         process.wait(after_s)
         return None
-    servers = _children([process.pid])
+    servers = _children(_children([process.pid]))  # between them stands a guard
     pids: Sequence[int] = [process.pid]
     if victim == "fork server":
         pids = servers

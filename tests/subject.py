@@ -145,11 +145,15 @@ def worker(subject: Subject, pid: int) -> list[int]:
 def fork_server(subject: Subject, pid: int) -> list[int]:
     """The process from which runs are forked."""
     try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        commands = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
+        below = [each for child in children(pid) for each in children(child)]  # there is a guard
+        commands = {each: Path(f"/proc/{each}/cmdline").read_bytes() for each in below}
     except (FileNotFoundError, ProcessLookupError):  # the study has ended meanwhile
         return []
-    return [child for child, command in commands.items() if b"fork_server" in command]
+    return [each for each, command in commands.items() if b"fork_server" in command]
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 VICTIMS: dict[str, Callable[[Subject, int], list[int]]] = {

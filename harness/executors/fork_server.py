@@ -26,6 +26,7 @@ from harness.errors import HarnessError
 from harness.executors import Job, ending
 from harness.executors.together import execute_all
 from harness.executors.worker import failed_status, open_log, warm_up
+from harness.guard import stay_without_guard
 from harness.workload import JsonValue, Workload, load_workload
 
 _PR_SET_PDEATHSIG = 1
@@ -232,6 +233,7 @@ def _death_signal_setter() -> Callable[[], None]:
     prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
     if prctl is not None:
         prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        stay_without_guard()  # now the end of its input is enough, and takes more with it
 
     def set_death_signal() -> None:
         if prctl is not None:

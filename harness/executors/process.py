@@ -1,8 +1,9 @@
 """The executor that gives every run a process of its own, forked from a warm fork server.
 
 This is the driver's end; ``fork_server`` is the other. A crash, a leak or an out-of-memory kill
-takes one run with it, and no run outlives the driver. A fork server that
-dies is replaced; the runs that died with it are lost, and are for the caller to start again.
+takes one run with it, and no run outlives the driver. Between the two stands a guard, see
+``harness.guard``. A fork server that dies is replaced; the runs that died with it are lost, and are
+for the caller to start again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Mapping
 
 from harness.errors import HarnessError
 from harness.executors import GRACE_S, HERE, Ended, Job, Placement
-from harness.executors.run_process import environment, signal_group
+from harness.executors.run_process import environment, guarded, signal_group
 from harness.executors.starts import LOOK_EVERY_S, Starts
 from harness.workload import JsonValue
 
@@ -138,13 +139,15 @@ class ProcessExecutor:
         return self._server.stdout.fileno()
 
     def _start_server(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "harness.executors.fork_server", self._workload]
+        words, variables = guarded(command, environment(self._threads))
         return subprocess.Popen(
-            [sys.executable, "-m", "harness.executors.fork_server", self._workload],
+            words,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             bufsize=0,
-            env=environment(self._threads),
+            env=variables,
             start_new_session=True,  # Ctrl-C is for the driver, which ends runs in order
         )
 
