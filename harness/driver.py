@@ -16,7 +16,6 @@ from typing import NamedTuple
 from harness.budget import Spending
 from harness.changes import changes_of, refuse_changes
 from harness.errors import HarnessError, InputError, StoreBusyError
-from harness.events import utc_now
 from harness.executors import (
     PROCESS_EXECUTORS,
     THREAD_VARIABLES,
@@ -33,15 +32,12 @@ from harness.interruption import Interruption
 from harness.leases import Leases
 from harness.ledger import Ledger
 from harness.lock import alone, sharing
-from harness.plan import Plan
 from harness.progress import Watcher
-from harness.provenance import library_versions
-from harness.record_writer import RecordWriter, take_up_record
+from harness.record_writer import RecordWriter, name_damage, recording, take_up_record
 from harness.schedule import Schedule
 from harness.session import Session
 from harness.spec import load_study
 from harness.store import Rebuilt, rebuild
-from harness.study_record import StudyRecord, read_study_records, record_path
 from harness.survey import identifier, plan_of, survey, take_up_decisions, watched
 from harness.turns import Company
 from harness.workload import Params
@@ -159,7 +155,7 @@ def run_study(
         schedule = Schedule(plan, identifier(plan))
         stack.enter_context(sharing(options.results))
         leases = stack.enter_context(Leases(options.results))
-        _name_damage(options.results, plan.spec.study, watcher)
+        name_damage(options.results, plan.spec.study, watcher.say)
         before = take_up_record(options.results, plan.spec.study, leases, watcher.say)
         refuse_changes(plan, before, options.results, extend=options.extend)
         take_up_decisions(schedule, plan, before)
@@ -185,7 +181,7 @@ def run_study(
             watcher=watcher,
             threads=threads,
             spending=spending,
-            write_record=_record_writer(plan, schedule, ledger, spending, options, before, writer),
+            write_record=recording(writer, plan, schedule, ledger, spending, options.command),
             look_at_record=writer.look,
             company=Company(plan, is_possible=options.executor in PROCESS_EXECUTORS),
             profile=options.profile,
@@ -331,60 +327,6 @@ def _core_count() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _record_writer(
-    plan: Plan,
-    schedule: Schedule,
-    ledger: Ledger,
-    spending: Spending,
-    options: RunOptions,
-    before: StudyRecord | None,
-    writer: RecordWriter,
-) -> Callable[[], None]:
-    """What writes down which trials and runs the study has by now."""
-    spec = plan.spec
-    created = before.created if before else utc_now()
-    versions = library_versions()
-
-    def write() -> None:
-        spent = spending.seconds
-        written = writer.write(
-            StudyRecord(
-                study=spec.study,
-                question=spec.question,
-                metric=spec.metric,
-                sampler=spec.sampler,
-                spec=spec.model_dump(mode="json"),
-                fingerprint=spec.fingerprint,
-                created=created,
-                updated=utc_now(),
-                command=options.command,
-                versions=versions,
-                trials=schedule.trials,
-                members=schedule.members,
-                pruned=schedule.pruned,
-                spent_seconds=spent,
-                search_end=schedule.search_end,
-                search_end_hours=None if schedule.search_end is None else spec.budget.hours,
-            )
-        )
-        ledger.note_study(written)
-        # What another driver of this study has spent and decided counts here as well.
-        spending.add(written.spent_seconds - spent)
-        if schedule.search_end is None:
-            take_up_decisions(schedule, plan, written)
-
-    return write
-
-
-def _name_damage(results: Path, study: str, watcher: Watcher) -> None:
-    """Say which records of other studies are damaged: they are left alone, and so are these."""
-    notices: list[str] = []
-    read_study_records(results, notices)
-    for notice in notices:
-        if not notice.startswith(f"{record_path(results, study)}:"):
-            watcher.say(notice)
 
 
 def _flush_patiently(

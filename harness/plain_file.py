@@ -95,5 +95,5 @@ def unreadable(path: Path, error: OSError) -> StoreError:
 
 
 def _no_file(path: Path) -> StoreError:
-    what = "a folder" if path.is_dir() else "no plain file"
-    return StoreError(f"{path}: {what} is in the place of a file; move it away")
+    what = " but a folder" if path.is_dir() else ""
+    return StoreError(f"{path}: is no plain file{what}; move it away")

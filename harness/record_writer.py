@@ -23,20 +23,28 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from harness.budget import Spending
 from harness.changes import find_changes
 from harness.errors import HarnessError
+from harness.events import utc_now
 from harness.leases import Leases
+from harness.ledger import Ledger
+from harness.plan import Plan
+from harness.provenance import library_versions
+from harness.schedule import Schedule
 from harness.spec import StudySpec
 from harness.study_record import (
     DamagedRecordError,
     Member,
     StudyRecord,
     read_study_record,
+    read_study_records,
     record_path,
     remove_drafts,
     set_aside,
     write_study_record,
 )
+from harness.survey import take_up_decisions
 from harness.trial import Trial
 
 
@@ -65,6 +73,8 @@ class RecordWriter:
             say: Is told, in a line, of a record that is damaged.
         """
         self._results, self._spec, self._leases, self._say = results, spec, leases, say
+        self.created = before.created if before else utc_now()
+        """When the study was run for the first time."""
         self._path = record_path(results, spec.study)
         self._version = before.version if before else 0
         self._spent = before.spent_seconds if before else 0.0
@@ -151,6 +161,58 @@ class RecordWriter:
             f"record stays (version {theirs.version}, {theirs.updated}) and this call ends. What "
             "is finished is kept: run the command of your newest study file again"
         )
+
+
+def recording(
+    writer: RecordWriter,
+    plan: Plan,
+    schedule: Schedule,
+    ledger: Ledger,
+    spending: Spending,
+    command: str,
+) -> Callable[[], None]:
+    """What writes down which trials and runs the study has by now; see ``RecordWriter.write``."""
+    spec = plan.spec
+    versions = library_versions()
+
+    def write() -> None:
+        spent = spending.seconds
+        written = writer.write(
+            StudyRecord(
+                study=spec.study,
+                question=spec.question,
+                metric=spec.metric,
+                sampler=spec.sampler,
+                spec=spec.model_dump(mode="json"),
+                fingerprint=spec.fingerprint,
+                created=writer.created,
+                updated=utc_now(),
+                command=command,
+                versions=versions,
+                trials=schedule.trials,
+                members=schedule.members,
+                pruned=schedule.pruned,
+                spent_seconds=spent,
+                search_end=schedule.search_end,
+                search_end_hours=None if schedule.search_end is None else spec.budget.hours,
+            )
+        )
+        ledger.note_study(written)
+        # What another driver of this study has spent and decided counts here as well.
+        spending.add(written.spent_seconds - spent)
+        if schedule.search_end is None:
+            take_up_decisions(schedule, plan, written)
+
+    return write
+
+
+def name_damage(results: Path, study: str, say: Callable[[str], None]) -> None:
+    """Say which records of other studies than ``study`` are damaged. They are left alone."""
+    notices: list[str] = []
+    read_study_records(results, notices)
+    for notice in notices:
+        if not notice.startswith(f"{record_path(results, study)}:"):
+            say(notice)
 
 
 def _say_nothing(_: str) -> None: ...

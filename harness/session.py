@@ -15,12 +15,11 @@ from harness.attempt import Attempt
 from harness.budget import Spending, shortage
 from harness.errors import StoreBusyError, StoreError
 from harness.executors import Ended, Executor, Job, in_one_process
+from harness.executors.run_log import log_size, try_to_write
 from harness.executors.worker import (
     STATUS_NOT_WRITABLE,
     STATUS_OUTRUN,
     finished_by_death,
-    log_size,
-    try_to_write,
 )
 from harness.interruption import Interruption
 from harness.leases import Leases

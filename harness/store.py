@@ -264,10 +264,12 @@ def rebuild(results: Path, *, wait_s: float = 0.0, on_wait: OnWait | None = None
             write_study(con, record)
     for start in range(0, len(run_ids), _RUNS_A_TRANSACTION):
         with connect(beside, read_only=False) as con:
-            spools = {
-                run_id: read_spool(spool_path(results / "runs" / run_id))
-                for run_id in run_ids[start : start + _RUNS_A_TRANSACTION]
-            }
+            spools = {}
+            for run_id in run_ids[start : start + _RUNS_A_TRANSACTION]:
+                try:
+                    spools[run_id] = read_spool(spool_path(results / "runs" / run_id))
+                except StoreError as error:
+                    notices.append(f"{error}; the run is left out")
             notices += ingest_all(con, results, spools)
     with connect(beside, read_only=False) as con:
         for record in records:

@@ -24,8 +24,9 @@ from typing import NoReturn, cast
 
 from harness.errors import HarnessError
 from harness.executors import Job, ending
+from harness.executors.run_log import open_log
 from harness.executors.together import execute_all
-from harness.executors.worker import failed_status, open_log, warm_up
+from harness.executors.worker import failed_status, warm_up
 from harness.guard import stay_without_guard
 from harness.workload import JsonValue, Workload, load_workload
 

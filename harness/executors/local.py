@@ -10,7 +10,8 @@ import os
 from collections import deque
 
 from harness.executors import GRACE_S, Ended, Job, ending
-from harness.executors.worker import STATUS_INTERRUPTED, execute, open_log
+from harness.executors.run_log import open_log
+from harness.executors.worker import STATUS_INTERRUPTED, execute
 from harness.workload import Workload
 
 

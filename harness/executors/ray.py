@@ -28,8 +28,9 @@ from harness.executors import GRACE_S, Ended, Job, Placement
 from harness.executors.copies import changes, put
 from harness.executors.environment import variables_set
 from harness.executors.ray_node import News, NodeRun, Order, Seen, is_end
+from harness.executors.run_log import open_log
 from harness.executors.run_process import environment
-from harness.executors.worker import STATUS_NOT_WRITABLE, open_log
+from harness.executors.worker import STATUS_NOT_WRITABLE
 from harness.provenance import GitState, git_state
 from harness.spool import spool_path, work_dir
 

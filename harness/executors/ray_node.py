@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 from harness.executors import Ended, Job
 from harness.executors.copies import Changes, Stamp, changes, put
+from harness.executors.run_log import log_path
 from harness.executors.run_process import RunProcess
-from harness.executors.worker import log_path
 from harness.provenance import GitState
 from harness.spool import spool_path, work_dir
 from harness.workload import JsonValue

@@ -11,7 +11,7 @@ import sys
 
 from harness import guard
 from harness.executors import THREAD_VARIABLES, Ended, Job
-from harness.executors.worker import open_log
+from harness.executors.run_log import open_log
 from harness.provenance import GitState
 
 IS_GUARDED = sys.platform == "linux"

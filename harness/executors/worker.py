@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.errors import HarnessError
-from harness.event_log import SpoolReader, append, append_lines, read_spool
+from harness.event_log import SpoolReader, append, read_spool
 from harness.events import (
     MOST_COUNT,
     Damaged,
@@ -33,11 +33,11 @@ from harness.events import (
 )
 from harness.executors import PROFILE, Ended, Job, ending
 from harness.executors.environment import variables_set
+from harness.executors.run_log import last_lines, log_path, log_size, make_work_dir
 from harness.limits import Overrun
-from harness.plain_file import open_no_follow, unwritable
 from harness.provenance import GitState, git_state, host_name, library_versions
 from harness.pruning import Cut, first_cut
-from harness.spool import RunState, replay, spool_path, work_dir
+from harness.spool import RunState, replay, spool_path
 from harness.workload import Workload
 from harness.workload_files import digests_below
 
@@ -49,7 +49,6 @@ STATUS_OUTRUN = 76
 """With what it exits when another driver has begun to train its run."""
 COLLAPSED = "collapsed"
 """The metric by which a workload says that its run has collapsed: above 0 it has."""
-_STDERR_LINES = 100
 _MEMORY_TEXTS = ("out of memory", "cudamalloc", "can't allocate memory", "cannot allocate memory")
 
 
@@ -73,7 +72,7 @@ def execute(job: Job, workload: Workload) -> int:
         OutrunError: the run is another driver's by now.
         StoreError: the spool cannot be written.
     """
-    work = _make_work_dir(job)
+    work = make_work_dir(job)
     log_start = log_size(job)
     started = _started(job)
     append(spool_path(job.directory), started)
@@ -84,17 +83,7 @@ def execute(job: Job, workload: Workload) -> int:
     failure: _Failed | None = None
     try:
         if epochs.cut is None:  # else it was interrupted between its last epoch and its end
-            # This process may run others later.
-            with variables_set({PROFILE: "1"} if job.profile else {}):
-                returned = workload.run(
-                    job.run.params,
-                    seed=job.run.seed,
-                    workdir=work,
-                    report=epochs,
-                    test=job.run.test,
-                )
-            results = _numbers("run", returned)
-            _refuse_test_scores(job, results)
+            results = _call(workload, job, work, epochs)
         failure = epochs.failed or _failure_in("the result", results)
     except (KeyboardInterrupt, HarnessError):  # the latter is our own, of the spool
         raise
@@ -107,7 +96,6 @@ def execute(job: Job, workload: Workload) -> int:
         failure = None
     if epochs.is_interrupted and epochs.failed is None and cut is None:
         return STATUS_INTERRUPTED
-    epochs.refuse_if_outrun()
     seconds = (time.monotonic() - began) / job.together
     finished = Finished(
         attempt=job.attempt,
@@ -121,8 +109,20 @@ def execute(job: Job, workload: Workload) -> int:
         stderr=last_lines(log_path(job), log_start),
         files=digests_below(work) if failure is None and cut is None else {},
     )
+    epochs.refuse_if_outrun()
     append(spool_path(job.directory), finished)
     return 0
+
+
+def _call(workload: Workload, job: Job, work: Path, epochs: _EpochWriter) -> Mapping[str, float]:
+    """What the workload returns for a run."""
+    with variables_set({PROFILE: "1"} if job.profile else {}):  # this process may run others later
+        returned = workload.run(
+            job.run.params, seed=job.run.seed, workdir=work, report=epochs, test=job.run.test
+        )
+    results = _numbers("run", returned)
+    _refuse_test_scores(job, results)
+    return results
 
 
 def failed_status(error: HarnessError) -> int:
@@ -180,54 +180,6 @@ def warm_up(workload: str) -> None:
 def know_git(workload: str, state: GitState) -> None:
     """Say what commit the code of the module ``workload`` is at: it was copied to this machine."""
     _known_git[workload] = state
-
-
-def open_log(job: Job) -> int:
-    """A file descriptor that appends to the run's log; the run's directory is made.
-
-    Raises:
-        StoreError: the disk is full, or the place is not writable.
-    """
-    path = log_path(job)
-    try:
-        job.directory.mkdir(parents=True, exist_ok=True)
-        return open_no_follow(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    except OSError as error:
-        raise unwritable(path, error) from None
-
-
-def try_to_write(job: Job) -> None:
-    """Raise what keeps a worker from writing the run's files, where that lasts.
-
-    Raises:
-        StoreError: what it is.
-    """
-    os.close(open_log(job))
-    append_lines(spool_path(job.directory), b"")
-    _make_work_dir(job)
-
-
-def log_path(job: Job) -> Path:
-    """Where the output of the run's workers is kept, one attempt after the other."""
-    return job.process / "stderr.log"
-
-
-def log_size(job: Job) -> int:
-    """How many bytes earlier attempts have left in the run's log."""
-    path = log_path(job)
-    return path.stat().st_size if path.exists() else 0
-
-
-def last_lines(path: Path, start: int) -> str | None:
-    """The last hundred lines of the file from byte ``start`` on; None if there is nothing."""
-    try:
-        with os.fdopen(open_no_follow(path, os.O_RDONLY), "rb") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            stream.seek(max(start, size - (1 << 16)))
-            text = stream.read().decode(errors="replace")
-    except FileNotFoundError:
-        return None
-    return "\n".join(text.splitlines()[-_STDERR_LINES:]) or None
 
 
 class _Failed(NamedTuple):
@@ -413,15 +365,6 @@ def _provenance(workload: str) -> _Provenance:
     if git is None:
         git = git_state(Path(file).parent) if file else GitState(None, None)
     return _Provenance(git, library_versions(), host_name())
-
-
-def _make_work_dir(job: Job) -> Path:
-    work = work_dir(job.directory)
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(work, error) from None
-    return work
 
 
 def _peak_mib() -> float | None:
