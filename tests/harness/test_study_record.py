@@ -270,6 +270,48 @@ def test_a_study_whose_own_record_is_damaged_goes_on(place: Place, has_copy: boo
         assert [each.read_bytes() for each in aside] == [damaged]
 
 
+def test_writers_of_equal_process_ids_do_not_take_each_others_draft(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record: StudyRecord
+) -> None:
+    """As two containers have: the second writes while the first is about to put its draft there."""
+    replace_file, versions = Path.replace, [5]
+
+    def replace_late(path: Path, target: Path) -> Path:
+        if versions:
+            write_study_record(tmp_path, replace(record, version=versions.pop()))
+        return replace_file(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace_late)
+    write_study_record(tmp_path, record)
+    assert read_study_record(tmp_path, "s") == record
+    assert [path for path in (tmp_path / "studies").iterdir() if "draft" in path.name] == []
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "free some space there"),
+        (errno.EROFS, "it is read-only: mount it for writing or choose another folder"),
+        (errno.EACCES, "give write access"),
+        (errno.EIO, "the disk is at fault"),
+        (errno.EBUSY, "mend that"),
+    ],
+)
+def test_the_remedy_fits_what_is_wrong_with_the_disk(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    record: StudyRecord,
+    number: int,
+    remedy: str,
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StoreError, match=rf"s\.json: cannot write: [^;\n]*; {remedy}"):
+        write_study_record(tmp_path, record)
+
+
 def test_drafts_of_writers_that_were_killed_are_removed(place: Place) -> None:
     place.run()
     draft = place.results / "studies" / ".quality.json.0123abcd.draft"
