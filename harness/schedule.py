@@ -38,6 +38,11 @@ class Task:
     thresholds: Thresholds | None = None
     """By what it is stopped early, if it may be."""
 
+    @property
+    def name(self) -> str:
+        """Such as ``quality=0.5, seed 3``."""
+        return f"{self.trial.label}, seed {self.run.seed}"
+
 
 class Schedule:
     """The trials and runs of a study; it grows while a search proposes."""

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.attempt import Attempt
-from harness.budget import Spending, shortage
+from harness.budget import Spending
 from harness.errors import StoreBusyError, StoreError
 from harness.executors import Ended, Executor, Job, in_one_process
-from harness.executors.run_log import log_size, try_to_write
+from harness.executors.run_log import log_size, why_not_writable
 from harness.executors.worker import (
     STATUS_NOT_WRITABLE,
     STATUS_OUTRUN,
@@ -25,6 +25,7 @@ from harness.interruption import Interruption
 from harness.leases import Leases
 from harness.ledger import Ledger
 from harness.metric_check import check_metric
+from harness.outlook import find_shortage, seconds_left
 from harness.plan import Plan
 from harness.policy import Retries
 from harness.progress import RunLine, Snapshot, Watcher
@@ -122,19 +123,7 @@ class Session:
 
     def shortage(self) -> str | None:
         """What the budget had no room for, in a sentence; None where it had for everything."""
-        spec, settled = self.plan.spec, self.ledger.settled
-        is_cut = self.schedule.is_cut(settled)
-        if not (is_cut or self._is_spent or self.schedule.search_end is not None):
-            return None
-        missing = {each.trial_id for each in self.schedule.members if each.run_id not in settled}
-        whole = sum(
-            trial.role != "control"
-            and trial.phase == ("confirm" if spec.is_fixed else "search")
-            and trial.trial_id not in missing
-            for trial in self.schedule.trials
-        )
-        planned = len(self.plan.fixed) if spec.is_fixed else spec.trials
-        return shortage(spec.budget, whole=whole, planned=planned, is_of_runs=is_cut)
+        return find_shortage(self.plan, self.schedule, self.ledger.settled, is_spent=self._is_spent)
 
     def snapshot(self) -> Snapshot:
         """Where the study stands now."""
@@ -281,11 +270,7 @@ class Session:
         active = self._active.pop(ended.run_id)
         state = self.ledger.read(ended.run_id)
         if ended.exit_code == STATUS_NOT_WRITABLE:
-            try_to_write(active.job)
-            raise StoreError(
-                f"{active.job.directory}: a worker cannot write its results there; "
-                "free some space, then run the same command again"
-            )
+            raise why_not_writable(active.job)
         if state.attempts < active.job.attempt or not state.is_over:
             has_company = active.job.together > 1
             if self._is_ending and (has_company or active.overrun is None):
@@ -299,7 +284,8 @@ class Session:
                 self._turns.start_again(active.task)
                 return
             if ended.is_lost and self._turns.lose(active.task):
-                self._say_it_is_lost(active.task)
+                task = active.task  # no failure of its own, so that nothing else is noted of it
+                self.watcher.say(f"{task.name}: what it ran on is gone; it starts again")
                 return
             if state.damage is not None and not self._is_ending:
                 self._start_anew(active, state.damage)
@@ -334,16 +320,10 @@ class Session:
         if retry.takes_slot:
             when += f", with at most {self._most_active} at once from now on"
         self.watcher.say(
-            f"{task.trial.label}, seed {task.run.seed}: {state.failure}: {state.message}; "
+            f"{task.name}: {state.failure}: {state.message}; "
             f"retry {retry.number} of {retry.most}{when}"
         )
         return True
-
-    def _say_it_is_lost(self, task: Task) -> None:
-        """A run was lost: no failure of its own, so that nothing else is noted of it."""
-        self.watcher.say(
-            f"{task.trial.label}, seed {task.run.seed}: what it ran on is gone; it starts again"
-        )
 
     def _start_anew(self, active: Attempt, damage: str) -> None:
         """Queue a run whose spool was damaged or taken away while it was trained.
@@ -363,7 +343,7 @@ class Session:
             self.company.note_memory(active.task, active.job.together)
         task, reason = active.task, "" if active.overrun is None else f" ({active.overrun.message})"
         self.watcher.say(
-            f"{task.trial.label}, seed {task.run.seed}: the worker that trained it with "
+            f"{task.name}: the worker that trained it with "
             f"{active.job.together - 1} others has ended{reason}; it starts again, alone"
         )
 
@@ -413,18 +393,8 @@ class Session:
 
     def _seconds_left(self) -> float | None:
         """What finished runs took on average, for all that is left, shared among the workers."""
-        left_s = self.spending.left_s
-        if self.schedule.is_open and left_s is not None:
-            return max(0.0, left_s)
-        mean = self._tally.mean_s
-        if mean is None:
-            return None
         now = time.monotonic()
-        over = len(self._tally.counted) + self.schedule.spared
-        waiting = self.schedule.total - over - len(self._active)
-        work = waiting * mean + sum(
-            max(0.0, mean - (now - active.began) / active.job.together)
-            for active in self._active.values()
+        ages = [(now - each.began) / each.job.together for each in self._active.values()]
+        return seconds_left(
+            self.schedule, self._tally, ages, slots=self._most_active, left_s=self.spending.left_s
         )
-        seconds = work / max(1, min(self._most_active, waiting + len(self._active)))
-        return seconds if left_s is None else min(seconds, max(0.0, left_s))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from harness.errors import StoreError
 from harness.event_log import append_lines
 from harness.executors import Job
 from harness.plain_file import open_no_follow, unwritable
@@ -67,12 +68,15 @@ def make_work_dir(job: Job) -> Path:
     return work
 
 
-def try_to_write(job: Job) -> None:
-    """Raise what keeps a worker from writing the run's files, where that lasts.
-
-    Raises:
-        StoreError: what it is.
-    """
-    os.close(open_log(job))
-    append_lines(spool_path(job.directory), b"")
-    make_work_dir(job)
+def why_not_writable(job: Job) -> StoreError:
+    """What keeps a worker from writing the run's files; a disk that is full where all can be."""
+    try:
+        os.close(open_log(job))
+        append_lines(spool_path(job.directory), b"")
+        make_work_dir(job)
+    except StoreError as error:
+        return error
+    return StoreError(
+        f"{job.directory}: a worker cannot write its results there; free some space, then run the "
+        "same command again"
+    )
