@@ -99,7 +99,8 @@ def find_costs(survey: Survey, results: Path, *, threads: int, may_probe: bool) 
     task = survey.schedule.tasks[
         next(m.run_id for m in survey.schedule.members if m[:2] == (baseline.trial_id, seed))
     ]
-    return Costs(survey, measured, probe(task.run, threads=threads))
+    code = survey.plan.code.table(task.run.code)
+    return Costs(survey, measured, probe(task.run, threads=threads, code=code))
 
 
 def _measured(survey: Survey, results: Path) -> list[Measured]:

@@ -6,9 +6,10 @@ import copy
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.budget import check_budget
+from harness.code_version import CodeVersions
 from harness.conditions import (
     VARIANT,
     Filled,
@@ -29,7 +30,7 @@ from harness.values import same_value, set_at
 from harness.workload import JsonValue, Workload
 from harness.yaml_source import Path_
 
-__all__ = ["Plan", "Varied", "label_of", "make_plan", "show", "units"]
+__all__ = ["Plan", "Varied", "label_of", "locate", "make_plan", "show", "units"]
 
 MOST_TRIALS = 100_000
 
@@ -48,6 +49,8 @@ class Plan:
     """Of a search: a trial at each end of each axis, to be checked and never trained."""
     most_epochs: int | None = None
     """For hyperband: epochs of the longest run."""
+    code: CodeVersions = field(kw_only=True)
+    """Of the workload's code, for this call."""
 
     @property
     def spec(self) -> StudySpec:
@@ -115,7 +118,8 @@ def make_plan(loaded: Loaded, workload: Workload) -> Plan:
     epochs = None
     if spec.pruner == "hyperband":
         epochs = most_epochs(loaded, workload, [*fixed, *ends])
-    return Plan(loaded, workload, fixed, controls, ends, epochs)
+    code = CodeVersions(spec.workload, workload.code)
+    return Plan(loaded, workload, fixed, controls, ends, epochs, code=code)
 
 
 def units(spec: StudySpec) -> list[tuple[str, ...]]:
@@ -335,7 +339,7 @@ def _checked(
         return workload.check(params)
     except ValueError as error:
         lines = [
-            f"{_locate(loaded, varied, line.partition(':')[0])}: {line}"
+            f"{locate(loaded, varied, line.partition(':')[0])}: {line}"
             + (f" ({blamed})" if blamed else "")
             for line in str(error).splitlines()
         ]
@@ -364,16 +368,15 @@ def _made(
     )
 
 
-def _locate(loaded: Loaded, varied: Varied, dotted: str) -> str:
+def locate(loaded: Loaded, varied: Mapping[str, JsonValue], dotted: str) -> str:
     """Where the parameter that an error names was set: an axis, a variant, or the base."""
     variant = str(varied.get(VARIANT))
-    candidates: list[tuple[str, Path_]] = [(key, ("search", key)) for key in varied]
-    candidates += [
-        (key, ("variants", variant, key)) for key in loaded.spec.variants.get(variant, {})
-    ]
-    for key, path in candidates:
-        if key == dotted or dotted.startswith(f"{key}.") or key.startswith(f"{dotted}."):
-            return loaded.source.where(path)
+    above: dict[str, Path_] = dict.fromkeys(varied, ("search",))
+    above |= dict.fromkeys(loaded.spec.variants.get(variant, {}), ("variants", variant))
+    for key, path in above.items():
+        if f"{dotted}.".startswith(f"{key}.") or key.startswith(f"{dotted}."):
+            inside = dotted.removeprefix(key).split(".")[1:]
+            return loaded.source.where((*path, key, *inside))
     return loaded.source.where(("base", *dotted.split(".")))
 
 

@@ -13,6 +13,7 @@ from harness.errors import InputError
 from harness.event_log import read_spool
 from harness.events import Entry, EpochReported, Finished, Started
 from harness.executors import Job, make_executor
+from harness.loaded_code import Table
 from harness.spool import spool_path, work_dir
 from harness.trial import Run
 
@@ -40,10 +41,15 @@ class Probe(NamedTuple):
         return self.once_bytes + epochs * self.epoch_bytes
 
 
-def probe(run: Run, *, threads: int) -> Probe:
+def probe(run: Run, *, threads: int, code: Table) -> Probe:
     """Train ``run`` until its second report, in a process of its own; nothing of it stays.
 
     The test classes stay shut, whatever the run would do.
+
+    Args:
+        run: What to train.
+        threads: Arithmetic threads.
+        code: The files behind its code version.
 
     Raises:
         InputError: the run failed.
@@ -55,7 +61,7 @@ def probe(run: Run, *, threads: int) -> Probe:
         spool = spool_path(directory)
         executor = make_executor("process", shut.workload, slots=1, threads=threads)
         try:
-            executor.submit(Job(shut, shut.run_id, directory, attempt=1, threads=threads))
+            executor.submit(Job(shut, shut.run_id, directory, 1, threads=threads, code=code))
             has_ended = False
             while not has_ended and len(_epochs(read_spool(spool))) < _REPORTS:
                 has_ended = bool(executor.poll(_POLL_S))

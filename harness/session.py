@@ -264,11 +264,11 @@ class Session:
             thresholds=task.thresholds,
             profile=self.profile,
             is_anew=state.damage is not None or self.ledger.before(task.run_id) is not None,
+            code=self.plan.code.table(task.run.code),
         )
 
     def _note_end(self, ended: Ended) -> None:
-        active = self._active.pop(ended.run_id)
-        state = self.ledger.read(ended.run_id)
+        active, state = self._active.pop(ended.run_id), self.ledger.read(ended.run_id)
         if ended.exit_code == STATUS_NOT_WRITABLE:
             raise why_not_writable(active.job)
         if state.attempts < active.job.attempt or not state.is_over:

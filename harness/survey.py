@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from harness.errors import InputError
 from harness.ledger import Ledger
-from harness.plan import Plan, make_plan
-from harness.provenance import code_version, refuse_changed_code
+from harness.plan import Plan, locate, make_plan
 from harness.schedule import Schedule
 from harness.spec import Loaded, load_study
 from harness.study_record import StudyRecord, read_study_record
@@ -49,8 +48,9 @@ def plan_of(loaded: Loaded) -> Plan:
     Raises:
         InputError: the study or its data is wrong.
     """
-    refuse_changed_code(loaded.spec.workload)
     plan = make_plan(loaded, load_workload(loaded.spec.workload))
+    for trial in (*plan.fixed, *plan.ends):
+        plan.code.of(trial.params)  # before any data: code that was edited meanwhile is refused
     for trial in plan.ends:  # a range that the data cannot serve would cost a search trials
         _fingerprint(plan, trial)
     return plan
@@ -76,7 +76,6 @@ def identifier(plan: Plan) -> Callable[[Trial, int], Run]:
     refuses parameters that do not fit them. A trial that a search proposed must not end the
     study: its runs start, and fail as invalid.
     """
-    code = code_version(plan.spec.workload)
     fingerprints: dict[str, str] = {}
 
     def identify(trial: Trial, seed: int) -> Run:
@@ -93,7 +92,7 @@ def identifier(plan: Plan) -> Callable[[Trial, int], Run]:
             params=trial.params,
             seed=seed,
             test=trial.phase == "confirm",
-            code=code,
+            code=plan.code.of(trial.params),
             data=fingerprints[key],
         )
 
@@ -105,13 +104,5 @@ def _fingerprint(plan: Plan, trial: Trial) -> str:
         return plan.workload.data_fingerprint(trial.params)
     except ValueError as error:
         line = " ".join(str(error).split())
-        where = _place(plan.loaded, trial.varied, line.partition(":")[0])
+        where = locate(plan.loaded, trial.varied, line.partition(":")[0])
         raise InputError(f"{where}: {line}") from None
-
-
-def _place(loaded: Loaded, varied: Mapping[str, object], dotted: str) -> str:
-    """Where the parameter ``dotted`` of a trial was set."""
-    for key in varied:
-        if dotted == key or dotted.startswith(f"{key}."):
-            return loaded.source.where(("search", key))
-    return loaded.source.where(("base", *dotted.split(".")))

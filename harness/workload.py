@@ -15,6 +15,7 @@ from typing import Protocol, TypeAlias, cast
 from pydantic import JsonValue
 
 from harness.errors import InputError
+from harness.loaded_code import watch
 
 __all__ = ["JsonValue", "Params", "Report", "Workload", "load_workload"]
 
@@ -70,6 +71,19 @@ class Workload(Protocol):
                 ``dotted.key: what, remedy``.
 
         Where the module lacks it, all data count as equal.
+        """
+        ...
+
+    def code(self, params: Params) -> Sequence[str] | None:
+        """The modules that a run with ``params`` uses, by their dotted names.
+
+        An edit of any other trains nothing anew. A package stands for all below it. Listed need be
+        only what is imported late, inside functions: this module itself always belongs to it, and
+        so does what is imported at the top of a module that does. A run that imports a module of
+        the same packages that is not part of it fails.
+
+        None, or no such function, is everything: all modules below this one's package or, where it
+        is one file, this file and, from file to file, those beside it that are imported in them.
         """
         ...
 
@@ -136,6 +150,7 @@ def load_workload(name: str) -> Workload:
     Raises:
         InputError: no such module, or a function is missing.
     """
+    watch(name)
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -164,6 +179,7 @@ _NEEDED = ("schema", "check", "run")
 _DEFAULTS: Mapping[str, Callable[..., object]] = {
     "controls": dict,
     "data_fingerprint": lambda params: "",
+    "code": lambda params: None,
     "epochs": lambda params: None,
     "together": lambda params: None,
     "run_together": _one_after_another,

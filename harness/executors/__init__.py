@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, cast
 
+from harness.loaded_code import Table
 from harness.pruning import Thresholds
 from harness.trial import Run
 from harness.workload import JsonValue
@@ -72,6 +73,8 @@ class Job:
     """The GPU that the run gets, as ``CUDA_VISIBLE_DEVICES`` names it; the executor fills it in."""
     profile: bool = False
     """Whether the workload shall say where its time goes; see ``PROFILE``."""
+    code: Table = field(default_factory=dict)
+    """The files that the run may use of the workload's code; see ``harness.loaded_code``."""
     together: int = 1
     """How many runs its process executes at once, this one included."""
     beside: tuple[Job, ...] = ()

@@ -35,10 +35,11 @@ from harness.executors import PROFILE, Ended, Job, ending
 from harness.executors.environment import variables_set
 from harness.executors.run_log import last_lines, log_path, log_size, make_work_dir
 from harness.limits import Overrun
+from harness.loaded_code import expecting
 from harness.provenance import GitState, git_state, host_name, library_versions
 from harness.pruning import Cut, first_cut
 from harness.spool import RunState, replay, spool_path
-from harness.workload import Workload
+from harness.workload import Report, Workload
 from harness.workload_files import digests_below
 
 STATUS_NOT_WRITABLE = 74
@@ -82,8 +83,10 @@ def execute(job: Job, workload: Workload) -> int:
     results: Mapping[str, float] = {}
     failure: _Failed | None = None
     try:
-        if epochs.cut is None:  # else it was interrupted between its last epoch and its end
-            results = _call(workload, job, work, epochs)
+        with expecting(job.code) as code:
+            # Else it was interrupted between its last epoch and its end.
+            if epochs.cut is None and code.violation is None:
+                results = _run(job, workload, work, epochs)
         failure = epochs.failed or _failure_in("the result", results)
     except (KeyboardInterrupt, HarnessError):  # the latter is our own, of the spool
         raise
@@ -92,9 +95,11 @@ def execute(job: Job, workload: Workload) -> int:
         failure = epochs.failed or _classify(error)
     sys.stderr.flush()
     cut = epochs.cut
-    if cut is not None:  # whatever a workload does once it was told to stop
+    if code.violation is not None:  # whatever it reported: other code has a part in it
+        failure, cut = _Failed("crash", code.violation), None
+    elif cut is not None:  # whatever a workload does once it was told to stop
         failure = None
-    if epochs.is_interrupted and epochs.failed is None and cut is None:
+    elif epochs.is_interrupted and epochs.failed is None:
         return STATUS_INTERRUPTED
     seconds = (time.monotonic() - began) / job.together
     finished = Finished(
@@ -114,11 +119,12 @@ def execute(job: Job, workload: Workload) -> int:
     return 0
 
 
-def _call(workload: Workload, job: Job, work: Path, epochs: _EpochWriter) -> Mapping[str, float]:
-    """What the workload returns for a run."""
-    with variables_set({PROFILE: "1"} if job.profile else {}):  # this process may run others later
+def _run(job: Job, workload: Workload, work: Path, report: Report) -> Mapping[str, float]:
+    """What the workload returns for ``job``, as numbers."""
+    # This process may run others later.
+    with variables_set({PROFILE: "1"} if job.profile else {}):
         returned = workload.run(
-            job.run.params, seed=job.run.seed, workdir=work, report=epochs, test=job.run.test
+            job.run.params, seed=job.run.seed, workdir=work, report=report, test=job.run.test
         )
     results = _numbers("run", returned)
     _refuse_test_scores(job, results)

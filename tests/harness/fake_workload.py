@@ -82,6 +82,9 @@ class FakeWorkload:
     def data_fingerprint(self, params: Params) -> str:
         return str(params["data"])
 
+    def code(self, params: Params) -> None:
+        return None
+
     def run(
         self, params: Params, *, seed: int, workdir: Path, report: Report, test: bool
     ) -> Mapping[str, float]:

@@ -17,7 +17,6 @@ from harness.api import Options, Results
 from harness.driver import RunOptions
 from harness.errors import InputError
 from harness.executors import ExecutorName
-from harness.provenance import code_version
 from harness.spec import load_study
 from harness.workload import load_workload
 
@@ -186,7 +185,6 @@ def test_code_that_is_edited_meanwhile_is_not_run_under_its_old_version(
         with pytest.raises(InputError, match=r"edited_workload.py: has changed since it was imp"):
             harness.run(study, results=tmp_path / "results", executor=executor)
     del sys.modules["edited_workload"]
-    code_version.cache_clear()
 
 
 def test_the_second_workload_is_small_and_needs_three_functions() -> None:

@@ -271,7 +271,7 @@ def test_each_wrong_parameter_is_a_line_with_its_place(tmp_path: Path) -> None:
         ("search: {method.momentum: {grid: [0.5, 2]}}", "s.yaml:4:10: method.momentum: ", " (trial 'momentum=2')"),
         ("search: {method.momentun: {grid: [0.5]}}", "s.yaml:4:10: method.momentun: ", " (trial 'momentun=0.5')"),
         ("variants: {a: {}, b: {train.epoch: 2}}", "s.yaml:4:23: train.epoch: ", " (trial 'b')"),
-        ("variants: {a: {train: {epoch: 2}}}", "s.yaml:4:16: train.epoch: ", " (trial 'a')"),
+        ("variants: {a: {train: {epoch: 2}}}", "s.yaml:4:24: train.epoch: ", " (trial 'a')"),
         ("search: {method.groups: {grid: [500]}}", "s.yaml:4:10: method.groups: at most 100", "got 500 (trial 'groups=500')"),
         (ADAPTIVE + "search: {method.momentum: {uniform: [0, 2]}}", "s.yaml:6:10: method.momentum: ", " (trial 'momentum=2')"),
         (ADAPTIVE + "search: {method.temperature: {choice: [1, 0]}}", "s.yaml:6:10: method.temperature: ", " (trial 'temperature=0')"),

@@ -1,142 +1,14 @@
-"""The code version follows what the code does, not how it is written down."""
+"""Where numbers come from: commit, libraries and machine."""
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from harness.errors import InputError
-from harness.provenance import (
-    code_version,
-    git_state,
-    host_name,
-    library_versions,
-)
-
-Version = Callable[[str], str]
-
-SOURCE = '''"""A workload."""
-import math
-
-
-def area(radius):
-    """The area of a disc."""
-    return math.pi * radius**2  # in square metres
-
-
-class Disc:
-    """Round."""
-
-    async def roll(self):
-        """Forward."""
-'''
-
-
-@pytest.fixture
-def version_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Version]:
-    """Writes a module, imports it and tells its code version, as a fresh process would."""
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def version(source: str) -> str:
-        (tmp_path / "discs.py").write_text(source, encoding="utf-8")
-        forget()
-        importlib.import_module("discs")
-        return code_version("discs")
-
-    yield version
-    forget()
-
-
-def forget() -> None:
-    code_version.cache_clear()
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("discs", "balls")]:
-        del sys.modules[name]
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("in square metres", "in acres"),
-        ('"""A workload."""', '"""Another text."""'),
-        ('"""The area of a disc."""', '"""Its area,\n\n    in two lines.\n    """'),
-        ('"""The area of a disc."""\n', "\n"),
-        ('"""Round."""', '"""Flat."""'),
-        ('"""Forward."""', '"""Backward."""'),
-        ("math.pi * radius**2", "(math.pi   *   (radius ** 2))"),
-    ],
-)
-def test_comments_docstrings_and_layout_do_not_count(
-    version_of: Version, old: str, new: str
-) -> None:
-    assert old in SOURCE
-    assert version_of(SOURCE) == version_of(SOURCE.replace(old, new))
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("radius**2", "radius**3"),
-        ("math.pi", "3.14"),
-        ("def area", "def surface"),
-        ("import math", "import math, os"),
-        ("    return", '    "not the docstring"\n    return'),
-    ],
-)
-def test_code_counts(version_of: Version, old: str, new: str) -> None:
-    assert version_of(SOURCE) != version_of(SOURCE.replace(old, new))
-
-
-def test_the_modules_that_a_package_has_loaded_count_and_no_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(tmp_path)
-    package = tmp_path / "balls"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    (package / "workload.py").write_text("from balls import size\n")
-    (package / "size.py").write_text("SIZE = 1\n")
-    (package / "unused.py").write_text("COLOUR = 1\n")
-
-    def version() -> str:
-        forget()
-        importlib.invalidate_caches()
-        importlib.import_module("balls.workload")
-        return code_version("balls.workload")
-
-    before = version()
-    (package / "unused.py").write_text("COLOUR = 2\n")
-    assert version() == before
-    (package / "size.py").write_text("SIZE = 22\n")
-    assert version() != before
-    forget()
-
-
-def test_what_this_process_has_loaded_counts_not_what_is_edited_later(
-    version_of: Version, tmp_path: Path
-) -> None:
-    before = version_of(SOURCE)
-    (tmp_path / "discs.py").write_text("area = None")
-    assert code_version("discs") == before
-
-
-def test_code_that_is_not_loaded_is_refused() -> None:
-    forget()
-    with pytest.raises(InputError, match="no source file of it is loaded"):
-        code_version("balls.workload")
-
-
-def test_code_that_does_not_parse_names_the_file(version_of: Version, tmp_path: Path) -> None:
-    version_of(SOURCE)
-    code_version.cache_clear()
-    (tmp_path / "discs.py").write_text("def (:")
-    with pytest.raises(InputError, match=r"discs\.py: cannot fingerprint the code") as caught:
-        code_version("discs")
-    assert "\n" not in str(caught.value)
+from harness.provenance import git_state, host_name, library_versions
 
 
 def git(folder: Path, *arguments: str) -> str:
