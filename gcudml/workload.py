@@ -26,8 +26,10 @@ from gcudml.data.cache import Stamp, cache_folder, digest, stamp_of
 from gcudml.data.datasets import PARTS, appearance_of, glance, larger, load
 from gcudml.data.datasets import data_fingerprint as fingerprint_of_data
 from gcudml.host_memory import keep_freed_memory
+from gcudml.methods import module_of as module_of_method
 from gcudml.methods.checks import DataSizes, check_fits, check_settings, may_be_stacked
 from gcudml.models.backbones import check_weights, takes_images_of
+from gcudml.models.backbones import module_of as module_of_backbone
 from gcudml.models.number_format import prepare_cache
 from gcudml.models.weights import weights_digest
 from gcudml.together import train_together
@@ -112,6 +114,21 @@ def data_fingerprint(params: Mapping[str, JsonValue]) -> str:
     )
     _check_whole_images(config, prepared.channels)
     return f"{prepared.fingerprint}-{weights}" if weights else prepared.fingerprint
+
+
+def code(params: Mapping[str, JsonValue]) -> list[str]:
+    """The modules that a run imports for its method and its network; this one imports the others.
+
+    Pixels and an untrained network have no method, and pixels no network.
+    """
+    config = RunConfig.model_validate(params)
+    if isinstance(config.method, PixelsConfig):
+        return []
+    network = module_of_backbone(config.model)
+    modules = [] if network is None else [network]
+    if not isinstance(config.method, UntrainedConfig):
+        modules.append(module_of_method(config))
+    return modules
 
 
 def run(

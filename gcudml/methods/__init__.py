@@ -1,4 +1,7 @@
-"""Methods by name: adding one is a file here, its configuration and a line below."""
+"""Methods by name: adding one is a file here, its configuration and a case below.
+
+A method is imported where it is used: its code counts for the runs that use it and for no others.
+"""
 
 import functools
 
@@ -17,16 +20,16 @@ from gcudml.config import (
     UdmlSsConfig,
 )
 from gcudml.data.splits import visible_labels
-from gcudml.methods.cbswr import Cbswr
-from gcudml.methods.gce import Gce
-from gcudml.methods.gcudml import Gcudml
-from gcudml.methods.instance import Instance
 from gcudml.methods.interface import Method, Setup
-from gcudml.methods.stml import Stml
-from gcudml.methods.supervised import Supervised
-from gcudml.methods.udml_ss import UdmlSs
 from gcudml.models.embedding import Embedder
-from gcudml.models.group_head import GroupHead
+
+
+def module_of(config: RunConfig) -> str:
+    """The module of the method that the run's configuration names.
+
+    A control, which trains nothing, has none.
+    """
+    return f"{__name__}.{config.method.name}"
 
 
 def build_method(setup: Setup) -> Method:
@@ -37,18 +40,32 @@ def build_method(setup: Setup) -> Method:
     """
     match setup.config.method:
         case GcudmlConfig() as config:
+            from gcudml.methods.gcudml import Gcudml
+
             return Gcudml(setup, config)
         case StmlConfig() as config:
+            from gcudml.methods.stml import Stml
+
             return Stml(setup, config)
         case UdmlSsConfig() as config:
+            from gcudml.methods.udml_ss import UdmlSs
+
             return UdmlSs(setup, config)
         case CbswrConfig() as config:
+            from gcudml.methods.cbswr import Cbswr
+
             return Cbswr(setup, config)
         case GceConfig() as config:
+            from gcudml.methods.gce import Gce
+
             return Gce(setup, config)
         case SupervisedConfig() as config:
+            from gcudml.methods.supervised import Supervised
+
             return Supervised(setup, config)
         case InstanceConfig() as config:
+            from gcudml.methods.instance import Instance
+
             return Instance(setup, config)
     raise ValueError(f"method.name: {setup.config.method.name!r} trains nothing")
 
@@ -57,6 +74,8 @@ def build_student(config: RunConfig, *, channels: int, seed: int) -> Embedder:
     """The network that the method trains, with fresh weights from ``seed``."""
     method, compact_from_maps = config.method, None
     if isinstance(method, GceConfig):
+        from gcudml.models.group_head import GroupHead
+
         compact_from_maps = functools.partial(
             GroupHead,
             dim=config.model.embedding_dim,

@@ -1,4 +1,7 @@
-"""What is refused before anything is trained, because its parts do not fit each other."""
+"""What is refused before anything is trained, because its parts do not fit each other.
+
+The rules of a method are imported with it, for the runs that use it; see ``gcudml.methods``.
+"""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -20,10 +23,6 @@ from gcudml.config import (
 )
 from gcudml.data.datasets import has_classes
 from gcudml.losses.named import check_loss
-from gcudml.methods.cbswr import check_views as check_two_views
-from gcudml.methods.gce import check_learners
-from gcudml.methods.instance import check_views
-from gcudml.methods.stml import check_stml
 
 STACKED = ("conv4", "resnet", "squeezenet", "mobilenet_v2")
 """How the names of networks begin whose stacks are tested to compute the same."""
@@ -60,8 +59,12 @@ def check_settings(config: RunConfig) -> None:
             "set it to 0 or choose a semi-supervised method (stml)"
         )
     if isinstance(method, InstanceConfig):
+        from gcudml.methods.instance import check_views
+
         check_views(config)
     if isinstance(method, CbswrConfig):
+        from gcudml.methods.cbswr import check_views as check_two_views
+
         check_two_views(config.train.views)
     if isinstance(method, GceConfig):
         check_learners_fit(method, model=config.model, train=config.train)
@@ -77,6 +80,8 @@ def check_fits(config: RunConfig, sizes: DataSizes) -> None:
     """
     method, images = config.method, sizes.images["train"]
     if isinstance(method, GceConfig):
+        from gcudml.methods.gce import check_learners
+
         check_learners(method, images=images, classes=sizes.training_classes)
     elif (
         isinstance(method, GcudmlConfig | UdmlSsConfig)
@@ -92,6 +97,8 @@ def check_fits(config: RunConfig, sizes: DataSizes) -> None:
             "supervised training compares two; add images"
         )
     if isinstance(method, StmlConfig):
+        from gcudml.methods.stml import check_stml
+
         check_stml(method, config.train, images=images)
     if not has_classes(config.data):
         return

@@ -23,6 +23,13 @@ class Backbone(NamedTuple):
     out_channels: int
 
 
+def module_of(config: ModelConfig) -> str | None:
+    """The module that builds ``config.backbone`` and is imported for it; conv4 has none."""
+    if config.backbone == "conv4":
+        return None
+    return f"gcudml.models.{'timm' if config.timm_name else 'torchvision'}_trunks"
+
+
 def build_backbone(config: ModelConfig, *, channels: int, image_size: int) -> Backbone:
     """The feature extractor that ``config.backbone`` names, with the weights it asks for.
 
