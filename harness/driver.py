@@ -15,7 +15,14 @@ from typing import NamedTuple
 
 from harness.budget import Spending
 from harness.changes import changes_of, refuse_changes
-from harness.errors import HarnessError, InputError, StoreBusyError
+from harness.database_file import rebuild_command
+from harness.errors import (
+    HarnessError,
+    InputError,
+    StoreBusyError,
+    StoreDamagedError,
+    StoreError,
+)
 from harness.executors import (
     PROCESS_EXECUTORS,
     THREAD_VARIABLES,
@@ -134,7 +141,8 @@ def run_study(
     """Train every run of a study that is not trained yet, and bring the store up to date.
 
     A first SIGINT or SIGTERM lets the workers finish their epoch and ends the call in order, a
-    second one stops them at once; see ``Outcome``.
+    second one stops them at once; see ``Outcome``. A damaged database, whenever it is found, is
+    made anew if nobody else is at work in the folder, and the study goes on.
 
     Args:
         study: The study file, or its content.
@@ -147,6 +155,16 @@ def run_study(
         StoreError: the results are not writable or not readable.
         HarnessError: the workers were lost.
     """
+    try:
+        return _run_once(study, overrides, options, watcher)
+    except StoreDamagedError as error:
+        _mend(options.results, error, watcher)
+    return _run_once(study, overrides, options, watcher)
+
+
+def _run_once(
+    study: Study, overrides: tuple[str, ...], options: RunOptions, watcher: Watcher
+) -> Outcome:
     loaded = load_study(study, overrides)
     with ExitStack() as stack:
         # First of all, because it imports the workload while we do the same.
@@ -186,8 +204,33 @@ def run_study(
             company=Company(plan, is_possible=options.executor in PROCESS_EXECUTORS),
             profile=options.profile,
         )
-        _train(session, options.results, interruption)
-        return _finish(session, ledger, watcher, interruption.signal)
+        try:
+            _train(session, options.results, interruption)
+            return _finish(session, ledger, watcher, interruption.signal)
+        except StoreDamagedError as error:
+            if interruption.signal is None:
+                raise
+            raise StoreError(str(error)) from None  # who wants to stop now waits for no repair
+
+
+def _mend(results: Path, error: StoreDamagedError, watcher: Watcher) -> None:
+    """Make a damaged database anew, which nobody else may be at work on."""
+    what = str(error).partition("; ")[0]
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(alone(results))
+        except InputError:
+            training = sorted({str(owner) for owner in Leases(results).taken().values()})
+            who = ", ".join(training) or "another process"
+            raise StoreError(
+                f"{what}; no result is lost, but others are at work in the folder ({who}): when "
+                f"they have ended, `{rebuild_command(results)}` or the same command makes it anew"
+            ) from None
+        watcher.say(what)
+        made = rebuild(results, wait_s=10.0, on_wait=watcher.say)
+    for notice in made.notices:
+        watcher.say(notice)
+    watcher.say(f"{results}: made anew from {made.studies} studies and {made.runs} runs")
 
 
 def _start_executor(options: RunOptions, workload: str, stack: ExitStack) -> tuple[Executor, int]:

@@ -23,3 +23,7 @@ class StoreError(HarnessError):
 
 class StoreBusyError(StoreError):
     """Another process holds the results database; the message names it."""
+
+
+class StoreDamagedError(StoreError):
+    """The database file is damaged; what it held is in the spools, and it can be made anew."""

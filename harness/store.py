@@ -7,8 +7,8 @@ the driver for one transaction a tick, a reader for one question; whoever finds 
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,17 @@ from typing import NamedTuple
 import duckdb
 
 from harness.comparisons import refresh_comparisons, refresh_comparisons_of_runs
-from harness.errors import InputError, StoreBusyError, StoreError
+from harness.database_file import (
+    OnWait,
+    Settings,
+    damage,
+    first_line,
+    is_unusable,
+    log_of,
+    open_patiently,
+    set_aside,
+)
+from harness.errors import InputError, StoreError
 from harness.event_log import read_spool
 from harness.ingest import ingest, ingest_all, write_study
 from harness.migrations import is_older, migrate, refuse_newer, schema_version
@@ -43,9 +53,6 @@ __all__ = [
     "write_study",
 ]
 
-OnWait = Callable[[str], None]
-
-_POLL_S = 0.02
 _RUNS_A_TRANSACTION = 200
 # A commit that finds the disk full is wrapped into a TransactionException.
 _UNUSABLE = (
@@ -53,9 +60,10 @@ _UNUSABLE = (
     duckdb.FatalException,
     duckdb.OutOfMemoryException,
     duckdb.TransactionException,
+    duckdb.InternalException,
+    duckdb.SerializationException,
 )
-_Settings = dict[str, str | bool | int | float | list[str]]
-_READER: _Settings = {
+_READER: Settings = {
     "enable_external_access": "false",  # neither files nor the network
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
@@ -128,18 +136,23 @@ def connect(
     Raises:
         InputError: nothing to read yet, or ``results`` is a file.
         StoreBusyError: still held after ``wait_s``; the message names the holder.
-        StoreError: damaged, of a newer version, not writable, or the disk is full.
+        StoreDamagedError: the file is damaged, as found now or at any time in the block.
+        StoreError: of a newer version, not writable, or the disk is full.
     """
     path = database_path(results)
     _check_place(results, read_only)
-    settings: _Settings = _READER if read_only and not may_copy else {}
-    con = _open_patiently(path, read_only, wait_s, on_wait, settings)
-    if read_only and is_older(con):
-        con.close()
-        with connect(results, read_only=False, wait_s=wait_s, on_wait=on_wait):
-            pass  # writing brings it to the newest schema
-        con = _open_patiently(path, read_only, wait_s, on_wait, settings)
+    settings = _READER if read_only and not may_copy else {}
+    con = open_patiently(
+        path, read_only=read_only, wait_s=wait_s, on_wait=on_wait, settings=settings
+    )
     try:
+        if read_only and is_older(con):
+            con.close()
+            with connect(results, read_only=False, wait_s=wait_s, on_wait=on_wait):
+                pass  # writing brings it to the newest schema
+            con = open_patiently(
+                path, read_only=True, wait_s=wait_s, on_wait=on_wait, settings=settings
+            )
         _prepare(con, path, read_only)
         if not read_only:
             con.begin()
@@ -153,9 +166,13 @@ def connect(
         if not read_only:
             con.commit()
             con.execute("CHECKPOINT")
-    except _UNUSABLE as error:
+    except duckdb.Error as error:
+        if (found := damage(path, error)) is not None:
+            raise found from None
+        if not isinstance(error, _UNUSABLE):
+            raise
         raise StoreError(
-            f"{path}: {_first_line(error)}; free space or mend access, then run the same "
+            f"{path}: {first_line(error)}; free space or mend access, then run the same "
             "command again"
         ) from None
     finally:
@@ -182,7 +199,8 @@ def query(
     Raises:
         InputError: nothing to read yet, or the SQL is wrong or tries to write.
         StoreBusyError: still held after ``wait_s``.
-        StoreError: damaged or of a newer version.
+        StoreDamagedError: the file is damaged.
+        StoreError: of a newer version, or not accessible.
     """
     with answered(results, sql, params, wait_s=wait_s, on_wait=on_wait) as con:
         columns = tuple(column[0] for column in con.description or ())
@@ -207,7 +225,9 @@ def answered(
             con.execute(sql, params)
             yield con
         except duckdb.Error as error:
-            raise InputError(f"SQL: {_refusal(error)}{_first_line(error)}") from None
+            if (found := damage(database_path(results), error)) is not None:
+                raise found from None
+            raise InputError(f"SQL: {_refusal(error)}{first_line(error)}") from None
 
 
 def list_studies(con: duckdb.DuckDBPyConnection) -> list[StudyLine]:
@@ -236,7 +256,8 @@ def rebuild(results: Path, *, wait_s: float = 0.0, on_wait: OnWait | None = None
     """Make the database anew from study records and spools; its content is the same as before.
 
     The new one is made beside the old one and takes its place when it is complete, so that an
-    interrupted rebuild changes nothing. A damaged or newer database is replaced as well.
+    interrupted rebuild changes nothing. A newer database is replaced as well; a damaged one, or
+    whatever is in its place, is kept under another name, as a notice says.
 
     Raises:
         InputError: the folder holds no results.
@@ -247,18 +268,13 @@ def rebuild(results: Path, *, wait_s: float = 0.0, on_wait: OnWait | None = None
     notices: list[str] = []
     records = read_study_records(results, notices)
     run_ids = sorted(path.parent.name for path in results.glob("runs/*/spool.jsonl"))
-    if not (records or run_ids or notices):
-        raise InputError(_nothing_yet(results))
     path = database_path(results)
-    if path.exists():  # nobody may be at work on it; that it is unusable is no obstacle
-        try:
-            _open_patiently(path, False, wait_s, on_wait, {}).close()
-        except StoreBusyError:
-            raise
-        except StoreError:
-            pass
+    is_bad = path.exists() and is_unusable(path, wait_s=wait_s, on_wait=on_wait)
+    if not (records or run_ids or notices or is_bad):
+        raise InputError(_nothing_yet(results))
     beside = results / ".rebuild"
-    _remove_database(beside)
+    with _writable(beside):
+        _clear(beside)
     with connect(beside, read_only=False) as con:
         for record in records:
             write_study(con, record)
@@ -274,10 +290,12 @@ def rebuild(results: Path, *, wait_s: float = 0.0, on_wait: OnWait | None = None
     with connect(beside, read_only=False) as con:
         for record in records:
             refresh_comparisons(con, record.study)
-    # The old log goes first: it must never be applied to the new file.
-    _log_of(path).unlink(missing_ok=True)
-    database_path(beside).replace(path)
-    _remove_database(beside)
+    with _writable(path):
+        if is_bad or log_of(path).exists():
+            aside = set_aside(path)
+            notices.append(f"{path}: was damaged; it is kept as {aside.name}, which nothing needs")
+        database_path(beside).replace(path)
+        _clear(beside)
     return Rebuilt(len(records), len(run_ids), tuple(notices))
 
 
@@ -302,61 +320,6 @@ def _nothing_yet(results: Path) -> str:
     return f"no results in {results} yet; run a study first"
 
 
-def _open_patiently(
-    path: Path, read_only: bool, wait_s: float, on_wait: OnWait | None, settings: _Settings
-) -> duckdb.DuckDBPyConnection:
-    """Open the file, trying again for up to ``wait_s`` while another process holds it."""
-    deadline = time.monotonic() + wait_s
-    has_waited = False
-    while True:
-        try:
-            return duckdb.connect(str(path), read_only=read_only, config=settings)
-        except duckdb.Error as error:
-            holder = _holder(error)
-            if holder is None:
-                raise StoreError(_unusable(path, error)) from None
-            if time.monotonic() >= deadline:
-                raise StoreBusyError(
-                    f"{path}: in use by {holder}; try again when that is done"
-                ) from None
-            if on_wait is not None and not has_waited:
-                on_wait(f"waiting for {path}, in use by {holder}")
-            has_waited = True
-            time.sleep(_POLL_S)
-
-
-def _holder(error: duckdb.Error) -> str | None:
-    """Who holds the file, where that is why it could not be opened; else None."""
-    text = str(error)
-    if "different configuration" in text:  # open in this process, in the other mode
-        return "this process itself"
-    if "lock" not in text:
-        return None
-    found = re.search(r"PID (\d+)", text)
-    if found is None:
-        return "another process"
-    try:
-        name = Path(f"/proc/{found[1]}/comm").read_text(encoding="utf-8").strip()
-    except OSError:
-        return f"process {found[1]}"
-    return f"{name} (process {found[1]})"
-
-
-def _unusable(path: Path, error: duckdb.Error) -> str:
-    """The line to show for a file that cannot be opened."""
-    text = _first_line(error)
-    if "not a valid DuckDB" in text:
-        return f"{path}: not a DuckDB database; move it away, or `harness rebuild` replaces it"
-    if "version number" in text:
-        return (
-            f"{path}: written by another version of DuckDB ({text}); update duckdb, or "
-            "make the file anew with `harness rebuild`"
-        )
-    if "No space left" in text:
-        return f"{path}: cannot write: the disk is full; free some space, then run it again"
-    return f"{path}: cannot open: {text}; give access, or make it anew with `harness rebuild`"
-
-
 def _prepare(con: duckdb.DuckDBPyConnection, path: Path, read_only: bool) -> None:
     """Bring the schema up to date, or refuse one that cannot be read."""
     try:
@@ -371,17 +334,21 @@ def _prepare(con: duckdb.DuckDBPyConnection, path: Path, read_only: bool) -> Non
         raise InputError(_nothing_yet(path.parent))
 
 
-def _log_of(path: Path) -> Path:
-    """DuckDB's write-ahead log of a database file."""
-    return path.with_name(path.name + ".wal")
+@contextmanager
+def _writable(path: Path) -> Iterator[None]:
+    """Say in a line that ``path`` cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(path, error) from None
 
 
-def _remove_database(folder: Path) -> None:
-    """Remove a folder that holds at most a database."""
-    for path in (database_path(folder), _log_of(database_path(folder))):
+def _clear(path: Path) -> None:
+    """Remove what an interrupted rebuild has left, and whatever else is in its place."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
         path.unlink(missing_ok=True)
-    if folder.exists():
-        folder.rmdir()
 
 
 def _refusal(error: duckdb.Error) -> str:
@@ -391,10 +358,3 @@ def _refusal(error: duckdb.Error) -> str:
         str(error),
     )
     return "a query reads the database and nothing else: " if is_refused else ""
-
-
-def _first_line(error: duckdb.Error) -> str:
-    """DuckDB's message without its excerpt of the SQL, with the near name it may suggest."""
-    lines = str(error).splitlines() or [type(error).__name__]
-    hints = [line.strip() for line in lines[1:] if line.startswith(("Did you mean", "Candidate"))]
-    return " ".join([lines[0].strip(), *hints[:1]])

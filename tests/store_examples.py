@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import duckdb
+
 from harness import store
 from harness.event_log import append
 from harness.events import EpochReported, Event, Failure, Finished, Started
@@ -112,6 +114,21 @@ ID = RUN.run_id
 def ingest(results: Path, *events: Event, run_id: str = ID) -> tuple[str, ...]:
     with store.connect(results, read_only=False) as con:
         return store.ingest(con, results, run_id, events)
+
+
+def damage_rows(results: Path, table: str) -> None:
+    """Flip a bit where the rows of a table lie; the database still opens."""
+    path = store.database_path(results)
+    with duckdb.connect(str(path), read_only=True) as con:
+        (block,) = con.execute(
+            f"SELECT max(block_id) FROM pragma_storage_info('{table}')"
+        ).fetchall()[0]
+    data = bytearray(path.read_bytes())
+    data[_HEADERS + block * _BLOCK + _BLOCK // 2] ^= 1
+    path.write_bytes(data)
+
+
+_HEADERS, _BLOCK = 3 * 4096, 1 << 18  # of a DuckDB file
 
 
 def everything(results: Path) -> dict[str, list[tuple[object, ...]]]:

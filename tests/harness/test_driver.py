@@ -185,15 +185,6 @@ def test_missing_data_are_an_error_at_their_place_and_leave_nothing(place: Place
         place.run(GRID.replace("quality: {grid: [0.2, 0.5]}", "data: {grid: [toy, missing]}"))
 
 
-def test_a_file_that_is_no_database_is_refused_before_anything_is_trained(place: Place) -> None:
-    place.results.mkdir()
-    database_path(place.results).write_text("these are my notes, not a database " * 200)
-    with pytest.raises(StoreError, match="not a DuckDB database"):
-        place.run()
-    assert place.calls() == 0
-    assert not (place.results / "runs").exists()
-
-
 def test_a_driver_is_told_who_makes_the_database_anew(place: Place) -> None:
     with (
         alone(place.results),
