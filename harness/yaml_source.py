@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, cast
@@ -21,6 +22,12 @@ Path_: TypeAlias = tuple[str | int, ...]
 """Keys and indices from the top of a document to a value."""
 MOST_DIGITS = 18
 """Of a whole number: so many always fit into the 64 bits of a database column."""
+MOST_NODES = 100_000
+"""Values of a document, those behind an alias counted wherever it stands: some hundred bytes of
+aliases of aliases would make more values than any memory holds."""
+MOST_LEVELS = 64
+_MOST_BYTES = 1 << 20
+_TOO_DEEP = f"it is nested over {MOST_LEVELS} levels deep, or an alias contains itself"
 
 
 class _Loader(yaml.SafeLoader):
@@ -28,13 +35,20 @@ class _Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers = {}  # noqa: RUF012  PyYAML's own mechanism
 
+    _level = 0
+
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Refuse ``!!bool``, ``!!set`` and the like: no parameter needs them."""
+        """Refuse ``!!bool``, ``!!set`` and the like, which no parameter needs, and deep nests."""
         event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
+        mark = cast("yaml.Mark", event.start_mark)
         if (tag := getattr(event, "tag", None)) is not None:
-            mark = cast("yaml.Mark", event.start_mark)
             raise yaml.MarkedYAMLError(problem=f"the tag {tag!r} is not allowed", problem_mark=mark)
-        return super().compose_node(parent, index)
+        if self._level > MOST_LEVELS:
+            raise yaml.MarkedYAMLError(problem=_TOO_DEEP, problem_mark=mark)
+        self._level += 1
+        node = super().compose_node(parent, index)
+        self._level -= 1
+        return node
 
 
 for _tag, _pattern, _first in [
@@ -76,7 +90,9 @@ def read_yaml(path: Path) -> Source:
         InputError: the file cannot be read, is no YAML, is empty, or gives a key twice.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:  # which may be a pipe, or have no end
+            content = file.read(_MOST_BYTES + 1)
+        text = content.decode("utf-8").replace("\r\n", "\n")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; give the path of a study file") from None
     except IsADirectoryError:
@@ -85,6 +101,10 @@ def read_yaml(path: Path) -> Source:
         raise InputError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError:  # a NUL in the path
+        raise InputError(f"{path}: no such file; give the path of a study file") from None
+    if len(content) > _MOST_BYTES:
+        raise InputError(f"{path}: is over {_MOST_BYTES >> 20} MiB large; give a study file")
     places: dict[Path_, str] = {}
     value = _parse(text, str(path), places)
     if not isinstance(value, dict):
@@ -99,7 +119,8 @@ def plain_source(value: Mapping[str, object], *, name: str) -> Source:
     Raises:
         InputError: a value is none that YAML could hold.
     """
-    return Source(cast("dict[str, JsonValue]", _plain(value, (), name, {})), {}, name)
+    document = _plain(value, (), name, {}, itertools.count(1))
+    return Source(cast("dict[str, JsonValue]", document), {}, name)
 
 
 def parse_value(text: str, *, name: str) -> JsonValue:
@@ -163,13 +184,16 @@ def _parse(text: str, name: str, places: dict[Path_, str]) -> JsonValue:
             node = loader.get_single_node()
             if node is None:
                 return None
-            _locate(node, (), name, places)
-            return _plain(loader.construct_document(node), (), name, places)
+            _locate(node, (), name, places, itertools.count(1))
+            document = loader.construct_document(node)
+            return _plain(document, (), name, places, itertools.count(1))
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
+        if error.problem == _TOO_DEEP:
+            raise InputError(f"{place}: {_TOO_DEEP}; make it flatter") from None
         reason = " ".join(filter(None, [error.context, error.problem]))
         raise InputError(f"{place}: not YAML: {reason}; check indentation and quotes") from None
     except yaml.reader.ReaderError as error:
@@ -179,14 +203,15 @@ def _parse(text: str, name: str, places: dict[Path_, str]) -> JsonValue:
             f"{place}: not YAML: U+{ord(text[error.position]):04X} is no character of a text; "
             "remove it"
         ) from None
-    except RecursionError:
-        raise InputError(f"{name}:1:1: is nested too deeply, or an alias contains itself") from None
 
 
-def _locate(node: yaml.Node, path: Path_, name: str, places: dict[Path_, str]) -> None:
+def _locate(
+    node: yaml.Node, path: Path_, name: str, places: dict[Path_, str], numbers: Iterator[int]
+) -> None:
     """Record where everything below ``node`` stands, and refuse keys that are given twice."""
     mark = node.start_mark
     places.setdefault(path, f"{name}:{mark.line + 1}:{mark.column + 1}")
+    _bound(next(numbers), path, places[path])
     if isinstance(node, yaml.ScalarNode):
         # YAML 1.1 reads 010 as 8, YAML 1.2 as 10: whoever wrote it meant one of them.
         if node.style is None and re.fullmatch(r"[-+]?0[0-9]+", node.value):
@@ -198,7 +223,7 @@ def _locate(node: yaml.Node, path: Path_, name: str, places: dict[Path_, str]) -
             raise _too_long(places[path], len(node.value.lstrip("+-")))
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            _locate(item, (*path, index), name, places)
+            _locate(item, (*path, index), name, places, numbers)
     elif isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
         for key, value in node.value:
@@ -206,6 +231,8 @@ def _locate(node: yaml.Node, path: Path_, name: str, places: dict[Path_, str]) -
             place = f"{name}:{line}:{column}"
             if not isinstance(key, yaml.ScalarNode):
                 raise InputError(f"{place}: a key must be plain text")
+            if key.value == "<<" and key.style is None:
+                raise InputError(f"{place}: a merge ('<<') is not read; write its keys out")
             if key.value in seen:
                 raise InputError(
                     f"{place}: {key.value!r} is given twice (first on line {seen[key.value]}); "
@@ -214,7 +241,18 @@ def _locate(node: yaml.Node, path: Path_, name: str, places: dict[Path_, str]) -
             seen[key.value] = line
             key.tag = "tag:yaml.org,2002:str"  # a key is the text that stands there
             places[(*path, key.value)] = place
-            _locate(value, (*path, key.value), name, places)
+            _locate(value, (*path, key.value), name, places, numbers)
+
+
+def _bound(number: int, path: Path_, place: str) -> None:
+    """Refuse a document that is too large, at its ``number``-th value."""
+    if number > MOST_NODES:
+        raise InputError(
+            f"{place}: over {MOST_NODES:,} values, each alias counted as what it stands for; "
+            "write fewer"
+        )
+    if len(path) > MOST_LEVELS:
+        raise InputError(f"{place}: {_TOO_DEEP}; make it flatter")
 
 
 def _too_long(place: str, digits: int) -> InputError:
@@ -223,19 +261,32 @@ def _too_long(place: str, digits: int) -> InputError:
     )
 
 
-def _plain(value: object, path: Path_, name: str, places: Mapping[Path_, str]) -> JsonValue:
+def _plain(
+    value: object, path: Path_, name: str, places: Mapping[Path_, str], numbers: Iterator[int]
+) -> JsonValue:
     """The value as JSON would hold it: text keys, no dates, no infinities."""
+    place = places.get(path, name)
+    _bound(next(numbers), path, place)
     if isinstance(value, Mapping):
         return {
-            str(key): _plain(inner, (*path, str(key)), name, places) for key, inner in value.items()
+            _text(str(key), place): _plain(inner, (*path, str(key)), name, places, numbers)
+            for key, inner in value.items()
         }
     if isinstance(value, list | tuple):
-        return [_plain(inner, (*path, i), name, places) for i, inner in enumerate(value)]
-    place = places.get(path, name)
+        return [_plain(inner, (*path, i), name, places, numbers) for i, inner in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{place}: {value} is no usable number")
     if isinstance(value, int) and abs(value) >= 10**MOST_DIGITS:
         raise _too_long(place, math.floor(math.log10(abs(value))) + 1)
-    if value is None or isinstance(value, bool | int | float | str):
+    if isinstance(value, str):
+        return _text(value, place)
+    if value is None or isinstance(value, bool | int | float):
         return cast("JsonValue", value)
     raise InputError(f"{place}: {value!r} is no text, number, true, false or null")
+
+
+def _text(text: str, place: str) -> str:
+    """The text, unless half a character of it is missing, so that no file could hold it."""
+    if found := re.search("[\ud800-\udfff\0]", text):
+        raise InputError(f"{place}: U+{ord(found[0]):04X} is no character of a text; remove it")
+    return text

@@ -8,7 +8,26 @@ import pytest
 
 from harness.errors import InputError
 from harness.workload import JsonValue
-from harness.yaml_source import Source, parse_value, read_yaml
+from harness.yaml_source import Source, parse_value, plain_source, read_yaml
+
+
+def test_aliases_of_aliases_are_no_hang_on_a_command_line_or_from_python() -> None:
+    with pytest.raises(InputError, match=r"--set:1:5: over 100,000 values"):
+        parse_value(LAUGHS, name="--set")
+    value: object = "x"
+    for _ in range(9):
+        value = [value] * 9
+    with pytest.raises(InputError, match="study: over 100,000 values"):
+        plain_source({"base": value}, name="study")
+    ring: dict[str, object] = {}
+    ring["base"] = ring
+    with pytest.raises(InputError, match=f"study: {TOO_DEEP}"):
+        plain_source(ring, name="study")
+
+
+def test_a_document_of_many_values_and_levels_is_read(tmp_path: Path) -> None:
+    text = "a: &a " + "[x, " * 60 + "]" * 60 + "\nb: [" + "*a, " * 500 + "]"
+    assert len(read(tmp_path, text).value["b"]) == 500  # type: ignore[arg-type]
 
 
 def read(folder: Path, text: str | bytes) -> Source:
@@ -98,6 +117,13 @@ def test_anchors_and_windows_files_are_read(tmp_path: Path) -> None:
     assert read(tmp_path, text).value == {"a": {"b": 1}, "c": {"b": 1}}
 
 
+TOO_DEEP = "it is nested over 64 levels deep, or an alias contains itself; make it flatter"
+# 441 bytes that stand for 9 ** 8 values.
+LAUGHS = "\n".join(
+    ["a0: &a0 x", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9))]
+)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -127,8 +153,23 @@ def test_anchors_and_windows_files_are_read(tmp_path: Path) -> None:
         ),
         ("? [a]\n: b\n", "s.yaml:1:3: a key must be plain text"),
         ("a: 1\nb: \x07\n", "s.yaml:2:4: not YAML: U+0007 is no character of a text; remove it"),
-        ("a: &x {b: *x}", "s.yaml:1:1: is nested too deeply, or an alias contains itself"),
-        ("a: " + "[" * 3000, "s.yaml:1:1: is nested too deeply, or an alias contains itself"),
+        ("a: &x {b: *x}", f"s.yaml:1:8: {TOO_DEEP}"),
+        ("a: " + "[" * 3000, f"s.yaml:1:68: {TOO_DEEP}"),
+        ("a: " + "{" * 3000, f"s.yaml:1:68: {TOO_DEEP}"),
+        ("\n".join(" " * level + "a:" for level in range(500)), f"s.yaml:65:65: {TOO_DEEP}"),
+        (
+            LAUGHS,
+            "s.yaml:1:5: over 100,000 values, each alias counted as what it stands for; write fewer",
+        ),
+        ("a: &x {b: 1}\nc: {<<: *x}", "s.yaml:2:5: a merge ('<<') is not read; write its keys out"),
+        ('a: "\\uD800"', "s.yaml:1:1: U+D800 is no character of a text; remove it"),
+        ('a: b\nc: "\\0"', "s.yaml:2:1: U+0000 is no character of a text; remove it"),
+        (
+            "a:\n\tb: 1",
+            "s.yaml:2:1: not YAML: while scanning for the next token found character "
+            "'\\t' that cannot start any token; check indentation and quotes",
+        ),
+        ("x" * (1 << 20) + "x", "s.yaml: is over 1 MiB large; give a study file"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_where_it_stands(
