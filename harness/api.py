@@ -15,6 +15,7 @@ from harness.best import BestModel, find_model, take_model
 from harness.driver import Outcome, RunOptions, run_study
 from harness.errors import InputError
 from harness.executors import ExecutorName
+from harness.places import folder
 from harness.progress import RunLine, Snapshot, Watcher
 from harness.spec import StudySpec
 from harness.store import answered, database_path
@@ -81,11 +82,11 @@ def run(
     if isinstance(spec, StudySpec):
         spec = spec.model_dump(mode="json", exclude_unset=True)
     study = Path(spec) if isinstance(spec, str) else spec
-    folder = Path(results)
+    place = folder(results, "results")
     options.setdefault("command", "harness.run(...)")
-    chosen = RunOptions(folder, **options)
+    chosen = RunOptions(place, **options)
     outcome = run_study(study, tuple(overrides), chosen, watcher or _Nobody())
-    return Ran(outcome, Results(folder))
+    return Ran(outcome, Results(place))
 
 
 def load(results: str | Path = "results") -> Results:
@@ -95,13 +96,13 @@ def load(results: str | Path = "results") -> Results:
         InputError: nothing there yet, or pandas is not installed.
     """
     _need_pandas()
-    folder = Path(results)
-    if not database_path(folder).exists():
+    place = folder(results, "results")
+    if not database_path(place).exists():
         raise InputError(
-            f"no results in {folder} yet; run a study first, or make the database with "
+            f"no results in {place} yet; run a study first, or make the database with "
             "`harness rebuild`"
         )
-    return Results(folder)
+    return Results(place)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,14 @@ import errno
 import os
 import shlex
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, Unpack
 
 import typer
 
 from harness import result_commands
-from harness.errors import HarnessError
+from harness.errors import HarnessError, InputError
 from harness.options import (
     REPORTS,
     RESULTS,
@@ -31,8 +32,8 @@ from harness.options import (
     Study,
     Threads,
     Workers,
-    say,
 )
+from harness.terminal import say, show, show_data
 
 if TYPE_CHECKING:
     from harness.api import Options
@@ -52,6 +53,8 @@ def main() -> None:
     try:
         app(prog_name="harness")
     except HarnessError as error:
+        if os.environ.get("HARNESS_TRACEBACK"):
+            traceback.print_exception(error)
         _fail(str(error), error.exit_status)
     except BrokenPipeError:  # whoever read along, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -63,8 +66,8 @@ def main() -> None:
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    for line in message.splitlines():
-        print(f"error: {line}", file=sys.stderr)
+    for line in message.rstrip("\n").split("\n"):
+        say(f"error: {line}")
     sys.exit(status)
 
 
@@ -72,7 +75,7 @@ def _print_version(is_wanted: bool) -> None:
     if is_wanted:
         from importlib.metadata import version
 
-        print(f"harness {version('gcudml-harness')}")
+        show(f"harness {version('gcudml-harness')}")
         raise typer.Exit
 
 
@@ -184,9 +187,9 @@ def _run_and_print(
     if outcome.is_stored:
         print_results(results, outcome.study, reports)
     if outcome.shortage is not None:
-        print(outcome.shortage)
+        show(outcome.shortage)
     if outcome.signal is not None:
-        print("interrupted; the same command goes on with what is missing", file=sys.stderr)
+        say("interrupted; the same command goes on with what is missing")
     raise typer.Exit(outcome.exit_status)
 
 
@@ -214,9 +217,9 @@ def plan(
     options = RunOptions(results, workers=workers, threads=threads)
     found = make_forecast(study, tuple(overrides or ()), options, may_probe=not no_probe)
     if form is PlanFormat.JSON:
-        print(json.dumps(dataclasses.asdict(found), indent=2))
+        show_data(json.dumps(dataclasses.asdict(found), indent=2))
     else:
-        print("\n".join(describe(found)))
+        show("\n".join(describe(found)))
 
 
 @app.command()
@@ -233,7 +236,7 @@ def verify(
 
     given = tuple(overrides or ())
     verified = Verification(study, given, kills, seed, workers, threads, say).run()
-    print("\n".join(describe(verified)))
+    show("\n".join(describe(verified)))
     raise typer.Exit(0 if verified.is_equal else 1)
 
 
@@ -246,7 +249,7 @@ def check(study: Study, overrides: Overrides = None) -> None:
     from harness.workload import load_workload
 
     loaded = load_study(study, tuple(overrides or ()))
-    print(f"{study}: fine: {size_of(make_plan(loaded, load_workload(loaded.spec.workload)))}")
+    show(f"{study}: fine: {size_of(make_plan(loaded, load_workload(loaded.spec.workload)))}")
 
 
 @app.command()
@@ -261,4 +264,11 @@ def schema(
     from harness.schema import study_schema
     from harness.workload import load_workload
 
-    print(json.dumps(study_schema(load_workload(workload).schema()), indent=2))
+    parameters = load_workload(workload).schema()
+    try:
+        document = study_schema(parameters)
+    except (AttributeError, TypeError, KeyError) as error:
+        raise InputError(
+            f"workload {workload!r}: schema: is no JSON Schema: {error}; mend it"
+        ) from error
+    show_data(json.dumps(document, indent=2))

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from harness.progress import RunLine, Snapshot, Watcher
+from harness.terminal import visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -53,7 +54,7 @@ class PlainDisplay:
     def say(self, text: str) -> None:
         """Print a line; silent from the moment that nobody reads any more (``| head``)."""
         try:
-            print(text, file=self._stream, flush=True)
+            print(visible(text), file=self._stream, flush=True)
         except BrokenPipeError:  # no reason to end a study that trains for hours
             with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123  a device
                 os.dup2(nowhere.fileno(), self._stream.fileno())
@@ -85,7 +86,7 @@ class LiveDisplay:
 
     def say(self, text: str) -> None:
         """Print a line above the picture."""
-        self._live.console.print(text, markup=False, highlight=False)
+        self._live.console.print(visible(text), markup=False, highlight=False)
 
 
 def picture(snapshot: Snapshot) -> RenderableType:
@@ -101,7 +102,7 @@ def picture(snapshot: Snapshot) -> RenderableType:
     runs = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     metric = f"val/{snapshot.metric}"
     runs.add_column("trial", no_wrap=True)
-    for name in ("seed", "epoch", "loss", metric):
+    for name in ("seed", "epoch", "loss", visible(metric)):
         runs.add_column(name, justify="right")
     for line in snapshot.running:
         state = line.state
@@ -112,8 +113,8 @@ def picture(snapshot: Snapshot) -> RenderableType:
             _number(state.last_metrics.get("loss")),
             _number(state.last_metrics.get(metric)),
         ]
-        runs.add_row(*(Text(cell) for cell in cells))
-    heading = Text.assemble((snapshot.study, "bold"), "  ", snapshot.question)
+        runs.add_row(*(Text(visible(cell)) for cell in cells))
+    heading = Text.assemble((snapshot.study, "bold"), "  ", visible(snapshot.question))
     return Group(heading, bar, Text(counts(snapshot)), *([runs] if snapshot.running else []))
 
 

@@ -52,6 +52,9 @@ from harness.workload import Params
 Study = Path | Params
 """A study file, or what stands in one."""
 MOST_WORKERS = 8
+"""Unless more are asked for."""
+MOST_AT_ONCE = 1024
+"""Workers, threads of one, or runs on a GPU: each is a process or a thread."""
 _FLUSH_WAIT_S = 60.0
 _FLUSH_WAIT_INTERRUPTED_S = 5.0
 
@@ -82,6 +85,21 @@ class RunOptions:
     """Whether runs that are trained say where their time goes, at some cost on a GPU."""
     address: str | None = None
     """Of a Ray cluster; None starts one on this machine."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no machine has a use for.
+
+        Raises:
+            InputError: naming the option.
+        """
+        for name in ("workers", "threads", "runs_per_gpu"):
+            number = getattr(self, name)
+            is_whole = isinstance(number, int) and not isinstance(number, bool)
+            if number is not None and not (is_whole and 1 <= number <= MOST_AT_ONCE):
+                raise InputError(
+                    f"--{name.replace('_', '-')} {number!r}: give a whole number from 1 to "
+                    f"{MOST_AT_ONCE}"
+                )
 
 
 class Outcome(NamedTuple):

@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+import duckdb
+
 from harness import store
+from harness.formats import FORMULA_STARTS
+from harness.rows import quoted
 
 _WAIT_S = 10.0
 _RUNS = """
@@ -43,4 +47,14 @@ def write_tables(results: Path, study: str, form: Literal["csv", "parquet"], fol
     with store.connect(results, read_only=True, wait_s=_WAIT_S, may_copy=True) as con:
         for name, sql in QUERIES.items():
             path = str(folder / f"{name}.{form}").replace("'", "''")
-            con.execute(f"COPY ({sql}) TO '{path}' ({options})", {"study": study})
+            rows = _without_formulas(con, sql, study) if form == "csv" else sql
+            con.execute(f"COPY ({rows}) TO '{path}' ({options})", {"study": study})
+
+
+def _without_formulas(con: duckdb.DuckDBPyConnection, sql: str, study: str) -> str:
+    """The query, with ``no_formula`` of each text."""
+    described = con.execute(f"DESCRIBE {sql}", {"study": study}).fetchall()
+    texts = [quoted(name) for name, kind, *_ in described if kind == "VARCHAR"]
+    starts = ", ".join(f"chr({ord(start)})" for start in FORMULA_STARTS)
+    cells = [f"if({name}[1] IN ({starts}), chr(39) || {name}, {name}) AS {name}" for name in texts]
+    return f"SELECT * REPLACE ({', '.join(cells)}) FROM ({sql})"

@@ -6,14 +6,17 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Literal
 
 from harness.paper_table import markdown_table
+from harness.terminal import visible
 from harness.workload import JsonValue
 
 Format = Literal["table", "csv", "json", "markdown"]
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _WIDEST = 60
 
 
@@ -24,7 +27,7 @@ def format_rows(columns: Sequence[str], rows: Sequence[Sequence[object]], form: 
         columns: Their names.
         rows: A value a column each.
         form: ``table`` shortens long values, and numbers like ``markdown``; ``csv`` and
-            ``json`` keep them.
+            ``json`` keep them, but for texts that a spreadsheet would compute.
     """
     if form == "json":
         documents = [
@@ -34,17 +37,32 @@ def format_rows(columns: Sequence[str], rows: Sequence[Sequence[object]], form: 
     if form == "csv":
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([["" if value is None else _text(value) for value in row] for row in rows])
+        writer.writerow([no_formula(name) for name in columns])
+        writer.writerows([[_cell(value) for value in row] for row in rows])
         return stream.getvalue().rstrip("\n")
     if form == "markdown":
         cells = [[_rounded(value) for value in row] for row in rows]
-        return markdown_table(columns, cells).rstrip("\n")
+        return markdown_table([visible(name) for name in columns], cells).rstrip("\n")
     return _aligned(columns, rows)
+
+
+def no_formula(text: str) -> str:
+    """The text of a CSV cell that no spreadsheet takes for a formula: an apostrophe goes before it.
+
+    Source:
+        OWASP, CSV Injection. Only texts need it: a negative number is a number.
+    """
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+
+
+def _cell(value: object) -> str:
+    """A value in CSV."""
+    return no_formula(value) if isinstance(value, str) else "" if value is None else _text(value)
 
 
 def _aligned(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Columns side by side, numbers to the right."""
+    columns = [_short(name) for name in columns]
     shown = [[_short(value) for value in row] for row in rows]
     widths = [
         max(len(name), *(len(row[at]) for row in shown)) if shown else len(name)
@@ -55,7 +73,7 @@ def _aligned(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
         and all(row[at] is None or _is_number(row[at]) for row in rows)
         for at in range(len(columns))
     ]
-    lines = [list(columns), ["-" * width for width in widths], *shown]
+    lines = [columns, ["-" * width for width in widths], *shown]
     return "\n".join(
         "  ".join(
             cell.rjust(width) if right else cell.ljust(width)
@@ -73,12 +91,12 @@ def _rounded(value: object) -> str:
     """A value for the eye."""
     if isinstance(value, float):
         return f"{value:.6g}"
-    return "" if value is None else _text(value)
+    return "" if value is None else visible(_text(value))
 
 
 def _short(value: object) -> str:
     """A value as a table shows it."""
-    text = " ".join(_rounded(value).split())
+    text = _rounded(re.sub(r"[ \t\n]+", " ", value) if isinstance(value, str) else value)
     return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from harness.places import folder
 
 
 class ExecutorChoice(StrEnum):
@@ -59,9 +60,19 @@ class PlanFormat(StrEnum):
     JSON = "json"
 
 
+def _results(given: str) -> Path:
+    return folder(given, "results")
+
+
+def _reports(given: str) -> Path:
+    return folder(given, "reports")
+
+
 Study = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
-Results = Annotated[Path, typer.Option(help="Folder of spools and database.", metavar="DIR")]
-Reports = Annotated[Path, typer.Option(help="Folder of pages.", metavar="DIR")]
+Results = Annotated[
+    Path, typer.Option(help="Folder of spools and database.", metavar="DIR", parser=_results)
+]
+Reports = Annotated[Path, typer.Option(help="Folder of pages.", metavar="DIR", parser=_reports)]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
@@ -93,8 +104,3 @@ Host = Annotated[
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")]
 RESULTS = Path("results")
 REPORTS = Path("reports")
-
-
-def say(text: str) -> None:
-    """Print a line for whoever looks on, apart from what the command prints for programs."""
-    print(text, file=sys.stderr)

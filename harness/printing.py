@@ -11,6 +11,7 @@ from harness.driver import Preview
 from harness.formats import format_rows
 from harness.plan import Plan
 from harness.report.tables import final_table
+from harness.terminal import show
 
 
 def size_of(plan: Plan) -> str:
@@ -38,17 +39,17 @@ def size_of(plan: Plan) -> str:
 
 def print_preview(planned: Preview) -> None:
     """Print what a call would do."""
-    print(f"study {planned.study}: {planned.question}")
+    show(f"study {planned.study}: {planned.question}")
     columns = ("trial", "seed", "run", "state")
-    print(format_rows(columns, planned.runs, "table"))
+    show(format_rows(columns, planned.runs, "table"))
     done = sum(each.state == "done" for each in planned.runs)
-    print(f"{len(planned.runs)} runs, {done} done")
+    show(f"{len(planned.runs)} runs, {done} done")
     for change in planned.changes:
-        print(f"changed since it was run: {change}")
+        show(f"changed since it was run: {change}")
     if planned.is_open:
-        print("and the trials that the search will propose until its budget is spent")
+        show("and the trials that the search will propose until its budget is spent")
     elif planned.proposed_later:
-        print(f"and up to {planned.proposed_later} trials that the search has still to propose")
+        show(f"and up to {planned.proposed_later} trials that the search has still to propose")
 
 
 def print_results(results: Path, study: str, reports: Path) -> None:
@@ -67,10 +68,10 @@ def print_results(results: Path, study: str, reports: Path) -> None:
     if table.note:
         print(f"note: {table.note}")
     heading = f"{table.metric} ({table.split})"
-    print(format_rows(("trial", heading, "sd", "95 % interval", "seeds"), rows, "table"))
-    print(f"report: {page}")
+    show(format_rows(("trial", heading, "sd", "95 % interval", "seeds"), rows, "table"))
+    show(f"report: {page}")
     if (best := best_model(results, study)) is not None:
-        print(f"best model: {describe_model(best)}")
+        show(f"best model: {describe_model(best)}")
 
 
 def describe_model(model: BestModel) -> str:

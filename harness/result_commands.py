@@ -18,8 +18,8 @@ from harness.options import (
     Port,
     Reports,
     Results,
-    say,
 )
+from harness.terminal import say, show, show_data
 
 app = typer.Typer()
 
@@ -52,11 +52,11 @@ def sql(
         known = sql_prompt.words(results)
         say(".help says how to ask, .tables what can be asked")
         ask = sql_prompt.terminal(known, sql_prompt.history_file())
-        sql_prompt.converse(results, form.value, ask, print)
+        sql_prompt.converse(results, form.value, ask, show)
         return
     text = sql_prompt.read_query(file) if question is None else question
     table = query(results, text, wait_s=10.0, on_wait=say)
-    print(format_rows(table.columns, table.rows, form.value))
+    show_data(format_rows(table.columns, table.rows, form.value))
 
 
 @app.command()
@@ -102,9 +102,9 @@ def best(
 
     name = study_name(study)
     if to is None:
-        print(describe_model(find_model(results, name, trial)))
+        show(describe_model(find_model(results, name, trial)))
     else:
-        print(describe_model(take_model(results, name, to, trial)))
+        show(describe_model(take_model(results, name, to, trial)))
 
 
 def _report_all(results: Path, reports: Path) -> None:
@@ -115,8 +115,8 @@ def _report_all(results: Path, reports: Path) -> None:
     for problem in written.problems:
         say(f"{problem.study}: no report: {problem.reason}")
     for page in written.pages:
-        print(f"report: {page}")
-    print(f"index: {written.path}")
+        show(f"report: {page}")
+    show(f"index: {written.path}")
     if written.problems:
         raise typer.Exit(1)
 
@@ -138,7 +138,7 @@ def compare(
     from harness.report.comparison import write_comparison
 
     names = [study_name(study) for study in studies]
-    print(f"report: {write_comparison(results, names, reports, baseline=baseline)}")
+    show(f"report: {write_comparison(results, names, reports, baseline=baseline)}")
 
 
 @app.command()
@@ -147,7 +147,9 @@ def watch(
     results: Results = RESULTS,
     host: Host = "127.0.0.1",
     port: Port = 0,
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
+    every: Annotated[
+        float, typer.Option(min=0.1, max=3600, help="Seconds between two looks.")
+    ] = 2.0,
 ) -> None:
     """Serve a study's page to a browser of this machine while the study runs; Ctrl-C ends it."""
     import os
@@ -167,7 +169,8 @@ def watch(
     with serve(watched, host, port) as server, suppress(KeyboardInterrupt):
         if not is_loopback(host):
             say(f"warning: whoever reaches {host} can read the results of {name}")
-        print(f"watching {name}: {server.url} (Ctrl-C ends it)", flush=True)
+        show(f"watching {name}: {server.url} (Ctrl-C ends it)")
+        sys.stdout.flush()
         watched.start()
         threading.Event().wait()
     watched.stop()
@@ -194,7 +197,7 @@ def export(
     from harness.driver import study_name
     from harness.export import export_study
 
-    print(export_study(results, study_name(study), form.value, to, force=force))
+    show_data(export_study(results, study_name(study), form.value, to, force=force))
 
 
 @app.command("ls")
@@ -219,7 +222,7 @@ def list_all(results: Results = RESULTS) -> None:
         )
         for line in lines
     ]
-    print(format_rows(columns, rows, "table"))
+    show(format_rows(columns, rows, "table"))
 
 
 @app.command()
@@ -239,7 +242,7 @@ def rebuild(
     made = rebuild_results(results, on_wait=say)
     for notice in made.notices:
         say(notice)
-    print(f"{results}: made anew from {made.studies} studies and {made.runs} runs")
+    show(f"{results}: made anew from {made.studies} studies and {made.runs} runs")
 
 
 def _check(results: Path) -> None:
@@ -248,8 +251,8 @@ def _check(results: Path) -> None:
 
     found = inspect_results(results)
     for problem in found.problems:
-        print(problem)
+        show(problem)
     what = f"{len(found.problems)} damaged files" if found.problems else "nothing is damaged"
-    print(f"{results}: {found.studies} studies and {found.runs} runs: {what}")
+    show(f"{results}: {found.studies} studies and {found.runs} runs: {what}")
     if found.problems:
         raise typer.Exit(1)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from harness.axis import AXIS_KINDS, Axis, Condition, Strict, Whole
 from harness.errors import InputError
@@ -34,14 +35,28 @@ FIRST_REPEAT_SEED = 1_000_000
 counts as far, so that these stay what they are when the study is given more seeds."""
 
 
+def _said(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is blank; write it down")
+    return text
+
+
+def _module(name: str) -> str:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ValueError(
+            f"{name!r} is no name of a module; give an importable one such as 'gcudml.workload'"
+        )
+    return name
+
+
 class StudySpec(Strict):
     """One study: one question, a base configuration, what varies, which seeds."""
 
     study: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=80)
     """Its name, in the store and as the report's file name."""
-    question: str = Field(min_length=1)
+    question: Annotated[str, AfterValidator(_said)] = Field(min_length=1)
     """The sentence that the report has to answer."""
-    workload: str = Field(min_length=1)
+    workload: Annotated[str, AfterValidator(_module)] = Field(min_length=1)
     """Module that is studied, such as ``gcudml.workload``."""
     base: dict[str, JsonValue] = Field(default_factory=dict)
     """Parameters of every trial; what is left out has the workload's default."""
@@ -60,7 +75,7 @@ class StudySpec(Strict):
     """This many (0, 1, ...) or these; the same for every trial, so that differences are paired."""
     baseline: str | dict[str, JsonValue] | None = None
     """The trial that others are compared with: a variant, or values of varied parameters."""
-    metric: str = Field(default="recall@1", min_length=1)
+    metric: Annotated[str, AfterValidator(_said)] = Field(default="recall@1", min_length=1)
     """The primary metric, maximised; the others are descriptive."""
     sampler: Literal["grid", "random", "qmc", "tpe", "gp", "cmaes"] = "grid"
     """``grid`` trains everything. The others search, on validation classes only: at random, by a
@@ -269,7 +284,9 @@ def load_study(study: Path | Mapping[str, JsonValue], overrides: Sequence[str] =
                 continue
             where, text = _explain(source, detail["loc"], detail["type"], detail["msg"])
             value = detail["input"]
-            shown = "" if isinstance(value, dict | BaseModel) else f", got {value!r}"
+            shown = "" if isinstance(value, dict | BaseModel) else f", got {_shown(value)}"
+            if detail["type"] in _NUMBERS and isinstance(value, str) and _QUOTED.fullmatch(value):
+                shown += f"; write {value.replace('_', '')} without quotes"
             text = text.replace("\n", "\\n")
             # A union complains once for each of its members: the first says what is usual.
             field = text.partition(": ")[0]
@@ -277,9 +294,15 @@ def load_study(study: Path | Mapping[str, JsonValue], overrides: Sequence[str] =
                 f"{where} {field}",
                 f"{where}: {text}{'' if detail['type'] in _COMPLETE else shown}",
             )
-        raise InputError("\n".join(lines.values())) from None
+        said = list(lines.values())
+        more = [f"and {len(said) - _MOST_LINES} more like these"] if len(said) > _MOST_LINES else []
+        raise InputError("\n".join(said[:_MOST_LINES] + more)) from None
 
 
+_MOST_LINES = 20
+_MOST_SHOWN = 100
+_NUMBERS = ("int_type", "float_type")  # what Pydantic calls a text in place of a number
+_QUOTED = re.compile(r"[-+]?[\d_]*\.?\d+([eE][-+]?\d+)?")
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "search": Axis,
     "confirm": Confirm,
@@ -293,7 +316,7 @@ _COMPLETE = {"value_error", "extra_forbidden", "missing"}  # errors whose text s
 def _override(source: Source, override: str) -> Source:
     key, equals, text = override.partition("=")
     key = key.strip()
-    name = f"--set {override}"
+    name = f"--set {_shown(override, str)}"
     if not equals or not key:
         raise InputError(f"{name}: give KEY=VALUE, such as seeds=2 or train.epochs=2")
     new = parse_value(text, name=name)
@@ -327,6 +350,12 @@ def _override(source: Source, override: str) -> Source:
         path = ("base", *key.split("."))
     kept = {p: place for p, place in source.places.items() if p[: len(path)] != path}
     return Source(value, kept | {path: name}, source.name)
+
+
+def _shown(value: object, show: Callable[[object], str] = repr) -> str:
+    """A value in a line, cut where it is long."""
+    text = show(value).replace("\n", "\\n")
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
 
 def _with_axis(search: JsonValue, axis: str, new: JsonValue, *, name: str) -> JsonValue:

@@ -31,6 +31,7 @@ from harness.errors import InputError, StoreError
 from harness.event_log import read_spool
 from harness.ingest import ingest, ingest_all, write_study
 from harness.migrations import is_older, migrate, refuse_newer, schema_version
+from harness.places import folder
 from harness.plain_file import refuse_link, unwritable
 from harness.query_interrupt import ended_by_ctrl_c
 from harness.spool import spool_path
@@ -301,10 +302,9 @@ def rebuild(results: Path, *, wait_s: float = 0.0, on_wait: OnWait | None = None
 
 def _check_place(results: Path, read_only: bool) -> None:
     """Refuse a results folder that is none, and make one to write to."""
-    for path in (database_path(results), _log_of(database_path(results))):
+    for path in (database_path(results), log_of(database_path(results))):
         refuse_link(path)
-    if results.exists() and not results.is_dir():
-        raise InputError(f"{results}: a file, not a results folder; choose another with --results")
+    folder(results, "results")
     if read_only:
         if not database_path(results).exists():
             raise InputError(_nothing_yet(results))

@@ -6,11 +6,13 @@ text, lists and dicts of them, a path and one callback. Tables and pictures cros
 
 from __future__ import annotations
 
+import functools
 import importlib
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Protocol, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 from pydantic import JsonValue
 
@@ -147,27 +149,111 @@ class Workload(Protocol):
 def load_workload(name: str) -> Workload:
     """Import the module ``name`` and check that it offers what a workload must.
 
+    What the driver asks of it is guarded: whatever it raises but the ``ValueError`` of a refusal,
+    and whatever it answers that is none, becomes a line that names the function.
+
     Raises:
-        InputError: no such module, or a function is missing.
+        InputError: no such module, it cannot be imported, or a function is missing.
     """
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise InputError(f"workload {name!r}: no name of a module; {_SUCH_AS}")
     watch(name)
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not (name + ".").startswith(error.name + "."):
-            raise
-        raise InputError(
-            f"workload {name!r}: no such module; give an importable one such as 'gcudml.workload'"
-        ) from None
+            raise _broken(name, "the module cannot be imported", error) from error
+        raise InputError(f"workload {name!r}: no such module; {_SUCH_AS}") from None
+    except _WHATEVER as error:
+        raise _broken(name, "the module cannot be imported", error) from error
     if missing := [name for name in _NEEDED if not callable(getattr(module, name, None))]:
         raise InputError(
             f"workload {name!r}: the module lacks {', '.join(missing)}; see harness.workload"
         )
-    if all(hasattr(module, name) for name in _DEFAULTS):
-        return cast("Workload", module)  # a module can satisfy a Protocol, but mypy cannot know
-    found = {name: getattr(module, name) for name in _NEEDED}
-    found |= {name: getattr(module, name, default) for name, default in _DEFAULTS.items()}
-    return cast("Workload", SimpleNamespace(**found))
+    found = {each: getattr(module, each) for each in _NEEDED}
+    found |= {each: getattr(module, each, default) for each, default in _DEFAULTS.items()}
+    for each, (form, is_right) in _ANSWERS.items():
+        found[each] = _guarded(name, each, found[each], form, is_right)
+    return cast("Workload", SimpleNamespace(**found))  # mypy cannot know that it satisfies it
+
+
+def _guarded(
+    workload: str,
+    name: str,
+    function: Callable[..., object],
+    form: str,
+    is_right: Callable[[Any], bool],
+) -> Callable[..., object]:
+    """The function, with a line in place of a traceback where it goes wrong."""
+
+    @functools.wraps(function)
+    def ask(*arguments: object) -> object:
+        try:
+            answer = function(*arguments)
+        except ValueError as error:
+            if name in _MAY_REFUSE and _text_of(error):
+                raise  # its own words for what is wrong with the parameters
+            raise _broken(workload, f"{name} failed", error) from error
+        except _WHATEVER as error:
+            raise _broken(workload, f"{name} failed", error) from error
+        if not is_right(answer):
+            shown = f"{type(answer).__name__} {_shown(answer)}"
+            raise InputError(f"workload {workload!r}: {name}: {form} is needed, got {shown}")
+        return answer
+
+    return ask
+
+
+def _broken(workload: str, what: str, error: BaseException) -> InputError:
+    """The line for an error that is one of the workload's code, and where it was raised."""
+    frames = [
+        (frame.filename, frame.lineno)
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<frozen ") and frame.filename != __file__
+    ]
+    if isinstance(error, SyntaxError) and error.filename:
+        frames.append((error.filename, error.lineno))
+    place = f" ({frames[-1][0]}:{frames[-1][1]})" if frames else ""
+    said = f": {text}" if (text := _text_of(error)) else ""
+    return InputError(
+        f"workload {workload!r}: {what}: {type(error).__name__}{said}{place}; mend it, "
+        "HARNESS_TRACEBACK=1 shows all of the error"
+    )
+
+
+def _text_of(error: BaseException) -> str:
+    """What an error says, in a line."""
+    text = error.msg if isinstance(error, SyntaxError) else _shown(error, str)
+    return " ".join(text.split())[:_MOST_SHOWN]
+
+
+def _shown(value: object, show: Callable[[object], str] = repr) -> str:
+    """A value as text, be it of a class that cannot say it."""
+    try:
+        return show(value)[:_MOST_SHOWN]
+    except Exception as error:
+        return f"(without text: {type(error).__name__})"
+
+
+def _is_plain(value: object, levels: int = 64) -> bool:
+    """Whether JSON can hold a value."""
+    if isinstance(value, Mapping):
+        return _are_named(value) and all(_is_plain(each, levels - 1) for each in value.values())
+    if isinstance(value, list | tuple):
+        return levels > 0 and all(_is_plain(each, levels - 1) for each in value)
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _are_named(value: object) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_offer(value: object) -> bool:
+    return isinstance(value, tuple | list) and len(value) == 2 and _is_whole(value[1])
 
 
 def _one_after_another(calls: Sequence[Callable[[], None]]) -> None:
@@ -175,6 +261,10 @@ def _one_after_another(calls: Sequence[Callable[[], None]]) -> None:
         call()
 
 
+_MOST_SHOWN = 200
+_SUCH_AS = "give an importable one such as 'gcudml.workload'"
+_WHATEVER = (Exception, SystemExit)
+"""What code may end with; an interruption by the user is not its own."""
 _NEEDED = ("schema", "check", "run")
 _DEFAULTS: Mapping[str, Callable[..., object]] = {
     "controls": dict,
@@ -184,3 +274,19 @@ _DEFAULTS: Mapping[str, Callable[..., object]] = {
     "together": lambda params: None,
     "run_together": _one_after_another,
 }
+_MAY_REFUSE = ("check", "data_fingerprint", "together")
+_ANSWERS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "schema": ("a mapping of names to plain values", lambda a: _are_named(a) and _is_plain(a)),
+    "check": ("a dict of plain values", lambda a: isinstance(a, dict) and _is_plain(a)),
+    "controls": (
+        "a mapping of names to overrides",
+        lambda a: _are_named(a) and _is_plain(a) and all(map(_are_named, a.values())),
+    ),
+    "data_fingerprint": ("a text", lambda a: isinstance(a, str)),
+    "epochs": (
+        "a whole number from 0, or None,",
+        lambda a: a is None or (_is_whole(a) and a >= 0),
+    ),
+    "together": ("a key and a number of runs, or None,", lambda a: a is None or _is_offer(a)),
+}
+"""Function that the driver asks -> what it must answer, in words and as a test."""

@@ -21,6 +21,7 @@ from harness.display import (
 )
 from harness.progress import RunLine, Snapshot
 from harness.spool import RunState
+from harness.terminal import show_data
 
 RUNNING = RunLine(
     "0123456789abcdef",
@@ -96,6 +97,34 @@ def test_the_picture_has_a_line_for_each_running_run(terminal: Console) -> None:
     assert "about 3 min 05 s left" in lines[2]
     assert lines[3].split() == ["trial", "seed", "epoch", "loss", "val/recall@1"]
     assert lines[4].split() == ["momentum=[bold]0.9", "3", "7", "1.2346", "0.6543"]
+
+
+def test_what_a_terminal_would_obey_is_shown(terminal: Console) -> None:
+    line = RunLine("d" * 16, "a\x1b[2Jb\u202e", 0, RunState())
+    failed = RunLine("e" * 16, "x", 1, RunState("failed", "crash", "\x1b]0;title\x07\udc80"))
+    snapshot = make_snapshot(question="Why\x1b[31m?", running=(line,))
+    terminal.print(picture(snapshot))
+    stream = io.StringIO()
+    plain = PlainDisplay(stream)
+    plain.tick(snapshot)
+    plain.ended(failed, snapshot)
+    with Live(console=terminal, auto_refresh=False) as live:
+        LiveDisplay(live).ended(failed, snapshot)
+    assert "failed x, seed 1  crash: \\x1b]0;title\\x07\\udc80" in stream.getvalue()
+    assert "study momentum: Why\\x1b[31m?" in stream.getvalue()
+    assert "a\\x1b[2Jb\\u202e" in shown(terminal)
+    for text in (stream.getvalue(), shown(terminal)):
+        for obeyed in ("\x1b[2J", "\x1b[31m", "\x1b]0", "\x07", "\u202e"):
+            assert obeyed not in text
+
+
+def test_data_keep_their_bytes_unless_a_terminal_reads_them(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show_data("a\x1bb\tc")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    show_data("a\x1bb\tc")
+    assert capsys.readouterr().out == "a\x1bb\tc\na\\x1bb\tc\n"
 
 
 def test_a_run_without_an_epoch_has_empty_cells(terminal: Console) -> None:

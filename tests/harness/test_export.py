@@ -24,6 +24,7 @@ from store_examples import a_trial, write
 from harness import cli
 from harness.errors import InputError, StoreError
 from harness.export import MARKER, export_study
+from harness.formats import format_rows
 from harness.store import query
 
 GRID = """
@@ -103,6 +104,29 @@ def test_csv_and_parquet_have_the_rows_of_the_database(made: Path, tmp_path: Pat
             if column in ("mean", "difference", "value"):
                 numbers = [None if row[at] is None else float(row[at]) for row in rows]
                 assert [float(row[column]) if row[column] else None for row in written] == numbers
+
+
+def test_a_csv_cell_of_text_starts_no_formula_and_a_number_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(toy_workload.FOLDER, str(tmp_path))
+    place = Place(tmp_path)
+    names = ["=1+1", "+1", "-1", "@x", "\\tx", "fine"]
+    variants = ", ".join(f'"{name}": {{quality: 0.{n}}}' for n, name in enumerate(names, 1))
+    place.run(
+        "study: formulas\nquestion: Are they computed?\nworkload: toy_workload\n"
+        f"base: {{epochs: 1}}\nvariants: {{{variants}}}\nseeds: 2\nbaseline: fine\n"
+    )
+    export_study(place.results, "formulas", "csv", str(tmp_path / "csv"))
+    read = {}
+    for name in ("trials", "comparisons"):
+        with (tmp_path / "csv" / f"{name}.csv").open(newline="", encoding="utf-8") as stream:
+            read[name] = list(csv.DictReader(stream))
+    shown = ["'=1+1", "'+1", "'-1", "'@x", "'\tx", "fine"]
+    assert [row["trial"] for row in read["trials"]][:6] == shown
+    assert any(row["difference"].startswith("-0.") for row in read["comparisons"])
+    text = format_rows(("+a",), [("=1",), (-0.5,), ("b",)], "csv")
+    assert text == "'+a\n'=1\n-0.5\nb"
 
 
 # The table of a paper

@@ -29,6 +29,15 @@ def test_a_table_is_aligned_and_numbers_stand_to_the_right() -> None:
     ]
 
 
+def test_a_table_and_markdown_show_what_a_terminal_would_obey() -> None:
+    rows = [("\x1b[2J\x9b\x1c",)]
+    assert format_rows(("a\x1b",), rows, "table").splitlines()[::2] == [
+        r"a\x1b",
+        r"\x1b[2J\x9b\x1c",
+    ]
+    assert not set("\x1b\x9b\x1c") & set(format_rows(("a\x1b",), rows, "markdown"))
+
+
 def test_a_table_without_rows_keeps_its_heading() -> None:
     assert format_rows(("a", "bcd"), [], "table") == "a  bcd\n-  ---"
 

@@ -118,7 +118,10 @@ def test_an_empty_list_of_values_is_refused(tmp_path: Path) -> None:
         ("seeds: 0", "s.yaml:4:1: seeds: input should be greater than or equal to 1, got 0"),
         ("seeds: abc", "s.yaml:4:1: seeds: input should be a valid integer, got 'abc'"),
         ("seeds: true", "s.yaml:4:1: seeds: input should be a valid integer, got True"),
-        ("seeds: '3'", "s.yaml:4:1: seeds: input should be a valid integer, got '3'"),
+        (
+            "seeds: '3'",
+            "s.yaml:4:1: seeds: input should be a valid integer, got '3'; write 3 without quotes",
+        ),
         ("seeds: 2.5", "s.yaml:4:1: seeds: input should be a valid integer, got 2.5"),
         ("seeds: []", "s.yaml:4:1: seeds: give at least one seed"),
         ("seeds: [3, 3]", "s.yaml:4:1: seeds: a seed is given twice"),

@@ -64,7 +64,9 @@ def test_a_file_that_is_no_database_is_one_line_and_stays(tmp_path: Path, text: 
     store.database_path(tmp_path).write_text(text)
     for read_only in (True, False):
         with (
-            pytest.raises(StoreDamagedError, match="damaged: it is no DuckDB database; `") as caught,
+            pytest.raises(
+                StoreDamagedError, match="damaged: it is no DuckDB database; `"
+            ) as caught,
             store.connect(tmp_path, read_only=read_only),
         ):
             pass
