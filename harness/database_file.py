@@ -113,15 +113,19 @@ def is_unusable(path: Path, *, wait_s: float = 0.0, on_wait: OnWait | None = Non
     try:
         # To write, so that nobody else is at work on it.
         with closing(open_patiently(path, read_only=False, wait_s=wait_s, on_wait=on_wait)) as con:
-            for schema, table in con.execute(
-                "SELECT schema_name, table_name FROM duckdb_tables()"
-            ).fetchall():
-                con.execute(f'SELECT max(hash(t)) FROM "{schema}"."{table}" AS t').fetchall()
+            read_all(con)
     except StoreBusyError:
         raise
     except (StoreError, duckdb.Error):
         return True
     return False
+
+
+def read_all(con: duckdb.DuckDBPyConnection) -> None:
+    """Read every block of every table, so that any damage is raised."""
+    names = con.execute("SELECT schema_name, table_name FROM duckdb_tables()").fetchall()
+    for schema, table in names:
+        con.execute(f'SELECT max(hash(t)) FROM "{schema}"."{table}" AS t').fetchall()
 
 
 def set_aside(path: Path) -> Path:

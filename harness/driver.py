@@ -15,14 +15,7 @@ from typing import NamedTuple
 
 from harness.budget import Spending
 from harness.changes import changes_of, refuse_changes
-from harness.database_file import rebuild_command
-from harness.errors import (
-    HarnessError,
-    InputError,
-    StoreBusyError,
-    StoreDamagedError,
-    StoreError,
-)
+from harness.errors import HarnessError, InputError, StoreBusyError, StoreDamagedError, StoreError
 from harness.executors import (
     PROCESS_EXECUTORS,
     THREAD_VARIABLES,
@@ -41,6 +34,7 @@ from harness.ledger import Ledger
 from harness.lock import alone, sharing
 from harness.progress import Watcher
 from harness.record_writer import RecordWriter, name_damage, recording, take_up_record
+from harness.repair import mend
 from harness.schedule import Schedule
 from harness.session import Session
 from harness.spec import load_study
@@ -176,7 +170,7 @@ def run_study(
     try:
         return _run_once(study, overrides, options, watcher)
     except StoreDamagedError as error:
-        _mend(options.results, error, watcher)
+        mend(options.results, error, watcher.say)
     return _run_once(study, overrides, options, watcher)
 
 
@@ -229,26 +223,6 @@ def _run_once(
             if interruption.signal is None:
                 raise
             raise StoreError(str(error)) from None  # who wants to stop now waits for no repair
-
-
-def _mend(results: Path, error: StoreDamagedError, watcher: Watcher) -> None:
-    """Make a damaged database anew, which nobody else may be at work on."""
-    what = str(error).partition("; ")[0]
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(alone(results))
-        except InputError:
-            training = sorted({str(owner) for owner in Leases(results).taken().values()})
-            who = ", ".join(training) or "another process"
-            raise StoreError(
-                f"{what}; no result is lost, but others are at work in the folder ({who}): when "
-                f"they have ended, `{rebuild_command(results)}` or the same command makes it anew"
-            ) from None
-        watcher.say(what)
-        made = rebuild(results, wait_s=10.0, on_wait=watcher.say)
-    for notice in made.notices:
-        watcher.say(notice)
-    watcher.say(f"{results}: made anew from {made.studies} studies and {made.runs} runs")
 
 
 def _start_executor(options: RunOptions, workload: str, stack: ExitStack) -> tuple[Executor, int]:

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import duckdb
-
+from harness.database_file import read_all
 from harness.errors import InputError, StoreBusyError, StoreError
 from harness.event_log import read_spool
 from harness.events import Damaged
@@ -54,16 +53,11 @@ def _problems_of_database(results: Path) -> Iterator[str]:
         return
     try:
         with connect(results, read_only=True) as con:
-            tables = con.execute("SELECT table_name FROM duckdb_tables()").fetchall()
-            for (name,) in tables:
-                con.execute(f'SELECT bit_xor(hash("{name}")) FROM "{name}"').fetchall()
+            read_all(con)
     except StoreBusyError as error:
         yield f"not looked through: {error}"
     except StoreError as error:
         yield str(error)
-    except duckdb.Error as error:
-        reason = str(error).partition("\n")[0]
-        yield f"{database_path(results)}: is damaged ({reason}); `harness rebuild` makes it anew"
 
 
 def _problems_of_run(results: Path, run_id: str) -> Iterator[str]:

@@ -78,15 +78,9 @@ class Company:
             return (None, 1)
         if answer is None:
             return (None, 1)
-        try:
-            key, worth = answer
-            most = int(worth) if self._setting == "auto" else int(self._setting)
-            return ((str(key), task.run.test), most)
-        except (TypeError, ValueError):
-            raise HarnessError(
-                f"workload {self._name!r}: together: a key and a number of runs, or None, are "
-                f"needed, got {answer!r:.80}"
-            ) from None
+        key, worth = answer
+        most = worth if self._setting == "auto" else int(self._setting)
+        return ((str(key), task.run.test), most)
 
 
 class Turns:

@@ -233,3 +233,29 @@ def test_importing_the_harness_loads_nothing_heavy() -> None:
     )
     names = {name for name in done.stdout.split() if name.startswith("harness")}
     assert names == {"harness"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "message"),
+    [
+        ({}, {"results": ""}, "no name of a folder"),
+        ({}, {"workers": 99_999_999}, "--workers 99999999: give a whole number from 1 to 1024"),
+        ({}, {"threads": True}, "--threads True: give a whole number"),
+        ({"workload": ".x"}, {}, "study: workload: '.x' is no name of a module"),
+        ({"question": " "}, {}, "study: question: is blank"),
+        ({"seeds": "12"}, {}, "got '12'; write 12 without quotes"),
+    ],
+)
+def test_what_cannot_be_is_refused_from_python_too(
+    tmp_path: Path, changes: dict[str, object], options: dict[str, object], message: str
+) -> None:
+    study = {
+        "study": "quality",
+        "question": "Does it matter?",
+        "workload": "toy_workload",
+        "search": {"quality": {"grid": [0.2, 0.5]}},
+    }
+    with pytest.raises(InputError) as caught:
+        harness.run(study | changes, **({"results": tmp_path / "r"} | options))  # type: ignore[arg-type]
+    assert message in str(caught.value)
+    assert not (tmp_path / "r").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,6 +104,20 @@ def test_damage_that_a_query_finds_is_no_wrong_sql(results: Path) -> None:
         ask(results, "SELECT error('Corrupt database file: a checksum does not match')")
     with pytest.raises(StoreDamagedError, match="`harness rebuild"):
         harness.load(results).query("FROM recall")
+
+
+def test_the_log_of_another_database_is_not_applied(results: Path, tmp_path: Path) -> None:
+    write(tmp_path / "other", [TRIAL], {0: [0.9, 0.9]})
+    con = duckdb.connect(str(store.database_path(tmp_path / "other")))
+    con.execute("UPDATE score SET value = 0.1")
+    log = store.database_path(tmp_path / "other").with_name("results.duckdb.wal")
+    before = everything(results)
+    shutil.copy(log, results / log.name)
+    con.close()
+    with pytest.raises(StoreDamagedError, match=r"its log \(\.wal\) cannot be applied"):
+        ask(results, "FROM score")
+    store.rebuild(results)
+    assert everything(results) == before
 
 
 def test_damaged_files_are_kept_under_names_of_their_own(results: Path) -> None:

@@ -1,0 +1,46 @@
+"""Making a damaged database anew in the middle of a study, which needs the folder alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from harness.database_file import rebuild_command
+from harness.errors import InputError, StoreDamagedError, StoreError
+from harness.leases import Leases
+from harness.lock import alone
+from harness.store import rebuild
+
+_WAIT_S = 10.0
+
+
+def mend(results: Path, error: StoreDamagedError, say: Callable[[str], None]) -> None:
+    """Make the database anew, by a driver that holds nothing in the folder any more.
+
+    Args:
+        results: The results folder.
+        error: How its damage was found.
+        say: Is told what is done.
+
+    Raises:
+        StoreError: other drivers are at work, as the message names them; or a record is damaged,
+            or the disk is full.
+        StoreBusyError: a reader does not let go of the file.
+    """
+    what = str(error).partition("; ")[0]
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(alone(results))
+        except InputError:
+            training = sorted({str(owner) for owner in Leases(results).taken().values()})
+            who = ", ".join(training) or "another process"
+            raise StoreError(
+                f"{what}; no result is lost, but others are at work in the folder ({who}): when "
+                f"they have ended, `{rebuild_command(results)}` or the same command makes it anew"
+            ) from None
+        say(what)
+        made = rebuild(results, wait_s=_WAIT_S, on_wait=say)
+    for notice in made.notices:
+        say(notice)
+    say(f"{results}: made anew from {made.studies} studies and {made.runs} runs")
