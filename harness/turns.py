@@ -11,7 +11,6 @@ import math
 from collections import Counter, deque
 from collections.abc import Callable
 
-from harness.errors import HarnessError
 from harness.leases import Leases
 from harness.ledger import Ledger
 from harness.plan import Plan
