@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
-from harness.axis import AXIS_KINDS, Axis, Condition, Strict, Whole
+from harness.axis import Axis, Condition, Strict, Whole
 from harness.errors import InputError
 from harness.limits import MOST_SEED, Budget, Confirm, Limits, TrainTogether
+from harness.study_errors import explained, shown
+from harness.study_errors import nearest as nearest
 from harness.trial import digest
 from harness.values import set_at
 from harness.workload import JsonValue
@@ -278,31 +279,9 @@ def load_study(study: Path | Mapping[str, JsonValue], overrides: Sequence[str] =
     try:
         return Loaded(StudySpec.model_validate(source.value), source)
     except ValidationError as error:
-        lines: dict[str, str] = {}
-        for detail in error.errors(include_url=False):
-            if not _is_meant(source, detail["loc"]):
-                continue
-            where, text = _explain(source, detail["loc"], detail["type"], detail["msg"])
-            value = detail["input"]
-            shown = "" if isinstance(value, dict | BaseModel) else f", got {_shown(value)}"
-            if detail["type"] in _NUMBERS and isinstance(value, str) and _QUOTED.fullmatch(value):
-                shown += f"; write {value.replace('_', '')} without quotes"
-            text = text.replace("\n", "\\n")
-            # A union complains once for each of its members: the first says what is usual.
-            field = text.partition(": ")[0]
-            lines.setdefault(
-                f"{where} {field}",
-                f"{where}: {text}{'' if detail['type'] in _COMPLETE else shown}",
-            )
-        said = list(lines.values())
-        more = [f"and {len(said) - _MOST_LINES} more like these"] if len(said) > _MOST_LINES else []
-        raise InputError("\n".join(said[:_MOST_LINES] + more)) from None
+        raise InputError(explained(error, source, StudySpec, _SECTIONS)) from None
 
 
-_MOST_LINES = 20
-_MOST_SHOWN = 100
-_NUMBERS = ("int_type", "float_type")  # what Pydantic calls a text in place of a number
-_QUOTED = re.compile(r"[-+]?[\d_]*\.?\d+([eE][-+]?\d+)?")
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "search": Axis,
     "confirm": Confirm,
@@ -310,13 +289,12 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "budget": Budget,
 }
 _PARTS = ("confirm", "limits", "budget")  # fields of which each part can be set alone
-_COMPLETE = {"value_error", "extra_forbidden", "missing"}  # errors whose text says it all
 
 
 def _override(source: Source, override: str) -> Source:
     key, equals, text = override.partition("=")
     key = key.strip()
-    name = f"--set {_shown(override, str)}"
+    name = f"--set {shown(override, str)}"
     if not equals or not key:
         raise InputError(f"{name}: give KEY=VALUE, such as seeds=2 or train.epochs=2")
     new = parse_value(text, name=name)
@@ -352,12 +330,6 @@ def _override(source: Source, override: str) -> Source:
     return Source(value, kept | {path: name}, source.name)
 
 
-def _shown(value: object, show: Callable[[object], str] = repr) -> str:
-    """A value in a line, cut where it is long."""
-    text = show(value).replace("\n", "\\n")
-    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
-
-
 def _with_axis(search: JsonValue, axis: str, new: JsonValue, *, name: str) -> JsonValue:
     """The axes with another set of values for one that the study has."""
     known = search if isinstance(search, dict) else {}
@@ -365,56 +337,3 @@ def _with_axis(search: JsonValue, axis: str, new: JsonValue, *, name: str) -> Js
         guess = nearest(axis, known) if known else "it has none"
         raise InputError(f"{name}: the study has no axis {axis!r}; {guess}")
     return {**known, axis: new}
-
-
-def _explain(source: Source, loc: Path_, kind: str, message: str) -> tuple[str, str]:
-    """Where an error stands, and its text with the dotted path of the field."""
-    message = message.removeprefix("Value error, ")
-    # For a union, Pydantic adds to the path which member it tried; that is no key of the file.
-    union = _union_at(loc)
-    path = loc[:union] + loc[union + 1 :] if union else loc
-    if kind == "value_error" and not loc:
-        # Rules over several fields name the field first: 'zip: ...', 'search.a.b: ...'.
-        field, _, _ = message.partition(": ")
-        first, _, rest = field.partition(".")
-        return source.where((first, rest) if rest else (first,)), message
-    dotted = ".".join(str(part) for part in path)
-    if kind == "extra_forbidden":
-        model = _SECTIONS.get(str(path[0]), StudySpec) if len(path) > 1 else StudySpec
-        guess = nearest(str(path[-1]), model.model_fields)
-        return source.where(path), f"{dotted}: unknown key; {guess}"
-    if kind == "missing" and isinstance(path[-1], int):
-        return source.where(path), f"{dotted.rpartition('.')[0]}: needs [low, high]"
-    if kind == "missing":
-        return source.where(path[:-1]), f"{dotted}: is missing; add it"
-    if kind in ("too_short", "too_long") and loc[-1] in AXIS_KINDS[2:]:
-        return source.where(path), f"{dotted}: needs [low, high]"
-    text = message if kind == "value_error" else message[0].lower() + message[1:]
-    return source.where(path), f"{dotted}: {text}"
-
-
-def _is_meant(source: Source, loc: Path_) -> bool:
-    """Whether an error is of that member of a union which the value is a case of."""
-    union = _union_at(loc)
-    if not union or loc[union - 1] != "seeds":
-        return True
-    value: JsonValue = dict(source.value)
-    for key in loc[:union]:
-        value = value[key]  # type: ignore[index]  # the path of an error exists
-    return isinstance(value, list) == str(loc[union]).startswith("list")
-
-
-def _union_at(loc: Path_) -> int:
-    """Place in an error's path where a union's member stands; 0 where there is none."""
-    for field in (("seeds",), ("baseline",), ("confirm", "seeds")):
-        if loc[: len(field)] == field and len(loc) > len(field):
-            return len(field)
-    return 0
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that ``name`` may have been meant to be, and all known names."""
-    known = list(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    guess = f"did you mean {close[0]!r}? " if close else ""
-    return f"{guess}known: {', '.join(known) or 'none'}"

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,6 +65,7 @@ _UNUSABLE = (
     duckdb.InternalException,
     duckdb.SerializationException,
 )
+_FREE_SPACE = "free space or mend access, then run the same command again"
 _READER: Settings = {
     "enable_external_access": "false",  # neither files nor the network
     "autoinstall_known_extensions": "false",
@@ -143,17 +145,14 @@ def connect(
     path = database_path(results)
     _check_place(results, read_only)
     settings = _READER if read_only and not may_copy else {}
-    con = open_patiently(
-        path, read_only=read_only, wait_s=wait_s, on_wait=on_wait, settings=settings
-    )
+    reach = partial(open_patiently, path, wait_s=wait_s, on_wait=on_wait, settings=settings)
+    con = reach(read_only=read_only)
     try:
         if read_only and is_older(con):
             con.close()
             with connect(results, read_only=False, wait_s=wait_s, on_wait=on_wait):
                 pass  # writing brings it to the newest schema
-            con = open_patiently(
-                path, read_only=True, wait_s=wait_s, on_wait=on_wait, settings=settings
-            )
+            con = reach(read_only=True)
         _prepare(con, path, read_only)
         if not read_only:
             con.begin()
@@ -172,10 +171,7 @@ def connect(
             raise found from None
         if not isinstance(error, _UNUSABLE):
             raise
-        raise StoreError(
-            f"{path}: {first_line(error)}; free space or mend access, then run the same "
-            "command again"
-        ) from None
+        raise StoreError(f"{path}: {first_line(error)}; {_FREE_SPACE}") from None
     finally:
         con.close()
 
