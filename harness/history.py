@@ -9,7 +9,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from harness.budget import goes_by_trials
 from harness.conditions import Varied
@@ -17,10 +19,13 @@ from harness.plan import Plan
 from harness.pruning import (
     Earlier,
     Thresholds,
+    choose_rivals,
     hyperband_thresholds,
     is_worse,
+    is_worse_than_rivals,
     median_thresholds,
 )
+from harness.search_rules import FIRST_RULES, NEWEST_RULES
 from harness.spool import RunState
 from harness.trial import Trial
 
@@ -43,16 +48,28 @@ class Proposal:
     is_repeat: bool = False
 
 
+class Rival(NamedTuple):
+    """What a run of a trial is compared with."""
+
+    label: str
+    """Of the other trial."""
+    value: float
+    """That it has reached with the same seed."""
+
+
 class History:
     """The proposals of a study, and which of their trials were given up."""
 
     def __init__(self, plan: Plan) -> None:
         """Nothing is proposed yet."""
+        self.rules = NEWEST_RULES
+        """By which the study searches; an earlier call may have begun by others."""
         self._plan = plan
         self._spec = plan.spec
         self._proposals: list[Proposal] = []
         self._by_trial: dict[str, list[Proposal]] = {}
         self._pruned: dict[str, str] = {}
+        self._rivals: dict[str, Mapping[int, Rival]] = {}
         self._over = 0
 
     @property
@@ -137,12 +154,47 @@ class History:
             return f"seed {seed}: {state.message}"
         if self._spec.pruner != "wilcoxon":
             return None
-        last = self.last_visible(trial.number)
-        best = self.best(last, settled)[:1]
         values = self._values(trial, trial.number, settled)
-        if not best or not is_worse(values, self._values(best[0], last, settled)):
+        label = self._better(trial, values, settled)
+        if label is None:
             return None
-        return f"worse than {best[0].label} on {len(values)} seeds by a Wilcoxon signed-rank test"
+        return f"worse than {label} on {len(values)} seeds by a Wilcoxon signed-rank test"
+
+    def _better(self, trial: Trial, values: Mapping[int, float], settled: Settled) -> str | None:
+        """What has been better than a trial, by its ``values`` so far; None: the trial goes on."""
+        last = self.last_visible(trial.number)
+        if self.rules == FIRST_RULES:
+            best = self.best(last, settled)[:1]
+            is_given_up = best and is_worse(values, self._values(best[0], last, settled))
+            return best[0].label if is_given_up else None
+        if trial.trial_id not in self._rivals:  # those trials are over: they stay what they are
+            self._rivals[trial.trial_id] = self._rivals_of(trial, last, settled)
+        rivals = self._rivals[trial.trial_id]
+        pairs = {
+            seed: (value, rivals[seed].value) for seed, value in values.items() if seed in rivals
+        }
+        if not is_worse_than_rivals(list(pairs.values()), looks=len(rivals)):
+            return None
+        labels = {rivals[seed].label for seed in pairs}
+        return labels.pop() if len(labels) == 1 else "the best trials"
+
+    def _rivals_of(self, trial: Trial, last: int, settled: Settled) -> Mapping[int, Rival]:
+        """Seed -> the best trial up to ``last`` that ``choose_rivals`` finds for it."""
+        (proposal, *_) = self._by_trial[trial.trial_id]
+        seeds = list(proposal.runs)
+        # In the order of their numbers, not of their means, which would decide ties by luck.
+        finished = sorted(self.best(last, settled), key=lambda each: each.number)
+        if not finished:
+            return {}
+        known = [self._values(each, last, settled) for each in finished]
+        chosen = choose_rivals(
+            np.array([[values[seed] for seed in seeds] for values in known]),
+            [[v for seed, v in values.items() if seed not in proposal.runs] for values in known],
+        )
+        return {
+            seed: Rival(finished[place].label, known[place][seed])
+            for seed, place in zip(seeds, chosen, strict=False)
+        }
 
     def _is_over(self, position: int, settled: Settled) -> bool:
         proposal = self._proposals[position]

@@ -14,7 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from harness.errors import InputError
+from harness.sequential import first_crossing
 from harness.spec import Loaded
 from harness.spool import RunState
 from harness.trial import Trial
@@ -29,7 +33,9 @@ FEWEST_EPOCHS = 1
 REDUCTION = 3
 """Hyperband keeps one in so many at a rung, and the next rung is so many times as far."""
 WILCOXON_LEVEL = 0.1
-"""Below this p a trial counts as worse than the best one."""
+"""By the first rules: below this p a trial counts as worse than the best one."""
+WILCOXON_ERROR = 0.05
+"""At most so many of the trials that are as good as the best are given up, over all looks."""
 _LEAST_PAIRS = 2
 
 
@@ -161,11 +167,11 @@ def bracket_of(study: str, number: int, most_epochs: int) -> int:
 
 
 def is_worse(values: Mapping[int, float], best: Mapping[int, float]) -> bool:
-    """Whether a trial is worse than the best one so far by a one-sided Wilcoxon signed-rank test.
+    """Whether a trial is worse than the best one so far, by the first rules.
 
-    The rule of Optuna's ``WilcoxonPruner``: at ``WILCOXON_LEVEL``, and never a trial whose mean so
-    far is as high as the best one's. It is asked after every seed, so a trial that is as good as
-    the best one is given up more often than in one of ten cases.
+    The rule of Optuna's ``WilcoxonPruner``, a one-sided signed-rank test: at ``WILCOXON_LEVEL``,
+    and never a trial whose mean so far is as high as the best one's. It is asked after every seed,
+    so of trials that are as good as the best one it gives up far more than one in ten.
 
     Args:
         values: Seed -> value of the trial.
@@ -181,6 +187,43 @@ def is_worse(values: Mapping[int, float], best: Mapping[int, float]) -> bool:
         return False
     test = wilcoxon(differences, alternative="less", zero_method="zsplit")
     return bool(test.pvalue < WILCOXON_LEVEL)
+
+
+def choose_rivals(values: NDArray[np.float64], more: Sequence[Sequence[float]]) -> list[int]:
+    """For each seed but the last, the trial that has the best mean over all the later seeds.
+
+    A run must not be compared with values by which its rival was chosen: the best of many trials
+    that are equally good is the one that was lucky with these seeds, and any new trial would look
+    worse. After the last seed nothing is left to spare.
+
+    Args:
+        values: Of earlier trials, a row each in the order of their numbers, the seeds as columns.
+        more: Of each, its values with other seeds, which always count.
+
+    Returns:
+        Rows of ``values``; the earlier one where two are equal.
+    """
+    later = values[:, ::-1].cumsum(axis=1)[:, -2::-1]
+    sums = np.array([sum(others) for others in more])[:, None] + later
+    counts = np.array([len(others) for others in more])[:, None] + np.arange(later.shape[1], 0, -1)
+    return [int(row) for row in (sums / counts).argmax(axis=0)]
+
+
+def is_worse_than_rivals(pairs: Sequence[tuple[float, float]], *, looks: int) -> bool:
+    """Whether a trial is worse than the best ones, by a signed-rank test over all looks so far.
+
+    The error is meant for each trial by itself: one whose values are drawn as those of the best
+    earlier trial is given up with a probability of ``WILCOXON_ERROR`` at most in all its seeds
+    together, however many trials the best one was chosen from. Never a trial whose mean is as high.
+
+    Args:
+        pairs: Values of the trial and of its rivals (``choose_rivals``), in the order of seeds.
+        looks: After how many seeds it may be asked.
+    """
+    differences = [value - rival for value, rival in pairs]
+    if not differences or statistics.fmean(differences) >= 0:
+        return False
+    return first_crossing(differences, looks=looks, level=WILCOXON_ERROR) is not None
 
 
 def most_epochs(loaded: Loaded, workload: Workload, trials: Sequence[Trial]) -> int:

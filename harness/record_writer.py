@@ -195,6 +195,7 @@ def recording(
                 spent_seconds=spent,
                 search_end=schedule.search_end,
                 search_end_hours=None if schedule.search_end is None else spec.budget.hours,
+                rules=schedule.rules,
             )
         )
         ledger.note_study(written)

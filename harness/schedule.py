@@ -163,6 +163,15 @@ class Schedule:
         return self._plan.spec.confirm is not None and self._is_confirmed
 
     @property
+    def rules(self) -> int:
+        """By which the study searches; see ``harness.search_rules``."""
+        return self._history.rules
+
+    def keep_rules(self, rules: int) -> None:
+        """Search by the rules of an earlier call; before anything grows."""
+        self._history.rules = rules
+
+    @property
     def search_end(self) -> int | None:
         """At how many trials the search was ended for want of time."""
         return self._search_end
@@ -329,7 +338,7 @@ class Schedule:
         # Loaded here: a grid must not pay for the import of Optuna.
         from harness.search import Search
 
-        self._search = self._search or Search(self._plan)
+        self._search = self._search or Search(self._plan, self.rules)
         number = self._next_number
         varied = self._search.propose(number, self._history.told(number, settled))
         if varied is None:

@@ -4,16 +4,21 @@ Optuna proposes and owns nothing. For every proposal a study is built in memory 
 with a sampler seeded from the study's name and the trial's number, so that a search that was
 stopped proposes what it would have proposed anyway. CMA-ES, whose state is in its own proposals,
 is asked for all of them again.
+
+``gp`` and ``cmaes`` model the axes that every finished trial has, and draw the others at random. So
+the baseline is told with its value on every axis, also where the study names none: one trial
+without parameters would leave them no axis at all.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import math
 import warnings
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import optuna
 from optuna.distributions import (
@@ -24,17 +29,21 @@ from optuna.distributions import (
 )
 from optuna.trial import TrialState
 from scipy.stats import qmc
+from threadpoolctl import threadpool_limits
 
 from harness.axis import Axis
 from harness.conditions import VARIANT, Varied, fill, is_active, is_forbidden
 from harness.errors import InputError
 from harness.plan import Plan, units
+from harness.search_rules import FIRST_RULES, NEWEST_RULES
 from harness.trial import digest
-from harness.values import same_value
+from harness.values import get_at, same_value
 from harness.workload import JsonValue
 
 MODEL_ATTEMPTS = 20
 """After so many refused proposals a model insists on what is known already: go on at random."""
+GP_ATTEMPTS = 3
+"""The same for ``gp``, which draws nothing by chance and takes a second to make up its mind."""
 MOST_ATTEMPTS = 1000
 MOST_TIMES = 3
 """So often the same parameters are proposed; a model that is sure would insist on its best."""
@@ -56,7 +65,13 @@ class Told:
 class Search:
     """Proposals for a search, a pure function of the number and the history."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, rules: int = NEWEST_RULES) -> None:
+        """Nothing is proposed yet.
+
+        Args:
+            plan: The study.
+            rules: By which it began; see ``harness.search_rules``.
+        """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._plan = plan
         self._spec = plan.spec
@@ -66,6 +81,10 @@ class Search:
         # What the workload refuses, and what is a control: that is no trial of a search.
         self._never = {None, *(control.trial_id for control in plan.controls)}
         self._points: list[Varied] = []
+        self._rules = rules
+        self._baseline = None if rules == FIRST_RULES else self._baseline_in_space()
+        is_slow = plan.spec.sampler == "gp" and rules > FIRST_RULES
+        self._model_attempts = GP_ATTEMPTS if is_slow else MODEL_ATTEMPTS
 
     def propose(self, number: int, history: Sequence[Told]) -> Varied | None:
         """What trial ``number`` should vary, or None where nothing new is left.
@@ -103,7 +122,7 @@ class Search:
             if self._spec.sampler == "cmaes" and attempt < MODEL_ATTEMPTS:
                 trial = self._replayed(number, history, refused)
             else:
-                trial = self._study(number, attempt, history, refused).ask()
+                trial = self._ask(self._study(number, attempt, history, refused))
             yield self._suggest(trial)
 
     def _identity(self, varied: Varied) -> str | None:
@@ -131,12 +150,15 @@ class Search:
     ) -> optuna.Study:
         seed = int(digest([self._spec.study, number, attempt])[:8], 16)
         at_random = optuna.samplers.RandomSampler(seed=seed)
-        if self._spec.sampler == "random" or attempt >= MODEL_ATTEMPTS:  # needs no history
+        if self._spec.sampler == "random" or attempt >= self._model_attempts:  # needs no history
             return optuna.create_study(sampler=at_random)
         sampler: optuna.samplers.BaseSampler
         if self._spec.sampler == "gp":
             sampler = optuna.samplers.GPSampler(
-                seed=seed, n_startup_trials=STARTUP_TRIALS, independent_sampler=at_random
+                seed=seed,
+                n_startup_trials=STARTUP_TRIALS,
+                independent_sampler=at_random,
+                warn_independent_sampling=False,
             )
         else:
             with warnings.catch_warnings():  # 'group' is experimental: conditional axes need it
@@ -145,11 +167,24 @@ class Search:
                     seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, group=True
                 )
         study = optuna.create_study(direction="maximize", sampler=sampler)
-        for told in history:
-            study.add_trial(self._frozen(told))
+        last = number - self._spec.parallel_trials
+        for told in self._seen(history):
+            study.add_trial(self._frozen(told, is_open=told.number > last))
         for varied in refused:
-            study.add_trial(self._frozen(Told(number, varied, None)))
+            study.add_trial(self._frozen(Told(number, varied, None), is_open=True))
         return study
+
+    def _ask(self, study: optuna.Study) -> optuna.Trial:
+        """The next trial of a study.
+
+        The model of ``gp`` is small: more threads make it slower, by ten times while workers are
+        busy beside it, and could round otherwise in a call that has more of them.
+        """
+        if self._spec.sampler != "gp" or len(study.get_trials(deepcopy=False)) < STARTUP_TRIALS:
+            return study.ask()
+        importlib.import_module("torch")  # Optuna would load it later, without the limit
+        with threadpool_limits(limits=1):
+            return study.ask()
 
     def _rest_of_sequence(self, history: Sequence[Told]) -> Iterator[Varied]:
         """The points of the sequence that follow those which led to the proposals so far."""
@@ -190,7 +225,8 @@ class Search:
         """The trial that CMA-ES proposes after everything has happened again in its order."""
         sampler = _cmaes(seed=int(digest([self._spec.study])[:8], 16))
         study = optuna.create_study(direction="maximize", sampler=sampler)
-        study.add_trial(self._frozen(history[0]))
+        is_old = self._rules == FIRST_RULES
+        study.add_trial(self._frozen(history[0]) if is_old else self._frame())
         waiting: list[tuple[Told, optuna.Trial]] = []
         for told in [*history[1:], Told(number, {}, None)]:
             last = told.number - self._spec.parallel_trials
@@ -219,9 +255,76 @@ class Search:
             trial.report(value, step)
         study.tell(trial, told.value if _state(told) == TrialState.COMPLETE else None, _state(told))
 
-    def _frozen(self, told: Told) -> optuna.trial.FrozenTrial:
-        """A finished trial as Optuna knows it; what lies outside the space is left out."""
+    def _seen(self, history: Sequence[Told]) -> Sequence[Told]:
+        """What a sampler is told of: the baseline with all its axes, or without it."""
+        if self._rules == FIRST_RULES or not history:
+            return history
+        first, *others = history
+        return (
+            others if self._baseline is None else [replace(first, varied=self._baseline), *others]
+        )
+
+    def _baseline_in_space(self) -> Varied | None:
+        """The baseline's value on each axis that it has; None where one lies outside the space."""
+        baseline = self._plan.fixed[0]
+        found: Varied = {}
+        for _, keys, choices in self._space.values():
+            axis = self._spec.search.get(keys[0])
+            if axis is not None and not is_active(self._spec, axis, found, self._filled):
+                continue
+            given = [
+                baseline.varied[key] if key in baseline.varied else get_at(baseline.params, key)
+                for key in keys
+            ]
+            if choices:
+                values = self._choice_of_baseline(keys, given, choices)
+            else:
+                assert axis is not None
+                values = given if _is_in_range(given[0], axis) else None
+            if values is None:
+                return None
+            found |= dict(zip(keys, values, strict=True))
+        return found
+
+    def _choice_of_baseline(
+        self, keys: Sequence[str], given: list[JsonValue], choices: list[list[JsonValue]]
+    ) -> list[JsonValue] | None:
+        """The row of a list that the baseline has, in the same or in other words."""
+        try:
+            return choices[_position(given, choices)]
+        except ValueError:
+            baseline = self._plan.fixed[0]  # a workload may complete what the list only begins
+            for row in choices:
+                varied = dict(baseline.varied) | dict(zip(keys, row, strict=True))
+                if self._identity(varied) == baseline.trial_id:
+                    return row
+        return None
+
+    def _frame(self) -> optuna.trial.FrozenTrial:
+        """A trial that tells CMA-ES which axes are its own: the ranges that every trial has.
+
+        It moves the ranges that all finished trials have, and stops for good when these change.
+        It learns from its own proposals only, so what this trial has reached means nothing.
+        """
+        ranges = {
+            name: distribution
+            for name, (distribution, keys, choices) in self._space.items()
+            if not choices and self._spec.search[keys[0]].when is None
+        }
+        middle = {name: _at(distribution, 0.5) for name, distribution in ranges.items()}
+        return optuna.create_trial(params=middle, distributions=ranges, value=0.0)
+
+    def _frozen(self, told: Told, *, is_open: bool = False) -> optuna.trial.FrozenTrial:
+        """A trial as Optuna knows it; what lies outside the space is left out.
+
+        Args:
+            told: The trial.
+            is_open: Whether it is under way, or was refused. ``gp`` keeps away from what is under
+                way; it would insist on what has failed, of which it is told nothing.
+        """
         varied, state = told.varied, _state(told)
+        if is_open and self._rules > FIRST_RULES and self._spec.sampler == "gp":
+            state = TrialState.RUNNING
         params, distributions = {}, {}
         for name, (distribution, keys, choices) in self._space.items():
             if any(key not in varied for key in keys):
@@ -286,6 +389,14 @@ def _position(chosen: list[JsonValue], rows: list[list[JsonValue]]) -> int:
         if all(same_value(one, other) for one, other in zip(chosen, row, strict=True)):
             return position
     raise ValueError("no such row")
+
+
+def _is_in_range(value: JsonValue, axis: Axis) -> bool:
+    """Whether a search could draw this value from a range."""
+    if axis.bounds is None or isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    low, high = axis.bounds
+    return low <= value <= high and (not axis.is_whole or float(value).is_integer())
 
 
 def _state(told: Told) -> TrialState:

@@ -30,7 +30,8 @@ from harness.yaml_source import (
 
 MOST_PROPOSED = 1_000_000  # of a search
 LEAST_RANGES = 2  # that make CMA-ES more than a line search
-LEAST_WILCOXON_SEEDS = 5  # four are the least that can reach its level, and one must be left
+LEAST_WILCOXON_SEEDS = 6  # five are the least that can reach its level, and one must be left
+_LEAST_WILCOXON_SEEDS_ONCE = 5  # of searches that began by the first rules
 FIRST_REPEAT_SEED = 1_000_000
 """From here on are the seeds of trials that a search proposes again: no study and no confirmation
 counts as far, so that these stay what they are when the study is given more seeds."""
@@ -92,7 +93,8 @@ class StudySpec(Strict):
     pruner: Literal["none", "median", "hyperband", "wilcoxon"] = "none"
     """For a search: how trials are given up early. After an epoch whose best value so far is below
     the ``median`` of earlier trials; at the rungs of ``hyperband``, of which each keeps the best
-    third; or once a test over the seeds so far (``wilcoxon``) finds a trial worse than the best.
+    third; or once a test over the seeds so far (``wilcoxon``) finds a trial worse than the best:
+    of trials that are as good as the best it gives up one in twenty at most, over all its looks.
     The seeds of a trial are then trained one after another."""
     limits: Limits = Limits()
     """How long a run may take, and how long it may be silent."""
@@ -138,12 +140,8 @@ class StudySpec(Strict):
                 "pruner: a grid compares all its trials, so none is given up; remove pruner, or "
                 "set sampler to random, tpe or another search"
             )
-        if self.pruner == "wilcoxon" and len(self.seed_list) < LEAST_WILCOXON_SEEDS:
-            raise ValueError(
-                f"pruner: wilcoxon needs {LEAST_WILCOXON_SEEDS} seeds or more, since its test says "
-                f"nothing before {LEAST_WILCOXON_SEEDS - 1}; got {len(self.seed_list)}: give more "
-                "seeds, or set pruner to median"
-            )
+        if self.pruner == "wilcoxon" and len(self.seed_list) < _LEAST_WILCOXON_SEEDS_ONCE:
+            raise ValueError(too_few_seeds(len(self.seed_list)))
         return self
 
     @model_validator(mode="after")
@@ -257,6 +255,14 @@ class Loaded(NamedTuple):
 
     spec: StudySpec
     source: Source
+
+
+def too_few_seeds(seeds: int) -> str:
+    """Why ``pruner: wilcoxon`` is refused with so many seeds."""
+    return (
+        f"pruner: wilcoxon needs {LEAST_WILCOXON_SEEDS} seeds or more, since its test says nothing "
+        f"before {LEAST_WILCOXON_SEEDS - 1}; got {seeds}: give more seeds, or set pruner to median"
+    )
 
 
 def load_study(study: Path | Mapping[str, JsonValue], overrides: Sequence[str] = ()) -> Loaded:

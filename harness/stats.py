@@ -190,10 +190,15 @@ def spearman(xs: Sequence[float], ys: Sequence[float]) -> float | None:
     return float(x @ y) / scale if scale > 0 else None
 
 
-def _centred_ranks(values: Sequence[float]) -> NDArray[np.float64]:
+def mean_ranks(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
+    """The rank of each value, from 1; equal values share the mean of their ranks."""
     _, place, counts = np.unique(
         np.asarray(values, dtype=np.float64), return_inverse=True, return_counts=True
     )
     last = np.cumsum(counts)
-    ranks = (last - (counts - 1) / 2)[place]
+    return np.asarray((last - (counts - 1) / 2)[place], dtype=np.float64)
+
+
+def _centred_ranks(values: Sequence[float]) -> NDArray[np.float64]:
+    ranks = mean_ranks(values)
     return np.asarray(ranks - ranks.mean(), dtype=np.float64)

@@ -78,6 +78,8 @@ class StudyRecord:
     """At so many trials the search was ended, to leave time for the confirmation."""
     search_end_hours: float | None = None
     """What the budget was then; with a greater one the search goes on."""
+    rules: int = 1
+    """By which its search proposes and gives trials up; see ``harness.search_rules``."""
     version: int = 0
     """Grows with every writing by a driver, see ``harness.record_writer``; 0 of older records."""
 

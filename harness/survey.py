@@ -10,6 +10,7 @@ from harness.errors import InputError
 from harness.ledger import Ledger
 from harness.plan import Plan, locate, make_plan
 from harness.schedule import Schedule
+from harness.search_rules import check_rules
 from harness.spec import Loaded, load_study
 from harness.study_record import StudyRecord, read_study_record
 from harness.trial import Run, Trial
@@ -57,7 +58,14 @@ def plan_of(loaded: Loaded) -> Plan:
 
 
 def take_up_decisions(schedule: Schedule, plan: Plan, before: StudyRecord | None) -> None:
-    """End the search where an earlier call has ended it, unless it has more time now."""
+    """Search by the rules of an earlier call; end where it has ended, unless there is more time.
+
+    Raises:
+        InputError: the search began in a newer version of this program, or has too few seeds.
+    """
+    if before is not None:
+        schedule.keep_rules(before.rules)
+    check_rules(plan.loaded, schedule.rules)
     if before is None or before.search_end is None or plan.spec.budget.hours is None:
         return
     if plan.spec.budget.hours <= (before.search_end_hours or 0.0):

@@ -51,11 +51,13 @@ def content_of(place: Place, results: Path | None = None) -> list[object]:
 
 @pytest.mark.parametrize("pruner", PRUNERS)
 def test_pruned_trials_are_stored_and_enter_no_table(place: Place, pruner: str) -> None:
-    outcome = place.run(PRUNED, f"pruner={pruner}")
+    seeds = 8 if pruner == "wilcoxon" else 5
+    given = (f"pruner={pruner}", f"seeds={seeds}")
+    outcome = place.run(PRUNED, *given)
     given_up = {str(row[0]) for row in place.ask("SELECT trial_id FROM pruned")}
     assert len(given_up) >= 4
     assert outcome.exit_status == outcome.failed == 0
-    assert (outcome.total, outcome.done + outcome.pruned) == (18 * 5, 18 * 5)
+    assert (outcome.total, outcome.done + outcome.pruned) == (18 * seeds, 18 * seeds)
     assert place.calls() == outcome.trained < outcome.total
     cut = place.ask("SELECT state, count(*) FROM run GROUP BY ALL HAVING state <> 'done'")
     assert cut == ([] if pruner == "wilcoxon" else [("pruned", len(given_up))])
@@ -68,10 +70,15 @@ def test_pruned_trials_are_stored_and_enter_no_table(place: Place, pruner: str) 
     ) == [(0,)]
     with connect(place.results, read_only=True) as con:
         (line,) = list_studies(con)
-    assert (line.runs, line.done, line.failed, line.pruned) == (90, outcome.done, 0, outcome.pruned)
-    again = place.run(PRUNED, f"pruner={pruner}")
+    assert (line.runs, line.done, line.failed, line.pruned) == (
+        18 * seeds,
+        outcome.done,
+        0,
+        outcome.pruned,
+    )
+    again = place.run(PRUNED, *given)
     assert (again.trained, again.done, again.pruned) == (0, outcome.done, outcome.pruned)
-    planned = preview(place.write(PRUNED), (f"pruner={pruner}",), place.results)
+    planned = preview(place.write(PRUNED), given, place.results)
     assert [run.state for run in planned.runs].count("pruned") == outcome.pruned
     assert {run.state for run in planned.runs} == {"done", "pruned"}
 
@@ -82,7 +89,7 @@ def test_pruned_trials_are_stored_and_enter_no_table(place: Place, pruner: str) 
 def test_what_is_pruned_does_not_depend_on_timing_or_interruptions(
     place: Place, pruner: str, sampler: str
 ) -> None:
-    seeds = 5 if pruner == "wilcoxon" else 2
+    seeds = 8 if pruner == "wilcoxon" else 2
     given = (f"pruner={pruner}", f"sampler={sampler}", f"seeds={seeds}", "parallel_trials=3")
     assert place.run(PRUNED, *given).pruned > 0
     whole = content_of(place)
@@ -336,7 +343,7 @@ def test_a_trial_that_is_trained_to_its_end_is_kept(
 ) -> None:
     propose_always(monkeypatch, [0.6, *(0.6 - 0.001 * step for step in range(1, 19))])
     text = PRUNED.replace("epochs: 9", "epochs: 1")
-    place.run(text, "pruner=wilcoxon", "trials=20")
+    place.run(text, "pruner=wilcoxon", "trials=20", "seeds=6")
     rows = place.ask("SELECT seeds_done, seeds_pruned FROM pruned")
     assert rows
-    assert set(rows) == {(4, 1)}
+    assert set(rows) == {(5, 1)}

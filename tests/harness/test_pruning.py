@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
+import itertools
 import json
 import random
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import optuna
 import pytest
 from fake_workload import FakeWorkload, load_problems, plan_problems, write_study
 from optuna.trial import TrialState
+from test_readme import ROOT
 
 from harness.executors import Job
 from harness.plan import make_plan
@@ -25,12 +30,15 @@ from harness.pruning import (
     Earlier,
     Thresholds,
     bracket_of,
+    choose_rivals,
     first_cut,
     hyperband_thresholds,
     is_worse,
+    is_worse_than_rivals,
     judged,
     median_thresholds,
 )
+from harness.sequential import first_crossing
 from harness.spec import load_study
 from harness.spool import RunState
 from harness.trial import Run
@@ -138,6 +146,80 @@ def test_the_test_over_seeds_is_optunas(seed: int) -> None:
     assert mine is None or mine >= 4
 
 
+@pytest.fixture
+def pruners(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The benchmark, which simulates searches."""
+    monkeypatch.syspath_prepend(ROOT / "tests" / "benchmarks")
+    return importlib.import_module("pruners")
+
+
+@pytest.mark.parametrize("noise", ["normal", "skewed", "ties"])
+@pytest.mark.parametrize(("seeds", "trials", "studies"), [(10, 2, 400), (10, 40, 20), (6, 40, 30)])
+def test_few_trials_that_are_as_good_as_the_best_are_given_up(
+    pruners: ModuleType, noise: str, seeds: int, trials: int, studies: int
+) -> None:
+    """In searches whose trials are all equally good; by the first rules it is one in five to half."""
+    chance = np.random.default_rng(0)
+    draw = pruners.NOISES[noise]
+    shares = []  # of each search, since its trials have rivals in common
+    for _ in range(studies):
+        looks = pruners.looks_of_search(draw(chance, (trials, seeds)), 2)
+        shares.append(np.mean([look is not None for look in looks]))
+    assert np.mean(shares) < 0.05 + 2 * np.std(shares) / studies**0.5
+    assert np.mean(shares) < 0.1
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("looks", [5, 7, 10])
+def test_the_error_over_all_looks_is_exact(looks: int, ties: bool) -> None:
+    """Every pattern of signs is as likely as any other, so that all of them can be counted."""
+    chance = random.Random(looks)
+    sizes = [round(chance.random(), 1) + 0.1 if ties else chance.random() for _ in range(looks)]
+    crossed = [
+        first_crossing(
+            [size * sign for size, sign in zip(sizes, signs, strict=True)],
+            looks=looks,
+            level=0.05,
+        )
+        for signs in itertools.product((-1, 1), repeat=looks)
+    ]
+    share = sum(look is not None for look in crossed) / 2**looks
+    assert 0.03 < share <= 0.05
+    assert min(look for look in crossed if look is not None) >= 5
+
+
+def test_a_test_over_many_looks_draws_its_patterns_and_keeps_its_level() -> None:
+    chance = np.random.default_rng(1)
+    equal = [first_crossing(list(chance.normal(size=30)), looks=30, level=0.05) for _ in range(60)]
+    assert np.mean([look is not None for look in equal]) < 0.05 + 2 * 0.028
+    worse = [
+        first_crossing(list(chance.normal(-1, size=30)), looks=30, level=0.05) for _ in range(10)
+    ]
+    assert all(look is not None and look < 30 for look in worse)
+    assert first_crossing([-1.0] * 100, looks=99, level=0.05) is not None
+
+
+@pytest.mark.parametrize("given", [[], [0.0] * 9, [-1.0] * 4, [1.0] * 9, [-1.0, 1.0] * 4])
+def test_nothing_is_shown_by_few_or_equal_pairs(given: list[float]) -> None:
+    assert first_crossing(given, looks=9, level=0.05) is None
+
+
+def test_a_trial_whose_mean_is_as_high_is_never_given_up() -> None:
+    pairs = [(-0.1, 0.0)] * 6
+    assert is_worse_than_rivals(pairs, looks=9)
+    assert not is_worse_than_rivals([*pairs, (1.0, 0.0)], looks=9)
+    assert not is_worse_than_rivals([], looks=9)
+
+
+def test_a_rival_is_chosen_by_seeds_that_it_is_not_compared_by() -> None:
+    values = np.array([[9.0, 1.0, 2.0, 0.0], [0.0, 3.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    assert choose_rivals(values, [[], [], []]) == [1, 0, 0]
+    changed = values.copy()
+    changed[2, 0] = 99.0  # lucky with the first seed: that chooses nobody
+    assert choose_rivals(changed, [[], [], []]) == [1, 0, 0]
+    assert choose_rivals(values, [[], [], [5.0, 5.0]]) == [2, 2, 2]
+
+
 def test_a_table_of_thresholds_survives_the_way_to_a_worker(tmp_path: Path) -> None:
     thresholds = Thresholds(METRIC, {1: 0.1, 12: 0.1 + 0.2}, is_best_judged=True)
     run = Run("w", {}, 0, test=False, code="c", data="d")
@@ -181,7 +263,7 @@ def test_a_grid_is_not_pruned(tmp_path: Path) -> None:
 
 def test_a_test_over_seeds_needs_seeds_to_spare(tmp_path: Path) -> None:
     (problem,) = load_problems(write_study(tmp_path, SEARCH + "pruner: wilcoxon\nseeds: 4\n"))
-    assert problem.startswith("s.yaml:7:1: pruner: wilcoxon needs 5 seeds or more")
+    assert problem.startswith("s.yaml:7:1: pruner: wilcoxon needs 6 seeds or more")
     assert load_study(write_study(tmp_path, SEARCH + "pruner: wilcoxon\nseeds: 5\n"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,7 +54,19 @@ def train(task: Task) -> RunState:
     return judged(done, task.thresholds)
 
 
-def run_study(plan: Plan, *, slots: int, order: random.Random | None) -> Ending:
+def train_in_vain(task: Task) -> RunState:
+    """A run that reaches what chance gives it, whatever its trial."""
+    final = random.Random(task.run_id).gauss(0.5, 0.1)
+    return RunState("done", results={"val/recall@1": final})
+
+
+def run_study(
+    plan: Plan,
+    *,
+    slots: int,
+    order: random.Random | None,
+    train: Callable[[Task], RunState] = train,
+) -> Ending:
     """Train a study with ``slots`` workers; its runs end in their order, or by chance."""
     schedule = Schedule(plan, identify)
     settled: dict[str, RunState] = {}
@@ -91,6 +104,28 @@ def test_the_order_in_which_runs_end_changes_nothing(
     assert any(member.seed >= 1_000_000 for member in first.members)  # some were proposed again
     for seed in range(2 if sampler == "tpe" else 4):
         assert run_study(plan, slots=4 - seed, order=random.Random(seed)) == first
+
+
+def test_trials_that_are_as_good_as_the_best_are_rarely_given_up(tmp_path: Path) -> None:
+    """A rule that asks after every seed, against the luckiest trial so far, gives up every other."""
+    text = (
+        WIDE.replace("trials: 9", "trials: 40") + "sampler: random\nseeds: 10\npruner: wilcoxon\n"
+    )
+    shares = []
+    for number in range(4):
+        plan = plan_study(tmp_path, text, f"study=s{number}")
+        ending = run_study(plan, slots=1, order=None, train=train_in_vain)
+        shares.append(len(ending.pruned) / 39)
+    assert sum(shares) / 4 < 0.1
+
+
+def test_a_trial_that_is_worse_is_given_up_with_the_name_of_what_is_better(tmp_path: Path) -> None:
+    text = WIDE + "sampler: random\nseeds: 10\npruner: wilcoxon\n"
+    ending = run_study(plan_study(tmp_path, text), slots=1, order=None)
+    reasons = list(ending.pruned.values())
+    assert len(reasons) >= 2
+    assert all(reason.startswith("worse than ") for reason in reasons)
+    assert any("on 5 seeds by a Wilcoxon signed-rank test" in reason for reason in reasons)
 
 
 def test_spared_runs_are_members_that_were_never_trained(tmp_path: Path) -> None:
