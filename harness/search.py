@@ -167,11 +167,10 @@ class Search:
                     seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, group=True
                 )
         study = optuna.create_study(direction="maximize", sampler=sampler)
-        last = number - self._spec.parallel_trials
         for told in self._seen(history):
-            study.add_trial(self._frozen(told, is_open=told.number > last))
+            study.add_trial(self._frozen(told))
         for varied in refused:
-            study.add_trial(self._frozen(Told(number, varied, None), is_open=True))
+            study.add_trial(self._frozen(Told(number, varied, None), is_refused=True))
         return study
 
     def _ask(self, study: optuna.Study) -> optuna.Trial:
@@ -314,16 +313,16 @@ class Search:
         middle = {name: _at(distribution, 0.5) for name, distribution in ranges.items()}
         return optuna.create_trial(params=middle, distributions=ranges, value=0.0)
 
-    def _frozen(self, told: Told, *, is_open: bool = False) -> optuna.trial.FrozenTrial:
+    def _frozen(self, told: Told, *, is_refused: bool = False) -> optuna.trial.FrozenTrial:
         """A trial as Optuna knows it; what lies outside the space is left out.
 
         Args:
             told: The trial.
-            is_open: Whether it is under way, or was refused. ``gp`` keeps away from what is under
-                way; it would insist on what has failed, of which it is told nothing.
+            is_refused: Whether it is a proposal that was refused. ``gp`` takes no note of what has
+                failed and would insist on it; from what is under way it keeps away.
         """
         varied, state = told.varied, _state(told)
-        if is_open and self._rules > FIRST_RULES and self._spec.sampler == "gp":
+        if is_refused and self._rules > FIRST_RULES and self._spec.sampler == "gp":
             state = TrialState.RUNNING
         params, distributions = {}, {}
         for name, (distribution, keys, choices) in self._space.items():

@@ -14,7 +14,7 @@ from fake_workload import plan_study
 
 from harness.axis import Axis
 from harness.errors import InputError
-from harness.plan import Plan, Varied
+from harness.plan import Plan
 from harness.search import MOST_TIMES, Search, Told, _is_in_range
 from harness.search_rules import FIRST_RULES, NEWEST_RULES
 from harness.workload import JsonValue
@@ -66,7 +66,7 @@ def test_a_stopped_search_proposes_what_it_would_have_proposed_anyway(
     tmp_path: Path, sampler: str
 ) -> None:
     plan = plan_space(tmp_path, sampler)
-    trials = 15 if sampler == "gp" else 30  # its model takes half a second a proposal
+    trials = 14 if sampler == "gp" else 30  # its model takes half a second a proposal
     whole = continue_search(plan, [], trials)
     first = continue_search(plan, [], 12)
     resumed = continue_search(plan_space(tmp_path, sampler), first, trials)
@@ -82,7 +82,7 @@ def test_the_name_of_the_study_is_the_seed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_proposals_obey_ranges_conditions_and_rules(tmp_path: Path, sampler: str) -> None:
-    trials = 18 if sampler == "gp" else 30
+    trials = 14 if sampler == "gp" else 30
     history = continue_search(plan_space(tmp_path, sampler), [], trials)
     names = set()
     for told in history[1:]:
@@ -333,17 +333,19 @@ def test_a_choice_that_the_workload_completes_is_the_baselines(
     assert baseline.params == {"method": 1, "train.epochs": 3}
 
 
-def test_what_gp_has_in_flight_is_open_to_it_and_what_failed_is_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("sampler", "rules", "state"),
+    [("gp", NEWEST_RULES, "RUNNING"), ("gp", FIRST_RULES, "FAIL"), ("tpe", NEWEST_RULES, "FAIL")],
+)
+def test_gp_is_told_what_was_refused_so_that_it_does_not_insist(
+    tmp_path: Path, sampler: str, rules: int, state: str
 ) -> None:
-    plan = plan_study(tmp_path, AXES, "sampler=gp", "parallel_trials=2")
-    added: list[optuna.trial.FrozenTrial] = []
-    monkeypatch.setattr(optuna.Study, "add_trial", lambda study, trial: added.append(trial))
-    point: Varied = {"method.momentum": 0.7}
-    history = [Told(0, {}, 0.5), *(Told(number, point, None) for number in (1, 2, 3))]
-    Search(plan).propose(4, history)
-    running, fail = optuna.trial.TrialState.RUNNING, optuna.trial.TrialState.FAIL
-    assert [trial.state for trial in added[1:]] == [fail, fail, running]
+    search = Search(plan_study(tmp_path, AXES, f"sampler={sampler}"), rules)
+    history = [Told(0, {}, 0.3), Told(1, {"train.epochs": 2}, None)]
+    _, failed, refused = search._study(2, 1, history, [{"train.epochs": 9}]).trials
+    assert failed.state.name == "FAIL"
+    assert refused.state.name == state
+    assert refused.params == {"train.epochs": 9}
 
 
 def test_cmaes_goes_on_when_an_axis_comes_and_goes(tmp_path: Path) -> None:
