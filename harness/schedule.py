@@ -75,7 +75,7 @@ class Schedule:
         self._search_end: int | None = None
         # A search has as many trials as its budget has room for; a grid takes what there is.
         self._runs_left = plan.spec.budget.runs if plan.spec.is_fixed else None
-        self._is_exhausted = plan.spec.is_fixed
+        self._is_exhausted = plan.spec.is_fixed or self._has_all_trials
         for trial in plan.fixed:
             tasks = self._add(trial)
             self._history.add(Proposal(trial.number, trial, dict(trial.varied), _by_seed(tasks)))
@@ -146,6 +146,11 @@ class Schedule:
         """Whether only time will end the search."""
         return not self._is_exhausted and self._most_trials is None
 
+    @property
+    def _has_all_trials(self) -> bool:
+        """Whether a search has as many trials as it may; its baseline alone can be too many."""
+        return self._most_trials is not None and self._next_number >= self._most_trials
+
     def is_cut(self, settled: Settled) -> bool:
         """Whether the budget of runs has left out what the study would have had."""
         spec = self._plan.spec
@@ -188,7 +193,7 @@ class Schedule:
         most = max(2, at or self._next_number)
         self._search_end = most
         self._most_trials = most if self._most_trials is None else min(most, self._most_trials)
-        self._is_exhausted = self._next_number >= self._most_trials
+        self._is_exhausted = self._has_all_trials
 
     def grow(self, settled: Settled) -> bool:
         """Add the trials and seeds that can be added by now; whether there were any.
@@ -204,7 +209,7 @@ class Schedule:
                 break
             has_grown = True
             self._next_number += 1
-            self._is_exhausted = self._next_number == self._most_trials
+            self._is_exhausted = self._has_all_trials
         return self._confirm(settled) or has_grown
 
     def take(self, settled: Settled) -> Task | None:

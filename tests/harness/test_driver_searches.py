@@ -39,6 +39,12 @@ def test_a_search_sees_no_test_classes_and_counts_its_baseline(place: Place) -> 
     assert [line.seed for line in witness.started_lines][4:] == [0] * 4 + [1] * 4
 
 
+def test_a_search_of_one_trial_is_its_baseline(place: Place) -> None:
+    outcome = place.run(SEARCH, "trials=1")
+    assert (outcome.total, outcome.done) == (6, 6)  # two seeds, and those of two controls
+    assert trials_of(place.results) == [{}]
+
+
 def test_a_search_does_not_depend_on_timing_or_interruptions(place: Place) -> None:
     place.run(SEARCH)
     broken, parallel = place.folder / "broken", place.folder / "parallel"
