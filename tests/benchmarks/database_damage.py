@@ -79,7 +79,7 @@ def main() -> None:
                 print(f"{title:24}" + "".join(f"{count:12}" for count in row))
                 figures |= {f"{title}: {a}": n for a, n in zip(answers, row, strict=True)}
     if arguments.write:
-        keep("database_damage", figures)
+        keep("database_damage", figures=figures)
 
 
 def make(results: Path) -> None:
