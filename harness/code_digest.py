@@ -355,4 +355,4 @@ def _literal(value: object) -> str:
 
 
 def _sha(*texts: str) -> str:
-    return hashlib.sha256("\n\n".join(texts).encode()).hexdigest()
+    return hashlib.sha256("\n\n".join(texts).encode()).hexdigest()[:32]
