@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from harness import code_digest
 from harness.code_files import CodeFiles, Source
-from harness.errors import InputError
 from harness.loaded_code import Table, refuse_changed_code, table_of
 from harness.workload import Params
 
@@ -56,14 +55,5 @@ class CodeVersions:
 
     def _named(self, params: Params) -> tuple[str, ...] | None:
         """What the workload says that it uses; None is everything."""
-        names: object = self._code(params)
-        if names is None:
-            return None
-        if isinstance(names, Sequence) and not isinstance(names, str):
-            found = [name for name in names if isinstance(name, str) and name]
-            if len(found) == len(names):
-                return tuple(sorted(set(found)))
-        raise InputError(
-            f"workload {self._files.workload!r}: its function code() returns {names!r:.80}; "
-            "it must be a list of dotted names of modules, or None for all"
-        )
+        names = self._code(params)
+        return None if names is None else tuple(sorted(set(names)))

@@ -155,7 +155,7 @@ def load_workload(name: str) -> Workload:
     Raises:
         InputError: no such module, it cannot be imported, or a function is missing.
     """
-    if not all(part.isidentifier() for part in name.split(".")):
+    if not _is_dotted(name):
         raise InputError(f"workload {name!r}: no name of a module; {_SUCH_AS}")
     watch(name)
     try:
@@ -252,6 +252,11 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _is_dotted(value: object) -> bool:
+    """Whether it can be the name of a module."""
+    return isinstance(value, str) and all(part.isidentifier() for part in value.split("."))
+
+
 def _is_offer(value: object) -> bool:
     return isinstance(value, tuple | list) and len(value) == 2 and _is_whole(value[1])
 
@@ -283,6 +288,10 @@ _ANSWERS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
         lambda a: _are_named(a) and _is_plain(a) and all(map(_are_named, a.values())),
     ),
     "data_fingerprint": ("a text", lambda a: isinstance(a, str)),
+    "code": (
+        "a list of dotted names of modules, or None,",
+        lambda a: a is None or (isinstance(a, list | tuple) and all(map(_is_dotted, a))),
+    ),
     "epochs": (
         "a whole number from 0, or None,",
         lambda a: a is None or (_is_whole(a) and a >= 0),

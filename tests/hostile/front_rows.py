@@ -30,6 +30,7 @@ def schema(): return {}
 def check(params): return dict(params)
 def controls(): return {}
 def data_fingerprint(params): return ""
+def code(params): return None
 def epochs(params): return 1
 def together(params): return None
 def run(params, *, seed, workdir, report, test): return {"val/recall@1": 0.5}
@@ -43,6 +44,7 @@ NONSENSE = {
     "check": ("{'a': {1, 2}}", r"a dict of plain values is needed, got dict \{'a': \{1, 2\}\}"),
     "controls": ("{'untrained': 3}", "a mapping of names to overrides is needed, got dict"),
     "data_fingerprint": ("None", "a text is needed, got NoneType None"),
+    "code": ("'a.b'", "a list of dotted names of modules, or None, is needed, got str 'a.b'"),
     "epochs": ("True", "a whole number from 0, or None, is needed, got bool True"),
     "together": ("('key', 'many')", "a key and a number of runs, or None, is needed, got tuple"),
 }
