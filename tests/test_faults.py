@@ -154,7 +154,7 @@ def test_a_clock_that_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         return f"2026-03-01T{hour:02}:00:00.000000+00:00"
 
     monkeypatch.setattr("harness.executors.worker.utc_now", earlier_and_earlier)
-    monkeypatch.setattr("harness.driver.utc_now", earlier_and_earlier)
+    monkeypatch.setattr("harness.record_writer.utc_now", earlier_and_earlier)
     monkeypatch.setattr("time.time", lambda: 0.0)
     jumped = harness.run(study, results=tmp_path / "jumped", executor="local")
     assert jumped.outcome == calm.outcome
