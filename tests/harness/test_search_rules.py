@@ -13,7 +13,7 @@ from harness import history
 from harness.driver import preview
 from harness.errors import InputError
 from harness.search_rules import FIRST_RULES, NEWEST_RULES
-from harness.spool import StudyRecord, read_study_records
+from harness.study_record import StudyRecord, read_study_records
 from harness.survey import survey
 from harness.workload import JsonValue
 
