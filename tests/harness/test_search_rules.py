@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from harness import history
 from harness.driver import preview
 from harness.errors import InputError
 from harness.search_rules import FIRST_RULES, NEWEST_RULES
-from harness.study_record import StudyRecord, read_study_records
+from harness.study_record import StudyRecord, read_study_records, write_study_record
 from harness.survey import survey
 from harness.workload import JsonValue
 
@@ -97,7 +98,6 @@ def test_a_new_search_by_seeds_needs_one_more_than_an_old_one(place: Place) -> N
 
 def test_a_search_of_a_newer_version_is_refused(place: Place) -> None:
     place.run(HILL, "trials=3")
-    (path,) = (place.results / "studies").glob("*.json")
-    path.write_text(path.read_text().replace(f'"rules": {NEWEST_RULES}', '"rules": 99'))
+    write_study_record(place.results, replace(record(place.results), rules=99))
     with pytest.raises(InputError, match=r"began in a newer version of this program \(rules 99"):
         place.run(HILL, "trials=3")
