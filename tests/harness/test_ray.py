@@ -147,11 +147,13 @@ def test_a_run_is_cancelled_or_stopped_wherever_it_is(executor: Executor, tmp_pa
     assert not any(isinstance(event, Finished) for event in events)
 
 
-def test_a_full_disk_here_is_told_as_such(executor: Executor, tmp_path: Path) -> None:
+def test_a_place_here_that_cannot_be_written_is_told_as_such(
+    executor: Executor, tmp_path: Path
+) -> None:
     job = make_job(tmp_path)
     spool_path(job.directory).mkdir(parents=True)  # a folder where the file should be
     executor.submit(job)
-    with pytest.raises(StoreError, match="cannot write"):
+    with pytest.raises(StoreError, match="is no plain file but a folder"):
         until_end(executor)
 
 
