@@ -250,7 +250,8 @@ def _read(results: Path, study: str, say: Callable[[str], None]) -> StudyRecord 
         found = None
         notices.append(
             f"{error.what}; it is kept as {set_aside(results, study).name}, and a new one is made "
-            "from the study and its runs: hours that were spent of a budget count from 0 again"
+            "from the study and its runs: hours that were spent of a budget count from 0 again, "
+            "and a search goes by the newest rules"
         )
     for notice in notices:
         say(notice)
