@@ -1,4 +1,4 @@
-"""From the history of a study to its next proposal: the only file that imports Optuna.
+"""From the history of a study to its next proposal, by Optuna's samplers.
 
 Optuna proposes and owns nothing. For every proposal a study is built in memory from the history,
 with a sampler seeded from the study's name and the trial's number, so that a search that was
@@ -21,24 +21,16 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
 from optuna.trial import TrialState
 from scipy.stats import qmc
 from threadpoolctl import threadpool_limits
 
-from harness.axis import Axis
 from harness.conditions import VARIANT, Varied, fill, is_active, is_forbidden
 from harness.errors import InputError
-from harness.plan import Plan, units
+from harness.plan import Plan
 from harness.search_rules import FIRST_RULES, NEWEST_RULES
+from harness.search_space import baseline_in_space, position_of, space_of, value_at
 from harness.trial import digest
-from harness.values import get_at, same_value
-from harness.workload import JsonValue
 
 MODEL_ATTEMPTS = 20
 """After so many refused proposals a model insists on what is known already: go on at random."""
@@ -76,13 +68,17 @@ class Search:
         self._plan = plan
         self._spec = plan.spec
         self._filled = fill(plan.spec, plan.workload)
-        self._space = _space(plan)
+        self._space = space_of(plan)
         self._identities: dict[str, str | None] = {}
         # What the workload refuses, and what is a control: that is no trial of a search.
         self._never = {None, *(control.trial_id for control in plan.controls)}
         self._points: list[Varied] = []
         self._rules = rules
-        self._baseline = None if rules == FIRST_RULES else self._baseline_in_space()
+        self._baseline = (
+            None
+            if rules == FIRST_RULES
+            else baseline_in_space(plan, self._space, self._filled, self._identity)
+        )
         is_slow = plan.spec.sampler == "gp" and rules > FIRST_RULES
         self._model_attempts = GP_ATTEMPTS if is_slow else MODEL_ATTEMPTS
 
@@ -210,7 +206,7 @@ class Search:
         study = optuna.create_study()
         study.enqueue_trial(
             {
-                name: _at(distribution, share)
+                name: value_at(distribution, share)
                 for (name, (distribution, _, _)), share in zip(
                     self._space.items(), shares, strict=True
                 )
@@ -263,42 +259,6 @@ class Search:
             others if self._baseline is None else [replace(first, varied=self._baseline), *others]
         )
 
-    def _baseline_in_space(self) -> Varied | None:
-        """The baseline's value on each axis that it has; None where one lies outside the space."""
-        baseline = self._plan.fixed[0]
-        found: Varied = {}
-        for _, keys, choices in self._space.values():
-            axis = self._spec.search.get(keys[0])
-            if axis is not None and not is_active(self._spec, axis, found, self._filled):
-                continue
-            given = [
-                baseline.varied[key] if key in baseline.varied else get_at(baseline.params, key)
-                for key in keys
-            ]
-            if choices:
-                values = self._choice_of_baseline(keys, given, choices)
-            else:
-                assert axis is not None
-                values = given if _is_in_range(given[0], axis) else None
-            if values is None:
-                return None
-            found |= dict(zip(keys, values, strict=True))
-        return found
-
-    def _choice_of_baseline(
-        self, keys: Sequence[str], given: list[JsonValue], choices: list[list[JsonValue]]
-    ) -> list[JsonValue] | None:
-        """The row of a list that the baseline has, in the same or in other words."""
-        try:
-            return choices[_position(given, choices)]
-        except ValueError:
-            baseline = self._plan.fixed[0]  # a workload may complete what the list only begins
-            for row in choices:
-                varied = dict(baseline.varied) | dict(zip(keys, row, strict=True))
-                if self._identity(varied) == baseline.trial_id:
-                    return row
-        return None
-
     def _frame(self) -> optuna.trial.FrozenTrial:
         """A trial that tells CMA-ES which axes are its own: the ranges that every trial has.
 
@@ -310,7 +270,7 @@ class Search:
             for name, (distribution, keys, choices) in self._space.items()
             if not choices and self._spec.search[keys[0]].when is None
         }
-        middle = {name: _at(distribution, 0.5) for name, distribution in ranges.items()}
+        middle = {name: value_at(distribution, 0.5) for name, distribution in ranges.items()}
         return optuna.create_trial(params=middle, distributions=ranges, value=0.0)
 
     def _frozen(self, told: Told, *, is_refused: bool = False) -> optuna.trial.FrozenTrial:
@@ -330,7 +290,7 @@ class Search:
                 continue
             chosen = [varied[key] for key in keys]
             try:
-                inner = _position(chosen, choices) if choices else chosen[0]
+                inner = position_of(chosen, choices) if choices else chosen[0]
                 if distribution._contains(distribution.to_internal_repr(inner)):
                     params[name], distributions[name] = inner, distribution
             except ValueError:
@@ -356,71 +316,12 @@ class Search:
         return {key: varied[key] for key in [VARIANT, *self._spec.search] if key in varied}
 
 
-Dimension = tuple[BaseDistribution, tuple[str, ...], list[list[JsonValue]]]
-"""Optuna's distribution, the axes that it decides, and for a list of values these values."""
-
-
-def _space(plan: Plan) -> dict[str, Dimension]:
-    """Name -> dimension, each after those that its condition names."""
-    spec = plan.spec
-    space: dict[str, Dimension] = {}
-    if spec.variants:
-        names: list[list[JsonValue]] = [[name] for name in spec.variants]
-        space[VARIANT] = (CategoricalDistribution(range(len(names))), (VARIANT,), names)
-    for unit in units(spec):
-        axis = spec.search[unit[0]]
-        if axis.bounds is not None:
-            space[unit[0]] = (_range(axis), unit, [])
-        else:
-            columns = [spec.search[key].values or [] for key in unit]
-            rows = [list(row) for row in zip(*columns, strict=True)]
-            space["+".join(unit)] = (CategoricalDistribution(range(len(rows))), unit, rows)
-    return space
-
-
-def _position(chosen: list[JsonValue], rows: list[list[JsonValue]]) -> int:
-    """Which of the rows has these values.
-
-    Raises:
-        ValueError: none.
-    """
-    for position, row in enumerate(rows):
-        if all(same_value(one, other) for one, other in zip(chosen, row, strict=True)):
-            return position
-    raise ValueError("no such row")
-
-
-def _is_in_range(value: JsonValue, axis: Axis) -> bool:
-    """Whether a search could draw this value from a range."""
-    if axis.bounds is None or isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    low, high = axis.bounds
-    return low <= value <= high and (not axis.is_whole or float(value).is_integer())
-
-
 def _state(told: Told) -> TrialState:
     """What Optuna calls how a trial ended."""
     if told.until_pruned is not None:
         return TrialState.PRUNED
     is_finite = told.value is not None and math.isfinite(told.value)
     return TrialState.COMPLETE if is_finite else TrialState.FAIL
-
-
-def _at(distribution: BaseDistribution, share: float) -> float:
-    """The value below which ``share`` of the distribution lies."""
-    if isinstance(distribution, CategoricalDistribution):
-        return min(int(share * len(distribution.choices)), len(distribution.choices) - 1)
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    low, high = float(distribution.low), float(distribution.high)
-    if isinstance(distribution, IntDistribution):  # every whole number is as wide as any other
-        low, high = low - 0.5, high + 0.5
-    if distribution.log:
-        value = math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
-    else:
-        value = low + share * (high - low)
-    if isinstance(distribution, IntDistribution):
-        value = round(value)
-    return min(max(value, distribution.low), distribution.high)
 
 
 def _cmaes(*, seed: int) -> optuna.samplers.BaseSampler:
@@ -439,11 +340,3 @@ def _cmaes(*, seed: int) -> optuna.samplers.BaseSampler:
         independent_sampler=optuna.samplers.RandomSampler(seed=seed),
         warn_independent_sampling=False,
     )
-
-
-def _range(axis: Axis) -> BaseDistribution:
-    assert axis.bounds is not None
-    low, high = axis.bounds
-    if axis.is_whole:
-        return IntDistribution(int(low), int(high), log=axis.is_log)
-    return FloatDistribution(low, high, log=axis.is_log)

@@ -15,8 +15,9 @@ from fake_workload import plan_study
 from harness.axis import Axis
 from harness.errors import InputError
 from harness.plan import Plan
-from harness.search import MOST_TIMES, Search, Told, _is_in_range
+from harness.search import MOST_TIMES, Search, Told
 from harness.search_rules import FIRST_RULES, NEWEST_RULES
+from harness.search_space import is_in_range
 from harness.workload import JsonValue
 
 SAMPLERS = ["random", "qmc", "tpe", "gp", "cmaes"]
@@ -319,9 +320,9 @@ def test_a_baseline_outside_the_space_is_kept_from_the_model(
 
 @pytest.mark.parametrize("value", [True, "0.9", None, 2.5, math.inf])
 def test_only_numbers_of_its_kind_lie_in_a_range(value: JsonValue) -> None:
-    assert not _is_in_range(value, Axis(int=(0, 3)))
-    assert _is_in_range(3.0, Axis(int=(0, 3)))
-    assert _is_in_range(2, Axis(uniform=(0, 3)))
+    assert not is_in_range(value, Axis(int=(0, 3)))
+    assert is_in_range(3.0, Axis(int=(0, 3)))
+    assert is_in_range(2, Axis(uniform=(0, 3)))
 
 
 def test_a_choice_that_the_workload_completes_is_the_baselines(
