@@ -104,7 +104,8 @@ def test_three_epochs_end_above_the_untrained_network(name: str, tmp_path: Path)
     common = {
         "data": DATA,
         "model": {"width": 16, "embedding_dim": 32},
-        "train": SLOW | {"learning_rate": 3e-3},
+        # The fastest format, and with it the last digits, are a matter of how busy a machine is.
+        "train": SLOW | {"learning_rate": 3e-3, "number_format": "fp32"},
     }
     trained, _ = train_tiny(tmp_path / "a", method={"name": name, **settings}, test=True, **common)
     untrained, _ = train_tiny(tmp_path / "b", method={"name": "untrained"}, test=True, **common)
