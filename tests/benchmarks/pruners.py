@@ -1,14 +1,14 @@
 """How often ``pruner: wilcoxon`` gives up a trial that is as good as the best, and what it saves.
 
-    python tests/benchmarks/pruners.py [--studies 2000] [--only WORD] [--write]
+    python tests/benchmarks/pruners.py [--studies 1000] [--only WORD] [--write]
 
 Simulated are whole searches with the rules that a search uses: each trial is compared, seed by seed, with the best of
 the earlier ones that were not given up. All trials of a search are equally good in truth; the share of them that is
 given up is the error, which the second rules (see ``harness.search_rules``) hold at 5 % for every number of trials.
 Then the last trial is made worse by one and by two standard deviations of a paired difference: printed are how often
-it is given up, and the share of its seeds that is spared. Searches of 40 trials are a tenth as many, since the trials
-of one have rivals in common. Standard errors are half a percent, for the last one of 40 trials up to three and a half.
-Takes 20 minutes on one core.
+it is given up, and the share of its seeds that is spared. Searches of 40 trials are fewer, half as many where the error
+of the second rules is shown and else a tenth. Standard errors of these errors are half a percent, over all trials of a
+search. Takes 30 minutes on one core.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from kept import keep
 from numpy.typing import NDArray
 
-from harness.pruning import WILCOXON_ERROR, choose_rivals, is_worse
+from harness.pruning import WILCOXON_SPENT, choose_rivals, is_worse
 from harness.sequential import first_crossing
 
 Values = NDArray[np.float64]
@@ -57,7 +57,7 @@ class Row(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--studies", type=int, default=2000)
+    parser.add_argument("--studies", type=int, default=1000)
     parser.add_argument("--only", default="", help="the noise with this name")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
@@ -85,7 +85,9 @@ def measure(studies: int, only: str = "") -> Iterator[Row]:
             for trials in TRIALS:
                 for rules in RULES:
                     for worse_by in (0.0, 1.0, 2.0) if noise == "normal" else (0.0,):
-                        count = studies if trials == 2 else max(1, studies // 10)
+                        count = studies
+                        if trials > 2:  # trials of one search have rivals in common
+                            count = max(1, studies // (2 if rules > 1 and not worse_by else 10))
                         yield _row(noise, draw, seeds, trials, rules, worse_by, count)
 
 
@@ -135,7 +137,7 @@ def _first_look(values: Values, earlier: Values) -> int | None:
     seeds = len(values)
     rivals = choose_rivals(earlier, [[]] * len(earlier))
     differences = values[:-1] - earlier[rivals, np.arange(seeds - 1)]
-    crossed = first_crossing(list(differences), looks=seeds - 1, level=WILCOXON_ERROR)
+    crossed = first_crossing(list(differences), looks=seeds - 1, level=WILCOXON_SPENT)
     if crossed is None:
         return None
     return next((n for n in range(crossed, seeds) if differences[:n].mean() < 0), None)
