@@ -89,7 +89,7 @@ def test_pruned_trials_are_stored_and_enter_no_table(place: Place, pruner: str) 
 def test_what_is_pruned_does_not_depend_on_timing_or_interruptions(
     place: Place, pruner: str, sampler: str
 ) -> None:
-    seeds = 8 if pruner == "wilcoxon" else 2
+    seeds = 7 if pruner == "wilcoxon" else 2
     given = (f"pruner={pruner}", f"sampler={sampler}", f"seeds={seeds}", "parallel_trials=3")
     assert place.run(PRUNED, *given).pruned > 0
     whole = content_of(place)
