@@ -20,7 +20,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -247,11 +247,6 @@ def asked(whole: Path, place: Path, draw: random.Random) -> str:
         return judged(numbers(place) == numbers(whole), path, [])
     except (HarnessError, duckdb.Error) as error:
         return judged(False, path, [str(error)])
-
-
-def kinds_of(results: Path) -> Iterator[Path]:
-    """Every file of a results folder."""
-    yield from (path for path in results.rglob("*") if path.is_file())
 
 
 if __name__ == "__main__":
