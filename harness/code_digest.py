@@ -1,4 +1,4 @@
-"""Digests of Python code: what it does, not how it is written down, where it lies or its name.
+"""Digests of Python code that depend on what it does, not on layout, location or file names.
 
 A file counts as its syntax tree without comments, docstrings and layout. What it imports of the
 same code counts as the digest of the module that is meant, so that a file can be moved or renamed,
@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 _SILENT = frozenset({"ctx", "kind", "type_comment"})
-"""Fields that follow from the others, or that do nothing."""
+"""Fields of a syntax tree that carry no meaning of their own."""
 _BY_NAME = frozenset({"import_module", "__import__"})
 _LISTINGS = frozenset({"iter_modules", "walk_packages"})
 _HOLE = "\0"
@@ -36,18 +36,18 @@ class Import(NamedTuple):
     bound: str
     """The name that it gets."""
     is_late: bool = False
-    """Whether it stands in a function or is for type checkers only."""
+    """Whether it is inside a function or under ``TYPE_CHECKING``."""
 
 
 class Form(NamedTuple):
-    """What a file is digested as."""
+    """A file as far as its digest is concerned."""
 
     digest: str
-    """Of all but its imports."""
+    """Digest of everything except the imports."""
     blocks: tuple[tuple[Import, ...], ...] = ()
-    """Its imports, those that follow each other at once together."""
+    """Its imports, grouped into runs of consecutive import statements."""
     passed_on: Mapping[str, Import] = {}
-    """What its top level imports under a name that nothing else in the file binds."""
+    """Top-level imports whose name nothing else in the file binds: what others may re-import."""
     bound: frozenset[str] = frozenset()
     """All names that it binds anywhere."""
     composes_names: bool = False
@@ -55,12 +55,12 @@ class Form(NamedTuple):
 
     @property
     def by_name(self) -> str:
-        """A digest in which imports count as they are written."""
+        """Digest in which imports count literally."""
         return _sha(self.digest, repr([[tuple(each) for each in block] for block in self.blocks]))
 
 
 class Module(NamedTuple):
-    """A file under the name that imports know it by."""
+    """A file, and whether it is a package's ``__init__``."""
 
     form: Form
     is_package: bool
@@ -68,7 +68,7 @@ class Module(NamedTuple):
 
 @functools.lru_cache(maxsize=4096)
 def form_of(source: bytes) -> Form:
-    """What the Python source ``source`` is digested as.
+    """Parse the Python source ``source`` into its ``Form``.
 
     What cannot be parsed, and so cannot be imported either, counts byte by byte.
     """
@@ -82,12 +82,12 @@ def form_of(source: bytes) -> Form:
 
 
 def compiled_form(content: bytes) -> Form:
-    """What a file counts as that is no Python source: its bytes."""
+    """The ``Form`` of a file that is not Python source: a digest of its bytes."""
     return Form(hashlib.sha256(content).hexdigest())
 
 
 def version(modules: Mapping[str, Module]) -> str:
-    """A digest of modules that belong together, in which no name of theirs occurs.
+    """Digest of a set of modules that does not depend on their names.
 
     A module of another name that begins like one of theirs counts as nothing, since it is not used.
     Names do count where one of the modules composes them.
@@ -115,7 +115,7 @@ def version(modules: Mapping[str, Module]) -> str:
 
 
 def absolute(name: str, *, is_package: bool, level: int, module: str) -> str:
-    """The module that an import in the module ``name`` means."""
+    """Resolve an import in the module ``name`` to an absolute module name."""
     if not level:
         return module
     parts = name.split(".")
@@ -145,7 +145,7 @@ def _linked(each: Import, name: str, modules: Mapping[str, Module], tops: set[st
 def _meant(
     module: str, taken: str | None, modules: Mapping[str, Module], seen: frozenset[tuple[str, str]]
 ) -> tuple[tuple[str, ...], str | None]:
-    """Whose code an import stands for, and what is taken of it; nobody's where it is unused."""
+    """Resolve an import to the modules that define it, following re-exports, and what it takes."""
     here = (module,) if module in modules else ()
     if taken is None or taken == "*":
         return here, taken
@@ -168,7 +168,7 @@ def _meant(
 
 
 def _written(block: Sequence[_Link], digests: Mapping[str, str]) -> str:
-    """A block of imports as text: their order counts only where they bind a name twice."""
+    """A block of imports as text, sorted unless it binds a name twice, when order matters."""
     lines = [
         f"{'+'.join(digests.get(target, '') for target in each.targets)} {each.text}"
         for each in block
@@ -187,10 +187,10 @@ class _Reader:
         self._bound: Counter[str] = Counter()
         self._composes_names = False
         self._late = 0
-        """How many functions the reader is in, and conditions that only type checkers meet."""
+        """Depth of nested functions and ``TYPE_CHECKING`` blocks; above 0 imports are late."""
 
     def read(self, tree: ast.Module) -> Form:
-        """All of a file."""
+        """Read a whole file."""
         waiting: list[object] = [tree]
         while waiting:
             item = waiting.pop()
@@ -258,7 +258,7 @@ class _Reader:
         return parts
 
     def _elements(self, items: Sequence[object]) -> list[object]:
-        """The elements of a list; statements without text that stands alone, imports in blocks."""
+        """The elements of a list, without docstrings and with imports gathered into blocks."""
         parts: list[object] = ["["]
         block: list[Import] = []
         for item in items:
@@ -308,7 +308,7 @@ def _names_bound_by(node: ast.AST) -> Iterable[str]:
 
 
 def _makes_late(node: ast.AST, field: str) -> bool:
-    """Whether what stands in this field is not executed when the module is imported."""
+    """Whether this field is not executed at import time."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         return field == "body"
     if isinstance(node, ast.If) and field == "body":
@@ -325,7 +325,7 @@ def _imports(node: ast.Import | ast.ImportFrom) -> list[Import]:
 
 
 def _is_bare_text(item: object) -> bool:
-    """A docstring, of whatever; alone, text does nothing."""
+    """Whether a statement is only a string, such as a docstring, which has no effect."""
     return (
         isinstance(item, ast.Expr)
         and isinstance(item.value, ast.Constant)

@@ -58,7 +58,7 @@ class CodeFiles:
 
     @property
     def is_one_file(self) -> bool:
-        """Whether the workload lies in no package."""
+        """Whether the workload is a single file and not a package."""
         place = self._place(self.top)
         return place is not None and not place.folders
 

@@ -1,4 +1,4 @@
-"""The code version of each setting of a study: what its results are filed under."""
+"""The code version of each setting of a study, which is part of a run's identity."""
 
 from __future__ import annotations
 
@@ -54,6 +54,6 @@ class CodeVersions:
         return version
 
     def _named(self, params: Params) -> tuple[str, ...] | None:
-        """What the workload says that it uses; None is everything."""
+        """The modules that the workload declares for ``params``; None: all of them."""
         names = self._code(params)
         return None if names is None else tuple(sorted(set(names)))

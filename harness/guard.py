@@ -1,4 +1,4 @@
-"""A small process between a driver and what it starts, so that nothing is left when they are gone.
+"""A small process between a driver and what it starts, which kills everything left behind.
 
 It is run as a script of its own, without this package, and starts the command that is in its
 environment. All that the command leaves behind, in whatever session, becomes its child (Linux; on
@@ -24,7 +24,7 @@ COMMAND = "HARNESS_GUARDED"
 """The variable that holds the command, as JSON: a list of its words."""
 _LOOK_EVERY_S = 0.5
 _GRACE_S = 1.0
-"""What the command gets to go by itself when the driver has gone: a fork server ends in order."""
+"""Grace period for the command to end by itself once the driver is gone."""
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -52,12 +52,12 @@ def main() -> NoReturn:
 
 
 def stay_without_guard() -> None:
-    """From here on this process, the command, does not die with its guard."""
+    """Let this process, the guarded command, outlive its guard."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)
 
 
 class _Guard:
-    """What it watches, and what it has been told."""
+    """State of the guard: the command, its driver, and the signals received."""
 
     def __init__(self, pid: int, driver: int) -> None:
         self._pid, self._driver = pid, driver
@@ -72,7 +72,7 @@ class _Guard:
         signal.signal(signal.SIGUSR1, self._note)
 
     def watch(self) -> int:
-        """Wait for the end of the command, and bring it about where it is time; its status."""
+        """Wait for the command to end, killing it where it must, and return its status."""
         poll = select.poll()
         poll.register(self._woken, select.POLLIN)
         poll.register(0, 0)  # tells when the driver closes it, and takes none of what it sends
@@ -110,7 +110,7 @@ class _Guard:
             self._status = status
 
     def _kill_all(self) -> None:
-        """Kill every child, and what becomes a child when its parent is killed."""
+        """Kill all children, including those adopted while killing."""
         listing = Path(f"/proc/self/task/{os.getpid()}/children")
         while True:
             left = {} if self._status is not None else {self._pid: None}
@@ -125,7 +125,7 @@ class _Guard:
 
 
 def _end_as(status: int) -> NoReturn:
-    """End as the command has ended: with its exit status, or by the same signal."""
+    """Exit as the command did: with its status, or by the same signal."""
     import resource  # not where there is no such module: one_run needs only a part of this one
 
     code = os.waitstatus_to_exitcode(status)

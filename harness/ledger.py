@@ -221,10 +221,11 @@ class Ledger:
             self._check()
             if self._record is not None:
                 write_study(con, self._newest(self._record))
-            forget(con, self._gone)
+            gone = {run_id for run_id in self._gone if not self._has_spool(run_id)}
+            forget(con, gone)
             notices = ingest_all(con, self._results, self._pending) if self._pending else ()
             changed = {key for key, it in self._pending.items() if _changes_results(it)}
-            stale = self._stale | changed | self._gone
+            stale = self._stale | changed | gone
             if compare is not None:
                 refresh_comparisons(con, compare)
             is_due = time.monotonic() - self._compared >= _COMPARE_EVERY_S
@@ -237,6 +238,10 @@ class Ledger:
         self._record = None
         self._stale = stale
         return notices
+
+    def _has_spool(self, run_id: str) -> bool:
+        """Whether somebody, another driver perhaps, has begun the run again."""
+        return spool_path(run_dir(self._results, run_id)).exists()
 
     def _newest(self, record: StudyRecord) -> StudyRecord:
         """The record in its file, which another driver may have written since this one."""

@@ -1,4 +1,4 @@
-"""What this process has loaded of a workload's code, and that it is what the version says.
+"""Checks that the code this process has loaded is the code that was hashed.
 
 A finder on ``sys.meta_path`` hands on what the others find, and notes the bytes that each module is
 made from. They come from the source always: Python takes a cached ``.pyc`` for current whose source
@@ -32,7 +32,7 @@ class _Loaded(NamedTuple):
     content: bytes
 
     def is_as(self, expected: Sequence[str]) -> bool:
-        """Whether it does what a file with these digests does."""
+        """Whether it matches these digests, literally or in meaning."""
         as_it_is, by_meaning = expected
         return self.digest == as_it_is or form_in(self.path, self.content).by_name == by_meaning
 
@@ -43,7 +43,7 @@ class Expectation:
 
     table: Table
     violation: str | None = None
-    """The first time that it used other code, in a sentence."""
+    """A sentence on the first mismatch; None so far."""
 
 
 _loaded: dict[str, _Loaded] = {}
@@ -51,7 +51,7 @@ _active: list[Expectation] = []
 
 
 def watch(workload: str) -> None:
-    """Note from now on what the code of the module ``workload`` is made from when it is loaded.
+    """Record from now on the source of every module of ``workload`` as it is imported.
 
     What is loaded already counts as what stands in its file now.
 
@@ -115,7 +115,7 @@ def _first_other(table: Table) -> Path | None:
 
 
 def _note(name: str, path: Path, content: bytes) -> None:
-    """Note what a module is about to be made from.
+    """Record the source of a module before it is executed.
 
     Raises:
         ImportError: a run in this process must not use it.
@@ -155,7 +155,7 @@ def _has_changed(path: Path) -> str:
 
 
 def _watch_tops(tops: set[str]) -> None:
-    """Watch imports from packages, and take note of what is loaded of them already."""
+    """Watch imports from these packages, and record those modules that are loaded already."""
     new = tops - _WATCHER.tops
     if not new:
         return
@@ -172,7 +172,7 @@ def _watch_tops(tops: set[str]) -> None:
 
 
 class _Watcher(importlib.abc.MetaPathFinder):
-    """Finds what the other finders find, and looks on when it is loaded."""
+    """Delegates to the other finders, and records what their loaders read."""
 
     def __init__(self) -> None:
         self.tops: set[str] = set()
@@ -180,7 +180,7 @@ class _Watcher(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """What the others find."""
+        """Return the spec that the other finders give, with a loader that records."""
         if fullname.partition(".")[0] not in self.tops:
             return None
         for finder in list(sys.meta_path):
@@ -199,7 +199,7 @@ _SOURCELESS = importlib.machinery.SourcelessFileLoader
 
 
 def _look_on(spec: importlib.machinery.ModuleSpec) -> None:
-    """Have a loader note what it makes the module from."""
+    """Make a loader record the source that it loads."""
     loader = spec.loader
     if loader is None or not spec.has_location or not spec.origin:
         return
@@ -226,5 +226,5 @@ def _look_on(spec: importlib.machinery.ModuleSpec) -> None:
 
 
 def _without_cache(path: str) -> Mapping[str, float]:
-    """What makes a source loader go without a ``.pyc``, for reading and for writing."""
+    """Keep a source loader from reading or writing a ``.pyc``."""
     raise OSError(f"{path}: read anew")

@@ -1,4 +1,4 @@
-"""What is still to come of a study: how long it takes, and what its budget has no room for."""
+"""Estimates for the rest of a study: time left, and what its budget will not cover."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def seconds_left(
     slots: int,
     left_s: float | None,
 ) -> float | None:
-    """What finished runs took on average, for all that is left, shared among the workers.
+    """Estimate the seconds left from the mean duration of finished runs.
 
     Args:
         schedule: Of the study.
@@ -42,7 +42,7 @@ def seconds_left(
 def find_shortage(
     plan: Plan, schedule: Schedule, settled: Settled, *, is_spent: bool
 ) -> str | None:
-    """What the budget had no room for, in a sentence; None where it had for everything.
+    """Say in a sentence what the budget did not cover; None where it covered everything.
 
     Args:
         plan: The study.

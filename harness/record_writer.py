@@ -1,4 +1,4 @@
-"""One driver's hand on the record of its study, which other drivers may write as well.
+"""Writes the record of a study that several drivers may be working on.
 
 The rule. A record has a version, which grows by one with every writing. A driver writes it while no
 other one can, and only as long as it has its leases: one that was taken for dead writes nothing.
@@ -83,7 +83,7 @@ class RecordWriter:
         self._stamp = _stamp(self._path)
 
     def write(self, record: StudyRecord) -> StudyRecord:
-        """Replace the record by ``record``, or by what it and another driver's come to.
+        """Replace the record by ``record``, merged with what another driver has written.
 
         Returns:
             What was written.
@@ -108,7 +108,7 @@ class RecordWriter:
         return record
 
     def look(self) -> None:
-        """Look whether another driver has written what this one must not replace.
+        """Check that no other driver has written a record that this one must not replace.
 
         Raises:
             SupersededError: it has.
@@ -126,7 +126,7 @@ class RecordWriter:
         self._version, self._spent = record.version, record.spent_seconds
 
     def _both(self, theirs: StudyRecord, mine: StudyRecord) -> StudyRecord:
-        """What this driver's record and another one's come to.
+        """Merge this driver's record with another driver's.
 
         Raises:
             SupersededError: they do not agree.
@@ -171,7 +171,7 @@ def recording(
     spending: Spending,
     command: str,
 ) -> Callable[[], None]:
-    """What writes down which trials and runs the study has by now; see ``RecordWriter.write``."""
+    """Return a function that writes the current study record; see ``RecordWriter.write``."""
     spec = plan.spec
     versions = library_versions()
 
@@ -274,7 +274,7 @@ def _members(newer: Iterable[Member], older: Iterable[Member]) -> tuple[Member, 
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """By what a file is known to be unchanged; None where there is none."""
+    """Inode, time and size, which tell whether a file has changed; None where there is none."""
     try:
         found = path.stat()
     except OSError:

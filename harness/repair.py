@@ -1,4 +1,4 @@
-"""Making a damaged database anew in the middle of a study, which needs the folder alone."""
+"""Replaces a database that was found damaged while a study runs."""
 
 from __future__ import annotations
 

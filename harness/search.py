@@ -35,7 +35,7 @@ from harness.trial import digest
 MODEL_ATTEMPTS = 20
 """After so many refused proposals a model insists on what is known already: go on at random."""
 GP_ATTEMPTS = 3
-"""The same for ``gp``, which draws nothing by chance and takes a second to make up its mind."""
+"""The same for ``gp``, whose proposals are not random and take about a second each."""
 MOST_ATTEMPTS = 1000
 MOST_TIMES = 3
 """So often the same parameters are proposed; a model that is sure would insist on its best."""

@@ -1,4 +1,4 @@
-"""By which rules a search proposes and gives trials up: numbered, since a search ends as it began.
+"""Numbered rules for proposing and pruning: a search ends by the rules it began with.
 
 A resumed search must propose and prune as the uninterrupted one would have. So its study record
 names the rules, and a new version of this program goes on by them:
@@ -15,12 +15,12 @@ from harness.errors import InputError
 from harness.spec import LEAST_WILCOXON_SEEDS, Loaded, too_few_seeds
 
 FIRST_RULES = 1
-"""Of records that do not say."""
+"""Rules of records that name none."""
 NEWEST_RULES = 2
 
 
 def check_rules(loaded: Loaded, rules: int) -> None:
-    """Refuse a search that these rules cannot serve.
+    """Refuse a search to which these rules cannot be applied.
 
     Raises:
         InputError: it began in a newer version of this program, or has too few seeds.

@@ -1,4 +1,4 @@
-"""The space of a search as Optuna has it, and where the baseline lies in it."""
+"""The search space as Optuna distributions, and the baseline's place in it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from harness.workload import JsonValue
 Dimension: TypeAlias = tuple[BaseDistribution, tuple[str, ...], list[list[JsonValue]]]
 """Optuna's distribution, the axes that it decides, and for a list of values these values."""
 Identify: TypeAlias = Callable[[Varied], str | None]
-"""The id of the trial that varies so; None where the workload refuses it."""
+"""Varied parameters -> trial id; None where the workload refuses them."""
 
 
 def space_of(plan: Plan) -> dict[str, Dimension]:

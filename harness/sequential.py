@@ -1,4 +1,4 @@
-"""A signed-rank test that may be looked at after every pair, its error held over all looks. Pure.
+"""A signed-rank test that may be evaluated after every pair, with one error for all looks. Pure.
 
 Under the null hypothesis each difference is as likely to be above zero as below it, whatever its
 size. So all patterns of signs are equally likely, and which of them have ended the test by a look
@@ -26,11 +26,11 @@ MOST_ENUMERATED = 15
 """With more looks, patterns of signs are sampled."""
 SAMPLED_PATTERNS = 2**14
 MOST_LOOKS = 50
-"""What so many pairs do not show would hardly be shown by more."""
+"""Most looks: more pairs would hardly show what these do not."""
 
 
 def first_crossing(differences: Sequence[float], *, looks: int, level: float) -> int | None:
-    """After how many differences the test first finds them below zero; None where it does not.
+    """Number of differences after which the test first finds them below zero; None: never.
 
     Args:
         differences: Of the pairs so far, in their order.

@@ -52,7 +52,7 @@ def explained(
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that ``name`` may have been meant to be, and all known names."""
+    """``did you mean ...?`` for an unknown name, and all known names."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1)
     guess = f"did you mean {close[0]!r}? " if close else ""
@@ -94,7 +94,7 @@ def _explain(
 
 
 def _is_meant(source: Source, loc: Path_) -> bool:
-    """Whether an error is of that member of a union which the value is a case of."""
+    """Whether an error belongs to the union member that the value was meant to be."""
     union = _union_at(loc)
     if not union or loc[union - 1] != "seeds":
         return True

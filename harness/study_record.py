@@ -16,29 +16,17 @@ import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
 from harness.errors import StoreError
+from harness.events import Time
 from harness.plain_file import read_no_follow, unreadable, unwritable
 from harness.trial import Trial
 from harness.workload import JsonValue
 
-
-def _check_time(text: str) -> str:
-    """Refuse what is no time, or none that can be told in UTC."""
-    try:
-        datetime.fromisoformat(text).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ValueError(f"no time: {text!r}") from None
-    return text
-
-
-Time = Annotated[str, AfterValidator(_check_time)]
-"""ISO 8601."""
 Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
@@ -91,7 +79,7 @@ class DamagedRecordError(StoreError):
     """The content of a record is not what was written."""
 
     def __init__(self, path: Path, what: str) -> None:
-        """Take up which file is damaged, and how that shows."""
+        """Keep what is wrong with the record in ``path``."""
         self.what = f"{path}: damaged: {what}"
         super().__init__(f"{self.what}; run its study again, which makes a new one")
 

@@ -49,5 +49,5 @@ def is_sound(stream: BinaryIO) -> bool:
 
 
 def say_useless(path: Path, reason: str) -> None:
-    """Tell the user that what an earlier attempt of a run has left is of no use to this one."""
+    """Say on stderr that a file of an earlier attempt is unusable and training starts over."""
     print(f"{path}: not readable ({reason}); training from the start", file=sys.stderr)

@@ -12,7 +12,7 @@ from harness.report.numbers import Comparison, Summary
 from harness.stats import half_interval
 
 NONE = "\N{EN DASH}"
-"""In place of a number that is not there."""
+"""Shown in place of a missing number."""
 _LEVEL = 0.05
 
 
@@ -90,7 +90,7 @@ def p_text(p: float | None) -> str:
 
 
 def evidence(comparison: Comparison) -> str:
-    """What a comparison rests on, and what follows: ``Holm p = 0.012, 10 paired seeds: better``."""
+    """The evidence of a comparison and its verdict: ``Holm p = 0.012, 10 paired seeds: better``."""
     seeds = "1 paired seed" if comparison.n == 1 else f"{comparison.n} paired seeds"
     if comparison.exploratory:
         return f"{seeds}: exploratory"

@@ -1,4 +1,4 @@
-"""Runs of one table that were not made alike: by other libraries or devices, or in other numbers.
+"""Notices about tables whose runs used different libraries, devices or number formats.
 
 Which runs count, and what of them is looked at, is for the view ``circumstances`` to say. A run
 that recorded nothing of a kind, as raw pixels record no device, differs from none.
@@ -15,7 +15,7 @@ from harness.report.columns import read_rows
 from harness.report.numbers import StudyTables
 
 Circumstances: TypeAlias = Mapping[str, str]
-"""What, such as ``torch``, to its value."""
+"""Name, such as ``torch`` -> value."""
 _MOST_VALUES = 4
 _MOST_NAMES = 6
 _LONGEST = 60
@@ -30,14 +30,14 @@ class Compared(NamedTuple):
 
 
 class MadeRun(NamedTuple):
-    """A finished run, and what it was made with."""
+    """A finished run, and its libraries, device and number format."""
 
     run_id: str
     circumstances: Circumstances
 
 
 class Mixture(NamedTuple):
-    """In what the runs of a table differ, in words."""
+    """The differences between the runs of a table, in words."""
 
     kinds: tuple[str, ...]
     """``torch 2.11.0 (20 runs) and 2.15.0 (10 runs)``, one for each thing that differs."""
@@ -54,7 +54,7 @@ OPENING = "The runs were not all made alike:"
 
 
 def read_circumstances(results: Path, studies: Sequence[str]) -> dict[str, dict[str, str]]:
-    """run_id -> what it was made with, as far as that differs among the runs of these studies.
+    """Map run_id to those libraries, devices and formats that differ among the runs.
 
     Raises:
         InputError: no results yet.
@@ -73,7 +73,7 @@ def read_circumstances(results: Path, studies: Sequence[str]) -> dict[str, dict[
 
 
 def mixture_of(tables: StudyTables) -> Mixture | None:
-    """In what the finished runs of a study's table differ; None where they were made alike."""
+    """Describe how the finished runs of a study's table differ; None where they do not."""
     made: dict[str, dict[int, Circumstances]] = {}
     for run in tables.runs:
         if run.state == "done":
@@ -95,7 +95,7 @@ def mixture(
     reference: Mapping[int, Circumstances],
     reference_name: str,
 ) -> Mixture | None:
-    """In what runs differ, and which comparisons that may affect; None where they do not.
+    """Describe how runs differ and which comparisons that may affect; None where they do not.
 
     Args:
         runs: All that count, each once.
@@ -122,7 +122,7 @@ def mixture(
 def _is_affected(
     made: Mapping[int, Circumstances], reference: Mapping[int, Circumstances], mixed: Iterable[str]
 ) -> bool:
-    """Whether any seed is paired with a run of the reference that was made otherwise."""
+    """Whether any seed is paired with a run of the reference that differs in this."""
     return any(
         what in made[seed] and what in reference[seed] and made[seed][what] != reference[seed][what]
         for what in mixed

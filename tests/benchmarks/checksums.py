@@ -53,7 +53,7 @@ def compare(name: str, make: Callable[[], np.ndarray]) -> None:
 
 
 def photographs(folder: Path, count: int) -> list[str]:
-    """JPEG files of 500 x 375 pixels in ten folders; few contents, many files."""
+    """Make many JPEG files of 500 x 375 pixels in ten folders, from ten different images."""
     randomness = np.random.default_rng(0)
     contents = []
     for _ in range(10):

@@ -1,4 +1,4 @@
-"""The code version follows what the code does, not how it is written down, lies or is called."""
+"""The code version depends on what the code does, and not on layout, location or names of files."""
 
 from __future__ import annotations
 
