@@ -15,11 +15,13 @@ from pydantic import JsonValue
 
 from harness import cli
 from harness.event_log import sealed
+from harness.study_record import _sealed as sealed_record
 
 Mutate: TypeAlias = Callable[[bytes, random.Random], bytes]
 PARTS = range(10)
 OF_A_PART = 70
 SPOOLS_OF_A_PART = 30
+RECORDS_OF_A_PART = 20
 HOSTILE: tuple[JsonValue, ...] = (
     None,
     True,
@@ -89,10 +91,16 @@ def nested(depth: int) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def spool(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The spool of a whole run."""
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A small study, done."""
     place = Place(tmp_path_factory.mktemp("whole"))
     place.run(SEARCH, "trials=2", "seeds=1", "epochs=3")
+    return place
+
+
+@pytest.fixture(scope="module")
+def spool(place: Place) -> bytes:
+    """The spool of a whole run."""
     return max(
         place.results.glob("runs/*/spool.jsonl"), key=lambda path: path.stat().st_size
     ).read_bytes()
@@ -164,4 +172,43 @@ def test_changed_spools_facts_and_tables(
     assert call(monkeypatch, "rebuild", "--check", "--results", str(tmp_path)) in (0, 1)
     for sql in ("FROM run", "FROM epoch", "FROM recall", "FROM clusters", "FROM summary"):
         assert call(monkeypatch, "sql", sql, "--results", str(tmp_path)) == 0
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def mutated_record(content: bytes, name: str, draw: random.Random) -> bytes:
+    """A record with other bytes, or one that was written so, with or without a checksum."""
+    if draw.random() < 0.25:
+        return with_other_bytes(content, draw)
+    document = json.loads(content.replace(b'"best"', json.dumps(name).encode()))
+    del document["checksum"]
+    if is_old := draw.random() < 0.5:
+        document["version"] = 0
+    written = json.dumps(with_another_value(document, draw), indent=1).encode()
+    if draw.random() < 0.1:
+        return nested(draw.choice((900, 100_000)))
+    return written if is_old or not written.startswith(b"{\n") else sealed_record(written[2:])
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_changed_records(
+    part: int,
+    place: Place,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    draw = random.Random(part)
+    content = (place.results / "studies" / "best.json").read_bytes()
+    (tmp_path / "studies").mkdir()
+    for number in range(RECORDS_OF_A_PART):
+        name = f"s{number}"
+        path = tmp_path / "studies" / f"{name}.json"
+        path.write_bytes(mutated_record(content, name, draw))
+    assert call(monkeypatch, "rebuild", "--results", str(tmp_path)) == 0
+    assert call(monkeypatch, "rebuild", "--check", "--results", str(tmp_path)) in (0, 1)
+    assert call(monkeypatch, "ls", "--results", str(tmp_path)) == 0
+    study = SEARCH.replace("study: best", f"study: s{draw.randrange(RECORDS_OF_A_PART)}")
+    (tmp_path / "study.yaml").write_text(study)
+    preview = ("run", str(tmp_path / "study.yaml"), "--dry-run", "--results", str(tmp_path))
+    assert call(monkeypatch, *preview) in (0, 2)
     assert "Traceback" not in capsys.readouterr().err
