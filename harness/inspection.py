@@ -10,6 +10,7 @@ from harness.database_file import read_all
 from harness.errors import InputError, StoreBusyError, StoreError
 from harness.event_log import read_spool
 from harness.events import Damaged
+from harness.plain_file import names_in
 from harness.spool import replay, run_dir, spool_path, work_dir
 from harness.store import connect, database_path
 from harness.study_record import read_study_records
@@ -31,8 +32,8 @@ def inspect_results(results: Path) -> Inspected:
     Raises:
         InputError: there is nothing to look through.
     """
-    run_ids = sorted(path.name for path in results.glob("runs/*"))
-    studies = sorted(results.glob("studies/*.json"))
+    run_ids = names_in(results / "runs")
+    studies = [name for name in names_in(results / "studies") if name.endswith(".json")]
     if not (run_ids or studies):
         raise InputError(f"no results in {results} yet; run a study first")
     problems = [*_problems_of_records(results), *_problems_of_database(results)]

@@ -67,6 +67,22 @@ def read_no_follow(path: Path) -> bytes:
         return stream.read()
 
 
+def names_in(folder: Path) -> list[str]:
+    """The names in a folder of the results, in order, but for hidden ones; none without a folder.
+
+    ``Path.glob`` would pass over a folder that may not be read without a word.
+
+    Raises:
+        StoreError: it is there and cannot be read.
+    """
+    try:
+        return sorted(each.name for each in folder.iterdir() if not each.name.startswith("."))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise unreadable(folder, error) from None
+
+
 def refuse_link(path: Path) -> None:
     """Refuse a file that another library opens, and would follow a symbolic link to.
 

@@ -33,7 +33,7 @@ from harness.event_log import read_spool
 from harness.ingest import ingest, ingest_all, write_study
 from harness.migrations import is_older, migrate, refuse_newer, schema_version
 from harness.places import folder
-from harness.plain_file import refuse_link, unwritable
+from harness.plain_file import names_in, refuse_link, unwritable
 from harness.query_interrupt import ended_by_ctrl_c
 from harness.spool import spool_path
 from harness.study_record import read_study_records
@@ -264,7 +264,7 @@ def rebuild(results: Path, *, wait_s: float = 0.0, on_wait: OnWait | None = None
     _check_place(results, read_only=False)
     notices: list[str] = []
     records = read_study_records(results, notices)
-    run_ids = sorted(path.parent.name for path in results.glob("runs/*/spool.jsonl"))
+    run_ids = names_in(results / "runs")
     path = database_path(results)
     is_bad = path.exists() and is_unusable(path, wait_s=wait_s, on_wait=on_wait)
     if not (records or run_ids or notices or is_bad):
@@ -275,15 +275,18 @@ def rebuild(results: Path, *, wait_s: float = 0.0, on_wait: OnWait | None = None
     with connect(beside, read_only=False) as con:
         for record in records:
             write_study(con, record)
+    runs = 0
     for start in range(0, len(run_ids), _RUNS_A_TRANSACTION):
         with connect(beside, read_only=False) as con:
             spools = {}
             for run_id in run_ids[start : start + _RUNS_A_TRANSACTION]:
                 try:
-                    spools[run_id] = read_spool(spool_path(results / "runs" / run_id))
+                    if entries := read_spool(spool_path(results / "runs" / run_id)):
+                        spools[run_id] = entries
                 except StoreError as error:
                     notices.append(f"{error}; the run is left out")
             notices += ingest_all(con, results, spools)
+            runs += len(spools)
     with connect(beside, read_only=False) as con:
         for record in records:
             refresh_comparisons(con, record.study)
@@ -293,7 +296,7 @@ def rebuild(results: Path, *, wait_s: float = 0.0, on_wait: OnWait | None = None
             notices.append(f"{path}: was damaged; it is kept as {aside.name}, which nothing needs")
         database_path(beside).replace(path)
         _clear(beside)
-    return Rebuilt(len(records), len(run_ids), tuple(notices))
+    return Rebuilt(len(records), runs, tuple(notices))
 
 
 def _check_place(results: Path, read_only: bool) -> None:

@@ -23,7 +23,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_confi
 
 from harness.errors import StoreError
 from harness.events import Time
-from harness.plain_file import read_no_follow, unreadable, unwritable
+from harness.plain_file import names_in, read_no_follow, unreadable, unwritable
 from harness.trial import Trial
 from harness.workload import JsonValue
 
@@ -154,9 +154,10 @@ def read_study_records(results: Path, notices: list[str] | None = None) -> tuple
         notices: Gets a line for each record that is damaged or left out.
     """
     records = []
-    for path in sorted((results / "studies").glob("*.json")):
+    names = names_in(results / "studies")
+    for study in [name.removesuffix(".json") for name in names if name.endswith(".json")]:
         try:
-            record = read_study_record(results, path.stem, notices)
+            record = read_study_record(results, study, notices)
         except StoreError as error:
             if notices is not None:
                 notices.append(f"{error}; until then the study is left out")

@@ -5,8 +5,9 @@
 A small study of real training is run once. Then, again and again, one byte of a copy is changed,
 with the file's size and time as they were, and whatever reads that file is called: ``rebuild`` for
 spools, records, facts, tables and the database; the next call of the study for a checkpoint and for
-an image cache; ``take_model`` and ``gcudml.load`` for a model. Each change is *named* (the file
-appears in what is said or raised), *without effect* (the same tables, the same model), or *silent*.
+the cache (images and measured settings apart from thumbnails, which no number comes from);
+``take_model`` and ``gcudml.load`` for a model. Each change is *named* (the file appears in what is
+said or raised), *without effect* (the same tables, the same model), or *silent*, which is printed.
 """
 
 from __future__ import annotations
@@ -119,6 +120,9 @@ def flip_all(folder: Path, flips: int, draw: random.Random) -> dict[str, Counter
         "model": lambda at, draw: taken(whole, at, draw),
         "checkpoint": lambda at, draw: resumed(whole, stopped, at, draw),
         "cache": lambda at, draw: trained_from(whole, folder / "cache", at, draw),
+        "thumbnails": lambda at, draw: trained_from(
+            whole, folder / "cache", at, draw, thumbnails=True
+        ),
         "database": lambda at, draw: asked(whole, at, draw),
     }
     table: dict[str, Counter[str]] = defaultdict(Counter)
@@ -179,7 +183,10 @@ def flipped(paths: list[Path], draw: random.Random) -> Path:
 def judged(is_same: bool, path: Path, heard: Heard) -> str:
     if any(path.name in text for text in heard):
         return "named"
-    return "no effect" if is_same else "silent"
+    if is_same:
+        return "no effect"
+    print(f"\nsilent: {path}; it was said: {heard}", file=sys.stderr)
+    return "silent"
 
 
 def rebuilt(whole: Path, place: Path, pattern: str, draw: random.Random) -> str:
@@ -223,12 +230,17 @@ def resumed(whole: Path, stopped: Path, place: Path, draw: random.Random) -> str
     return judged(is_same, path, heard)
 
 
-def trained_from(whole: Path, cache: Path, place: Path, draw: random.Random) -> str:
+def trained_from(
+    whole: Path, cache: Path, place: Path, draw: random.Random, *, thumbnails: bool = False
+) -> str:
     """A study is trained from the image cache, of which another copy is put back afterwards."""
     kept = cache.with_name("kept")
     shutil.copytree(cache, kept)
     try:
-        path = flipped([path for path in cache.rglob("*") if path.is_file()], draw)
+        files = [path for path in cache.rglob("*") if path.is_file()]
+        path = flipped(
+            [each for each in files if (each.parent.name == "thumbnails") == thumbnails], draw
+        )
         heard = run(place, "seeds=1", "search.train.learning_rate={grid: [0.001, 0.01]}")
         wanted = "SELECT run_id, name, value FROM score WHERE run_id IN (SELECT run_id FROM run WHERE seed = 0) ORDER BY ALL"
         is_same = store.query(place, wanted).rows == store.query(whole, wanted).rows

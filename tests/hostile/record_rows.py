@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -50,6 +51,18 @@ def _text(text: str) -> Make:
     return lambda path: path.write_text(text)
 
 
+def _with(**changes: object) -> Make:
+    """The record of a version without checksums, with something else in it."""
+
+    def make(path: Path) -> None:
+        write_study_record(path.parents[1], a_record([a_trial(0, "baseline", study="t")], [0]))
+        document = json.loads(path.read_text()) | changes
+        del document["checksum"]
+        path.write_text(json.dumps(document))
+
+    return make
+
+
 def _link(path: Path) -> None:
     mine = path.resolve().parent / "mine.txt"
     mine.write_text("precious")
@@ -70,6 +83,12 @@ ROWS = [
             ("half a record", _text('{\n "study": "t",'), r"t\.json: damaged: .*run its study"),
             ("a deep record", _text('{"a":' * 1000), r"t\.json: damaged: .*recursion"),
             ("a list", _text("[]"), r"t\.json: damaged: no study record"),
+            (
+                "a text for a number",
+                _with(spent_seconds="long"),
+                r"t\.json: damaged: .*spent_seconds",
+            ),
+            ("a bad time", _with(created="yesterday"), r"t\.json: damaged: .*created"),
             ("a folder", Path.mkdir, r"t\.json: is no plain file but a folder; move it away"),
             ("a pipe", os.mkfifo, r"t\.json: is no plain file; move it away"),
             ("a link", _link, rf"t\.json: {LINK}"),

@@ -71,6 +71,12 @@ def _with_table(make: Callable[[Path], object]) -> Callable[[Path], Sequence[str
     return prepare
 
 
+def _file_for_a_run(folder: Path) -> Sequence[str]:
+    _results(folder)
+    (folder / "runs" / "0123456789abcdef").write_text("mine")
+    return REBUILD
+
+
 def _in_place_of_a_spool(make: Callable[[Path], object]) -> Callable[[Path], Sequence[str]]:
     def prepare(folder: Path) -> Sequence[str]:
         path = spool_path(_results(folder))
@@ -118,6 +124,12 @@ ROWS = [
         "a pipe in place of a table",
         _with_table(os.mkfifo),
         [r"clusters\.jsonl: is no plain file", FINE],
+        0,
+    ),
+    HostileRow(
+        "a file in place of the folder of a run",
+        _file_for_a_run,
+        [r"0123456789abcdef/.*Not a directory", FINE],
         0,
     ),
     HostileRow(
