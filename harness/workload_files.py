@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -66,6 +68,7 @@ DECLARED_TABLES: Mapping[str, Sequence[str]] = {
 
 FACTS = "facts.json"
 TABLES = "tables"
+_CHUNK = 1 << 20
 _TABLE = re.compile(TABLES + r"/[^/]+\.jsonl")
 _MOST_WAITING = 20_000  # rows in memory: of many runs at once, or of one with very many queries
 
@@ -79,14 +82,17 @@ class Left(NamedTuple):
     """Path below it -> digest, by the end of the run; none where that is not known."""
 
 
-def digest_file(path: Path) -> str:
-    """What tells a file from one that was changed: 32 hex digits of its SHA-256.
+def digest_file(path: str | Path) -> str:
+    """What tells a file from one that was changed: 16 hex digits of its SHA-256.
 
     Raises:
         OSError: it cannot be read.
     """
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:32]
+    found = hashlib.sha256()
+    with open(path, "rb", buffering=0) as stream:  # noqa: PTH123 -- a run leaves hundreds of files
+        while chunk := stream.read(_CHUNK):
+            found.update(chunk)
+    return found.hexdigest()[:16]
 
 
 def digests_below(directory: Path) -> dict[str, str]:
@@ -95,10 +101,14 @@ def digests_below(directory: Path) -> dict[str, str]:
     What vanishes meanwhile or cannot be read is left out.
     """
     found = {}
-    for path in sorted(directory.rglob("*")):
-        with suppress(OSError):
-            if path.is_file() and not path.is_symlink():
-                found[path.relative_to(directory).as_posix()] = digest_file(path)
+    for folder, folders, names in os.walk(directory):
+        folders.sort()
+        above = Path(folder).relative_to(directory).as_posix()
+        for name in sorted(names):
+            path = f"{folder}/{name}"
+            with suppress(OSError):
+                if stat.S_ISREG(os.lstat(path).st_mode):
+                    found[name if above == "." else f"{above}/{name}"] = digest_file(path)
     return found
 
 
