@@ -1,6 +1,6 @@
 """What checksums and a look at the files cost: processor time, the least of several rounds.
 
-    python tests/benchmarks/checksums.py [--images 400] [--files 20000]
+    python tests/benchmarks/checksums.py [--images 400] [--files 20000] [--write]
 
 Of making a cache file from JPEG photographs (of 500 x 375 pixels, to squares of 64 and 224) and
 from drawings: the share that summing takes. How fast a file that is in memory is verified. Of a
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from kept import keep
 from PIL import Image
 
 from gcudml.config import FolderData, StrokesData
@@ -42,14 +43,10 @@ def least(work: Callable[[], object]) -> float:
     return min(found)
 
 
-def compare(name: str, make: Callable[[], np.ndarray]) -> None:
-    """Print what summing takes of making some pixels."""
+def share(make: Callable[[], np.ndarray]) -> float:
+    """What summing some pixels takes of making them."""
     pixels = np.ascontiguousarray(make())
-    making, summing = least(make), least(lambda: zlib.crc32(pixels.data))
-    print(
-        f"cache file, {name}: {1e9 * making / pixels.nbytes:.2f} ms/MB to make, "
-        f"{1e9 * summing / pixels.nbytes:.2f} ms/MB to sum, {100 * summing / making:.2f} %"
-    )
+    return least(lambda: zlib.crc32(pixels.data)) / least(make)
 
 
 def photographs(folder: Path, count: int) -> list[str]:
@@ -74,47 +71,52 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--files", type=int, default=20_000)
+    parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        paths = photographs(folder, arguments.files)
-        some = paths[: arguments.images]
-        for size in (64, 224):
-            appearance = Appearance(size, "rgb", invert=False, fit="squeeze")
-            compare(
-                f"photographs at {size}",
-                lambda a=appearance: np.concatenate(
-                    list(image_files.decode(folder, some, appearance=a))
-                ),
-            )
-        config = StrokesData()
-        compare(
-            "drawings at 28",
-            lambda: np.concatenate(list(strokes.draw(config, range(100), [20] * 100))),
-        )
-        large = folder / "large"
-        with large.open("wb") as stream:
-            writer = SummedWriter(stream)
-            for _ in range(64):
-                writer.write(np.random.default_rng(0).bytes(1 << 22))
-            writer.finish()
-        with large.open("rb") as stream:
-            seconds = least(lambda: is_sound(stream))
-        print(f"verifying 256 MiB in memory: {large.stat().st_size / seconds / 1e9:.2f} GB/s")
-        large.unlink()
+        found = measure(Path(name), arguments.images, arguments.files)
+    for what, figure in found.items():
+        print(f"{what:46} {figure:10.4g}")
+    if arguments.write:
+        keep("checksums", files=arguments.files, figures=found)
 
-        tensors = {"weights": torch.randn(25_000_000)}
-        writing = least(lambda: torch.save(tensors, large))
-        values = tensors["weights"].numpy()
-        summing = least(lambda: zlib.crc32(values.data.cast("B")))
-        print(
-            f"checkpoint of 100 MB: {1000 * writing:.0f} ms to write, "
-            f"{1000 * summing:.0f} ms to sum; digest of a model of 100 MB "
-            f"{1000 * least(lambda: _digest('', tensors)):.0f} ms"
+
+def measure(folder: Path, images: int, files: int) -> dict[str, float]:
+    """What is measured, with its unit -> the figure."""
+    found: dict[str, float] = {}
+    paths = photographs(folder, files)
+    for size in (64, 224):
+        appearance = Appearance(size, "rgb", invert=False, fit="squeeze")
+        found[f"cache file, photographs at {size}, sum [%]"] = 100 * share(
+            lambda a=appearance: np.concatenate(
+                list(image_files.decode(folder, paths[:images], appearance=a))
+            )
         )
-        large.unlink()
-        data = FolderData(root=name, image_size=64)
-        print(f"look at {len(paths)} files: {1000 * least(lambda: glance(data)):.0f} ms")
+    config = StrokesData()
+    found["cache file, drawings at 28, sum [%]"] = 100 * share(
+        lambda: np.concatenate(list(strokes.draw(config, range(100), [20] * 100)))
+    )
+    large = folder / "large"
+    with large.open("wb") as stream:
+        writer = SummedWriter(stream)
+        for _ in range(64):
+            writer.write(np.random.default_rng(0).bytes(1 << 22))
+        writer.finish()
+    with large.open("rb") as stream:
+        seconds = least(lambda: is_sound(stream))
+    found["verifying 256 MiB in memory [GB/s]"] = large.stat().st_size / seconds / 1e9
+
+    tensors = {"weights": torch.randn(25_000_000)}
+    values = tensors["weights"].numpy()
+    found["checkpoint of 100 MB, to write [ms]"] = 1000 * least(lambda: torch.save(tensors, large))
+    found["checkpoint of 100 MB, to sum [ms]"] = 1000 * least(
+        lambda: zlib.crc32(values.data.cast("B"))
+    )
+    found["model of 100 MB, digest [ms]"] = 1000 * least(lambda: _digest("", tensors))
+    large.unlink()
+    data = FolderData(root=str(folder), image_size=64)
+    found["a look at the files [ms]"] = 1000 * least(lambda: glance(data))
+    return found
 
 
 if __name__ == "__main__":
