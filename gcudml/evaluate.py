@@ -10,14 +10,7 @@ from torch import Tensor
 
 from gcudml.config import EvaluateConfig
 from gcudml.config.strict import Distance, Search
-from gcudml.neighbours import (
-    Found,
-    euclidean_kmeans,
-    is_approximate,
-    search_in_blocks,
-    spherical_kmeans,
-    usable_rows,
-)
+from gcudml.neighbours import Found, euclidean_kmeans, is_approximate, search_in_blocks, spherical_kmeans, usable_rows
 
 
 class Hits(NamedTuple):

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
 
-from harness.best import BestModel, find_model, take_model
-from harness.driver import Outcome, RunOptions, run_study
+from harness.engine.progress import RunLine, Snapshot, Watcher
+from harness.engine.run_options import RunOptions
+from harness.engine.run_study import Outcome, run_study
 from harness.errors import InputError
-from harness.executors import ExecutorName
-from harness.places import folder
-from harness.progress import RunLine, Snapshot, Watcher
-from harness.spec import StudySpec
-from harness.store import answered, database_path
+from harness.executors.interface import ExecutorName
+from harness.export.best_model import BestModel, find_model, take_model
+from harness.records.folders import folder
+from harness.store.database import answered, database_path
+from harness.study.spec import StudySpec
 from harness.workload import JsonValue
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _WAIT_S = 10.0
 
 
 class Options(TypedDict, total=False):
-    """How a study is run, as keywords; see ``harness.driver.RunOptions``."""
+    """How a study is run, as keywords; see ``harness.engine.run_options.RunOptions``."""
 
     executor: ExecutorName
     workers: int | None
@@ -218,7 +219,7 @@ class Results:
             StoreError: the database cannot be read, or the page not be written.
         """
         # Loaded here: Plotly costs more than a short study.
-        from harness.report.page import write_report
+        from harness.report.study_page import write_report
 
         return write_report(self.folder, study, Path(reports))
 

@@ -6,6 +6,9 @@ message alone and exits with ``exit_status``; anything that is not a ``HarnessEr
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class HarnessError(Exception):
     """A problem that a user can act on; its text is one line: what, where, remedy."""
@@ -27,3 +30,11 @@ class StoreBusyError(StoreError):
 
 class StoreDamagedError(StoreError):
     """The database file is damaged; what it held is in the spools, and it can be made anew."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``did you mean ...?`` for an unknown name, and all known names."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    guess = f"did you mean {close[0]!r}? " if close else ""
+    return f"{guess}known: {', '.join(known) or 'none'}"

@@ -17,11 +17,11 @@ from typing import Any
 
 import torchvision  # noqa: F401 -- once for all, since it is slow and none of ours
 
-from harness.code_files import CodeFiles
-from harness.code_version import CodeVersions
-from harness.plan import make_plan
-from harness.spec import load_study
+from harness.study.loading import load_study
+from harness.study.plan import make_plan
 from harness.workload import Workload, load_workload
+from harness.workload.code_files import CodeFiles
+from harness.workload.code_version import CodeVersions
 
 WORKLOAD = "gcudml.workload"
 QUICK = dict.fromkeys(("googlenet", "resnet18", "resnet50", "squeezenet1_1"), "squeezenet1_1")

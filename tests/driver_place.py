@@ -9,10 +9,11 @@ from pathlib import Path
 
 import toy_workload
 
-from harness.driver import Outcome, RunOptions, run_study
-from harness.executors import ExecutorName
-from harness.progress import RunLine, Snapshot
-from harness.store import query
+from harness.engine.progress import RunLine, Snapshot
+from harness.engine.run_options import RunOptions
+from harness.engine.run_study import Outcome, run_study
+from harness.executors.interface import ExecutorName
+from harness.store.database import query
 
 GRID = """
 study: quality

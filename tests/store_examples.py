@@ -10,12 +10,12 @@ from pathlib import Path
 
 import duckdb
 
-from harness import store
-from harness.event_log import append
-from harness.events import EpochReported, Event, Failure, Finished, Started
-from harness.spool import run_dir, spool_path, work_dir
-from harness.study_record import Member, StudyRecord, write_study_record
-from harness.trial import Phase, Role, Run, Trial
+from harness.records.event_log import append
+from harness.records.events import EpochReported, Event, Failure, Finished, Started
+from harness.records.folders import run_dir, spool_path, work_dir
+from harness.records.study_record import Member, StudyRecord, write_study_record
+from harness.records.trial import Phase, Role, Run, Trial
+from harness.store import database
 
 TIME = "2026-03-01T12:00:00.250000+00:00"
 
@@ -96,14 +96,14 @@ def write(
     for run_id, items in events.items():
         for event in items:
             append(spool_path(run_dir(results, run_id)), event)
-    with store.connect(results, read_only=False) as con:
-        store.write_study(con, record)
-        store.ingest_all(con, results, events)
-        store.refresh_comparisons(con, record.study)
+    with database.connect(results, read_only=False) as con:
+        database.write_study(con, record)
+        database.ingest_all(con, results, events)
+        database.refresh_comparisons(con, record.study)
 
 
 def ask(results: Path, sql: str) -> list[tuple[object, ...]]:
-    return store.query(results, sql).rows
+    return database.query(results, sql).rows
 
 
 TRIAL = a_trial(0, "baseline")
@@ -112,13 +112,13 @@ ID = RUN.run_id
 
 
 def ingest(results: Path, *events: Event, run_id: str = ID) -> tuple[str, ...]:
-    with store.connect(results, read_only=False) as con:
-        return store.ingest(con, results, run_id, events)
+    with database.connect(results, read_only=False) as con:
+        return database.ingest(con, results, run_id, events)
 
 
 def damage_rows(results: Path, table: str) -> None:
     """Flip a bit where the rows of a table lie; the database still opens."""
-    path = store.database_path(results)
+    path = database.database_path(results)
     with duckdb.connect(str(path), read_only=True) as con:
         (block,) = con.execute(
             f"SELECT max(block_id) FROM pragma_storage_info('{table}')"
@@ -134,7 +134,7 @@ _HEADERS, _BLOCK = 3 * 4096, 1 << 18  # of a DuckDB file
 def everything(results: Path) -> dict[str, list[tuple[object, ...]]]:
     """Every table and view, columns by name and rows in a fixed order."""
     content = {}
-    with store.connect(results, read_only=True) as con:
+    with database.connect(results, read_only=True) as con:
         names = con.execute(
             "SELECT table_name FROM duckdb_tables() WHERE table_name <> 't_quantile' UNION ALL "
             "SELECT view_name FROM duckdb_views() WHERE NOT internal"
@@ -160,7 +160,7 @@ sys.stdin.read()
 def held(results: Path, mode: str = "write") -> Iterator[subprocess.Popen[str]]:
     """Another process has the database open."""
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(store.database_path(results)), mode],
+        [sys.executable, "-c", HOLDER, str(database.database_path(results)), mode],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

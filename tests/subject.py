@@ -15,9 +15,9 @@ from pathlib import Path
 
 from waiting import DEADLINE_S, is_alive, wait_until
 
-from harness.event_log import read_spool
-from harness.events import Finished, Started
-from harness.store import query
+from harness.records.event_log import read_spool
+from harness.records.events import Finished, Started
+from harness.store.database import query
 
 ROOT = Path(__file__).resolve().parent.parent
 GRID = """

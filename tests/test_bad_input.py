@@ -14,9 +14,9 @@ import torch
 import yaml
 from PIL import Image
 
-from harness import cli
-from harness.plan import make_plan
-from harness.spec import load_study
+from harness.cli import commands
+from harness.study.loading import load_study
+from harness.study.plan import make_plan
 from harness.workload import load_workload
 
 BASE = {
@@ -51,7 +51,7 @@ def answer(
         (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY | {"base": base} | fields))
         monkeypatch.setattr(sys, "argv", ["harness", "run", "study.yaml"])
         with pytest.raises(SystemExit) as exit_:
-            cli.main()
+            commands.main()
         said = capsys.readouterr()
         assert (exit_.value.code, said.out) == (2, "")
         assert said.err.startswith("error: ")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import harness
-from harness.executors import ExecutorName
+from harness.executors.interface import ExecutorName
 
 SOURCE = """
 import os, sys, threading

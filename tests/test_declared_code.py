@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from gcudml import workload
-from harness import code_files
-from harness.code_digest import version
-from harness.code_files import CodeFiles
-from harness.spec import load_study
+from harness.study.loading import load_study
+from harness.workload import code_files
+from harness.workload.code_digest import version
+from harness.workload.code_files import CodeFiles
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDIES = sorted((ROOT / "studies").rglob("*.yaml"))

@@ -16,9 +16,9 @@ from subject import GRID, SEARCH, TABLES, VICTIMS, Subject
 from waiting import DEADLINE_S
 
 import harness
-from harness.event_log import read_spool
-from harness.events import Finished
-from harness.store import database_path, query
+from harness.records.event_log import read_spool
+from harness.records.events import Finished
+from harness.store.database import database_path, query
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -153,8 +153,8 @@ def test_a_clock_that_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         hour = next(hours, 0)
         return f"2026-03-01T{hour:02}:00:00.000000+00:00"
 
-    monkeypatch.setattr("harness.executors.worker.utc_now", earlier_and_earlier)
-    monkeypatch.setattr("harness.record_writer.utc_now", earlier_and_earlier)
+    monkeypatch.setattr("harness.executors.worker.run_attempt.utc_now", earlier_and_earlier)
+    monkeypatch.setattr("harness.engine.record_writer.utc_now", earlier_and_earlier)
     monkeypatch.setattr("time.time", lambda: 0.0)
     jumped = harness.run(study, results=tmp_path / "jumped", executor="local")
     assert jumped.outcome == calm.outcome

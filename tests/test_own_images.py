@@ -10,8 +10,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from harness import cli
-from harness.store import query
+from harness.cli import commands
+from harness.store.database import query
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDY = {
@@ -55,7 +55,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", ["harness", *arguments])
     with pytest.raises(SystemExit) as exit_:
-        cli.main()
+        commands.main()
     return int(exit_.value.code or 0)
 
 

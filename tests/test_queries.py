@@ -9,7 +9,7 @@ import torch
 from driver_place import Place
 from test_benchmarks import write_inshop
 
-from harness.report.page import write_report
+from harness.report.study_page import write_report
 
 AGREEMENT = """
 SELECT

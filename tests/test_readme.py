@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from harness.cli import app
-from harness.spec import load_study
+from harness.cli.commands import app
+from harness.study.loading import load_study
 
 ROOT = Path(__file__).resolve().parent.parent
 READMES = [ROOT / "README.md", ROOT / "harness" / "README.md", ROOT / "gcudml" / "README.md"]

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from waiting import wait_until
 
-from harness.event_log import read_spool
-from harness.events import EpochReported, Finished, Started
-from harness.store import query
+from harness.records.event_log import read_spool
+from harness.records.events import EpochReported, Finished, Started
+from harness.store.database import query
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDY = """

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.plan import make_plan
-from harness.spec import load_study
+from harness.study.loading import load_study
+from harness.study.plan import make_plan
 from harness.workload import load_workload
 
 ROOT = Path(__file__).resolve().parent.parent

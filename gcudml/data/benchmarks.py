@@ -12,14 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.io import loadmat
 
-from gcudml.config.data import (
-    CarsData,
-    CubData,
-    InShopData,
-    OmniglotData,
-    ProductsData,
-    StandardData,
-)
+from gcudml.config.data import CarsData, CubData, InShopData, OmniglotData, ProductsData, StandardData
 from gcudml.data.folder import class_folders
 from gcudml.data.listing import Listing
 

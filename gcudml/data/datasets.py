@@ -15,13 +15,7 @@ from gcudml.data import benchmarks, folder, image_files, splits, strokes
 from gcudml.data.cache import cached_images, digest, stamp_of
 from gcudml.data.image_files import Appearance
 from gcudml.data.listing import Listing, halves, shown
-from gcudml.data.splits import (
-    FEWEST_CLASSES,
-    Division,
-    divide_classes,
-    hold_out_classes,
-    hold_out_images,
-)
+from gcudml.data.splits import FEWEST_CLASSES, Division, divide_classes, hold_out_classes, hold_out_images
 
 Part: TypeAlias = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")

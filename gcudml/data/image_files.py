@@ -19,15 +19,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from gcudml.data.cache import (
-    Stamp,
-    cache_folder,
-    digest,
-    locked,
-    read_sealed,
-    stamp_of,
-    write_sealed,
-)
+from gcudml.data.cache import Stamp, cache_folder, digest, locked, read_sealed, stamp_of, write_sealed
 from gcudml.data.listing import shown
 
 VERSION = 1  # goes up whenever the same file gives other pixels

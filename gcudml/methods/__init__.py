@@ -9,16 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from gcudml.config import (
-    CbswrConfig,
-    GceConfig,
-    GcudmlConfig,
-    InstanceConfig,
-    RunConfig,
-    StmlConfig,
-    SupervisedConfig,
-    UdmlSsConfig,
-)
+from gcudml.config import CbswrConfig, GceConfig, GcudmlConfig, InstanceConfig, RunConfig, StmlConfig, SupervisedConfig, UdmlSsConfig
 from gcudml.data.splits import visible_labels
 from gcudml.methods.interface import Method, Setup
 from gcudml.models.embedding import Embedder

@@ -6,21 +6,7 @@ The rules of a method are imported with it, for the runs that use it; see ``gcud
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from gcudml.config import (
-    CbswrConfig,
-    GceConfig,
-    GcudmlConfig,
-    InstanceConfig,
-    MetricLossConfig,
-    PixelsConfig,
-    RunConfig,
-    StmlConfig,
-    SupervisedConfig,
-    UdmlSsConfig,
-    UntrainedConfig,
-    check_learners_fit,
-    count_clusters,
-)
+from gcudml.config import CbswrConfig, GceConfig, GcudmlConfig, InstanceConfig, MetricLossConfig, PixelsConfig, RunConfig, StmlConfig, SupervisedConfig, UdmlSsConfig, UntrainedConfig, check_learners_fit, count_clusters
 from gcudml.data.datasets import has_classes
 from gcudml.losses.named import check_loss
 

@@ -45,13 +45,7 @@ from torch.nn import functional as F
 from gcudml.config import GceConfig
 from gcudml.data.batches import cluster_batches, repeat_views
 from gcudml.losses.triplet import Hinges, triplet_hinges
-from gcudml.meta_classes import (
-    class_proxies,
-    cluster_classes,
-    match_names,
-    random_classes,
-    usable_classes,
-)
+from gcudml.meta_classes import class_proxies, cluster_classes, match_names, random_classes, usable_classes
 from gcudml.methods.cluster_log import ClusterLog
 from gcudml.methods.interface import Batch, EpochPlan, ParameterGroup, Setup
 from gcudml.models.embedding import Embeddings

@@ -40,12 +40,7 @@ from torch.nn import functional as F
 from gcudml import together
 from gcudml.config import GcudmlConfig, count_clusters
 from gcudml.data.batches import cluster_batches, repeat_views
-from gcudml.losses.groups import (
-    collaborative_distillation_loss,
-    group_classifier_loss,
-    group_pair_loss,
-    logit_distillation_loss,
-)
+from gcudml.losses.groups import collaborative_distillation_loss, group_classifier_loss, group_pair_loss, logit_distillation_loss
 from gcudml.losses.pairs import contextual_bias_loss, multi_similarity_loss
 from gcudml.losses.relational import relational_distillation_loss
 from gcudml.methods.cluster_log import ClusterLog
@@ -54,11 +49,7 @@ from gcudml.models.embedding import Embeddings, TeacherNet
 from gcudml.models.inference import Head, embed_images
 from gcudml.models.number_format import autocast
 from gcudml.neighbours import spherical_kmeans
-from gcudml.pseudo_labels import (
-    PseudoLabels,
-    order_clusters,
-    sample_for_groups,
-)
+from gcudml.pseudo_labels import PseudoLabels, order_clusters, sample_for_groups
 from gcudml.seeding import derive, generator
 from gcudml.teacher import is_copy, momentum_at, teacher_distance, update_teacher
 

@@ -51,11 +51,7 @@ from gcudml.data.batches import random_batches, repeat_views
 from gcudml.data.neighbour_batches import neighbour_batches, neighbour_table
 from gcudml.losses.contextual import semantic_similarity
 from gcudml.losses.pairs import multi_similarity_loss
-from gcudml.losses.relaxed_contrastive import (
-    distance_distillation_loss,
-    relaxed_contrastive_loss,
-    scaled_distances,
-)
+from gcudml.losses.relaxed_contrastive import distance_distillation_loss, relaxed_contrastive_loss, scaled_distances
 from gcudml.methods.interface import Batch, EpochPlan, ParameterGroup, Setup
 from gcudml.models.embedding import Embedder, Embeddings, TeacherNet
 from gcudml.models.inference import embed_images

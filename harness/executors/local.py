@@ -9,9 +9,10 @@ import contextlib
 import os
 from collections import deque
 
-from harness.executors import GRACE_S, Ended, Job, ending
-from harness.executors.run_log import open_log
-from harness.executors.worker import STATUS_INTERRUPTED, execute
+from harness.executors.interface import GRACE_S, Ended, Job
+from harness.executors.worker import stop_request
+from harness.executors.worker.run_attempt import STATUS_INTERRUPTED, execute
+from harness.executors.worker.run_log import open_log
 from harness.workload import Workload
 
 
@@ -46,7 +47,7 @@ class LocalExecutor:
     def cancel(self, run_id: str, *, grace_s: float | None = GRACE_S) -> None:
         """Forget a run that was not started; one that is being executed is out of reach.
 
-        So limits do not hold here. ``harness.executors.ending.ask`` ends what is being executed.
+        So limits do not hold here. ``harness.executors.worker.stop_request.ask`` ends what is being executed.
         """
         kept = deque(job for job in self._waiting if job.run_id != run_id)
         if len(kept) < len(self._waiting):
@@ -61,4 +62,4 @@ class LocalExecutor:
     def close(self) -> None:
         """Nothing to give back, but that this process was asked to end its run."""
         self._waiting.clear()
-        ending.forget()
+        stop_request.forget()

@@ -2,7 +2,7 @@
 
 This is the driver's end; ``fork_server`` is the other. A crash, a leak or an out-of-memory kill
 takes one run with it, and no run outlives the driver. Between the two stands a guard, see
-``harness.guard``. A fork server that dies is replaced; the runs that died with it are lost, and are
+``harness.executors.guard``. A fork server that dies is replaced; the runs that died with it are lost, and are
 for the caller to start again.
 """
 
@@ -20,9 +20,9 @@ import time
 from collections.abc import Mapping
 
 from harness.errors import HarnessError
-from harness.executors import GRACE_S, HERE, Ended, Job, Placement
+from harness.executors.gpu_slots import LOOK_EVERY_S, Starts
+from harness.executors.interface import GRACE_S, HERE, Ended, Job, Placement
 from harness.executors.run_process import environment, guarded, signal_group
-from harness.executors.starts import LOOK_EVERY_S, Starts
 from harness.workload import JsonValue
 
 _MOST_RESTARTS = 3
@@ -139,7 +139,7 @@ class ProcessExecutor:
         return self._server.stdout.fileno()
 
     def _start_server(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "harness.executors.fork_server", self._workload]
+        command = [sys.executable, "-m", "harness.executors.worker.fork_server", self._workload]
         words, variables = guarded(command, environment(self._threads))
         return subprocess.Popen(
             words,

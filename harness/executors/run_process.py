@@ -9,10 +9,10 @@ import signal
 import subprocess
 import sys
 
-from harness import guard
-from harness.executors import THREAD_VARIABLES, Ended, Job
-from harness.executors.run_log import open_log
-from harness.provenance import GitState
+from harness.executors import guard
+from harness.executors.interface import THREAD_VARIABLES, Ended, Job
+from harness.executors.worker.run_log import open_log
+from harness.records.provenance import GitState
 
 IS_GUARDED = sys.platform == "linux"
 
@@ -36,7 +36,7 @@ class RunProcess:
         """
         self._run_id = job.run_id
         # -P: the modules that this process finds, and not what lies in the folder it is in.
-        command = [sys.executable, "-P", "-m", "harness.executors.one_run", workload]
+        command = [sys.executable, "-P", "-m", "harness.executors.worker.single_run", workload]
         words, variables = guarded(command, environment(threads))
         log = open_log(job)
         try:
@@ -80,7 +80,7 @@ class RunProcess:
 
 
 def guarded(command: list[str], variables: dict[str, str]) -> tuple[list[str], dict[str, str]]:
-    """What starts ``command`` under a guard, and in which environment; see ``harness.guard``."""
+    """What starts ``command`` under a guard, and in which environment; see ``harness.executors.guard``."""
     if not IS_GUARDED:
         return command, variables
     # Without the modules of the installation it starts in ten milliseconds.

@@ -11,9 +11,9 @@ import signal
 import threading
 import time
 
-from harness.executors import GRACE_S, HERE, Ended, Job, Placement
+from harness.executors.gpu_slots import LOOK_EVERY_S, Starts
+from harness.executors.interface import GRACE_S, HERE, Ended, Job, Placement
 from harness.executors.run_process import RunProcess
-from harness.executors.starts import LOOK_EVERY_S, Starts
 
 
 class SpawnExecutor:

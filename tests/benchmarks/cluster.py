@@ -28,7 +28,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "workloads")]
 from subject import Subject  # noqa: E402  the line above finds it
 from waiting import wait_until  # noqa: E402
 
-from harness.store import query  # noqa: E402
+from harness.store.database import query  # noqa: E402
 
 RECALL = (
     "SELECT label, seed, split, k, recall FROM recall JOIN member USING (run_id)"

@@ -25,8 +25,8 @@ from pathlib import Path
 import duckdb
 from kept import ROOT, keep
 
-from harness import store
 from harness.errors import StoreBusyError, StoreError
+from harness.store import database
 
 sys.path.insert(0, str(ROOT / "tests"))
 
@@ -48,7 +48,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         results = Path(name)
         make(results)
-        path = store.database_path(results)
+        path = database.database_path(results)
         whole, used = path.read_bytes(), used_blocks(path)
         expected = {}
         for action in ACTIONS:
@@ -88,7 +88,7 @@ def make(results: Path) -> None:
         trials = [a_trial(number, study=study) for number in range(4)]
         write(results, trials, {n: [0.5 + n / 50 + s / 100 for s in range(5)] for n in range(4)})
     write(results, [TRIAL], {0: [0.5]})
-    with store.connect(results, read_only=False) as con:
+    with database.connect(results, read_only=False) as con:
         con.execute(
             "CREATE TABLE many AS SELECT hash(i) AS a, hash(i + 1)::VARCHAR AS b, i / 7 AS c "
             "FROM range(100_000) AS r(i)"
@@ -161,7 +161,7 @@ def _answer(act: Callable[[Path], None], results: Path) -> str:
         return "BUSY"
     except StoreError as error:
         text = str(error)
-        is_line = text.startswith(f"{store.database_path(results)}: ") and "\n" not in text
+        is_line = text.startswith(f"{database.database_path(results)}: ") and "\n" not in text
         return "named" if is_line else "UNCLEAR"
     except Exception as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
@@ -169,7 +169,7 @@ def _answer(act: Callable[[Path], None], results: Path) -> str:
 
 
 def _change(results: Path) -> None:
-    with store.connect(results, read_only=False) as con:
+    with database.connect(results, read_only=False) as con:
         con.execute("UPDATE run SET message = 'changed'")
         con.execute("DELETE FROM comparison")
         con.execute("INSERT INTO many SELECT i, i::VARCHAR, i FROM range(1000) AS r(i)")

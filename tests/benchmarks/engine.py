@@ -28,12 +28,13 @@ import optuna
 from kept import ROOT, keep
 
 import harness
-from harness.event_log import read_spool
-from harness.events import Finished, Started
-from harness.executors import Job, make_executor
-from harness.spool import spool_path
-from harness.stats import holm, paired_difference
-from harness.trial import Run
+from harness.executors import make_executor
+from harness.executors.interface import Job
+from harness.records.event_log import read_spool
+from harness.records.events import Finished, Started
+from harness.records.folders import spool_path
+from harness.records.trial import Run
+from harness.stats.paired import holm, paired_difference
 from harness.workload import JsonValue, load_workload
 
 RUNS, REPORTS, ROUNDS = 1000, 5, 4

@@ -33,9 +33,9 @@ from flip import flip_byte  # noqa: E402  the line above finds it
 
 import gcudml  # noqa: E402
 import harness  # noqa: E402
-from harness import store  # noqa: E402
-from harness.best import take_model  # noqa: E402
 from harness.errors import HarnessError  # noqa: E402
+from harness.export.best_model import take_model  # noqa: E402
+from harness.store import database, rebuild  # noqa: E402
 
 STUDY = {
     "study": "flips",
@@ -153,11 +153,11 @@ def run(results: Path, *overrides: str) -> Heard:
 
 def stop_early(results: Path) -> None:
     """Leave a study whose first run was stopped after its first epoch, with a checkpoint."""
-    from harness.executors import ending
+    from harness.executors.worker import stop_request
 
     class Stopper(Listener):
         def started(self, line: object, snapshot: object) -> None:
-            ending.ask()
+            stop_request.ask()
 
     with contextlib.suppress(HarnessError, KeyboardInterrupt):
         harness.run(STUDY | {"seeds": 1}, results=results, executor="local", watcher=Stopper())
@@ -170,7 +170,7 @@ def checkpoints(results: Path) -> list[Path]:
 
 def numbers(results: Path) -> list[list[tuple[object, ...]]]:
     """All that a reader could take for a result."""
-    return [store.query(results, sql).rows for sql in NUMBERS]
+    return [database.query(results, sql).rows for sql in NUMBERS]
 
 
 def flipped(paths: list[Path], draw: random.Random) -> Path:
@@ -193,7 +193,7 @@ def rebuilt(whole: Path, place: Path, pattern: str, draw: random.Random) -> str:
     shutil.copytree(whole, place)
     path = flipped(list(place.glob(pattern)), draw)
     try:
-        heard = [*store.rebuild(place).notices]
+        heard = [*rebuild.rebuild(place).notices]
         is_same = numbers(place) == numbers(whole)
     except HarnessError as error:
         heard, is_same = [str(error)], False
@@ -226,7 +226,7 @@ def resumed(whole: Path, stopped: Path, place: Path, draw: random.Random) -> str
     path = flipped(checkpoints(place), draw)
     heard = run(place, "seeds=1")
     wanted = f"SELECT run_id, epoch, name, value FROM epoch WHERE run_id = '{path.parents[1].name}' AND name NOT LIKE 'seconds/%' ORDER BY ALL"
-    is_same = store.query(place, wanted).rows == store.query(whole, wanted).rows
+    is_same = database.query(place, wanted).rows == database.query(whole, wanted).rows
     return judged(is_same, path, heard)
 
 
@@ -243,7 +243,7 @@ def trained_from(
         )
         heard = run(place, "seeds=1", "search.train.learning_rate={grid: [0.001, 0.01]}")
         wanted = "SELECT run_id, name, value FROM score WHERE run_id IN (SELECT run_id FROM run WHERE seed = 0) ORDER BY ALL"
-        is_same = store.query(place, wanted).rows == store.query(whole, wanted).rows
+        is_same = database.query(place, wanted).rows == database.query(whole, wanted).rows
         return judged(is_same, path, heard)
     finally:
         shutil.rmtree(cache)
@@ -253,8 +253,8 @@ def trained_from(
 def asked(whole: Path, place: Path, draw: random.Random) -> str:
     """The database itself is asked."""
     place.mkdir()
-    shutil.copy2(store.database_path(whole), store.database_path(place))
-    path = flipped([store.database_path(place)], draw)
+    shutil.copy2(database.database_path(whole), database.database_path(place))
+    path = flipped([database.database_path(place)], draw)
     try:
         return judged(numbers(place) == numbers(whole), path, [])
     except (HarnessError, duckdb.Error) as error:

@@ -7,7 +7,7 @@ import os
 import platform
 from pathlib import Path
 
-from harness.provenance import git_state, library_versions
+from harness.records.provenance import git_state, library_versions
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDER = Path(__file__).resolve().parent / "results"

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from kept import keep
 
-from harness.store import query
+from harness.store.database import query
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -4,7 +4,7 @@
 
 Simulated are whole searches with the rules that a search uses: each trial is compared, seed by seed, with the best of
 the earlier ones that were not given up. All trials of a search are equally good in truth; the share of them that is
-given up is the error, which the second rules (see ``harness.search_rules``) hold at 5 % for every number of trials.
+given up is the error, which the second rules (see ``harness.search.rules``) hold at 5 % for every number of trials.
 Then the last trial is made worse by one and by two standard deviations of a paired difference: printed are how often
 it is given up, and the share of its seeds that is spared. Searches of 40 trials are fewer, half as many where the error
 of the second rules is shown and else a tenth; by the first rules with ties there are a tenth again. Standard errors of
@@ -21,8 +21,8 @@ import numpy as np
 from kept import keep
 from numpy.typing import NDArray
 
-from harness.pruning import WILCOXON_SPENT, choose_rivals, is_worse
-from harness.sequential import first_crossing
+from harness.search.pruners import WILCOXON_SPENT, choose_rivals, is_worse
+from harness.stats.sequential import first_crossing
 
 Values = NDArray[np.float64]
 Noise = Callable[[np.random.Generator, tuple[int, int]], Values]
@@ -123,7 +123,7 @@ def looks_of_search(values: Values, rules: int, worse_by: float = 0.0) -> list[i
 
     Args:
         values: A row for each trial, a column for each seed.
-        rules: Of ``harness.search_rules``.
+        rules: Of ``harness.search.rules``.
         worse_by: How much lower the last trial is.
     """
     values = values.copy()

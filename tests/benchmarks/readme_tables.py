@@ -12,8 +12,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from harness.stats import may_show_p
-from harness.store import query
+from harness.stats.paired import may_show_p
+from harness.store.database import query
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KEPT = Path(__file__).resolve().parent / "results"

@@ -31,9 +31,10 @@ import numpy as np
 from kept import ROOT, keep
 from PIL import Image
 
-from harness import spool, store, study_record
-from harness.events import EpochReported, Finished, Started, to_json
-from harness.trial import Run, Trial
+from harness.records import folders, study_record
+from harness.records.events import EpochReported, Finished, Started, to_json
+from harness.records.trial import Run, Trial
+from harness.store import database, rebuild
 
 EPOCHS = 100
 TIME = "2025-01-02T03:04:05.000000+00:00"
@@ -42,7 +43,7 @@ IMAGES, QUERIES, SHOWN_QUERIES = 600, 100, 48
 WRITE = """
 import re, sys
 from pathlib import Path
-from harness.report.page import write_report
+from harness.report.study_page import write_report
 print(write_report(Path(sys.argv[1]), "large", Path(sys.argv[2])).stat().st_size)
 # Not getrusage: it starts with the memory of the process that started this one.
 print(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024)
@@ -134,7 +135,7 @@ def make_store(
     results: Path, *, across: int, down: int, seeds: int, has_pictures: bool = False
 ) -> Path:
     """Write spools and a study record, and make the database of them."""
-    if store.database_path(results).exists():
+    if database.database_path(results).exists():
         return results
     pictures = make_pictures(results / "pictures") if has_pictures else []
     trials, members = [], []
@@ -148,7 +149,7 @@ def make_store(
             _write_run(results, run, 0.5 + x / 500 - (y - down / 2) ** 2 / 2000, seed, number)
             is_near_the_best = x > across - 4 and abs(y - down / 2) < 2
             write_seen(
-                spool.run_dir(results, run.run_id) / "work",
+                folders.run_dir(results, run.run_id) / "work",
                 pictures,
                 f"{number} {seed}",
                 has_files=number == 0 or is_near_the_best,
@@ -171,7 +172,7 @@ def make_store(
             members=tuple(members),
         ),
     )
-    store.rebuild(results)
+    rebuild.rebuild(results)
     return results
 
 
@@ -239,7 +240,7 @@ def _trial(number: int, x: int, y: int) -> Trial:
 
 def _write_run(results: Path, run: Run, level: float, seed: int, number: int) -> None:
     draw = random.Random(f"{number} {seed}")
-    directory = spool.run_dir(results, run.run_id)
+    directory = folders.run_dir(results, run.run_id)
     work = directory / "work"
     (work / "tables").mkdir(parents=True)
     facts = {"device": "cpu", "chosen_epoch": 90 + seed}

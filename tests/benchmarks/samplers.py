@@ -6,7 +6,7 @@ Each search goes through a plan and a schedule as ``harness run`` does it, over 
 y in [-1, 1], best 0.94), two trials at once and a baseline that names no axis; only that no file is written. Its name,
 from which its proposals follow, is its seed. Printed are the mean of the trials after the ten of the start and the
 best, each averaged over the seeds; standard deviations over the seeds are kept as well. Rules: see
-``harness.search_rules``. Takes five minutes on two cores with nothing else to do, nearly all of them ``gp``.
+``harness.search.rules``. Takes five minutes on two cores with nothing else to do, nearly all of them ``gp``.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from typing import NamedTuple
 
 from kept import ROOT, keep
 
-from harness.plan import make_plan
-from harness.schedule import Schedule, Task
-from harness.search import STARTUP_TRIALS
-from harness.spec import load_study
-from harness.spool import RunState
-from harness.trial import Run, Trial
+from harness.records.run_state import RunState
+from harness.records.trial import Run, Trial
+from harness.search.sampler import STARTUP_TRIALS
+from harness.search.scheduler import Schedule, Task
+from harness.study.loading import load_study
+from harness.study.plan import make_plan
 from harness.workload import JsonValue, load_workload
 
 SAMPLERS = ("random", "qmc", "tpe", "gp", "cmaes")

@@ -32,8 +32,8 @@ from gcudml.config.strict import Search
 from gcudml.data.datasets import ImageSet
 from gcudml.evaluate import FEWEST_KEPT, Hits, retrieve
 from gcudml.neighbours import search_in_blocks, spherical_kmeans
-from harness import store
-from harness.report.page import write_report
+from harness.report.study_page import write_report
+from harness.store import rebuild
 
 DIM, LATENT = 128, 16
 CLASS_SIZE = 50
@@ -177,7 +177,7 @@ def ingest(results: Path) -> Measured:
     """The database of a results folder, made anew."""
     found: Measured = {}
     with costs(found):
-        store.rebuild(results)
+        rebuild.rebuild(results)
     return found
 
 

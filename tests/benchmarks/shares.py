@@ -20,8 +20,8 @@ from pathlib import Path
 from kept import ROOT, keep
 
 from gcudml.stopwatch import PARTS
-from harness.report.profile import load_profile
-from harness.spec import load_study
+from harness.report.html.profile import load_profile
+from harness.study.loading import load_study
 from harness.workload import JsonValue
 
 STUDIES = (

@@ -31,9 +31,9 @@ from gcudml.config import RunConfig
 from gcudml.data.folder import class_folders
 from gcudml.data.listing import halves
 from gcudml.data.splits import divide_classes
-from harness.provenance import git_state
-from harness.stats import t_interval
-from harness.store import query
+from harness.records.provenance import git_state
+from harness.stats.paired import t_interval
+from harness.store.database import query
 from harness.workload import JsonValue
 
 HERE = Path(__file__).resolve().parent

@@ -13,13 +13,7 @@ from PIL import Image
 from gcudml import workload
 from gcudml.config import ClassSplit, DataConfig, FolderData, StrokesData
 from gcudml.data import image_files, strokes
-from gcudml.data.datasets import (
-    PARTS,
-    data_fingerprint,
-    has_validation,
-    load,
-    training_labels,
-)
+from gcudml.data.datasets import PARTS, data_fingerprint, has_validation, load, training_labels
 
 SPLIT = ClassSplit(val=["c", "d"], test=["e", "f"])
 

@@ -16,11 +16,7 @@ from oracles_stml import (
     slow_scaled,
 )
 
-from gcudml.losses.contextual import (
-    contextual_similarity,
-    pairwise_similarity,
-    semantic_similarity,
-)
+from gcudml.losses.contextual import contextual_similarity, pairwise_similarity, semantic_similarity
 from gcudml.losses.distances import distances, squared_distances
 from gcudml.losses.relaxed_contrastive import (
     distance_distillation_loss,

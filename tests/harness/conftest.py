@@ -8,11 +8,13 @@ import pytest
 import toy_workload
 from driver_place import Place
 
-from harness import policy
+from harness.engine.dispatch import retry_policy
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    monkeypatch.setitem(policy.RULES, "crash", policy.Rule(retries=2))  # no test waits for one
+    monkeypatch.setitem(
+        retry_policy.RULES, "crash", retry_policy.Rule(retries=2)
+    )  # no test waits for one
     monkeypatch.setenv(toy_workload.FOLDER, str(tmp_path))
     return Place(tmp_path)

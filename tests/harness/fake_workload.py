@@ -11,8 +11,8 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from harness.errors import InputError
-from harness.plan import Plan, make_plan
-from harness.spec import load_study
+from harness.study.loading import load_study
+from harness.study.plan import Plan, make_plan
 from harness.workload import Params, Report
 
 HEAD = "study: s\nquestion: Does it help?\nworkload: fake\n"

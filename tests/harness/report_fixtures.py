@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness import spool, store, study_record
-from harness.events import EpochReported, Finished, Started, to_json
-from harness.trial import Run, Trial
+from harness.records import folders, study_record
+from harness.records.events import EpochReported, Finished, Started, to_json
+from harness.records.trial import Run, Trial
+from harness.store import rebuild
 from harness.workload import JsonValue
 
 TIME = "2025-01-02T03:04:05.000000+00:00"
@@ -94,7 +95,7 @@ def make_study(
             members=tuple(members),
         ),
     )
-    store.rebuild(results)
+    rebuild.rebuild(results)
     return results
 
 
@@ -131,7 +132,7 @@ def _run(trial: Trial, seed: int) -> Run:
 
 
 def _write_run(results: Path, run: Run, one: Made, seed: int, with_clusters: bool) -> None:
-    directory = spool.run_dir(results, run.run_id)
+    directory = folders.run_dir(results, run.run_id)
     work = directory / "work"
     if work.exists():  # another study has this run too
         return

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from report_fixtures import Made, make_study
 
-from harness import spool, store
-from harness.report.tables import load_tables
+from harness.records import folders
+from harness.report.data.load import load_tables
+from harness.store import rebuild
 
 CLASSES = 15
 OF_A_CLASS = 4
@@ -55,9 +56,9 @@ def make_seen_study(
     controls = {trial.trial_id for trial in tables.trials if trial.is_control}
     for run in tables.runs:
         if run.state == "done" and run.trial_id not in controls:
-            work = spool.work_dir(spool.run_dir(results, run.run_id))
+            work = folders.work_dir(folders.run_dir(results, run.run_id))
             _write(work, levels[run.trial_id], f"{run.trial_id} {run.seed}", names or {})
-    store.rebuild(results)
+    rebuild.rebuild(results)
     return results
 
 

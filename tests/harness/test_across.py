@@ -8,16 +8,16 @@ import pytest
 from report_fixtures import Made, controls, make_study, momentum, value_of
 
 from harness.errors import InputError
-from harness.report.across import Contender, Terms, rules_of, set_against
-from harness.report.comparison import (
+from harness.report.comparison_page import (
     claim,
     comparison_picture,
     load_contenders,
     render_comparison,
     write_comparison,
 )
-from harness.report.numbers import View
-from harness.stats import holm, paired_difference
+from harness.report.data.cross_study import Contender, Terms, rules_of, set_against
+from harness.report.data.study_data import View
+from harness.stats.paired import holm, paired_difference
 from harness.workload import JsonValue
 
 VIEW = View("test", "recall@1")

@@ -14,10 +14,10 @@ import quadratic
 
 import harness
 from harness.api import Options, Results
-from harness.driver import RunOptions
+from harness.engine.run_options import RunOptions
 from harness.errors import InputError
-from harness.executors import ExecutorName
-from harness.spec import load_study
+from harness.executors.interface import ExecutorName
+from harness.study.loading import load_study
 from harness.workload import load_workload
 
 ROOT = Path(__file__).resolve().parents[2]

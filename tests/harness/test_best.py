@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from store_examples import a_record, a_run, a_trial, start
 
-from harness import store
-from harness.best import best_model, take_model
 from harness.errors import InputError, StoreError
-from harness.event_log import append
-from harness.events import Finished
-from harness.spool import run_dir, spool_path, work_dir
-from harness.study_record import write_study_record
-from harness.trial import Trial
-from harness.workload_files import digests_below
+from harness.export.best_model import best_model, take_model
+from harness.records.event_log import append
+from harness.records.events import Finished
+from harness.records.folders import run_dir, spool_path, work_dir
+from harness.records.run_files import digests_below
+from harness.records.study_record import write_study_record
+from harness.records.trial import Trial
+from harness.store import rebuild
 
 TIME = "2026-03-01T12:00:00.250000+00:00"
 Results = Sequence[tuple[Trial, Mapping[int, Mapping[str, float]]]]
@@ -33,7 +33,7 @@ def write(results: Path, values: Results, metric: str = "recall@1") -> None:
             spool = spool_path(run_dir(results, run.run_id))
             append(spool, start(run))
             append(spool, Finished(1, TIME, "done", results=found))
-    store.rebuild(results)
+    rebuild.rebuild(results)
 
 
 def val(score: float, test: float = 0.5) -> dict[str, float]:
@@ -148,7 +148,7 @@ def test_a_model_that_is_not_what_its_run_wrote_is_not_taken(tmp_path: Path) -> 
     append(spool_path(directory), start(a_run(trial, 0)))
     files = digests_below(model.parent)
     append(spool_path(directory), Finished(1, TIME, "done", results=val(0.5), files=files))
-    store.rebuild(results)
+    rebuild.rebuild(results)
     model.write_bytes(b"weighty")
     with pytest.raises(StoreError, match=r"model\.safetensors: is damaged: .*run the study again"):
         take_model(results, "s", target)

@@ -13,13 +13,16 @@ import toy_workload
 from driver_place import GRID, RECALL, SEARCH, Place, Witness, interrupt
 from fake_workload import load_problems, plan_problems, write_study
 
-from harness import driver
-from harness.budget import Spending, confirm_runs, search_trials
-from harness.driver import preview
-from harness.limits import Limits, overrun
-from harness.schedule import Schedule, Settled
-from harness.spec import StudySpec, load_study
-from harness.study_record import StudyRecord, read_study_records
+from harness.engine import run_study
+from harness.engine.dispatch.attempt import overrun
+from harness.engine.dispatch.time_budget import Spending
+from harness.engine.preview import preview
+from harness.records.study_record import StudyRecord, read_study_records
+from harness.search.scheduler import Schedule, Settled
+from harness.study.budget import confirm_runs, search_trials
+from harness.study.limits import Limits
+from harness.study.loading import load_study
+from harness.study.spec import StudySpec
 
 pytestmark = pytest.mark.timeout(60)  # whole searches
 CONFIRMED = SEARCH + "confirm: {top: 2, seeds: 3}\n"
@@ -45,7 +48,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(driver, "Spending", partial(Spending, clock=made))
+    monkeypatch.setattr(run_study, "Spending", partial(Spending, clock=made))
     return made
 
 
@@ -209,7 +212,7 @@ def test_runs_that_are_under_way_save_their_epoch_when_time_is_spent(
 def test_a_search_ends_while_there_is_time_for_its_confirmation(
     place: Place, clock: Clock, monkeypatch: pytest.MonkeyPatch, text: str, sampler: str
 ) -> None:
-    monkeypatch.setattr("harness.executors.worker.time.monotonic", clock)
+    monkeypatch.setattr("harness.executors.worker.run_attempt.time.monotonic", clock)
     train = toy_workload.run
 
     def run(*given: Any, **named: Any) -> Any:

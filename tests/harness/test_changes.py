@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from driver_place import GRID, RECALL, SEARCH, Place
 
-from harness.changes import find_changes
-from harness.driver import preview
+from harness.engine.preview import preview
 from harness.errors import InputError
-from harness.spec import load_study
-from harness.study_record import read_study_records
+from harness.records.study_record import read_study_records
+from harness.study.loading import load_study
+from harness.study.spec_diff import find_changes
 
 CONFIRMED = SEARCH.replace("tpe", "random").replace("trials: 14", "trials: 4") + (
     "confirm: {top: 1, seeds: [7, 8]}\n"

@@ -19,8 +19,8 @@ import toy_workload
 from driver_place import RECALL
 from waiting import DEADLINE_S, is_alive, wait_until
 
-from harness import cli
-from harness.store import query
+from harness.cli import commands
+from harness.store.database import query
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = """
@@ -56,7 +56,7 @@ def harness(
     def call(*arguments: str) -> Said:
         monkeypatch.setattr(sys, "argv", ["harness", *arguments])
         with pytest.raises(SystemExit) as exit_:
-            cli.main()
+            commands.main()
         captured = capsys.readouterr()
         return Said(int(exit_.value.code or 0), captured.out, captured.err)
 
@@ -272,13 +272,13 @@ def test_all_studies_are_reported_and_set_against_each_other(
 def test_a_study_that_cannot_be_reported_makes_the_exit_status_one(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness.report import overview
+    from harness.report import index_page
 
     def fail(*_: object) -> Path:
         raise ValueError("not drawn")
 
     harness("run", "study.yaml", "--executor", "local")
-    monkeypatch.setattr(overview, "write_report", fail)
+    monkeypatch.setattr(index_page, "write_report", fail)
     said = harness("report", "--all")
     assert said == Said(
         1, "index: reports/index.html\n", "quality: no report: ValueError: not drawn\n"
@@ -287,8 +287,8 @@ def test_a_study_that_cannot_be_reported_makes_the_exit_status_one(
 
 def test_help_does_not_wait_for_heavy_libraries() -> None:
     code = (
-        "import sys\nsys.argv = ['harness', '--help']\nimport harness.cli\n"
-        "try:\n    harness.cli.main()\nexcept SystemExit:\n    pass\n"
+        "import sys\nsys.argv = ['harness', '--help']\nimport harness.cli.commands\n"
+        "try:\n    harness.cli.commands.main()\nexcept SystemExit:\n    pass\n"
         "heavy = {'duckdb', 'optuna', 'plotly', 'scipy', 'torch', 'pydantic', 'rich.live'}\n"
         "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()\n"
     )

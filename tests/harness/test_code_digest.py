@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.code_digest import compiled_form, form_of
-from harness.code_version import CodeVersions
 from harness.errors import InputError
+from harness.workload.code_digest import compiled_form, form_of
+from harness.workload.code_version import CodeVersions
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NASTY = Path(__file__).with_name("nasty_syntax.txt")
@@ -325,7 +325,7 @@ def digests_under(python: str) -> list[str]:
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path\n"
-        "from harness.code_digest import form_of\n"
+        "from harness.workload.code_digest import form_of\n"
         "for name in sys.argv[2:]:\n"
         "    print(form_of(Path(name).read_bytes()).by_name)\n"
     )

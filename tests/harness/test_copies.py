@@ -10,12 +10,12 @@ import pytest
 import toy_workload
 
 from harness.errors import StoreError
-from harness.executors import Job
-from harness.executors.copies import changes, put, stamps
-from harness.executors.ray_node import NodeRun, Order, Seen, is_end
-from harness.provenance import GitState
-from harness.spool import work_dir
-from harness.trial import Run
+from harness.executors.interface import Job
+from harness.executors.ray.folder_sync import changes, put, stamps
+from harness.executors.ray.node import NodeRun, Order, Seen, is_end
+from harness.records.folders import work_dir
+from harness.records.provenance import GitState
+from harness.records.trial import Run
 
 
 def write(path: Path, text: str, at: int) -> None:

@@ -10,18 +10,18 @@ import pytest
 from rich.console import Console
 from rich.live import Live
 
-from harness.display import (
+from harness.cli.progress_display import (
     LiveDisplay,
     PlainDisplay,
     counts,
     describe_end,
-    duration,
     open_display,
     picture,
 )
-from harness.progress import RunLine, Snapshot
-from harness.spool import RunState
-from harness.terminal import show_data
+from harness.cli.terminal import show_data
+from harness.engine.progress import RunLine, Snapshot
+from harness.records.run_state import RunState
+from harness.units import duration
 
 RUNNING = RunLine(
     "0123456789abcdef",

@@ -12,17 +12,21 @@ from types import SimpleNamespace
 import pytest
 from driver_place import GRID, RECALL, Place, Witness, interrupt
 
-from harness import driver
-from harness.driver import Outcome, RunOptions, preview, rebuild_results, run_study, study_name
+from harness.engine import run_study as run_study_module
+from harness.engine.database_repair import rebuild_results
+from harness.engine.dispatch.run_states import Ledger
+from harness.engine.preview import preview
+from harness.engine.run_options import RunOptions
+from harness.engine.run_study import Outcome, run_study
 from harness.errors import InputError, StoreBusyError, StoreError
-from harness.event_log import read_spool
-from harness.events import Finished, Started
-from harness.executors import ExecutorName
-from harness.ledger import Ledger
-from harness.lock import alone
-from harness.report.page import write_report
-from harness.store import connect, database_path
-from harness.study_record import read_study_records
+from harness.executors.interface import ExecutorName
+from harness.records.event_log import read_spool
+from harness.records.events import Finished, Started
+from harness.records.study_record import read_study_records
+from harness.report.study_page import write_report
+from harness.store.database import connect, database_path
+from harness.store.results_lock import alone
+from harness.study.loading import study_name
 
 
 @pytest.mark.parametrize("executor", ["local", "process"])
@@ -231,7 +235,7 @@ def test_a_reader_that_never_lets_go_costs_no_result(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place.run(GRID, "seeds=1")
-    monkeypatch.setattr(driver, "_FLUSH_WAIT_S", 0.0)
+    monkeypatch.setattr(run_study_module, "_FLUSH_WAIT_S", 0.0)
     with held_open(place.results), pytest.raises(StoreBusyError, match="`harness rebuild`"):
         place.run(extend=True)
     assert rebuild_results(place.results, on_wait=pytest.fail).runs == 8
@@ -328,7 +332,9 @@ def test_the_store_is_kept_up_to_date_at_a_small_share_of_the_time(
         now += cost
         return ("notice",)
 
-    monkeypatch.setattr("harness.ledger.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(
+        "harness.engine.dispatch.run_states.time", SimpleNamespace(monotonic=lambda: now)
+    )
     monkeypatch.setattr(Ledger, "flush", flush)
     ledger = Ledger(place.results)
     cost = 0.1
@@ -342,6 +348,6 @@ def test_the_store_is_kept_up_to_date_at_a_small_share_of_the_time(
     assert ledger.keep_up() == ("notice",)
     ledger.write_end("r", Finished(1, "2026-03-01T12:00:00+00:00", "failed", "crash"))
     assert ledger.keep_up() == ()
-    monkeypatch.setattr("harness.ledger._MOST_PENDING", 0)
+    monkeypatch.setattr("harness.engine.dispatch.run_states._MOST_PENDING", 0)
     assert ledger.keep_up() == ("notice",)  # too much waits in memory
     assert flushed == pytest.approx([100.0, 102.7, 117.8, 122.8])

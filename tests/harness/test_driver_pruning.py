@@ -11,14 +11,16 @@ import pytest
 import toy_workload
 from driver_place import Place, Witness, interrupt
 
-from harness import search
-from harness.driver import preview, rebuild_results
+from harness.engine.database_repair import rebuild_results
+from harness.engine.preview import preview
+from harness.engine.progress import RunLine, Snapshot
 from harness.errors import InputError
-from harness.progress import RunLine, Snapshot
-from harness.report.page import write_report
-from harness.report.tables import final_table, load_tables
-from harness.search import Told
-from harness.store import connect, list_studies
+from harness.report.data.load import final_table, load_tables
+from harness.report.study_page import write_report
+from harness.search import sampler as sampler_module
+from harness.search.history import Told
+from harness.store.database import connect
+from harness.store.studies import list_studies
 from harness.workload import JsonValue
 
 PRUNED = """
@@ -252,13 +254,13 @@ def test_the_sampler_is_told_what_was_pruned_and_where(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: dict[int, Told] = {}
-    propose = search.Search.propose
+    propose = sampler_module.Search.propose
 
-    def spy(self: search.Search, number: int, history: Sequence[Told]) -> object:
+    def spy(self: sampler_module.Search, number: int, history: Sequence[Told]) -> object:
         told.update({each.number: each for each in history})
         return propose(self, number, history)
 
-    monkeypatch.setattr(search.Search, "propose", spy)
+    monkeypatch.setattr(sampler_module.Search, "propose", spy)
     place.run(PRUNED, "sampler=tpe")
     rows = place.ask("SELECT number, seeds_done FROM pruned WHERE number < 14")
     pruned = {each.number for each in told.values() if each.until_pruned is not None}
@@ -283,11 +285,13 @@ def propose_always(
     """Make searches propose these qualities, whatever happens; number -> last value told."""
     values: dict[int, float | None] = {}
 
-    def propose(self: search.Search, number: int, history: Sequence[Told]) -> dict[str, JsonValue]:
+    def propose(
+        self: sampler_module.Search, number: int, history: Sequence[Told]
+    ) -> dict[str, JsonValue]:
         values.update({told.number: told.value for told in history})
         return {"quality": qualities[number - 1]}
 
-    monkeypatch.setattr(search.Search, "propose", propose)
+    monkeypatch.setattr(sampler_module.Search, "propose", propose)
     return values
 
 

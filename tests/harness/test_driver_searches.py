@@ -10,16 +10,16 @@ import pytest
 import toy_workload
 from driver_place import RECALL, SEARCH, Place, Witness, interrupt
 
-from harness import search
-from harness.driver import preview
+from harness.engine.preview import preview
 from harness.errors import InputError
-from harness.event_log import read_spool
-from harness.events import EpochReported
-from harness.report.page import write_report
-from harness.report.tables import final_table
-from harness.search import Told
-from harness.stats import holm
-from harness.study_record import read_study_records
+from harness.records.event_log import read_spool
+from harness.records.events import EpochReported
+from harness.records.study_record import read_study_records
+from harness.report.data.load import final_table
+from harness.report.study_page import write_report
+from harness.search import sampler
+from harness.search.history import Told
+from harness.stats.paired import holm
 from harness.workload import JsonValue
 
 
@@ -63,13 +63,13 @@ def test_a_proposal_sees_trials_that_are_far_enough_back_and_no_others(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[int, list[int]] = {}
-    propose = search.Search.propose
+    propose = sampler.Search.propose
 
-    def spy(self: search.Search, number: int, history: Sequence[Told]) -> object:
+    def spy(self: sampler.Search, number: int, history: Sequence[Told]) -> object:
         seen[number] = [told.number for told in history if told.value is not None]
         return propose(self, number, history)
 
-    monkeypatch.setattr(search.Search, "propose", spy)
+    monkeypatch.setattr(sampler.Search, "propose", spy)
     place.run(SEARCH, "trials=6", "parallel_trials=3")
     assert seen == {1: [], 2: [], 3: [0], 4: [0, 1], 5: [0, 1, 2]}
 
@@ -79,11 +79,11 @@ def test_a_trial_with_a_failed_seed_has_no_value(
 ) -> None:
     values: list[float | None] = []
 
-    def propose(self: search.Search, number: int, history: Sequence[Told]) -> dict[str, JsonValue]:
+    def propose(self: sampler.Search, number: int, history: Sequence[Told]) -> dict[str, JsonValue]:
         values.extend(told.value for told in history if told.number == number - 1)
         return {"quality": 0.5 + number / 100}
 
-    monkeypatch.setattr(search.Search, "propose", propose)
+    monkeypatch.setattr(sampler.Search, "propose", propose)
     text = SEARCH.replace("epochs: 1", "epochs: 1, fail: invalid, only_seeds: [1]")
     assert place.run(text, "trials=3", "parallel_trials=1").failed == 3 * 1 + 2
     assert values == [None, None]
@@ -203,12 +203,12 @@ def test_the_page_keeps_the_search_apart_from_what_confirms_it(place: Place) -> 
     place.run(CONFIRMED)
     page = write_report(place.results, "best", place.folder).read_text()
     head, _, rest = page.partition("<h2>Search</h2>")
-    search, _, _ = rest.partition("<h2>Training</h2>")
-    assert "14 trials were compared on validation images" in search
+    sampler, _, _ = rest.partition("<h2>Training</h2>")
+    assert "14 trials were compared on validation images" in sampler
     assert "search: no claim" not in head
     assert head.count("<figure>") == 1  # two winners make no curve over an axis
-    assert search.count("<tr") > 14
-    titles = re.findall("<h3>(.*?)</h3>", search)
+    assert sampler.count("<tr") > 14
+    titles = re.findall("<h3>(.*?)</h3>", sampler)
     assert titles == [
         "In the order of the proposals",
         "By quality",

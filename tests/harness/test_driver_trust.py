@@ -11,11 +11,12 @@ import duckdb
 import pytest
 from driver_place import GRID, RECALL, Place, Witness, interrupt
 
-from harness import cli
+from harness.cli import commands
 from harness.errors import StoreError
-from harness.event_log import read_spool
-from harness.spool import replay, run_dir, spool_path
-from harness.store import database_path
+from harness.records.event_log import read_spool
+from harness.records.folders import run_dir, spool_path
+from harness.records.run_state import replay
+from harness.store.database import database_path
 
 FILES = GRID.replace("epochs: 1", "epochs: 3, checkpoints: true")
 
@@ -41,7 +42,7 @@ def check(place: Place, monkeypatch: pytest.MonkeyPatch) -> int:
         sys, "argv", ["harness", "rebuild", "--check", "--results", str(place.results)]
     )
     with pytest.raises(SystemExit) as exit_:
-        cli.main()
+        commands.main()
     return int(exit_.value.code or 0)
 
 

@@ -15,13 +15,13 @@ import toy_workload
 from driver_place import GRID, RECALL, SEARCH, Place, Witness
 from waiting import wait_until
 
-from harness.driver import rebuild_results
+from harness.engine.database_repair import rebuild_results
+from harness.engine.dispatch.leases import Leases
 from harness.errors import HarnessError, InputError
-from harness.event_log import read_spool
-from harness.leases import Leases
-from harness.lock import sharing
-from harness.spool import replay
-from harness.study_record import StudyRecord, read_study_records
+from harness.records.event_log import read_spool
+from harness.records.run_state import replay
+from harness.records.study_record import StudyRecord, read_study_records
+from harness.store.results_lock import sharing
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SLOW = GRID.replace("base: {", "base: {sleep_s: 0.3, ").replace("epochs: 1", "epochs: 2")
@@ -37,7 +37,7 @@ from harness import leases
 leases.Leases.__init__.__kwdefaults__.update(beat_s=0.05, silence_s=1.0)
 if name := sys.argv.pop(1):
     leases.host_name = lambda: name
-from harness.cli import main
+from harness.cli.commands import main
 main()
 """
 

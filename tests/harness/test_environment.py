@@ -9,10 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.executors import PROFILE, Job
-from harness.executors.environment import variables_set
-from harness.executors.worker import execute
-from harness.trial import Run
+from harness.executors.interface import PROFILE, Job
+from harness.executors.worker.environment import variables_set
+from harness.executors.worker.run_attempt import execute
+from harness.records.trial import Run
 
 
 def test_what_the_environment_held_before_a_block_is_there_again(

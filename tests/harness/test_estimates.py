@@ -10,25 +10,19 @@ from pathlib import Path
 import pytest
 from report_fixtures import Made, controls, make_study, momentum
 
-from harness.export import export_study
-from harness.printing import print_results
-from harness.report import figures
-from harness.report.claims import claims
-from harness.report.comparison import write_comparison
-from harness.report.estimates import (
-    decimal,
-    difference_text,
-    evidence,
-    plus_minus,
-    signed,
-)
-from harness.report.numbers import Summary, comparison_of
-from harness.report.overview import write_all
-from harness.report.paper import methods_paragraph
-from harness.report.paper_rows import paper_table
-from harness.report.tables import load_tables
-from harness.stats import MIN_SEEDS_FOR_TEST, may_show_p, t_interval
-from harness.store import query
+from harness.cli.output import print_results
+from harness.export.export_study import export_study
+from harness.report.comparison_page import write_comparison
+from harness.report.data.load import load_tables
+from harness.report.data.study_data import Summary, comparison_of
+from harness.report.findings.claims import claims
+from harness.report.findings.estimates import decimal, difference_text, evidence, plus_minus, signed
+from harness.report.findings.methods_text import methods_paragraph
+from harness.report.findings.paper_table import paper_table
+from harness.report.index_page import write_all
+from harness.report.plots import render
+from harness.stats.paired import MIN_SEEDS_FOR_TEST, may_show_p, t_interval
+from harness.store.database import query
 
 ROOT = Path(__file__).resolve().parents[2]
 P_VALUE = re.compile(r"(?<![\w>])p\s*(?:=|<|\(Holm\)|&lt;)\s*|exact p<|Holm p<|\| p \|")
@@ -61,7 +55,7 @@ def test_a_p_below_six_seeds_is_nowhere_but_in_the_database_and_its_rows(
         "latex": export_study(results, "momentum", "latex"),
         "markdown": export_study(results, "momentum", "markdown"),
         "sentences": " ".join(claims(tables)) + methods_paragraph(tables, None),
-        "bars": figures.component_drawings(tables)[0].json,
+        "bars": render.component_drawings(tables)[0].json,
     }
     found = {place for place, text in shown.items() if P_VALUE.search(text)}
     assert found == (set(shown) - {"terminal"} if may_show_p(seeds) else set())

@@ -13,9 +13,10 @@ import pytest
 from store_examples import a_run, a_trial, done, failed, reported, start
 
 from harness.errors import StoreError
-from harness.event_log import SpoolReader, append, append_lines, read_spool
-from harness.events import Damaged, Event, to_json
-from harness.spool import replay, run_dir, spool_path
+from harness.records.event_log import SpoolReader, append, append_lines, read_spool
+from harness.records.events import Damaged, Event, to_json
+from harness.records.folders import run_dir, spool_path
+from harness.records.run_state import replay
 
 RUN = a_run(a_trial(0), 0)
 LIFE: tuple[Event, ...] = (
@@ -183,7 +184,7 @@ def test_a_spool_of_an_older_version_is_read_and_goes_on(path: Path) -> None:
 
 def test_an_event_of_a_newer_version_is_passed_over(path: Path) -> None:
     whole = write(path, start(RUN))
-    from harness.event_log import sealed
+    from harness.records.event_log import sealed
 
     previous = json.loads(whole)["checksum"]
     with path.open("ab") as stream:

@@ -10,7 +10,15 @@ from datetime import datetime, timedelta
 import pytest
 from store_examples import a_run, a_trial, done, failed, reported, start
 
-from harness.events import FAILURES, EpochReported, Event, Finished, from_json, to_json, utc_now
+from harness.records.events import (
+    FAILURES,
+    EpochReported,
+    Event,
+    Finished,
+    from_json,
+    to_json,
+    utc_now,
+)
 
 
 def there_and_back(event: Event) -> Event:

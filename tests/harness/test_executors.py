@@ -19,12 +19,14 @@ from ray_marks import ON_RAY
 from waiting import DEADLINE_S, is_alive, wait_until
 
 from harness.errors import HarnessError, InputError, StoreError
-from harness.event_log import read_spool
-from harness.events import EpochReported, Event, Finished, Started
-from harness.executors import Ended, Executor, ExecutorName, Job, Placement, make_executor
-from harness.executors.worker import execute, finished_by_death
-from harness.spool import replay, spool_path, work_dir
-from harness.trial import Run
+from harness.executors import make_executor
+from harness.executors.interface import Ended, Executor, ExecutorName, Job, Placement
+from harness.executors.worker.run_attempt import execute, finished_by_death
+from harness.records.event_log import read_spool
+from harness.records.events import EpochReported, Event, Finished, Started
+from harness.records.folders import spool_path, work_dir
+from harness.records.run_state import replay
+from harness.records.trial import Run
 from harness.workload import JsonValue, Workload
 
 IN_PROCESSES = ["process", "spawn", pytest.param("ray", marks=ON_RAY)]

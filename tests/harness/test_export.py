@@ -21,11 +21,11 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from store_examples import a_trial, write
 
-from harness import cli
+from harness.cli import commands
+from harness.cli.row_formats import format_rows
 from harness.errors import InputError, StoreError
-from harness.export import MARKER, export_study
-from harness.formats import format_rows
-from harness.store import query
+from harness.export.export_study import MARKER, export_study
+from harness.store.database import query
 
 GRID = """
 study: momentum
@@ -344,7 +344,7 @@ def test_mlflow_reads_parameters_metrics_and_tags(made: Path, tmp_path: Path) ->
     (best,) = (
         run
         for run in runs
-        if "teacher_momentum=0.9" in run.data.tags["harness.trial"]
+        if "teacher_momentum=0.9" in run.data.tags["harness.records.trial"]
         and run.data.params["seed"] == "1"
     )
     ours = query(
@@ -432,7 +432,7 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("harness.export.os.fsync", full)
+    monkeypatch.setattr("harness.export.export_study.os.fsync", full)
     with pytest.raises(StoreError) as caught:
         export_study(made, "momentum", form, str(target), force=True)
     assert str(caught.value) == (
@@ -463,7 +463,7 @@ def harness(
     def call(*arguments: str) -> Said:
         monkeypatch.setattr(sys, "argv", ["harness", "export", "--results", str(made), *arguments])
         with pytest.raises(SystemExit) as exit_:
-            cli.main()
+            commands.main()
         captured = capsys.readouterr()
         return int(exit_.value.code or 0), captured.out, captured.err
 

@@ -12,11 +12,12 @@ import toy_workload
 from driver_place import GRID, SEARCH, Place
 from pydantic import JsonValue
 
-from harness import forecast as forecast_module
-from harness.driver import RunOptions
+from harness.cli.plan_output import describe
+from harness.engine.run_options import RunOptions
 from harness.errors import InputError
-from harness.forecast import Forecast, describe, make_forecast
-from harness.stats import t_interval
+from harness.planning import forecast as forecast_module
+from harness.planning.forecast import Forecast, make_forecast
+from harness.stats.paired import t_interval
 
 SLOW = GRID.replace("epochs: 1", "epochs: 40, sleep_s: 0.1, checkpoints: true")
 
@@ -130,7 +131,7 @@ def test_a_disk_that_is_too_small_is_said(place: Place, monkeypatch: pytest.Monk
 def test_the_command_line_prints_text_or_json(
     place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from harness import cli
+    from harness.cli import commands
 
     path = place.write(GRID)
     printed = []
@@ -138,7 +139,7 @@ def test_the_command_line_prints_text_or_json(
         arguments = ["harness", "plan", str(path), "--results", str(place.results), "--no-probe"]
         monkeypatch.setattr("sys.argv", [*arguments, *more])
         with pytest.raises(SystemExit) as caught:
-            cli.main()
+            commands.main()
         assert caught.value.code == 0
         printed.append(capsys.readouterr().out)
     assert "runs: 2 trials and 2 controls x 2 seeds = 8; 0 done, 8 to do" in printed[0]

@@ -9,7 +9,7 @@ import math
 from datetime import datetime
 from decimal import Decimal
 
-from harness.formats import format_rows
+from harness.cli.row_formats import format_rows
 
 COLUMNS = ("name", "value", "when")
 ROWS = [

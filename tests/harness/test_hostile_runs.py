@@ -11,11 +11,12 @@ import pytest
 from driver_place import Place
 from waiting import DEADLINE_S, is_alive, wait_until
 
-from harness.event_log import read_spool
-from harness.executors import Ended, ExecutorName, Job, make_executor, process
+from harness.executors import make_executor, process
+from harness.executors.interface import Ended, ExecutorName, Job
 from harness.executors.process import ProcessExecutor
-from harness.spool import spool_path
-from harness.trial import Run
+from harness.records.event_log import read_spool
+from harness.records.folders import spool_path
+from harness.records.trial import Run
 
 pytestmark = pytest.mark.timeout(60)  # many processes, one after the other
 STUDY = """

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from harness.importance import (
+from harness.search.importance import (
     FEWEST_TRIALS,
     MOST_FOR_A_FOREST,
     Dimension,

@@ -13,13 +13,14 @@ import toy_workload
 from driver_place import GRID, RECALL, Place, Witness, interrupt
 from waiting import DEADLINE_S, is_alive, wait_until
 
-from harness import session
-from harness.event_log import read_spool
-from harness.events import EpochReported, Finished
-from harness.executors import ExecutorName, Job, ending
-from harness.executors.worker import STATUS_INTERRUPTED, finished_by_death
-from harness.interruption import Interruption
-from harness.trial import Run
+from harness.engine import controller
+from harness.engine.signals import Interruption
+from harness.executors.interface import ExecutorName, Job
+from harness.executors.worker import stop_request
+from harness.executors.worker.run_attempt import STATUS_INTERRUPTED, finished_by_death
+from harness.records.event_log import read_spool
+from harness.records.events import EpochReported, Finished
+from harness.records.trial import Run
 
 pytestmark = pytest.mark.timeout(60)  # many processes, one after the other
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,7 +92,7 @@ def test_a_first_signal_finishes_the_epochs_and_saves_them(
 def test_sigterm_waits_only_so_long_for_the_epochs(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "_TERMINATED_GRACE_S", 0.2)
+    monkeypatch.setattr(controller, "_TERMINATED_GRACE_S", 0.2)
     witness = Witness()
 
     def terminate(snapshot: object) -> None:
@@ -127,7 +128,7 @@ def test_the_local_executor_finishes_the_epoch_as_well(
 
     monkeypatch.setattr(toy_workload, "_wait_until_there", ask_in_the_second_epoch)
     assert place.run(SLOW).exit_status == 130
-    assert not ending.is_asked()  # the next run of this process was not asked
+    assert not stop_request.is_asked()  # the next run of this process was not asked
     assert epochs(place.results) == [(1, 0), (1, 1)]
     rest = place.run(SLOW)
     assert (rest.exit_status, rest.done) == (0, 8)
@@ -168,7 +169,7 @@ def test_the_first_signal_is_kept_and_the_second_raises() -> None:
 
 
 def test_a_worker_that_somebody_else_ends_has_crashed(tmp_path: Path) -> None:
-    from harness.executors import Ended
+    from harness.executors.interface import Ended
 
     job = Job(Run("w", {}, 0, True, "", ""), "a", tmp_path, 1, threads=1)
     event = finished_by_death(job, Ended("a", STATUS_INTERRUPTED, None), seconds=1.0, log_start=0)

@@ -15,15 +15,15 @@ from pathlib import Path
 import pytest
 from waiting import wait_until
 
+from harness.engine.dispatch.leases import Leases, LeasesLostError
 from harness.errors import StoreError
-from harness.leases import Leases, LeasesLostError
-from harness.lock import sharing
+from harness.store.results_lock import sharing
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HOLDER = """
 import sys, time
 from pathlib import Path
-from harness.leases import Leases
+from harness.engine.dispatch.leases import Leases
 with Leases(Path(sys.argv[1])) as leases:
     print(leases.claim("a"), flush=True)
     time.sleep(600)

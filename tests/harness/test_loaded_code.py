@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 import harness
+from harness.engine.dispatch.retry_policy import RULES, Rule
 from harness.errors import InputError
-from harness.executors import ExecutorName
-from harness.policy import RULES, Rule
-from harness.store import query
+from harness.executors.interface import ExecutorName
+from harness.store.database import query
 from harness.workload import load_workload
 
 PACKAGE = {
@@ -176,7 +176,7 @@ def codes_of(place: Path, study: dict[str, object], *, after: str = "pass") -> s
     script = (
         f"import sys; sys.path[:0] = [{str(place)!r}]; {after}\n"
         "from pathlib import Path\n"
-        "from harness.survey import survey\n"
+        "from harness.engine.study_state import survey\n"
         f"found = survey({study!r}, (), Path({str(place / 'none')!r}))\n"
         "print(*{task.run.code for task in found.schedule.tasks.values()})\n"
     )

@@ -13,14 +13,14 @@ from driver_place import GRID, RECALL, Place, Witness
 from store_examples import TIME
 from waiting import is_alive, wait_until
 
-from harness import driver
-from harness.event_log import append, read_spool
-from harness.events import Finished, Started
-from harness.executors import Ended, Job
+from harness.engine import run_study
+from harness.engine.progress import Snapshot
+from harness.executors.interface import Ended, Job
 from harness.executors.local import LocalExecutor
-from harness.executors.worker import STATUS_OUTRUN, OutrunError, _EpochWriter
-from harness.progress import Snapshot
-from harness.spool import run_dir, spool_path
+from harness.executors.worker.run_attempt import STATUS_OUTRUN, OutrunError, _EpochWriter
+from harness.records.event_log import append, read_spool
+from harness.records.events import Finished, Started
+from harness.records.folders import run_dir, spool_path
 
 SLOW = GRID.replace("epochs: 1", "epochs: 3, checkpoints: true, wait_for: go, only_seeds: [0]")
 
@@ -104,7 +104,7 @@ def test_of_two_equal_attempts_the_one_that_began_first_counts(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first: list[str] = []
-    monkeypatch.setattr(driver, "make_executor", lambda *_, **__: Outrun(first))
+    monkeypatch.setattr(run_study, "make_executor", lambda *_, **__: Outrun(first))
     assert place.run().done == 8
     events = read_spool(spool_path(run_dir(place.results, first[0])))
     assert [event.attempt for event in events] == [1, 1, 2, 2]  # a control, which reports no epoch
@@ -135,7 +135,7 @@ def test_a_run_that_is_lost_time_and_again_has_failed(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loser = Loser()
-    monkeypatch.setattr(driver, "make_executor", lambda *_, **__: loser)
+    monkeypatch.setattr(run_study, "make_executor", lambda *_, **__: loser)
     outcome = place.run(GRID, "seeds=1")
     assert (outcome.done, outcome.failed) == (0, 4)
     assert len(loser.jobs) == 4 * (4 + 2)  # four losses are a crash, which is retried twice

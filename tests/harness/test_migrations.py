@@ -9,9 +9,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from harness import store
 from harness.errors import StoreError
-from harness.migrations import (
+from harness.stats.paired import t_quantile
+from harness.store import database
+from harness.store.bulk_rows import FROM_WORKLOAD
+from harness.store.migrations import (
     MIGRATIONS,
     add_queries,
     add_sampling_error,
@@ -19,10 +21,8 @@ from harness.migrations import (
     migrate,
     schema_version,
 )
-from harness.rows import FROM_WORKLOAD
-from harness.stats import t_quantile
-from harness.view_comments import COLUMNS, OF_ONE_VIEW
-from harness.workload_files import DECLARED_TABLES, OWN_TABLES
+from harness.store.view_comments import COLUMNS, OF_ONE_VIEW
+from harness.store.workload_files import DECLARED_TABLES, OWN_TABLES
 
 VIEWS = "SELECT view_name FROM duckdb_views() WHERE NOT internal"
 
@@ -98,13 +98,13 @@ def test_a_change_that_breaks_leaves_no_trace_but_those_before_stay(
 
 
 def test_a_newer_database_is_refused_with_both_versions(tmp_path: Path) -> None:
-    with store.connect(tmp_path, read_only=False) as con:
+    with database.connect(tmp_path, read_only=False) as con:
         con.execute("UPDATE meta SET value = '99' WHERE key = 'schema_version'")
     for read_only in (True, False):
         known = rf"results\.duckdb: schema version 99.*up to {len(MIGRATIONS)}; update"
         with (
             pytest.raises(StoreError, match=known),
-            store.connect(tmp_path, read_only=read_only),
+            database.connect(tmp_path, read_only=read_only),
         ):
             pass
 
@@ -113,13 +113,13 @@ def test_a_newer_database_is_refused_with_both_versions(tmp_path: Path) -> None:
 def test_an_older_database_is_brought_up_to_date_by_whoever_reads_it(
     tmp_path: Path, version: int
 ) -> None:
-    old = duckdb.connect(str(store.database_path(tmp_path)))
+    old = duckdb.connect(str(database.database_path(tmp_path)))
     migrate(old, MIGRATIONS[:version])
     old.execute("INSERT INTO recall VALUES ('r', 'test', 1, 0.5, 10, 0)")
     old.close()
-    assert store.query(tmp_path, "SELECT run_id, recall FROM recall").rows == [("r", 0.5)]
-    assert store.query(tmp_path, "SELECT count(*) FROM classes").rows == [(0,)]
-    with store.connect(tmp_path, read_only=True) as con:
+    assert database.query(tmp_path, "SELECT run_id, recall FROM recall").rows == [("r", 0.5)]
+    assert database.query(tmp_path, "SELECT count(*) FROM classes").rows == [(0,)]
+    with database.connect(tmp_path, read_only=True) as con:
         assert schema_version(con) == len(MIGRATIONS)
 
 
@@ -151,15 +151,15 @@ def test_tables_that_a_workload_made_before_they_were_declared_give_way(
 
 
 def test_a_foreign_database_is_refused(tmp_path: Path) -> None:
-    with duckdb.connect(str(store.database_path(tmp_path))) as con:
+    with duckdb.connect(str(database.database_path(tmp_path))) as con:
         con.execute("CREATE TABLE mine (x INTEGER)")
     for read_only in (True, False):
         with (
             pytest.raises(StoreError, match=r"results\.duckdb: .*not one of results.*move it away"),
-            store.connect(tmp_path, read_only=read_only),
+            database.connect(tmp_path, read_only=read_only),
         ):
             pass
-    with duckdb.connect(str(store.database_path(tmp_path))) as con:
+    with duckdb.connect(str(database.database_path(tmp_path))) as con:
         assert con.execute("SELECT table_name FROM duckdb_tables()").fetchall() == [("mine",)]
 
 

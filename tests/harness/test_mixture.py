@@ -10,17 +10,17 @@ import pytest
 from report_fixtures import Made, controls, make_study, momentum
 from store_examples import TIME, a_record, a_run, a_trial, ask, done, failed, start
 
-from harness import store
 from harness.api import load
-from harness.events import Started
-from harness.export import export_study
-from harness.printing import print_results
-from harness.report.comparison import write_comparison
-from harness.report.mixture import Compared, mixture, mixture_of
-from harness.report.overview import write_all
-from harness.report.paper import methods_paragraph
-from harness.report.tables import load_tables
-from harness.trial import Trial
+from harness.cli.output import print_results
+from harness.export.export_study import export_study
+from harness.records.events import Started
+from harness.records.trial import Trial
+from harness.report.comparison_page import write_comparison
+from harness.report.data.load import load_tables
+from harness.report.findings.methods_text import methods_paragraph
+from harness.report.findings.mixture import Compared, mixture, mixture_of
+from harness.report.index_page import write_all
+from harness.store import database
 
 GPU = {"device": "NVIDIA <b>H100</b>", "number_format": "fp32"}
 TORCH = "torch 2.11.0 (15 runs) and 2.15.0 (3 runs)"
@@ -193,7 +193,7 @@ def test_only_runs_that_count_count(tmp_path: Path) -> None:
     ]
     results = make_study(tmp_path, made, seeds=2, with_clusters=False)
     assert [row[-1] for row in ask(results, "FROM mixed")] == [5, 1]
-    with store.connect(results, read_only=False) as con:
+    with database.connect(results, read_only=False) as con:
         con.execute("UPDATE trial SET pruned = 'bad' WHERE label = 'm=3'")
     assert ask(results, "FROM mixed") == []
     assert mixture_of(load_tables(results, "momentum")) is None
@@ -201,14 +201,14 @@ def test_only_runs_that_count_count(tmp_path: Path) -> None:
 
 def test_a_confirmation_does_not_speak_of_its_search(tmp_path: Path) -> None:
     trials = [a_trial(0, "baseline", "search"), a_trial(1, "baseline"), a_trial(2)]
-    with store.connect(tmp_path, read_only=False) as con:
-        store.write_study(con, a_record(trials, [0, 1]))
+    with database.connect(tmp_path, read_only=False) as con:
+        database.write_study(con, a_record(trials, [0, 1]))
         for trial, versions in zip(trials, ("old", "new", "new"), strict=True):
             for seed in (0, 1):
                 finish(con, tmp_path, trial, seed, torch=versions)
-        store.refresh_comparisons(con, "s")
+        database.refresh_comparisons(con, "s")
     assert ask(tmp_path, "FROM mixed") == []
-    with store.connect(tmp_path, read_only=False) as con:
+    with database.connect(tmp_path, read_only=False) as con:
         con.execute("UPDATE trial SET phase = 'confirm'")
     assert ask(tmp_path, "SELECT value, runs FROM mixed") == [("new", 4), ("old", 2)]
 
@@ -218,13 +218,13 @@ def finish(con: object, results: Path, trial: Trial, seed: int, **versions: str)
     begun = Started(1, TIME, run, "host", 42, 2, "abc", False, versions)
     split = "test" if trial.phase == "confirm" else "val"
     value = {f"{split}__recall_at_1": 0.5 + seed / 10}
-    store.ingest(con, results, run.run_id, [begun, done(**value)])  # type: ignore[arg-type]
+    database.ingest(con, results, run.run_id, [begun, done(**value)])  # type: ignore[arg-type]
 
 
 def test_libraries_that_have_no_part_in_a_result_may_differ(tmp_path: Path) -> None:
     trial = a_trial(0, "baseline")
-    with store.connect(tmp_path, read_only=False) as con:
-        store.write_study(con, a_record([trial], [0, 1, 2]))
+    with database.connect(tmp_path, read_only=False) as con:
+        database.write_study(con, a_record([trial], [0, 1, 2]))
         finish(
             con, tmp_path, trial, 0, rich="1", duckdb="1", **{"faiss-cpu": "1.11"}, python="3.11"
         )
@@ -243,9 +243,9 @@ def test_libraries_that_have_no_part_in_a_result_may_differ(tmp_path: Path) -> N
 
 def test_a_failed_study_is_not_mixed(tmp_path: Path) -> None:
     run = a_run(a_trial(0, "baseline"), 0)
-    with store.connect(tmp_path, read_only=False) as con:
-        store.write_study(con, a_record([a_trial(0, "baseline")], [0]))
-        store.ingest(con, tmp_path, run.run_id, [start(run), failed()])
+    with database.connect(tmp_path, read_only=False) as con:
+        database.write_study(con, a_record([a_trial(0, "baseline")], [0]))
+        database.ingest(con, tmp_path, run.run_id, [start(run), failed()])
     assert ask(tmp_path, "FROM circumstances") == []
 
 

@@ -7,10 +7,10 @@ import pytest
 from report_fixtures import Made, make_study, momentum
 from store_examples import held
 
-from harness import store
 from harness.errors import InputError, StoreBusyError
-from harness.report import overview
-from harness.report.overview import write_all
+from harness.report import index_page
+from harness.report.index_page import write_all
+from harness.store import rebuild
 
 HOSTILE = "</title><script>alert(1)</script>"
 
@@ -60,7 +60,7 @@ def test_the_page_over_all_needs_nothing_from_outside_and_shows_markup_as_text(
 
 def test_the_same_results_give_the_same_bytes(results: Path, tmp_path: Path) -> None:
     first = write_all(results, tmp_path / "first").path.read_bytes()
-    store.rebuild(results)
+    rebuild.rebuild(results)
     assert write_all(results, tmp_path / "second").path.read_bytes() == first
 
 
@@ -68,18 +68,18 @@ def test_the_same_results_give_the_same_bytes(results: Path, tmp_path: Path) -> 
 def test_a_study_that_cannot_be_rendered_is_named_and_stops_no_other(
     results: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    write = overview.write_report
+    write = index_page.write_report
 
     def fail(folder: Path, study: str, reports: Path) -> Path:
         if study == "half":
             raise error
         return write(folder, study, reports)
 
-    monkeypatch.setattr(overview, "write_report", fail)
+    monkeypatch.setattr(index_page, "write_report", fail)
     written = write_all(results, results / "reports")
     assert [page.name for page in written.pages] == ["momentum.html"]
     reason = "the page is full" if isinstance(error, InputError) else "ZeroDivisionError: oh"
-    assert written.problems == (overview.Problem("half", reason),)
+    assert written.problems == (index_page.Problem("half", reason),)
     assert f"No page could be made: {reason}" in written.path.read_text()
 
 
@@ -117,6 +117,6 @@ def test_a_study_without_a_finished_run_is_listed(tmp_path: Path) -> None:
 
 
 def test_a_database_that_is_held_is_said(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overview, "WAIT_S", 0.0)
+    monkeypatch.setattr(index_page, "WAIT_S", 0.0)
     with held(results), pytest.raises(StoreBusyError):
         write_all(results, results / "reports")

@@ -7,7 +7,12 @@ import re
 import pytest
 from markdown_it import MarkdownIt
 
-from harness.paper_table import latex_escaped, latex_table, markdown_escaped, markdown_table
+from harness.report.findings.text_table import (
+    latex_escaped,
+    latex_table,
+    markdown_escaped,
+    markdown_table,
+)
 
 HEADINGS = ("Trial", "Recall@1", "difference", "p")
 ROWS = [

@@ -8,9 +8,10 @@ import pytest
 from fake_workload import FakeWorkload, plan_problems, plan_study, write_study
 
 from harness.errors import InputError
-from harness.plan import Plan, label_of, make_plan, show
-from harness.spec import load_study
-from harness.values import get_at
+from harness.study.axes import get_at
+from harness.study.loading import load_study
+from harness.study.plan import Plan, make_plan
+from harness.study.trials import label_of, show
 from harness.workload import JsonValue, Params
 
 MOMENTUM = "search: {method.momentum: {grid: [0.0, 0.9]}}\n"

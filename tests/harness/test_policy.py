@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from driver_place import GRID, Place, Witness
 
-from harness import policy
-from harness.driver import RunOptions, run_study
-from harness.event_log import read_spool
-from harness.events import FAILURES, Finished
-from harness.policy import FINAL_FAILURES, RULES, Retries, what_follows
+from harness.engine.dispatch import retry_policy
+from harness.engine.dispatch.retry_policy import FINAL_FAILURES, RULES, Retries, what_follows
+from harness.engine.run_options import RunOptions
+from harness.engine.run_study import run_study
+from harness.records.event_log import read_spool
+from harness.records.events import FAILURES, Finished
 
 
 def test_every_class_has_a_rule() -> None:
@@ -101,7 +102,7 @@ def test_a_run_that_recovers_is_done_and_its_failures_stay_in_the_spool(place: P
 
 
 def test_a_back_off_holds_no_other_run_up(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(policy.RULES, "crash", policy.Rule(retries=1, back_off_s=0.3))
+    monkeypatch.setitem(retry_policy.RULES, "crash", retry_policy.Rule(retries=1, back_off_s=0.3))
     witness = Witness()
     text = GRID.replace("epochs: 1", "epochs: 1, fail: crash, only_seeds: [0]")
     outcome = place.run(text, watcher=witness)

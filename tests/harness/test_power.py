@@ -9,7 +9,8 @@ import pytest
 from scipy import stats as scipy_stats
 from scipy.optimize import brentq
 
-from harness.power import (
+from harness.stats.paired import holm, sign_flip_p
+from harness.stats.power import (
     can_be_significant,
     detectable_effect,
     seeds_needed,
@@ -17,7 +18,6 @@ from harness.power import (
     smallest_p,
     t_power,
 )
-from harness.stats import holm, sign_flip_p
 
 
 @pytest.mark.parametrize("seeds", [1, 3, 5, 10, 25])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.provenance import git_state, host_name, library_versions
+from harness.records.provenance import git_state, host_name, library_versions
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -53,7 +53,7 @@ def test_versions_are_those_of_the_libraries_that_make_the_numbers() -> None:
 def test_versions_are_told_without_an_installed_distribution(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("harness.provenance._DISTRIBUTION", "no-such-distribution")
+    monkeypatch.setattr("harness.records.provenance._DISTRIBUTION", "no-such-distribution")
     assert {"python", "numpy", "duckdb"} <= library_versions().keys()
 
 

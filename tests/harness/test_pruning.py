@@ -19,29 +19,27 @@ from fake_workload import FakeWorkload, load_problems, plan_problems, write_stud
 from optuna.trial import TrialState
 from test_readme import ROOT
 
-from harness.executors import Job
-from harness.plan import make_plan
-from harness.pruning import (
+from harness.executors.interface import Job
+from harness.records.early_stopping import Thresholds, first_cut, judged
+from harness.records.run_state import RunState
+from harness.records.trial import Run
+from harness.search.pruners import (
     FEWEST_EPOCHS,
     REDUCTION,
     STARTUP_RUNS,
     WARM_UP_EPOCHS,
     WILCOXON_LEVEL,
     Earlier,
-    Thresholds,
     bracket_of,
     choose_rivals,
-    first_cut,
     hyperband_thresholds,
     is_worse,
     is_worse_than_rivals,
-    judged,
     median_thresholds,
 )
-from harness.sequential import first_crossing
-from harness.spec import load_study
-from harness.spool import RunState
-from harness.trial import Run
+from harness.stats.sequential import first_crossing
+from harness.study.loading import load_study
+from harness.study.plan import make_plan
 from harness.workload import Params
 
 EPOCHS = 9

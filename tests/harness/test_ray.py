@@ -17,14 +17,16 @@ from ray_marks import ON_RAY
 from subject import Subject
 from waiting import wait_until
 
-from harness.driver import RunOptions, run_study
+from harness.engine.progress import Snapshot
+from harness.engine.run_options import RunOptions
+from harness.engine.run_study import run_study
 from harness.errors import InputError, StoreError
-from harness.event_log import read_spool
-from harness.events import EpochReported, Finished
-from harness.executors import Ended, Executor, Job, Placement, make_executor
-from harness.progress import Snapshot
-from harness.spool import run_dir, spool_path, work_dir
-from harness.trial import Run
+from harness.executors import make_executor
+from harness.executors.interface import Ended, Executor, Job, Placement
+from harness.records.event_log import read_spool
+from harness.records.events import EpochReported, Finished
+from harness.records.folders import run_dir, spool_path, work_dir
+from harness.records.trial import Run
 
 pytestmark = ON_RAY
 STUDY = """

@@ -10,8 +10,8 @@ import pytest
 import toy_workload
 from driver_place import Place
 
-from harness import policy
-from harness.store import query
+from harness.engine.dispatch import retry_policy
+from harness.store.database import query
 
 README = Path(__file__).resolve().parents[2] / "harness" / "README.md"
 STUDY = """
@@ -45,7 +45,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("recipes")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(toy_workload.FOLDER, str(folder))
-        patch.setitem(policy.RULES, "crash", policy.Rule(retries=0))
+        patch.setitem(retry_policy.RULES, "crash", retry_policy.Rule(retries=0))
         place = Place(folder)
         for study in (STUDY, OTHER, BROKEN):
             place.run(study)

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from store_examples import a_record, a_run, a_trial, start
 
-from harness import store
-from harness.event_log import append
-from harness.events import Finished
-from harness.report.agreement import load_agreement
-from harness.report.page import write_report
-from harness.report.tables import load_tables
-from harness.spool import run_dir, spool_path, work_dir
-from harness.study_record import write_study_record
-from harness.trial import Role
+from harness.records.event_log import append
+from harness.records.events import Finished
+from harness.records.folders import run_dir, spool_path, work_dir
+from harness.records.study_record import write_study_record
+from harness.records.trial import Role
+from harness.report.data.agreement import load_agreement
+from harness.report.data.load import load_tables
+from harness.report.study_page import write_report
+from harness.store import rebuild
 
 TIME = "2026-03-01T12:00:00.250000+00:00"
 NAMED = {"criterion": "view"}
@@ -55,7 +55,7 @@ def write(
         append(spool_path(directory), start(run))
         append(spool_path(directory), Finished(1, TIME, "done", results=found))
     write_study_record(results, replace(record, members=tuple(members)))
-    store.rebuild(results)
+    rebuild.rebuild(results)
 
 
 RISING: list[Pair] = [(0.1, 0.2), (0.2, 0.25), (0.3, 0.4), (0.35, 0.45), (0.5, 0.46), (0.6, 0.7)]

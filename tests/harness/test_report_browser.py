@@ -14,8 +14,8 @@ import duckdb
 import pytest
 from report_fixtures import Made, controls, make_study, momentum
 
-from harness import store
-from harness.report.page import write_report
+from harness.report.study_page import write_report
+from harness.store import database
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -184,7 +184,9 @@ def test_a_study_of_markup_and_long_names_shows_as_text(
         *controls(),
     ]
     results = make_study(tmp_path, made, question=SCRIPT * 20, seeds=3)
-    with duckdb.connect(str(store.database_path(results))) as con:  # no study file may be called so
+    with duckdb.connect(
+        str(database.database_path(results))
+    ) as con:  # no study file may be called so
         for table in ("study", "trial", "comparison"):
             con.execute(f"UPDATE {table} SET study = $1", [SCRIPT])
     tab = Tab(browser, write_report(results, SCRIPT, tmp_path / "reports"), width=width)

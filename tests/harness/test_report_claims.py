@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from report_fixtures import Made, controls, make_study, momentum, value_of
 
-from harness.report.claims import MOST_CLAIMS, claims, is_estimated, more_seeds
-from harness.report.numbers import Comparison
-from harness.report.optimism import optimism, optimism_text
-from harness.report.tables import load_tables
+from harness.report.data.load import load_tables
+from harness.report.data.study_data import Comparison
+from harness.report.findings.claims import MOST_CLAIMS, claims, is_estimated, more_seeds
+from harness.report.findings.optimism import optimism, optimism_text
 
 MINUS = "\N{MINUS SIGN}"
 

@@ -16,18 +16,20 @@ from store_examples import a_run, a_trial, done, start
 from test_report_page import HOSTILE, written
 from waiting import wait_until
 
-from harness import store
-from harness.event_log import append
-from harness.report import page, thumbnails
-from harness.report.gallery import Gallery, load_gallery
-from harness.report.gallery_html import load_seen
-from harness.report.page import write_report
-from harness.report.projection import Maps, Point, aligned, load_maps, map_pictures
-from harness.report.retrieval import choose_runs
-from harness.report.tables import load_tables
-from harness.report.thumbnails import Pictures
-from harness.spool import run_dir, spool_path, work_dir
-from harness.workload_files import digests_below
+from harness.records.event_log import append
+from harness.records.folders import run_dir, spool_path, work_dir
+from harness.records.run_files import digests_below
+from harness.report import study_page
+from harness.report.data import thumbnails
+from harness.report.data.compared_runs import choose_runs
+from harness.report.data.load import load_tables
+from harness.report.data.projection import Maps, Point, aligned, load_maps
+from harness.report.data.query_gallery import Gallery, load_gallery
+from harness.report.data.thumbnails import Pictures
+from harness.report.html.gallery import load_seen
+from harness.report.plots.projection import map_pictures
+from harness.report.study_page import write_report
+from harness.store import database, rebuild
 
 PICTURE = "data:image/png;base64,iVBORw"
 LONG = "a class whose name does not end, " * 10
@@ -49,7 +51,7 @@ def load(results: Path) -> tuple[Gallery, Maps, Pictures]:
 
 
 def scalar(results: Path, sql: str) -> Any:
-    return store.query(results, sql).rows[0][0]
+    return database.query(results, sql).rows[0][0]
 
 
 def test_the_baseline_stands_beside_the_best_trial_by_validation_with_one_seed(
@@ -85,7 +87,7 @@ def test_a_baseline_that_is_the_best_stands_beside_the_best_other(tmp_path: Path
 
 def test_runs_on_other_data_are_not_set_side_by_side(tmp_path: Path) -> None:
     make_seen_study(tmp_path, momentum())
-    with store.connect(tmp_path, read_only=False) as con:
+    with database.connect(tmp_path, read_only=False) as con:
         con.execute(
             "UPDATE run SET data = 'other' WHERE run_id IN (SELECT run_id FROM member JOIN trial"
             " USING (trial_id) WHERE label = 'teacher_momentum=0.9')"
@@ -132,7 +134,7 @@ def test_counts_and_classes_are_those_of_the_database(results: Path) -> None:
     hits = [
         {
             image
-            for (image,) in store.query(
+            for (image,) in database.query(
                 results, f"SELECT image FROM queries WHERE run_id = '{run}' AND first_hit = 1"
             ).rows
         }
@@ -148,7 +150,7 @@ def test_counts_and_classes_are_those_of_the_database(results: Path) -> None:
     assert gallery.all_classes == CLASSES
     by_hand: dict[str, list[float]] = {}
     for run in gallery.shown.runs:
-        rows = store.query(
+        rows = database.query(
             results,
             "SELECT queries.label, count(*) FILTER (first_hit = 1) / 2 FROM queries JOIN member"
             " USING (run_id) WHERE trial_id = $1 GROUP BY ALL",
@@ -168,7 +170,7 @@ def test_counts_and_classes_are_those_of_the_database(results: Path) -> None:
 
 
 def test_the_view_of_classes_agrees_with_recall_at_one_of_the_queries(results: Path) -> None:
-    rows = store.query(
+    rows = database.query(
         results, "SELECT run_id, sum(recall * queries) / sum(queries) FROM classes GROUP BY run_id"
     ).rows
     assert len(rows) == 8
@@ -183,7 +185,7 @@ def test_the_second_map_is_turned_towards_the_first_and_keeps_its_distances(
     maps = load(results)[1]
     assert [one.is_turned for one in maps.runs] == [False, True]
     first, second = (one.points for one in maps.runs)
-    raw = store.query(
+    raw = database.query(
         results,
         f"SELECT x, y FROM projection WHERE run_id = '{maps.runs[1].run.run_id}' ORDER BY image",
     ).rows
@@ -218,7 +220,7 @@ def test_the_classes_that_are_confused_most_are_coloured_alike_on_both_maps(
 ) -> None:
     maps = load(results)[1]
     ids = ", ".join(f"'{one.run.run_id}'" for one in maps.runs)
-    rows = store.query(
+    rows = database.query(
         results,
         f"SELECT label, count(*) FILTER (first_hit > 1) AS n FROM queries WHERE run_id IN ({ids})"
         " GROUP BY label ORDER BY n DESC, label LIMIT 10",
@@ -237,15 +239,15 @@ def test_the_classes_that_are_confused_most_are_coloured_alike_on_both_maps(
 
 
 def test_each_picture_is_in_the_page_once(results: Path) -> None:
-    page = written(results)
-    data = json.loads(next(text for text in page.scripts if '"pictures"' in text[:20]))
+    study_page = written(results)
+    data = json.loads(next(text for text in study_page.scripts if '"pictures"' in text[:20]))
     assert len(data["pictures"]) == IMAGES
-    assert "".join(page.scripts[1:]).count(PICTURE) == IMAGES  # plotly.js has one, too
-    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert "".join(study_page.scripts[1:]).count(PICTURE) == IMAGES  # plotly.js has one, too
+    images = [attributes for tag, attributes in study_page.tags if tag == "img"]
     assert len(images) > 100
     assert {image["data-picture"] for image in images} <= data["pictures"].keys()
     assert all(image["alt"] for image in images)
-    assert "no picture" not in page.read
+    assert "no picture" not in study_page.read
 
 
 def test_the_same_runs_give_the_same_page(results: Path, tmp_path: Path) -> None:
@@ -258,9 +260,9 @@ def test_a_study_whose_workload_writes_nothing_of_the_kind_has_no_such_sections(
 ) -> None:
     make_study(tmp_path, momentum()[:2], seeds=1)
     assert load_seen(tmp_path, load_tables(tmp_path, "momentum")).gallery is None
-    page = written(tmp_path)
-    assert "Retrieval" not in page.headings()
-    assert "Map" not in page.headings()
+    study_page = written(tmp_path)
+    assert "Retrieval" not in study_page.headings()
+    assert "Map" not in study_page.headings()
 
 
 def break_pictures(results: Path, how: str) -> None:
@@ -280,11 +282,11 @@ def break_pictures(results: Path, how: str) -> None:
 @pytest.mark.parametrize("how", ["missing", "text", "large", "link"])
 def test_what_is_no_picture_is_an_empty_frame(tmp_path: Path, how: str) -> None:
     break_pictures(make_seen_study(tmp_path, momentum()[:2], seeds=1), how)
-    page = written(tmp_path)
-    assert "img" not in {tag for tag, _ in page.tags}
-    assert page.read.count("no picture") > 50
-    assert "alert(1)" not in page.source
-    assert PICTURE not in "".join(page.scripts[1:])
+    study_page = written(tmp_path)
+    assert "img" not in {tag for tag, _ in study_page.tags}
+    assert study_page.read.count("no picture") > 50
+    assert "alert(1)" not in study_page.source
+    assert PICTURE not in "".join(study_page.scripts[1:])
 
 
 @pytest.mark.parametrize(
@@ -320,30 +322,32 @@ def test_where_room_for_pictures_ends_the_rest_is_left_out(
 def test_a_page_that_would_be_too_large_has_fewer_pictures(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = len(page.page_text(results, "momentum").encode())
+    whole = len(study_page.page_text(results, "momentum").encode())
     sizes = [len(text) for text in load(results)[2].data.values()]
-    monkeypatch.setattr(page, "FEWEST_PICTURE_BYTES", 0)
-    monkeypatch.setattr(page, "MOST_BYTES", whole - sum(sizes) // 2)
+    monkeypatch.setattr(study_page, "FEWEST_PICTURE_BYTES", 0)
+    monkeypatch.setattr(study_page, "MOST_BYTES", whole - sum(sizes) // 2)
     rooms: list[int | None] = []
     monkeypatch.setattr(
-        page, "load_seen", lambda *of, room=None: rooms.append(room) or load_seen(*of, room=room)
+        study_page,
+        "load_seen",
+        lambda *of, room=None: rooms.append(room) or load_seen(*of, room=room),
     )
-    smaller = page.page_text(results, "momentum")
+    smaller = study_page.page_text(results, "momentum")
     assert rooms == [None, sum(sizes) - sum(sizes) // 2]
     assert len(smaller.encode()) < whole
     assert smaller.count("data:image/png") == len(sizes) // 2 + 1  # plotly.js has one, too
-    monkeypatch.setattr(page, "FEWEST_PICTURE_BYTES", sum(sizes))
-    assert len(page.page_text(results, "momentum").encode()) == whole
+    monkeypatch.setattr(study_page, "FEWEST_PICTURE_BYTES", sum(sizes))
+    assert len(study_page.page_text(results, "momentum").encode()) == whole
 
 
 def test_class_names_are_shortened_and_shown_as_text(tmp_path: Path) -> None:
     make_seen_study(tmp_path, momentum()[:2], names={0: HOSTILE, 1: LONG}, seeds=1)
-    page = written(tmp_path)
-    assert "onerror" not in {name for _, attributes in page.tags for name in attributes}
-    assert not any("<script" in text or "</" in text for text in page.scripts[1:-1])
-    assert LONG[:39] + "\N{HORIZONTAL ELLIPSIS}" in page.read
-    assert LONG not in page.read
-    assert HOSTILE[:20] in page.read
+    study_page = written(tmp_path)
+    assert "onerror" not in {name for _, attributes in study_page.tags for name in attributes}
+    assert not any("<script" in text or "</" in text for text in study_page.scripts[1:-1])
+    assert LONG[:39] + "\N{HORIZONTAL ELLIPSIS}" in study_page.read
+    assert LONG not in study_page.read
+    assert HOSTILE[:20] in study_page.read
 
 
 def test_queries_without_pictures_and_maps_alone_are_shown(tmp_path: Path) -> None:
@@ -352,11 +356,11 @@ def test_queries_without_pictures_and_maps_alone_are_shown(tmp_path: Path) -> No
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         bare = ("image", "label", "dropped", "first_hit")
         path.write_text("".join(json.dumps({k: r[k] for k in bare}) + "\n" for r in rows))
-    assert store.rebuild(tmp_path).notices == ()
+    assert rebuild.rebuild(tmp_path).notices == ()
     assert "Retrieval" in written(tmp_path).headings()
     for path in (tmp_path / "runs").glob("*/work/tables/queries.jsonl"):
         path.unlink()
-    store.rebuild(tmp_path)
+    rebuild.rebuild(tmp_path)
     headings = written(tmp_path).headings()
     assert "Retrieval" not in headings
     assert "Map" in headings

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from report_fixtures import Made, controls, make_study, momentum
 
-from harness import store
 from harness.errors import InputError
-from harness.report.page import write_report
+from harness.report.study_page import write_report
+from harness.store import database, rebuild
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 
@@ -112,14 +112,14 @@ def test_the_queries_that_the_page_names_run(tmp_path: Path) -> None:
     results = make_study(tmp_path, momentum(), seeds=2, with_clusters=False)
     queries = [text.split('"')[1] for text in written(results).read.split("harness sql")[1:]]
     assert len(queries) == 4
-    counts = [len(store.query(results, query).rows) for query in queries]
+    counts = [len(database.query(results, query).rows) for query in queries]
     assert all(counts[:3])
 
 
 def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
     results = make_study(tmp_path, momentum(), seeds=3)
     first = write_report(results, "momentum", tmp_path / "first").read_bytes()
-    store.rebuild(results)
+    rebuild.rebuild(results)
     assert write_report(results, "momentum", tmp_path / "second").read_bytes() == first
 
 

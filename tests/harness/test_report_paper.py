@@ -7,15 +7,12 @@ from pathlib import Path
 import pytest
 from report_fixtures import Made, controls, make_study, momentum, value_of
 
-from harness.report import paper
-from harness.report.costs import cost_section
-from harness.report.numbers import View
-from harness.report.paper import (
-    csv_text,
-    methods_paragraph,
-)
-from harness.report.paper_rows import paper_table
-from harness.report.tables import load_tables
+from harness.report.data.load import load_tables
+from harness.report.data.study_data import View
+from harness.report.findings import methods_text
+from harness.report.findings.methods_text import csv_text, methods_paragraph
+from harness.report.findings.paper_table import paper_table
+from harness.report.html.costs import cost_section
 
 HOSTILE = "100 % <b>a_b</b> & $x^2$ ~ #1 {\\cmd} | `c`\nnext"
 
@@ -93,7 +90,7 @@ def test_a_csv_of_too_many_runs_has_a_line_a_trial(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tables = load_tables(make_study(tmp_path, momentum()), "momentum")
-    monkeypatch.setattr(paper, "MOST_CSV_RUNS", 29)
+    monkeypatch.setattr(methods_text, "MOST_CSV_RUNS", 29)
     rows = list(csv.DictReader(io.StringIO(csv_text(tables))))
     assert [row["trial"] for row in rows] == [trial.label for trial in tables.trials]
     summary = tables.summaries[tables.primary, tables.trials[0].trial_id]

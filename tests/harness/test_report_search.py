@@ -10,15 +10,16 @@ import pytest
 from driver_place import SEARCH, Place
 from report_fixtures import Made, make_study
 
-from harness.importance import FEWEST_TRIALS
-from harness.report import figures, landscape, sections
-from harness.report.axes import drawn_axes
-from harness.report.landscape import FEWEST_FOR_A_SURFACE
-from harness.report.numbers import StudyTables
-from harness.report.page import divided, write_report
-from harness.report.parallel import MOST_LINES
-from harness.report.parameters import Searched, searched
-from harness.report.tables import load_tables
+from harness.report.data.load import load_tables
+from harness.report.data.study_data import StudyTables
+from harness.report.findings.search_space import Searched, searched
+from harness.report.findings.swept_axes import drawn_axes
+from harness.report.html import sections
+from harness.report.plots import importance, render
+from harness.report.plots.importance import FEWEST_FOR_A_SURFACE
+from harness.report.plots.parallel import MOST_LINES
+from harness.report.study_page import divided, write_report
+from harness.search.importance import FEWEST_TRIALS
 from harness.workload import JsonValue
 
 AXES: dict[str, JsonValue] = {
@@ -49,7 +50,7 @@ def a_search(folder: Path, made: list[Made], axes: Mapping[str, JsonValue] = AXE
 
 
 def drawn(found: Searched) -> dict[str, dict[str, Any]]:
-    drawings = [*figures.landscape_drawings(found), *figures.parallel_drawings(found)]
+    drawings = [*render.landscape_drawings(found), *render.parallel_drawings(found)]
     return {each.name: json.loads(each.json) | {"words": each.text} for each in drawings}
 
 
@@ -94,7 +95,7 @@ def test_a_contour_shows_every_trial_and_no_ground_where_none_are(search: StudyT
 def test_a_contour_of_very_many_trials_shows_some_of_them_and_the_best(
     search: StudyTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(landscape, "MOST_DOTS", 10)
+    monkeypatch.setattr(importance, "MOST_DOTS", 10)
     picture = drawn(searched(search))["contour"]
     dots = picture["data"][-1]
     best = max(searched(search).values.values())

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from report_fixtures import Made, controls, make_study, momentum, value_of
 
-from harness import store
 from harness.errors import InputError
-from harness.report.answer import answer
-from harness.report.axes import number_scale, swept_axes
-from harness.report.estimates import difference_text, signed
-from harness.report.numbers import Comparison, StudyTables, View
-from harness.report.tables import final_table, load_tables, measure_label
-from harness.report.training import load_training
+from harness.report.data.load import final_table, load_tables, measure_label
+from harness.report.data.study_data import Comparison, StudyTables, View
+from harness.report.data.training import load_training
+from harness.report.findings.answer import answer
+from harness.report.findings.estimates import difference_text, signed
+from harness.report.findings.swept_axes import number_scale, swept_axes
+from harness.store import database
 
 TEST = View("test", "recall@1")
 
@@ -48,7 +48,7 @@ def test_summaries_are_those_of_the_values_that_the_runs_reported(tables: StudyT
 def test_summaries_agree_with_the_view_that_a_reviewer_queries(
     results: Path, tables: StudyTables
 ) -> None:
-    rows = store.query(results, "SELECT split, k, trial_id, mean, sd, low, high, n FROM summary")
+    rows = database.query(results, "SELECT split, k, trial_id, mean, sd, low, high, n FROM summary")
     assert len(rows.rows) == 6 * 2 * 4
     for split, k, trial, *numbers in rows.rows:
         found = tables.summaries[View(str(split), f"recall@{k}"), str(trial)]
@@ -280,7 +280,7 @@ def test_cluster_sizes_are_ranked_and_their_gini_is_the_formula(results: Path) -
     gini = next(c for c in training.curves if c.name == "gini" and c.trial.is_baseline)
     baseline = tables.trials[0].trial_id
     by_seed: dict[object, list[int]] = {}
-    rows = store.query(
+    rows = database.query(
         results,
         "SELECT seed, size FROM clusters JOIN member USING (run_id) WHERE trial_id = ? AND epoch = 5",
         [baseline],

@@ -10,12 +10,12 @@ from typing import NamedTuple
 import pytest
 from fake_workload import FakeWorkload, plan_study
 
-from harness.plan import Plan
-from harness.pruning import judged
-from harness.schedule import Schedule, Task
-from harness.spool import RunState
-from harness.study_record import Member
-from harness.trial import Run, Trial
+from harness.records.early_stopping import judged
+from harness.records.run_state import RunState
+from harness.records.study_record import Member
+from harness.records.trial import Run, Trial
+from harness.search.scheduler import Schedule, Task
+from harness.study.plan import Plan
 
 EPOCHS = 9
 STUDY = """\

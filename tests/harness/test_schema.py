@@ -10,9 +10,9 @@ import pytest
 import yaml
 from fake_workload import HEAD, FakeWorkload
 
-from harness.schema import study_schema
+from harness.study.json_schema import study_schema
+from harness.study.yaml_source import read_yaml
 from harness.workload import JsonValue, load_workload
-from harness.yaml_source import read_yaml
 
 STUDIES = Path(__file__).resolve().parents[2] / "studies"
 TEACHER = ["method.momentum", "method.groups", "method.clusters", "method.temperature"]

@@ -12,12 +12,13 @@ import optuna
 import pytest
 from fake_workload import plan_study
 
-from harness.axis import Axis
 from harness.errors import InputError
-from harness.plan import Plan
-from harness.search import MOST_TIMES, Search, Told
-from harness.search_rules import FIRST_RULES, NEWEST_RULES
-from harness.search_space import is_in_range
+from harness.search.history import Told
+from harness.search.rules import FIRST_RULES, NEWEST_RULES
+from harness.search.sampler import MOST_TIMES, Search
+from harness.search.space import is_in_range
+from harness.study.axes import Axis
+from harness.study.plan import Plan
 from harness.workload import JsonValue
 
 SAMPLERS = ["random", "qmc", "tpe", "gp", "cmaes"]

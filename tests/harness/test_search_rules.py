@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 from driver_place import Place, Witness, interrupt
 
-from harness import history
-from harness.driver import preview
+from harness.engine.preview import preview
+from harness.engine.study_state import survey
 from harness.errors import InputError
-from harness.search_rules import FIRST_RULES, NEWEST_RULES
-from harness.study_record import (
+from harness.records.study_record import (
     StudyRecord,
     read_study_records,
     record_path,
     write_study_record,
 )
-from harness.survey import survey
+from harness.search import history
+from harness.search.rules import FIRST_RULES, NEWEST_RULES
 from harness.workload import JsonValue
 
 HILL = """

@@ -8,8 +8,8 @@ import pytest
 from fake_workload import load_problems, write_study
 
 from harness.errors import InputError
-from harness.spec import load_study
-from harness.values import matches, same_value, set_at
+from harness.study.axes import matches, same_value, set_at
+from harness.study.loading import load_study
 from harness.workload import JsonValue
 
 GRID = "search: {method.momentum: {grid: [0.0, 0.9]}}\n"

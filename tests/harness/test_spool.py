@@ -9,9 +9,10 @@ import pytest
 from store_examples import a_record, a_run, a_trial, done, failed, reported, start
 
 from harness.errors import StoreError
-from harness.events import Event
-from harness.spool import RunState, replay, run_dir, spool_path, work_dir
-from harness.study_record import write_study_record
+from harness.records.events import Event
+from harness.records.folders import run_dir, spool_path, work_dir
+from harness.records.run_state import RunState, replay
+from harness.records.study_record import write_study_record
 
 RUN = a_run(a_trial(0), 0)
 

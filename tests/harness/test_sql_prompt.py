@@ -20,9 +20,9 @@ from prompt_toolkit.output import DummyOutput
 from store_examples import a_trial, held, write
 from waiting import wait_until
 
-from harness import cli, sql_prompt
+from harness.cli import commands, sql_prompt
+from harness.cli.row_formats import Format
 from harness.errors import InputError
-from harness.formats import Format
 
 TAB, ENTER, UP, CTRL_C, CTRL_D = "\t", "\r", "\x1b[A", "\x03", "\x04"
 
@@ -233,7 +233,7 @@ def harness(
         command = ["harness", "sql", "--results", str(results), *arguments]
         monkeypatch.setattr(sys, "argv", command)
         with pytest.raises(SystemExit) as exit_:
-            cli.main()
+            commands.main()
         captured = capsys.readouterr()
         return int(exit_.value.code or 0), captured.out, captured.err
 

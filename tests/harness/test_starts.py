@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import toy_workload
 
-from harness.event_log import append, read_spool
-from harness.events import EpochReported, utc_now
-from harness.executors import Ended, ExecutorName, Job, Placement, make_executor, starts
-from harness.executors.gpus import visible_gpus
-from harness.executors.starts import Starts
-from harness.spool import spool_path
-from harness.trial import Run
+from harness.executors import gpu_slots, make_executor
+from harness.executors.gpu_slots import Starts, visible_gpus
+from harness.executors.interface import Ended, ExecutorName, Job, Placement
+from harness.records.event_log import append, read_spool
+from harness.records.events import EpochReported, utc_now
+from harness.records.folders import spool_path
+from harness.records.trial import Run
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_a_run_waits_for_the_first_report_of_the_one_before_it_on_its_gpu(
     report(jobs[0], attempt=2)
     assert devices(held.due()) == [(1, "0")]
     assert held.due() == []
-    monkeypatch.setattr(starts, "_LONGEST_START_S", 0.0)
+    monkeypatch.setattr(gpu_slots, "_LONGEST_START_S", 0.0)
     assert devices(held.due()) == [(2, "0")]
 
 

@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 from statsmodels.stats.multitest import multipletests
 
-from harness.stats import (
+from harness.stats.paired import (
     MIN_SEEDS_FOR_TEST,
     holm,
     paired_difference,

@@ -26,9 +26,9 @@ from store_examples import (
     write,
 )
 
-from harness import store
 from harness.errors import InputError, StoreBusyError, StoreDamagedError
-from harness.events import Event, Finished
+from harness.records.events import Event, Finished
+from harness.store import database, studies
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def one_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_nothing_to_read_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no results in .*none yet; run a study first"):
-        store.query(tmp_path / "none", "SELECT 1")
+        database.query(tmp_path / "none", "SELECT 1")
     assert not (tmp_path / "none").exists()
 
 
@@ -53,7 +53,7 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     for read_only in (True, False):
         with (
             pytest.raises(InputError, match="a file, not a results folder"),
-            store.connect(tmp_path / "results", read_only=read_only),
+            database.connect(tmp_path / "results", read_only=read_only),
         ):
             pass
     assert (tmp_path / "results").read_text() == "mine"
@@ -61,23 +61,23 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "not a database", "x" * 10_000])
 def test_a_file_that_is_no_database_is_one_line_and_stays(tmp_path: Path, text: str) -> None:
-    store.database_path(tmp_path).write_text(text)
+    database.database_path(tmp_path).write_text(text)
     for read_only in (True, False):
         with (
             pytest.raises(
                 StoreDamagedError, match="damaged: it is no DuckDB database; `"
             ) as caught,
-            store.connect(tmp_path, read_only=read_only),
+            database.connect(tmp_path, read_only=read_only),
         ):
             pass
         assert "\n" not in str(caught.value)
-    assert store.database_path(tmp_path).read_text() == text
+    assert database.database_path(tmp_path).read_text() == text
 
 
 def test_what_a_block_wrote_is_undone_by_an_exception(tmp_path: Path) -> None:
     def stop_halfway() -> None:
-        with store.connect(tmp_path, read_only=False) as con:
-            store.write_study(con, a_record([TRIAL], [0]))
+        with database.connect(tmp_path, read_only=False) as con:
+            database.write_study(con, a_record([TRIAL], [0]))
             raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError, match="stop"):
@@ -88,7 +88,7 @@ def test_what_a_block_wrote_is_undone_by_an_exception(tmp_path: Path) -> None:
 def test_a_copy_of_the_file_is_whole(tmp_path: Path) -> None:
     write(tmp_path, [TRIAL], {0: [0.5]})
     (tmp_path / "copy").mkdir()
-    shutil.copy(store.database_path(tmp_path), store.database_path(tmp_path / "copy"))
+    shutil.copy(database.database_path(tmp_path), database.database_path(tmp_path / "copy"))
     assert everything(tmp_path / "copy") == everything(tmp_path)
     assert [path.name for path in tmp_path.glob("*.wal")] == []
 
@@ -100,7 +100,7 @@ def test_the_holder_is_named_when_the_wait_is_over(tmp_path: Path, mode: str) ->
     with (
         held(tmp_path, mode) as other,
         pytest.raises(StoreBusyError, match=rf"in use by .*\b{other.pid}\b") as caught,
-        store.connect(tmp_path, read_only=False, wait_s=0.1, on_wait=said.append),
+        database.connect(tmp_path, read_only=False, wait_s=0.1, on_wait=said.append),
     ):
         pass
     assert "python" in str(caught.value)
@@ -118,30 +118,30 @@ def test_a_reader_waits_until_the_writer_is_done(tmp_path: Path) -> None:
             said.append(sentence)
             other.communicate()
 
-        assert store.query(tmp_path, "SELECT 7", wait_s=10, on_wait=let_go).rows == [(7,)]
+        assert database.query(tmp_path, "SELECT 7", wait_s=10, on_wait=let_go).rows == [(7,)]
     assert len(said) == 1
 
 
 def test_many_read_at_once_without_a_wait(one_run: Path) -> None:
     with held(one_run, "read"):
-        assert store.query(one_run, "SELECT 7", wait_s=0).rows == [(7,)]
+        assert database.query(one_run, "SELECT 7", wait_s=0).rows == [(7,)]
 
 
 def test_a_database_open_in_this_process_is_busy_too(tmp_path: Path) -> None:
     with (
-        store.connect(tmp_path, read_only=False),
+        database.connect(tmp_path, read_only=False),
         pytest.raises(StoreBusyError, match="this process"),
     ):
-        store.query(tmp_path, "SELECT 1", wait_s=0)
+        database.query(tmp_path, "SELECT 1", wait_s=0)
 
 
 # Asking
 
 
 def test_an_answer_has_names_and_plain_values(one_run: Path) -> None:
-    answer = store.query(one_run, "SELECT study, k, mean FROM summary WHERE k = $k", {"k": 1})
+    answer = database.query(one_run, "SELECT study, k, mean FROM summary WHERE k = $k", {"k": 1})
     assert answer == (("study", "k", "mean"), [("s", 1, 0.5)])
-    assert store.query(one_run, "SELECT ? + ?", [1, 2]).rows == [(3,)]
+    assert database.query(one_run, "SELECT ? + ?", [1, 2]).rows == [(3,)]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_an_answer_has_names_and_plain_values(one_run: Path) -> None:
 )
 def test_wrong_sql_is_one_line_and_changes_nothing(one_run: Path, sql: str, message: str) -> None:
     with pytest.raises(InputError, match=r"^SQL: ") as caught:
-        store.query(one_run, sql)
+        database.query(one_run, sql)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert ask(one_run, "SELECT count(*) FROM run") == [(1,)]
@@ -197,7 +197,7 @@ def test_sql_reaches_no_file_no_network_no_extension_and_no_setting(
     folder = tmp_path_factory.mktemp("folder")
     (folder / "secret.csv").write_text("secret\n")
     with pytest.raises(InputError) as caught:
-        store.query(one_run, sql.format(folder=folder))
+        database.query(one_run, sql.format(folder=folder))
     message = str(caught.value)
     assert message.startswith("SQL: a query reads the database and nothing else: ")
     assert "\n" not in message
@@ -205,10 +205,10 @@ def test_sql_reaches_no_file_no_network_no_extension_and_no_setting(
 
 
 def test_sql_does_not_see_the_variables_of_the_program(one_run: Path) -> None:
-    rows = store.query(one_run, "SELECT 1 AS x")
+    rows = database.query(one_run, "SELECT 1 AS x")
     assert rows.rows == [(1,)]
     with pytest.raises(InputError, match="rows does not exist"):
-        store.query(one_run, "SELECT * FROM rows")
+        database.query(one_run, "SELECT * FROM rows")
 
 
 def test_studies_are_listed_with_their_counts(tmp_path: Path) -> None:
@@ -216,8 +216,8 @@ def test_studies_are_listed_with_their_counts(tmp_path: Path) -> None:
     write(tmp_path, [a_trial(0, study="a")], {0: [0.5]})
     run = a_run(a_trial(1), 1)
     ingest(tmp_path, start(run), failed(), run_id=run.run_id)
-    with store.connect(tmp_path, read_only=True) as con:
-        lines = store.list_studies(con)
+    with database.connect(tmp_path, read_only=True) as con:
+        lines = studies.list_studies(con)
     assert [(line.study, line.trials, line.runs, line.done, line.failed) for line in lines] == [
         ("a", 1, 1, 1, 0),
         ("s", 2, 4, 3, 1),
@@ -240,9 +240,9 @@ def test_a_study_that_shrank_leaves_no_trials_behind(tmp_path: Path) -> None:
 
 
 def test_writing_a_study_twice_in_a_transaction_is_harmless(tmp_path: Path) -> None:
-    with store.connect(tmp_path, read_only=False) as con:
-        store.write_study(con, a_record([TRIAL], [0, 1]))
-        store.write_study(con, a_record([TRIAL], [0, 1, 2]))
+    with database.connect(tmp_path, read_only=False) as con:
+        database.write_study(con, a_record([TRIAL], [0, 1]))
+        database.write_study(con, a_record([TRIAL], [0, 1, 2]))
     assert ask(tmp_path, "SELECT count(*) FROM member") == [(3,)]
 
 
@@ -250,10 +250,10 @@ def test_a_run_can_serve_two_studies(tmp_path: Path) -> None:
     record = a_record([TRIAL], [0])
     twin = a_record([a_trial(0, "baseline", study="twin")], [0])
     assert twin.members[0].run_id == record.members[0].run_id
-    with store.connect(tmp_path, read_only=False) as con:
-        store.write_study(con, record)
-        store.write_study(con, twin)
-        store.ingest(con, tmp_path, ID, [start(RUN), done(test__recall_at_1=0.5)])
+    with database.connect(tmp_path, read_only=False) as con:
+        database.write_study(con, record)
+        database.write_study(con, twin)
+        database.ingest(con, tmp_path, ID, [start(RUN), done(test__recall_at_1=0.5)])
     assert ask(tmp_path, "SELECT study, mean FROM trials") == [("s", 0.5), ("twin", 0.5)]
 
 
@@ -262,7 +262,7 @@ def test_a_run_can_serve_two_studies(tmp_path: Path) -> None:
 
 def test_a_run_row_tells_what_was_run_and_how_it_went(tmp_path: Path) -> None:
     ingest(tmp_path, start(RUN), reported(0), done(val__recall_at_1=0.5))
-    table = store.query(tmp_path, "FROM run")
+    table = database.query(tmp_path, "FROM run")
     row = dict(zip(table.columns, table.rows[0], strict=True))
     assert (row["run_id"], row["workload"], row["seed"], row["test"]) == (ID, "toy", 0, True)
     assert (row["state"], row["failure"], row["attempts"]) == ("done", None, 1)
@@ -347,13 +347,13 @@ def test_in_pieces_and_again_is_the_same_as_in_one_go(
         {f"again {cut}": LIFE[:cut] for cut in cuts} | {"one": LIFE},
     ]
     if is_one_transaction:
-        with store.connect(tmp_path, read_only=False) as con:
+        with database.connect(tmp_path, read_only=False) as con:
             for events in rounds:
-                store.ingest_all(con, tmp_path, events)
+                database.ingest_all(con, tmp_path, events)
     else:
         for events in rounds:
-            with store.connect(tmp_path, read_only=False) as con:
-                store.ingest_all(con, tmp_path, events)
+            with database.connect(tmp_path, read_only=False) as con:
+                database.ingest_all(con, tmp_path, events)
     for table in ("run", "epoch", "recall", "score"):
         rows: dict[str, list[object]] = {}
         for run_id, *row in ask(tmp_path, f"FROM {table} ORDER BY ALL"):
@@ -364,9 +364,9 @@ def test_in_pieces_and_again_is_the_same_as_in_one_go(
 
 def test_each_event_by_itself_is_the_same_as_in_one_go(tmp_path: Path) -> None:
     ingest(tmp_path, *LIFE, run_id="one")
-    with store.connect(tmp_path, read_only=False) as con:
+    with database.connect(tmp_path, read_only=False) as con:
         for event in LIFE:
-            store.ingest(con, tmp_path, "single", [event])
+            database.ingest(con, tmp_path, "single", [event])
     for table in ("run", "epoch", "recall", "score"):
         columns = "* EXCLUDE (run_id)"
         assert ask(

@@ -17,11 +17,11 @@ from driver_place import GRID, RECALL, Place, Witness
 from store_examples import TRIAL, ask, damage_rows, everything, held, write
 
 import harness
-from harness import store
-from harness.database_file import damage
-from harness.driver import rebuild_results
+from harness.engine.database_repair import rebuild_results
 from harness.errors import InputError, StoreBusyError, StoreDamagedError, StoreError
-from harness.lock import sharing
+from harness.store import database, rebuild
+from harness.store.database_file import damage
+from harness.store.results_lock import sharing
 
 
 def flip(path: Path, at: int) -> None:
@@ -75,12 +75,12 @@ def test_damage_is_named_to_whoever_opens_the_file_and_a_rebuild_mends_it(
 ) -> None:
     before = everything(results)
     spoil, reason = DAMAGES[name]
-    path = store.database_path(results)
+    path = database.database_path(results)
     spoil(path)
     for read_only in (True, False):
         with (
             pytest.raises(StoreDamagedError) as caught,
-            store.connect(results, read_only=read_only),
+            database.connect(results, read_only=read_only),
         ):
             pass
         said = str(caught.value)
@@ -88,7 +88,7 @@ def test_damage_is_named_to_whoever_opens_the_file_and_a_rebuild_mends_it(
         assert reason in said
         assert f"`harness rebuild --results {results}`" in said
         assert "\n" not in said
-    (notice,) = store.rebuild(results).notices
+    (notice,) = rebuild.rebuild(results).notices
     (aside,) = results.glob("results.duckdb.damaged-*[0-9]")  # of a log alone the file is whole
     assert aside.name in notice
     assert everything(results) == before
@@ -108,51 +108,51 @@ def test_damage_that_a_query_finds_is_no_wrong_sql(results: Path) -> None:
 
 def test_the_log_of_another_database_is_not_applied(results: Path, tmp_path: Path) -> None:
     write(tmp_path / "other", [TRIAL], {0: [0.9, 0.9]})
-    con = duckdb.connect(str(store.database_path(tmp_path / "other")))
+    con = duckdb.connect(str(database.database_path(tmp_path / "other")))
     con.execute("UPDATE score SET value = 0.1")
-    log = store.database_path(tmp_path / "other").with_name("results.duckdb.wal")
+    log = database.database_path(tmp_path / "other").with_name("results.duckdb.wal")
     before = everything(results)
     shutil.copy(log, results / log.name)
     con.close()
     with pytest.raises(StoreDamagedError, match=r"its log \(\.wal\) cannot be applied"):
         ask(results, "FROM score")
-    store.rebuild(results)
+    rebuild.rebuild(results)
     assert everything(results) == before
 
 
 def test_damaged_files_are_kept_under_names_of_their_own(results: Path) -> None:
     before = everything(results)
     for text in ("one", "two", "three"):
-        store.database_path(results).write_text(text)
-        store.rebuild(results)
+        database.database_path(results).write_text(text)
+        rebuild.rebuild(results)
     kept = [path.read_text() for path in results.glob("results.duckdb.damaged-*")]
     assert sorted(kept) == ["one", "three", "two"]
     damage_rows(results, "recall")
-    store.rebuild(results)
+    rebuild.rebuild(results)
     assert len(list(results.glob("results.duckdb.damaged-*"))) == 4
     assert everything(results) == before
 
 
 def test_a_damaged_database_without_any_spools_is_no_dead_end(tmp_path: Path) -> None:
-    store.database_path(tmp_path).write_text("notes")
-    assert store.rebuild(tmp_path)[:2] == (0, 0)
+    database.database_path(tmp_path).write_text("notes")
+    assert rebuild.rebuild(tmp_path)[:2] == (0, 0)
     assert ask(tmp_path, "FROM run") == []
 
 
 def test_a_whole_database_without_spools_is_not_replaced_by_nothing(tmp_path: Path) -> None:
-    with store.connect(tmp_path, read_only=False):
+    with database.connect(tmp_path, read_only=False):
         pass
     with pytest.raises(InputError, match="no results in"):
-        store.rebuild(tmp_path)
+        rebuild.rebuild(tmp_path)
 
 
 def test_who_holds_a_damaged_file_is_still_its_holder(results: Path) -> None:
     with held(results):
-        cut(store.database_path(results))
+        cut(database.database_path(results))
         with pytest.raises(StoreBusyError, match="in use by"):
-            store.query(results, "FROM run", wait_s=0)
+            database.query(results, "FROM run", wait_s=0)
         with pytest.raises(StoreBusyError, match="in use by"):
-            store.rebuild(results)
+            rebuild.rebuild(results)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_a_study_that_is_alone_makes_a_damaged_database_anew_and_says_so(
     place.run()
     place.run(GRID.replace("study: quality", "study: other"))
     before, calls = everything(place.results), place.calls()
-    DAMAGES[name][0](store.database_path(place.results))
+    DAMAGES[name][0](database.database_path(place.results))
     witness = Witness()
     assert place.run(watcher=witness).trained == 0
     assert place.calls() == calls
@@ -195,9 +195,9 @@ def test_a_study_that_is_alone_makes_a_damaged_database_anew_and_says_so(
 
 def test_beside_other_drivers_a_study_names_them_and_stops(place: Place) -> None:
     place.run()
-    cut(store.database_path(place.results))
+    cut(database.database_path(place.results))
     code = (
-        "import sys, pathlib; from harness.lock import sharing; from harness.leases import Leases\n"
+        "import sys, pathlib; from harness.store.results_lock import sharing; from harness.engine.dispatch.leases import Leases\n"
         "results = pathlib.Path(sys.argv[1])\n"
         "with sharing(results), Leases(results) as leases:\n"
         "    leases.claim('other'); print('ready', flush=True); sys.stdin.read()"
@@ -211,13 +211,13 @@ def test_beside_other_drivers_a_study_names_them_and_stops(place: Place) -> None
         with pytest.raises(InputError, match="is writing"):
             rebuild_results(place.results, on_wait=pytest.fail)
         other.communicate()
-    assert store.database_path(place.results).stat().st_size == 50_000
+    assert database.database_path(place.results).stat().st_size == 50_000
     assert place.run().trained == 0
 
 
 def test_with_a_driver_that_trains_nothing_a_study_stops_too(place: Place) -> None:
     place.run()
-    cut(store.database_path(place.results))
+    cut(database.database_path(place.results))
     with sharing(place.results), pytest.raises(StoreError, match=r"\(another process\)"):
         place.run()
 
@@ -232,7 +232,7 @@ def test_damage_in_the_middle_of_a_study_costs_no_result(
 
     def at_end(number: int) -> None:
         if number == 2:
-            spoil(store.database_path(place.results))
+            spoil(database.database_path(place.results))
 
     witness = Witness(at_end)
     outcome = place.run(watcher=witness, extend=True)
@@ -245,10 +245,10 @@ def test_damage_in_the_middle_of_a_study_costs_no_result(
 def test_who_interrupts_a_study_waits_for_no_repair(place: Place) -> None:
     def at_end(number: int) -> None:
         if number == 2:
-            cut(store.database_path(place.results))
+            cut(database.database_path(place.results))
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(StoreError, match="the database is damaged"):
         place.run(watcher=Witness(at_end))
-    assert store.database_path(place.results).stat().st_size == 50_000
+    assert database.database_path(place.results).stat().st_size == 50_000
     assert place.run().done == 8

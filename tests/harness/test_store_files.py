@@ -22,8 +22,8 @@ from store_examples import (
     write,
 )
 
-from harness import store, workload_files
 from harness.errors import StoreError
+from harness.store import database, workload_files
 
 
 def finish(results: Path, run_id: str = ID) -> tuple[str, ...]:
@@ -57,7 +57,7 @@ def test_an_unknown_table_is_made_with_fitting_types(tmp_path: Path) -> None:
         '{"query": 2, "label": null, "similarity": 0.25, "neighbours": [], "order": "k", "none": null}\n',
     )
     assert finish(tmp_path) == ()
-    table = store.query(tmp_path, "FROM finds ORDER BY query")
+    table = database.query(tmp_path, "FROM finds ORDER BY query")
     rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     assert rows == [
         {"run_id": ID, "query": 1, "label": "a", "hit": True, "neighbours": [3, 4], "near": [0.5, 1.0],
@@ -98,9 +98,9 @@ def test_rows_that_are_taken_over_in_parts_are_all_there_and_replace_older_ones(
     for times in (1, 2):
         for run_id in events:
             put(tmp_path, "tables/extra.jsonl", f'{{"x": {times}}}\n{{"x": 0.5}}\n', run_id)
-        with store.connect(tmp_path, read_only=False) as con:
+        with database.connect(tmp_path, read_only=False) as con:
             con.execute("DELETE FROM run")
-            assert store.ingest_all(con, tmp_path, events) == ()
+            assert database.ingest_all(con, tmp_path, events) == ()
         rows = ask(tmp_path, "SELECT run_id, x FROM extra ORDER BY ALL")
         assert rows == [(run_id, x) for run_id in "abc" for x in (0.5, float(times))]
 
@@ -197,11 +197,11 @@ def test_comparisons_follow_the_runs_of_a_study_whichever_study_trained_them(
 ) -> None:
     trials = [TRIAL, a_trial(1)]
     write(tmp_path, trials, {0: [0.5, 0.6, 0.55], 1: [0.7, 0.6, 0.65]})
-    with store.connect(tmp_path, read_only=False) as con:
+    with database.connect(tmp_path, read_only=False) as con:
         con.execute("DELETE FROM comparison")
-        store.refresh_comparisons_of_runs(con, ["f" * 16])
+        database.refresh_comparisons_of_runs(con, ["f" * 16])
         assert con.execute("SELECT count(*) FROM comparison").fetchall() == [(0,)]
-        store.refresh_comparisons_of_runs(con, [a_run(TRIAL, 0).run_id])
+        database.refresh_comparisons_of_runs(con, [a_run(TRIAL, 0).run_id])
     assert ask(tmp_path, "SELECT DISTINCT trial_id, n FROM comparison") == [
         (a_trial(1).trial_id, 3)
     ]
@@ -210,6 +210,6 @@ def test_comparisons_follow_the_runs_of_a_study_whichever_study_trained_them(
 def test_a_commit_that_finds_the_disk_full_is_one_line(tmp_path: Path) -> None:
     with (
         pytest.raises(StoreError, match=r"results\.duckdb: .*No space left.*run the same command"),
-        store.connect(tmp_path, read_only=False),
+        database.connect(tmp_path, read_only=False),
     ):
         raise duckdb.TransactionException("Failed to commit: No space left on device")

@@ -24,12 +24,12 @@ from store_examples import (
     write,
 )
 
-from harness import store
 from harness.errors import InputError, StoreBusyError, StoreError
-from harness.event_log import append
-from harness.events import Event
-from harness.spool import run_dir, spool_path
-from harness.study_record import write_study_record
+from harness.records.event_log import append
+from harness.records.events import Event
+from harness.records.folders import run_dir, spool_path
+from harness.records.study_record import write_study_record
+from harness.store import database, rebuild
 
 
 def a_full_folder(results: Path) -> None:
@@ -53,9 +53,9 @@ def a_full_folder(results: Path) -> None:
         for event in life:
             append(spool_path(run_dir(results, run_id)), event)
             ingest(results, event, run_id=run_id)
-    with store.connect(results, read_only=False) as con:
-        store.write_study(con, record)
-        store.refresh_comparisons(con, "u")
+    with database.connect(results, read_only=False) as con:
+        database.write_study(con, record)
+        database.refresh_comparisons(con, "u")
 
 
 @pytest.fixture(scope="module")
@@ -76,23 +76,23 @@ def test_a_rebuilt_database_equals_the_one_built_along_the_way(full: Path) -> No
     assert len(before["comparison"]) == 1 + 2 * 2
     for missing in (False, True):
         if missing:
-            store.database_path(full).unlink()
-        assert store.rebuild(full) == (3, 14, ())
+            database.database_path(full).unlink()
+        assert rebuild.rebuild(full) == (3, 14, ())
         assert everything(full) == before
     assert sorted(path.name for path in full.iterdir()) == ["results.duckdb", "runs", "studies"]
 
 
 def test_a_rebuild_replaces_a_damaged_or_newer_file_and_its_log(full: Path) -> None:
     before = everything(full)
-    store.database_path(full).write_text("damaged")
+    database.database_path(full).write_text("damaged")
     (full / "results.duckdb.wal").write_text("old log")
     (full / ".rebuild").mkdir()
     (full / ".rebuild" / "results.duckdb").write_text("left by a crash")
-    store.rebuild(full)
+    rebuild.rebuild(full)
     assert everything(full) == before
-    with duckdb.connect(str(store.database_path(full))) as con:
+    with duckdb.connect(str(database.database_path(full))) as con:
         con.execute("UPDATE meta SET value = '99'")
-    store.rebuild(full)
+    rebuild.rebuild(full)
     assert everything(full) == before
 
 
@@ -104,19 +104,19 @@ def test_a_rebuild_that_fails_leaves_the_old_database(
     def fail(*_: object) -> None:
         raise StoreError("the disk is full")
 
-    monkeypatch.setattr(store, "refresh_comparisons", fail)
+    monkeypatch.setattr(database, "refresh_comparisons", fail)
     with pytest.raises(StoreError, match="disk is full"):
-        store.rebuild(full)
+        rebuild.rebuild(full)
     assert everything(full) == before
 
 
 def test_a_rebuild_waits_for_who_is_at_work(tmp_path: Path) -> None:
     write(tmp_path, [TRIAL], {0: [0.5]})
     with held(tmp_path), pytest.raises(StoreBusyError, match="in use"):
-        store.rebuild(tmp_path)
+        rebuild.rebuild(tmp_path)
 
 
 def test_a_rebuild_needs_something_to_build_from(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no results in"):
-        store.rebuild(tmp_path)
-    assert not store.database_path(tmp_path).exists()
+        rebuild.rebuild(tmp_path)
+    assert not database.database_path(tmp_path).exists()

@@ -19,11 +19,11 @@ from store_examples import (
     start,
 )
 
-from harness import store
-from harness.event_log import append, read_spool
-from harness.events import Finished, Started
-from harness.spool import run_dir, spool_path, work_dir
-from harness.workload_files import digests_below
+from harness.records.event_log import append, read_spool
+from harness.records.events import Finished, Started
+from harness.records.folders import run_dir, spool_path, work_dir
+from harness.records.run_files import digests_below
+from harness.store import database
 
 LATER = "2026-03-02T12:00:00.250000+00:00"
 FACTS = '{"device": "cpu"}'
@@ -39,8 +39,8 @@ def spool(results: Path, *events: Started | Finished | object) -> None:
 
 
 def take_over(results: Path) -> tuple[str, ...]:
-    with store.connect(results, read_only=False) as con:
-        return store.ingest(con, results, ID, read_spool(spool_path(run_dir(results, ID))))
+    with database.connect(results, read_only=False) as con:
+        return database.ingest(con, results, ID, read_spool(spool_path(run_dir(results, ID))))
 
 
 def ended(results: Path, **scores: float) -> Finished:
@@ -82,8 +82,8 @@ def test_what_a_slower_driver_read_earlier_takes_nothing_back(tmp_path: Path) ->
     spool(tmp_path, restarted(2), reported(1, 2), done(2, val__recall_at_1=0.5))
     take_over(tmp_path)
     before = everything(tmp_path)
-    with store.connect(tmp_path, read_only=False) as con:
-        assert store.ingest(con, tmp_path, ID, early) == ()
+    with database.connect(tmp_path, read_only=False) as con:
+        assert database.ingest(con, tmp_path, ID, early) == ()
     assert everything(tmp_path) == before
 
 
@@ -109,8 +109,8 @@ def test_an_end_after_damage_does_not_count_either(tmp_path: Path) -> None:
     change(spool_path(run_dir(tmp_path, ID)), b'"epoch":0', b'"epoch":7')
     end = done(val__recall_at_1=0.5)
     spool(tmp_path, end)
-    with store.connect(tmp_path, read_only=False) as con:
-        (notice,) = store.ingest(con, tmp_path, ID, [end])
+    with database.connect(tmp_path, read_only=False) as con:
+        (notice,) = database.ingest(con, tmp_path, ID, [end])
     assert ":2: a damaged line" in notice
     assert ask(tmp_path, "SELECT state FROM run") == [("running",)]
     assert ask(tmp_path, "SELECT count(*) FROM recall") == [(0,)]

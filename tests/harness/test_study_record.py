@@ -14,9 +14,9 @@ import pytest
 from driver_place import GRID, RECALL, Place, Witness
 from store_examples import a_record, a_trial
 
-from harness.driver import rebuild_results
+from harness.engine.database_repair import rebuild_results
 from harness.errors import StoreError
-from harness.study_record import (
+from harness.records.study_record import (
     DamagedRecordError,
     StudyRecord,
     read_study_record,

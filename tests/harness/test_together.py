@@ -20,23 +20,26 @@ import stacked
 from driver_place import GRID, RECALL, Place, Witness
 from waiting import is_alive, wait_until
 
-from harness.attempt import Attempt
-from harness.driver import Outcome, RunOptions
+from harness.cli.plan_output import describe
+from harness.engine.dispatch.attempt import Attempt
+from harness.engine.dispatch.packing import Company
+from harness.engine.progress import Snapshot
+from harness.engine.run_options import RunOptions
+from harness.engine.run_study import Outcome
+from harness.engine.study_state import identifier, plan_of
 from harness.errors import HarnessError, InputError, StoreError
-from harness.event_log import read_spool
-from harness.events import Finished, Started
-from harness.executors import PROFILE, ExecutorName, Job, in_one_process, worker
-from harness.executors.together import execute_all
-from harness.forecast import describe, make_forecast
-from harness.limits import Limits
-from harness.progress import Snapshot
-from harness.pruning import Thresholds
-from harness.schedule import Schedule, Task
-from harness.spec import load_study
-from harness.spool import spool_path
-from harness.survey import identifier, plan_of
-from harness.trial import Run
-from harness.turns import Company
+from harness.executors.interface import PROFILE, ExecutorName, Job, in_one_process
+from harness.executors.worker import run_attempt
+from harness.executors.worker.packed_runs import execute_all
+from harness.planning.forecast import make_forecast
+from harness.records.early_stopping import Thresholds
+from harness.records.event_log import read_spool
+from harness.records.events import Finished, Started
+from harness.records.folders import spool_path
+from harness.records.trial import Run
+from harness.search.scheduler import Schedule, Task
+from harness.study.limits import Limits
+from harness.study.loading import load_study
 from harness.workload import Workload
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -445,7 +448,7 @@ def test_each_run_of_a_process_gets_its_share_of_time_and_all_the_circumstances(
 ) -> None:
     clock, profiles = [0.0], []
     everybody = threading.Barrier(3, action=lambda: clock.__setitem__(0, clock[0] + 3.0))
-    monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(run_attempt, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.delenv(PROFILE, raising=False)
 
     def run(*_: object, **__: object) -> dict[str, float]:

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from driver_place import GRID, Place
 
-from harness import cli, digests
-from harness.digests import compare
+from harness.cli import commands
 from harness.errors import InputError
-from harness.spool import run_dir, work_dir
-from harness.store import connect
-from harness.verification import Verification, describe
+from harness.records.folders import run_dir, work_dir
+from harness.store import table_diff
+from harness.store.database import connect
+from harness.store.table_diff import compare
+from harness.verify import Verification, describe
 
 LONGER = GRID.replace("epochs: 1", "epochs: 6, sleep_s: 0.05, checkpoints: true")
 
@@ -51,16 +52,16 @@ def test_a_difference_is_shown_kept_and_the_exit_status(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def spoiled(ours: Path, theirs: Path) -> list[digests.Compared]:
+    def spoiled(ours: Path, theirs: Path) -> list[table_diff.Compared]:
         with connect(theirs, read_only=False) as con:
             con.execute("UPDATE recall SET recall = recall + 0.25 WHERE split = 'test' AND k = 1")
         return compare(ours, theirs)
 
-    monkeypatch.setattr("harness.verification.compare", spoiled)
+    monkeypatch.setattr("harness.verify.compare", spoiled)
     path = str(place.write(GRID))
     monkeypatch.setattr("sys.argv", ["harness", "verify", path, "--kills", "1", "--workers", "2"])
     with pytest.raises(SystemExit) as caught:
-        cli.main()
+        commands.main()
     assert caught.value.code == 1
     out = capsys.readouterr().out
     (line,) = [line for line in out.splitlines() if line.startswith("recall ")]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from store_examples import a_record, a_run, a_trial, ask, done, failed, reported, start, write
 
-from harness import store
-from harness.stats import holm, paired_difference, t_interval
+from harness.stats.paired import holm, paired_difference, t_interval
+from harness.store import database
 
 BASELINE = a_trial(0, "baseline")
 CONTROL = a_trial(9, "control")
@@ -35,7 +35,7 @@ def test_one_seed_has_a_mean_and_no_spread(tmp_path: Path) -> None:
 
 def test_more_seeds_than_quantiles_still_have_an_interval(tmp_path: Path) -> None:
     write(tmp_path, [BASELINE], {0: [0.5, 0.6, 0.7]})
-    with store.connect(tmp_path, read_only=False) as con:
+    with database.connect(tmp_path, read_only=False) as con:
         con.execute("DELETE FROM t_quantile WHERE df > 1")
     assert ask(tmp_path, "SELECT low IS NOT NULL, n FROM summary") == [(True, 3)]
     assert ask(tmp_path, "SELECT low IS NOT NULL FROM trials") == [(True,)]
@@ -44,8 +44,8 @@ def test_more_seeds_than_quantiles_still_have_an_interval(tmp_path: Path) -> Non
 def test_a_trial_tells_its_settings_and_how_far_it_is(tmp_path: Path) -> None:
     write(tmp_path, [BASELINE, CONTROL], {0: [0.5, 0.7], 9: [0.1]})
     lost = a_run(CONTROL, 1)
-    with store.connect(tmp_path, read_only=False) as con:
-        store.ingest(con, tmp_path, lost.run_id, [start(lost), failed("diverged")])
+    with database.connect(tmp_path, read_only=False) as con:
+        database.ingest(con, tmp_path, lost.run_id, [start(lost), failed("diverged")])
     columns = "trial, role, is_baseline, settings, varied, split, mean"
     rows = ask(tmp_path, f"SELECT {columns}, seeds_done, seeds_planned, seeds_failed FROM trials")
     assert rows == [
@@ -60,17 +60,17 @@ def test_the_primary_metric_is_read_on_the_decisive_split(
 ) -> None:
     trial = a_trial(0, "baseline", phase)  # type: ignore[arg-type]
     run = a_run(trial, 0)
-    with store.connect(tmp_path, read_only=False) as con:
-        store.write_study(con, a_record([trial], [0], metric="map@r"))
+    with database.connect(tmp_path, read_only=False) as con:
+        database.write_study(con, a_record([trial], [0], metric="map@r"))
         results = {"val__map_at_r": 0.25, "test__map_at_r": 0.75, "test__recall_at_1": 0.5}
-        store.ingest(con, tmp_path, run.run_id, [start(run), done(**results)])
+        database.ingest(con, tmp_path, run.run_id, [start(run), done(**results)])
     expected = {"val": 0.25, "test": 0.75}[split]
     assert ask(tmp_path, "SELECT metric, split, mean FROM trials") == [("map@r", split, expected)]
 
 
 def test_only_finished_runs_count(tmp_path: Path) -> None:
     write(tmp_path, [BASELINE], {0: [0.5, 0.6]})
-    with store.connect(tmp_path, read_only=False) as con:
+    with database.connect(tmp_path, read_only=False) as con:
         con.execute("UPDATE run SET state = 'failed' WHERE seed = 1")
     assert ask(tmp_path, "SELECT mean, n FROM summary") == [(0.5, 1)]
     assert ask(tmp_path, "SELECT DISTINCT seed FROM curves") == [(0,)]
@@ -93,13 +93,13 @@ def test_the_leaderboard_puts_what_is_incomplete_last_and_counts_controls(tmp_pa
 @pytest.mark.parametrize("value", ["'NaN'", "'Infinity'", "'-Infinity'"])
 def test_a_non_finite_number_never_wins_however_it_came_in(tmp_path: Path, value: str) -> None:
     write(tmp_path, [BASELINE, a_trial(1)], {0: [0.5, 0.6], 1: [0.7, 0.8]})
-    with store.connect(tmp_path, read_only=False) as con:
+    with database.connect(tmp_path, read_only=False) as con:
         for table, column in (("recall", "recall"), ("epoch", "value"), ("score", "value")):
             con.execute(
                 f"UPDATE {table} SET {column} = {value}::DOUBLE "
                 "WHERE run_id IN (SELECT run_id FROM run WHERE seed = 1)"
             )
-        store.refresh_comparisons(con, "s")
+        database.refresh_comparisons(con, "s")
     assert ask(tmp_path, "SELECT mean, n FROM summary ORDER BY number") == [(0.5, 1), (0.7, 1)]
     assert ask(tmp_path, "SELECT mean FROM leaderboard") == [(0.7,), (0.5,)]
     assert ask(tmp_path, "SELECT DISTINCT seed FROM curves") == [(0,)]
@@ -108,9 +108,9 @@ def test_a_non_finite_number_never_wins_however_it_came_in(tmp_path: Path, value
 
 def test_failures_say_why(tmp_path: Path) -> None:
     run = a_run(BASELINE, 3)
-    with store.connect(tmp_path, read_only=False) as con:
-        store.write_study(con, a_record([BASELINE], [3]))
-        store.ingest(
+    with database.connect(tmp_path, read_only=False) as con:
+        database.write_study(con, a_record([BASELINE], [3]))
+        database.ingest(
             con, tmp_path, run.run_id, [start(run), failed("oom"), start(run, 2), failed("oom", 2)]
         )
     assert ask(tmp_path, "FROM failures") == [
@@ -120,10 +120,10 @@ def test_failures_say_why(tmp_path: Path) -> None:
 
 def test_curves_are_in_order(tmp_path: Path) -> None:
     run = a_run(BASELINE, 0)
-    with store.connect(tmp_path, read_only=False) as con:
-        store.write_study(con, a_record([BASELINE], [0]))
+    with database.connect(tmp_path, read_only=False) as con:
+        database.write_study(con, a_record([BASELINE], [0]))
         events = [start(run), *[reported(i, loss=1.0 - i / 10) for i in range(12)], done()]
-        store.ingest(con, tmp_path, run.run_id, events)
+        database.ingest(con, tmp_path, run.run_id, events)
     assert ask(tmp_path, "SELECT epoch, value FROM curves") == [
         (i, 1.0 - i / 10) for i in range(12)
     ]

@@ -21,15 +21,16 @@ from report_fixtures import TIME, Made, make_study, momentum
 from store_examples import held
 from waiting import wait_until
 
-from harness import store, watch
 from harness.errors import InputError, StoreBusyError
-from harness.event_log import append
-from harness.events import EpochReported, Finished
-from harness.page_server import Answer, PageServer, is_loopback, is_own_name
-from harness.running import Observer
-from harness.spool import run_dir, spool_path
-from harness.study_record import read_study_records, write_study_record
-from harness.watch import Watch, serve
+from harness.records.event_log import append
+from harness.records.events import EpochReported, Finished
+from harness.records.folders import run_dir, spool_path
+from harness.records.study_record import read_study_records, write_study_record
+from harness.store import rebuild
+from harness.watch import live_page
+from harness.watch.live_page import Watch, serve
+from harness.watch.page_server import Answer, PageServer, is_loopback, is_own_name
+from harness.watch.run_monitor import Observer
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime.fromisoformat(TIME) + timedelta(seconds=90)
@@ -155,8 +156,8 @@ def test_a_store_that_is_held_leaves_the_last_page(
     def busy(*_: object) -> str:
         raise StoreBusyError("results.duckdb: in use by python (process 7); try again")
 
-    monkeypatch.setattr(watch, "page_text", busy)
-    store.rebuild(results)
+    monkeypatch.setattr(live_page, "page_text", busy)
+    rebuild.rebuild(results)
     assert not watched.make_page()
     assert watched.page() == page
     assert "in use by python" in asked(watched.state())["problem"]
@@ -174,8 +175,8 @@ def test_a_page_that_fails_leaves_the_last_one(
     def broken(*_: object) -> str:
         raise ZeroDivisionError("by\nnothing")
 
-    monkeypatch.setattr(watch, "page_text", broken)
-    store.rebuild(results)
+    monkeypatch.setattr(live_page, "page_text", broken)
+    rebuild.rebuild(results)
     assert not watched.make_page()
     assert watched.page() == page
     assert asked(watched.state())["problem"] == "ZeroDivisionError: by nothing"
@@ -363,7 +364,7 @@ def test_a_browser_takes_up_new_results_and_keeps_place_and_choices(tmp_path: Pa
             if "finished" not in path.read_text()
         )
         append(path, event)
-        store.rebuild(results)
+        rebuild.rebuild(results)
         watched.look()
         assert watched.make_page()
         version = asked(watched.state())["page"]

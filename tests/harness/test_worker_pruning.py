@@ -10,13 +10,15 @@ from typing import cast
 import pytest
 from store_examples import reported, start
 
-from harness.event_log import append, read_spool
-from harness.events import EpochReported, Finished
-from harness.executors import Ended, Job, make_executor
-from harness.executors.worker import execute
-from harness.pruning import Thresholds, judged
-from harness.spool import replay, spool_path
-from harness.trial import Run
+from harness.executors import make_executor
+from harness.executors.interface import Ended, Job
+from harness.executors.worker.run_attempt import execute
+from harness.records.early_stopping import Thresholds, judged
+from harness.records.event_log import append, read_spool
+from harness.records.events import EpochReported, Finished
+from harness.records.folders import spool_path
+from harness.records.run_state import replay
+from harness.records.trial import Run
 from harness.workload import Params, Report, Workload
 
 METRIC = "val/recall@1"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import InputError
+from harness.study.yaml_source import Source, parse_value, plain_source, read_yaml
 from harness.workload import JsonValue
-from harness.yaml_source import Source, parse_value, plain_source, read_yaml
 
 
 def test_aliases_of_aliases_are_no_hang_on_a_command_line_or_from_python() -> None:

@@ -10,7 +10,7 @@ import yaml
 from hostile_row import HostileRow
 from store_examples import TRIAL, damage_rows, write
 
-from harness import store
+from harness.store import database
 
 Prepare = Callable[[Path], Sequence[str]]
 
@@ -110,13 +110,13 @@ def results(spoil: Callable[[Path], object], *arguments: str) -> Prepare:
 
 
 def cut(place: Path) -> None:
-    path = store.database_path(place)
+    path = database.database_path(place)
     path.write_bytes(path.read_bytes()[:50_000])
 
 
 def folder_for_database(place: Path) -> None:
-    store.database_path(place).unlink()
-    store.database_path(place).mkdir()
+    database.database_path(place).unlink()
+    database.database_path(place).mkdir()
 
 
 def folder_for_log(place: Path) -> None:

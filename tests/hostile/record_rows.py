@@ -11,9 +11,9 @@ from driver_place import GRID
 from hostile_row import HostileRow
 from store_examples import ID, RUN, a_record, a_trial, done, reported, start
 
-from harness.event_log import append
-from harness.spool import run_dir, spool_path
-from harness.study_record import record_path, write_study_record
+from harness.records.event_log import append
+from harness.records.folders import run_dir, spool_path
+from harness.records.study_record import record_path, write_study_record
 
 Make = Callable[[Path], object]
 TRAIN = ("run", "study.yaml", "--results", "results", "--executor", "local", "--set", "seeds=1")

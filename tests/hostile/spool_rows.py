@@ -10,10 +10,10 @@ from pathlib import Path
 from hostile_row import HostileRow
 from store_examples import ID, RUN, a_record, a_trial, done, put, reported, start
 
-from harness.event_log import append
-from harness.events import to_json
-from harness.spool import run_dir, spool_path
-from harness.study_record import write_study_record
+from harness.records.event_log import append
+from harness.records.events import to_json
+from harness.records.folders import run_dir, spool_path
+from harness.records.study_record import write_study_record
 
 REBUILD = ("rebuild", "--results", ".")
 DEEP = "[" * 1000 + "]" * 1000

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hostile_row import HostileRow
 
-from harness import cli
+from harness.cli import commands
 
 MODULES = sorted(path.stem for path in Path(__file__).parent.glob("*_rows.py"))
 ROWS: list[HostileRow] = [row for name in MODULES for row in importlib.import_module(name).ROWS]
@@ -32,7 +32,7 @@ def test_it_is_one_line_and_no_traceback(
     capsys.readouterr()
     monkeypatch.setattr(sys, "argv", ["harness", *arguments])
     with pytest.raises(SystemExit) as exit_:
-        cli.main()
+        commands.main()
     said = capsys.readouterr()
     assert "Traceback" not in said.out + said.err
     for pattern in row.says:

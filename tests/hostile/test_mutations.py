@@ -13,9 +13,9 @@ import pytest
 from driver_place import SEARCH, Place
 from pydantic import JsonValue
 
-from harness import cli
-from harness.event_log import sealed
-from harness.study_record import _sealed as sealed_record
+from harness.cli import commands
+from harness.records.event_log import sealed
+from harness.records.study_record import _sealed as sealed_record
 
 Mutate: TypeAlias = Callable[[bytes, random.Random], bytes]
 PARTS = range(10)
@@ -56,7 +56,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     """The status with which the command line ends; anything but an exit is a failure."""
     monkeypatch.setattr(sys, "argv", ["harness", *arguments])
     with pytest.raises(SystemExit) as exit_:
-        cli.main()
+        commands.main()
     return int(exit_.value.code or 0)
 
 

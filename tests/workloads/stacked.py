@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-from harness.executors import ending
+from harness.executors.worker import stop_request
 
 HOLD = "STACKED_HOLD"
 """Where this names a file that exists, a run that begins reports an epoch and waits to be ended."""
@@ -92,7 +92,7 @@ def _is_held():
 
 
 def _wait_to_be_asked(meanwhile=lambda: None):
-    while not ending.is_asked():
+    while not stop_request.is_asked():
         meanwhile()
         time.sleep(0.02)
 

@@ -1,0 +1,5 @@
+"""Commands: parse, call, print. The only room that writes to a terminal."""
+
+from harness.cli.commands import main
+
+__all__ = ["main"]

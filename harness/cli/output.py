@@ -1,0 +1,80 @@
+"""What the command line prints of a study: its size, what is to be done, and its table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.api import Results
+from harness.cli.row_formats import format_rows
+from harness.cli.terminal import show
+from harness.engine.preview import Preview
+from harness.export.best_model import BestModel, best_model
+from harness.report.data.load import final_table
+from harness.study.budget import search_trials
+from harness.study.plan import Plan
+
+
+def size_of(plan: Plan) -> str:
+    """How many trials and runs a study has, in words."""
+    spec = plan.spec
+    trials = len(plan.fixed)
+    if not spec.is_fixed:
+        most = search_trials(spec, controls=len(plan.controls))
+        if most is None:
+            return f"as many trials as fit into {spec.budget.hours:g} h"
+        trials = most
+    seeds, confirm = len(spec.seed_list), spec.confirm
+    controls = f" and {len(plan.controls)} controls"
+    spared = "" if spec.pruner == "none" else " at most"
+    if confirm is None:
+        runs = (trials + len(plan.controls)) * seeds
+        return f"{trials} trials{controls} x {seeds} seeds = {runs} runs{spared}"
+    fresh = len(spec.confirm_seed_list)
+    runs = trials * seeds + (confirm.top + 1 + len(plan.controls)) * fresh
+    return (
+        f"{trials} trials x {seeds} seeds, then the best {confirm.top}, the baseline{controls} x "
+        f"{fresh} fresh seeds = {runs} runs{spared}"
+    )
+
+
+def print_preview(planned: Preview) -> None:
+    """Print what a call would do."""
+    show(f"study {planned.study}: {planned.question}")
+    columns = ("trial", "seed", "run", "state")
+    show(format_rows(columns, planned.runs, "table"))
+    done = sum(each.state == "done" for each in planned.runs)
+    show(f"{len(planned.runs)} runs, {done} done")
+    for change in planned.changes:
+        show(f"changed since it was run: {change}")
+    if planned.is_open:
+        show("and the trials that the search will propose until its budget is spent")
+    elif planned.proposed_later:
+        show(f"and up to {planned.proposed_later} trials that the search has still to propose")
+
+
+def print_results(results: Path, study: str, reports: Path) -> None:
+    """Print a study's table, and write its report."""
+    table = final_table(results, study)
+    page = Results(results).report(study, reports)
+    rows = [
+        (
+            f"{row.trial} (baseline)" if row.is_baseline else row.trial,
+            *("" if value is None else f"{value:.4f}" for value in (row.mean, row.sd)),
+            "" if row.low is None else f"[{row.low:.4f}, {row.high:.4f}]",
+            f"{row.n}/{row.planned}",
+        )
+        for row in table.rows
+    ]
+    if table.note:
+        print(f"note: {table.note}")
+    heading = f"{table.metric} ({table.split})"
+    show(format_rows(("trial", heading, "sd", "95 % interval", "seeds"), rows, "table"))
+    show(f"report: {page}")
+    if (best := best_model(results, study)) is not None:
+        show(f"best model: {describe_model(best)}")
+
+
+def describe_model(model: BestModel) -> str:
+    """Where it lies, and what it is."""
+    score = "" if model.score is None else f", val {model.score:.4f}"
+    return f"{model.path} ({model.trial}, seed {model.seed}{score})"

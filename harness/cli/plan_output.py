@@ -1,0 +1,58 @@
+"""Print the forecast of `harness plan`."""
+
+from __future__ import annotations
+
+from harness.planning.forecast import Forecast, Power
+from harness.units import _mib, duration
+
+
+def describe(forecast: Forecast) -> list[str]:
+    """The forecast as lines of text."""
+    seeds = f"{forecast.seeds} seed{'s' * (forecast.seeds != 1)}"
+    size = f"{forecast.trials} trials and {forecast.controls} controls x {seeds}"
+    if forecast.confirmed:
+        size = (
+            f"{forecast.trials} trials x {seeds}, then {forecast.confirmed} trials and "
+            f"{forecast.controls} controls x {forecast.confirm_seeds} fresh seeds"
+        )
+    failed = f", {forecast.failed} failed for good" if forecast.failed else ""
+    lines = [
+        f"study {forecast.study}: {forecast.question}",
+        f"runs: {size} = {forecast.runs}; {forecast.done} done{failed}, {forecast.to_do} to do",
+        *(f"changed since it was run: {change}" for change in forecast.changes),
+        *_expense_lines(forecast),
+    ]
+    if forecast.power is not None:
+        lines.append(_power_line(forecast.power))
+    return [*lines, *(f"warning: {warning}" for warning in forecast.warnings)]
+
+
+def _expense_lines(forecast: Forecast) -> list[str]:
+    expense = forecast.expense
+    if expense is None:
+        return [] if not forecast.to_do else ["time and disk: unknown without a probe"]
+    workers = f"{expense.workers} worker{'s' * (expense.workers != 1)}"
+    together = f"; up to {forecast.together} runs share one" * (forecast.together > 1)
+    return [
+        f"time: about {duration(expense.total_s)} on {workers}, {duration(expense.run_s)} a run "
+        f"(by {expense.basis}){together}",
+        f"disk: about {_mib(expense.needed_mib)}, {_mib(expense.free_mib)} free",
+    ]
+
+
+def _power_line(power: Power) -> str:
+    what = f"{power.metric} ({power.split})"
+    family = f"{power.seeds} seeds, {power.comparisons} comparison{'s' * (power.comparisons != 1)}"
+    if power.effect is None:
+        return f"power: no difference in {what} can be significant with {family}"
+    if power.difference is None or power.spread is None:
+        return (
+            f"power: a difference in {what} of {power.effect:.1f} standard deviations of paired "
+            f"differences is found in 80 % of such studies ({family}); no earlier runs tell that "
+            "deviation"
+        )
+    return (
+        f"power: a difference in {what} of {power.difference:.4f} is found in 80 % of such studies "
+        f"({family}, paired sd {power.spread.sd:.4f} of {power.spread.trials} trials of "
+        f"{power.spread.where})"
+    )

@@ -1,0 +1,159 @@
+"""Progress on the screen: a live picture on a terminal, a line an event elsewhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+from harness.cli.terminal import visible
+from harness.engine.progress import RunLine, Snapshot, Watcher
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
+from harness.units import duration
+
+
+@contextmanager
+def open_display(stream: TextIO) -> Iterator[Watcher]:
+    """The display that suits ``stream``, for the length of a ``with`` block."""
+    if not stream.isatty():
+        yield PlainDisplay(stream)
+        return
+    # Loaded here: plain lines need no Rich.
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(file=stream)
+    with Live(console=console, auto_refresh=False, transient=False) as live:
+        yield LiveDisplay(live)
+
+
+class PlainDisplay:
+    """A line for every run that starts or ends."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._has_begun = False
+
+    def started(self, line: RunLine, snapshot: Snapshot) -> None:
+        """Print which run starts."""
+        self._begin(snapshot)
+        self.say(f"start  {_name(line)}  ({counts(snapshot)})")
+
+    def ended(self, line: RunLine, snapshot: Snapshot) -> None:
+        """Print how the run ended, and how much is left."""
+        self.say(f"{describe_end(line, snapshot.metric)}  ({counts(snapshot)})")
+
+    def tick(self, snapshot: Snapshot) -> None:
+        """Print nothing but the heading, once."""
+        self._begin(snapshot)
+
+    def say(self, text: str) -> None:
+        """Print a line; silent from the moment that nobody reads any more (``| head``)."""
+        try:
+            print(visible(text), file=self._stream, flush=True)
+        except BrokenPipeError:  # no reason to end a study that trains for hours
+            with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123  a device
+                os.dup2(nowhere.fileno(), self._stream.fileno())
+
+    def _begin(self, snapshot: Snapshot) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            self.say(f"study {snapshot.study}: {snapshot.question}")
+            self.say(counts(snapshot))
+
+
+class LiveDisplay:
+    """A picture that is drawn over itself; failures and notices scroll above it."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    def started(self, line: RunLine, snapshot: Snapshot) -> None:
+        """Nothing: the next tick shows the run."""
+
+    def ended(self, line: RunLine, snapshot: Snapshot) -> None:
+        """Keep a line on failures; what is done or pruned is only counted."""
+        if line.state.state not in ("done", "pruned"):
+            self.say(describe_end(line, snapshot.metric))
+
+    def tick(self, snapshot: Snapshot) -> None:
+        """Draw the picture anew."""
+        self._live.update(picture(snapshot), refresh=True)
+
+    def say(self, text: str) -> None:
+        """Print a line above the picture."""
+        self._live.console.print(visible(text), markup=False, highlight=False)
+
+
+def picture(snapshot: Snapshot) -> RenderableType:
+    """The whole picture: the study, a bar, and a line for each active run."""
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    over = snapshot.done + snapshot.failed + snapshot.pruned
+    bar = Table.grid(padding=(0, 2))
+    bar.add_row(ProgressBar(total=max(1, snapshot.total), completed=over, width=30))
+    runs = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    metric = f"val/{snapshot.metric}"
+    runs.add_column("trial", no_wrap=True)
+    for name in ("seed", "epoch", "loss", visible(metric)):
+        runs.add_column(name, justify="right")
+    for line in snapshot.running:
+        state = line.state
+        cells = [
+            line.trial,
+            str(line.seed),
+            str(state.reported[-1]) if state.reported else "",
+            _number(state.last_metrics.get("loss")),
+            _number(state.last_metrics.get(metric)),
+        ]
+        runs.add_row(*(Text(visible(cell)) for cell in cells))
+    heading = Text.assemble((snapshot.study, "bold"), "  ", visible(snapshot.question))
+    return Group(heading, bar, Text(counts(snapshot)), *([runs] if snapshot.running else []))
+
+
+def counts(snapshot: Snapshot) -> str:
+    """How many runs are done, failed, pruned and running, and the time left."""
+    parts = [f"{snapshot.done}/{snapshot.total} done"]
+    if snapshot.failed:
+        parts.append(f"{snapshot.failed} failed")
+    if snapshot.pruned:
+        parts.append(f"{snapshot.pruned} pruned")
+    if snapshot.reused:
+        parts.append(f"{snapshot.reused} from earlier")
+    if snapshot.running:
+        parts.append(f"{len(snapshot.running)} running")
+    over = snapshot.done + snapshot.failed + snapshot.pruned
+    if snapshot.seconds_left is not None and over < snapshot.total:
+        parts.append(f"about {duration(snapshot.seconds_left)} left")
+    return ", ".join(parts)
+
+
+def describe_end(line: RunLine, metric: str) -> str:
+    """How a run ended: its result, or why it failed or was pruned."""
+    state = line.state
+    if state.state == "pruned":
+        return f"pruned {_name(line)}  {state.message}"
+    if state.state != "done":
+        return f"failed {_name(line)}  {state.failure}: {state.message or 'no message'}"
+    name = next(
+        (f"{split}/{metric}" for split in ("val", "test") if f"{split}/{metric}" in state.results),
+        None,
+    )
+    result = f"  {name} {_number(state.results[name])}" if name else ""
+    took = "" if state.seconds is None else f"  {duration(state.seconds)}"
+    return f"done   {_name(line)}{result}{took}"
+
+
+def _name(line: RunLine) -> str:
+    return f"{line.trial}, seed {line.seed}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

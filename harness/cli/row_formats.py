@@ -1,0 +1,113 @@
+"""Rows as text: aligned columns to read, Markdown to paste, CSV and JSON for other programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Literal
+
+from harness.cli.terminal import visible
+from harness.export.row_files import no_formula
+from harness.report.findings.text_table import markdown_table
+from harness.workload import JsonValue
+
+Format = Literal["table", "csv", "json", "markdown"]
+_WIDEST = 60
+
+
+def format_rows(columns: Sequence[str], rows: Sequence[Sequence[object]], form: Format) -> str:
+    """The rows as text without a line end.
+
+    Args:
+        columns: Their names.
+        rows: A value a column each.
+        form: ``table`` shortens long values, and numbers like ``markdown``; ``csv`` and
+            ``json`` keep them, but for texts that a spreadsheet would compute.
+    """
+    if form == "json":
+        documents = [
+            {name: _plain(value) for name, value in zip(columns, row, strict=True)} for row in rows
+        ]
+        return json.dumps(documents, indent=1, ensure_ascii=False)
+    if form == "csv":
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow([no_formula(name) for name in columns])
+        writer.writerows([[_cell(value) for value in row] for row in rows])
+        return stream.getvalue().rstrip("\n")
+    if form == "markdown":
+        cells = [[_rounded(value) for value in row] for row in rows]
+        return markdown_table([visible(name) for name in columns], cells).rstrip("\n")
+    return _aligned(columns, rows)
+
+
+def _cell(value: object) -> str:
+    """A value in CSV."""
+    return no_formula(value) if isinstance(value, str) else "" if value is None else _text(value)
+
+
+def _aligned(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Columns side by side, numbers to the right."""
+    columns = [_short(name) for name in columns]
+    shown = [[_short(value) for value in row] for row in rows]
+    widths = [
+        max(len(name), *(len(row[at]) for row in shown)) if shown else len(name)
+        for at, name in enumerate(columns)
+    ]
+    to_right = [
+        any(_is_number(row[at]) for row in rows)
+        and all(row[at] is None or _is_number(row[at]) for row in rows)
+        for at in range(len(columns))
+    ]
+    lines = [columns, ["-" * width for width in widths], *shown]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, to_right, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+
+
+def _rounded(value: object) -> str:
+    """A value for the eye."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "" if value is None else visible(_text(value))
+
+
+def _short(value: object) -> str:
+    """A value as a table shows it."""
+    text = _rounded(re.sub(r"[ \t\n]+", " ", value) if isinstance(value, str) else value)
+    return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
+
+
+def _text(value: object) -> str:
+    """A value in full."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict | list | tuple):
+        return json.dumps(_plain(value), ensure_ascii=False)
+    return str(value)
+
+
+def _plain(value: object) -> JsonValue:
+    """A value as JSON has it: null for what is not finite, text for dates and the like."""
+    if isinstance(value, float | Decimal):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return str(value)

@@ -1,0 +1,184 @@
+"""Asking the database line by line: `harness sql` on a terminal, where no query is given.
+
+The database is open while a query is answered and at no other time: a driver that wants to write
+does not wait for somebody who thinks.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import get_args
+
+from harness.cli.row_formats import Format, format_rows
+from harness.errors import HarnessError, InputError
+from harness.store import database
+from harness.study.spec import nearest
+
+_WAIT_S = 10.0
+HELP = """\
+a line is a query; Tab completes, the arrows find earlier lines, Ctrl-D ends
+.tables          the tables and views, and what a row of each is
+.schema [NAME]   the columns of one, or of all
+.format NAME     table, csv, json or markdown
+.quit            ends as well"""
+_KEYWORDS = """
+    ALL AND AS ASC BETWEEN BY CASE CAST DESC DESCRIBE DISTINCT ELSE END EXCLUDE EXISTS FALSE FILTER
+    FROM GROUP HAVING IN IS JOIN LEFT LIKE LIMIT NOT NULL NULLS OFFSET ON OR ORDER OVER PARTITION
+    PIVOT QUALIFY SELECT SUMMARIZE THEN TRUE UNION USING VALUES WHEN WHERE WITH
+    arg_max arg_min avg coalesce count isfinite list max median min quantile_cont rank round
+    row_number stddev_samp string_agg sum unnest
+"""
+_OBJECTS = """
+    SELECT table_name AS name, 'table' AS kind, comment FROM duckdb_tables()
+    UNION ALL
+    SELECT view_name, 'view', comment FROM duckdb_views() WHERE NOT internal
+    ORDER BY ALL
+"""
+_COLUMNS = """
+    SELECT table_name AS "in", column_name AS "column", lower(data_type) AS type, comment
+    FROM duckdb_columns() WHERE NOT internal ORDER BY table_name, column_index
+"""
+
+Ask = Callable[[], str]
+"""Gives the next line; EOFError is the end, KeyboardInterrupt drops the line."""
+
+
+def read_query(file: Path | None) -> str:
+    """The query in a file; ``-`` and None are standard input.
+
+    Raises:
+        InputError: it cannot be read, or holds nothing.
+    """
+    is_stdin = file is None or str(file) == "-"
+    where = "standard input" if is_stdin else str(file)
+    try:
+        text = sys.stdin.read() if is_stdin or file is None else file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{where}: {error.strerror}; give the path of a file of SQL") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{where}: not text in UTF-8; give the path of a file of SQL") from None
+    if not text.strip():
+        raise InputError(f"{where}: no query in it; give one, such as FROM trials")
+    return text
+
+
+def converse(results: Path, form: Format, ask: Ask, show: Callable[[str], None]) -> None:
+    """Answer line after line until the end; an error is a line, and the talk goes on."""
+    while True:
+        try:
+            line = ask().strip()
+        except EOFError:
+            return
+        except KeyboardInterrupt:
+            continue
+        command, _, argument = line.partition(" ")
+        if command in (".quit", ".exit", ".q"):
+            return
+        try:
+            if command == ".format":
+                form = _form(argument.strip())
+            elif line:
+                show(_answer(results, form, line))
+        except HarnessError as error:
+            show(f"error: {error}")
+        except KeyboardInterrupt:
+            show("error: interrupted")
+
+
+def words(results: Path) -> Mapping[str, str]:
+    """What can be completed -> what it means: keywords, tables, views, columns and commands.
+
+    Raises:
+        InputError: no results yet.
+        StoreError: the database cannot be read.
+    """
+    found = dict.fromkeys(_KEYWORDS.split(), "")
+    for _, column, _, comment in database.query(results, _COLUMNS, wait_s=_WAIT_S).rows:
+        known = found.setdefault(str(column), str(comment or ""))
+        if known != (comment or ""):
+            found[str(column)] = ""  # it means another thing in another table
+    for name, _, comment in database.query(results, _OBJECTS, wait_s=_WAIT_S).rows:
+        found[str(name)] = str(comment or "")
+    return found | dict.fromkeys((".tables", ".schema", ".format", ".help", ".quit"), "")
+
+
+def history_file() -> Path:
+    """Where the lines of earlier talks are kept, on this machine and for this user."""
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(state).expanduser() / "harness" / "sql_history"
+
+
+def terminal(completions: Mapping[str, str], history: Path) -> Ask:
+    """Asks on the terminal, with completion, and with the lines that ``history`` keeps.
+
+    Where ``history`` cannot be written, they are known until the end only.
+    """
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.completion import WordCompleter
+    from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+
+    kept: History
+    try:
+        history.parent.mkdir(parents=True, exist_ok=True)
+        history.open("ab").close()
+        kept = FileHistory(str(history))
+    except OSError:
+        kept = InMemoryHistory()
+    completer = WordCompleter(
+        sorted(completions, key=str.lower),
+        ignore_case=True,
+        meta_dict=completions,
+        pattern=re.compile(r"\w*\.$|\w+"),  # it is searched from the cursor backwards
+    )
+    session: PromptSession[str] = PromptSession(
+        "harness> ", history=kept, completer=completer, enable_history_search=True
+    )
+    return session.prompt
+
+
+def _answer(results: Path, form: Format, line: str) -> str:
+    """What to show for a line that is not empty."""
+    command, _, argument = line.partition(" ")
+    name = argument.strip().rstrip(";")
+    if command == ".help":
+        return HELP
+    if command == ".tables":
+        return _formatted(database.query(results, _OBJECTS, wait_s=_WAIT_S), form)
+    if command == ".schema":
+        return _formatted(_schema(results, name), form)
+    if command.startswith("."):
+        raise InputError(f"unknown command {command!r}; .help lists them")
+    return _formatted(database.query(results, line, wait_s=_WAIT_S), form)
+
+
+def _schema(results: Path, name: str) -> database.Table:
+    """The columns of a table or view, or of all."""
+    table = database.query(results, _COLUMNS, wait_s=_WAIT_S)
+    if not name:
+        return table
+    rows = [row[1:] for row in table.rows if row[0] == name]
+    if not rows:
+        known = sorted({str(row[0]) for row in table.rows})
+        raise InputError(f"no table or view {name!r}; {nearest(name, known)}")
+    return database.Table(table.columns[1:], rows)
+
+
+def _formatted(table: database.Table, form: Format) -> str:
+    return format_rows(table.columns, table.rows, form)
+
+
+def _form(name: str) -> Format:
+    """The format of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    for known in get_args(Format):
+        if known == name:
+            form: Format = known
+            return form
+    raise InputError(f"unknown format {name!r}; known: {', '.join(get_args(Format))}")

@@ -1,0 +1,1 @@
+"""Which run starts next, who owns it, what follows when it fails."""

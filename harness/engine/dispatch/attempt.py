@@ -1,0 +1,81 @@
+"""An attempt at a run that is under way, as the driver sees it: when it was heard of, and limits.
+
+Times are by the monotonic clock of the driver, so that a clock that is set does no harm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.executors.interface import Job
+from harness.records.run_state import Overrun
+from harness.search.scheduler import Task
+from harness.study.limits import Limits
+
+
+@dataclass
+class Attempt:
+    """One attempt, from its submission to its end."""
+
+    task: Task
+    job: Job
+    began: float
+    log_start: int
+    """Bytes that earlier attempts have left in the log."""
+    heard_bytes: int
+    """How much of the spool had been read when the run was last heard of."""
+    heard: float
+    """When that was; at first, when it was submitted."""
+    started: float | None = None
+    """When its start was read; before, a worker may wait for the import of the workload."""
+    overrun: Overrun | None = None
+    """The limit that it has broken."""
+
+    def hear(self, read_bytes: int, *, attempts: int, now: float) -> None:
+        """Take in how much of the run's spool has been read by now.
+
+        Args:
+            read_bytes: So much of it.
+            attempts: How many attempts it tells of.
+            now: The time.
+        """
+        if read_bytes != self.heard_bytes:
+            self.heard_bytes, self.heard = read_bytes, now
+        if self.started is None and attempts >= self.job.attempt:
+            self.started = now
+
+    def breaks(self, limits: Limits, now: float) -> bool:
+        """Whether it breaks a limit now that it had not broken before.
+
+        The time of a process that trains several runs is divided among them.
+        """
+        if self.overrun is not None:
+            return False
+        running_s = 0.0 if self.started is None else now - self.started
+        share = 1 / self.job.together
+        self.overrun = overrun(
+            limits, running_s=share * running_s, silent_s=share * (now - self.heard)
+        )
+        return self.overrun is not None
+
+
+def overrun(limits: Limits, *, running_s: float, silent_s: float) -> Overrun | None:
+    """The limit that an attempt has broken, if any.
+
+    Args:
+        limits: Of the study.
+        running_s: Since it started.
+        silent_s: Since it was last heard of: its start, or an epoch.
+    """
+    if limits.run_minutes is not None and running_s > 60 * limits.run_minutes:
+        return Overrun(
+            "timeout",
+            f"not done after {limits.run_minutes:g} minutes; give it more with limits.run_minutes",
+        )
+    if limits.stall_minutes is not None and silent_s > 60 * limits.stall_minutes:
+        return Overrun(
+            "stalled",
+            f"reported nothing for {limits.stall_minutes:g} minutes; find out what it waits for, "
+            "or give it more with limits.stall_minutes",
+        )
+    return None

@@ -1,0 +1,65 @@
+"""Estimates for the rest of a study: time left, and what its budget will not cover."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.engine.dispatch.time_budget import shortage
+from harness.engine.progress import Tally
+from harness.search.history import Settled
+from harness.search.scheduler import Schedule
+from harness.study.plan import Plan
+
+
+def seconds_left(
+    schedule: Schedule,
+    tally: Tally,
+    ages: Sequence[float],
+    *,
+    slots: int,
+    left_s: float | None,
+) -> float | None:
+    """Estimate the seconds left from the mean duration of finished runs.
+
+    Args:
+        schedule: Of the study.
+        tally: Its runs that are over.
+        ages: Of the runs that are active, in seconds.
+        slots: How many may be active at once.
+        left_s: What is left of a budget of time.
+    """
+    if schedule.is_open and left_s is not None:
+        return max(0.0, left_s)
+    mean = tally.mean_s
+    if mean is None:
+        return None
+    waiting = schedule.total - len(tally.counted) - schedule.spared - len(ages)
+    work = waiting * mean + sum(max(0.0, mean - age) for age in ages)
+    seconds = work / max(1, min(slots, waiting + len(ages)))
+    return seconds if left_s is None else min(seconds, max(0.0, left_s))
+
+
+def find_shortage(
+    plan: Plan, schedule: Schedule, settled: Settled, *, is_spent: bool
+) -> str | None:
+    """Say in a sentence what the budget did not cover; None where it covered everything.
+
+    Args:
+        plan: The study.
+        schedule: Its runs.
+        settled: Those that are over.
+        is_spent: Whether time has come to an end.
+    """
+    spec = plan.spec
+    is_cut = schedule.is_cut(settled)
+    if not (is_cut or is_spent or schedule.search_end is not None):
+        return None
+    missing = {each.trial_id for each in schedule.members if each.run_id not in settled}
+    whole = sum(
+        trial.role != "control"
+        and trial.phase == ("confirm" if spec.is_fixed else "search")
+        and trial.trial_id not in missing
+        for trial in schedule.trials
+    )
+    planned = len(plan.fixed) if spec.is_fixed else spec.trials
+    return shortage(spec.budget, whole=whole, planned=planned, is_of_runs=is_cut)

@@ -1,0 +1,60 @@
+"""What a call would do, without doing it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.engine.run_study import Study
+from harness.engine.study_state import survey
+from harness.study.spec_diff import changes_of
+
+
+class PlannedRun(NamedTuple):
+    """A run in a preview."""
+
+    trial: str
+    seed: int
+    run_id: str
+    state: str
+    """``done``, ``failed`` (which stays so), ``pruned``, or ``to do``."""
+
+
+class Preview(NamedTuple):
+    """What a call would do."""
+
+    study: str
+    question: str
+    runs: tuple[PlannedRun, ...]
+    """In the order in which they would start."""
+    proposed_later: int
+    """Trials that a search has still to propose; an upper bound."""
+    changes: tuple[str, ...]
+    """What differs from the study of this name that is in the results; see ``harness.study.spec_diff``."""
+    is_open: bool = False
+    """Whether a budget alone will say how many there are."""
+
+
+def preview(study: Study, overrides: tuple[str, ...], results: Path) -> Preview:
+    """What ``run_study`` would do. Nothing is trained and nothing written.
+
+    Raises:
+        InputError: the study or its data is wrong.
+    """
+    plan, schedule, ledger = survey(study, overrides, results)
+    spared = {member.run_id for member in schedule.members if member.is_pruned}
+    runs = []
+    for task in schedule.planned:
+        state = ledger.settled.get(task.run_id)
+        shown = "pruned" if task.run_id in spared else "to do" if state is None else state.state
+        runs.append(PlannedRun(task.trial.label, task.run.seed, task.run_id, shown))
+    later = schedule.total - len(runs)
+    spec = plan.spec
+    return Preview(
+        study=spec.study,
+        question=spec.question,
+        runs=tuple(runs),
+        proposed_later=later // len(spec.seed_list),
+        is_open=schedule.is_open,
+        changes=tuple(str(change) for change in changes_of(plan, results)),
+    )

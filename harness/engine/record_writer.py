@@ -1,0 +1,282 @@
+"""Writes the record of a study that several drivers may be working on.
+
+The rule. A record has a version, which grows by one with every writing. A driver writes it while no
+other one can, and only as long as it has its leases: one that was taken for dead writes nothing.
+It then looks at what is there:
+
+- Nothing, or the record that this driver has read or written last: it is replaced.
+- A record that another driver has written since, of the same study: both are right, and the new one
+  says what either of them says. It has the trials and runs of both, all that either has given up,
+  and the time that both have spent. What changes no result (the question, a budget) stays as it was
+  written last.
+- Any other record that has been written since: the study was extended, or is run with other code or
+  data, or decided otherwise when its time was up. That record stays, and this driver stops.
+
+The first record of a driver is an exception in one point. It has just been planned, from the code
+and data as they are now, so that its runs replace other ones of the same trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from harness.engine.dispatch.leases import Leases
+from harness.engine.dispatch.run_states import Ledger
+from harness.engine.dispatch.time_budget import Spending
+from harness.engine.study_state import take_up_decisions
+from harness.errors import HarnessError
+from harness.records.events import utc_now
+from harness.records.provenance import library_versions
+from harness.records.study_record import (
+    DamagedRecordError,
+    Member,
+    StudyRecord,
+    read_study_record,
+    read_study_records,
+    record_path,
+    remove_drafts,
+    set_aside,
+    write_study_record,
+)
+from harness.records.trial import Trial
+from harness.search.scheduler import Schedule
+from harness.study.plan import Plan
+from harness.study.spec import StudySpec
+from harness.study.spec_diff import find_changes
+
+
+class SupersededError(HarnessError):
+    """Another driver has written what this one must not replace."""
+
+
+class RecordWriter:
+    """Writes the record of one study for one driver."""
+
+    def __init__(
+        self,
+        results: Path,
+        spec: StudySpec,
+        leases: Leases,
+        before: StudyRecord | None,
+        say: Callable[[str], None],
+    ) -> None:
+        """Nothing is written yet.
+
+        Args:
+            results: The results folder.
+            spec: The study.
+            leases: Of this driver.
+            before: The record from which the driver set out; None where there was none.
+            say: Is told, in a line, of a record that is damaged.
+        """
+        self._results, self._spec, self._leases, self._say = results, spec, leases, say
+        self.created = before.created if before else utc_now()
+        """When the study was run for the first time."""
+        self._path = record_path(results, spec.study)
+        self._version = before.version if before else 0
+        self._spent = before.spent_seconds if before else 0.0
+        self._known = before
+        self._is_first = True
+        self._stamp = _stamp(self._path)
+
+    def write(self, record: StudyRecord) -> StudyRecord:
+        """Replace the record by ``record``, merged with what another driver has written.
+
+        Returns:
+            What was written.
+
+        Raises:
+            LeasesLostError: this driver was taken for dead. Nothing was written.
+            SupersededError: the record that is there must stay. Nothing was written.
+            StoreError: the record cannot be written.
+        """
+        with self._leases.holding():
+            remove_drafts(self._results, record.study)
+            # What is damaged when a driver begins was said then, and its first record mends it.
+            say = _say_nothing if self._is_first else self._say
+            found = _read(self._results, record.study, say)
+            if found is not None and found.version > self._version:
+                record = self._both(found, record)
+            version = 1 + max(self._version, found.version if found else 0)
+            record = replace(record, version=version)
+            write_study_record(self._results, record)
+            self._note(record)
+            self._is_first = False
+        return record
+
+    def look(self) -> None:
+        """Check that no other driver has written a record that this one must not replace.
+
+        Raises:
+            SupersededError: it has.
+        """
+        if (stamp := _stamp(self._path)) == self._stamp or self._known is None:
+            return
+        self._stamp = stamp
+        with suppress(DamagedRecordError):  # the next writing replaces it
+            found = read_study_record(self._results, self._spec.study)
+            if found is not None and found.version > self._version:
+                self._both(found, self._known)
+
+    def _note(self, record: StudyRecord) -> None:
+        self._known, self._stamp = record, _stamp(self._path)
+        self._version, self._spent = record.version, record.spent_seconds
+
+    def _both(self, theirs: StudyRecord, mine: StudyRecord) -> StudyRecord:
+        """Merge this driver's record with another driver's.
+
+        Raises:
+            SupersededError: they do not agree.
+        """
+        if changes := find_changes(theirs.spec, self._spec):
+            change = changes[0]._replace(old=changes[0].new, new=changes[0].old)
+            raise self._superseded(theirs, f"the study has changed ({change})")
+        numbers = {trial.number: trial.trial_id for trial in theirs.trials}
+        if any(numbers.get(t.number, t.trial_id) != t.trial_id for t in mine.trials):
+            raise self._superseded(theirs, "it has other trials, since its time was up elsewhere")
+        runs = {member[:2]: member.run_id for member in theirs.members}
+        differ = any(runs.get(m[:2], m.run_id) != m.run_id for m in mine.members)
+        if differ and not self._is_first:
+            raise self._superseded(theirs, "it is run with other code or data")
+        newer, older = (mine, theirs) if self._is_first else (theirs, mine)
+        decided = newer if newer.search_end is not None else older
+        return replace(
+            newer,
+            created=min(theirs.created, mine.created),
+            updated=mine.updated,
+            trials=_trials(newer.trials, older.trials),
+            members=_members(newer.members, older.members),
+            pruned={**older.pruned, **newer.pruned},
+            spent_seconds=mine.spent_seconds + max(0.0, theirs.spent_seconds - self._spent),
+            search_end=decided.search_end,
+            search_end_hours=decided.search_end_hours,
+        )
+
+    def _superseded(self, theirs: StudyRecord, reason: str) -> SupersededError:
+        return SupersededError(
+            f"{self._path}: another driver has written this record meanwhile, and {reason}; its "
+            f"record stays (version {theirs.version}, {theirs.updated}) and this call ends. What "
+            "is finished is kept: run the command of your newest study file again"
+        )
+
+
+def recording(
+    writer: RecordWriter,
+    plan: Plan,
+    schedule: Schedule,
+    ledger: Ledger,
+    spending: Spending,
+    command: str,
+) -> Callable[[], None]:
+    """Return a function that writes the current study record; see ``RecordWriter.write``."""
+    spec = plan.spec
+    versions = library_versions()
+
+    def write() -> None:
+        spent = spending.seconds
+        written = writer.write(
+            StudyRecord(
+                study=spec.study,
+                question=spec.question,
+                metric=spec.metric,
+                sampler=spec.sampler,
+                spec=spec.model_dump(mode="json"),
+                fingerprint=spec.fingerprint,
+                created=writer.created,
+                updated=utc_now(),
+                command=command,
+                versions=versions,
+                trials=schedule.trials,
+                members=schedule.members,
+                pruned=schedule.pruned,
+                spent_seconds=spent,
+                search_end=schedule.search_end,
+                search_end_hours=None if schedule.search_end is None else spec.budget.hours,
+                rules=schedule.rules,
+            )
+        )
+        ledger.note_study(written)
+        # What another driver of this study has spent and decided counts here as well.
+        spending.add(written.spent_seconds - spent)
+        if schedule.search_end is None:
+            take_up_decisions(schedule, plan, written)
+
+    return write
+
+
+def name_damage(results: Path, study: str, say: Callable[[str], None]) -> None:
+    """Say which records of other studies than ``study`` are damaged. They are left alone."""
+    notices: list[str] = []
+    read_study_records(results, notices)
+    for notice in notices:
+        if not notice.startswith(f"{record_path(results, study)}:"):
+            say(notice)
+
+
+def _say_nothing(_: str) -> None: ...
+
+
+def take_up_record(
+    results: Path, study: str, leases: Leases, say: Callable[[str], None]
+) -> StudyRecord | None:
+    """The record that earlier calls of a study have left; None where there is none.
+
+    A damaged one of which there is no copy must not end the study: its trials, runs and prunings
+    follow from the study's file and the spools. What does not is said: time that was spent, and
+    where a search was ended for want of it. The file is kept under another name.
+
+    Args:
+        results: The results folder.
+        study: The study's name.
+        leases: Of this driver.
+        say: Is told, in a line, of a record that is damaged.
+
+    Raises:
+        StoreError: the record cannot be read, or is of another version of this program.
+    """
+    with leases.holding():
+        return _read(results, study, say)
+
+
+def _read(results: Path, study: str, say: Callable[[str], None]) -> StudyRecord | None:
+    """The record of a study, of which a damaged one is set aside."""
+    notices: list[str] = []
+    try:
+        found = read_study_record(results, study, notices)
+    except DamagedRecordError as error:
+        found = None
+        notices.append(
+            f"{error.what}; it is kept as {set_aside(results, study).name}, and a new one is made "
+            "from the study and its runs: hours that were spent of a budget count from 0 again, "
+            "and a search goes by the newest rules"
+        )
+    for notice in notices:
+        say(notice)
+    return found
+
+
+def _trials(newer: Iterable[Trial], older: Iterable[Trial]) -> tuple[Trial, ...]:
+    both = {trial.trial_id: trial for trial in (*older, *newer)}
+    return tuple(sorted(both.values(), key=lambda trial: trial.number))
+
+
+def _members(newer: Iterable[Member], older: Iterable[Member]) -> tuple[Member, ...]:
+    """The members of both; a run that either has stopped is stopped."""
+    both = {member[:2]: member for member in newer}
+    for member in older:
+        known = both.setdefault(member[:2], member)
+        if member.is_pruned and member.run_id == known.run_id:
+            both[member[:2]] = member
+    return tuple(both.values())
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """Inode, time and size, which tell whether a file has changed; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size

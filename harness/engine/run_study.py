@@ -1,0 +1,227 @@
+"""The loop that takes a study from its file to finished runs in the store.
+
+Everything that must survive is in spools before it is anywhere else, so the driver may be killed
+at any moment: the next call reads the spools and goes on with what is missing.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.engine.controller import Session
+from harness.engine.database_repair import mend
+from harness.engine.dispatch.leases import Leases
+from harness.engine.dispatch.packing import Company
+from harness.engine.dispatch.run_states import Ledger
+from harness.engine.dispatch.time_budget import Spending
+from harness.engine.progress import Watcher
+from harness.engine.record_writer import RecordWriter, name_damage, recording, take_up_record
+from harness.engine.run_options import RunOptions, division_of_cores, gpus_for
+from harness.engine.signals import Interruption
+from harness.engine.study_state import identifier, plan_of, take_up_decisions, watched
+from harness.errors import HarnessError, StoreBusyError, StoreDamagedError, StoreError
+from harness.executors import make_executor
+from harness.executors.interface import (
+    PROCESS_EXECUTORS,
+    THREAD_VARIABLES,
+    Executor,
+    Placement,
+)
+from harness.executors.packed import TogetherExecutor
+from harness.executors.worker import stop_request
+from harness.executors.worker.environment import variables_set
+from harness.search.scheduler import Schedule
+from harness.store.results_lock import sharing
+from harness.study.loading import load_study
+from harness.study.spec_diff import refuse_changes
+from harness.workload import Params
+
+Study = Path | Params
+"""A study file, or what stands in one."""
+_FLUSH_WAIT_S = 60.0
+_FLUSH_WAIT_INTERRUPTED_S = 5.0
+
+
+class Outcome(NamedTuple):
+    """How a call ended."""
+
+    study: str
+    total: int
+    done: int
+    failed: int
+    trained: int
+    """Runs that this call has trained to an end, whichever."""
+    signal: int | None
+    """What stopped the call, if anything did."""
+    is_stored: bool
+    """Whether the database has everything; False only after an interruption."""
+    pruned: int = 0
+    """Runs that were stopped early, and those that were spared because their trial was given up."""
+    shortage: str | None = None
+    """What the budget had no room for, in a sentence."""
+
+    @property
+    def exit_status(self) -> int:
+        """0 all done, 1 some run failed, 128 + signal when interrupted."""
+        if self.signal is not None:
+            return 128 + self.signal
+        return 1 if self.failed else 0
+
+
+def run_study(
+    study: Study, overrides: tuple[str, ...], options: RunOptions, watcher: Watcher
+) -> Outcome:
+    """Train every run of a study that is not trained yet, and bring the store up to date.
+
+    A first SIGINT or SIGTERM lets the workers finish their epoch and ends the call in order, a
+    second one stops them at once; see ``Outcome``. A damaged database, whenever it is found, is
+    made anew if nobody else is at work in the folder, and the study goes on.
+
+    Args:
+        study: The study file, or its content.
+        overrides: ``KEY=VALUE`` each, over the study.
+        options: Where and how.
+        watcher: Is told what happens.
+
+    Raises:
+        InputError: the study, its data or an option is wrong, or a rebuild is at work.
+        StoreError: the results are not writable or not readable.
+        HarnessError: the workers were lost.
+    """
+    try:
+        return _run_once(study, overrides, options, watcher)
+    except StoreDamagedError as error:
+        mend(options.results, error, watcher.say)
+    return _run_once(study, overrides, options, watcher)
+
+
+def _run_once(
+    study: Study, overrides: tuple[str, ...], options: RunOptions, watcher: Watcher
+) -> Outcome:
+    loaded = load_study(study, overrides)
+    with ExitStack() as stack:
+        # First of all, because it imports the workload while we do the same.
+        executor, threads = _start_executor(options, loaded.spec.workload, stack)
+        plan = plan_of(loaded)
+        schedule = Schedule(plan, identifier(plan))
+        stack.enter_context(sharing(options.results))
+        leases = stack.enter_context(Leases(options.results))
+        name_damage(options.results, plan.spec.study, watcher.say)
+        before = take_up_record(options.results, plan.spec.study, leases, watcher.say)
+        refuse_changes(plan, before, options.results, extend=options.extend)
+        take_up_decisions(schedule, plan, before)
+        spending = Spending(plan.spec, before.spent_seconds if before else 0.0)
+        ledger = Ledger(
+            options.results,
+            watched=watched(plan),
+            again=options.again,
+            is_anew=not options.reuse,
+            check=leases.check,
+        )
+        ledger.prepare()
+        # The loop has no say while a run is executed in this process: the run looks itself.
+        at_first = stop_request.ask if options.executor == "local" else None
+        interruption = stack.enter_context(Interruption(at_first))
+        writer = RecordWriter(options.results, plan.spec, leases, before, watcher.say)
+        session = Session(
+            plan=plan,
+            schedule=schedule,
+            ledger=ledger,
+            leases=leases,
+            executor=executor,
+            watcher=watcher,
+            threads=threads,
+            spending=spending,
+            write_record=recording(writer, plan, schedule, ledger, spending, options.command),
+            look_at_record=writer.look,
+            company=Company(plan, is_possible=options.executor in PROCESS_EXECUTORS),
+            profile=options.profile,
+        )
+        try:
+            _train(session, options.results, interruption)
+            return _finish(session, ledger, watcher, interruption.signal)
+        except StoreDamagedError as error:
+            if interruption.signal is None:
+                raise
+            raise StoreError(str(error)) from None  # who wants to stop now waits for no repair
+
+
+def _start_executor(options: RunOptions, workload: str, stack: ExitStack) -> tuple[Executor, int]:
+    """What executes the runs, until the stack unwinds, and the threads of each run."""
+    gpus = gpus_for(options)
+    workers, threads = division_of_cores(options, len(gpus))
+    if options.executor == "local":
+        # For libraries that are imported from here on.
+        stack.enter_context(variables_set(dict.fromkeys(THREAD_VARIABLES, str(threads))))
+    executor = make_executor(
+        options.executor,
+        workload,
+        slots=workers,
+        threads=threads,
+        placement=Placement(gpus, options.runs_per_gpu, options.address),
+    )
+    if options.executor in PROCESS_EXECUTORS:
+        executor = TogetherExecutor(executor)
+    stack.callback(executor.close)
+    return executor, threads
+
+
+def _train(session: Session, results: Path, interruption: Interruption) -> None:
+    """Let the session train; whatever ends it, what its runs have spooled is kept."""
+    try:
+        session.run(results, interruption)
+    except BaseException:
+        session.executor.stop()
+        session.collect()
+        study = session.plan.spec.study
+        with suppress(HarnessError):  # what went wrong first is what the user must hear
+            session.write_record()
+            _flush_patiently(session.ledger, session.watcher, study, _FLUSH_WAIT_INTERRUPTED_S)
+        raise
+
+
+def _finish(session: Session, ledger: Ledger, watcher: Watcher, signal: int | None) -> Outcome:
+    """Bring the database up to date for good, and say how the call ended."""
+    study = session.plan.spec.study
+    wait_s = _FLUSH_WAIT_S if signal is None else _FLUSH_WAIT_INTERRUPTED_S
+    busy = _flush_patiently(ledger, watcher, study, wait_s)
+    if busy is not None and signal is None:
+        raise busy
+    snapshot = session.snapshot()
+    watcher.tick(snapshot)
+    if session.repeats:
+        same = sum(session.repeats)
+        watcher.say(
+            f"{len(session.repeats)} runs that were finished are trained anew: {same} with the "
+            f"very same results, {len(session.repeats) - same} with others"
+        )
+    return Outcome(
+        study=study,
+        total=snapshot.total,
+        done=snapshot.done,
+        failed=snapshot.failed,
+        trained=session.trained,
+        signal=signal,
+        is_stored=busy is None,
+        pruned=snapshot.pruned,
+        shortage=session.shortage(),
+    )
+
+
+def _flush_patiently(
+    ledger: Ledger, watcher: Watcher, study: str, wait_s: float
+) -> StoreBusyError | None:
+    """Bring the database up to date for good; the error to raise where a reader prevents it."""
+    try:
+        notices = ledger.flush(compare=study, wait_s=wait_s, on_wait=watcher.say)
+    except StoreBusyError as error:
+        busy = StoreBusyError(
+            f"{error}; no result is lost: then make the database anew with `harness rebuild`"
+        )
+        watcher.say(str(busy))
+        return busy
+    for notice in notices:
+        watcher.say(notice)
+    return None

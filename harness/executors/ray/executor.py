@@ -1,0 +1,355 @@
+"""The executor that runs on the nodes of a Ray cluster: this machine's own, or any other.
+
+Each run is an actor on some node (``ray_node``), and the driver asks it for what is new: so the
+driver alone writes results, no disk is shared, and what a node that was given up may still do is
+heard by nobody. The code is sent along; data, weights and libraries must be on the nodes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import os
+import signal
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import HarnessError, InputError
+from harness.executors.interface import GRACE_S, Ended, Job, Placement
+from harness.executors.ray.folder_sync import changes, put
+from harness.executors.ray.node import News, NodeRun, Order, Seen, is_end
+from harness.executors.run_process import environment
+from harness.executors.worker.environment import variables_set
+from harness.executors.worker.run_attempt import STATUS_NOT_WRITABLE
+from harness.executors.worker.run_log import open_log
+from harness.records.event_log import append_lines
+from harness.records.folders import spool_path, work_dir
+from harness.records.provenance import GitState, git_state
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+    from ray.actor import ActorHandle
+
+
+_ASK_EVERY_S = 1.0
+"""A node answers after so long even where nothing has happened but files that were written."""
+_COUNT_EVERY_S = 5.0
+_NO_ROOM_S = 60.0
+_CONNECT_S = 5.0
+_LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""For other systems by its name, but on every one 0 keeps Ray to the loopback address."""
+
+
+class RayExecutor:
+    """As many runs at once as the nodes have CPUs, or GPUs, for."""
+
+    def __init__(
+        self, workload: str, *, slots: int | None, threads: int, placement: Placement
+    ) -> None:
+        """Connect to the cluster, or start one.
+
+        Raises:
+            InputError: no Ray, no cluster at the address, or no node that has room for a run.
+        """
+        self._workload = workload
+        self._most = slots
+        self._threads = threads
+        self._per_gpu = placement.runs_per_gpu
+        self._git = _git_state(workload)
+        self._active: dict[str, _Active] = {}
+        self._given_up: list[Ended] = []
+        self._ray, self._is_owner = _connect(workload, placement.address, threads, slots)
+        try:
+            self._remote = self._ray.remote(NodeRun)
+            self._has_gpus = any(node.get("GPU") for node in self._nodes())
+            self._room = self._count_room()
+            self._counted = self._had_room = time.monotonic()
+            if not self._room:
+                raise InputError(
+                    f"no node of the cluster has {threads} CPUs for a run; use fewer --threads"
+                )
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def slots(self) -> int:
+        """How many runs may be active at once; nodes may come and go."""
+        now = time.monotonic()
+        if now - self._counted > _COUNT_EVERY_S:
+            self._counted = now
+            self._room = self._count_room()
+            if self._room:
+                self._had_room = now
+        return max(1, min(self._room, self._most or self._room))
+
+    def submit(self, job: Job) -> None:
+        """Give ``job`` to the first node that has room for it."""
+        spool = _content(spool_path(job.directory))
+        work = changes(work_dir(job.directory), {})
+        order = Order(job.to_json(), self._workload, self._git, spool, work)
+        actor = self._remote.options(
+            num_cpus=self._threads,
+            num_gpus=1 / self._per_gpu if self._has_gpus else 0,
+            max_restarts=0,
+            max_concurrency=3,  # news, and beside it cancel and clear
+        ).remote(order)
+        seen = Seen(spool=len(spool), work=work.present)
+        answer = actor.news.remote(seen, _ASK_EVERY_S)
+        self._active[job.run_id] = _Active(job, actor, answer, seen)
+
+    def poll(self, timeout_s: float) -> list[Ended]:
+        """Wait for news, for ``timeout_s`` at most, and write them down; the runs that ended.
+
+        Raises:
+            HarnessError: there is no node left, or the nodes cannot be made ready.
+            StoreError: this machine's disk is full.
+        """
+        ended, self._given_up = self._given_up, []
+        asked = {active.answer: active for active in self._active.values()}
+        if not asked:
+            return ended
+        ready, _ = self._ray.wait(list(asked), num_returns=1, timeout=0.0 if ended else timeout_s)
+        if ready:
+            ready, _ = self._ray.wait(list(asked), num_returns=len(asked), timeout=0.0)
+        elif time.monotonic() - self._had_room > _NO_ROOM_S:
+            raise HarnessError(
+                "the cluster has no node left that has room for a run; what is finished is kept: "
+                "run the same command again"
+            )
+        found = [self._hear(asked[answer]) for answer in ready]
+        return ended + [each for each in found if each is not None]
+
+    def cancel(self, run_id: str, *, grace_s: float | None = GRACE_S) -> None:
+        """Send SIGTERM to a run, and after ``grace_s`` SIGKILL to all that it has started."""
+        active = self._active.get(run_id)
+        if active is None:
+            return
+        if active.has_begun:
+            active.actor.cancel.remote(grace_s)
+        else:  # it may have no node yet, and has nothing to save
+            del self._active[run_id]
+            self._ray.kill(active.actor)
+            self._given_up.append(Ended(run_id, None, signal.SIGTERM))
+
+    def stop(self) -> None:
+        """Kill all active runs at once, with every process that they have started."""
+        cleared = [each.actor.clear.remote() for each in self._active.values() if each.has_begun]
+        if cleared:
+            self._ray.wait(cleared, num_returns=len(cleared), timeout=GRACE_S)
+        for active in self._active.values():
+            self._ray.kill(active.actor)
+        self._active.clear()
+        self._given_up.clear()
+
+    def close(self) -> None:
+        """Kill what is active and leave the cluster; one that was started here ends."""
+        with contextlib.suppress(self._ray.exceptions.RayError):
+            self.stop()
+        if self._is_owner:
+            self._ray.shutdown()
+
+    def _hear(self, active: _Active) -> Ended | None:
+        """Write down what a run's node has answered, and ask again; the end, if it is one."""
+        errors = self._ray.exceptions
+        try:
+            news: News = self._ray.get(active.answer)
+        except errors.OutOfMemoryError as error:
+            return self._give_up(active, error, Ended(active.job.run_id, None, signal.SIGKILL))
+        except errors.RuntimeEnvSetupError as error:
+            raise HarnessError(
+                f"the nodes cannot be made ready for workload {self._workload!r}: "
+                f"{_one_line(error)}"
+            ) from None
+        except (errors.RayError, HarnessError, OSError) as error:
+            lost = Ended(active.job.run_id, None, None, is_lost=True)
+            return self._give_up(active, error, lost)
+        _write_down(active.job, news)
+        if news.ended is None:
+            seen = active.seen
+            active.seen = Seen(
+                seen.spool + len(news.spool), seen.log + len(news.log), news.work.present
+            )
+            active.has_begun = True
+            active.answer = active.actor.news.remote(active.seen, _ASK_EVERY_S)
+            return None
+        active.actor.clear.remote()  # with its last reference the actor goes, once it has done so
+        del self._active[active.job.run_id]
+        is_lost = news.ended.exit_code == STATUS_NOT_WRITABLE  # there, not here: others have room
+        return news.ended._replace(is_lost=is_lost)
+
+    def _give_up(self, active: _Active, error: Exception, ended: Ended) -> Ended:
+        """Forget a run of which there will be no more news; the reason goes to its log."""
+        del self._active[active.job.run_id]
+        with contextlib.suppress(self._ray.exceptions.RayError):
+            self._ray.kill(active.actor)
+        _log(active.job, f"harness: no more news from its node: {_one_line(error)}\n".encode())
+        return ended
+
+    def _nodes(self) -> list[dict[str, float]]:
+        """What each living node offers."""
+        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+
+    def _count_room(self) -> int:
+        """How many runs fit on the nodes."""
+        room = 0
+        for node in self._nodes():
+            fits = int(node.get("CPU", 0) // self._threads)
+            if self._has_gpus:
+                fits = min(fits, int(node.get("GPU", 0) * self._per_gpu))
+            room += fits
+        return room
+
+
+@dataclass
+class _Active:
+    """A run, its actor, and the answer that is waited for."""
+
+    job: Job
+    actor: ActorHandle
+    answer: ObjectRef
+    seen: Seen
+    has_begun: bool = False
+
+
+def _write_down(job: Job, news: News) -> None:
+    """Add news to the run's own folder, in an order of which any beginning is true.
+
+    An epoch comes before the checkpoint that counts it, and the end after all files.
+    """
+    _log(job, news.log)
+    lines = news.spool.splitlines(keepends=True)
+    ends = [number for number, line in enumerate(lines) if is_end(line)]
+    before = b"".join(lines[: ends[0]] if ends else lines)
+    if before:
+        append_lines(spool_path(job.directory), before)
+    put(work_dir(job.directory), news.work)
+    if ends:
+        append_lines(spool_path(job.directory), b"".join(lines[ends[0] :]))
+
+
+def _log(job: Job, text: bytes) -> None:
+    with os.fdopen(open_log(job), "wb") as stream:
+        stream.write(text)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # there is none yet; whatever else it is, writing to it will tell
+        return b""
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _connect(
+    workload: str, address: str | None, threads: int, slots: int | None
+) -> tuple[Any, bool]:
+    """The module ``ray``, connected, and whether it was connected here.
+
+    Raises:
+        InputError: it is not installed, or there is no cluster at the address.
+    """
+    variables = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "error"}
+    if address is not None:
+        _check_address(address)
+    else:
+        variables |= {_LOOPBACK_ONLY: "0", "PYTHONPATH": environment(threads)["PYTHONPATH"]}
+    # Read when Ray is imported, and by the processes that it starts.
+    with variables_set(variables):
+        try:
+            import ray
+        except ModuleNotFoundError:
+            raise InputError(
+                '--executor ray needs Ray; install it with pip install "gcudml-harness[ray]"'
+            ) from None
+        if ray.is_initialized():
+            return ray, False
+        with _signal_handler_kept():
+            _initialise(ray, workload, address, slots * threads if slots else None)
+    if address is None and not ray.util.get_node_ip_address().startswith(("127.", "::1")):
+        ray.shutdown()
+        raise InputError(
+            "Ray was imported before, and would now listen on the network; give --address"
+        )
+    return ray, True
+
+
+def _initialise(ray: ModuleType, workload: str, address: str | None, cpus: int | None) -> None:
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None:
+        ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
+        return
+    packages = [str(_source(name)) for name in ("harness", workload.partition(".")[0])]
+    try:
+        with tempfile.TemporaryDirectory() as empty:
+            # With a folder to work in, Ray does not look for code in ours first, where a node may
+            # have an older copy.
+            code = {"py_modules": packages, "excludes": ["__pycache__"], "working_dir": empty}
+            ray.init(address=address, runtime_env=code, **quiet)
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise InputError(
+            f"--address {address}: no connection to a Ray cluster there: {_one_line(error)}; "
+            "give the address that `ray start` said, and RAY_AUTH_MODE=token where it has a token"
+        ) from None
+
+
+def _check_address(address: str) -> None:
+    """Refuse an address where nobody listens: Ray would wait for minutes.
+
+    Raises:
+        InputError: nobody does, or it is no address.
+    """
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"--address {address}: nobody listens there ({_one_line(error)}); give HOST:PORT of a "
+            "cluster, as `ray start --head` says it"
+        ) from None
+
+
+def _source(package: str) -> Path:
+    """The folder of a package, or the file of a module.
+
+    Raises:
+        InputError: there is none.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is not None and spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations)))
+    if spec is None or spec.origin is None:
+        raise InputError(f"workload {package!r}: no such module; give an importable one")
+    return Path(spec.origin)
+
+
+def _git_state(workload: str) -> GitState:
+    """The commit of the code that is sent to the nodes."""
+    source = _source(workload.partition(".")[0])
+    return git_state(source if source.is_dir() else source.parent)
+
+
+@contextlib.contextmanager
+def _signal_handler_kept() -> Iterator[None]:
+    """Ray takes over SIGTERM, which is for the driver."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

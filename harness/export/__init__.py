@@ -1,0 +1,1 @@
+"""Take results elsewhere: files, Optuna, TensorBoard, MLflow, the best model."""

@@ -1,0 +1,239 @@
+"""A study as a journal of Optuna, which `optuna-dashboard` opens.
+
+What Optuna calls the value of a trial is here the mean over its seeds. The confirmation of a search
+is a study of its own in the same file: its seeds and its classes are others.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from harness.export.study_runs import as_utc
+from harness.store import database
+from harness.store.typed_rows import integer, number, number_or_none, read_object, text_or_none
+from harness.study.axes import Axis, get_at, matches
+from harness.study.conditions import VARIANT
+from harness.study.spec import StudySpec
+from harness.workload import JsonValue
+
+_WAIT_S = 10.0
+_STUDY = "SELECT question, metric, spec FROM study WHERE study = $study"
+_TRIALS = """
+    SELECT
+        trials.trial_id, trials.number, trials.trial, trials.phase, trials.role, trial.varied,
+        trial.params, trial.variant, trials.mean, sd, low, high, seeds_done, seeds_planned,
+        seeds_failed, trials.pruned, timing.started, timing.finished
+    FROM trials JOIN trial USING (trial_id)
+    LEFT JOIN (
+        SELECT trial_id, min(started) AS started, max(finished) AS finished
+        FROM member JOIN run USING (run_id) GROUP BY trial_id
+    ) AS timing USING (trial_id)
+    WHERE trials.study = $study AND trials.role <> 'control'
+    ORDER BY trials.number, trials.trial_id
+"""
+_CURVES = """
+    SELECT trial_id, epoch, avg(value ORDER BY member.seed)
+    FROM trial JOIN member USING (trial_id) JOIN epoch USING (run_id)
+    WHERE study = $study AND name = 'val/' || $metric AND isfinite(value)
+    GROUP BY ALL ORDER BY ALL
+"""
+Choice = int | float | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """A trial of ours with what Optuna is to know of it."""
+
+    number: int
+    phase: str
+    params: Mapping[str, JsonValue]
+    value: float | None
+    state: TrialState
+    started: datetime | None
+    finished: datetime | None
+    intermediate: Mapping[int, float]
+    attributes: Mapping[str, JsonValue]
+
+
+def write_journal(results: Path, study: str, file: Path) -> None:
+    """Write a journal whose studies hold the trials of ``study``; controls are no points of it.
+
+    Raises:
+        InputError: no results yet.
+        StoreError: the database cannot be read.
+        OSError: the disk is full.
+    """
+    [(question, metric, spec)] = database.query(results, _STUDY, {"study": study}).rows
+    measure = str(metric).rpartition("/")[2]
+    axes = StudySpec.model_validate(read_object(spec)).search
+    trials = _trials(results, study, measure, axes)
+    storage = JournalStorage(JournalFileBackend(str(file)))
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    phases = sorted({trial.phase for trial in trials}, reverse=True)  # search first
+    for phase in phases:
+        name = study if phase == phases[0] else f"{study} (confirmation)"
+        written = optuna.create_study(storage=storage, study_name=name, direction="maximize")
+        with warnings.catch_warnings():  # names of metrics are experimental
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            written.set_metric_names([f"{'test' if phase == 'confirm' else 'val'}/{measure}"])
+        written.set_user_attr("question", str(question))
+        written.set_user_attr("study", study)
+        some = [trial for trial in trials if trial.phase == phase]
+        written.add_trials(_frozen(some, _distributions(axes, some)))
+
+
+def _trials(results: Path, study: str, measure: str, axes: Mapping[str, Axis]) -> list[_Trial]:
+    curves: defaultdict[str, dict[int, float]] = defaultdict(dict)
+    given = {"study": study, "metric": measure}
+    for trial_id, epoch, value in database.query(results, _CURVES, given, wait_s=_WAIT_S).rows:
+        curves[str(trial_id)][integer(epoch)] = number(value)
+    rows = database.query(results, _TRIALS, {"study": study}, wait_s=_WAIT_S).rows
+    return [_trial(row, axes, curves[str(row[0])]) for row in rows]
+
+
+def _trial(row: Sequence[object], axes: Mapping[str, Axis], curve: Mapping[int, float]) -> _Trial:
+    (trial_id, place, label, phase, role) = row[:5]
+    mean, sd, low, high, *counts, pruned, started, finished = row[8:]
+    done, planned, failed = (integer(count) for count in counts)
+    value = number_or_none(mean)
+    if pruned is not None:
+        value, state = None, TrialState.PRUNED
+    elif value is not None:
+        state = TrialState.COMPLETE
+    elif failed:
+        state = TrialState.FAIL
+    else:
+        state = TrialState.WAITING if started is None else TrialState.RUNNING
+    attributes: dict[str, JsonValue] = {
+        "label": str(label),
+        "trial_id": str(trial_id),
+        "number": integer(place),
+        "role": str(role),
+        "seeds_done": done,
+        "seeds_planned": planned,
+        "seeds_failed": failed,
+        "sd": number_or_none(sd),
+        "low": number_or_none(low),
+        "high": number_or_none(high),
+        "pruned": text_or_none(pruned),
+    }
+    return _Trial(
+        number=integer(place),
+        phase=str(phase),
+        params=_params(row, axes),
+        value=value,
+        state=state,
+        started=as_utc(started),
+        finished=as_utc(finished),
+        intermediate=curve,
+        attributes={key: known for key, known in attributes.items() if known is not None},
+    )
+
+
+def _params(row: Sequence[object], axes: Mapping[str, Axis]) -> dict[str, JsonValue]:
+    """What a trial varies; the baseline of a search has its place on the axes too."""
+    role, varied, everything, variant = row[4], *map(read_object, row[5:7]), row[7]
+    found: dict[str, JsonValue] = {} if variant is None else {VARIANT: str(variant)}
+    found |= varied
+    if role == "baseline":
+        for key, axis in axes.items():
+            condition = axis.when or {}
+            there = {each: get_at(everything, each) for each in condition}
+            if key not in found and matches(condition, there):
+                found[key] = get_at(everything, key)
+    return found
+
+
+def _distributions(
+    axes: Mapping[str, Axis], trials: Sequence[_Trial]
+) -> dict[str, BaseDistribution]:
+    """Key -> where its values come from, wide enough for those that lie outside the axis.
+
+    A baseline may lie outside, and so may trials of an earlier version of the study. A range in
+    which something else than numbers occurs becomes a list.
+    """
+    seen: defaultdict[str, list[JsonValue]] = defaultdict(list)
+    for trial in trials:
+        for key, value in trial.params.items():
+            seen[key].append(value)
+    found: dict[str, BaseDistribution] = {}
+    for key, values in seen.items():
+        axis = axes.get(key)
+        range_ = None if axis is None else _range(axis, values)
+        if range_ is None:
+            listed = (axis.values if axis is not None else None) or []
+            range_ = CategoricalDistribution(list(dict.fromkeys(map(_choice, [*listed, *values]))))
+        found[key] = range_
+    return found
+
+
+def _range(axis: Axis, values: Sequence[JsonValue]) -> BaseDistribution | None:
+    """The range of an axis and of these values; None where there is none."""
+    if axis.bounds is None:
+        return None
+    numbers = [x for x in values if isinstance(x, int | float) and not isinstance(x, bool)]
+    if len(numbers) < len(values):
+        return None
+    low, high = min([*axis.bounds, *numbers]), max([*axis.bounds, *numbers])
+    is_log = axis.is_log and low > 0
+    if axis.is_whole and all(float(x).is_integer() for x in numbers):
+        return IntDistribution(int(low), int(high), log=is_log)
+    return FloatDistribution(low, high, log=is_log)
+
+
+def _choice(value: JsonValue) -> Choice:
+    """A value as Optuna can choose it: JSON text for lists, and for true, which it takes for 1."""
+    if isinstance(value, bool | list | dict):
+        return json.dumps(value, sort_keys=True)
+    return value
+
+
+def _frozen(
+    trials: Iterable[_Trial], distributions: Mapping[str, BaseDistribution]
+) -> list[optuna.trial.FrozenTrial]:
+    """The trials as Optuna has them."""
+    found = []
+    for trial in trials:
+        params = {
+            key: _choice(value)
+            if isinstance(distributions[key], CategoricalDistribution)
+            else value
+            for key, value in trial.params.items()
+        }
+        frozen = optuna.create_trial(
+            state=trial.state,
+            value=trial.value,
+            params=params,
+            distributions={key: distributions[key] for key in params},
+            user_attrs=dict(trial.attributes),
+            intermediate_values=dict(trial.intermediate),
+        )
+        if trial.started is not None:
+            frozen.datetime_start = _local(trial.started)
+        if trial.state.is_finished():
+            ended = trial.finished or trial.started
+            frozen.datetime_complete = frozen.datetime_start if ended is None else _local(ended)
+        found.append(frozen)
+    return found
+
+
+def _local(time: datetime) -> datetime:
+    """A time as Optuna writes it: of this machine's zone, and without saying so."""
+    return time.astimezone().replace(tzinfo=None)

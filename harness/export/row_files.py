@@ -1,0 +1,71 @@
+"""A study's rows as files of CSV or Parquet, one for each of the main tables and views."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import duckdb
+
+from harness.store import database
+from harness.store.bulk_rows import quoted
+
+_WAIT_S = 10.0
+_RUNS = """
+    SELECT
+        trial.study, trial.label AS trial, trial.number, member.seed, member.is_pruned,
+        run.* EXCLUDE (seed)
+    FROM trial JOIN member USING (trial_id) JOIN run USING (run_id)
+    WHERE study = $study
+    ORDER BY trial.number, trial_id, member.seed
+"""
+QUERIES: Mapping[str, str] = {
+    "trials": "SELECT * FROM trials WHERE study = $study ORDER BY number, trial_id",
+    "runs": _RUNS,
+    "results": "SELECT * FROM results WHERE study = $study"
+    " ORDER BY number, trial_id, seed, split, name",
+    "summary": "SELECT * FROM summary WHERE study = $study ORDER BY number, trial_id, split, k",
+    "comparisons": "SELECT * FROM comparisons WHERE study = $study"
+    " ORDER BY number, trial_id, split, metric",
+    "mixed": "SELECT * FROM mixed WHERE study = $study ORDER BY phase, what, runs DESC, value",
+    "curves": "SELECT * FROM curves WHERE study = $study"
+    " ORDER BY number, trial_id, seed, epoch, name",
+}
+"""File name without its ending -> its rows."""
+
+
+def write_tables(results: Path, study: str, form: Literal["csv", "parquet"], folder: Path) -> None:
+    """Write a file for each of ``QUERIES`` into ``folder``, all of the same moment.
+
+    Raises:
+        InputError: no results yet.
+        StoreError: the database cannot be read, or the disk is full.
+    """
+    options = {"csv": "FORMAT csv, HEADER", "parquet": "FORMAT parquet, COMPRESSION zstd"}[form]
+    with database.connect(results, read_only=True, wait_s=_WAIT_S, may_copy=True) as con:
+        for name, sql in QUERIES.items():
+            path = str(folder / f"{name}.{form}").replace("'", "''")
+            rows = _without_formulas(con, sql, study) if form == "csv" else sql
+            con.execute(f"COPY ({rows}) TO '{path}' ({options})", {"study": study})
+
+
+def _without_formulas(con: duckdb.DuckDBPyConnection, sql: str, study: str) -> str:
+    """The query, with ``no_formula`` of each text."""
+    described = con.execute(f"DESCRIBE {sql}", {"study": study}).fetchall()
+    texts = [quoted(name) for name, kind, *_ in described if kind == "VARCHAR"]
+    starts = ", ".join(f"chr({ord(start)})" for start in FORMULA_STARTS)
+    cells = [f"if({name}[1] IN ({starts}), chr(39) || {name}, {name}) AS {name}" for name in texts]
+    return f"SELECT * REPLACE ({', '.join(cells)}) FROM ({sql})"
+
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def no_formula(text: str) -> str:
+    """The text of a CSV cell that no spreadsheet takes for a formula: an apostrophe goes before it.
+
+    Source:
+        OWASP, CSV Injection. Only texts need it: a negative number is a number.
+    """
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text

@@ -1,0 +1,139 @@
+"""What runs of a study cost in time and disk: from runs that are done, else from a probe."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from harness.engine.dispatch.run_states import Ledger
+from harness.engine.study_state import Survey
+from harness.planning.pilot_run import Probe, folder_size, probe
+from harness.records.folders import run_dir
+from harness.records.study_record import Member, read_study_record
+from harness.records.trial import Trial
+
+Basis = Literal["earlier runs", "a probe"]
+
+
+class Cost(NamedTuple):
+    """Of one run."""
+
+    seconds: float
+    size: float
+    """Bytes."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a finished run has cost."""
+
+    trial: Trial
+    cost: Cost
+
+
+class Costs:
+    """What each trial's runs are expected to cost."""
+
+    def __init__(self, survey: Survey, measured: Sequence[Measured], probed: Probe | None) -> None:
+        """Take up what was measured; a probe of the baseline fills in where that is nothing."""
+        self._workload = survey.plan.workload
+        self._measured = measured
+        self._probe = probed
+
+    @property
+    def basis(self) -> Basis | None:
+        """What it rests on; None where there is nothing."""
+        if any(each.trial.role != "control" for each in self._measured):
+            return "earlier runs"
+        return None if self._probe is None else "a probe"
+
+    def of_run(self, trial: Trial) -> Cost | None:
+        """The expected cost of one run of ``trial``; None where nothing tells.
+
+        What its own runs took; else what an epoch took of other trials, for its number of epochs
+        (controls report once); else what the probe says.
+        """
+        own = [each.cost for each in self._measured if each.trial.trial_id == trial.trial_id]
+        if own:
+            return _mean(own)
+        is_control = trial.role == "control"
+        alike = [each for each in self._measured if (each.trial.role == "control") == is_control]
+        epochs = self._epochs(trial)
+        if alike and not is_control:
+            if epochs is None:
+                return _mean(each.cost for each in alike)
+            return _mean(_scaled(each.cost, epochs / self._of(each)) for each in alike)
+        if self._probe is not None and epochs is not None:
+            return Cost(self._probe.seconds(epochs), self._probe.size(epochs))
+        others = [each for each in self._measured if each.trial.role != "control"]
+        if is_control and others and epochs is not None:
+            return _mean(_scaled(each.cost, epochs / self._of(each)) for each in others)
+        return None
+
+    def _epochs(self, trial: Trial) -> int | None:
+        return self._workload.epochs(trial.params)
+
+    def _of(self, measured: Measured) -> int:
+        return max(1, self._epochs(measured.trial) or 1)
+
+
+def find_costs(survey: Survey, results: Path, *, threads: int, may_probe: bool) -> Costs:
+    """Measure where nothing is known.
+
+    Runs that are done count, those of this study under earlier code included; a probe is made only
+    where no training is among them.
+
+    Raises:
+        InputError: the probe failed.
+        HarnessError: no run can be started.
+    """
+    measured = _measured(survey, results)
+    is_known = any(each.trial.role != "control" for each in measured)
+    if is_known or not may_probe:
+        return Costs(survey, measured, None)
+    baseline = next(trial for trial in survey.plan.fixed if trial.role == "baseline")
+    seed = survey.plan.seeds_of(baseline)[0]
+    task = survey.schedule.tasks[
+        next(m.run_id for m in survey.schedule.members if m[:2] == (baseline.trial_id, seed))
+    ]
+    code = survey.plan.code.table(task.run.code)
+    return Costs(survey, measured, probe(task.run, threads=threads, code=code))
+
+
+def _measured(survey: Survey, results: Path) -> list[Measured]:
+    name = survey.plan.spec.study
+    trials = {trial.trial_id: trial for trial in survey.schedule.trials}
+    found = _of_members(survey.schedule.members, trials, survey.ledger, results)
+    if found:
+        return found
+    record = read_study_record(results, name)
+    if record is None:
+        return []
+    survey.ledger.take_up({member.run_id: None for member in record.members})
+    before = {trial.trial_id: trial for trial in record.trials}
+    return _of_members(record.members, before, survey.ledger, results)
+
+
+def _of_members(
+    members: Iterable[Member], trials: dict[str, Trial], ledger: Ledger, results: Path
+) -> list[Measured]:
+    found = []
+    for member in members:
+        state = ledger.state(member.run_id)
+        # A second attempt that went on from a checkpoint tells only a part of the time.
+        if state.state == "done" and state.attempts == 1 and state.seconds is not None:
+            size = folder_size(run_dir(results, member.run_id))
+            found.append(Measured(trials[member.trial_id], Cost(state.seconds, size)))
+    return found
+
+
+def _scaled(cost: Cost, share: float) -> Cost:
+    return Cost(cost.seconds * share, cost.size)  # most of a folder does not grow with epochs
+
+
+def _mean(costs: Iterable[Cost]) -> Cost:
+    seconds, sizes = zip(*costs, strict=True)
+    return Cost(statistics.fmean(seconds), statistics.fmean(sizes))

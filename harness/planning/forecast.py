@@ -1,0 +1,286 @@
+"""What a study will take and what it can show, before anything is trained."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.engine.dispatch.packing import Company
+from harness.engine.run_options import RunOptions, division_of_cores, gpus_for
+from harness.engine.study_state import Survey, survey
+from harness.errors import InputError
+from harness.executors.interface import PROCESS_EXECUTORS
+from harness.planning.cost_estimate import Basis, Cost, Costs, find_costs
+from harness.stats.paired import t_quantile
+from harness.stats.power import (
+    LEVEL,
+    can_be_significant,
+    detectable_effect,
+    seeds_needed,
+    smallest_p,
+)
+from harness.store.database import query
+from harness.study.plan import Plan
+from harness.study.spec import StudySpec
+from harness.study.spec_diff import changes_of
+from harness.units import _mib
+
+
+@dataclass(frozen=True)
+class Expense:
+    """Time and disk of the runs that are to do."""
+
+    basis: Basis
+    workers: int
+    threads: int
+    run_s: float
+    """Of a typical training."""
+    total_s: float
+    """Until all is done, on so many workers."""
+    needed_mib: float
+    free_mib: float
+    """Where the results are."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How much paired differences vary, by earlier runs."""
+
+    sd: float
+    """The median over trials of the standard deviation of their differences to the baseline."""
+    trials: int
+    where: str
+    """``this study`` or ``other studies``."""
+
+
+@dataclass(frozen=True)
+class Power:
+    """What the design could detect."""
+
+    metric: str
+    split: str
+    seeds: int
+    comparisons: int
+    smallest_p: float
+    """Of any result, after Holm's correction."""
+    seeds_needed: int | None
+    """So that any result could be significant."""
+    effect: float | None
+    """Found in 80 % of studies, in standard deviations of paired differences; None: none is."""
+    spread: Spread | None
+    difference: float | None
+    """The effect in the metric's own units, where the spread is known."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """All that is foretold of a study."""
+
+    study: str
+    question: str
+    trials: int
+    """Of the whole study, controls and confirmations apart."""
+    controls: int
+    seeds: int
+    confirmed: int
+    """Trials that are trained again, the baseline included."""
+    confirm_seeds: int
+    runs: int
+    """An upper bound for a search."""
+    done: int
+    failed: int
+    """Failed for good."""
+    to_do: int
+    changes: tuple[str, ...]
+    """What differs from the study of this name in the results."""
+    expense: Expense | None
+    """None where nothing tells, or where there is nothing to do."""
+    power: Power | None
+    """None where nothing is tested: one trial, or a search without a confirmation."""
+    warnings: tuple[str, ...]
+    together: int
+    """The most runs that one worker would train at once; 1 where the workload was not asked."""
+
+
+def make_forecast(
+    path: Path, overrides: tuple[str, ...], options: RunOptions, *, may_probe: bool
+) -> Forecast:
+    """Foretell what ``run_study`` would do with the same arguments. Nothing is written.
+
+    Args:
+        path: The study file.
+        overrides: ``KEY=VALUE`` each, over the file.
+        options: Where and how it would be run.
+        may_probe: Whether to train two epochs of the baseline where no earlier run tells the time.
+
+    Raises:
+        InputError: the study or its data is wrong, or the probe failed.
+        HarnessError: no run can be started.
+    """
+    found = survey(path, overrides, options.results)
+    plan, spec = found.plan, found.plan.spec
+    states = [found.ledger.settled.get(run_id) for run_id in found.schedule.tasks]
+    done = sum(state is not None and state.state == "done" for state in states)
+    failed = sum(state is not None and state.state == "failed" for state in states)
+    total = found.schedule.total
+    expense = _expense(found, options, may_probe=may_probe) if total > done + failed else None
+    power = _power(plan, options.results)
+    trials = len(plan.fixed) if spec.is_fixed else spec.trials or 0
+    return Forecast(
+        study=spec.study,
+        question=spec.question,
+        trials=trials,
+        controls=len(plan.controls),
+        seeds=len(spec.seed_list),
+        confirmed=_confirmed(spec) + 1 if spec.confirm else 0,
+        confirm_seeds=len(spec.confirm_seed_list),
+        runs=total,
+        done=done,
+        failed=failed,
+        to_do=total - done - failed,
+        changes=tuple(str(change) for change in changes_of(plan, options.results)),
+        expense=expense,
+        power=power,
+        warnings=_warnings(power, expense),
+        together=_together(found, options) if may_probe else 1,
+    )
+
+
+def _warnings(power: Power | None, expense: Expense | None) -> tuple[str, ...]:
+    found = []
+    if power is not None and power.effect is None:
+        needed = (
+            "no number of seeds is enough for so many comparisons: compare fewer trials"
+            if power.seeds_needed is None
+            else f"use at least {power.seeds_needed} seeds"
+        )
+        holm = f"{power.comparisons} x " if power.comparisons > 1 else ""
+        found.append(
+            f"with {power.seeds} seed{'s' * (power.seeds != 1)} no difference can be significant: "
+            f"the smallest p is {holm}2/2^{power.seeds} = {power.smallest_p:.4g}, "
+            f"not below {LEVEL}; {needed}"
+        )
+    if expense is not None and expense.needed_mib > expense.free_mib:
+        found.append(
+            f"the results need about {_mib(expense.needed_mib)}, and {_mib(expense.free_mib)} are "
+            "free; make space, or choose another folder with --results"
+        )
+    return tuple(found)
+
+
+def _expense(found: Survey, options: RunOptions, *, may_probe: bool) -> Expense | None:
+    workers, threads = division_of_cores(options, len(gpus_for(options)))
+    workers = workers or 1
+    costs = find_costs(found, options.results, threads=threads, may_probe=may_probe)
+    baseline = next(trial for trial in found.plan.fixed if trial.role == "baseline")
+    typical, basis = costs.of_run(baseline), costs.basis
+    if typical is None or basis is None:
+        return None
+    runs = _run_costs(found, costs, typical)
+    seconds = sum(run.seconds for run in runs) / min(workers, len(runs))
+    return Expense(
+        basis=basis,
+        workers=workers,
+        threads=threads,
+        run_s=typical.seconds,
+        total_s=max(seconds, *(run.seconds for run in runs)),
+        needed_mib=sum(run.size for run in runs) / 2**20,
+        free_mib=shutil.disk_usage(_existing(options.results)).free / 2**20,
+    )
+
+
+def _together(found: Survey, options: RunOptions) -> int:
+    """The most runs that are to do and may share a process."""
+    company = Company(found.plan, is_possible=options.executor in PROCESS_EXECUTORS)
+    waiting = found.schedule.tasks.keys() - found.ledger.settled.keys()
+    return max((company.most(found.schedule.tasks[run_id]) for run_id in waiting), default=1)
+
+
+def _run_costs(found: Survey, costs: Costs, typical: Cost) -> list[Cost]:
+    """Of every run that is to do; those of trials that are still to be proposed are typical."""
+    schedule = found.schedule
+    waiting = [
+        task for run_id, task in schedule.tasks.items() if run_id not in found.ledger.settled
+    ]
+    by_trial: dict[str, Cost] = {}
+    for task in waiting:
+        key = task.trial.trial_id
+        if key not in by_trial:
+            by_trial[key] = costs.of_run(task.trial) or typical
+    later = schedule.total - len(schedule.tasks)
+    return [*(by_trial[task.trial.trial_id] for task in waiting), *[typical] * later]
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+
+
+def _power(plan: Plan, results: Path) -> Power | None:
+    spec = plan.spec
+    if spec.is_fixed:
+        seeds, comparisons, split = len(spec.seed_list), len(plan.fixed) - 1, "test"
+    elif spec.confirm is not None:
+        seeds, comparisons, split = len(spec.confirm_seed_list), _confirmed(spec), "test"
+    else:  # a search without a confirmation makes no claim
+        return None
+    if comparisons < 1:
+        return None
+    spread = _spread(spec, results)
+    effect = detectable_effect(seeds, comparisons)
+    return Power(
+        metric=spec.metric,
+        split=split,
+        seeds=seeds,
+        comparisons=comparisons,
+        smallest_p=min(1.0, comparisons * smallest_p(seeds)),
+        seeds_needed=seeds if can_be_significant(seeds, comparisons) else seeds_needed(comparisons),
+        effect=effect,
+        spread=spread,
+        difference=None if effect is None or spread is None else effect * spread.sd,
+    )
+
+
+def _confirmed(spec: StudySpec) -> int:
+    """Winners that will be compared with the baseline."""
+    return 0 if spec.confirm is None else min(spec.confirm.top, (spec.trials or 1) - 1)
+
+
+def _spread(spec: StudySpec, results: Path) -> Spread | None:
+    """From comparisons that are in the store, this study's own before those of others."""
+    try:
+        rows = query(results, _SPREAD, [spec.metric, spec.workload]).rows
+    except InputError:  # nothing there yet
+        return None
+    found = [(str(study), _sd(int(str(n)), float(str(width)))) for study, n, width in rows]
+    own = [sd for study, sd in found if study == spec.study]
+    others = [sd for study, sd in found if study != spec.study]
+    for deviations, where in ((own, "this study"), (others, "other studies")):
+        if deviations:
+            return Spread(statistics.median(deviations), len(deviations), where)
+    return None
+
+
+# Of each trial the split that counts; differences of one and the same number say nothing.
+_SPREAD = """
+    SELECT comparison.study, comparison.n, comparison.high - comparison.low
+    FROM comparison
+    JOIN trial USING (trial_id)
+    WHERE comparison.metric = $1 AND trial.role = 'trial' AND comparison.n > 2
+        AND comparison.high > comparison.low
+        AND EXISTS (
+            SELECT 1 FROM member JOIN run USING (run_id)
+            WHERE member.trial_id = comparison.trial_id AND run.workload = $2
+        )
+    QUALIFY row_number() OVER (
+        PARTITION BY comparison.trial_id ORDER BY comparison.split <> 'test', comparison.split
+    ) = 1
+    ORDER BY ALL
+"""
+
+
+def _sd(pairs: int, width: float) -> float:
+    """The standard deviation behind a 95 % t-interval of that width."""
+    return float(width / 2 * pairs**0.5 / t_quantile(pairs - 1))

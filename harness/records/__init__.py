@@ -1,0 +1,1 @@
+"""What is on disk: trials, runs, events, states, study records, digests."""

@@ -1,0 +1,366 @@
+"""The page that sets trials of several studies against each other; see ``across``."""
+
+from __future__ import annotations
+
+import html
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.errors import InputError
+from harness.report.data.cross_study import (
+    Across,
+    Contender,
+    Row,
+    Terms,
+    mixture_across,
+    rules_of,
+    set_against,
+)
+from harness.report.data.load import load_tables, measure_label
+from harness.report.data.study_data import StudyTables
+from harness.report.findings.answer import SPLIT_NAMES
+from harness.report.findings.estimates import (
+    NONE,
+    bar_lengths,
+    decimal,
+    difference_text,
+    evidence,
+    plus_minus,
+    range_text,
+)
+from harness.report.findings.mixture import Circumstances, MadeRun, read_circumstances
+from harness.report.html.document import document, file_stem, write_page
+from harness.report.html.escape import escaped, label
+from harness.report.html.layout import mixture_notice, note, panels, section
+from harness.report.html.tables import comparison_cells, comparison_heads, data_table, table_row
+from harness.report.plots import render
+from harness.report.plots.picture import (
+    BASELINE,
+    INK,
+    PALETTE,
+    PAPER,
+    Picture,
+    Trace,
+    shortened,
+    titled,
+)
+from harness.report.study_page import BADGES, divided
+from harness.stats.paired import MIN_SEEDS_FOR_TEST
+from harness.store.typed_rows import read_object, read_rows
+
+MOST_DRAWN = 60
+_OTHER_CODE = "code differs"
+
+
+def write_comparison(
+    results: Path, studies: Sequence[str], reports: Path, *, baseline: str | None = None
+) -> Path:
+    """Write the page on ``studies``, if they can be compared.
+
+    Args:
+        results: The results folder.
+        studies: Names, the first study's baseline being the reference.
+        reports: Where ``compare-<names>.html`` goes.
+        baseline: ``STUDY/TRIAL`` of another reference.
+
+    Returns:
+        The page.
+
+    Raises:
+        InputError: fewer than two studies, an unknown one, one without a finished run, or studies
+            that were not scored alike; the message names the difference.
+        StoreError: the database cannot be read.
+    """
+    names = list(dict.fromkeys(studies))
+    if len(names) < 2:
+        raise InputError("compare: name at least two different studies")
+    made = read_circumstances(results, names)
+    contenders = [each for name in names for each in load_contenders(results, name, made)]
+    found = set_against(contenders, baseline)
+    stem = file_stem("compare-" + ".".join(names))
+    return write_page(reports / f"{stem}.html", render_comparison(found))
+
+
+def load_contenders(
+    results: Path, study: str, made: Mapping[str, Circumstances] | None = None
+) -> list[Contender]:
+    """The trials of a study that have finished runs, those of its confirmation where it has one.
+
+    Args:
+        results: The results folder.
+        study: Its name.
+        made: run_id -> what it was made with.
+
+    Raises:
+        InputError: no such study, or it has no finished run.
+        StoreError: the database cannot be read.
+    """
+    tables, _ = divided(load_tables(results, study))
+    view = tables.primary
+    if view is None or view.measure != tables.study.metric:
+        raise InputError(f"compare: {study} has no finished run with its metric; run it first")
+    scored = _scored(results, tables)
+    varied = frozenset(key for trial in tables.trials for key in trial.varied)
+    counts = Counter(trial.label for trial in tables.trials)
+    found = []
+    for trial in tables.trials:
+        is_twice = counts[trial.label] > 1  # labels have five digits of a number
+        mine = [value for value in tables.values[view] if value.trial_id == trial.trial_id]
+        if not mine:
+            continue
+        terms = [scored[value.run_id] for value in mine]
+        found.append(
+            Contender(
+                study=study,
+                label=f"{trial.label} (trial {trial.number})" if is_twice else trial.label,
+                number=trial.number,
+                is_baseline=trial.is_baseline,
+                is_control=trial.is_control,
+                varied=varied,
+                view=view,
+                values={value.seed: value.value for value in mine},
+                runs=tuple(sorted(value.run_id for value in mine)),
+                code=frozenset(code for code, _ in terms),
+                terms=_distinct([each for _, each in terms]),
+                made={v.seed: MadeRun(v.run_id, (made or {}).get(v.run_id, {})) for v in mine},
+            )
+        )
+    return found
+
+
+def render_comparison(found: Across) -> str:
+    """The page."""
+    title = " and ".join(found.studies) if len(found.studies) < 3 else ", ".join(found.studies)
+    body = (
+        f"{_header(found, title)}\n<main>\n"
+        + section("Trials", panels(render.draw_all([comparison_picture(found)]), is_single=True))
+        + section("Results", _table(found), note(_terms_in_words(found)))
+        + "</main>\n"
+    )
+    return document(f"{title}: comparison", body, script=render.script())
+
+
+def comparison_picture(found: Across) -> Picture:
+    """A line a trial: its seeds, its mean with the interval, and the reference across all."""
+    rows = found.rows[:MOST_DRAWN]
+    if not any(row.contender == found.reference for row in rows):
+        rows = (*rows, *(row for row in found.rows if row.contender == found.reference))
+    colours = {study: PALETTE[at % len(PALETTE)] for at, study in enumerate(found.studies)}
+    mean = next(row.summary.mean for row in rows if row.contender == found.reference)
+    traces: list[Trace] = [
+        {
+            "type": "scatter",
+            "x": [round(mean, 6)] * 2,
+            "y": [-0.5, len(rows) - 0.5],
+            "mode": "lines",
+            "line": {"color": BASELINE, "width": 1},
+            "hoverinfo": "skip",
+            "showlegend": False,
+        }
+    ]
+    for study, colour in colours.items():
+        mine = [(at, row) for at, row in enumerate(rows) if row.contender.study == study]
+        traces += _study_traces(study, mine, colour, found.reference)
+    measure = f"{measure_label(found.view.measure)}, {SPLIT_NAMES[found.view.split]}"
+    said = "; ".join(
+        f"{row.contender.name}: {decimal(row.summary.mean)}"
+        + (f", {difference_text(row.comparison)} to the reference" if row.comparison else "")
+        for row in rows[:12]
+    )
+    more = f"; {len(found.rows) - 12} more in the table" if len(found.rows) > 12 else ""
+    ticks = [
+        f"{html.escape(shortened(row.contender.study))}<br>"
+        f"{html.escape(shortened(row.contender.label))}"
+        for row in rows
+    ]
+    return Picture(
+        name="comparison",
+        title="Every trial, seed by seed",
+        text=f"{measure}. The reference is {found.reference.name}. {said}{more}.",
+        traces=tuple(traces),
+        layout={
+            "xaxis": {"title": titled(html.escape(measure)), "automargin": True, "nticks": 4},
+            "yaxis": {
+                "tickvals": list(range(len(rows))),
+                "ticktext": ticks,
+                "range": [len(rows) - 0.5, -0.5],
+                "automargin": True,
+                "showgrid": False,
+            },
+            "showlegend": True,
+            "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"},
+        },
+        height=120 + 42 * len(rows),
+    )
+
+
+def _study_traces(
+    study: str, mine: Sequence[tuple[int, Row]], colour: str, reference: Contender
+) -> list[Trace]:
+    """The seeds of a study's trials as dots, and their means with intervals."""
+    if not mine:
+        return []
+    seeds = [
+        (at + 0.18, value, f"{html.escape(row.contender.name)}<br>seed {seed}")
+        for at, row in mine
+        for seed, value in sorted(row.contender.values.items())
+    ]
+    halves = bar_lengths(row.summary for _, row in mine)
+    is_reference = [row.contender == reference for _, row in mine]
+    return [
+        {
+            "type": "scatter",
+            "x": [round(value, 6) for _, value, _ in seeds],
+            "y": [at for at, _, _ in seeds],
+            "text": [text for _, _, text in seeds],
+            "mode": "markers",
+            "marker": {"color": colour, "size": 6, "opacity": 0.45},
+            "hovertemplate": "%{text}: %{x:.4f}<extra></extra>",
+            "showlegend": False,
+        },
+        {
+            "type": "scatter",
+            "name": html.escape(study),
+            "x": [round(row.summary.mean, 6) for _, row in mine],
+            "y": [at for at, _ in mine],
+            "text": [html.escape(row.contender.name) for _, row in mine],
+            "mode": "markers",
+            "marker": {
+                "color": colour,
+                "size": [13 if each else 9 for each in is_reference],
+                "symbol": ["diamond" if each else "circle" for each in is_reference],
+                "line": {"color": [INK if each else PAPER for each in is_reference], "width": 1},
+            },
+            "error_x": {"type": "data", "array": halves, "color": colour, "thickness": 2},
+            "hovertemplate": "%{text}: %{x:.4f}<extra></extra>",
+        },
+    ]
+
+
+def _header(found: Across, title: str) -> str:
+    badges = [_badge(found), *([] if found.has_one_code else [_OTHER_CODE])]
+    shown = " ".join(f'<span class="badge">{escaped(badge)}</span>' for badge in badges)
+    warning = ""
+    if not found.has_one_code:
+        said = "; ".join(f"{study}: {', '.join(c)}" for study, c in found.code.items())
+        warning = (
+            '<p class="notice">The runs were not trained by the same code, so that a difference '
+            f"may come from a change of it. Digests of the code: {escaped(said)}.</p>"
+        )
+    return (
+        f'<header><p class="kind">Comparison of studies</p><h1>{escaped(title)}</h1>'
+        f"{warning}{mixture_notice(mixture_across(found))}"
+        f'<div class="answer">{shown}<p class="claim">{escaped(claim(found))}</p></div>'
+        "</header>"
+    )
+
+
+def claim(found: Across) -> str:
+    """The best trial and how it stands to the reference, in a sentence."""
+    best = next((row for row in found.rows if not row.contender.is_control), None)
+    measure, where = measure_label(found.view.measure), SPLIT_NAMES[found.view.split]
+    if best is None:
+        return f"Only controls have {measure} on {where}."
+    start = f"{best.contender.name} has the highest mean {measure} on {where}, "
+    start += plus_minus(best.summary) + (" (95 % interval)" if best.summary.n > 1 else "")
+    if best.contender == found.reference:
+        return f"{start}; it is the reference."
+    if best.comparison is None:
+        return f"{start}; it shares no seed with the reference {found.reference.name}."
+    compared = best.comparison
+    return (
+        f"{start}, {difference_text(compared)} over the reference {found.reference.name} "
+        f"({evidence(compared)})."
+    )
+
+
+def _badge(found: Across) -> str:
+    if found.view.split != "test":
+        return BADGES["search"]
+    pairs = [row.comparison for row in found.rows if row.comparison is not None]
+    is_tested = bool(pairs) and not any(pair.exploratory for pair in pairs)
+    return BADGES["tested" if is_tested else "exploratory"]
+
+
+def _table(found: Across) -> str:
+    """A row a trial, best first, controls last."""
+    rows = []
+    with_p = _has_p(found)
+    for row in found.rows:
+        each, summary = row.contender, row.summary
+        tags = ["reference"] if each == found.reference else []
+        tags += ["baseline"] if each.is_baseline else []
+        tags += ["control"] if each.is_control else []
+        tag = f' <span class="tag">({", ".join(tags)})</span>' if tags else ""
+        cells = [
+            decimal(summary.mean),
+            NONE if summary.sd is None else decimal(summary.sd),
+            range_text(summary),
+            str(summary.n),
+            NONE if row.comparison is None else str(row.comparison.n),
+            *comparison_cells(row.comparison, with_p=with_p),
+        ]
+        kind = "control" if each.is_control else ""
+        rows.append(table_row(label(each.name) + tag, cells, kind))
+    heads = ["mean", "sd", "95 % interval", "seeds", "pairs"]
+    heads += comparison_heads("difference to reference", with_p=with_p)
+    caption = f"{measure_label(found.view.measure)} on {SPLIT_NAMES[found.view.split]}"
+    return data_table(caption, ["study / trial", *heads], rows)
+
+
+def _has_p(found: Across) -> bool:
+    """Whether any comparison has pairs enough for a p to be shown."""
+    return any(row.comparison is not None and not row.comparison.exploratory for row in found.rows)
+
+
+def _terms_in_words(found: Across) -> str:
+    (terms,) = found.reference.terms
+    words = (
+        f"All trials were scored by {terms.workload} on the same data (digest "
+        f"{terms.data or 'none'}). Differences are to {found.reference.name}, paired by the seeds "
+        "that both have; intervals are t-intervals."
+    )
+    if _has_p(found):
+        words += (
+            " Exact p flips the signs of the differences, and Holm p corrects for the "
+            f"{found.family} trials of this page, controls apart."
+        )
+    if any(row.comparison is not None and row.comparison.exploratory for row in found.rows):
+        words += f" Below {MIN_SEEDS_FOR_TEST} pairs no p is shown and no verdict passed."
+    if found.twins:
+        same = "; ".join(f"{one} is {other}" for one, other in found.twins)
+        words += f" Listed once, since their runs are the same: {same}."
+    return words
+
+
+def _scored(results: Path, tables: StudyTables) -> dict[str, tuple[str, Terms]]:
+    """run_id -> digest of its code, and how it was scored."""
+    rows = read_rows(
+        results,
+        "SELECT DISTINCT run_id, run.code, run.workload, run.test, run.data, run.params"
+        " FROM trial JOIN member USING (trial_id) JOIN run USING (run_id)"
+        " WHERE trial.study = ? AND run.state = 'done'",
+        [tables.study.name],
+    )
+    return {
+        str(run_id): (
+            str(code),
+            Terms(
+                workload=str(workload),
+                metric=tables.study.metric,
+                is_test=bool(test),
+                data=str(data),
+                rules=rules_of(read_object(params)),
+            ),
+        )
+        for run_id, code, workload, test, data, params in rows
+    }
+
+
+def _distinct(terms: Sequence[Terms]) -> tuple[Terms, ...]:
+    found: list[Terms] = []
+    for each in terms:
+        if each not in found:
+            found.append(each)
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""Read from the database what a page shows."""

@@ -1,0 +1,109 @@
+"""Whether a criterion that needs no labels ranks runs as Recall@1 does, where both are known.
+
+A workload names its criterion in the fact ``criterion`` of a run; a study's own metric counts as
+well. All finished runs of the study's workload are looked at, whichever study asked for them, and
+controls are left out: an untrained network would make any agreement look better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.report.data.study_data import StudyTables
+from harness.stats import paired
+from harness.store.typed_rows import number, read_object, read_rows
+from harness.workload import JsonValue
+
+REFERENCE = "recall@1"
+MOST_DATA = 6
+"""Data sets that are shown, those with the most runs."""
+FEWEST_RUNS = 5
+"""With fewer a rank correlation says nothing."""
+
+_PAIRS = """
+WITH mine AS (
+    SELECT DISTINCT run.workload, run.data
+    FROM trial JOIN member USING (trial_id) JOIN run USING (run_id)
+    WHERE trial.study = $study
+),
+chosen AS (
+    SELECT DISTINCT run_id, run.data, run.params, run.facts
+    FROM trial JOIN member USING (trial_id) JOIN run USING (run_id)
+    WHERE run.state = 'done' AND trial.role <> 'control'
+        AND run.workload IN (SELECT workload FROM mine)
+)
+SELECT
+    coalesce(chosen.data, ''), chosen.data IN (SELECT data FROM mine), chosen.params,
+    score.name, score.value, recall.recall
+FROM chosen
+JOIN score ON score.run_id = chosen.run_id AND score.split = 'val'
+JOIN recall ON recall.run_id = chosen.run_id AND recall.split = 'val' AND recall.k = 1
+WHERE score.name IN ($metric, json_extract_string(chosen.facts, '$.criterion'))
+    AND isfinite(score.value) AND isfinite(recall.recall)
+ORDER BY chosen.data, score.name, chosen.run_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """One criterion on one data set."""
+
+    criterion: str
+    data: str
+    """What the data are called."""
+    is_own: bool
+    """Whether they are the study's own."""
+    points: tuple[tuple[float, float], ...]
+    """Criterion and Recall@1 of each run, both on validation classes."""
+    rho: float | None
+    """Spearman's; None where one of the two is the same in all runs."""
+
+
+def rho_text(found: Agreement) -> str:
+    """The rank correlation in words."""
+    if found.rho is None:
+        return "no rank correlation (one of the two never changes)"
+    return f"Spearman\N{RIGHT SINGLE QUOTATION MARK}s \N{GREEK SMALL LETTER RHO} = {found.rho:.2f}"
+
+
+def load_agreement(results: Path, tables: StudyTables) -> tuple[Agreement, ...]:
+    """The study's own data first, then those with the most runs; empty where nothing has both.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    rows = read_rows(results, _PAIRS, {"study": tables.study.name, "metric": tables.study.metric})
+    points: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    names: dict[str, str] = {}
+    own: set[str] = set()
+    for data, is_own, params, criterion, value, recall in rows:
+        points.setdefault((str(data), str(criterion)), []).append((number(value), number(recall)))
+        names.setdefault(str(data), _name(read_object(params), str(data)))
+        if is_own:
+            own.add(str(data))
+    found = [
+        Agreement(
+            criterion=criterion,
+            data=names[data],
+            is_own=data in own,
+            points=tuple(pairs),
+            rho=paired.spearman([x for x, _ in pairs], [y for _, y in pairs]),
+        )
+        for (data, criterion), pairs in points.items()
+        if len(pairs) >= FEWEST_RUNS
+    ]
+    found.sort(key=lambda one: (not one.is_own, -len(one.points), one.data, one.criterion))
+    return tuple(found[:MOST_DATA])
+
+
+def _name(params: Mapping[str, JsonValue], data: str) -> str:
+    """What a reader would call the data: their name and folder, else the start of their digest."""
+    given = params.get("data")
+    parts: list[str] = []
+    if isinstance(given, dict):
+        root = given.get("root")
+        parts += [name] if isinstance(name := given.get("name"), str) else []
+        parts += [Path(root).name] if isinstance(root, str) else []
+    return " ".join(parts) or data[:8] or "the same data"

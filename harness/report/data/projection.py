@@ -1,0 +1,132 @@
+"""Maps of embeddings: the points that are shown."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.report.data.compared_runs import ShownRun, ShownRuns
+from harness.report.data.thumbnails import Pictures
+from harness.report.plots.projection import _layout
+from harness.store.typed_rows import integer, number, read_rows
+
+MOST_COLOURED = 10
+_MOST_IMAGES = 3000
+
+_POINTS = """
+SELECT image, label, x, y, picture FROM projection
+WHERE run_id = $run_id AND isfinite(x) AND isfinite(y)
+ORDER BY image LIMIT $most
+"""
+_MISSES = """
+SELECT label, count(*) FROM queries
+WHERE list_contains($run_ids, run_id) AND NOT dropped AND first_hit IS DISTINCT FROM 1
+GROUP BY label
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """An image on a map."""
+
+    image: int
+    label: str
+    x: float
+    y: float
+    picture: str | None
+    """Its name in the page."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectedRun:
+    """The map of one run."""
+
+    run: ShownRun
+    points: tuple[Point, ...]
+    is_turned: bool
+    """Whether it was turned or mirrored to lie as the first one does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Maps:
+    """The maps of the runs that are looked at."""
+
+    seed: int
+    runs: tuple[ProjectedRun, ...]
+    labels: tuple[str, ...]
+    """All classes on the maps."""
+    coloured: tuple[str, ...]
+    """Those with a colour of their own: all, or those that are confused most often."""
+    layout: str = "two principal components"
+    """What the coordinates are, as the workload says (its fact ``map``)."""
+
+
+def load_maps(results: Path, shown: ShownRuns | None, pictures: Pictures) -> Maps | None:
+    """The maps of the runs; None where none was written.
+
+    Args:
+        results: The results folder.
+        shown: The runs to look at.
+        pictures: Takes in the images on the maps, as far as there is room.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    if shown is None:
+        return None
+    runs: list[ProjectedRun] = []
+    for run in shown.runs:
+        points = _read_points(results, run, pictures)
+        if points:
+            first = runs[0].points if runs else ()
+            runs.append(ProjectedRun(run, aligned(points, first), is_turned=bool(first)))
+    if not runs:
+        return None
+    sizes = Counter(point.label for one in runs for point in one.points)
+    coloured = _most_confused(results, shown, sizes)
+    return Maps(shown.seed, tuple(runs), tuple(sorted(sizes)), coloured, _layout(results, runs))
+
+
+def aligned(points: Sequence[Point], others: Sequence[Point]) -> tuple[Point, ...]:
+    """The points turned, and mirrored if that helps, towards the same images among ``others``.
+
+    Distances stay: two principal components know no direction. (Procrustes without scaling.)
+    """
+    there = {point.image: point for point in others}
+    pairs = [(point, there[point.image]) for point in points if point.image in there]
+    best = (0.0, 1.0, 0.0)
+    for sign in (1.0, -1.0):
+        along = sum(p.x * o.x + sign * p.y * o.y for p, o in pairs)
+        across = sum(p.x * o.y - sign * p.y * o.x for p, o in pairs)
+        best = max(best, (math.hypot(along, across), sign, math.atan2(across, along)))
+    _, sign, angle = best
+    cosine, sine = math.cos(angle), math.sin(angle)
+    return tuple(
+        replace(
+            point,
+            x=point.x * cosine - sign * point.y * sine,
+            y=point.x * sine + sign * point.y * cosine,
+        )
+        for point in points
+    )
+
+
+def _read_points(results: Path, run: ShownRun, pictures: Pictures) -> tuple[Point, ...]:
+    rows = read_rows(results, _POINTS, {"run_id": run.run_id, "most": _MOST_IMAGES})
+    return tuple(
+        Point(integer(image), str(label), number(x), number(y), pictures.add(run.run_id, picture))
+        for image, label, x, y, picture in rows
+    )
+
+
+def _most_confused(results: Path, shown: ShownRuns, sizes: Mapping[str, int]) -> tuple[str, ...]:
+    """The classes whose queries find another class first most often; all where they are few."""
+    ids = [run.run_id for run in shown.runs]
+    misses = {
+        str(label): integer(count) for label, count in read_rows(results, _MISSES, {"run_ids": ids})
+    }
+    ordered = sorted(sizes, key=lambda label: (-misses.get(label, 0), -sizes[label], label))
+    return tuple(sorted(ordered[:MOST_COLOURED]))

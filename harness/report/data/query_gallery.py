@@ -1,0 +1,268 @@
+"""What single queries find in the baseline's run and in the best trial's: numbers, no HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.report.data.compared_runs import ShownRun, ShownRuns
+from harness.report.data.thumbnails import Pictures
+from harness.store.typed_rows import integer, number, number_or_none, read_rows, text_or_none
+
+MOST_QUERIES = 6
+"""In each group of the gallery."""
+MOST_NEIGHBOURS = 8
+MOST_CLASSES = 5
+"""Of the best and of the worst of each trial."""
+_MOST_CANDIDATES = 500
+
+_QUERIES = """
+SELECT image, label, first_hit, neighbours, neighbour_labels, similarities, picture,
+    neighbour_pictures
+FROM queries
+WHERE run_id = $run_id AND NOT dropped
+ORDER BY picture IS NULL, image
+LIMIT $most
+"""
+_COUNTS = """
+SELECT
+    count(*), count_if(ours AND theirs), count_if(ours AND NOT theirs),
+    count_if(theirs AND NOT ours)
+FROM (
+    SELECT
+        coalesce(one.first_hit = 1, false) AS ours,
+        coalesce(other.first_hit = 1, false) AS theirs
+    FROM queries AS one JOIN queries AS other USING (image)
+    WHERE one.run_id = $one AND other.run_id = $other AND NOT one.dropped
+)
+"""
+_CLASSES = """
+SELECT label, trial_id, max(queries), avg(recall ORDER BY seed)
+FROM classes
+WHERE study = $study AND list_contains($trials, trial_id) AND list_contains($seeds, seed)
+GROUP BY label, trial_id
+ORDER BY label
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """An image that a query has found."""
+
+    label: str
+    is_right: bool
+    """Whether it has the query's class."""
+    similarity: float | None
+    picture: str | None
+    """Its name in the page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finds:
+    """What one run finds for a query."""
+
+    first_hit: int | None
+    """The rank of the first image of its class; None for never."""
+    neighbours: tuple[Neighbour, ...]
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the nearest image has the query's class."""
+        return self.first_hit == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query and what each of the runs finds for it."""
+
+    image: int
+    label: str
+    picture: str | None
+    finds: tuple[Finds, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Some queries that have something in common."""
+
+    title: str
+    queries: tuple[Query, ...]
+    left_out: int
+    """More of the kind that could be shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many queries both runs get right, by Recall@1."""
+
+    queries: int
+    both: int
+    only_first: int
+    only_second: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRecall:
+    """Recall@1 of one class."""
+
+    label: str
+    queries: int
+    recall: tuple[float | None, ...]
+    """Of each trial, the mean over the shared seeds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """All of it; with a single run there is one group and nothing to count."""
+
+    shown: ShownRuns
+    groups: tuple[Group, ...]
+    counts: Counts | None
+    classes: tuple[ClassRecall, ...]
+    """The best and the worst of each trial, best first by the mean over the trials."""
+    all_classes: int
+
+
+def load_gallery(
+    results: Path, study: str, shown: ShownRuns | None, pictures: Pictures
+) -> Gallery | None:
+    """The queries to show, the same of all runs; None where none was written.
+
+    Args:
+        results: The results folder.
+        study: Its study.
+        shown: The runs to look at.
+        pictures: Takes in the pictures that the gallery shows.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    if shown is None:
+        return None
+    of_each = [_read_queries(results, run) for run in shown.runs]
+    shared = [
+        image
+        for image, (label, _) in of_each[0].items()
+        if all(image in found and found[image][0] == label for found in of_each)
+    ]
+    if not shared:
+        return None
+    groups = []
+    for title, images in _groups(shown, of_each, sorted(shared)):
+        queries = tuple(
+            _query(image, shown, of_each, pictures) for image in _spread(images, MOST_QUERIES)
+        )
+        groups.append(Group(title, queries, len(images) - len(queries)))
+    classes = _read_classes(results, study, shown)
+    return Gallery(shown, tuple(groups), _count(results, shown), _extremes(classes), len(classes))
+
+
+_Found = Mapping[str, object]
+
+
+def _read_queries(results: Path, run: ShownRun) -> dict[int, tuple[str, _Found]]:
+    """Image -> label and what was found, of the queries that have a picture.
+
+    Where none has one, of the first queries.
+    """
+    rows = read_rows(results, _QUERIES, {"run_id": run.run_id, "most": _MOST_CANDIDATES})
+    names = ("first_hit", "neighbours", "labels", "similarities", "picture", "pictures")
+    found: dict[int, tuple[str, _Found]] = {
+        integer(row[0]): (str(row[1]), dict(zip(names, row[2:], strict=True))) for row in rows
+    }
+    drawn = {image: one for image, one in found.items() if one[1]["picture"] is not None}
+    return drawn or found
+
+
+def _groups(
+    shown: ShownRuns, of_each: Sequence[Mapping[int, tuple[str, _Found]]], shared: list[int]
+) -> Iterable[tuple[str, list[int]]]:
+    yield "A fixed sample", shared
+    if len(of_each) < 2:
+        return
+    right = [{image for image in shared if one[image][1]["first_hit"] == 1} for one in of_each]
+    first, second = (run.role for run in shown.runs)
+    yield (
+        f"Only the {second} trial is right",
+        [image for image in shared if image in right[1] - right[0]],
+    )
+    yield f"Only the {first} is right", [image for image in shared if image in right[0] - right[1]]
+
+
+def _spread(images: Sequence[int], most: int) -> list[int]:
+    """So many of them, from the first to the last in even steps: classes follow each other."""
+    if len(images) <= most:
+        return list(images)
+    return [images[place * len(images) // most] for place in range(most)]
+
+
+def _query(
+    image: int,
+    shown: ShownRuns,
+    of_each: Sequence[Mapping[int, tuple[str, _Found]]],
+    pictures: Pictures,
+) -> Query:
+    label = of_each[0][image][0]
+    drawn = [
+        pictures.add(run.run_id, found[image][1]["picture"])
+        for run, found in zip(shown.runs, of_each, strict=True)
+    ]
+    finds = tuple(
+        _finds(run, label, found[image][1], pictures)
+        for run, found in zip(shown.runs, of_each, strict=True)
+    )
+    return Query(image, label, next((one for one in drawn if one), None), finds)
+
+
+def _finds(run: ShownRun, label: str, found: _Found, pictures: Pictures) -> Finds:
+    labels, near, drawn = (_items(found[name]) for name in ("labels", "similarities", "pictures"))
+    neighbours = tuple(
+        Neighbour(
+            label=text_or_none(each) or "",
+            is_right=each == label,
+            similarity=number_or_none(near[place]) if place < len(near) else None,
+            picture=pictures.add(run.run_id, drawn[place]) if place < len(drawn) else None,
+        )
+        for place, each in enumerate(labels[:MOST_NEIGHBOURS])
+    )
+    first = found["first_hit"]
+    return Finds(None if first is None else integer(first), neighbours)
+
+
+def _items(value: object) -> list[object]:
+    return list(value) if isinstance(value, list) else []
+
+
+def _count(results: Path, shown: ShownRuns) -> Counts | None:
+    if len(shown.runs) < 2:
+        return None
+    one, other = (run.run_id for run in shown.runs)
+    (row,) = read_rows(results, _COUNTS, {"one": one, "other": other})
+    return Counts(*(integer(value) for value in row))
+
+
+def _read_classes(results: Path, study: str, shown: ShownRuns) -> list[ClassRecall]:
+    ids = [run.trial.trial_id for run in shown.runs]
+    rows = read_rows(
+        results, _CLASSES, {"study": study, "trials": ids, "seeds": list(shown.shared_seeds)}
+    )
+    found: dict[str, tuple[int, dict[str, float]]] = {}
+    for label, trial_id, queries, recall in rows:
+        found.setdefault(str(label), (integer(queries), {}))[1][str(trial_id)] = number(recall)
+    return [
+        ClassRecall(label, queries, tuple(recall.get(trial_id) for trial_id in ids))
+        for label, (queries, recall) in found.items()
+    ]
+
+
+def _extremes(classes: Sequence[ClassRecall]) -> tuple[ClassRecall, ...]:
+    """The best and the worst classes of each trial; ties go to the earlier name."""
+    chosen: set[str] = set()
+    for place in range(len(classes[0].recall) if classes else 0):
+        known = [(one.recall[place] or 0.0, one.label) for one in classes]
+        best = sorted(known, key=lambda pair: (-pair[0], pair[1]))
+        chosen |= {label for _, label in best[:MOST_CLASSES]}
+        chosen |= {label for _, label in sorted(known)[:MOST_CLASSES]}
+    kept = [one for one in classes if one.label in chosen]
+    return tuple(sorted(kept, key=lambda one: (-sum(r or 0.0 for r in one.recall), one.label)))

@@ -1,0 +1,1 @@
+"""Say what the numbers mean."""

@@ -1,0 +1,167 @@
+"""The answer of a study in plain sentences, with its uncertainty; pure, from the tables.
+
+With fewer than ``stats.MIN_SEEDS_FOR_TEST`` pairs no exact test can reach 0.05: such an answer is
+exploratory and passes no verdict. A search never makes a claim.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from harness.report.data.load import measure_label
+from harness.report.data.study_data import StudyTables, Summary, TrialRow, View
+from harness.report.findings.estimates import decimal, difference_text, evidence, plus_minus
+from harness.workload import JsonValue
+
+SPLIT_NAMES = {"test": "test classes", "val": "validation images"}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the page says first."""
+
+    claim: str
+    """One sentence."""
+    label: str
+    """How far it carries: ``exploratory``, ``search``, ``tested``, or ``no result yet``."""
+    remarks: tuple[str, ...]
+    """Sentences on the controls, and what is missing; those on each trial are in ``claims``."""
+
+
+def answer(tables: StudyTables) -> Answer:
+    """The answer as far as the finished runs give one."""
+    view = tables.primary
+    ranked = tables.ranked(view)
+    missing = [*_missing(tables), *_alarms(tables), *_remarks(tables)]
+    if view is None or not ranked:
+        claim = "There is no answer yet: no run of a trial has finished."
+        return Answer(claim, "no result yet", tuple(missing))
+    controls = _controls(tables, view, ranked[0])
+    if tables.is_search:
+        return Answer(_search_claim(tables, view, ranked[0]), "search", (*controls, *missing))
+    claim = _claim(tables, view, ranked)
+    return Answer(claim, _label(tables, view), (*controls, *missing))
+
+
+def named(trial: TrialRow) -> str:
+    """A trial's label as it stands in a sentence: a setting as it is, a name in quotes."""
+    if "=" in trial.label:
+        return trial.label
+    return f"\N{LEFT DOUBLE QUOTATION MARK}{trial.label}\N{RIGHT DOUBLE QUOTATION MARK}"
+
+
+def _search_claim(tables: StudyTables, view: View, best: TrialRow) -> str:
+    where = SPLIT_NAMES[view.split]
+    return (
+        f"Search on {where}: of {len(tables.ranked(view))} finished trials, {named(best)} has the "
+        f"best {measure_label(view.measure)}, {_level(tables.summaries[view, best.trial_id])}; "
+        "train the winner on fresh seeds before quoting it."
+    )
+
+
+def _claim(tables: StudyTables, view: View, ranked: tuple[TrialRow, ...]) -> str:
+    best, baseline = ranked[0], tables.baseline
+    measure, where = measure_label(view.measure), SPLIT_NAMES[view.split]
+    level = _level(tables.summaries[view, best.trial_id])
+    if baseline is not None and best.is_baseline:
+        rivals = [t for t in ranked[1:] if (view, t.trial_id) in tables.comparisons]
+        if not rivals:
+            return (
+                f"{named(baseline)}, the baseline, has {measure} {level} on {where}; no other "
+                "trial can be compared yet."
+            )
+        near = rivals[0]
+        comparison = tables.comparisons[view, near.trial_id]
+        return (
+            f"The baseline {named(baseline)} has the highest mean {measure} on "
+            f"{where}{_among(tables, view, best)}, {level}; "
+            f"the nearest is {named(near)}, {difference_text(comparison)} from it "
+            f"({evidence(comparison)})."
+        )
+    among = _among(tables, view, best)
+    start = f"{named(best)} has the highest mean {measure} on {where}{among}, {level}"
+    if baseline is None:
+        return f"{start}; no baseline is named, so nothing is compared."
+    found = tables.comparisons.get((view, best.trial_id))
+    if found is None:
+        return f"{start}; it shares no finished seed with the baseline {named(baseline)} yet."
+    return (
+        f"{start}, {difference_text(found)} over the baseline {named(baseline)} "
+        f"({evidence(found)})."
+    )
+
+
+def _among(tables: StudyTables, view: View, best: TrialRow) -> str:
+    """What limits the claim that a trial is best: others, with fewer seeds so far, are above it."""
+    level = tables.summaries[view, best.trial_id].mean
+    means = [s.mean for t in tables.contenders if (s := tables.summaries.get((view, t.trial_id)))]
+    return " of those with the most seeds so far" if max(means) > level else ""
+
+
+def _label(tables: StudyTables, view: View) -> str:
+    pairs = [c for (of, _), c in tables.comparisons.items() if of == view]
+    return "tested" if pairs and not any(c.exploratory for c in pairs) else "exploratory"
+
+
+def _level(summary: Summary) -> str:
+    why = "one seed, so no uncertainty" if summary.n == 1 else "95 % interval"
+    return f"{plus_minus(summary)} ({why})"
+
+
+def _controls(tables: StudyTables, view: View, best: TrialRow) -> list[str]:
+    top = tables.summaries[view, best.trial_id].mean
+    parts = []
+    for trial in tables.trials:
+        found = tables.summaries.get((view, trial.trial_id))
+        if trial.is_control and found is not None:
+            side = "above" if top >= found.mean else "below"
+            parts.append(
+                f"{decimal(abs(top - found.mean))} {side} {trial.label} ({decimal(found.mean)})"
+            )
+    return [f"{named(best)} is {' and '.join(parts)}."] if parts else []
+
+
+def _missing(tables: StudyTables) -> list[str]:
+    states = Counter(run.state for run in tables.runs)
+    total = len(tables.runs)
+    sentences = []
+    if tables.pruned:
+        trials = "1 trial was" if len(tables.pruned) == 1 else f"{len(tables.pruned)} trials were"
+        sentences.append(f"{trials} given up early and enter no table; see Pruned.")
+    if states["failed"]:
+        kinds = Counter(run.failure or "crash" for run in tables.runs if run.state == "failed")
+        shown = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        sentences.append(
+            f"{states['failed']} of {total} runs failed ({shown}); their seeds count nowhere."
+        )
+    if waiting := total - states["done"] - states["failed"]:
+        sentences.append(
+            f"{waiting} of {total} runs are not finished ({states['running']} running): "
+            "the numbers will move."
+        )
+    return sentences
+
+
+def _alarms(tables: StudyTables) -> list[str]:
+    """What the workload found wrong in runs, and in which trials."""
+    labels = {trial.trial_id: trial.label for trial in tables.trials}
+    found: dict[str, list[str]] = {}
+    for run in tables.runs:
+        for alarm in _sentences(run.facts.get("alarms")):
+            found.setdefault(alarm, []).append(labels[run.trial_id])
+    return [
+        f"Alarm in {len(trials)} of {len(tables.runs)} runs ({', '.join(dict.fromkeys(trials))}): "
+        f"{alarm}"
+        for alarm, trials in found.items()
+    ]
+
+
+def _remarks(tables: StudyTables) -> list[str]:
+    """What the workload wants every reader to know, each once."""
+    found = [s for run in tables.runs for s in _sentences(run.facts.get("remarks"))]
+    return list(dict.fromkeys(found))
+
+
+def _sentences(fact: JsonValue) -> list[str]:
+    return [str(each) for each in fact] if isinstance(fact, list) else []

@@ -1,0 +1,110 @@
+"""A sentence on every trial that was compared with the baseline: pure, from the tables.
+
+How many more seeds would settle an undecided one is an estimate from the observed difference and
+its spread, as if both were true; with fewer than three pairs the spread is not known at all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+from harness.report.data.load import measure_label
+from harness.report.data.study_data import Comparison, StudyTables, TrialRow, View
+from harness.report.findings.answer import named
+from harness.report.findings.estimates import difference_text, evidence, verdict
+from harness.stats.paired import half_interval, t_quantile
+from harness.stats.power import MOST_SEEDS, POWER, seeds_to_settle
+
+MOST_CLAIMS = 8
+ESTIMATE = (
+    "\N{LEFT DOUBLE QUOTATION MARK}About N more seeds\N{RIGHT DOUBLE QUOTATION MARK} is where a "
+    "paired test at the strictest step of Holm\N{RIGHT SINGLE QUOTATION MARK}s correction would "
+    f"find, in {POWER:.0%} of studies, a difference as large and as spread as the one observed. It "
+    "is as rough as these are."
+)
+_FEWEST_FOR_A_SPREAD = 3
+
+
+def claims(tables: StudyTables) -> tuple[str, ...]:
+    """One sentence a compared trial, best first, then one on those that are left.
+
+    Empty for a search, which claims nothing, and where nothing is compared.
+    """
+    view = tables.primary
+    if view is None or tables.is_search:
+        return ()
+    compared = compared_trials(tables, view)
+    said = [_claim(tables, view, trial, len(compared)) for trial in compared[:MOST_CLAIMS]]
+    if left := compared[MOST_CLAIMS:]:
+        said.append(_rest(tables, view, left))
+    return tuple(said)
+
+
+def compared_trials(tables: StudyTables, view: View) -> list[TrialRow]:
+    """The trials with a difference to the baseline, best first; those with seeds missing last."""
+    ranked = tables.ranked(view)
+    order = {trial.trial_id: place for place, trial in enumerate(ranked)}
+    found = [
+        trial
+        for trial in tables.contenders
+        if not trial.is_baseline and (view, trial.trial_id) in tables.comparisons
+    ]
+    return sorted(found, key=lambda trial: (order.get(trial.trial_id, len(order)), trial.number))
+
+
+def is_estimated(said: tuple[str, ...]) -> bool:
+    """Whether any sentence says how many more seeds are needed."""
+    return any(" more seed" in sentence for sentence in said)
+
+
+def more_seeds(comparison: Comparison, comparisons: int) -> int | None:
+    """About how many more pairs would settle it; None where that cannot be said, or are too many.
+
+    Args:
+        comparison: With its 95 % interval, from which the spread is taken back.
+        comparisons: The family that Holm's correction covers.
+    """
+    effect = _effect(comparison)
+    if effect is None:
+        return None
+    needed = seeds_to_settle(effect, comparisons)
+    return None if needed is None else max(1, needed - comparison.n)
+
+
+def _effect(comparison: Comparison) -> float | None:
+    """The difference in sd of the paired differences; None where the spread is not known."""
+    n, half = comparison.n, half_interval(comparison.low, comparison.high)
+    if n < _FEWEST_FOR_A_SPREAD or half is None or half <= 0:
+        return None
+    spread = half / t_quantile(n - 1) * math.sqrt(n)
+    return comparison.difference / spread
+
+
+def _claim(tables: StudyTables, view: View, trial: TrialRow, comparisons: int) -> str:
+    comparison = tables.comparisons[view, trial.trial_id]
+    start = (
+        f"{named(trial)}: {measure_label(view.measure)} {difference_text(comparison)} against the "
+        f"baseline; {evidence(comparison)}"
+    )
+    if verdict(comparison) in ("better", "worse"):
+        return f"{start}."
+    return f"{start}; {_remedy(comparison, comparisons)}."
+
+
+def _remedy(comparison: Comparison, comparisons: int) -> str:
+    if _effect(comparison) is None:
+        is_constant = comparison.n >= _FEWEST_FOR_A_SPREAD
+        why = "the differences do not vary" if is_constant else "too few seeds"
+        return f"{why} to say how many more would settle it"
+    more = more_seeds(comparison, comparisons)
+    if more is None:
+        return f"more than {MOST_SEEDS:,} seeds would not settle it: next to no difference"
+    return f"about {more} more seed{'' if more == 1 else 's'} would settle it"
+
+
+def _rest(tables: StudyTables, view: View, left: list[TrialRow]) -> str:
+    counts = Counter(verdict(tables.comparisons[view, trial.trial_id]) for trial in left)
+    names = ("better", "worse", "undecided", "exploratory")
+    said = ", ".join(f"{counts[name]} {name}" for name in names if counts[name])
+    return f"And {len(left)} more in the table: {said}."

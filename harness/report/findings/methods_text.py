@@ -1,0 +1,200 @@
+"""What a paper needs of a study: methods in words and the data.
+
+Pure, from the tables; nothing here is HTML.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+
+from harness.report.data.load import measure_label
+from harness.report.data.study_data import RunRow, StudyTables, TrialRow
+from harness.report.findings.answer import SPLIT_NAMES, named
+from harness.report.findings.mixture import mixture_of
+from harness.report.findings.swept_axes import swept_axes
+from harness.stats import paired as paired_module
+
+MOST_CSV_RUNS = 2000
+"""With more runs the CSV has a line a trial: the page would grow past what a browser likes."""
+_MOST_LISTED = 8
+
+
+def methods_paragraph(tables: StudyTables, search: StudyTables | None) -> str:
+    """How the study was done, from what is recorded of it.
+
+    Args:
+        tables: What is claimed: all trials, or those of the confirmation.
+        search: What the trials of the confirmation were chosen from.
+    """
+    said = [*_design(tables, search), *_training(tables), *_statistics(tables), *_made_with(tables)]
+    return " ".join(said)
+
+
+def _design(tables: StudyTables, search: StudyTables | None) -> Iterator[str]:
+    contenders = tables.contenders
+    axes = [axis for axis in swept_axes(tables) if axis.key not in ("trial", "variant")]
+    varied = ", ".join(axis.key for axis in axes[:_MOST_LISTED])
+    of = f" of {varied}" if varied and not tables.is_confirmation else ""
+    sampler = tables.study.sampler
+    seeds = sorted({run.seed for run in tables.runs})
+    each = f"{_count(len(seeds), 'random seed')} ({_seed_list(seeds)})"
+    if search is not None:
+        count = len(search.contenders) + len(search.pruned)
+        searched = search.study.spec.get("search")
+        keys = f" of {', '.join(searched)}" if isinstance(searched, dict) and searched else ""
+        yield (
+            f"{_count(count, 'setting')}{keys} were proposed by the sampler {sampler} and "
+            "scored on validation classes only."
+        )
+        yield (
+            f"The best and the baseline, {_count(len(contenders), 'setting')}, were then trained "
+            f"anew with {each} that the search had not seen."
+        )
+    elif tables.is_search:
+        yield (
+            f"{_count(len(contenders), 'setting')}{of} were proposed by the sampler {sampler}, "
+            f"trained with {each}, and scored on validation classes only."
+        )
+    else:
+        yield f"{_count(len(contenders), 'setting')}{of} were trained, each with the same {each}."
+    if tables.pruned:
+        yield f"{_count(len(tables.pruned), 'setting')} were given up early and enter no table."
+
+
+def _training(tables: StudyTables) -> Iterator[str]:
+    done = sum(run.state == "done" for run in tables.runs)
+    if done == len(tables.runs):
+        yield f"All {_count(done, 'run')} finished."
+    else:
+        yield f"{done} of {_count(len(tables.runs), 'run')} finished; the others count nowhere."
+    if controls := [trial.label for trial in tables.trials if trial.is_control]:
+        yield f"Controls that were not trained were scored alike: {', '.join(controls)}."
+    splits = tables.splits()
+    if any("chosen_epoch" in run.facts for run in tables.runs) and "val" in splits:
+        yield "The epoch of each run was chosen on validation classes."
+    if "test" in splits and not tables.is_search:
+        yield "Test classes were scored once per run and chose nothing."
+
+
+def _statistics(tables: StudyTables) -> Iterator[str]:
+    view, baseline = tables.primary, tables.baseline
+    if view is None:
+        return
+    summaries = [found for (of, _), found in tables.summaries.items() if of == view]
+    what = f"We report {measure_label(view.measure)} on {SPLIT_NAMES[view.split]}"
+    if all(summary.n == 1 for summary in summaries):
+        yield f"{what} of one seed, which has no interval."
+    else:
+        yield f"{what} as mean ± half its 95 % t-interval over seeds."
+    pairs = [
+        found
+        for (of, trial_id), found in tables.comparisons.items()
+        if of == view and any(t.trial_id == trial_id for t in tables.contenders)
+    ]
+    if baseline is None or not pairs or tables.is_search:
+        return
+    paired = f"Differences to the baseline {named(baseline)} are paired by seed"
+    few = [pair.exploratory for pair in pairs]
+    least = f"With fewer than {paired_module.MIN_SEEDS_FOR_TEST} pairs no sign-flip test can reach 0.05: "
+    if all(few):
+        intervals = ", with paired 95 % t-intervals" if any(pair.n > 1 for pair in pairs) else ""
+        yield f"{paired}{intervals}. {least}the comparison is exploratory, and no p is given."
+        return
+    exact = (
+        "exact " if max(pair.n for pair in pairs) <= paired_module.MOST_ENUMERATED else "sampled "
+    )
+    yield (
+        f"{paired}, with paired 95 % t-intervals and {exact}two-sided sign-flip tests; p values "
+        f"are corrected by Holm over {_count(len(pairs), 'comparison')}."
+    )
+    if any(few):
+        yield f"{least}such comparisons are exploratory, and no p is given for them."
+
+
+def _made_with(tables: StudyTables) -> Iterator[str]:
+    runs = [run for run in tables.runs if run.state == "done"]
+    devices = sorted({str(device) for run in runs if (device := run.facts.get("device"))})
+    commits = sorted({run.commit for run in runs if run.commit})
+    versions = sorted({str(run.versions["torch"]) for run in runs if "torch" in run.versions})
+    where = f" on {', '.join(devices)}" if devices else ""
+    with_torch = f" with torch {', '.join(versions)}" if versions else ""
+    if where or with_torch:
+        yield f"Runs were made{where}{with_torch}."
+    if (mixed := mixture_of(tables)) is not None:
+        yield mixed.text
+    if commits:
+        shown = ", ".join(commit[:12] for commit in commits[:_MOST_LISTED])
+        yield f"The code is commit {shown}."
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _seed_list(seeds: Sequence[int]) -> str:
+    if len(seeds) > 2 and seeds == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f"{seeds[0]} to {seeds[-1]}"
+    shown = ", ".join(map(str, seeds[:_MOST_LISTED]))
+    return f"{shown}, ..." if len(seeds) > _MOST_LISTED else shown
+
+
+def csv_text(tables: StudyTables) -> str:
+    """Every number of the page as CSV: a line a run, or a trial where runs are too many.
+
+    Numbers have all their digits; what is missing is an empty field.
+    """
+    stream = io.StringIO()
+    lines = _by_run(tables) if is_csv_by_run(tables) else _by_trial(tables)
+    csv.writer(stream, lineterminator="\n").writerows(lines)
+    return stream.getvalue()
+
+
+def is_csv_by_run(tables: StudyTables) -> bool:
+    """Whether the CSV has a line a run."""
+    return len(tables.runs) <= MOST_CSV_RUNS
+
+
+def _by_run(tables: StudyTables) -> Iterator[list[object]]:
+    trials = {trial.trial_id: trial for trial in tables.trials}
+    values = {
+        (view, one.trial_id, one.seed): one.value
+        for view in tables.views
+        for one in tables.values[view]
+    }
+    names = [f"{view.split}/{view.measure}" for view in tables.views]
+    yield [*_TRIAL_FIELDS, "seed", "run_id", "state", "failure", "seconds", "peak_mib", *names]
+    for run in tables.runs:
+        found = [values.get((view, run.trial_id, run.seed), "") for view in tables.views]
+        yield [*_trial_fields(trials[run.trial_id]), *_run_fields(run), *found]
+
+
+_TRIAL_FIELDS = ("study_phase", "number", "trial", "role", "varied")
+
+
+def _trial_fields(trial: TrialRow) -> list[object]:
+    role = "baseline" if trial.is_baseline else trial.role
+    varied = json.dumps(dict(trial.varied), ensure_ascii=False)
+    return [trial.phase, trial.number, trial.label, role, varied]
+
+
+def _run_fields(run: RunRow) -> list[object]:
+    known = [run.failure, run.seconds, run.peak_mib]
+    shown = ["" if value is None else value for value in known]
+    return [run.seed, run.run_id, run.state, *shown]
+
+
+def _by_trial(tables: StudyTables) -> Iterator[list[object]]:
+    yield [
+        *_TRIAL_FIELDS,
+        *(f"{v.split}/{v.measure} {what}" for v in tables.views for what in ("mean", "sd", "n")),
+    ]
+    for trial in tables.trials:
+        found: list[object] = []
+        for view in tables.views:
+            own = tables.summaries.get((view, trial.trial_id))
+            sd = "" if own is None or own.sd is None else own.sd
+            found += ["", "", 0] if own is None else [own.mean, sd, own.n]
+        yield [*_trial_fields(trial), *found]

@@ -1,0 +1,145 @@
+"""A study's table as a paper prints it: mean ± half its interval, difference to the baseline, p.
+
+The numbers are those of the report; here they become cells, in ``paper_table`` text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from harness.report.data.load import measure_label, ordered_trials
+from harness.report.data.study_data import Comparison, StudyTables, Summary, TrialRow, View
+from harness.report.findings.estimates import (
+    decimal,
+    difference_interval,
+    p_text,
+    plus_minus,
+    signed,
+)
+from harness.report.findings.listing import listed_trials
+from harness.report.findings.mixture import mixture_of
+from harness.report.findings.text_table import latex_table, markdown_escaped, markdown_table
+from harness.stats.paired import MIN_SEEDS_FOR_TEST
+
+_DIGITS = 4
+MOST_BESIDE = 3
+"""Recall@K for other K, in columns of their own."""
+
+
+class PaperTable(NamedTuple):
+    """A table of text."""
+
+    caption: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    rules: tuple[int, ...]
+    """Positions of rows above which a line belongs."""
+    note: str
+    """In what the runs differ beside what is asked; empty where they were made alike."""
+
+    def latex(self, label: str) -> str:
+        """As LaTeX with booktabs; ``label`` is what it is referred to by."""
+        caption = f"{self.caption} {self.note}".rstrip()
+        return latex_table(self.headings, self.rows, caption=caption, label=label, rules=self.rules)
+
+    def markdown(self) -> str:
+        """As Markdown, with the note above and the caption below."""
+        note = f"**Note.** {markdown_escaped(self.note)}\n\n" if self.note else ""
+        table = markdown_table(self.headings, self.rows)
+        return f"{note}{table}\n{markdown_escaped(self.caption)}\n"
+
+
+def paper_table(tables: StudyTables, *, is_whole: bool = True) -> PaperTable:
+    """The trials by the study's metric, of the confirmation where there was one.
+
+    Controls come last, below a line. A trial without a finished run has empty cells. Without
+    ``is_whole`` a long table has the rows that the page shows.
+    """
+    shown = tables.of_phase(tables.phases[-1]) if tables.phases else tables
+    view = shown.primary or View("val" if shown.is_search else "test", shown.study.metric)
+    trials = ordered_trials(shown, view) if is_whole else listed_trials(shown, view)
+    planned = shown.planned()
+    beside = [
+        View(view.split, measure)
+        for measure in shown.measures()
+        if measure.startswith("recall@") and measure != view.measure
+    ][:MOST_BESIDE]
+    compared = [found for (of, _), found in shown.comparisons.items() if of == view]
+    with_p = not shown.is_search and any(not found.exploratory for found in compared)
+    rows = [
+        _row(
+            trial,
+            shown.summaries.get((view, trial.trial_id)),
+            shown.comparisons.get((view, trial.trial_id)),
+            planned[trial.trial_id],
+            [shown.summaries.get((other, trial.trial_id)) for other in beside],
+            with_p=with_p,
+        )
+        for trial in trials
+    ]
+    first_control = next((at for at, trial in enumerate(trials) if trial.is_control), None)
+    measure = measure_label(view.measure)
+    headings = [
+        *("trial", f"{measure} ({view.split})"),
+        *(measure_label(other.measure) for other in beside),
+        *("seeds", "difference", "95 % interval"),
+        *(("p", "p (Holm)") if with_p else ()),
+    ]
+    mixed = mixture_of(shown)
+    return PaperTable(
+        _caption(shown, view, compared),
+        tuple(headings),
+        tuple(rows),
+        () if first_control is None else (first_control,),
+        "" if mixed is None else mixed.text,
+    )
+
+
+def _row(
+    trial: TrialRow,
+    summary: Summary | None,
+    comparison: Comparison | None,
+    planned: int,
+    beside: Sequence[Summary | None],
+    *,
+    with_p: bool,
+) -> tuple[str, ...]:
+    label = f"{trial.label} (baseline)" if trial.is_baseline else trial.label
+    mean = "" if summary is None else plus_minus(summary, _DIGITS)
+    others = ["" if other is None else decimal(other.mean, _DIGITS) for other in beside]
+    n = 0 if summary is None else summary.n
+    cells = (label, mean, *others, f"{n}" if n == planned else f"{n}/{planned}")
+    if comparison is None:
+        return (*cells, "", "", *(("", "") if with_p else ()))
+    difference = (
+        signed(comparison.difference, _DIGITS),
+        difference_interval(comparison, _DIGITS),
+    )
+    if not with_p:
+        return (*cells, *difference)
+    tests = ("" if p is None else p_text(p) for p in (comparison.p, comparison.p_holm))
+    return (*cells, *difference, *tests)
+
+
+def _caption(tables: StudyTables, view: View, compared: Sequence[Comparison]) -> str:
+    """What a reader has to know of the numbers."""
+    seeds = len({run.seed for run in tables.runs})
+    over = "over 1 seed" if seeds == 1 else f"± half its 95 % t-interval over up to {seeds} seeds"
+    said = [
+        f"{tables.study.question} {measure_label(view.measure)} on {view.split} classes: mean "
+        f"{over}."
+    ]
+    if compared:
+        said.append("Differences to the baseline are paired by seed, with their 95 % t-intervals.")
+    if tables.is_search:
+        said.append("Trials of a search, scored on the classes that chose them: no claim.")
+        return " ".join(said)
+    few = [each.exploratory for each in compared]
+    if not all(few):
+        said.append("p is of a sign-flip test, then after Holm's correction.")
+    if few and all(few):
+        said.append("Exploratory: too few seeds for any verdict, so that no p is given.")
+    elif any(few):
+        said.append(f"Below {MIN_SEEDS_FOR_TEST} pairs a row is exploratory and has no p.")
+    return " ".join(said)

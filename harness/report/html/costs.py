@@ -1,0 +1,116 @@
+"""What a study cost and what went wrong in it: runs, time, memory, machines, as HTML."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+
+from harness.report.data.study_data import RunRow, TrialRow
+from harness.report.findings.listing import MOST_ROWS
+from harness.report.html.escape import escaped, label
+from harness.report.html.layout import note, section
+from harness.report.html.tables import (
+    counted,
+    data_table,
+    description_list,
+    failures_table,
+    table_row,
+)
+
+_FACTS = ("device", "number_format")
+
+
+def cost_section(trials: Sequence[TrialRow], runs: Sequence[RunRow]) -> str:
+    """Failures with their reasons, then what the runs took; of all phases of a study."""
+    if not runs:
+        return ""
+    labels = {trial.trial_id: trial.label for trial in trials}
+    failed = [run for run in runs if run.state == "failed"]
+    started = [run for run in runs if run.code is not None]
+    parts = [failures_table(labels, failed)] if failed else [note("No run has failed.")]
+    if len(failed) > MOST_ROWS:
+        parts.append(note(f"{len(failed) - MOST_ROWS} more failures are in the view failures."))
+    if not started:
+        parts.append(note("No run has started, so nothing has cost anything."))
+        return section("Failures and costs", *parts)
+    parts.append(_totals(runs, started))
+    own: dict[str, list[RunRow]] = {}
+    for run in started:
+        own.setdefault(run.trial_id, []).append(run)
+    shown = [trial for trial in trials if trial.trial_id in own]
+    table = _by_trial([(trial, own[trial.trial_id]) for trial in shown[:MOST_ROWS]])
+    more = len(shown) - MOST_ROWS
+    parts.append(f"<details><summary>By trial</summary>{table}</details>")
+    if more > 0:
+        parts.append(note(f"By trial lists the first {MOST_ROWS}; {more} more are in the CSV."))
+    return section("Failures and costs", *parts)
+
+
+def _totals(runs: Sequence[RunRow], started: Sequence[RunRow]) -> str:
+    retried = sum(run.attempts > 1 for run in started)
+    reused = sum(run.is_reused for run in runs)
+    trained = [run for run in started if not run.is_reused]
+    items = [
+        ("runs", escaped(_states(runs))),
+        ("retried", escaped(f"{retried} of {len(started)}") if retried else "none"),
+        ("cache hits", escaped(_reused(reused, runs))),
+        ("time in runs", escaped(seconds_text(trained))),
+        ("peak memory", escaped(_peak(started))),
+        ("host", counted(run.host for run in started)),
+        ("threads a run", counted(run.threads for run in started)),
+        *((n.replace("_", " "), counted(run.facts.get(n) for run in started)) for n in _FACTS),
+    ]
+    return description_list(items)
+
+
+def _states(runs: Sequence[RunRow]) -> str:
+    counts = Counter(run.state for run in runs)
+    return ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+
+
+def _reused(reused: int, runs: Sequence[RunRow]) -> str:
+    if not reused:
+        return "none: every run was trained for this study"
+    saved = sum(run.seconds or 0.0 for run in runs if run.is_reused)
+    return (
+        f"{reused} of {len(runs)} runs were trained earlier for another study and reused, which "
+        f"saved {_duration(saved)}"
+    )
+
+
+def seconds_text(runs: Sequence[RunRow]) -> str:
+    """``131 s in all; a run 14.5 s (median), 16.5 s at most``; empty where nothing is known."""
+    found = [run.seconds for run in runs if run.seconds is not None]
+    if not found:
+        return ""
+    median, longest = f"{statistics.median(found):.1f} s (median)", f"{max(found):.1f} s at most"
+    return f"{_duration(sum(found))} in all; a run {median}, {longest}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 3600:.2f} h"
+
+
+def _peak(runs: Sequence[RunRow]) -> str:
+    found = [run.peak_mib for run in runs if run.peak_mib is not None]
+    return f"{max(found):.0f} MiB at most in a run" if found else ""
+
+
+def _by_trial(shown: Sequence[tuple[TrialRow, Sequence[RunRow]]]) -> str:
+    rows = []
+    for trial, mine in shown:
+        times = [run.seconds for run in mine if run.seconds is not None]
+        peaks = [run.peak_mib for run in mine if run.peak_mib is not None]
+        cells = [
+            str(sum(run.state == "done" for run in mine)),
+            str(sum(run.state == "failed" for run in mine)),
+            str(sum(run.attempts > 1 for run in mine)),
+            str(sum(run.is_reused for run in mine)),
+            f"{sum(times) / len(times):.1f}" if times else "\N{EN DASH}",
+            f"{sum(times):.0f}" if times else "\N{EN DASH}",
+            f"{max(peaks):.0f}" if peaks else "\N{EN DASH}",
+        ]
+        rows.append(table_row(label(trial.label), cells, "control" if trial.is_control else ""))
+    heads = ["trial", "done", "failed", "retried", "reused", "s a run", "s in all", "peak MiB"]
+    return data_table("Time and memory by trial", heads, rows)

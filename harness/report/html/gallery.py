@@ -1,0 +1,262 @@
+"""The gallery of queries and the maps of embeddings as parts of the page.
+
+Pictures are in the page once, in a script; its own script puts them where they are named.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.report.data.compared_runs import ShownRuns, choose_runs
+from harness.report.data.projection import Maps, load_maps
+from harness.report.data.query_gallery import (
+    ClassRecall,
+    Counts,
+    Finds,
+    Gallery,
+    Group,
+    Neighbour,
+    Query,
+    load_gallery,
+)
+from harness.report.data.study_data import StudyTables
+from harness.report.data.thumbnails import Pictures
+from harness.report.findings.answer import SPLIT_NAMES
+from harness.report.findings.estimates import signed
+from harness.report.html.escape import escaped
+from harness.report.html.layout import note, panels, section
+from harness.report.plots import render
+from harness.report.plots.picture import BASELINE, shortened
+from harness.report.plots.projection import class_marks
+
+_LONGEST_LABEL = 40
+_NONE = "\N{EN DASH}"
+_RIGHT, _WRONG = "\N{CHECK MARK}", "\N{MULTIPLICATION SIGN}"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What single images show of a study, each part where a workload has written it."""
+
+    gallery: Gallery | None
+    maps: Maps | None
+    pictures: Mapping[str, str]
+    """Name -> data URI."""
+
+
+def load_seen(results: Path, tables: StudyTables, *, room: int | None = None) -> Seen:
+    """Read the gallery, then the maps: where room for pictures ends, maps lack some.
+
+    Args:
+        results: The results folder.
+        tables: The study's.
+        room: Most bytes of all pictures as text; None: as many as a page may have at most.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    shown, pictures = choose_runs(results, tables), Pictures(results, room)
+    gallery = load_gallery(results, tables.study.name, shown, pictures)
+    maps = load_maps(results, shown, pictures)
+    return Seen(gallery, maps, pictures.data)
+
+
+def gallery_section(seen: Seen | None) -> str:
+    """Queries side by side, and the classes that are found best and worst."""
+    if seen is None or seen.gallery is None:
+        return ""
+    gallery = seen.gallery
+    words = (
+        "Beside each query are its nearest test images, best first, with their similarity. A solid "
+        "frame and a check mark mean that an image is of the query\N{RIGHT SINGLE QUOTATION MARK}s "
+        "class, a dashed frame and a cross that it is not."
+    )
+    return section(
+        "Retrieval",
+        note(_runs_text(gallery.shown)),
+        _counts_text(gallery.shown, gallery.counts),
+        note(words),
+        "".join(_group(group, gallery.shown) for group in gallery.groups),
+        _class_table(gallery),
+    )
+
+
+def map_section(seen: Seen | None) -> str:
+    """The embeddings in two dimensions, and all images of a class that can be chosen."""
+    if seen is None or seen.maps is None:
+        return ""
+    maps = seen.maps
+    images = max(len(one.points) for one in maps.runs)
+    words = (
+        f"{maps.layout[0].upper()}{maps.layout[1:]} of the embeddings of {images} test images of "
+        f"{len(maps.labels)} classes, seed {maps.seed}; all runs on these data show the same ones. "
+        "What is near in two dimensions need not be near in all. Point at an image to see it, or "
+        "choose a class."
+    )
+    if len(maps.coloured) < len(maps.labels):
+        words += (
+            f" The {len(maps.coloured)} classes whose queries most often find another class first "
+            "are coloured, all others grey."
+        )
+    if any(one.is_turned for one in maps.runs):
+        words += " The second map is turned and mirrored to lie as the first one does."
+    return section(
+        "Map",
+        note(words),
+        _class_choice(maps),
+        panels(render.map_drawings(maps), is_single=len(maps.runs) == 1),
+        _map_key(maps),
+        '<ul class="found strip" id="map-images" aria-live="polite"></ul>',
+    )
+
+
+def picture_data(seen: Seen | None) -> str:
+    """The pictures, and the names of the classes on the maps, for the page's script."""
+    if seen is None or not (seen.gallery or seen.maps):
+        return ""
+    labels = [shortened(label, _LONGEST_LABEL) for label in seen.maps.labels] if seen.maps else []
+    text = json.dumps({"pictures": seen.pictures, "classes": labels}, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":  # "<" could end the script
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return f'<script type="application/json" id="pictures">{text}</script>\n'
+
+
+def _runs_text(shown: ShownRuns) -> str:
+    """Which runs these are, and how they were chosen."""
+    names = [shortened(run.trial.label, 80) for run in shown.runs]
+    split = SPLIT_NAMES.get(shown.chosen_by, shown.chosen_by)
+    if len(shown.runs) < 2:
+        return f"The {shown.runs[0].role} trial, {names[0]}, seed {shown.seed}."
+    chosen = f"the best trial by {split}"
+    if shown.runs[1].role == "best other":
+        chosen = f"the best of the other trials by {split} (the baseline is better there)"
+    return f"The baseline, {names[0]}, beside {names[1]}, {chosen}; both with seed {shown.seed}."
+
+
+def _counts_text(shown: ShownRuns, counts: Counts | None) -> str:
+    if counts is None or not counts.queries:
+        return ""
+    first, second = (run.role for run in shown.runs)
+    neither = counts.queries - counts.both - counts.only_first - counts.only_second
+    return (
+        f"<p>Of {counts.queries} queries, {counts.both} find an image of their class first in both "
+        f"runs, {counts.only_second} with the {escaped(second)} trial only, {counts.only_first} "
+        f"with the {escaped(first)} only, {neither} in neither.</p>"
+    )
+
+
+def _group(group: Group, shown: ShownRuns) -> str:
+    if not group.queries:
+        body = note("None among the queries that have pictures.")
+    else:
+        body = "".join(_query(query, shown) for query in group.queries)
+    more = f" ({group.left_out} more have pictures)" if group.left_out else ""
+    return f'<h3>{escaped(group.title)}<span class="tag">{more}</span></h3>{body}'
+
+
+def _query(query: Query, shown: ShownRuns) -> str:
+    name = shortened(query.label, _LONGEST_LABEL)
+    strips = "".join(
+        _strip(finds, run.role) for finds, run in zip(query.finds, shown.runs, strict=True)
+    )
+    return (
+        f'<div class="query"><div class="asked">{_picture(query.picture, f"query: {name}")}'
+        f'<p title="{escaped(query.label)}">{escaped(name)}<br>'
+        f'<span class="tag">image {query.image}</span></p></div>'
+        f'<div class="finds">{strips}</div></div>\n'
+    )
+
+
+def _strip(finds: Finds, role: str) -> str:
+    """What one run finds, as a row of pictures."""
+    if finds.first_hit is None:
+        rank = "never right"
+    else:
+        rank = "right" if finds.is_right else f"first right at rank {finds.first_hit}"
+    items = "".join(_neighbour(one, place) for place, one in enumerate(finds.neighbours, 1))
+    return (
+        f'<div class="strip-of"><p><b>{escaped(role)}</b> <span class="tag">{rank}</span></p>'
+        f'<ol class="found">{items}</ol></div>'
+    )
+
+
+def _neighbour(one: Neighbour, place: int) -> str:
+    kind, mark = ("right", _RIGHT) if one.is_right else ("wrong", _WRONG)
+    near = _NONE if one.similarity is None else f"{one.similarity:.2f}"
+    name = shortened(one.label, _LONGEST_LABEL)
+    alt = f"{place}: {name}, {kind}, similarity {near}"
+    return (
+        f'<li class="{kind}" title="{escaped(name)}">{_picture(one.picture, alt)}'
+        f'<span class="near" aria-hidden="true"><b>{mark}</b> {near}</span></li>'
+    )
+
+
+def _picture(name: str | None, alt: str) -> str:
+    """A picture that the page's script fills in, or an empty frame."""
+    if name is None:
+        return f'<span class="nothing" role="img" aria-label="{escaped(alt)}">no picture</span>'
+    return f'<img data-picture="{escaped(name)}" alt="{escaped(alt)}" width="64" height="64">'
+
+
+def _class_table(gallery: Gallery) -> str:
+    """Recall@1 of the classes that a trial finds best and worst."""
+    if not gallery.classes:
+        return ""
+    seeds = len(gallery.shown.shared_seeds)
+    over = f"mean over {seeds} seeds" if seeds > 1 else f"seed {gallery.shown.shared_seeds[0]}"
+    shown = f"{len(gallery.classes)} of {gallery.all_classes}"
+    caption = f"Recall@1 of single test classes, {over}: the best and worst of each, {shown}"
+    heads = ["class", "queries", *(run.role for run in gallery.shown.runs)]
+    heads += ["difference"] if len(gallery.shown.runs) == 2 else []
+    head = "".join(f'<th scope="col">{escaped(name)}</th>' for name in heads)
+    rows = "".join(_class_row(one) for one in gallery.classes)
+    return (
+        f'<h3>Classes</h3><div class="scroll" role="region" tabindex="0"'
+        f' aria-label="{escaped(caption)}"><table class="classes"><caption>{escaped(caption)}'
+        f"</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _class_row(one: ClassRecall) -> str:
+    cells = [str(one.queries), *(_NONE if r is None else f"{r:.3f}" for r in one.recall)]
+    cells += [_difference(one.recall)] if len(one.recall) == 2 else []
+    return (
+        f'<tr><th scope="row" title="{escaped(one.label)}">'
+        f"{escaped(shortened(one.label, _LONGEST_LABEL))}</th>"
+        f"{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+    )
+
+
+def _difference(recall: Sequence[float | None]) -> str:
+    first, second = recall
+    if first is None or second is None:
+        return _NONE
+    return signed(second - first)
+
+
+def _class_choice(maps: Maps) -> str:
+    options = "".join(
+        f'<option value="{place}">{escaped(shortened(label, _LONGEST_LABEL))}</option>'
+        for place, label in enumerate(maps.labels)
+    )
+    return (
+        '<p class="pick"><label for="map-class">Class</label> <select id="map-class">'
+        f'<option value="">all classes</option>{options}</select></p>'
+    )
+
+
+def _map_key(maps: Maps) -> str:
+    """What the colours and symbols of the maps mean."""
+    shapes = {"circle": '<circle cx="9" cy="7" r="4.5"', "diamond": '<path d="M9 1L15 7L9 13L3 7Z"'}
+    items = [
+        (f'{shapes[symbol]} fill="{colour}"/>', shortened(label, _LONGEST_LABEL))
+        for label, (colour, symbol) in class_marks(maps).items()
+    ]
+    if len(maps.coloured) < len(maps.labels):
+        items.append((f'{shapes["circle"]} fill="{BASELINE}" opacity="0.5"/>', "other classes"))
+    frame = 'width="18" height="14" viewBox="0 0 18 14" aria-hidden="true"'
+    marks = "".join(f"<li><svg {frame}>{shape}</svg>{escaped(text)}</li>" for shape, text in items)
+    return f'<ul class="key">{marks}</ul>'

@@ -1,0 +1,286 @@
+"""Parts of the page as HTML: tables, keys and lists. Every text is escaped here, once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from harness.report.data.load import measure_label
+from harness.report.data.study_data import Comparison, RunRow, StudyTables, Summary, TrialRow, View
+from harness.report.findings.answer import SPLIT_NAMES
+from harness.report.findings.estimates import (
+    NONE,
+    decimal,
+    difference_text,
+    p_text,
+    range_text,
+    summary_text,
+    verdict,
+)
+from harness.report.findings.listing import MOST_ROWS, listed_trials
+from harness.report.html.escape import escaped, label
+from harness.report.plots.ablation import Panel
+from harness.report.plots.interactions import Grid
+from harness.report.plots.picture import ACCENT, BASELINE, BEST, trial_colours
+
+MOST_SEEDS = 25
+"""Columns in a table of seeds."""
+MOST_DISTINCT = 12
+_TEXT = ' class="text"'
+
+
+def results_table(tables: StudyTables, view: View) -> str:
+    """The table of one measure on one split: a row a trial, controls last."""
+    ranked = tables.ranked(view)
+    heads = ["mean", "sd", "95 % interval", "seeds"]
+    compared = [found for (of, _), found in tables.comparisons.items() if of == view]
+    with_p = any(not found.exploratory for found in compared)
+    heads += comparison_heads("difference to baseline", with_p=with_p) if compared else []
+    heads.append("s a run")
+    rows = []
+    planned = tables.planned()
+    seconds = _mean_seconds(tables)
+    for trial in listed_trials(tables, view):
+        summary = tables.summaries.get((view, trial.trial_id))
+        cells = [*_summary_cells(summary), _seeds(planned[trial.trial_id], summary)]
+        if compared:
+            found = tables.comparisons.get((view, trial.trial_id))
+            cells += comparison_cells(found, with_p=with_p)
+        cells.append(seconds.get(trial.trial_id, NONE))
+        is_best = bool(ranked) and trial == ranked[0]
+        kind = "control" if trial.is_control else "best" if is_best else ""
+        tags = [
+            name for name, is_so in (("best", is_best), ("baseline", trial.is_baseline)) if is_so
+        ]
+        tags += ["control"] if trial.is_control else []
+        rows.append(table_row(label(trial.label) + _tags(tags), cells, kind))
+    caption = f"{measure_label(view.measure)} on {SPLIT_NAMES[view.split]}"
+    return data_table(caption, ["trial", *heads], rows)
+
+
+def seeds_table(tables: StudyTables, view: View) -> str:
+    """The value of every seed of one measure on one split."""
+    values = {(v.trial_id, v.seed): v.value for v in tables.values[view]}
+    seeds = sorted({seed for _, seed in values})[:MOST_SEEDS]
+    rows = []
+    for trial in listed_trials(tables, view):
+        found = [values.get((trial.trial_id, seed)) for seed in seeds]
+        cells = [NONE if value is None else decimal(value, 4) for value in found]
+        rows.append(table_row(label(trial.label), cells))
+    caption = f"{measure_label(view.measure)} on {SPLIT_NAMES[view.split]}, seed by seed"
+    return data_table(caption, ["trial", *(f"seed {seed}" for seed in seeds)], rows)
+
+
+def failures_table(labels: Mapping[str, str], failed: Sequence[RunRow]) -> str:
+    """What failed and why, with the last lines that each run printed; the first of many.
+
+    Args:
+        labels: trial_id -> label.
+        failed: The runs.
+    """
+    rows = []
+    for run in failed[:MOST_ROWS]:
+        log = (
+            '<details><summary>last lines</summary><pre tabindex="0">'
+            f"{escaped(run.stderr)}</pre></details>"
+            if run.stderr
+            else ""
+        )
+        attempts = f"attempt {run.attempts}"
+        rows.append(
+            f'<tr><th scope="row">{label(labels[run.trial_id])}</th>'
+            f'<td>{run.seed}</td><td class="text"><code>{escaped(run.run_id)}</code></td>'
+            f'<td class="text">{escaped(run.failure or "crash")}, {attempts}: '
+            f"{escaped(run.message or 'no message')}{log}</td></tr>"
+        )
+    return data_table(
+        "Failed runs", ["trial", "seed", "run", "reason"], rows, texts=("run", "reason")
+    )
+
+
+def grid_table(tables: StudyTables, grid: Grid, view: View) -> str:
+    """The cells of a grid of two parameters with their intervals."""
+    cells = grid.cells(tables, view)
+    rows = [
+        table_row(
+            label(down),
+            [
+                NONE if (cell := cells[x, y]) is None else escaped(summary_text(cell))
+                for x in range(len(grid.across_values))
+            ],
+        )
+        for y, down in enumerate(grid.down_values)
+    ]
+    heads = [f"{grid.across.title} {value}" for value in grid.across_values]
+    caption = f"{measure_label(view.measure)} on {SPLIT_NAMES[view.split]} by {grid.title}"
+    return data_table(caption, [grid.down.title, *heads], rows)
+
+
+def chosen_part(view: View, primary: View, html_text: str) -> str:
+    """HTML that is shown while its measure and split are chosen; at first the primary one."""
+    hidden = "" if view == primary else " hidden"
+    return (
+        f'<div data-measure="{escaped(view.measure)}" data-split="{escaped(view.split)}"{hidden}>'
+        f"{html_text}</div>\n"
+    )
+
+
+def pruned_table(tables: StudyTables) -> str:
+    """What a search has given up, and why."""
+    rows = [
+        f'<tr><th scope="row">{label(trial.label)}</th><td>{trial.number}</td>'
+        f'<td>{trial.seeds_done}</td><td class="text">{escaped(trial.reason)}</td></tr>'
+        for trial in tables.pruned
+    ]
+    heads = ["trial", "number", "seeds done", "reason"]
+    return data_table("Pruned trials", heads, rows, texts=("reason",))
+
+
+def counted(values: Iterable[object]) -> str:
+    """The distinct values, the most frequent first, with their counts where there are several."""
+    counts = Counter(str(value) for value in values if value is not None)
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    if len(ordered) <= 1:
+        return "".join(escaped(text) for text, _ in ordered)
+    shown = [f"{text} ({count} runs)" for text, count in ordered[:MOST_DISTINCT]]
+    if len(ordered) > MOST_DISTINCT:
+        shown.append(f"and {len(ordered) - MOST_DISTINCT} more")
+    return f"<ul>{''.join(f'<li>{escaped(line)}</li>' for line in shown)}</ul>"
+
+
+def description_list(items: Iterable[tuple[str, str]]) -> str:
+    """Names with what is said of them, which is HTML; what is empty is left out."""
+    shown = [f"<dt>{escaped(name)}</dt><dd>{text}</dd>" for name, text in items if text]
+    return f"<dl>{''.join(shown)}</dl>"
+
+
+def data_table(
+    caption: str, heads: Sequence[str], rows: Iterable[str], texts: Sequence[str] = ()
+) -> str:
+    """A table in a region that scrolls; the page's script makes its heads sort it.
+
+    ``rows`` are HTML; ``texts`` names the columns that are no numbers.
+    """
+    head = "".join(
+        f'<th scope="col"{_TEXT if name in texts else ""}>{escaped(name)}</th>' for name in heads
+    )
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{escaped(caption)}">'
+        f'<table class="results"><caption>{escaped(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def table_row(name: str, cells: Sequence[str], kind: str = "") -> str:
+    """A row of a table; name and cells are HTML, ``kind`` is its class."""
+    shown = "".join(f"<td>{cell}</td>" for cell in cells)
+    return f'<tr class="{kind}"><th scope="row">{name}</th>{shown}</tr>'
+
+
+def _tags(tags: Sequence[str]) -> str:
+    return f' <span class="tag">({", ".join(tags)})</span>' if tags else ""
+
+
+def _summary_cells(summary: Summary | None) -> list[str]:
+    if summary is None:
+        return [NONE] * 3
+    sd = NONE if summary.sd is None else decimal(summary.sd)
+    return [decimal(summary.mean), sd, range_text(summary)]
+
+
+def _seeds(planned: int, summary: Summary | None) -> str:
+    n = summary.n if summary else 0
+    return str(n) if n == planned else f"{n} of {planned}"
+
+
+def comparison_heads(difference: str, *, with_p: bool) -> list[str]:
+    """The heads over ``comparison_cells``."""
+    return [difference, *(["exact p", "Holm p"] if with_p else []), "P(better)"]
+
+
+def comparison_cells(found: Comparison | None, *, with_p: bool) -> list[str]:
+    """A comparison as cells of HTML; ``with_p`` is whether any of the table has a p to show."""
+    if found is None:
+        return [NONE] * (4 if with_p else 2)
+    difference = escaped(difference_text(found))
+    if not found.exploratory:
+        difference += f' <span class="tag">{verdict(found)}</span>'
+    better = NONE if found.better is None else f"{found.better:.2f}"
+    tests = [escaped(p_text(p)) for p in (found.p, found.p_holm)] if with_p else []
+    return [difference, *tests, better]
+
+
+def _mean_seconds(tables: StudyTables) -> dict[str, str]:
+    """trial_id -> mean wall time of its finished runs."""
+    found: dict[str, list[float]] = {}
+    for run in tables.runs:
+        if run.state == "done" and run.seconds is not None:
+            found.setdefault(run.trial_id, []).append(run.seconds)
+    return {trial: f"{sum(times) / len(times):.1f}" for trial, times in found.items()}
+
+
+def choices(kind: str, options: Mapping[str, str], chosen: str, place: str) -> str:
+    """Radio buttons that look like one bar; empty where there is nothing to choose.
+
+    Args:
+        kind: ``measure`` or ``split``.
+        options: Value -> what is written on the button.
+        chosen: The value to begin with.
+        place: Tells two bars of one kind apart.
+    """
+    if len(options) < 2:
+        options = {chosen: options[chosen]}
+    buttons = "".join(
+        f'<label><input type="radio" name="{kind}-{place}" data-kind="{kind}"'
+        f' value="{escaped(value)}"{" checked" if value == chosen else ""}>'
+        f"<span>{escaped(text)}</span></label>"
+        for value, text in options.items()
+    )
+    hidden = " hidden" if len(options) < 2 else ""
+    return f'<fieldset class="choice"{hidden}><legend>{kind}</legend>{buttons}</fieldset>'
+
+
+def ablation_key(panels: Sequence[Panel], has_controls: bool, *, is_search: bool) -> str:
+    """What the marks of the ablation pictures mean."""
+    dot = f'<circle cx="9" cy="7" r="3.5" fill="{ACCENT}" opacity="0.55"/>'
+    mean = (
+        f'<path d="M9 0V14M6 .7H12M6 13.3H12" stroke="{ACCENT}" stroke-width="1.6"/>'
+        f'<circle cx="9" cy="7" r="4" fill="{ACCENT}"/>'
+    )
+    disc = f'<circle cx="9" cy="7" r="4.2" fill="{ACCENT}" opacity="0.7"/>'
+    diamond = f'<path d="M0 7H18" stroke="{BASELINE}"/>'
+    diamond += f'<path d="M9 1.5L14 7L9 12.5L4 7Z" fill="{BASELINE}"/>'
+    star = '<path d="M9 1L10.8 5H15L11.7 7.7L12.9 12L9 9.5L5.1 12L6.3 7.7L3 5H7.2Z"'
+    star += f' fill="{BEST}"/>'
+    dashed = '<path d="M0 7H18" stroke="currentColor" stroke-dasharray="4 2.5"/>'
+    marks = []
+    if any(panel.by_seed for panel in panels):
+        marks += [(dot, "one seed"), (mean, "mean, 95 % interval")]
+    if means_alone := [panel for panel in panels if not panel.by_seed]:
+        marks += [(disc, "mean of one trial"), (star, "best")]
+    has_mean_line = not is_search and any(panel.axis.ordered for panel in means_alone)
+    line = f'<path d="M0 7H18" stroke="{ACCENT}" stroke-width="2"/>'
+    marks += [(line, "mean over the other parameters")] if has_mean_line else []
+    marks.append((diamond, "baseline"))
+    marks += [(dashed, "control, not trained (arrow: beyond the scale)")] if has_controls else []
+    items = "".join(f"<li>{_mark(shape)}{escaped(text)}</li>" for shape, text in marks)
+    return f'<ul class="key">{items}</ul>'
+
+
+def trial_key(trials: Sequence[TrialRow]) -> str:
+    """A button for each trial that shows or hides its curves in every panel."""
+    colours = trial_colours(trials)
+    items = []
+    for trial in trials:
+        line = f'<path d="M0 7H18" stroke="{colours[trial.trial_id]}" stroke-width="3"/>'
+        tag = _tags(["baseline"] if trial.is_baseline else [])
+        items.append(
+            f'<li><button type="button" aria-pressed="true" data-trial="{escaped(trial.trial_id)}">'
+            f"{_mark(line)}<span>{escaped(trial.label)}{tag}</span></button></li>"
+        )
+    return f'<ul class="key">{"".join(items)}</ul>'
+
+
+def _mark(shape: str) -> str:
+    frame = 'width="18" height="14" viewBox="0 0 18 14" fill="none" aria-hidden="true"'
+    return f"<svg {frame}>{shape}</svg>"

@@ -1,0 +1,1 @@
+"""Draw figures as plain Plotly dictionaries."""

@@ -1,0 +1,316 @@
+"""How two parameters act together, and what each variant adds: pure, from the tables.
+
+A cell of a grid is a pair of values. Where other parameters vary too, it is the mean over them,
+seed by seed, so that its interval is over seeds as everywhere. Only seeds on which every trial of
+the cell is finished count.
+"""
+
+from __future__ import annotations
+
+import html
+import itertools
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.report.data.load import measure_label
+from harness.report.data.study_data import Comparison, StudyTables, Summary, TrialRow, View
+from harness.report.findings.answer import SPLIT_NAMES
+from harness.report.findings.estimates import (
+    bar_lengths,
+    difference_text,
+    evidence,
+    summary_text,
+    verdict,
+)
+from harness.report.findings.swept_axes import SweptAxis, swept_axes
+from harness.report.plots.picture import ACCENT, BASELINE, INK, Picture, Trace, shortened, titled
+from harness.stats import paired
+
+MOST_VALUES = 24
+"""A grid with more values on a side is no table that a reader could take in."""
+MOST_PAIRS = 6
+MOST_BARS = 40
+_MOST_WRITTEN = 60  # cells with their number in them
+_MOST_TOLD = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Two parameters of which every pair of values was trained."""
+
+    across: SweptAxis
+    down: SweptAxis
+    across_values: tuple[str, ...]
+    down_values: tuple[str, ...]
+    trials: dict[tuple[int, int], tuple[TrialRow, ...]]
+    """By place across and down."""
+
+    @property
+    def title(self) -> str:
+        """``clusters and groups``."""
+        return f"{self.across.title} and {self.down.title}"
+
+    def cells(self, tables: StudyTables, view: View) -> dict[tuple[int, int], Summary | None]:
+        """What the trials of each cell reach together, row by row.
+
+        None where no seed is finished by all of them.
+        """
+        by_trial: defaultdict[str, dict[int, float]] = defaultdict(dict)
+        for one in tables.values.get(view, ()):
+            by_trial[one.trial_id][one.seed] = one.value
+        return {
+            (x, y): _together([by_trial[trial.trial_id] for trial in self.trials[x, y]])
+            for y in range(len(self.down_values))
+            for x in range(len(self.across_values))
+        }
+
+
+def _together(trials: Sequence[Mapping[int, float]]) -> Summary | None:
+    """The mean of some trials on every seed that all have, over these seeds."""
+    seeds = sorted(set.intersection(*(set(by_seed) for by_seed in trials)))
+    means = [sum(by_seed[seed] for by_seed in trials) / len(trials) for seed in seeds]
+    return Summary(*paired.t_interval(means), n=len(means)) if means else None
+
+
+def grids(tables: StudyTables) -> tuple[Grid, ...]:
+    """Every pair of parameters that was crossed, in the order of the study file.
+
+    A search is no grid: its pairs of values hardly ever come twice.
+    """
+    if tables.primary is None or tables.is_search or tables.is_confirmation:
+        return ()
+    axes = [axis for axis in swept_axes(tables) if axis.key != "trial"]
+    found = [_grid(tables, across, down) for across, down in itertools.combinations(axes, 2)]
+    return tuple([grid for grid in found if grid is not None][:MOST_PAIRS])
+
+
+def _grid(tables: StudyTables, across: SweptAxis, down: SweptAxis) -> Grid | None:
+    """The pair as a grid; None where it is none: too large, or with empty cells."""
+    shared = [
+        trial
+        for trial in tables.contenders
+        if trial.trial_id in across.positions and trial.trial_id in down.positions
+    ]
+    texts = [_values(shared, axis) for axis in (across, down)]
+    if not all(1 < len(each) <= MOST_VALUES for each in texts):
+        return None
+    places = [{at: i for i, at in enumerate(each)} for each in texts]
+    cells: defaultdict[tuple[int, int], list[TrialRow]] = defaultdict(list)
+    for trial in shared:
+        x = places[0][across.positions[trial.trial_id]]
+        cells[x, places[1][down.positions[trial.trial_id]]].append(trial)
+    if len(cells) < len(texts[0]) * len(texts[1]):
+        return None
+    return Grid(
+        across,
+        down,
+        tuple(texts[0].values()),
+        tuple(texts[1].values()),
+        {place: tuple(trials) for place, trials in cells.items()},
+    )
+
+
+def _values(trials: Sequence[TrialRow], axis: SweptAxis) -> dict[float, str]:
+    """Position -> text of each value of an axis, ascending."""
+    ticks = dict(axis.ticks) if axis.scale == "category" else {}
+    found = sorted({axis.positions[trial.trial_id] for trial in trials})
+    by_place = {axis.positions[trial.trial_id]: trial for trial in trials}
+    return {at: ticks.get(at, _text(by_place[at], axis, at)) for at in found}
+
+
+def _text(trial: TrialRow, axis: SweptAxis, at: float) -> str:
+    value = trial.varied.get(axis.key, at)
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+def grid_pictures(tables: StudyTables) -> tuple[Picture, ...]:
+    """A heat map for each pair of crossed parameters; all choices of the page in each."""
+    views = tables.chosen_views()
+    return tuple(
+        _heat_map(tables, grid, views, f"grid-{place}") for place, grid in enumerate(grids(tables))
+    )
+
+
+def _heat_map(tables: StudyTables, grid: Grid, views: Sequence[View], name: str) -> Picture:
+    traces: list[Trace] = []
+    told: list[str] = []
+    for view in views:
+        cells = grid.cells(tables, view)
+        traces.append(_heat_trace(tables, grid, view, cells))
+        if view == tables.primary:
+            told = [
+                f"{grid.across_values[x]}, {grid.down_values[y]}: {summary_text(cell)}"
+                for (x, y), cell in cells.items()
+                if cell is not None
+            ]
+    more = len(told) - _MOST_TOLD
+    tail = f"; {more} more in the table" if more > 0 else ""
+    return Picture(
+        name=name,
+        title=f"By {grid.title}",
+        text=f"Means by {grid.title}. {'; '.join(told[:_MOST_TOLD])}{tail}.",
+        traces=tuple(traces),
+        layout={
+            "xaxis": _category(grid.across, grid.across_values),
+            "yaxis": _category(grid.down, grid.down_values) | {"autorange": "reversed"},
+        },
+        height=min(560, 140 + 42 * len(grid.down_values)),
+    )
+
+
+def _category(axis: SweptAxis, values: Sequence[str]) -> dict[str, object]:
+    return {
+        "title": titled(html.escape(axis.title)),
+        "automargin": True,
+        "tickvals": list(range(len(values))),
+        "ticktext": [html.escape(shortened(value)) for value in values],
+        "showgrid": False,
+    }
+
+
+def _heat_trace(
+    tables: StudyTables, grid: Grid, view: View, cells: dict[tuple[int, int], Summary | None]
+) -> Trace:
+    wide, high = len(grid.across_values), len(grid.down_values)
+    hover = [[_hover(grid, (x, y), cells[x, y]) for x in range(wide)] for y in range(high)]
+    trace: Trace = {
+        "type": "heatmap",
+        "x": list(range(wide)),
+        "y": list(range(high)),
+        "z": [[_mean(cells[x, y]) for x in range(wide)] for y in range(high)],
+        "customdata": hover,
+        "hovertemplate": f"{html.escape(grid.across.title)} %{{x}}<br>"
+        f"{html.escape(grid.down.title)} %{{y}}<br>"
+        f"{html.escape(measure_label(view.measure))} %{{customdata}}<extra></extra>",
+        "colorscale": "Viridis",
+        "colorbar": {"thickness": 12, "outlinewidth": 0, "nticks": 5},
+        "xgap": 2,
+        "ygap": 2,
+        "meta": {"view": view.key},
+        "visible": view == tables.primary,
+    }
+    if wide * high <= _MOST_WRITTEN:
+        trace["texttemplate"] = "%{z:.3f}"
+    return trace
+
+
+def _mean(cell: Summary | None) -> float | None:
+    return None if cell is None else round(cell.mean, 5)
+
+
+def _hover(grid: Grid, place: tuple[int, int], cell: Summary | None) -> str:
+    """What a cell says beside its place, which the picture's axes tell."""
+    trials = grid.trials[place]
+    said = ["no finished run" if cell is None else summary_text(cell)]
+    if len(trials) > 1:
+        said.append(f"mean over {len(trials)} trials")
+    if any(trial.is_baseline for trial in trials):
+        said.append("baseline" if len(trials) == 1 else "the baseline is among them")
+    return "<br>".join(said)
+
+
+def component_pictures(tables: StudyTables) -> tuple[Picture, ...]:
+    """What each variant changes against the baseline, as bars; empty without variants."""
+    primary = tables.primary
+    bars = component_trials(tables)
+    if primary is None or not bars:
+        return ()
+    views = tables.chosen_views()
+    ranges, traces = {}, []
+    for view in views:
+        found = [(t, c) for t in bars if (c := tables.comparisons.get((view, t.trial_id)))]
+        ends = [0.0, *(end for _, c in found for end in (c.low, c.high, c.difference) if end)]
+        pad = 0.06 * (max(ends) - min(ends)) or 0.01
+        ranges[view.key] = [round(min(ends) - pad, 6), round(max(ends) + pad, 6)]
+        traces.append(_bars(bars, found, view, is_shown=view == primary))
+    titles = {
+        view.key: f"{html.escape(measure_label(view.measure))}, {SPLIT_NAMES[view.split]}, "
+        "minus baseline"
+        for view in views
+    }
+    return (
+        Picture(
+            name="components",
+            title="Difference to the baseline",
+            text=_told_bars(tables, primary, bars),
+            traces=tuple(traces),
+            layout={
+                "xaxis": {
+                    "title": titled(titles[primary.key]),
+                    "range": ranges[primary.key],
+                    "automargin": True,
+                    "nticks": 6,
+                },
+                "yaxis": {
+                    "automargin": True,
+                    "tickvals": list(range(len(bars))),
+                    "ticktext": [html.escape(shortened(trial.label)) for trial in bars],
+                    "range": [len(bars) - 0.5, -0.5],
+                    "showgrid": False,
+                },
+                "shapes": [_zero_line(len(bars))],
+                "meta": {"axis": "xaxis", "ranges": ranges, "titles": titles},
+            },
+            height=110 + 36 * len(bars),
+        ),
+    )
+
+
+def component_trials(tables: StudyTables) -> tuple[TrialRow, ...]:
+    """The compared trials of a study of variants, in its order, as many as can be drawn."""
+    if tables.is_search or not any(trial.variant is not None for trial in tables.contenders):
+        return ()
+    compared = {trial_id for view, trial_id in tables.comparisons if view == tables.primary}
+    return tuple([t for t in tables.contenders if t.trial_id in compared][:MOST_BARS])
+
+
+def _bars(
+    bars: Sequence[TrialRow],
+    found: Sequence[tuple[TrialRow, Comparison]],
+    view: View,
+    *,
+    is_shown: bool,
+) -> Trace:
+    places = {trial.trial_id: place for place, trial in enumerate(bars)}
+    return {
+        "type": "bar",
+        "orientation": "h",
+        "x": [round(c.difference, 6) for _, c in found],
+        "y": [places[trial.trial_id] for trial, _ in found],
+        "marker": {
+            "color": [ACCENT if verdict(c) in ("better", "worse") else BASELINE for _, c in found],
+            "opacity": 0.75,
+        },
+        "error_x": {
+            "type": "data",
+            "array": bar_lengths(c for _, c in found),
+            "color": INK,
+            "thickness": 1.5,
+        },
+        "customdata": [
+            [html.escape(trial.label), difference_text(c), html.escape(evidence(c))]
+            for trial, c in found
+        ],
+        "hovertemplate": "%{customdata[0]}<br>"
+        + html.escape(measure_label(view.measure))
+        + " %{customdata[1]}<br>%{customdata[2]}<extra></extra>",
+        "meta": {"view": view.key},
+        "visible": is_shown,
+    }
+
+
+def _zero_line(bars: int) -> dict[str, object]:
+    line = {"color": BASELINE, "width": 1}
+    return {"type": "line", "x0": 0, "x1": 0, "y0": -0.5, "y1": bars - 0.5, "line": line}
+
+
+def _told_bars(tables: StudyTables, view: View, bars: Sequence[TrialRow]) -> str:
+    said = [
+        f"{trial.label}: {difference_text(tables.comparisons[view, trial.trial_id])}"
+        for trial in bars[:_MOST_TOLD]
+    ]
+    more = len(bars) - _MOST_TOLD
+    tail = f"; {more} more in the table" if more > 0 else ""
+    measure = f"{measure_label(view.measure)} on {SPLIT_NAMES[view.split]}"
+    return f"{measure}, difference to the baseline with its interval. {'; '.join(said)}{tail}."

@@ -1,0 +1,79 @@
+"""Test embeddings in two dimensions, as the workload projected them: numbers and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.report.data.projection import Maps, Point, ProjectedRun
+from harness.report.plots.picture import BASELINE, Picture, Trace, shortened
+from harness.store.typed_rows import read_rows, text_or_none
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")
+SYMBOLS = ("circle", "diamond")
+"""Each colour comes once with each symbol, so that ten classes can be told apart."""
+_HEIGHT = 420
+
+
+def _layout(results: Path, runs: Sequence[ProjectedRun]) -> str:
+    """What the coordinates of the maps are."""
+    (row,) = read_rows(
+        results,
+        "SELECT json_extract_string(facts, '$.map') FROM run WHERE run_id = ?",
+        [runs[0].run.run_id],
+    )
+    return text_or_none(row[0]) or "two principal components"
+
+
+def map_pictures(maps: Maps) -> tuple[Picture, ...]:
+    """A picture a run: grey points below, each coloured class in the colour it has in all runs."""
+    return tuple(_map_picture(f"map-{place}", maps, one) for place, one in enumerate(maps.runs))
+
+
+def class_marks(maps: Maps) -> dict[str, tuple[str, str]]:
+    """Class -> colour and symbol, of those that have one."""
+    return {
+        label: (COLOURS[place % len(COLOURS)], SYMBOLS[place // len(COLOURS)])
+        for place, label in enumerate(maps.coloured)
+    }
+
+
+def _map_picture(name: str, maps: Maps, one: ProjectedRun) -> Picture:
+    index = {label: place for place, label in enumerate(maps.labels)}
+    marks = class_marks(maps)
+    grey = [point for point in one.points if point.label not in marks]
+    traces = [_trace(grey, index, BASELINE, "circle", 0.35)] if grey else []
+    for label, (colour, symbol) in marks.items():
+        points = [point for point in one.points if point.label == label]
+        if points:
+            traces.append(_trace(points, index, colour, symbol, 0.9))
+    axis: dict[str, object] = {"showticklabels": False, "showgrid": False, "automargin": True}
+    layout = {
+        "xaxis": axis,
+        "yaxis": axis | {"scaleanchor": "x"},
+        "meta": {"map": True},
+    }
+    role = one.run.role
+    label = shortened(one.run.trial.label, 60)
+    text = (
+        f"Map of {len(one.points)} test images of {len(maps.labels)} classes, by "
+        f"{maps.layout} of their embeddings in the run of {label} ({role}), seed {maps.seed}. "
+        f"Coloured classes: {', '.join(shortened(each, 40) for each in maps.coloured)}."
+    )
+    title = f"{role}: {label}"
+    return Picture(name, title, text, tuple(traces), layout, _HEIGHT)
+
+
+def _trace(
+    points: Sequence[Point], index: Mapping[str, int], colour: str, symbol: str, opacity: float
+) -> Trace:
+    """Points of a kind; the page's script shows image and class of the one that is pointed at."""
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [float(f"{point.x:.4g}") for point in points],
+        "y": [float(f"{point.y:.4g}") for point in points],
+        "marker": {"color": colour, "symbol": symbol, "size": 7, "opacity": opacity},
+        "customdata": [[point.image, index[point.label], point.picture] for point in points],
+        "hoverinfo": "none",
+    }

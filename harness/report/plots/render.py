@@ -1,0 +1,336 @@
+"""The pictures of a report as Plotly renders them; the only home of Plotly."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from harness.report.data.agreement import REFERENCE, Agreement, rho_text
+from harness.report.data.load import measure_label
+from harness.report.data.projection import Maps
+from harness.report.data.study_data import StudyTables, TrialRow
+from harness.report.data.training import ClusterSizes, Curve, Training
+from harness.report.findings.search_space import Searched
+from harness.report.plots.ablation import ablation_pictures
+from harness.report.plots.importance import landscape_pictures
+from harness.report.plots.interactions import component_pictures, grid_pictures
+from harness.report.plots.parallel import parallel_pictures
+from harness.report.plots.picture import ACCENT, INK, Picture, Trace, titled, trial_colours
+from harness.report.plots.projection import map_pictures
+from harness.report.plots.search_history import exploration_pictures
+
+_PANEL_HEIGHT = 250
+_CLUSTER_TITLES = {
+    "gini": "Inequality of cluster sizes (Gini coefficient)",
+    "purity": "Purity of clusters against the hidden labels",
+    "clusters/nmi": "NMI of clusters against the hidden labels",
+    "clusters/changed": "Churn: share of images in another cluster than before",
+}
+_EPOCH_DASHES = ("dot", "dash", "solid")
+_EPOCH_OPACITIES = (0.55, 0.75, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """One picture of the page, rendered."""
+
+    name: str
+    """Its id in the page."""
+    title: str
+    text: str
+    """The same in words, for those who cannot see it."""
+    json: str
+    """Data and layout as Plotly's script reads them."""
+    height: int
+    """In pixels."""
+    min_width: int = 0
+    """In pixels; on a narrower page it is scrolled."""
+
+
+def script() -> str:
+    """Plotly's own script, about 5 MB: once a page."""
+    return str(get_plotlyjs())
+
+
+def ablation_drawings(tables: StudyTables) -> tuple[Drawing, ...]:
+    """The measure against what was varied; see ``ablation``."""
+    return tuple(_draw(picture) for picture in ablation_pictures(tables))
+
+
+def exploration_drawings(search: StudyTables) -> tuple[Drawing, ...]:
+    """How a search went; see ``exploration``."""
+    return tuple(_draw(picture) for picture in exploration_pictures(search))
+
+
+def landscape_drawings(found: Searched) -> tuple[Drawing, ...]:
+    """Importance and contours; see ``landscape``."""
+    return tuple(_draw(picture) for picture in landscape_pictures(found))
+
+
+def parallel_drawings(found: Searched) -> tuple[Drawing, ...]:
+    """Every trial across its parameters; see ``parallel``."""
+    return tuple(_draw(picture) for picture in parallel_pictures(found))
+
+
+def draw_all(pictures: Sequence[Picture]) -> tuple[Drawing, ...]:
+    """Pictures as they are."""
+    return tuple(_draw(picture) for picture in pictures)
+
+
+def grid_drawings(tables: StudyTables) -> tuple[Drawing, ...]:
+    """Heat maps of crossed parameters; see ``interactions``."""
+    return tuple(_draw(picture) for picture in grid_pictures(tables))
+
+
+def component_drawings(tables: StudyTables) -> tuple[Drawing, ...]:
+    """What each variant changes; see ``interactions``."""
+    return tuple(_draw(picture) for picture in component_pictures(tables))
+
+
+def curve_drawings(tables: StudyTables, training: Training) -> tuple[Drawing, ...]:
+    """A panel for the loss, each of its terms, the validation measure and what else a run tells.
+
+    Every trial is in each. The student's recall is a line in the teacher's panel.
+    """
+    metric = measure_label(tables.study.metric)
+    titles = {
+        "loss": "Loss",
+        f"val/{tables.study.metric}": f"{metric}, validation images",
+        f"hindsight/{tables.study.metric}": f"{metric}, test classes, which chose nothing",
+        f"teacher/{tables.study.metric}": f"{metric}: teacher (solid), student (dotted)",
+        "teacher_distance": "Distance of the teacher from the student",
+        "teacher_momentum": "Momentum of the teacher",
+        "learning_rate": "Learning rate",
+    }
+    beside = {f"teacher/{tables.study.metric}": f"student/{tables.study.metric}"}
+    names = [
+        name
+        for name in _names(training.curves)
+        if name not in _CLUSTER_TITLES and name not in beside.values()
+    ]
+    return tuple(
+        _curve_panel(f"curve-{place}", titles.get(name, name), name, training, beside.get(name))
+        for place, name in enumerate(names)
+    )
+
+
+def size_drawings(training: Training) -> tuple[Drawing, ...]:
+    """Cluster sizes by rank, a panel for each compared trial; all panels to one scale."""
+    colours = trial_colours(training.trials)
+    compared = list(dict.fromkeys(found.trial for found in training.sizes))
+    top = max((found.sizes[0] for found in training.sizes), default=1.0)
+    return tuple(
+        _size_panel(
+            f"sizes-{place}",
+            trial,
+            [found for found in training.sizes if found.trial == trial],
+            colours.get(trial.trial_id, ACCENT),
+            top,
+        )
+        for place, trial in enumerate(compared)
+    )
+
+
+def cluster_drawings(training: Training) -> tuple[Drawing, ...]:
+    """Inequality, purity, NMI and churn of the clusters over the epochs, every trial in each."""
+    names = set(_names(training.curves))
+    return tuple(
+        _curve_panel(name.rpartition("/")[2], title, name, training)
+        for name, title in _CLUSTER_TITLES.items()
+        if name in names
+    )
+
+
+def agreement_drawings(found: Sequence[Agreement]) -> tuple[Drawing, ...]:
+    """A criterion without labels against Recall@1: a panel a data set, a point a run."""
+    return tuple(_agreement_panel(f"agreement-{place}", one) for place, one in enumerate(found))
+
+
+def map_drawings(maps: Maps) -> tuple[Drawing, ...]:
+    """Test embeddings in two dimensions, a panel a run; see ``projection``."""
+    return tuple(_draw(picture) for picture in map_pictures(maps))
+
+
+def _agreement_panel(name: str, found: Agreement) -> Drawing:
+    criterion, recall = measure_label(found.criterion), measure_label(REFERENCE)
+    trace: Trace = {
+        "type": "scatter",
+        "x": [_short_number(x) for x, _ in found.points],
+        "y": [_short_number(y) for _, y in found.points],
+        "mode": "markers",
+        "marker": {"color": ACCENT, "size": 7, "opacity": 0.55},
+        "hovertemplate": f"{html.escape(criterion)} %{{x:.3f}}, {recall} %{{y:.3f}}<extra></extra>",
+    }
+    layout = {
+        "xaxis": {"title": titled(html.escape(criterion)), "automargin": True, "nticks": 6},
+        "yaxis": {"title": titled(recall), "automargin": True, "nticks": 6},
+    }
+    runs = f"{len(found.points)} runs"
+    text = f"{criterion} against {recall} on validation data of {found.data}: {rho_text(found)}"
+    title = f"{found.data}: {rho_text(found)}"
+    return _draw(Picture(name, title, f"{text}, {runs}.", (trace,), layout, _PANEL_HEIGHT))
+
+
+def _names(curves: Sequence[Curve]) -> list[str]:
+    return list(dict.fromkeys(curve.name for curve in curves))
+
+
+def _curve_panel(
+    name: str, title: str, quantity: str, training: Training, beside: str | None = None
+) -> Drawing:
+    """One quantity of every trial; ``beside`` names another that is drawn dotted, without bands."""
+    colours = trial_colours(training.trials)
+    traces: list[Trace] = []
+    ends = []
+    final = 0
+    for curve in training.curves:
+        if curve.name == quantity:
+            final = max(final, curve.points[-1].epoch)
+            traces += _curve_traces(curve, colours[curve.trial.trial_id])
+            last = curve.points[-1]
+            ends.append(f"{curve.trial.label}: {last.mean:.4g} after epoch {last.epoch}")
+        elif curve.name == beside:
+            colour = colours[curve.trial.trial_id]
+            dotted = {"line": {"color": colour, "width": 2, "dash": "dot"}}
+            traces.append(_curve_traces(curve, colour)[-1] | dotted)
+    layout = {"xaxis": _epoch_axis(final), "yaxis": {"automargin": True, "nticks": 6}}
+    text = f"{title} over the epochs, mean and range over seeds. {'; '.join(ends)}."
+    return _draw(Picture(name, title, text, tuple(traces), layout, _PANEL_HEIGHT))
+
+
+def _epoch_axis(last: int) -> dict[str, object]:
+    """Ticks at whole epochs only, about eight of them."""
+    return {"title": titled("epoch"), "automargin": True, "tick0": 0, "dtick": last // 8 + 1}
+
+
+def _curve_traces(curve: Curve, colour: str) -> list[Trace]:
+    """The mean as a line on the band of all seeds; a single epoch is a dot."""
+    epochs = [point.epoch for point in curve.points]
+    meta = {"trial": curve.trial.trial_id}
+    line: Trace = {
+        "type": "scatter",
+        "x": epochs,
+        "y": [_short_number(point.mean) for point in curve.points],
+        "mode": "lines" if len(epochs) > 1 else "markers",
+        "line": {"color": colour, "width": 2},
+        "marker": {"color": colour, "size": 7},
+        "customdata": [
+            [_short_number(point.low), _short_number(point.high), point.n] for point in curve.points
+        ],
+        "hovertemplate": f"{html.escape(curve.trial.label)}<br>epoch %{{x}}: %{{y:.4g}}"
+        "<br>%{customdata[0]:.4g} to %{customdata[1]:.4g}, n = %{customdata[2]}<extra></extra>",
+        "meta": meta,
+    }
+    if all(point.n == 1 for point in curve.points):
+        return [line]
+    high = [_short_number(point.high) for point in curve.points]
+    low = [_short_number(point.low) for point in reversed(curve.points)]
+    band: Trace = {
+        "type": "scatter",
+        "x": epochs + epochs[::-1],
+        "y": high + low,
+        "mode": "lines",
+        "fill": "toself",
+        "fillcolor": colour,
+        "opacity": 0.16,
+        "line": {"width": 0},
+        "hoverinfo": "skip",
+        "meta": meta,
+    }
+    return [band, line]
+
+
+def _size_panel(
+    name: str, trial: TrialRow, found: Sequence[ClusterSizes], colour: str, top: float
+) -> Drawing:
+    """Sizes by rank on a log axis, the first, middle and last epoch in one picture."""
+    offset = len(_EPOCH_DASHES) - len(found)
+    traces: list[Trace] = []
+    words = []
+    for place, one in enumerate(found):
+        ranks = list(range(1, len(one.sizes) + 1))
+        traces.append(
+            {
+                "type": "scatter",
+                "x": ranks,
+                # An empty cluster has no place on a log axis.
+                "y": [_short_number(size) if size > 0 else None for size in one.sizes],
+                "name": f"epoch {one.epoch}",
+                "mode": "lines" if len(ranks) > 1 else "markers",
+                "line": {"color": colour, "width": 2, "dash": _EPOCH_DASHES[place + offset]},
+                "opacity": _EPOCH_OPACITIES[place + offset],
+                "showlegend": True,
+                "hovertemplate": f"epoch {one.epoch}, rank %{{x}}: "
+                "%{y:.3g} images<extra></extra>",
+            }
+        )
+        words.append(
+            f"epoch {one.epoch}: {len(one.sizes)} clusters, largest {one.sizes[0]:.0f}, "
+            f"median {one.sizes[len(one.sizes) // 2]:.0f}, smallest {one.sizes[-1]:.0f}"
+        )
+    if found and found[-1].borders:
+        traces += [_border(rank, place, top) for place, rank in enumerate(found[-1].borders)]
+        ranks_told = ", ".join(f"{rank:g}" for rank in found[-1].borders)
+        words.append(f"groups end after ranks {ranks_told} in epoch {found[-1].epoch}")
+    layout = {
+        "xaxis": {"title": titled("cluster, by rank of size"), "automargin": True, "nticks": 8},
+        "yaxis": {
+            "title": titled("images"),
+            "type": "log",
+            "automargin": True,
+            "tickvals": [one * 10**power for power in range(8) for one in (1, 2, 5)],
+            "range": [-0.1, math.log10(max(top, 1.0)) + 0.1],
+        },
+        "showlegend": True,
+        "legend": {"x": 1, "xanchor": "right", "y": 1, "yanchor": "top"},
+    }
+    role = "baseline, " if trial.is_baseline else ""
+    text = f"Cluster sizes of {role}{trial.label}, averaged over seeds. {'; '.join(words)}."
+    title = f"Cluster sizes: {role}{trial.label}"
+    return _draw(Picture(name, title, text, tuple(traces), layout, _PANEL_HEIGHT + 20))
+
+
+def _border(rank: float, place: int, top: float) -> Trace:
+    """An upright line where one group of clusters ends and the next begins."""
+    return {
+        "type": "scatter",
+        "x": [rank + 0.5] * 2,
+        "y": [0.8, max(top, 1.0) * 1.2],
+        "mode": "lines",
+        "line": {"color": INK, "width": 1, "dash": "dot"},
+        "opacity": 0.6,
+        "showlegend": False,
+        "hovertemplate": f"border of groups {place} and {place + 1}<extra></extra>",
+    }
+
+
+def _short_number(value: float) -> float:
+    """Five significant digits: more are not seen, and make the page larger."""
+    return float(f"{value:.5g}")
+
+
+def _draw(picture: Picture) -> Drawing:
+    """Check the picture against Plotly's schema and write it as JSON, the same bytes each time."""
+    layout: Mapping[str, object] = {
+        "template": {},
+        "autosize": True,
+        "height": picture.height,
+        "margin": {"l": 8, "r": 12, "t": 12, "b": 8},
+        "font": {"family": "system-ui, -apple-system, 'Segoe UI', sans-serif", "size": 13},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "hovermode": "closest",
+        "hoverlabel": {"align": "left", "namelength": 0},
+        "showlegend": False,
+    }
+    figure = go.Figure({"data": list(picture.traces), "layout": {**layout, **picture.layout}})
+    document = json.dumps(figure.to_plotly_json(), separators=(",", ":"), allow_nan=False)
+    return Drawing(
+        picture.name, picture.title, picture.text, document, picture.height, picture.min_width
+    )

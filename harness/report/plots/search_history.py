@@ -1,0 +1,108 @@
+"""The pictures of a search apart from its confirmation: how it went, and each axis of it."""
+
+from __future__ import annotations
+
+import html
+import itertools
+from collections.abc import Mapping
+from dataclasses import replace
+
+from harness.report.data.load import measure_label
+from harness.report.data.study_data import StudyTables, Summary, TrialRow, View
+from harness.report.findings.answer import SPLIT_NAMES
+from harness.report.plots.ablation import ablation_pictures
+from harness.report.plots.picture import ACCENT, BASELINE, BEST, PAPER, Picture, Trace, titled
+
+_HEIGHT = 300
+
+
+def exploration_pictures(search: StudyTables) -> tuple[Picture, ...]:
+    """The primary measure against the trials' order, then against each parameter.
+
+    They show one measure, whatever is chosen for the rest of the page: what the search saw.
+    """
+    primary = search.primary
+    if primary is None:
+        return ()
+    alone = replace(search, views=(primary,))
+    slices = [
+        replace(
+            picture,
+            name=f"slice-{place}",
+            traces=tuple(_always_shown(trace) for trace in picture.traces),
+            layout={key: value for key, value in picture.layout.items() if key != "meta"},
+        )
+        for place, picture in enumerate(ablation_pictures(alone))
+    ]
+    return (_history(search, primary), *slices)
+
+
+def _always_shown(trace: Mapping[str, object]) -> Trace:
+    return {key: value for key, value in trace.items() if key not in ("meta", "visible")}
+
+
+def _history(search: StudyTables, view: View) -> Picture:
+    """Every trial in the order of the proposals, and the best so far as a line."""
+    found = [
+        (trial, summary)
+        for trial in sorted(search.contenders, key=lambda trial: trial.number)
+        if (summary := search.summaries.get((view, trial.trial_id)))
+    ]
+    best = list(itertools.accumulate((summary.mean for _, summary in found), max))
+    line: Trace = {
+        "type": "scatter",
+        "x": [trial.number for trial, _ in found],
+        "y": [round(value, 6) for value in best],
+        "mode": "lines",
+        "line": {"color": BEST, "width": 2, "shape": "hv"},
+        "name": "best so far",
+        "hovertemplate": "best so far %{y:.4f}<extra></extra>",
+    }
+    kinds = (
+        ([pair for pair in found if not pair[0].is_baseline], "trial", ACCENT, "circle", 8),
+        ([pair for pair in found if pair[0].is_baseline], "baseline", BASELINE, "diamond", 12),
+    )
+    dots = [_dots(*kind) for kind in kinds if kind[0]]
+    measure = f"{measure_label(view.measure)}, {SPLIT_NAMES[view.split]}"
+    return Picture(
+        name="history",
+        title="In the order of the proposals",
+        text=_told(found, measure),
+        traces=(line, *dots),
+        layout={
+            "xaxis": {"title": titled("trial"), "automargin": True, "nticks": 10},
+            "yaxis": {"title": titled(html.escape(measure)), "automargin": True},
+            "showlegend": True,
+            "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        },
+        height=_HEIGHT,
+    )
+
+
+def _dots(
+    pairs: list[tuple[TrialRow, Summary]], name: str, colour: str, symbol: str, size: int
+) -> Trace:
+    return {
+        "type": "scatter",
+        "x": [trial.number for trial, _ in pairs],
+        "y": [round(summary.mean, 6) for _, summary in pairs],
+        "mode": "markers",
+        "marker": {
+            "color": colour,
+            "symbol": symbol,
+            "size": size,
+            "line": {"color": PAPER, "width": 1},
+        },
+        "name": name,
+        "text": [html.escape(trial.label) for trial, _ in pairs],
+        "hovertemplate": "trial %{x}: %{y:.4f}<br>%{text}<extra></extra>",
+    }
+
+
+def _told(found: list[tuple[TrialRow, Summary]], measure: str) -> str:
+    """The history in words."""
+    best, summary = max(found, key=lambda pair: (pair[1].mean, -pair[0].number))
+    return (
+        f"{measure} of {len(found)} trials in the order of their proposals. The best was trial "
+        f"{best.number}, {best.label}, with {summary.mean:.4f}."
+    )

@@ -1,0 +1,163 @@
+"""One HTML page a study: text, tables and pictures in a single file that needs no network.
+
+The same results give the same bytes. All text from study files is escaped, in HTML and in the
+JSON inside scripts; the page's own policy forbids the browser to load anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.report.data.agreement import Agreement, load_agreement
+from harness.report.data.load import load_tables
+from harness.report.data.study_data import StudyTables
+from harness.report.data.training import Training, load_training
+from harness.report.findings.answer import answer
+from harness.report.findings.claims import ESTIMATE, claims, is_estimated
+from harness.report.findings.mixture import mixture_of
+from harness.report.findings.optimism import optimism, optimism_text
+from harness.report.html import gallery, sections
+from harness.report.html.costs import cost_section
+from harness.report.html.document import OFFLINE, Frame, document, file_stem, write_page
+from harness.report.html.escape import escaped
+from harness.report.html.gallery import Seen, load_seen
+from harness.report.html.layout import mixture_notice, navigation, note
+from harness.report.html.profile import Profile, load_profile, profile_section
+from harness.report.plots import render as render_module
+from harness.stats.paired import MIN_SEEDS_FOR_TEST
+
+MOST_BYTES = 7_900_000
+"""Of a page, as long as leaving out pictures helps."""
+FEWEST_PICTURE_BYTES = 300_000
+"""What pictures get however large the page is: the gallery's, which come first."""
+BADGES = {
+    "exploratory": f"exploratory: fewer than {MIN_SEEDS_FOR_TEST} paired seeds",
+    "search": "search: no claim",
+    "tested": "tested on paired seeds",
+    "no result yet": "no result yet",
+}
+
+
+def write_report(results: Path, study: str, reports: Path) -> Path:
+    """Write ``reports/<study>.html`` from what has finished so far, replacing an older one whole.
+
+    Returns:
+        The page.
+
+    Raises:
+        InputError: no such study, or the folder cannot be written.
+        StoreError: the database cannot be read.
+    """
+    return write_page(reports / f"{file_stem(study)}.html", page_text(results, study))
+
+
+def page_text(results: Path, study: str, frame: Frame = OFFLINE) -> str:
+    """The page of a study from what has finished so far.
+
+    Raises:
+        InputError: no such study.
+        StoreError: the database cannot be read.
+    """
+    everything = load_tables(results, study)
+    tables, search = divided(everything)
+    content = Content(
+        everything=everything,
+        tables=tables,
+        search=search,
+        training=load_training(results, tables),
+        agreement=load_agreement(results, everything),
+        seen=load_seen(results, tables),
+        profile=load_profile(results, study),
+    )
+    page = render(content, frame)
+    pictures = sum(len(each) for each in content.seen.pictures.values()) if content.seen else 0
+    if (excess := len(page.encode()) - MOST_BYTES) > 0 and pictures > FEWEST_PICTURE_BYTES:
+        room = max(FEWEST_PICTURE_BYTES, pictures - excess)
+        page = render(content._replace(seen=load_seen(results, tables, room=room)), frame)
+    return page
+
+
+def divided(tables: StudyTables) -> tuple[StudyTables, StudyTables | None]:
+    """What a study claims rests on its confirmation alone: this, and the search before it."""
+    if len(tables.phases) > 1:
+        return tables.of_phase("confirm"), tables.of_phase("search")
+    return tables, None
+
+
+class Content(NamedTuple):
+    """What a study's page shows."""
+
+    everything: StudyTables
+    """All trials of the study."""
+    tables: StudyTables
+    """What the page answers with: all of them, or those of the confirmation."""
+    search: StudyTables | None
+    """What the trials of the confirmation were chosen from."""
+    training: Training
+    agreement: Sequence[Agreement]
+    """How well criteria without labels rank runs."""
+    seen: Seen | None
+    """What single queries find, and the maps of embeddings."""
+    profile: Profile | None
+    """Where the time of the runs went."""
+
+
+def render(content: Content, frame: Frame = OFFLINE) -> str:
+    """The whole page in its frame."""
+    everything, tables, search = content.everything, content.tables, content.search
+    parts = [
+        sections.ablation_section(tables),
+        sections.table_section(tables),
+        sections.search_section(tables, search),
+        sections.interaction_section(tables),
+        sections.component_section(tables),
+        sections.agreement_section(content.agreement),
+        sections.curve_section(tables, content.training),
+        sections.cluster_section(content.training),
+        gallery.gallery_section(content.seen),
+        gallery.map_section(content.seen),
+        sections.pruned_section(search or tables),
+        cost_section(everything.trials, everything.runs),
+        profile_section(content.profile),
+        sections.reproduce_section(everything, tables, search),
+    ]
+    pictures = gallery.picture_data(content.seen)
+    body = f"{_header(tables)}\n<main>\n{''.join(parts)}</main>\n{pictures}"
+    title = f"{tables.study.name}: ablation report"
+    return document(
+        title, f"{navigation(body)}\n{body}", script=render_module.script(), frame=frame
+    )
+
+
+def _header(tables: StudyTables) -> str:
+    found = answer(tables)
+    remarks = "".join(f'<p class="remark">{escaped(remark)}</p>' for remark in found.remarks)
+    return (
+        f'<header><p class="kind">Ablation report</p><h1>{escaped(tables.study.name)}</h1>'
+        f'<p class="question">{escaped(tables.study.question)}</p>'
+        f'<section id="answer"><h2>Answer</h2>{mixture_notice(mixture_of(tables))}'
+        f'<div class="answer"><span class="badge">{escaped(BADGES[found.label])}</span>'
+        f'<p class="claim">{escaped(found.claim)}</p>{remarks}</div>'
+        f"{_claims(tables)}{_optimism(tables)}</section></header>"
+    )
+
+
+def _claims(tables: StudyTables) -> str:
+    """A sentence on every compared trial."""
+    said = claims(tables)
+    if not said:
+        return ""
+    items = "".join(f"<li>{escaped(sentence)}</li>" for sentence in said)
+    estimate = note(ESTIMATE) if is_estimated(said) else ""
+    return f'<h3>Against the baseline</h3><ol class="claims">{items}</ol>{estimate}'
+
+
+def _optimism(tables: StudyTables) -> str:
+    """What choosing on test classes would have claimed."""
+    found = optimism(tables)
+    if found is None:
+        return ""
+    said = " ".join(optimism_text(found, tables.study.metric))
+    return f'<h3>Optimism gap</h3><p class="optimism">{escaped(said)}</p>'

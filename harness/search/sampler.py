@@ -1,0 +1,331 @@
+"""From the history of a study to its next proposal, by Optuna's samplers.
+
+Optuna proposes and owns nothing. For every proposal a study is built in memory from the history,
+with a sampler seeded from the study's name and the trial's number, so that a search that was
+stopped proposes what it would have proposed anyway. CMA-ES, whose state is in its own proposals,
+is asked for all of them again.
+
+``gp`` and ``cmaes`` model the axes that every finished trial has, and draw the others at random. So
+the baseline is told with its value on every axis, also where the study names none: one trial
+without parameters would leave them no axis at all.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import math
+import warnings
+from collections import Counter
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import replace
+
+import optuna
+from optuna.trial import TrialState
+from scipy.stats import qmc
+from threadpoolctl import threadpool_limits
+
+from harness.errors import InputError
+from harness.records.trial import digest
+from harness.search.history import Told
+from harness.search.rules import FIRST_RULES, NEWEST_RULES
+from harness.search.space import baseline_in_space, position_of, space_of, value_at
+from harness.study.conditions import VARIANT, Varied, fill, is_active, is_forbidden
+from harness.study.plan import Plan
+
+MODEL_ATTEMPTS = 20
+"""After so many refused proposals a model insists on what is known already: go on at random."""
+GP_ATTEMPTS = 3
+"""The same for ``gp``, whose proposals are not random and take about a second each."""
+MOST_ATTEMPTS = 1000
+MOST_TIMES = 3
+"""So often the same parameters are proposed; a model that is sure would insist on its best."""
+STARTUP_TRIALS = 10
+
+
+class Search:
+    """Proposals for a search, a pure function of the number and the history."""
+
+    def __init__(self, plan: Plan, rules: int = NEWEST_RULES) -> None:
+        """Nothing is proposed yet.
+
+        Args:
+            plan: The study.
+            rules: By which it began; see ``harness.search.rules``.
+        """
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._plan = plan
+        self._spec = plan.spec
+        self._filled = fill(plan.spec, plan.workload)
+        self._space = space_of(plan)
+        self._identities: dict[str, str | None] = {}
+        # What the workload refuses, and what is a control: that is no trial of a search.
+        self._never = {None, *(control.trial_id for control in plan.controls)}
+        self._points: list[Varied] = []
+        self._rules = rules
+        self._baseline = (
+            None
+            if rules == FIRST_RULES
+            else baseline_in_space(plan, self._space, self._filled, self._identity)
+        )
+        is_slow = plan.spec.sampler == "gp" and rules > FIRST_RULES
+        self._model_attempts = GP_ATTEMPTS if is_slow else MODEL_ATTEMPTS
+
+    def propose(self, number: int, history: Sequence[Told]) -> Varied | None:
+        """What trial ``number`` should vary, or None where nothing new is left.
+
+        It may be what is known already, in the same or in other words, up to ``MOST_TIMES`` in
+        all: then the trial is to get more seeds. What was pruned is not proposed again.
+
+        Args:
+            number: Position in the study.
+            history: All trials with a lower number. The value may be None for any of them; what
+                the caller fills in must depend on the number alone, never on timing.
+        """
+        known = Counter(self._identity(told.varied) for told in history)
+        pruned = {self._identity(t.varied) for t in history if t.until_pruned is not None}
+        refused: list[Varied] = []
+        for varied in self._suggestions(number, history, refused):
+            identity = self._identity(varied)
+            if identity not in self._never and not is_forbidden(self._spec, varied):
+                if identity not in known:
+                    return varied
+                if known[identity] < MOST_TIMES and identity not in pruned:
+                    is_left = self._has_more(number, known)
+                    return varied if is_left else None
+            refused.append(varied)
+        return None
+
+    def _suggestions(
+        self, number: int, history: Sequence[Told], refused: Sequence[Varied]
+    ) -> Iterator[Varied]:
+        """What the sampler proposes, and after each refusal what it proposes then."""
+        if self._spec.sampler == "qmc":
+            yield from self._rest_of_sequence(history)
+            return
+        for attempt in range(MOST_ATTEMPTS):
+            if self._spec.sampler == "cmaes" and attempt < MODEL_ATTEMPTS:
+                trial = self._replayed(number, history, refused)
+            else:
+                trial = self._ask(self._study(number, attempt, history, refused))
+            yield self._suggest(trial)
+
+    def _identity(self, varied: Varied) -> str | None:
+        """What is equal for other words for the same parameters; None where these cannot be."""
+        words = digest(varied)
+        if words not in self._identities:
+            try:
+                self._identities[words] = self._plan.trial(0, varied).trial_id
+            except InputError:
+                self._identities[words] = None
+        return self._identities[words]
+
+    def _has_more(self, number: int, known: Container[str | None]) -> bool:
+        """Whether the space has anything that is not known, as far as chance finds it."""
+        for attempt in range(MODEL_ATTEMPTS, MOST_ATTEMPTS):
+            varied = self._suggest(self._study(number, attempt, (), ()).ask())
+            identity = self._identity(varied)
+            is_possible = identity not in self._never and not is_forbidden(self._spec, varied)
+            if is_possible and identity not in known:
+                return True
+        return False
+
+    def _study(
+        self, number: int, attempt: int, history: Sequence[Told], refused: Sequence[Varied]
+    ) -> optuna.Study:
+        seed = int(digest([self._spec.study, number, attempt])[:8], 16)
+        at_random = optuna.samplers.RandomSampler(seed=seed)
+        if self._spec.sampler == "random" or attempt >= self._model_attempts:  # needs no history
+            return optuna.create_study(sampler=at_random)
+        sampler: optuna.samplers.BaseSampler
+        if self._spec.sampler == "gp":
+            sampler = optuna.samplers.GPSampler(
+                seed=seed,
+                n_startup_trials=STARTUP_TRIALS,
+                independent_sampler=at_random,
+                warn_independent_sampling=False,
+            )
+        else:
+            with warnings.catch_warnings():  # 'group' is experimental: conditional axes need it
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                sampler = optuna.samplers.TPESampler(
+                    seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, group=True
+                )
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        for told in self._seen(history):
+            study.add_trial(self._frozen(told))
+        for varied in refused:
+            study.add_trial(self._frozen(Told(number, varied, None), is_refused=True))
+        return study
+
+    def _ask(self, study: optuna.Study) -> optuna.Trial:
+        """The next trial of a study.
+
+        The model of ``gp`` is small: more threads make it slower, by ten times while workers are
+        busy beside it, and could round otherwise in a call that has more of them.
+        """
+        if self._spec.sampler != "gp" or len(study.get_trials(deepcopy=False)) < STARTUP_TRIALS:
+            return study.ask()
+        importlib.import_module("torch")  # Optuna would load it later, without the limit
+        with threadpool_limits(limits=1):
+            return study.ask()
+
+    def _rest_of_sequence(self, history: Sequence[Told]) -> Iterator[Varied]:
+        """The points of the sequence that follow those which led to the proposals so far."""
+        position = 0
+        for told in history[1:]:
+            places = range(position, position + MOST_ATTEMPTS)  # those between were refused
+            position = next((at + 1 for at in places if self._point(at) == told.varied), position)
+        for later in range(position, position + MOST_ATTEMPTS):
+            yield self._point(later)
+
+    def _point(self, position: int) -> Varied:
+        """The point of the sequence at ``position``."""
+        while len(self._points) <= position:
+            self._points.append(self._suggest(self._point_of_sequence(len(self._points))))
+        return self._points[position]
+
+    def _point_of_sequence(self, position: int) -> optuna.Trial:
+        """A trial whose suggestions are a point of a scrambled Sobol sequence."""
+        seed = int(digest([self._spec.study])[:8], 16)
+        sequence = qmc.Sobol(len(self._space), scramble=True, rng=seed)
+        if position:  # 0 steps are too few for it
+            sequence.fast_forward(position)
+        shares = sequence.random(1)[0].tolist()
+        study = optuna.create_study()
+        study.enqueue_trial(
+            {
+                name: value_at(distribution, share)
+                for (name, (distribution, _, _)), share in zip(
+                    self._space.items(), shares, strict=True
+                )
+            }
+        )
+        return study.ask()
+
+    def _replayed(
+        self, number: int, history: Sequence[Told], refused: Sequence[Varied]
+    ) -> optuna.Trial:
+        """The trial that CMA-ES proposes after everything has happened again in its order."""
+        sampler = _cmaes(seed=int(digest([self._spec.study])[:8], 16))
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        is_old = self._rules == FIRST_RULES
+        study.add_trial(self._frozen(history[0]) if is_old else self._frame())
+        waiting: list[tuple[Told, optuna.Trial]] = []
+        for told in [*history[1:], Told(number, {}, None)]:
+            last = told.number - self._spec.parallel_trials
+            for each in [each for each in waiting if each[0].number <= last]:
+                waiting.remove(each)
+                self._tell(study, *each)
+            if told.number == number:
+                break
+            for _ in range(MODEL_ATTEMPTS):
+                trial = study.ask()
+                if digest(self._suggest(trial)) == digest(told.varied):
+                    waiting.append((told, trial))
+                    break
+                study.tell(trial, state=TrialState.FAIL)  # refused then
+            else:
+                study.add_trial(self._frozen(told))
+        for _ in refused:
+            trial = study.ask()
+            self._suggest(trial)
+            study.tell(trial, state=TrialState.FAIL)
+        return study.ask()
+
+    def _tell(self, study: optuna.Study, told: Told, trial: optuna.Trial) -> None:
+        """Tell a study how a trial that it proposed has ended."""
+        for step, value in enumerate(told.until_pruned or ()):
+            trial.report(value, step)
+        study.tell(trial, told.value if _state(told) == TrialState.COMPLETE else None, _state(told))
+
+    def _seen(self, history: Sequence[Told]) -> Sequence[Told]:
+        """What a sampler is told of: the baseline with all its axes, or without it."""
+        if self._rules == FIRST_RULES or not history:
+            return history
+        first, *others = history
+        return (
+            others if self._baseline is None else [replace(first, varied=self._baseline), *others]
+        )
+
+    def _frame(self) -> optuna.trial.FrozenTrial:
+        """A trial that tells CMA-ES which axes are its own: the ranges that every trial has.
+
+        It moves the ranges that all finished trials have, and stops for good when these change.
+        It learns from its own proposals only, so what this trial has reached means nothing.
+        """
+        ranges = {
+            name: distribution
+            for name, (distribution, keys, choices) in self._space.items()
+            if not choices and self._spec.search[keys[0]].when is None
+        }
+        middle = {name: value_at(distribution, 0.5) for name, distribution in ranges.items()}
+        return optuna.create_trial(params=middle, distributions=ranges, value=0.0)
+
+    def _frozen(self, told: Told, *, is_refused: bool = False) -> optuna.trial.FrozenTrial:
+        """A trial as Optuna knows it; what lies outside the space is left out.
+
+        Args:
+            told: The trial.
+            is_refused: Whether it is a proposal that was refused. ``gp`` takes no note of what has
+                failed and would insist on it; from what is under way it keeps away.
+        """
+        varied, state = told.varied, _state(told)
+        if is_refused and self._rules > FIRST_RULES and self._spec.sampler == "gp":
+            state = TrialState.RUNNING
+        params, distributions = {}, {}
+        for name, (distribution, keys, choices) in self._space.items():
+            if any(key not in varied for key in keys):
+                continue
+            chosen = [varied[key] for key in keys]
+            try:
+                inner = position_of(chosen, choices) if choices else chosen[0]
+                if distribution._contains(distribution.to_internal_repr(inner)):
+                    params[name], distributions[name] = inner, distribution
+            except ValueError:
+                continue
+        return optuna.create_trial(
+            params=params,
+            distributions=distributions,
+            value=told.value if state == TrialState.COMPLETE else None,
+            state=state,
+            intermediate_values=dict(enumerate(told.until_pruned or ())),
+        )
+
+    def _suggest(self, trial: optuna.Trial) -> Varied:
+        """One value for each axis that exists, in an order in which conditions are decided."""
+        varied: Varied = {}
+        for name, (distribution, keys, choices) in self._space.items():
+            axis = self._spec.search.get(keys[0])
+            if axis is not None and not is_active(self._spec, axis, varied, self._filled):
+                continue
+            inner = trial._suggest(name, distribution)
+            values = choices[inner] if choices else [inner]
+            varied |= dict(zip(keys, values, strict=True))
+        return {key: varied[key] for key in [VARIANT, *self._spec.search] if key in varied}
+
+
+def _state(told: Told) -> TrialState:
+    """What Optuna calls how a trial ended."""
+    if told.until_pruned is not None:
+        return TrialState.PRUNED
+    is_finite = told.value is not None and math.isfinite(told.value)
+    return TrialState.COMPLETE if is_finite else TrialState.FAIL
+
+
+def _cmaes(*, seed: int) -> optuna.samplers.BaseSampler:
+    """CMA-ES over the ranges; lists and conditional axes are drawn at random.
+
+    Raises:
+        InputError: its package is not installed.
+    """
+    if importlib.util.find_spec("cmaes") is None:
+        raise InputError(
+            "sampler: cmaes needs the package cmaes; install gcudml-harness[cmaes], or use tpe"
+        )
+    return optuna.samplers.CmaEsSampler(
+        seed=seed,
+        n_startup_trials=1,
+        independent_sampler=optuna.samplers.RandomSampler(seed=seed),
+        warn_independent_sampling=False,
+    )

@@ -1,0 +1,387 @@
+"""Which trials a study has by now, which runs that makes, and which run is next.
+
+Runs are handed out controls first, then seed by seed, so that a study that is stopped early has
+some seeds of every trial. An adaptive search, and one that time may end, goes trial by trial: its
+proposals wait for whole trials. With a pruner the seeds of a trial go one after another, since each
+may be its last.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from harness.records.early_stopping import Thresholds
+from harness.records.study_record import Member
+from harness.records.trial import Run, Trial
+from harness.search.history import History, Proposal, Settled
+from harness.study.budget import confirm_runs, goes_by_trials, search_trials
+from harness.study.plan import Plan
+
+if TYPE_CHECKING:
+    from harness.search.sampler import Search
+
+
+Order: TypeAlias = tuple[int, int, int]
+"""Runs start from the least to the greatest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A run of a trial."""
+
+    trial: Trial
+    run: Run
+    run_id: str
+    order: Order
+    thresholds: Thresholds | None = None
+    """By what it is stopped early, if it may be."""
+
+    @property
+    def name(self) -> str:
+        """Such as ``quality=0.5, seed 3``."""
+        return f"{self.trial.label}, seed {self.run.seed}"
+
+
+class Schedule:
+    """The trials and runs of a study; it grows while a search proposes."""
+
+    def __init__(self, plan: Plan, identify: Callable[[Trial, int], Run]) -> None:
+        """Take up the trials that are known beforehand.
+
+        Args:
+            plan: The study.
+            identify: The run of a trial with a seed.
+        """
+        self._plan = plan
+        self._identify = identify
+        self._prunes = plan.spec.pruner != "none"
+        self._trials: dict[str, Trial] = {}
+        self._tasks: dict[str, Task] = {}
+        self._members: dict[tuple[str, int], Task] = {}
+        self._queue: list[tuple[Order, str]] = []
+        self._history = History(plan)
+        # Trial that may be pruned -> its runs that are not over, of which the first may start.
+        self._in_flight: dict[str, list[Task]] = {}
+        # Such a trial -> runs of later proposals of it, which start unless it is pruned.
+        self._repeats: dict[str, list[Task]] = {}
+        self._stopped: set[str] = set()
+        self._spared = 0
+        self._changes = 0
+        self._search: Search | None = None
+        self._next_number = len(plan.fixed)
+        self._most_trials = search_trials(plan.spec, controls=len(plan.controls))
+        self._search_end: int | None = None
+        # A search has as many trials as its budget has room for; a grid takes what there is.
+        self._runs_left = plan.spec.budget.runs if plan.spec.is_fixed else None
+        self._is_exhausted = plan.spec.is_fixed or self._has_all_trials
+        for trial in plan.fixed:
+            tasks = self._add(trial)
+            self._history.add(Proposal(trial.number, trial, dict(trial.varied), _by_seed(tasks)))
+        self._is_confirmed = plan.spec.confirm is None
+        if self._is_confirmed:
+            self._add_controls()
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """All trials so far, by number."""
+        return tuple(sorted(self._trials.values(), key=lambda trial: trial.number))
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """Which run answers for which trial and seed."""
+        return tuple(
+            Member(*key, task.run_id, task.run_id in self._stopped)
+            for key, task in self._members.items()
+        )
+
+    @property
+    def pruned(self) -> Mapping[str, str]:
+        """Id of each trial that was given up -> why."""
+        return self._history.pruned
+
+    @property
+    def changes(self) -> int:
+        """How often trials, members or what is pruned have changed."""
+        return self._changes
+
+    @property
+    def tasks(self) -> Mapping[str, Task]:
+        """Run id -> run, of those that may start or have started."""
+        return self._tasks
+
+    @property
+    def thresholds(self) -> Mapping[str, Thresholds | None]:
+        """Run id -> by what it is stopped early, of the same runs as ``tasks``."""
+        return {run_id: task.thresholds for run_id, task in self._tasks.items()}
+
+    @property
+    def planned(self) -> tuple[Task, ...]:
+        """The runs that the budget has room for so far, in the order in which they start."""
+        ordered = sorted(self._members.values(), key=lambda task: (task.order, task.run_id))
+        spec = self._plan.spec
+        return tuple(ordered[: spec.budget.runs] if spec.is_fixed else ordered)
+
+    @property
+    def spared(self) -> int:
+        """Runs that never start, because their trial was given up."""
+        return self._spared
+
+    @property
+    def total(self) -> int:
+        """Runs of the whole study; an upper bound while trials are still to be proposed."""
+        spec = self._plan.spec
+        trials = self._next_number if self._most_trials is None else self._most_trials
+        coming = 0 if self._is_exhausted else max(0, trials - self._next_number)
+        return len(self._members) + coming * len(spec.seed_list) + self.confirm_runs(trials)
+
+    @property
+    def is_searching(self) -> bool:
+        """Whether trials are still to be proposed."""
+        return not self._is_exhausted
+
+    @property
+    def is_open(self) -> bool:
+        """Whether only time will end the search."""
+        return not self._is_exhausted and self._most_trials is None
+
+    @property
+    def _has_all_trials(self) -> bool:
+        """Whether a search has as many trials as it may; its baseline alone can be too many."""
+        return self._most_trials is not None and self._next_number >= self._most_trials
+
+    def is_cut(self, settled: Settled) -> bool:
+        """Whether the budget of runs has left out what the study would have had."""
+        spec = self._plan.spec
+        if spec.is_fixed:
+            return self._runs_left == 0 and any(run not in settled for _, run in self._queue)
+        return (
+            spec.budget.runs is not None
+            and self._next_number == self._most_trials != spec.trials
+            and self._search_end is None
+        )
+
+    @property
+    def is_confirming(self) -> bool:
+        """Whether a search is over, and its winners are trained again."""
+        return self._plan.spec.confirm is not None and self._is_confirmed
+
+    @property
+    def rules(self) -> int:
+        """By which the study searches; see ``harness.search.rules``."""
+        return self._history.rules
+
+    def keep_rules(self, rules: int) -> None:
+        """Search by the rules of an earlier call; before anything grows."""
+        self._history.rules = rules
+
+    @property
+    def search_end(self) -> int | None:
+        """At how many trials the search was ended for want of time."""
+        return self._search_end
+
+    def confirm_runs(self, trials: int | None = None) -> int:
+        """Runs of the confirmation that are still to be added, after so many trials."""
+        if self._is_confirmed:
+            return 0
+        trials = self._next_number if trials is None else trials
+        return confirm_runs(self._plan.spec, trials=trials, controls=len(self._plan.controls))
+
+    def end_search(self, at: int | None = None) -> None:
+        """Propose no trial beyond ``at``, or none any more; a baseline and a trial remain."""
+        most = max(2, at or self._next_number)
+        self._search_end = most
+        self._most_trials = most if self._most_trials is None else min(most, self._most_trials)
+        self._is_exhausted = self._has_all_trials
+
+    def grow(self, settled: Settled) -> bool:
+        """Add the trials and seeds that can be added by now; whether there were any.
+
+        Trial ``n`` sees the values of trials up to ``n - parallel_trials`` only, and is proposed
+        when these are settled: which trials a study has never depends on timing. The same trials
+        decide whether it is pruned.
+        """
+        has_grown = self._advance(settled)
+        while not self._is_exhausted and self._can_propose(settled):
+            if not self._propose(settled):
+                self._is_exhausted = True
+                break
+            has_grown = True
+            self._next_number += 1
+            self._is_exhausted = self._has_all_trials
+        return self._confirm(settled) or has_grown
+
+    def take(self, settled: Settled) -> Task | None:
+        """The next run that is not settled, which is then no longer next.
+
+        None if there is none, or the budget has no room for it.
+        """
+        while self._queue and self._runs_left != 0:
+            if self._runs_left is not None:
+                self._runs_left -= (
+                    1  # for a settled run, too: which are trained is one and the same
+                )
+            _, run_id = heapq.heappop(self._queue)
+            if run_id not in settled:
+                return self._tasks[run_id]
+        return None
+
+    def take_like(
+        self, fits: Callable[[Task], bool], most: int, settled: Settled
+    ) -> tuple[Task, ...]:
+        """The next runs, ``most`` at most, of those that ``take`` would give and that fit.
+
+        The others stay where they are.
+        """
+        found: list[Task] = []
+        passed: list[Task] = []
+        while len(found) < most and (task := self.take(settled)) is not None:
+            (found if fits(task) else passed).append(task)
+        for task in passed:
+            self.put_back(task)
+        return tuple(found)
+
+    def put_back(self, task: Task) -> None:
+        """Undo ``take``: the run is waiting again, at its place."""
+        if self._runs_left is not None:
+            self._runs_left += 1
+        heapq.heappush(self._queue, (task.order, task.run_id))
+
+    def _confirm(self, settled: Settled) -> bool:
+        """Add the winners, once the whole search is settled; whether it did."""
+        spec = self._plan.spec
+        last = self._next_number
+        if self._is_confirmed or not self._is_exhausted:
+            return False
+        if not self._history.are_over(last, settled):
+            return False
+        self._is_confirmed = True
+        ranked = [t for t in self._history.best(last, settled) if t.role == "trial"]
+        if not ranked or spec.confirm is None:  # nothing was found that could be confirmed
+            return False
+        for trial in self._plan.confirmation(ranked[: spec.confirm.top]):
+            self._add(trial)
+        self._add_controls()
+        return True
+
+    def _add_controls(self) -> None:
+        for trial in self._plan.controls:
+            if trial.trial_id not in self._trials:  # a variant can be what a control is
+                self._add(trial)
+
+    def _add(self, trial: Trial) -> list[Task]:
+        """Add a trial that is never pruned; its runs may start."""
+        self._trials[trial.trial_id] = trial
+        tasks = self._make(trial, trial.number, self._plan.seeds_of(trial), {})
+        self._let_start(tasks)
+        return tasks
+
+    def _make(
+        self,
+        trial: Trial,
+        number: int,
+        seeds: Sequence[int],
+        thresholds: Mapping[int, Thresholds],
+    ) -> list[Task]:
+        """The runs of a trial with ``seeds``, as members of the study."""
+        tasks = []
+        for position, seed in enumerate(seeds):
+            run = self._identify(trial, seed)
+            order = (position, number)
+            if goes_by_trials(self._plan.spec) or self._prunes:
+                order = (number, position)
+            is_later = int(trial.role != "control")
+            task = Task(trial, run, run.run_id, (is_later, *order), thresholds.get(seed))
+            self._members[trial.trial_id, seed] = task
+            tasks.append(task)
+        self._changes += 1
+        return tasks
+
+    def _let_start(self, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            self._tasks[task.run_id] = task
+            heapq.heappush(self._queue, (task.order, task.run_id))
+
+    def _advance(self, settled: Settled) -> bool:
+        """Give up trials that are to be pruned, let others go on; whether there were any."""
+        has_grown = False
+        for trial_id, tasks in list(self._in_flight.items()):
+            while tasks and tasks[0].run_id in settled:
+                has_grown = True
+                self._go_on(tasks, settled)
+            if not tasks:
+                del self._in_flight[trial_id]
+                self._let_start(self._repeats.pop(trial_id, []))
+        return has_grown
+
+    def _go_on(self, tasks: list[Task], settled: Settled) -> None:
+        """Take what has ended out of the runs of a trial in flight, and let the next one start."""
+        ended = tasks.pop(0)
+        reason = self._history.reason_to_prune(ended.trial, ended.run.seed, settled)
+        is_cut = settled[ended.run_id].state == "pruned"
+        if reason is None or not (tasks or is_cut):  # what is trained to its end is kept
+            self._let_start(tasks[:1])
+            return
+        self._history.prune(ended.trial, reason)
+        if is_cut:
+            self._stopped.add(ended.run_id)
+        self._spare([*tasks, *self._repeats.pop(ended.trial.trial_id, [])])
+        tasks.clear()
+
+    def _spare(self, tasks: Sequence[Task]) -> None:
+        """Never start these runs: their trial was given up."""
+        self._stopped |= {task.run_id for task in tasks}
+        self._spared += len(tasks)
+        self._changes += 1
+
+    def _can_propose(self, settled: Settled) -> bool:
+        return self._history.are_over(self._history.last_visible(self._next_number), settled)
+
+    def _propose(self, settled: Settled) -> bool:
+        """Take on the next proposal; False where the space has nothing new."""
+        # Loaded here: a grid must not pay for the import of Optuna.
+        from harness.search.sampler import Search
+
+        self._search = self._search or Search(self._plan, self.rules)
+        number = self._next_number
+        varied = self._search.propose(number, self._history.told(number, settled))
+        if varied is None:
+            return False
+        trial = self._plan.trial(number, varied)
+        if known := self._trials.get(trial.trial_id):
+            tasks = self._repeat(known, number)
+        else:
+            tasks = self._take_on(trial, settled)
+        proposal = Proposal(number, known or trial, varied, _by_seed(tasks), known is not None)
+        self._history.add(proposal)
+        return True
+
+    def _take_on(self, trial: Trial, settled: Settled) -> list[Task]:
+        """Add a new trial of a search."""
+        if not self._prunes:
+            return self._add(trial)
+        seeds = self._plan.seeds_of(trial)
+        limits = self._history.thresholds(trial.number, seeds, settled)
+        tasks = self._make(trial, trial.number, seeds, limits)
+        self._trials[trial.trial_id] = trial
+        self._in_flight[trial.trial_id] = list(tasks)
+        self._let_start(tasks[:1])
+        return tasks
+
+    def _repeat(self, trial: Trial, number: int) -> list[Task]:
+        """Add new seeds of a trial that is known; they are not pruned any more."""
+        seeds = self._plan.spec.repeat_seeds(self._history.times(trial))
+        tasks = self._make(trial, number, seeds, {})
+        if trial.trial_id in self._in_flight:
+            self._repeats.setdefault(trial.trial_id, []).extend(tasks)
+        elif trial.trial_id in self._history.pruned:  # which the search could not know yet
+            self._spare(tasks)
+        else:
+            self._let_start(tasks)
+        return tasks
+
+
+def _by_seed(tasks: Sequence[Task]) -> dict[int, str]:
+    return {task.run.seed: task.run_id for task in tasks}

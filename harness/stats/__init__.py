@@ -1,0 +1,1 @@
+"""Paired tests and power, without any input or output."""

@@ -1,0 +1,89 @@
+"""Make the database anew from the spools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.errors import InputError, StoreError
+from harness.records.event_log import read_spool
+from harness.records.folders import spool_path
+from harness.records.plain_file import names_in
+from harness.records.study_record import read_study_records
+from harness.store.comparisons import refresh_comparisons
+from harness.store.database import (
+    _check_place,
+    _clear,
+    _nothing_yet,
+    _writable,
+    connect,
+    database_path,
+)
+from harness.store.database_file import (
+    OnWait,
+    is_unusable,
+    log_of,
+    set_aside,
+)
+from harness.store.ingest import ingest_all, write_study
+
+_RUNS_A_TRANSACTION = 200
+
+
+class Rebuilt(NamedTuple):
+    """What a rebuilt database was made from."""
+
+    studies: int
+    runs: int
+    notices: tuple[str, ...]
+    """What could not be taken over: damaged records of studies, and see ``ingest_all``."""
+
+
+def rebuild(results: Path, *, wait_s: float = 0.0, on_wait: OnWait | None = None) -> Rebuilt:
+    """Make the database anew from study records and spools; its content is the same as before.
+
+    The new one is made beside the old one and takes its place when it is complete, so that an
+    interrupted rebuild changes nothing. A newer database is replaced as well; a damaged one, or
+    whatever is in its place, is kept under another name, as a notice says.
+
+    Raises:
+        InputError: the folder holds no results.
+        StoreBusyError: the database is still in use after ``wait_s``.
+        StoreError: the disk is full.
+    """
+    _check_place(results, read_only=False)
+    notices: list[str] = []
+    records = read_study_records(results, notices)
+    run_ids = names_in(results / "runs")
+    path = database_path(results)
+    is_bad = path.exists() and is_unusable(path, wait_s=wait_s, on_wait=on_wait)
+    if not (records or run_ids or notices or is_bad):
+        raise InputError(_nothing_yet(results))
+    beside = results / ".rebuild"
+    with _writable(beside):
+        _clear(beside)
+    with connect(beside, read_only=False) as con:
+        for record in records:
+            write_study(con, record)
+    runs = 0
+    for start in range(0, len(run_ids), _RUNS_A_TRANSACTION):
+        with connect(beside, read_only=False) as con:
+            spools = {}
+            for run_id in run_ids[start : start + _RUNS_A_TRANSACTION]:
+                try:
+                    if entries := read_spool(spool_path(results / "runs" / run_id)):
+                        spools[run_id] = entries
+                except StoreError as error:
+                    notices.append(f"{error}; the run is left out")
+            notices += ingest_all(con, results, spools)
+            runs += len(spools)
+    with connect(beside, read_only=False) as con:
+        for record in records:
+            refresh_comparisons(con, record.study)
+    with _writable(path):
+        if is_bad or log_of(path).exists():
+            aside = set_aside(path)
+            notices.append(f"{path}: was damaged; it is kept as {aside.name}, which nothing needs")
+        database_path(beside).replace(path)
+        _clear(beside)
+    return Rebuilt(len(records), runs, tuple(notices))

@@ -1,0 +1,149 @@
+"""What two results folders of one study have in common, table by table and row by row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.records.folders import run_dir, work_dir
+from harness.records.study_record import read_study_records
+from harness.records.trial import digest
+from harness.store.database import query
+
+FILES = frozenset({".png", ".webp", ".safetensors"})
+"""Files of a run whose bytes its content fixes: pictures and models."""
+_EXPRESSIONS = {
+    # Without times, the machine's names and how often a run was begun.
+    "run": "SELECT run_id, seed, test, state, failure, code, data FROM run",
+    "epoch": "SELECT run_id, epoch, name, value FROM epoch WHERE name NOT LIKE 'seconds/%'",
+}
+_LEFT_OUT = ("study", "meta", "t_quantile")
+
+Row = tuple[object, ...]
+
+
+class Compared(NamedTuple):
+    """A table of both folders."""
+
+    table: str
+    rows: int
+    """In the first folder."""
+    digest: str
+    """Of the first folder's rows, twelve hex digits."""
+    differences: tuple[str, ...]
+    """A line on each kind of difference; none where the tables are equal."""
+
+    def __str__(self) -> str:
+        """Such as ``recall  96 rows  3f2a...  equal``."""
+        said = "; ".join(self.differences) or "equal"
+        return f"{self.table:<12} {self.rows:>7} rows  {self.digest}  {said}"
+
+
+def compare(ours: Path, theirs: Path) -> list[Compared]:
+    """All tables of two results folders, wall times apart, and the files that runs left.
+
+    Raises:
+        InputError: one of them holds no results.
+    """
+    names = dict.fromkeys([*_tables(ours), *_tables(theirs)])
+    tables = [_compare_table(name, ours, theirs) for name in names]
+    return [*tables, _compared("files", _file_rows(ours), _file_rows(theirs), ("run_id", "file"))]
+
+
+def _tables(results: Path) -> list[str]:
+    rows = query(
+        results, "SELECT table_name FROM duckdb_tables() WHERE NOT internal ORDER BY ALL"
+    ).rows
+    return [str(name) for (name,) in rows if name not in _LEFT_OUT]
+
+
+def _compare_table(table: str, ours: Path, theirs: Path) -> Compared:
+    if table not in {*_tables(ours)} & {*_tables(theirs)}:
+        return Compared(table, 0, digest([])[:12], ("only one of the folders has it",))
+    # A workload's columns are added as rows need them, in any order.
+    columns, other_columns = _columns(table, ours), _columns(table, theirs)
+    if columns != other_columns:
+        apart = sorted({*columns} ^ {*other_columns})
+        return Compared(table, 0, digest([])[:12], (f"columns differ: {', '.join(apart)}",))
+    chosen = ", ".join(f'"{name}"' for name in columns)
+    sql = _EXPRESSIONS.get(table, f'SELECT {chosen} FROM "{table}"')
+    found = query(ours, sql)
+    return _compared(table, found.rows, query(theirs, sql).rows, found.columns)
+
+
+def _columns(table: str, results: Path) -> list[str]:
+    rows = query(
+        results,
+        "SELECT column_name FROM duckdb_columns() WHERE table_name = $1 ORDER BY ALL",
+        [table],
+    ).rows
+    return [str(name) for (name,) in rows]
+
+
+def _file_rows(results: Path) -> list[Row]:
+    """A row for each file of a fixed content that a member of a study left: run, name, digest."""
+    rows: list[Row] = []
+    run_ids = {member.run_id for each in read_study_records(results) for member in each.members}
+    for run_id in sorted(run_ids):
+        work = work_dir(run_dir(results, run_id))
+        for path in sorted(work.rglob("*")):
+            if path.suffix in FILES:
+                content = digest(path.read_bytes().hex())[:12]
+                rows.append((run_id, str(path.relative_to(work)), content))
+    return rows
+
+
+def _compared(
+    table: str, ours: Sequence[Row], theirs: Sequence[Row], columns: Sequence[str]
+) -> Compared:
+    one, other = sorted(ours, key=repr), sorted(theirs, key=repr)
+    whole = digest([repr(row) for row in one])[:12]
+    if [*map(repr, one)] == [*map(repr, other)]:
+        return Compared(table, len(one), whole, ())
+    return Compared(table, len(one), whole, _differences(one, other, columns))
+
+
+def _differences(
+    ours: Sequence[Row], theirs: Sequence[Row], columns: Sequence[str]
+) -> tuple[str, ...]:
+    """What differs: rows that only one has, and the largest difference of a number."""
+    one, other = _by_key(ours), _by_key(theirs)
+    lines = []
+    for rows, others, where in ((one, other, "uninterrupted"), (other, one, "killed")):
+        if only := [key for key in rows if key not in others]:
+            lines.append(f"{len(only)} rows only in the {where} study, first {_show(only[0])}")
+    apart = [key for key in one if key in other and repr(one[key]) != repr(other[key])]
+    if apart:
+        worst = max(apart, key=lambda key: _distance(one[key], other[key]))
+        names = [columns[place] for place, value in enumerate(ours[0]) if isinstance(value, float)]
+        lines.append(
+            f"{len(apart)} rows differ, most {_show(worst)}: {', '.join(names)} "
+            f"{_show(one[worst])} and {_show(other[worst])}"
+        )
+    return tuple(lines)
+
+
+def _by_key(rows: Sequence[Row]) -> Mapping[Row, Row]:
+    """What is no real number -> the real numbers of each row."""
+    return {
+        tuple(repr(v) if isinstance(v, list | dict) else v for v in row if not _is_real(v)): tuple(
+            value for value in row if _is_real(value)
+        )
+        for row in rows
+    }
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, float)
+
+
+def _distance(one: Row, other: Row) -> float:
+    if len(one) != len(other):
+        return math.inf
+    return max(abs(float(str(a)) - float(str(b))) for a, b in zip(one, other, strict=True))
+
+
+def _show(row: Row) -> str:
+    return " ".join(str(value) for value in row)

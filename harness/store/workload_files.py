@@ -1,0 +1,254 @@
+"""What a workload leaves in its folder for the database: ``tables/<name>.jsonl``, ``facts.json``.
+
+A file that cannot be taken over is passed by whole, and said so: what a workload writes must never
+stop the study.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+
+from harness.records.run_files import _TABLE, FACTS, TABLES, Left, damage_of
+from harness.store.bulk_rows import (
+    NAME,
+    Row,
+    column_types,
+    delete_runs,
+    fit_table,
+    fits,
+    insert_rows,
+    join_kinds,
+    kinds_of,
+)
+from harness.workload import JsonValue
+
+OWN_TABLES = frozenset(
+    {
+        "comparison",
+        "epoch",
+        "member",
+        "meta",
+        "recall",
+        "run",
+        "score",
+        "study",
+        "t_quantile",
+        "trial",
+    }
+)
+"""Tables of the schema that no file of a workload may be named after."""
+
+DECLARED_TABLES: Mapping[str, Sequence[str]] = {
+    "clusters": ("epoch", "cluster", "size", "purity", "group"),
+    "projection": ("image", "file", "label", "x", "y", "picture"),
+    "queries": (
+        "image",
+        "file",
+        "label",
+        "dropped",
+        "first_hit",
+        "neighbours",
+        "neighbour_labels",
+        "similarities",
+        "picture",
+        "neighbour_pictures",
+    ),
+}
+"""Tables of the schema that a workload fills, and their columns, whose types are fixed."""
+_MOST_WAITING = 20_000  # rows in memory: of many runs at once, or of one with very many queries
+
+
+def write_tables(
+    con: duckdb.DuckDBPyConnection, runs: Mapping[str, Left], notices: list[str]
+) -> None:
+    """Take over the tables in the work folders of ``runs`` (run id -> what it left) that are done.
+
+    The rows of a run take the place of those it had. An unknown table is made, and columns are
+    added and widened, as the rows need. A line is added to ``notices`` for what was left out.
+    """
+    views = {name for (name,) in con.execute("SELECT view_name FROM duckdb_views()").fetchall()}
+    waiting = _Waiting({}, {}, set())
+    for run_id, left in runs.items():
+        for name in _table_files(left):
+            path = left.directory / name
+            table = path.stem
+            if (damage := damage_of(left, name)) is not None:
+                notices.append(
+                    f"{path}: {damage}; left out; remove {path.parents[2]} and run its study again "
+                    "to have it back"
+                )
+                continue
+            if not NAME.fullmatch(table) or table in OWN_TABLES | views:
+                notices.append(
+                    f"{path}: skipped: a table cannot be named {table!r}; take lower-case letters, "
+                    "digits and _, and no name that the schema uses"
+                )
+                continue
+            try:
+                found = _look_through(con, table, path, notices)
+            except OSError as error:
+                notices.append(f"{path}: skipped: cannot be read: {error.strerror or error}")
+                continue
+            if found.problem:
+                notices.append(f"{path}: skipped: {found.problem}")
+                continue
+            # A long file is read again rather than held.
+            for rows in _blocks(path, []) if found.rows is None else [found.rows]:
+                waiting.rows.setdefault(table, []).extend({"run_id": run_id, **row} for row in rows)
+                waiting.kinds[table] = join_kinds(waiting.kinds.get(table, {}), found.kinds)
+                if sum(map(len, waiting.rows.values())) >= _MOST_WAITING:
+                    _take_over(con, waiting, runs)
+    _take_over(con, waiting, runs)
+
+
+def _table_files(left: Left) -> list[str]:
+    """The tables that are there, and those that should be, as paths below the work folder."""
+    there = {f"{TABLES}/{path.name}" for path in (left.directory / TABLES).glob("*.jsonl")}
+    return sorted(there | {name for name in left.files if _TABLE.fullmatch(name)})
+
+
+class _Waiting(NamedTuple):
+    """Rows on their way into the database."""
+
+    rows: dict[str, list[Row]]
+    """By table."""
+    kinds: dict[str, dict[str, str]]
+    """Table -> column -> kind, of these rows."""
+    cleared: set[str]
+    """Tables from which older rows of the runs have been removed."""
+
+
+def _take_over(con: duckdb.DuckDBPyConnection, waiting: _Waiting, run_ids: Iterable[str]) -> None:
+    """Write the rows that wait; before the first of a table, what it has of ``run_ids`` goes."""
+    for table, rows in waiting.rows.items():
+        fit_table(con, table, waiting.kinds[table])
+        if table not in waiting.cleared:
+            delete_runs(con, table, run_ids)
+            waiting.cleared.add(table)
+        insert_rows(con, table, rows, replace=False)
+    waiting.rows.clear()
+    waiting.kinds.clear()
+
+
+def read_facts(directory: Path, files: Mapping[str, str], notices: list[str]) -> JsonValue:
+    """What the workload left in ``facts.json`` of its folder; None where there is no such file.
+
+    A line is added to ``notices`` where it is not what the run wrote, or no JSON.
+
+    Args:
+        directory: The work folder.
+        files: See ``Left``.
+        notices: Lines to show.
+    """
+    path = directory / FACTS
+    is_expected = FACTS in files or path.exists()
+    if is_expected and (damage := damage_of(Left(directory, files), FACTS)) is not None:
+        notices.append(f"{path}: {damage}; left out")
+        return None
+    try:
+        return _parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        notices.append(f"{path}: skipped: {str(error).splitlines()[0]}")
+        return None
+
+
+class _Looked(NamedTuple):
+    """What a file of rows holds."""
+
+    kinds: dict[str, str]
+    """See ``kinds_of``."""
+    problem: str | None
+    """Why none of it can be taken over."""
+    rows: list[dict[str, JsonValue]] | None
+    """All of them; None where they are many."""
+
+
+def _look_through(
+    con: duckdb.DuckDBPyConnection, table: str, path: Path, notices: list[str]
+) -> _Looked:
+    """Check all of a file before anything of it is taken over."""
+    found = _Looked({}, None, [])
+    for number, rows in enumerate(_blocks(path, notices)):
+        kinds = kinds_of(rows)
+        found = _Looked(
+            join_kinds(found.kinds, kinds),
+            found.problem or _misfit(con, table, rows, kinds),
+            None if number else rows,
+        )
+    return found
+
+
+def _blocks(path: Path, notices: list[str]) -> Iterator[list[dict[str, JsonValue]]]:
+    """The objects in a file of rows, one a line, so many at a time."""
+    rows: list[dict[str, JsonValue]] = []
+    unreadable = 0
+    # Not splitlines(): it also cuts at characters that JSON texts may contain.
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if not line.strip():
+                continue
+            try:
+                row = _parse(line)
+            except (ValueError, RecursionError):
+                row = None
+            if not isinstance(row, dict):
+                unreadable += 1
+                continue
+            rows.append(row)
+            if len(rows) == _MOST_WAITING:
+                yield rows
+                rows = []
+    if rows:
+        yield rows
+    if unreadable:
+        notices.append(f"{path}: {unreadable} line(s) are no JSON object; left out")
+
+
+def _misfit(
+    con: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row], kinds: Mapping[str, str]
+) -> str | None:
+    """Why ``rows`` of these ``kinds`` cannot go into ``table``; None if they can."""
+    names = {name for row in rows for name in row}
+    if wrong := sorted(name for name in names if not NAME.fullmatch(name) or name == "run_id"):
+        return (
+            f"a column cannot be named {wrong[0]!r}; take lower-case letters, digits and _, "
+            "and not run_id"
+        )
+    if table not in DECLARED_TABLES:
+        return None
+    types = column_types(con, table)
+    needed = con.execute(
+        "SELECT column_name FROM duckdb_columns() WHERE table_name = $1 AND NOT is_nullable",
+        [table],
+    ).fetchall()
+    for (name,) in needed:
+        if name != "run_id" and any(row.get(name) is None for row in rows):
+            return f"a row lacks {name!r}"
+    for name, kind in kinds.items():
+        if name in DECLARED_TABLES[table] and not fits(kind, types[name]):
+            return f"{name!r} holds {kind}, but the column {table}.{name} is {types[name]}"
+    return None
+
+
+def _parse(text: str) -> JsonValue:
+    """JSON ``text`` with null for every number that is not finite."""
+    value: JsonValue = _DECODER.decode(text)
+    return value
+
+
+def _finite(text: str) -> float | None:
+    """The number that ``text`` writes; None where it overflows."""
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
+_DECODER = json.JSONDecoder(parse_constant=lambda _: None, parse_float=_finite)
+"""Made once: for a line it takes as long as the reading."""

@@ -1,0 +1,195 @@
+"""All trials of a grid, and the axes that they come from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+from harness.errors import InputError
+from harness.records.trial import Trial, digest
+from harness.study.axes import same_value
+from harness.study.conditions import (
+    VARIANT,
+    Filled,
+    Varied,
+    is_active,
+    is_forbidden,
+    setting_for,
+    with_conditional,
+)
+from harness.study.loading import Loaded
+from harness.study.spec import StudySpec, nearest
+from harness.study.trials import _needs, _place, _trial, label_of
+from harness.workload import Workload
+
+MOST_TRIALS = 100_000
+
+
+def units(spec: StudySpec) -> list[tuple[str, ...]]:
+    """Axes in file order, tied ones together, each after those that its ``when`` names."""
+    tied = {key: tuple(keys) for keys in spec.zip for key in keys}
+    waiting = list(dict.fromkeys(tied.get(key, (key,)) for key in spec.search))
+    ordered: list[tuple[str, ...]] = []
+    while waiting:
+        placed = {key for unit in ordered for key in unit}
+        ready = next(
+            (unit for unit in waiting if _needs(spec, unit) & spec.search.keys() <= placed), None
+        )
+        if ready is None:
+            keys = ", ".join(key for unit in waiting for key in unit)
+            raise InputError(
+                f"search: the conditions of {keys} depend on each other; break the ring"
+            )
+        ordered.append(ready)
+        waiting.remove(ready)
+    return ordered
+
+
+def _grid(loaded: Loaded, workload: Workload, filled: Filled) -> tuple[Trial, ...]:
+    spec = loaded.spec
+    total = len(spec.variants) or 1
+    for unit in units(spec):
+        total *= len(spec.search[unit[0]].values or [])
+    if total > MOST_TRIALS:
+        where = loaded.source.where(("search",))
+        raise InputError(f"{where}: search: {total:,} combinations; the most is {MOST_TRIALS:,}")
+    combinations: dict[str, Varied] = {}
+    for varied in _combinations(spec, filled):
+        if not is_forbidden(spec, varied):
+            combinations.setdefault(digest(varied), varied)  # ``when`` makes some equal
+    if not combinations:
+        raise InputError(f"{loaded.source.where(('forbid',))}: forbid: leaves no trial at all")
+    trials: list[Trial] = []
+    seen: dict[str, Trial] = {}
+    for number, varied in enumerate(combinations.values()):
+        trial = _trial(loaded, workload, number, varied, "trial")
+        if (twin := seen.setdefault(trial.trial_id, trial)) is not trial:
+            raise InputError(
+                f"{_place(loaded, varied)}: {trial.label!r} has the same parameters as "
+                f"{twin.label!r}; remove one of them"
+            )
+        trials.append(trial)
+    chosen = _find_baseline(loaded, list(combinations.values()))
+    trials[chosen] = dataclasses.replace(trials[chosen], role="baseline")
+    return tuple(trials)
+
+
+def _combinations(spec: StudySpec, filled: Filled) -> Iterator[Varied]:
+    """All combinations in file order, the last axis fastest, variants outermost."""
+    variants: Sequence[str | None] = list(spec.variants) or [None]
+    for variant in variants:
+        start: Varied = {} if variant is None else {VARIANT: variant}
+        yield from _extend(spec, filled, start, units(spec))
+
+
+def _extend(
+    spec: StudySpec,
+    filled: Filled,
+    varied: Varied,
+    left: Sequence[tuple[str, ...]],
+) -> Iterator[Varied]:
+    if not left:
+        yield {key: varied[key] for key in [VARIANT, *spec.search] if key in varied}
+        return
+    unit, rest = left[0], left[1:]
+    if not is_active(spec, spec.search[unit[0]], varied, filled):
+        yield from _extend(spec, filled, varied, rest)
+        return
+    for values in zip(*(spec.search[key].values or [] for key in unit), strict=True):
+        yield from _extend(spec, filled, varied | dict(zip(unit, values, strict=True)), rest)
+
+
+def _find_baseline(loaded: Loaded, combinations: Sequence[Varied]) -> int:
+    """Position of the baseline among the combinations."""
+    baseline = loaded.spec.baseline
+    if baseline is None:
+        return 0
+    wanted = {VARIANT: baseline} if isinstance(baseline, str) else baseline
+    where = loaded.source.where(("baseline",))
+    varying = {key for varied in combinations for key in varied}
+    for key in wanted:
+        if key not in varying:
+            raise InputError(
+                f"{where}: baseline: {key!r} does not vary; {nearest(key, sorted(varying))}"
+            )
+    found = [
+        position
+        for position, varied in enumerate(combinations)
+        if all(key in varied and same_value(varied[key], value) for key, value in wanted.items())
+    ]
+    if len(found) == 1:
+        return found[0]
+    labels = [label_of(loaded.spec, combinations[position]) for position in found]
+    if found:
+        raise InputError(
+            f"{where}: baseline: fits {len(found)} trials ({'; '.join(labels[:4])}); "
+            "name a value for every varied parameter"
+        )
+    there = "; ".join(label_of(loaded.spec, varied) for varied in combinations[:8])
+    raise InputError(f"{where}: baseline: is none of the trials; there are: {there}")
+
+
+def _adaptive_baseline(loaded: Loaded) -> Varied:
+    """What the baseline of an adaptive study varies: the base as it stands, or what is named."""
+    spec = loaded.spec
+    if isinstance(spec.baseline, str):
+        return {VARIANT: spec.baseline}
+    if spec.baseline is None:
+        return {VARIANT: next(iter(spec.variants))} if spec.variants else {}
+    known = {*spec.search, *([VARIANT] if spec.variants else [])}
+    for key in spec.baseline:
+        if key not in known:
+            raise InputError(
+                f"{loaded.source.where(('baseline', key))}: baseline: {key!r} does not vary; "
+                f"{nearest(key, sorted(known))}"
+            )
+    if spec.variants and (name := str(spec.baseline.get(VARIANT))) not in spec.variants:
+        raise InputError(
+            f"{loaded.source.where(('baseline', VARIANT))}: baseline: no variant {name!r}; "
+            f"{nearest(name, spec.variants)}"
+        )
+    return dict(spec.baseline)
+
+
+def _check_axes(loaded: Loaded) -> None:
+    """Rules that need more than one field: axes against variants, ``variant`` as a name."""
+    spec = loaded.spec
+    for key in spec.search:
+        where = f"{loaded.source.where(('search', key))}: search.{key}"
+        if key == VARIANT:
+            raise InputError(f"{where}: 'variant' stands for the variants; rename the parameter")
+        if outer := next((other for other in spec.search if key.startswith(f"{other}.")), None):
+            raise InputError(f"{where}: lies inside the axis {outer!r}; keep one")
+    for name, overrides in spec.variants.items():
+        for key in overrides:
+            if axis := next((a for a in spec.search if f"{key}.".startswith(f"{a}.")), None):
+                where = loaded.source.where(("variants", name, key))
+                how = "also" if axis == key else f"inside {axis!r},"
+                raise InputError(f"{where}: variants.{name}: {key!r} is {how} an axis; keep one")
+    known = {*spec.search, VARIANT}
+    for position, rule in enumerate(spec.forbid):
+        for key in rule:
+            if key not in known:
+                where = loaded.source.where(("forbid", position, key))
+                raise InputError(
+                    f"{where}: forbid: {key!r} does not vary; {nearest(key, sorted(known))}"
+                )
+    try:
+        units(spec)
+    except InputError as error:
+        raise InputError(f"{loaded.source.where(('search',))}: {error}") from None
+
+
+def _ends(loaded: Loaded, workload: Workload, filled: Filled) -> tuple[Trial, ...]:
+    """Check each axis of an adaptive study, with those tied to it: both ends, or every choice."""
+    spec = loaded.spec
+    found: list[Trial] = []
+    for unit in units(spec):
+        start = setting_for(spec, spec.search[unit[0]], filled)
+        columns = [spec.search[key].values or spec.search[key].bounds or () for key in unit]
+        for values in zip(*columns, strict=True):
+            varied = start | dict(zip(unit, values, strict=True))
+            varied = with_conditional(spec, varied, filled)
+            found.append(_trial(loaded, workload, 0, varied, "trial"))
+    found += [_trial(loaded, workload, 0, {VARIANT: name}, "trial") for name in spec.variants]
+    return tuple(found)

@@ -1,0 +1,128 @@
+"""From a study to its trials. Pure: nothing runs, nothing is read or written."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from harness.errors import InputError
+from harness.records.trial import Trial
+from harness.study.budget import check_budget
+from harness.study.conditions import (
+    Varied,
+    check_conditions,
+    fill,
+    is_forbidden,
+)
+from harness.study.grid import _adaptive_baseline, _check_axes, _ends, _grid, units
+from harness.study.loading import Loaded
+from harness.study.spec import MOST_PROPOSED, StudySpec
+from harness.study.trials import _control, _trial, label_of, locate, show
+from harness.workload import Workload
+from harness.workload.code_version import CodeVersions
+
+__all__ = ["Plan", "Varied", "label_of", "locate", "make_plan", "show", "units"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The trials of a study, as far as they are known before anything ran."""
+
+    loaded: Loaded
+    workload: Workload
+    fixed: tuple[Trial, ...]
+    """All trials of a grid study; the baseline, number 0, of an adaptive one."""
+    controls: tuple[Trial, ...]
+    """The workload's free comparisons, numbered after all others."""
+    ends: tuple[Trial, ...] = ()
+    """Of a search: a trial at each end of each axis, to be checked and never trained."""
+    most_epochs: int | None = None
+    """For hyperband: epochs of the longest run."""
+    code: CodeVersions = field(kw_only=True)
+    """Of the workload's code, for this call."""
+
+    @property
+    def spec(self) -> StudySpec:
+        """The study."""
+        return self.loaded.spec
+
+    def trial(self, number: int, varied: Varied) -> Trial:
+        """The trial of a proposal.
+
+        Raises:
+            InputError: the workload refuses the parameters.
+        """
+        return _trial(self.loaded, self.workload, number, varied, "trial")
+
+    def seeds_of(self, trial: Trial) -> tuple[int, ...]:
+        """The seeds that a trial is trained with."""
+        if trial.phase == "confirm" and not self.spec.is_fixed:
+            return self.spec.confirm_seed_list
+        return self.spec.seed_list
+
+    def confirmation(self, winners: Sequence[Trial]) -> tuple[Trial, ...]:
+        """The baseline and the winners of the search, best first, as trials of their own."""
+        chosen = (*self.fixed, *winners)
+        first = self.spec.trials or MOST_PROPOSED
+        return tuple(
+            dataclasses.replace(trial, number=first + place, phase="confirm")
+            for place, trial in enumerate(chosen)
+        )
+
+    def is_allowed(self, varied: Varied) -> bool:
+        """Whether neither ``forbid`` nor the workload rules a proposal out."""
+        if is_forbidden(self.spec, varied):
+            return False
+        try:
+            self.trial(0, varied)
+        except InputError:
+            return False
+        return True
+
+
+def make_plan(loaded: Loaded, workload: Workload) -> Plan:
+    """Enumerate and check the trials of a study.
+
+    Raises:
+        InputError: a parameter is unknown or impossible, two trials are the same, or the baseline
+            is none of them; with file, line and column.
+    """
+    spec = loaded.spec
+    _check_axes(loaded)
+    filled = fill(spec, workload)
+    check_conditions(loaded, filled)
+    ends: tuple[Trial, ...] = ()
+    if spec.is_fixed:
+        fixed = _grid(loaded, workload, filled)
+        after = len(fixed)
+    else:
+        ends = _ends(loaded, workload, filled)
+        fixed = (_trial(loaded, workload, 0, _adaptive_baseline(loaded), "baseline"),)
+        after = (spec.trials or MOST_PROPOSED) + (spec.confirm.top + 1 if spec.confirm else 0)
+    controls = tuple(
+        _control(loaded, workload, after + position, name, overrides)
+        for position, (name, overrides) in enumerate(workload.controls().items())
+    )
+    check_budget(loaded, controls=len(controls))
+    epochs = None
+    if spec.pruner == "hyperband":
+        epochs = most_epochs(loaded, workload, [*fixed, *ends])
+    code = CodeVersions(spec.workload, workload.code)
+    return Plan(loaded, workload, fixed, controls, ends, epochs, code=code)
+
+
+def most_epochs(loaded: Loaded, workload: Workload, trials: Sequence[Trial]) -> int:
+    """The epochs of the longest run of a study, by which hyperband places its rungs.
+
+    Raises:
+        InputError: the workload does not say.
+    """
+    found = [workload.epochs(trial.params) for trial in trials]
+    known = [epochs for epochs in found if epochs is not None]
+    if len(known) < len(found):
+        raise InputError(
+            f"{loaded.source.where(('pruner',))}: pruner: hyperband needs to know how many epochs "
+            f"a run has, and {loaded.spec.workload!r} does not say; set pruner to median"
+        )
+    return max(known)

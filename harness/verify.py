@@ -1,0 +1,246 @@
+"""Does a study that is killed at random end in the same tables? Tried out, not promised.
+
+The study is run once without interruption and then again and again in other folders, while the
+driver, the fork server or a worker is killed by SIGKILL; the same command goes on until the study
+is finished. Whatever it decides and computes must be equal in the end.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from harness.errors import InputError
+from harness.store.table_diff import Compared, compare
+from harness.study.loading import load_study
+
+Victim = Literal["driver", "fork server", "worker"]
+VICTIMS: tuple[Victim, ...] = ("driver", "fork server", "worker")
+_CALLS_AFTER_LAST_KILL = 5
+_CALLS_A_KILL = 4
+_LONGEST_PEACE = 0.4
+"""Of a whole study, between two kills: each study is hit several times, wherever it then is."""
+_START_S = 10.0
+"""A short study is not only to be hit while it starts."""
+_WORDS = 300
+
+
+class Verified(NamedTuple):
+    """How a verification ended."""
+
+    kills: dict[Victim, int]
+    studies: int
+    """Folders in which the study was killed and went on to its end."""
+    tables: tuple[Compared, ...]
+    """Of the first study that differs, else of the last one."""
+    kept: Path | None
+    """Where the folders of a study that differs lie."""
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether every killed study ended in the same tables."""
+        return not any(table.differences for table in self.tables)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What is tried out."""
+
+    study: Path
+    overrides: tuple[str, ...]
+    kills: int
+    seed: int
+    workers: int | None
+    threads: int | None
+    say: Callable[[str], None]
+
+    def run(self) -> Verified:
+        """Run the study whole, then kill it until there were enough kills.
+
+        Raises:
+            InputError: the study is wrong, or does not come to an end.
+        """
+        load_study(self.study, self.overrides)
+        place = Path(tempfile.mkdtemp(prefix="harness-verify-"))
+        try:
+            verified = self._run(place)
+        except BaseException:
+            _remove(place)
+            raise
+        if verified.kept is None:
+            _remove(place)
+        return verified
+
+    def _run(self, place: Path) -> Verified:
+        began = time.monotonic()
+        self.say("the study without interruption ...")
+        status = self._call(place / "whole")
+        whole_s = time.monotonic() - began
+        if status not in (0, 1):
+            raise InputError(f"{self.study}: the study cannot be run: {_said(place / 'whole')}")
+        longest_s = min(whole_s, max(_START_S, _LONGEST_PEACE * whole_s))
+        dice = random.Random(self.seed)
+        kills: dict[Victim, int] = dict.fromkeys(VICTIMS, 0)
+        studies, tables = 0, []
+        while sum(kills.values()) < self.kills:
+            folder = place / f"killed-{studies}"
+            self._run_killed(folder, status, kills, dice, longest_s)
+            studies += 1
+            tables = compare(place / "whole", folder)
+            if any(table.differences for table in tables):
+                return Verified(kills, studies, tuple(tables), place)
+            _remove(folder)
+        return Verified(kills, studies, tuple(tables), None)
+
+    def _run_killed(
+        self,
+        folder: Path,
+        wanted: int,
+        kills: dict[Victim, int],
+        dice: random.Random,
+        longest_s: float,
+    ) -> None:
+        """Run the study in ``folder`` to its end, killing it on the way."""
+        calls, left = 0, self.kills - sum(kills.values())
+        while calls < _CALLS_AFTER_LAST_KILL + _CALLS_A_KILL * left:
+            calls += 1
+            process = self._start(folder)
+            try:
+                is_hit = self._harm(process, kills, dice, longest_s)
+                status = process.wait()
+            finally:
+                _end(process)
+            if status == wanted:
+                return
+            if status == 2 and not is_hit:
+                break
+        raise InputError(f"{self.study}: the killed study does not end: {_said(folder)}")
+
+    def _harm(
+        self,
+        process: subprocess.Popen[bytes],
+        kills: dict[Victim, int],
+        dice: random.Random,
+        longest_s: float,
+    ) -> bool:
+        """Kill parts of a running call, each kind once, until it is over; whether any was hit.
+
+        Not more: a run that is lost time and again counts as one that cannot be trained.
+        """
+        left = list(VICTIMS)
+        while left and sum(kills.values()) < self.kills:
+            after_s = dice.uniform(0.0, longest_s)
+            killed = _kill(process, dice.choice(left), after_s)
+            if killed is None:
+                break
+            kills[killed] += 1
+            self.say(f"kill {sum(kills.values())}: the {killed}, after {after_s:.1f} s")
+            left = [] if killed == "driver" else [each for each in left if each != killed]
+        return len(left) < len(VICTIMS)
+
+    def _call(self, folder: Path) -> int:
+        process = self._start(folder)
+        try:
+            return process.wait()
+        finally:
+            _end(process)
+
+    def _start(self, folder: Path) -> subprocess.Popen[bytes]:
+        """``harness run`` into a folder, as a user types it."""
+        command: list[str] = [sys.executable, "-m", "harness", "run", str(self.study)]
+        command += ["--results", str(folder), "--reports", str(folder / "reports")]
+        for name, number in (("--workers", self.workers), ("--threads", self.threads)):
+            command += [] if number is None else [name, str(number)]
+        for override in self.overrides:
+            command += ["--set", override]
+        folder.mkdir(parents=True, exist_ok=True)
+        path = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100  '' is where we are
+        with _log(folder).open("ab") as log:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(path)},
+                start_new_session=True,
+            )
+
+
+def describe(verified: Verified) -> list[str]:
+    """The outcome as lines of text."""
+    counts = ", ".join(f"{count} x {victim}" for victim, count in verified.kills.items())
+    plural = "study" if verified.studies == 1 else "studies"
+    lines = [
+        f"{sum(verified.kills.values())} kills ({counts}) in {verified.studies} {plural}",
+        *(str(table) for table in verified.tables),
+    ]
+    if verified.is_equal:
+        return [*lines, "equal to the uninterrupted study"]
+    return [*lines, f"NOT equal to the uninterrupted study; both are kept in {verified.kept}"]
+
+
+def _kill(process: subprocess.Popen[bytes], victim: Victim, after_s: float) -> Victim | None:
+    """Kill a part of the study after some time; what it was, or None if the study was faster.
+
+    Where there is no such part at that moment, or this system does not tell, it is the driver.
+    """
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(after_s)
+        return None
+    servers = _children(_children([process.pid]))  # between them stands a guard
+    pids: Sequence[int] = [process.pid]
+    if victim == "fork server":
+        pids = servers
+    elif victim == "worker":
+        pids = _children(servers)
+    with suppress(ProcessLookupError):
+        for pid in pids[:1]:
+            os.kill(pid, signal.SIGKILL)
+            return victim
+    if process.poll() is not None:
+        return None
+    process.kill()
+    return "driver"
+
+
+def _children(parents: Sequence[int]) -> list[int]:
+    """The processes that these have started; none where there is no ``/proc``."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just ended
+            state, parent = path.read_text().rpartition(")")[2].split()[:2]
+            if state != "Z" and int(parent) in parents:
+                found.append(int(path.parent.name))
+    return sorted(found)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Make sure that a call is over; its fork server and workers follow it by themselves."""
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+
+
+def _log(folder: Path) -> Path:
+    return folder / "calls.log"
+
+
+def _said(folder: Path) -> str:
+    """The last words of the calls in a folder."""
+    words = " ".join(_log(folder).read_text(errors="replace").split())
+    return words[-_WORDS:] or "it said nothing"
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
