@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gcudml.image_search import EmbeddedImages, Neighbours, embed, search
-    from gcudml.model_file import TrainedModel
-    from gcudml.model_file import load_model as load
+    from gcudml.api import EmbeddedImages, Neighbours, embed, search
+    from gcudml.training.model_file import TrainedModel
+    from gcudml.training.model_file import load_model as load
 
 __all__ = ["EmbeddedImages", "Neighbours", "TrainedModel", "embed", "load", "search"]
 
@@ -21,8 +21,9 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 -- what a module gives is of 
     """What ``__all__`` names, imported with its first use: torch alone takes seconds."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from gcudml import image_search, model_file
+    from gcudml import api
+    from gcudml.training import model_file
 
     if name == "load":
         return model_file.load_model
-    return getattr(model_file if name == "TrainedModel" else image_search, name)
+    return getattr(model_file if name == "TrainedModel" else api, name)

@@ -20,20 +20,20 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from gcudml import train
 from gcudml.config import DataConfig, PixelsConfig, RunConfig, StmlConfig, UntrainedConfig
-from gcudml.data.cache import Stamp, cache_folder, digest, stamp_of
 from gcudml.data.datasets import PARTS, appearance_of, glance, larger, load
 from gcudml.data.datasets import data_fingerprint as fingerprint_of_data
-from gcudml.host_memory import keep_freed_memory
 from gcudml.methods import module_of as module_of_method
 from gcudml.methods.checks import DataSizes, check_fits, check_settings, may_be_stacked
-from gcudml.models.backbones import check_weights, takes_images_of
-from gcudml.models.backbones import module_of as module_of_backbone
+from gcudml.models.backbones.build import check_weights, takes_images_of
+from gcudml.models.backbones.build import module_of as module_of_backbone
+from gcudml.models.backbones.weights import weights_digest
 from gcudml.models.number_format import prepare_cache
-from gcudml.models.weights import weights_digest
-from gcudml.together import train_together
-from gcudml.together_gain import most_together
+from gcudml.runtime.allocator import keep_freed_memory
+from gcudml.runtime.files import Stamp, cache_folder, digest, stamp_of
+from gcudml.runtime.fused import train_together
+from gcudml.training import run as run_module
+from gcudml.training.fusion_speedup import most_together
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -139,14 +139,14 @@ def run(
     report: Callable[[int, Mapping[str, float]], bool],
     test: bool,
 ) -> Mapping[str, float]:
-    """Train and evaluate once, or go on with it; see ``gcudml.train.run``.
+    """Train and evaluate once, or go on with it; see ``gcudml.training.run.run``.
 
     Raises:
         ValueError: the parameters do not fit the data (more clusters than images).
     """
     keep_freed_memory()
     config = RunConfig.model_validate(params)
-    return train.run(config, seed=seed, workdir=workdir, report=report, test=test)
+    return run_module.run(config, seed=seed, workdir=workdir, report=report, test=test)
 
 
 def together(params: Mapping[str, JsonValue]) -> tuple[str, int] | None:
@@ -171,14 +171,14 @@ def together(params: Mapping[str, JsonValue]) -> tuple[str, int] | None:
     }
     channels = appearance_of(config.data).channels
     try:
-        device = train.device_of(config.train)
+        device = run_module.device_of(config.train)
     except ValueError:  # which the run will say of itself
         return None
     return digest(alike), most_together(config, channels=channels, device=device)
 
 
 def run_together(calls: Sequence[Callable[[], None]]) -> None:
-    """Execute calls of ``run``, one each, in lock step; see ``gcudml.together``."""
+    """Execute calls of ``run``, one each, in lock step; see ``gcudml.runtime.fused``."""
     keep_freed_memory()
     train_together(calls)
 

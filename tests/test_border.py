@@ -52,26 +52,26 @@ HOMES: dict[str, set[str]] = {
         "harness/report/html/reproduce.py",
         "harness/study/spec.py",
     },
-    "faiss": {"gcudml/neighbours.py"},
+    "faiss": {"gcudml/neighbours/search.py"},
     "PIL": {
         "gcudml/data/datasets.py",
         "gcudml/data/folder.py",
         "gcudml/data/image_files.py",
-        "gcudml/data/thumbnails.py",
+        "gcudml/evaluation/thumbnails.py",
     },
     "pytorch_metric_learning": {"gcudml/losses/named.py"},
-    "safetensors": {"gcudml/model_file.py", "gcudml/models/weights.py"},
+    "safetensors": {"gcudml/training/model_file.py", "gcudml/models/backbones/weights.py"},
     "scipy": {
         "gcudml/data/benchmarks.py",
-        "gcudml/diagnostics.py",
-        "gcudml/meta_classes.py",
+        "gcudml/evaluation/diagnostics.py",
+        "gcudml/methods/gce/meta_classes.py",
         "harness/stats/power.py",
         "harness/search/pruners.py",
         "harness/search/sampler.py",
         "harness/stats/paired.py",
     },
-    "timm": {"gcudml/models/timm_trunks.py"},
-    "torchvision": {"gcudml/models/torchvision_trunks.py"},
+    "timm": {"gcudml/models/backbones/timm.py"},
+    "torchvision": {"gcudml/models/backbones/torchvision.py"},
 }
 
 

@@ -17,11 +17,11 @@ from gcudml.config import EvaluateConfig, FolderData, RunConfig
 from gcudml.config.data import OmniglotData
 from gcudml.data import benchmarks
 from gcudml.data.datasets import load
-from gcudml.evaluate import evaluate
+from gcudml.evaluation.retrieval import evaluate
 from gcudml.methods import build_student
 from gcudml.models.inference import embed_images
 from gcudml.models.number_format import Format
-from gcudml.neighbours import spherical_kmeans
+from gcudml.neighbours.kmeans import spherical_kmeans
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = os.environ.get("GCUDML_DATA")

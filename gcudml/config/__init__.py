@@ -10,19 +10,16 @@ from typing import Annotated
 from pydantic import Field
 
 from gcudml.config.cbswr import CbswrConfig
-from gcudml.config.clusters import count_clusters
 from gcudml.config.controls import InstanceConfig, PixelsConfig, SupervisedConfig, UntrainedConfig
 from gcudml.config.data import ClassSplit, DataConfig, FolderData, Share, StrokesData
 from gcudml.config.evaluation import EvaluateConfig
+from gcudml.config.fields import Distance, MetricLossConfig, Strict, count_clusters
 from gcudml.config.gce import GceConfig, check_learners_fit
 from gcudml.config.gcudml import GcudmlConfig, LossWeights
-from gcudml.config.metric_loss import MetricLossConfig
 from gcudml.config.model import ModelConfig
 from gcudml.config.stml import StmlConfig, StmlWeights
-from gcudml.config.strict import Distance, Strict
-from gcudml.config.training import TrainConfig
+from gcudml.config.training import TrainConfig, Views
 from gcudml.config.udml_ss import UdmlSsConfig
-from gcudml.config.views import Views
 
 __all__ = [
     "CbswrConfig",

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from gcudml.config.strict import Distance, Strict, Supervision, Weight
+from gcudml.config.fields import Distance, Strict, Supervision, Weight
 
 
 class CbswrWeights(Strict):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from gcudml.config.metric_loss import MetricLossConfig
-from gcudml.config.strict import Distance, Strict, Supervision
+from gcudml.config.fields import Distance, MetricLossConfig, Strict, Supervision
 
 
 class UntrainedConfig(Strict):

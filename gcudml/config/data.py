@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 from pydantic import Field, ValidationError, WrapValidator, model_validator
 from pydantic_core import PydanticCustomError
 
-from gcudml.config.strict import Fraction, Strict, expand_home
+from gcudml.config.fields import Fraction, Strict, expand_home
 
 
 def _as_share(value: object, parse: Callable[[object], Share]) -> Share:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from gcudml.config.strict import Distance, Search, Strict
+from gcudml.config.fields import Distance, Search, Strict
 
 
 class EvaluateConfig(Strict):

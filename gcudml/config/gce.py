@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from gcudml.config.fields import Distance, Strict, Supervision
 from gcudml.config.model import ModelConfig
-from gcudml.config.strict import Distance, Strict, Supervision
 from gcudml.config.training import TrainConfig
 
 LEAST_DIMENSIONS = 2  # of a learner: a unit vector of one dimension is a mere sign

@@ -6,8 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from gcudml.config.clusters import ClusterNumber
-from gcudml.config.strict import Distance, Strict, Supervision, Weight
+from gcudml.config.fields import ClusterNumber, Distance, Strict, Supervision, Weight
 
 
 class LossWeights(Strict):

@@ -6,9 +6,14 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from gcudml.config.clusters import ClusterNumber
-from gcudml.config.metric_loss import MetricLossConfig
-from gcudml.config.strict import Distance, Strict, Supervision, Weight
+from gcudml.config.fields import (
+    ClusterNumber,
+    Distance,
+    MetricLossConfig,
+    Strict,
+    Supervision,
+    Weight,
+)
 
 
 class UdmlSsWeights(Strict):

@@ -12,9 +12,15 @@ from typing import NamedTuple
 import numpy as np
 from scipy.io import loadmat
 
-from gcudml.config.data import CarsData, CubData, InShopData, OmniglotData, ProductsData, StandardData
-from gcudml.data.folder import class_folders
-from gcudml.data.listing import Listing
+from gcudml.config.data import (
+    CarsData,
+    CubData,
+    InShopData,
+    OmniglotData,
+    ProductsData,
+    StandardData,
+)
+from gcudml.data.folder import Listing, class_folders
 
 CUB_TRAINING_CLASSES = 100
 CARS_TRAINING_CLASSES = 98

@@ -11,11 +11,18 @@ from jaxtyping import Bool, Int64, UInt8
 
 from gcudml.config import DataConfig, FolderData, StrokesData
 from gcudml.config.data import FileData, ImageData, StandardData
-from gcudml.data import benchmarks, folder, image_files, splits, strokes
-from gcudml.data.cache import cached_images, digest, stamp_of
+from gcudml.data import benchmarks, folder, image_files, splits, synthetic
+from gcudml.data.folder import Listing, halves, shown
+from gcudml.data.image_cache import cached_images
 from gcudml.data.image_files import Appearance
-from gcudml.data.listing import Listing, halves, shown
-from gcudml.data.splits import FEWEST_CLASSES, Division, divide_classes, hold_out_classes, hold_out_images
+from gcudml.data.splits import (
+    FEWEST_CLASSES,
+    Division,
+    divide_classes,
+    hold_out_classes,
+    hold_out_images,
+)
+from gcudml.runtime.files import digest, stamp_of
 
 Part: TypeAlias = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
@@ -142,7 +149,7 @@ def data_fingerprint(config: DataConfig) -> str:
         division = {"split"} if has_validation(config) else set()
         drawn = config.model_dump(mode="json", include=DRAWN | {"classes"} | division)
         protocol = [] if has_validation(config) else ["published"]
-        return digest(["strokes", strokes.VERSION, drawn, *protocol])
+        return digest(["strokes", synthetic.VERSION, drawn, *protocol])
     listing = _list_files(config)
     used = _divide_paths(config, listing)
     everything = [path for paths in used.values() for path in paths]
@@ -165,7 +172,7 @@ def appearance_of(config: FileData | StrokesData) -> Appearance:
 
 
 def _divide_strokes(config: StrokesData) -> Division:
-    names = strokes.class_names(config)
+    names = synthetic.class_names(config)
     if has_validation(config):
         return divide_classes(names, config.split)
     return _published(*halves(names), source="data.classes")
@@ -176,15 +183,15 @@ def _load_strokes(config: StrokesData, part: Part, *, verify: bool) -> ImageSet:
     size = config.image_size
     if not mine:
         return _nothing(1, size)
-    index = {name: position for position, name in enumerate(strokes.class_names(config))}
+    index = {name: position for position, name in enumerate(synthetic.class_names(config))}
     classes = [index[name] for name in mine]
-    sizes = strokes.class_sizes(config, len(classes), training=part == "train")
+    sizes = synthetic.class_sizes(config, len(classes), training=part == "train")
     drawn = config.model_dump(mode="json", include=DRAWN)
-    key = digest(["strokes", strokes.VERSION, np.__version__, drawn, classes, sizes])
+    key = digest(["strokes", synthetic.VERSION, np.__version__, drawn, classes, sizes])
     images = cached_images(
         key,
         (sum(sizes), 1, size, size),
-        lambda: strokes.draw(config, classes, sizes),
+        lambda: synthetic.draw(config, classes, sizes),
         verify=verify,
     )
     return ImageSet(images, np.repeat(np.arange(len(mine)), sizes), mine)

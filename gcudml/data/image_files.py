@@ -19,8 +19,16 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from gcudml.data.cache import Stamp, cache_folder, digest, locked, read_sealed, stamp_of, write_sealed
-from gcudml.data.listing import shown
+from gcudml.data.folder import shown
+from gcudml.runtime.files import (
+    Stamp,
+    cache_folder,
+    digest,
+    locked,
+    read_sealed,
+    stamp_of,
+    write_sealed,
+)
 
 VERSION = 1  # goes up whenever the same file gives other pixels
 BLOCK_IMAGES = 256

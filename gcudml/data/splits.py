@@ -9,7 +9,7 @@ from jaxtyping import Int64
 
 from gcudml.config import ClassSplit, Share
 from gcudml.config.data import ValidationSplit
-from gcudml.seeding import numpy_generator
+from gcudml.runtime.seeding import numpy_generator
 
 FEWEST_CLASSES = 2  # with one class every retrieval is right
 FEWEST_IMAGES = 4  # of a part without classes: an image must have others to be told from

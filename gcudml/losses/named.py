@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from gcudml import together
-from gcudml.config.metric_loss import MetricLossConfig, Plain
+from gcudml.config.fields import MetricLossConfig, Plain
 from gcudml.losses.pairs import multi_similarity_loss, nt_xent_loss
+from gcudml.runtime import fused
 
 OWN: dict[str, Callable[..., Tensor]] = {
     "multi_similarity": multi_similarity_loss,
@@ -86,7 +86,7 @@ class NamedLoss(nn.Module):
         loss = 0.0 * embeddings.sum()
         known = labels >= 0
         if self.inner is None:
-            loss = loss + together.loss(OWN[self.name], embeddings, labels, **self.args)
+            loss = loss + fused.loss(OWN[self.name], embeddings, labels, **self.args)
         elif known.any():
             loss = loss + self.inner(embeddings[known], labels[known])
         return loss

@@ -9,7 +9,16 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from gcudml.config import CbswrConfig, GceConfig, GcudmlConfig, InstanceConfig, RunConfig, StmlConfig, SupervisedConfig, UdmlSsConfig
+from gcudml.config import (
+    CbswrConfig,
+    GceConfig,
+    GcudmlConfig,
+    InstanceConfig,
+    RunConfig,
+    StmlConfig,
+    SupervisedConfig,
+    UdmlSsConfig,
+)
 from gcudml.data.splits import visible_labels
 from gcudml.methods.interface import Method, Setup
 from gcudml.models.embedding import Embedder
@@ -20,7 +29,9 @@ def module_of(config: RunConfig) -> str:
 
     A control, which trains nothing, has none.
     """
-    return f"{__name__}.{config.method.name}"
+    name = config.method.name
+    in_file = isinstance(config.method, SupervisedConfig | InstanceConfig)
+    return f"{__name__}.{name}" if in_file else f"{__name__}.{name}.method"
 
 
 def build_method(setup: Setup) -> Method:
@@ -31,23 +42,23 @@ def build_method(setup: Setup) -> Method:
     """
     match setup.config.method:
         case GcudmlConfig() as config:
-            from gcudml.methods.gcudml import Gcudml
+            from gcudml.methods.gcudml.method import Gcudml
 
             return Gcudml(setup, config)
         case StmlConfig() as config:
-            from gcudml.methods.stml import Stml
+            from gcudml.methods.stml.method import Stml
 
             return Stml(setup, config)
         case UdmlSsConfig() as config:
-            from gcudml.methods.udml_ss import UdmlSs
+            from gcudml.methods.udml_ss.method import UdmlSs
 
             return UdmlSs(setup, config)
         case CbswrConfig() as config:
-            from gcudml.methods.cbswr import Cbswr
+            from gcudml.methods.cbswr.method import Cbswr
 
             return Cbswr(setup, config)
         case GceConfig() as config:
-            from gcudml.methods.gce import Gce
+            from gcudml.methods.gce.method import Gce
 
             return Gce(setup, config)
         case SupervisedConfig() as config:
@@ -65,7 +76,7 @@ def build_student(config: RunConfig, *, channels: int, seed: int) -> Embedder:
     """The network that the method trains, with fresh weights from ``seed``."""
     method, compact_from_maps = config.method, None
     if isinstance(method, GceConfig):
-        from gcudml.models.group_head import GroupHead
+        from gcudml.methods.gce.group_head import GroupHead
 
         compact_from_maps = functools.partial(
             GroupHead,

@@ -6,7 +6,21 @@ The rules of a method are imported with it, for the runs that use it; see ``gcud
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from gcudml.config import CbswrConfig, GceConfig, GcudmlConfig, InstanceConfig, MetricLossConfig, PixelsConfig, RunConfig, StmlConfig, SupervisedConfig, UdmlSsConfig, UntrainedConfig, check_learners_fit, count_clusters
+from gcudml.config import (
+    CbswrConfig,
+    GceConfig,
+    GcudmlConfig,
+    InstanceConfig,
+    MetricLossConfig,
+    PixelsConfig,
+    RunConfig,
+    StmlConfig,
+    SupervisedConfig,
+    UdmlSsConfig,
+    UntrainedConfig,
+    check_learners_fit,
+    count_clusters,
+)
 from gcudml.data.datasets import has_classes
 from gcudml.losses.named import check_loss
 
@@ -49,7 +63,7 @@ def check_settings(config: RunConfig) -> None:
 
         check_views(config)
     if isinstance(method, CbswrConfig):
-        from gcudml.methods.cbswr import check_views as check_two_views
+        from gcudml.methods.cbswr.method import check_views as check_two_views
 
         check_two_views(config.train.views)
     if isinstance(method, GceConfig):
@@ -66,7 +80,7 @@ def check_fits(config: RunConfig, sizes: DataSizes) -> None:
     """
     method, images = config.method, sizes.images["train"]
     if isinstance(method, GceConfig):
-        from gcudml.methods.gce import check_learners
+        from gcudml.methods.gce.method import check_learners
 
         check_learners(method, images=images, classes=sizes.training_classes)
     elif (
@@ -83,7 +97,7 @@ def check_fits(config: RunConfig, sizes: DataSizes) -> None:
             "supervised training compares two; add images"
         )
     if isinstance(method, StmlConfig):
-        from gcudml.methods.stml import check_stml
+        from gcudml.methods.stml.method import check_stml
 
         check_stml(method, config.train, images=images)
     if not has_classes(config.data):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from jaxtyping import Int
 from torch import Tensor
 
-from gcudml.diagnostics import describe_clustering
+from gcudml.evaluation.diagnostics import describe_clustering
 
 
 class Logged(NamedTuple):

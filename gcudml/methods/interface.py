@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gcudml.config import RunConfig
 from gcudml.models.embedding import Embedder, Embeddings
 from gcudml.models.number_format import Format
-from gcudml.stopwatch import Stopwatch
+from gcudml.runtime.timer import Stopwatch
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Method(Protocol):
     def lasting(self) -> Sequence[str]:
         """Names of the attributes that change during a run and outlive an epoch.
 
-        With them and the student a run that was stopped goes on; see ``gcudml.checkpoint``.
+        With them and the student a run that was stopped goes on; see ``gcudml.training.checkpoint``.
         """
         ...
 

@@ -14,7 +14,7 @@ from gcudml.data.batches import cluster_batches, repeat_views
 from gcudml.losses.named import NamedLoss
 from gcudml.methods.interface import Batch, EpochPlan, ParameterGroup, Setup
 from gcudml.models.embedding import Embeddings
-from gcudml.seeding import derive, generator
+from gcudml.runtime.seeding import derive, generator
 
 
 class Supervised:

@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from gcudml import together
 from gcudml.config import Views
 from gcudml.data.views import centre, random_views, to_unit
 from gcudml.models.embedding import TeacherNet
 from gcudml.models.number_format import Format, autocast
-from gcudml.stopwatch import Stopwatch
+from gcudml.runtime import fused
+from gcudml.runtime.timer import Stopwatch
 
 Head: TypeAlias = Literal["compact", "wide", "pooled"]
 ROWS_AT_MOST = 256
@@ -70,7 +70,7 @@ def embed_images(
                 )
             inputs = number_format.arrange(inputs)
         with clock(forward), autocast(number_format, device):
-            embeddings = together.forward(network, inputs)
+            embeddings = fused.forward(network, inputs)
         for head, parts in blocks.items():
             parts.append(getattr(embeddings, head))
     network.train(was_training)

@@ -20,10 +20,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gcudml.config import RunConfig, TrainConfig
-from gcudml.data.cache import cache_folder, digest, locked, read_sealed, write_sealed
-from gcudml.models.backbones import has_small_stem, input_channels
+from gcudml.models.backbones.build import has_small_stem, input_channels
+from gcudml.models.backbones.weights import without_weights
 from gcudml.models.embedding import Embedder
-from gcudml.models.weights import without_weights
+from gcudml.runtime.files import cache_folder, digest, locked, read_sealed, write_sealed
 
 Number: TypeAlias = Literal["fp32", "bf16"]
 Layout: TypeAlias = Literal["contiguous", "channels_last"]

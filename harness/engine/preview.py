@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.engine.run_study import Study
 from harness.engine.study_state import survey
 from harness.study.spec_diff import changes_of
+from harness.workload import Params
 
 
 class PlannedRun(NamedTuple):
@@ -35,7 +35,7 @@ class Preview(NamedTuple):
     """Whether a budget alone will say how many there are."""
 
 
-def preview(study: Study, overrides: tuple[str, ...], results: Path) -> Preview:
+def preview(study: Path | Params, overrides: tuple[str, ...], results: Path) -> Preview:
     """What ``run_study`` would do. Nothing is trained and nothing written.
 
     Raises:

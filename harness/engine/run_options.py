@@ -8,10 +8,7 @@ from pathlib import Path
 
 from harness.errors import InputError
 from harness.executors.gpu_slots import visible_gpus
-from harness.executors.interface import (
-    PROCESS_EXECUTORS,
-    ExecutorName,
-)
+from harness.executors.interface import PROCESS_EXECUTORS, ExecutorName
 
 MOST_WORKERS = 8
 """Unless more are asked for."""

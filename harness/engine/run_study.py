@@ -23,12 +23,7 @@ from harness.engine.signals import Interruption
 from harness.engine.study_state import identifier, plan_of, take_up_decisions, watched
 from harness.errors import HarnessError, StoreBusyError, StoreDamagedError, StoreError
 from harness.executors import make_executor
-from harness.executors.interface import (
-    PROCESS_EXECUTORS,
-    THREAD_VARIABLES,
-    Executor,
-    Placement,
-)
+from harness.executors.interface import PROCESS_EXECUTORS, THREAD_VARIABLES, Executor, Placement
 from harness.executors.packed import TogetherExecutor
 from harness.executors.worker import stop_request
 from harness.executors.worker.environment import variables_set
@@ -38,8 +33,6 @@ from harness.study.loading import load_study
 from harness.study.spec_diff import refuse_changes
 from harness.workload import Params
 
-Study = Path | Params
-"""A study file, or what stands in one."""
 _FLUSH_WAIT_S = 60.0
 _FLUSH_WAIT_INTERRUPTED_S = 5.0
 
@@ -71,7 +64,7 @@ class Outcome(NamedTuple):
 
 
 def run_study(
-    study: Study, overrides: tuple[str, ...], options: RunOptions, watcher: Watcher
+    study: Path | Params, overrides: tuple[str, ...], options: RunOptions, watcher: Watcher
 ) -> Outcome:
     """Train every run of a study that is not trained yet, and bring the store up to date.
 
@@ -98,7 +91,7 @@ def run_study(
 
 
 def _run_once(
-    study: Study, overrides: tuple[str, ...], options: RunOptions, watcher: Watcher
+    study: Path | Params, overrides: tuple[str, ...], options: RunOptions, watcher: Watcher
 ) -> Outcome:
     loaded = load_study(study, overrides)
     with ExitStack() as stack:

@@ -18,6 +18,7 @@ from harness.report.data.cross_study import (
     set_against,
 )
 from harness.report.data.load import load_tables, measure_label
+from harness.report.data.mixture import Circumstances, MadeRun, read_circumstances
 from harness.report.data.study_data import StudyTables
 from harness.report.findings.answer import SPLIT_NAMES
 from harness.report.findings.estimates import (
@@ -29,7 +30,6 @@ from harness.report.findings.estimates import (
     plus_minus,
     range_text,
 )
-from harness.report.findings.mixture import Circumstances, MadeRun, read_circumstances
 from harness.report.html.document import document, file_stem, write_page
 from harness.report.html.escape import escaped, label
 from harness.report.html.layout import mixture_notice, note, panels, section

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from harness.errors import HarnessError, InputError, StoreBusyError
 from harness.report.data.load import load_tables, measure_label
+from harness.report.data.mixture import mixture_of
 from harness.report.data.study_data import StudyTables, TrialRow, View
 from harness.report.findings.answer import SPLIT_NAMES, answer
 from harness.report.findings.estimates import NONE, decimal, difference_text, range_text
-from harness.report.findings.mixture import mixture_of
 from harness.report.html.document import INDEX, document, file_stem, write_page
 from harness.report.html.escape import escaped, label
 from harness.report.html.layout import mixture_notice, note

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from harness.report.data.agreement import Agreement, load_agreement
 from harness.report.data.load import load_tables
+from harness.report.data.mixture import mixture_of
 from harness.report.data.study_data import StudyTables
 from harness.report.data.training import Training, load_training
 from harness.report.findings.answer import answer
 from harness.report.findings.claims import ESTIMATE, claims, is_estimated
-from harness.report.findings.mixture import mixture_of
 from harness.report.findings.optimism import optimism, optimism_text
 from harness.report.html import gallery, sections
 from harness.report.html.costs import cost_section

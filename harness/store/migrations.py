@@ -19,7 +19,7 @@ _MOST_DEGREES_OF_FREEDOM = 1000
 
 def create_schema(con: duckdb.DuckDBPyConnection) -> None:
     """Migration 1: all of ``schema.sql``, and the quantiles that its views look up."""
-    con.execute(files("harness").joinpath("schema.sql").read_text(encoding="utf-8"))
+    con.execute(files("harness.store").joinpath("schema.sql").read_text(encoding="utf-8"))
     degrees = list(range(1, _MOST_DEGREES_OF_FREEDOM + 1))
     con.execute(
         "INSERT INTO t_quantile SELECT unnest($1::INTEGER[]), unnest($2::DOUBLE[])",
@@ -54,7 +54,7 @@ def add_openings(con: duckdb.DuckDBPyConnection) -> None:
 
 def add_pruning(con: duckdb.DuckDBPyConnection) -> None:
     """Migration 3: what searches have given up, which no table of results shows."""
-    con.execute(files("harness").joinpath("pruned.sql").read_text(encoding="utf-8"))
+    con.execute(files("harness.store").joinpath("pruned.sql").read_text(encoding="utf-8"))
 
 
 def add_sampling_error(con: duckdb.DuckDBPyConnection) -> None:
@@ -91,12 +91,12 @@ def add_sampling_error(con: duckdb.DuckDBPyConnection) -> None:
 
 def add_decisive_split(con: duckdb.DuckDBPyConnection) -> None:
     """Migration 5: ``trials`` also has the mean of confirmed trials that have no test score."""
-    con.execute(files("harness").joinpath("decisive_split.sql").read_text(encoding="utf-8"))
+    con.execute(files("harness.store").joinpath("decisive_split.sql").read_text(encoding="utf-8"))
 
 
 def add_queries(con: duckdb.DuckDBPyConnection) -> None:
     """Migration 6: what single queries found, and a map of the embeddings."""
-    con.execute(files("harness").joinpath("queries.sql").read_text(encoding="utf-8"))
+    con.execute(files("harness.store").joinpath("queries.sql").read_text(encoding="utf-8"))
 
 
 def describe_columns(con: duckdb.DuckDBPyConnection) -> None:
@@ -113,7 +113,7 @@ def describe_columns(con: duckdb.DuckDBPyConnection) -> None:
 
 def add_mixed(con: duckdb.DuckDBPyConnection) -> None:
     """Migration 8: where the runs of a study were made by other means than each other."""
-    con.execute(files("harness").joinpath("mixed.sql").read_text(encoding="utf-8"))
+    con.execute(files("harness.store").joinpath("mixed.sql").read_text(encoding="utf-8"))
 
 
 MIGRATIONS: tuple[Migration, ...] = (

@@ -19,12 +19,7 @@ from harness.store.database import (
     connect,
     database_path,
 )
-from harness.store.database_file import (
-    OnWait,
-    is_unusable,
-    log_of,
-    set_aside,
-)
+from harness.store.database_file import OnWait, is_unusable, log_of, set_aside
 from harness.store.ingest import ingest_all, write_study
 
 _RUNS_A_TRANSACTION = 200

@@ -9,12 +9,7 @@ from dataclasses import dataclass, field
 from harness.errors import InputError
 from harness.records.trial import Trial
 from harness.study.budget import check_budget
-from harness.study.conditions import (
-    Varied,
-    check_conditions,
-    fill,
-    is_forbidden,
-)
+from harness.study.conditions import Varied, check_conditions, fill, is_forbidden
 from harness.study.grid import _adaptive_baseline, _check_axes, _ends, _grid, units
 from harness.study.loading import Loaded
 from harness.study.spec import MOST_PROPOSED, StudySpec

@@ -114,7 +114,7 @@ class Watch:
             _POLICY,
             top=_LIVE,
             end=f'<script id="watch" data-every="{self._every_s:g}" data-version="{_VERSION}">\n'
-            f"{asset('watch.js')}</script>\n",
+            f"{asset('watch.js', 'harness.watch')}</script>\n",
         )
 
     def _keep_looking(self) -> None:

@@ -24,11 +24,11 @@ from kept import keep
 from PIL import Image
 
 from gcudml.config import FolderData, StrokesData
-from gcudml.data import image_files, strokes
-from gcudml.data.checksum import SummedWriter, is_sound
+from gcudml.data import image_files, synthetic
 from gcudml.data.datasets import glance
 from gcudml.data.image_files import Appearance
-from gcudml.model_file import _digest
+from gcudml.runtime.checksum import SummedWriter, is_sound
+from gcudml.training.model_file import _digest
 
 ROUNDS = 5
 
@@ -94,7 +94,7 @@ def measure(folder: Path, images: int, files: int) -> dict[str, float]:
         )
     config = StrokesData()
     found["cache file, drawings at 28, sum [%]"] = 100 * share(
-        lambda: np.concatenate(list(strokes.draw(config, range(100), [20] * 100)))
+        lambda: np.concatenate(list(synthetic.draw(config, range(100), [20] * 100)))
     )
     large = folder / "large"
     with large.open("wb") as stream:

@@ -28,16 +28,16 @@ from sklearn.metrics import adjusted_mutual_info_score
 from torch import Tensor
 from torch.nn import functional as F
 
-from gcudml import train
 from gcudml.config import RunConfig, Views
-from gcudml.criterion import MOST_IMAGES, view_recall
-from gcudml.criterion import VIEWS as VIEWS_OF_CRITERION
+from gcudml.evaluation.label_free import MOST_IMAGES, view_recall
+from gcudml.evaluation.label_free import VIEWS as VIEWS_OF_CRITERION
 from gcudml.models.inference import RandomViews, embed_images
-from gcudml.neighbours import spherical_kmeans
-from gcudml.seeding import generator
+from gcudml.neighbours.kmeans import spherical_kmeans
+from gcudml.runtime.seeding import generator
+from gcudml.training import run
 
 CHOSEN = "two_view_recall@1 (default)"
-"""The candidate that ``gcudml.criterion`` became."""
+"""The candidate that ``gcudml.evaluation.label_free`` became."""
 VIEWS = {
     "default": VIEWS_OF_CRITERION,
     "strong": Views(
@@ -164,7 +164,7 @@ def train_once(data: str, label: str) -> list[dict[str, Any]]:
             target, field = target.setdefault(field, {}), inner[0]
         target[field] = value
     points: list[dict[str, Any]] = []
-    measure = train._measure
+    measure = run._measure
 
     def watched(student: Any, part: Any, config: Any, number_format: Any, *, seed: int) -> Any:
         measured = measure(student, part, config, number_format, seed=seed)
@@ -173,8 +173,8 @@ def train_once(data: str, label: str) -> list[dict[str, Any]]:
         points.append(point | candidates(student, part.images, number_format))
         return measured
 
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(train, "_measure", watched):
-        train.run(
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(run, "_measure", watched):
+        run.run(
             RunConfig.model_validate(params),
             seed=0,
             workdir=Path(folder),

@@ -31,14 +31,14 @@ from torchvision.transforms import v2
 
 from gcudml.config import GcudmlConfig, RunConfig, count_clusters
 from gcudml.data.batches import cluster_batches
-from gcudml.losses.groups import collaborative_distillation_loss, group_classifier_loss
 from gcudml.losses.pairs import multi_similarity_loss
 from gcudml.losses.relational import relational_distillation_loss
-from gcudml.methods.gcudml import cluster_means
+from gcudml.methods.gcudml.losses import collaborative_distillation_loss, group_classifier_loss
+from gcudml.methods.gcudml.method import cluster_means
+from gcudml.methods.gcudml.pseudo_labels import order_clusters, sample_for_groups
 from gcudml.models.embedding import Embedder, TeacherNet
-from gcudml.pseudo_labels import order_clusters, sample_for_groups
-from gcudml.seeding import derive
-from gcudml.teacher import momentum_at
+from gcudml.models.momentum_teacher import momentum_at
+from gcudml.runtime.seeding import derive
 
 if TYPE_CHECKING:
     from gcudml.config.data import FileData

@@ -35,22 +35,22 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import gcudml.methods.gcudml
-from gcudml import steps
+import gcudml.methods.gcudml.method
 from gcudml.config import RunConfig
 from gcudml.data import views
 from gcudml.data.datasets import load
 from gcudml.data.image_files import Appearance, decode_image
-from gcudml.host_memory import keep_freed_memory
 from gcudml.methods import build_method, build_student, known_labels
-from gcudml.methods.gcudml import Gcudml
+from gcudml.methods.gcudml.method import Gcudml
 from gcudml.methods.interface import Setup
-from gcudml.models import conv4
+from gcudml.models.backbones import conv4
 from gcudml.models.embedding import Embeddings
 from gcudml.models.inference import embed_images
 from gcudml.models.number_format import Format, autocast
-from gcudml.neighbours import spherical_kmeans
-from gcudml.optimization import head_optimizer, student_optimizer
+from gcudml.neighbours.kmeans import spherical_kmeans
+from gcudml.runtime.allocator import keep_freed_memory
+from gcudml.training import epoch
+from gcudml.training.optimizers import head_optimizer, student_optimizer
 
 STEPS = 4  # of a round
 WORKERS, WORKER_STEPS = 2, 4
@@ -147,7 +147,7 @@ class Training:
 
     def step(self) -> None:
         """Some steps."""
-        steps.train_epoch(self.setup, self.method, self.plan, self.optimizers, epoch=0, step=0)
+        epoch.train_epoch(self.setup, self.method, self.plan, self.optimizers, epoch=0, step=0)
 
     def prepare(self) -> None:
         """What precedes the steps of an epoch."""
@@ -188,7 +188,7 @@ def _levers_of_images(usual: Training, stack: ExitStack) -> Iterator[Lever]:
         "views of a batch against torchvision's, image by image",
         work,
         step,
-        within(partial(patch.object, steps, "random_views", one_by_one), step),
+        within(partial(patch.object, epoch, "random_views", one_by_one), step),
         "yes",
     )
 
@@ -267,7 +267,9 @@ def _levers_of_updates(usual: Training) -> Iterator[Lever]:
         "moving average of all tensors at once against one by one",
         work,
         step,
-        within(partial(patch.object, gcudml.methods.gcudml, "update_teacher", each_tensor), step),
+        within(
+            partial(patch.object, gcudml.methods.gcudml.method, "update_teacher", each_tensor), step
+        ),
         "yes",
     )
     looped = within(partial(options, usual.optimizers, foreach=False), step)
@@ -278,7 +280,7 @@ def _levers_of_updates(usual: Training) -> Iterator[Lever]:
 
 def _levers_of_clustering() -> Iterator[Lever]:
     still = Training(Format("bf16", "channels_last"), momentum=0.0)
-    twice = partial(patch.object, gcudml.methods.gcudml, "is_copy", lambda *_: False)
+    twice = partial(patch.object, gcudml.methods.gcudml.method, "is_copy", lambda *_: False)
     yield Lever(
         "features reused where the teacher is the student (momentum 0)",
         "preparing an epoch",

@@ -23,13 +23,13 @@ from torch.nn import functional as F
 from gcudml.config import RunConfig
 from gcudml.data.datasets import load
 from gcudml.data.views import to_unit
-from gcudml.losses.contextual import contextual_similarity
 from gcudml.losses.distances import squared_distances
 from gcudml.methods import build_method, build_student, known_labels
 from gcudml.methods.interface import Setup
+from gcudml.methods.stml.contextual import contextual_similarity
 from gcudml.models.number_format import Format
-from gcudml.optimization import head_optimizer, student_optimizer
-from gcudml.steps import train_epoch
+from gcudml.training.epoch import train_epoch
+from gcudml.training.optimizers import head_optimizer, student_optimizer
 
 METHODS: dict[str, dict[str, Any]] = {
     "gcudml": {"clusters": 100},

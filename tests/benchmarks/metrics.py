@@ -24,7 +24,7 @@ from methods import interleaved
 from torch import Tensor
 from torch.nn import functional as F
 
-from gcudml.evaluate import retrieve
+from gcudml.evaluation.retrieval import retrieve
 
 IMAGES, DIM, CLASSES = 60_502, 512, 11_316
 ASKED = {"K up to 8": [1, 2, 4, 8], "K up to 1000": [1, 10, 100, 1000]}

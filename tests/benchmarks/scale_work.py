@@ -26,12 +26,13 @@ from report import make_store
 from torch import Tensor
 from torch.nn import functional as F
 
-from gcudml import queries
 from gcudml.config import StrokesData
-from gcudml.config.strict import Search
+from gcudml.config.fields import Search
 from gcudml.data.datasets import ImageSet
-from gcudml.evaluate import FEWEST_KEPT, Hits, retrieve
-from gcudml.neighbours import search_in_blocks, spherical_kmeans
+from gcudml.evaluation import query_log
+from gcudml.evaluation.retrieval import FEWEST_KEPT, Hits, retrieve
+from gcudml.neighbours.kmeans import spherical_kmeans
+from gcudml.neighbours.search import search_in_blocks
 from harness.report.study_page import write_report
 from harness.store import rebuild
 
@@ -159,7 +160,7 @@ def report(size: int, asked: int | None) -> Measured:
         log = _log_of_queries(first, size)
         source = _images(size)
         z, labels = embeddings(size)
-        with patch.object(queries, "load", lambda *_: source), costs(found, "tables "):
+        with patch.object(query_log, "load", lambda *_: source), costs(found, "tables "):
             log.write(z, labels, distance="cosine")
         del z, labels, log
         shutil.copytree(first / "images", second / "images")
@@ -189,9 +190,9 @@ def page(results: Path) -> Measured:
     return found | {"mb": path.stat().st_size / 1e6}
 
 
-def _log_of_queries(workdir: Path, size: int) -> queries.QueryLog:
+def _log_of_queries(workdir: Path, size: int) -> query_log.QueryLog:
     """As if each row had found those behind it: all but the last of a class have a hit."""
-    log = queries.QueryLog(workdir, StrokesData())
+    log = query_log.QueryLog(workdir, StrokesData())
     for rows in torch.arange(size).split(4096):
         nearest = (rows[:, None] + torch.arange(1, FEWEST_KEPT + 1)) % size
         hits = nearest // CLASS_SIZE == rows[:, None] // CLASS_SIZE

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from kept import ROOT, keep
 
-from gcudml.stopwatch import PARTS
+from gcudml.runtime.timer import PARTS
 from harness.report.html.profile import load_profile
 from harness.study.loading import load_study
 from harness.workload import JsonValue

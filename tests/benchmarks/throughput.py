@@ -28,8 +28,7 @@ import yaml
 from kept import FOLDER, ROOT, keep
 
 from gcudml.config import RunConfig
-from gcudml.data.folder import class_folders
-from gcudml.data.listing import halves
+from gcudml.data.folder import class_folders, halves
 from gcudml.data.splits import divide_classes
 from harness.records.provenance import git_state
 from harness.stats.paired import t_interval

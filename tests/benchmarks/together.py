@@ -25,9 +25,9 @@ from gcudml.data.datasets import load
 from gcudml.methods import build_method, build_student, known_labels
 from gcudml.methods.interface import Setup
 from gcudml.models.number_format import Format
-from gcudml.optimization import student_optimizer
-from gcudml.steps import train_epoch
-from gcudml.together import train_together
+from gcudml.runtime.fused import train_together
+from gcudml.training.epoch import train_epoch
+from gcudml.training.optimizers import student_optimizer
 
 STEPS = {"conv4": 6, "resnet18": 2}
 

@@ -13,12 +13,14 @@ import torch
 from oracles import slow_retrieval
 from tiny import tiny, train_tiny
 
-from gcudml import neighbours, queries, workload
+from gcudml import workload
 from gcudml.config import EvaluateConfig
 from gcudml.data.datasets import load
-from gcudml.evaluate import evaluate, retrieve
-from gcudml.neighbours import is_approximate, nearest, rank_of_first, search_in_blocks
-from gcudml.queries import QueryLog
+from gcudml.evaluation import query_log
+from gcudml.evaluation.query_log import QueryLog
+from gcudml.evaluation.retrieval import evaluate, retrieve
+from gcudml.neighbours import search as search_module
+from gcudml.neighbours.search import is_approximate, nearest, rank_of_first, search_in_blocks
 
 DIM = 8
 every_index = pytest.mark.parametrize("search", ["ivf", "hnsw"])
@@ -130,8 +132,8 @@ def test_an_unusable_row_finds_nothing_and_is_not_found(search: Any, distance: A
 def test_scores_come_close_to_the_slow_formulas(
     search: Any, distance: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(neighbours, "FEWEST_OF_A_CELL", 10)  # 20 cells, not all looked into
-    monkeypatch.setattr(neighbours, "PROBED", 8)
+    monkeypatch.setattr(search_module, "FEWEST_OF_A_CELL", 10)  # 20 cells, not all looked into
+    monkeypatch.setattr(search_module, "PROBED", 8)
     labels = torch.arange(200) % 20
     z = draw(20)[labels] + 0.6 * draw(200, seed=1)
     config = EvaluateConfig(k=[1, 4], search=search, nmi=False, ami=False)
@@ -173,7 +175,7 @@ def test_a_graph_is_linked_by_one_thread(monkeypatch: pytest.MonkeyPatch) -> Non
             threads.append(faiss.omp_get_max_threads())
             super().add(points)
 
-    monkeypatch.setattr(neighbours.faiss, "IndexHNSWFlat", Watched)
+    monkeypatch.setattr(search_module.faiss, "IndexHNSWFlat", Watched)
     faiss.omp_set_num_threads(2)
     assert found_by(draw(300), 4, search="hnsw").shape == (300, 4)
     assert threads == [1]
@@ -199,7 +201,7 @@ def test_a_run_says_that_its_scores_are_approximate(tmp_path: Path, method: str)
 def test_ranks_beyond_an_approximate_list_are_counted_for_shown_queries_alone(
     search: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queries, "SHOWN_QUERIES", 12)
+    monkeypatch.setattr(query_log, "SHOWN_QUERIES", 12)
     config = tiny(data={"classes": 40, "images_per_class": 4}, evaluate={"search": search})
     part = load(config.data, "test")
     z, labels = draw(len(part.labels), 4), torch.from_numpy(part.labels)
@@ -225,7 +227,7 @@ def test_the_table_of_queries_is_the_same_in_blocks_of_any_size(
     labels[5] = 30  # dropped: alone in its class
     written = []
     for size in (7, 10_000):
-        monkeypatch.setattr(queries, "ROWS_AT_ONCE", size)
+        monkeypatch.setattr(query_log, "ROWS_AT_ONCE", size)
         log = QueryLog(tmp_path / str(size), config.data)
         retrieve(z, labels, k=[1], keep=log.keep)
         log.write(z, labels, distance="euclidean")

@@ -10,8 +10,8 @@ import torchvision
 from torch import Tensor, nn
 
 from gcudml.config import ModelConfig
-from gcudml.models.backbones import build_backbone, check_weights
-from gcudml.models.torchvision_trunks import KNOWN
+from gcudml.models.backbones.build import build_backbone, check_weights
+from gcudml.models.backbones.torchvision import KNOWN
 
 
 def pixels(count: int, size: int, channels: int = 3) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gcudml.config import ModelConfig
-from gcudml.models.backbones import build_backbone
+from gcudml.models.backbones.build import build_backbone
 from gcudml.models.embedding import Embedder, TeacherNet
 
 

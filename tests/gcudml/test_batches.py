@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gcudml.data.batches import cluster_batches
-from gcudml.seeding import generator
+from gcudml.runtime.seeding import generator
 
 
 def batches_of(labels: Tensor, **changes: int) -> Tensor:

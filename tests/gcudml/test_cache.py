@@ -15,16 +15,10 @@ import pytest
 import torch
 from flip import flip_byte
 
-from gcudml.data import cache
-from gcudml.data.cache import (
-    cache_folder,
-    cached_images,
-    digest,
-    locked,
-    read_sealed,
-    replacing,
-    write_sealed,
-)
+from gcudml.data import image_cache
+from gcudml.data.image_cache import cached_images
+from gcudml.runtime import files as files_module
+from gcudml.runtime.files import cache_folder, digest, locked, read_sealed, replacing, write_sealed
 
 SHAPE = (5, 1, 3, 3)
 PIXELS = np.arange(45, dtype=np.uint8).reshape(SHAPE)
@@ -127,9 +121,9 @@ def test_a_file_of_an_older_version_without_a_checksum_is_made_anew() -> None:
 
 def test_a_file_is_verified_once_until_it_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    is_sound = cache.is_sound
-    monkeypatch.setattr(cache, "is_sound", lambda s: [read.append(s.name), is_sound(s)][1])
-    monkeypatch.setattr(cache, "SETTLED_S", 0.0)
+    is_sound = image_cache.is_sound
+    monkeypatch.setattr(image_cache, "is_sound", lambda s: [read.append(s.name), is_sound(s)][1])
+    monkeypatch.setattr(files_module, "SETTLED_S", 0.0)
     for _ in range(3):
         cached_images("key", SHAPE, Maker(), verify=True)
     assert len(read) == 1
@@ -205,7 +199,7 @@ def test_a_full_disk_is_an_error_that_names_the_file(monkeypatch: pytest.MonkeyP
     def fail(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")  # as write() does: without a name
 
-    monkeypatch.setattr(cache.os, "fsync", fail)
+    monkeypatch.setattr(image_cache.os, "fsync", fail)
     with pytest.raises(OSError, match="No space left") as caught:
         cached_images("key", SHAPE, Maker())
     assert caught.value.errno == errno.ENOSPC

@@ -15,11 +15,17 @@ from tiny import one_step as step_of
 from torch import nn
 from torch.nn import functional as F
 
-import gcudml.methods.cbswr
+import gcudml.methods.cbswr.method
 from gcudml.config import CbswrConfig
 from gcudml.methods import build_method
-from gcudml.methods.cbswr import Cbswr, ClusteringHead, centroid_maps, dropout_mask, show_neighbours
-from gcudml.models.decoder import CountedBatchNorm, Decoder, stage_sides
+from gcudml.methods.cbswr.decoder import CountedBatchNorm, Decoder, stage_sides
+from gcudml.methods.cbswr.method import (
+    Cbswr,
+    ClusteringHead,
+    centroid_maps,
+    dropout_mask,
+    show_neighbours,
+)
 
 TERMS = {"metric", "clustering", "reconstruction"}
 
@@ -159,7 +165,7 @@ def test_both_views_share_the_cluster_of_the_first(monkeypatch: pytest.MonkeyPat
         seen.update(partners=partners, embeddings=embeddings, own=own, centres=centres)
         return embeddings.sum()
 
-    monkeypatch.setattr(gcudml.methods.cbswr, "centre_softmax_loss", spy)
+    monkeypatch.setattr(gcudml.methods.cbswr.method, "centre_softmax_loss", spy)
     method = method_for(dropout=0.0)
     batch, embeddings = first_batch(method, method.setup)
     # The second views are other images, so that their own clusters would differ.

@@ -14,9 +14,12 @@ from oracles_cbswr import (
     slow_reconstruction,
 )
 
-from gcudml.losses.centre_softmax import centre_softmax_loss
-from gcudml.losses.deep_clustering import deep_clustering_loss
-from gcudml.losses.reconstruction import reconstruction_loss, reconstruction_target
+from gcudml.methods.cbswr.losses import (
+    centre_softmax_loss,
+    deep_clustering_loss,
+    reconstruction_loss,
+    reconstruction_target,
+)
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -16,8 +16,9 @@ from test_methods import METHODS
 from tiny import Recorder, tiny, train_tiny
 from torch import nn
 
-from gcudml import checkpoint, model_file, steps
-from gcudml.train import run
+from gcudml.training import checkpoint, model_file
+from gcudml.training import epoch as epoch_module
+from gcudml.training.run import run
 
 EPOCHS = 4
 LONG_MEMORY = {  # options under which more than the student outlives an epoch
@@ -110,7 +111,7 @@ def test_a_run_that_is_told_to_stop_saves_its_epoch_first(tmp_path: Path) -> Non
 def test_an_epoch_with_a_number_that_is_none_is_never_gone_on_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(steps, "embedding_health", lambda _: {"spread": float("nan")})
+    monkeypatch.setattr(epoch_module, "embedding_health", lambda _: {"spread": float("nan")})
     config = tiny(**settings(METHODS["gcudml"] | {"name": "gcudml"}))
     run(config, seed=1, workdir=tmp_path, report=Recorder(most=1), test=False)
     assert not (tmp_path / checkpoint.FILE).exists()
@@ -158,7 +159,7 @@ def test_a_run_that_is_killed_at_its_end_has_the_same_results(
     else:
         name = "save_model" if at == "before the model" else "checkpoint.remove"
         with monkeypatch.context() as patch:
-            patch.setattr(f"gcudml.train.{name}", die)
+            patch.setattr(f"gcudml.training.run.{name}", die)
             with pytest.raises(Stop):
                 train_tiny(folder, test=True)
     again, epochs = train_tiny(folder, test=True)

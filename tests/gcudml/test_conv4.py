@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gcudml.models import conv4
-from gcudml.models.conv4 import Conv4, largest_of_four
+from gcudml.models.backbones import conv4
+from gcudml.models.backbones.conv4 import Conv4, largest_of_four
 
 
 def lived(image_size: int, *, width: int = 8, positive: bool = True) -> Conv4:

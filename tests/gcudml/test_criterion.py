@@ -9,9 +9,9 @@ import torch
 from tiny import train_tiny
 from torch import Tensor
 
-from gcudml import criterion
-from gcudml.config.strict import Distance
-from gcudml.criterion import choose_images, view_recall
+from gcudml.config.fields import Distance
+from gcudml.evaluation import label_free
+from gcudml.evaluation.label_free import choose_images, view_recall
 
 
 def slow_view_recall(views: Tensor, others: Tensor, distance: Distance) -> float:
@@ -65,7 +65,7 @@ def test_no_image_scores_nothing() -> None:
 def test_images_are_drawn_by_the_seed_and_few_are_all_taken() -> None:
     assert sorted(choose_images(7, seed=1).tolist()) == list(range(7))
     many = choose_images(10_000, seed=1)
-    assert len(many.unique()) == len(many) == criterion.MOST_IMAGES
+    assert len(many.unique()) == len(many) == label_free.MOST_IMAGES
     assert many.equal(choose_images(10_000, seed=1))
     assert not many.equal(choose_images(10_000, seed=2))
 
@@ -73,7 +73,7 @@ def test_images_are_drawn_by_the_seed_and_few_are_all_taken() -> None:
 def test_every_epoch_reports_it_and_equal_seeds_report_it_alike(tmp_path: Path) -> None:
     results, epochs = train_tiny(tmp_path / "one", test=True)
     again, _ = train_tiny(tmp_path / "two", test=True)
-    named = f"val/{criterion.NAME}"
+    named = f"val/{label_free.NAME}"
     assert all(0 <= epoch[named] <= 1 for epoch in epochs)
     assert (results[named], results["test/view_recall@1"]) == (
         again[named],

@@ -12,7 +12,7 @@ from PIL import Image
 
 from gcudml import workload
 from gcudml.config import ClassSplit, DataConfig, FolderData, StrokesData
-from gcudml.data import image_files, strokes
+from gcudml.data import image_files, synthetic
 from gcudml.data.datasets import PARTS, data_fingerprint, has_validation, load, training_labels
 
 SPLIT = ClassSplit(val=["c", "d"], test=["e", "f"])
@@ -52,8 +52,8 @@ def test_strokes_come_by_class_in_disjoint_parts() -> None:
 def test_a_label_names_the_class_that_was_drawn() -> None:
     config = small_strokes()
     found = load(config, "val")
-    number = strokes.class_names(config).index(found.class_names[1])
-    (expected,) = strokes.draw(config, [number], [4])
+    number = synthetic.class_names(config).index(found.class_names[1])
+    (expected,) = synthetic.draw(config, [number], [4])
     assert np.array_equal(found.images[found.labels == 1], expected)
 
 
@@ -65,7 +65,7 @@ def test_imbalance_thins_training_classes_only() -> None:
 
 def test_a_second_load_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     first = load(small_strokes(), "train")
-    monkeypatch.delattr(strokes, "draw")
+    monkeypatch.delattr(synthetic, "draw")
     assert np.array_equal(first.images, load(small_strokes(), "train").images)
 
 

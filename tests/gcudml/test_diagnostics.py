@@ -8,8 +8,8 @@ import pytest
 import torch
 from sklearn.metrics import adjusted_rand_score
 
-from gcudml import diagnostics
-from gcudml.diagnostics import describe_clustering, embedding_health, gini, share_changed
+from gcudml.evaluation import diagnostics
+from gcudml.evaluation.diagnostics import describe_clustering, embedding_health, gini, share_changed
 
 
 def test_clusters_are_compared_with_the_hidden_classes() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gcudml.config import ModelConfig
 from gcudml.models.embedding import Embedder, TeacherNet
-from gcudml.teacher import update_teacher
+from gcudml.models.momentum_teacher import update_teacher
 
 CONFIG = ModelConfig(width=8, embedding_dim=4, wide_dim=6)
 

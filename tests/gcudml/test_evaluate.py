@@ -12,10 +12,10 @@ from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
 from tiny import tiny
 
-from gcudml import neighbours
 from gcudml.config import EvaluateConfig
-from gcudml.evaluate import evaluate, retrieve, score_clusters
-from gcudml.neighbours import spherical_kmeans
+from gcudml.evaluation.retrieval import evaluate, retrieve, score_clusters
+from gcudml.neighbours import search
+from gcudml.neighbours.kmeans import spherical_kmeans
 
 LABELS = [
     [0, 0, 1, 1, 2, 2, 2, 1, 0],
@@ -45,7 +45,7 @@ def test_all_metrics_equal_the_slow_formulas(
     block_entries: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(neighbours, "BLOCK_ENTRIES", block_entries)  # several blocks
+    monkeypatch.setattr(search, "BLOCK_ENTRIES", block_entries)  # several blocks
     z = 3 * draw(9, 3) + 1
     found = retrieve(
         z,

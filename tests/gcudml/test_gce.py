@@ -18,9 +18,9 @@ from gcudml.data.views import to_unit
 from gcudml.losses.triplet import triplet_loss
 from gcudml.methods import build_method, known_labels
 from gcudml.methods.checks import DataSizes, check_fits
-from gcudml.methods.gce import Gce, learner_correlation
+from gcudml.methods.gce.group_head import ChannelConvolution, GroupHead, cut_slices, default_width
+from gcudml.methods.gce.method import Gce, learner_correlation
 from gcudml.methods.interface import Batch, Setup
-from gcudml.models.group_head import ChannelConvolution, GroupHead, cut_slices, default_width
 
 BLOCKS = ["group3x3", "group1x1", "none", "channelnet"]
 GROUPED = ["group3x3", "group1x1"]

@@ -10,12 +10,12 @@ import torch
 from tiny import first_batch, setup_for, tiny
 from tiny import one_step as step_of
 
-import gcudml.methods.gcudml
+import gcudml.methods.gcudml.method
 from gcudml.config import GcudmlConfig
 from gcudml.data.views import to_unit
 from gcudml.losses.pairs import contextual_bias_loss
 from gcudml.methods import build_method
-from gcudml.methods.gcudml import Gcudml, cluster_means
+from gcudml.methods.gcudml.method import Gcudml, cluster_means
 from gcudml.methods.interface import Batch
 from gcudml.models.inference import embed_images
 
@@ -334,7 +334,7 @@ def test_images_are_embedded_once_where_one_forward_gives_everything(
         used.append("student" if network is student else "teacher")
         return embed_images(network, *args, **kwargs)
 
-    monkeypatch.setattr(gcudml.methods.gcudml, "embed_images", embed)
+    monkeypatch.setattr(gcudml.methods.gcudml.method, "embed_images", embed)
     for step, wanted in enumerate([first, second]):
         used.clear()
         method.begin_epoch(step)
@@ -350,7 +350,7 @@ def test_one_forward_gives_what_two_give_to_the_bit(
 ) -> None:
     once = method_for(**settings)
     plan = once.begin_epoch(0)
-    monkeypatch.setattr(gcudml.methods.gcudml, "is_copy", lambda *_: False)
+    monkeypatch.setattr(gcudml.methods.gcudml.method, "is_copy", lambda *_: False)
     twice = method_for(**settings | {"cluster_with": "teacher"})
     other = twice.begin_epoch(0)
     assert torch.equal(plan.batches, other.batches)

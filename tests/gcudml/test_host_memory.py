@@ -12,7 +12,7 @@ MEGABYTES = 200
 PROGRAM = f"""
 import resource, sys
 from pathlib import Path
-from gcudml.host_memory import keep_freed_memory
+from gcudml.runtime.allocator import keep_freed_memory
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

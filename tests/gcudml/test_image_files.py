@@ -17,8 +17,9 @@ import pytest
 from flip import flip_byte
 from PIL import Image
 
-from gcudml.data import cache, image_files
+from gcudml.data import image_files
 from gcudml.data.image_files import Appearance
+from gcudml.runtime import files
 
 PLAIN = Appearance(image_size=16, color="rgb", invert=False, fit="squeeze")
 GREY = PLAIN._replace(color="grey")
@@ -294,7 +295,7 @@ def test_a_digest_follows_the_content_and_not_the_place(tmp_path: Path) -> None:
 def test_a_known_file_is_not_read_again_until_it_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "SETTLED_S", 0.0)
+    monkeypatch.setattr(files, "SETTLED_S", 0.0)
     root = tmp_path / "images"
     for name in ("a/1.png", "a/2.png"):
         age(save(tmp_path / "images" / name, grey(9)), 60)
@@ -327,7 +328,7 @@ def test_a_file_written_this_very_moment_is_not_trusted_to_stay(tmp_path: Path) 
 def test_an_edit_that_keeps_size_and_time_is_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "SETTLED_S", 0.0)
+    monkeypatch.setattr(files, "SETTLED_S", 0.0)
     path = save(tmp_path / "images" / "a" / "1.png", grey(9))
     age(path, 60)
     before = image_files.content_digests(tmp_path / "images", ["a/1.png"])
@@ -339,7 +340,7 @@ def test_an_edit_that_keeps_size_and_time_is_seen(
 def test_a_flipped_record_of_digests_is_never_believed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cache, "SETTLED_S", 0.0)
+    monkeypatch.setattr(files, "SETTLED_S", 0.0)
     for name in "abc":
         age(save(tmp_path / "images" / name / "1.png", grey(9)), 60)
     paths = [f"{name}/1.png" for name in "abc"]
@@ -358,7 +359,7 @@ def test_a_flipped_record_of_digests_is_never_believed(
 def test_a_damaged_record_of_digests_is_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "SETTLED_S", 0.0)
+    monkeypatch.setattr(files, "SETTLED_S", 0.0)
     age(save(tmp_path / "images" / "a" / "1.png", grey(9)), 60)
     root = tmp_path / "images"
     before = image_files.content_digests(root, ["a/1.png"])

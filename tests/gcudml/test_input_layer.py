@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from gcudml.config import ModelConfig
-from gcudml.config.input_format import INPUT_FORMATS, InputFormat
+from gcudml.config.model import INPUT_FORMATS, InputFormat
 from gcudml.data.views import to_unit
-from gcudml.models.backbones import build_backbone, input_channels
-from gcudml.models.input_layer import input_layer
+from gcudml.models.backbones.build import build_backbone, input_channels
+from gcudml.models.backbones.layers import input_layer
 
 
 def images(channels: int = 3) -> Tensor:

@@ -15,14 +15,14 @@ from oracles import (
 from pytorch_metric_learning.losses import MultiSimilarityLoss, NTXentLoss
 from pytorch_metric_learning.miners import MultiSimilarityMiner
 
-from gcudml.losses.groups import (
+from gcudml.losses.pairs import contextual_bias_loss, multi_similarity_loss, nt_xent_loss
+from gcudml.losses.relational import relational_distillation_loss
+from gcudml.methods.gcudml.losses import (
     collaborative_distillation_loss,
     group_classifier_loss,
     group_pair_loss,
     logit_distillation_loss,
 )
-from gcudml.losses.pairs import contextual_bias_loss, multi_similarity_loss, nt_xent_loss
-from gcudml.losses.relational import relational_distillation_loss
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:

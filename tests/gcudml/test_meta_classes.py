@@ -8,7 +8,7 @@ import pytest
 import torch
 from oracles_gce import slow_moved
 
-from gcudml.meta_classes import (
+from gcudml.methods.gce.meta_classes import (
     class_proxies,
     cluster_classes,
     fill_up,

@@ -17,11 +17,11 @@ from safetensors.torch import load_file, save_file
 from test_methods import METHODS
 from tiny import setup_for, tiny, train_tiny
 
-from gcudml import model_file
 from gcudml.data.datasets import load
-from gcudml.evaluate import evaluate
-from gcudml.model_file import load_model
-from gcudml.seeding import derive
+from gcudml.evaluation.retrieval import evaluate
+from gcudml.runtime.seeding import derive
+from gcudml.training import model_file
+from gcudml.training.model_file import load_model
 
 METHOD_SETTINGS = {name: {"name": name} | options for name, options in METHODS.items()}
 

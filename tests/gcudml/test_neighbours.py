@@ -7,13 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from gcudml.neighbours import (
-    Clustering,
-    euclidean_kmeans,
-    nearest,
-    search_in_blocks,
-    spherical_kmeans,
-)
+from gcudml.neighbours.kmeans import Clustering, euclidean_kmeans, spherical_kmeans
+from gcudml.neighbours.search import nearest, search_in_blocks
 
 
 def draw(n: int, dim: int, seed: int = 0) -> torch.Tensor:

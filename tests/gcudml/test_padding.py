@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from gcudml.config import ModelConfig
-from gcudml.models.backbones import build_backbone
-from gcudml.models.padding import pad_as_tensorflow
+from gcudml.models.backbones.build import build_backbone
+from gcudml.models.backbones.layers import pad_as_tensorflow
 
 
 @pytest.mark.parametrize(

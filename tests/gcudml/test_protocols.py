@@ -14,13 +14,14 @@ from PIL import Image
 from test_benchmarks import write_inshop
 from tiny import tiny, train_tiny
 
-import gcudml.train
-from gcudml import steps, workload
+import gcudml.training.run
+from gcudml import workload
 from gcudml.config import DataConfig
 from gcudml.data.datasets import ImageSet, Part
 from gcudml.data.views import random_views, to_unit
 from gcudml.methods import known_labels
 from gcudml.models import inference
+from gcudml.training import epoch as epoch_module
 
 GREY = {"color": "grey", "image_size": 16}
 FOLDER = {"name": "folder", "image_size": 16, "color": "grey"}
@@ -93,7 +94,7 @@ def test_training_views_are_cut_from_images_of_the_view_size(
         seen.append((images.shape[2:], views.shape[2:]))
         return views
 
-    monkeypatch.setattr(steps, "random_views", kept)
+    monkeypatch.setattr(epoch_module, "random_views", kept)
     embedded = []
     monkeypatch.setattr(
         inference, "to_unit", lambda images: embedded.append(images.shape[2:]) or to_unit(images)
@@ -141,7 +142,7 @@ def test_labels_of_a_share_of_classes_teach_and_those_of_the_others_never_do(
     assert "loss/supervised" not in plain[0]
     assert shown != without
 
-    loading = gcudml.train.load
+    loading = gcudml.training.run.load
     hidden = np.flatnonzero(
         known_labels(tiny(**sections), torch.arange(8).repeat_interleave(8)) < 0
     )
@@ -155,7 +156,7 @@ def test_labels_of_a_share_of_classes_teach_and_those_of_the_others_never_do(
         return dataclasses.replace(found, labels=labels)
 
     assert len(hidden) == 32
-    monkeypatch.setattr(gcudml.train, "load", mixed)
+    monkeypatch.setattr(gcudml.training.run, "load", mixed)
     assert train_tiny(tmp_path / "mixed", **sections)[0] == shown
 
 
@@ -181,7 +182,7 @@ def test_a_collapse_is_said_in_the_facts(tmp_path: Path, one_picture: dict[str, 
     ]  # untrained clusters first
     alarms = facts_of(tmp_path)["alarms"]
     assert isinstance(alarms, list)
-    assert set(alarms) == set(gcudml.diagnostics.ALARMS.values())
+    assert set(alarms) == set(gcudml.evaluation.diagnostics.ALARMS.values())
     with pytest.raises(
         ValueError, match=r"^method\.clusters: 1 clusters .* a collapse of the embed"
     ):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gcudml.pseudo_labels import (
+from gcudml.methods.gcudml.pseudo_labels import (
     group_ends_by_count,
     group_ends_by_ratio,
     keep_rates,

@@ -17,13 +17,14 @@ from PIL import Image
 from test_benchmarks import write_inshop
 from tiny import tiny, train_tiny
 
-import gcudml.data.thumbnails
-from gcudml import queries, workload
+import gcudml.evaluation.thumbnails
+from gcudml import workload
 from gcudml.data.datasets import load
-from gcudml.data.thumbnails import LONGEST_SIDE, write_thumbnail
-from gcudml.evaluate import retrieve
-from gcudml.neighbours import rank_of_first
-from gcudml.queries import QueryLog, lay_out, map_images, principal_plane
+from gcudml.evaluation import query_log
+from gcudml.evaluation.query_log import QueryLog, lay_out, map_images, principal_plane
+from gcudml.evaluation.retrieval import retrieve
+from gcudml.evaluation.thumbnails import LONGEST_SIDE, write_thumbnail
+from gcudml.neighbours.search import rank_of_first
 
 QUERIES = [None, [True, False] * 20]
 
@@ -165,8 +166,8 @@ def test_an_embedding_that_is_not_finite_has_no_first_hit_but_counts(tmp_path: P
 def test_runs_on_the_same_data_show_the_same_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queries, "SHOWN_QUERIES", 5)
-    monkeypatch.setattr(queries, "MAP_IMAGES", 24)
+    monkeypatch.setattr(query_log, "SHOWN_QUERIES", 5)
+    monkeypatch.setattr(query_log, "MAP_IMAGES", 24)
     for seed, name in ((0, "a"), (1, "b")):
         train_tiny(tmp_path / name, seed=seed, test=True)
     for table in ("queries", "projection"):
@@ -205,12 +206,12 @@ def test_a_large_map_has_whole_classes_and_the_same_ones_each_time() -> None:
     labels = np.arange(4000) % 400
     chosen = map_images(labels)
     assert chosen == map_images(labels) == sorted(set(chosen))
-    assert len(chosen) == queries.MAP_IMAGES
+    assert len(chosen) == query_log.MAP_IMAGES
     assert set(np.bincount(labels[chosen])) == {0, 10}
     few = map_images(np.repeat(np.arange(3), 1000))
     assert np.bincount(np.repeat(np.arange(3), 1000)[few]).tolist() == [200, 200, 200]
     assert map_images(np.arange(20)) == list(range(20))
-    assert len(map_images(np.arange(5000))) == queries.MAP_IMAGES
+    assert len(map_images(np.arange(5000))) == query_log.MAP_IMAGES
 
 
 def test_the_map_keeps_the_two_widest_directions_and_fixes_their_signs() -> None:
@@ -252,7 +253,7 @@ def test_a_thumbnail_is_copied_where_it_cannot_be_linked(
     def refuse(source: Path, target: Path) -> None:
         raise OSError(18, "Invalid cross-device link")
 
-    monkeypatch.setattr(gcudml.data.thumbnails.os, "link", refuse)
+    monkeypatch.setattr(gcudml.evaluation.thumbnails.os, "link", refuse)
     image = np.full((1, 20, 20), 7, np.uint8)
     name = write_thumbnail(tmp_path / "a", image)
     content = (tmp_path / "a" / name).read_bytes()

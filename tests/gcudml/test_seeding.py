@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gcudml.seeding import derive, generator, numpy_generator
+from gcudml.runtime.seeding import derive, generator, numpy_generator
 
 
 def test_equal_paths_give_equal_numbers() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from tiny import Recorder, tiny, train_tiny
 
-import gcudml.train
-from gcudml.side_scores import best_in_hindsight
-from gcudml.train import run
+import gcudml.training.run
+from gcudml.training.extra_scores import best_in_hindsight
+from gcudml.training.run import run
 
 EVERY_EPOCH = {"train": {"epochs": 4}, "evaluate": {"test_every_epoch": True, "teacher": True}}
 
@@ -53,16 +53,18 @@ def test_a_search_neither_opens_nor_scores_the_test_classes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = []
-    original = gcudml.train.load
+    original = gcudml.training.run.load
     monkeypatch.setattr(
-        gcudml.train, "load", lambda config, part: opened.append(part) or original(config, part)
+        gcudml.training.run,
+        "load",
+        lambda config, part: opened.append(part) or original(config, part),
     )
     results, epochs = train_tiny(tmp_path, test=False, **EVERY_EPOCH)
     assert sorted(set(opened)) == ["train", "val"]
     assert not [name for name in results if "test" in name]
     assert not [name for epoch in epochs for name in epoch if name.startswith("hindsight/")]
     with pytest.raises(RuntimeError, match="test classes are closed"):
-        gcudml.train._open_test(tiny(), test=False)
+        gcudml.training.run._open_test(tiny(), test=False)
 
 
 def test_teacher_and_student_are_compared_on_validation_classes(tmp_path: Path) -> None:

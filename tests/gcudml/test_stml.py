@@ -12,19 +12,19 @@ import torch
 from pydantic import ValidationError
 from tiny import first_batch, one_step, setup_for, tiny, train_tiny
 
-import gcudml.methods.stml
+import gcudml.methods.stml.method
 from gcudml.config import StmlConfig
-from gcudml.data.neighbour_batches import neighbour_batches, neighbour_table
 from gcudml.data.views import to_unit
-from gcudml.losses.contextual import semantic_similarity
-from gcudml.losses.relaxed_contrastive import (
+from gcudml.methods import build_method
+from gcudml.methods.interface import Batch, Setup
+from gcudml.methods.stml.contextual import semantic_similarity
+from gcudml.methods.stml.losses import (
     distance_distillation_loss,
     relaxed_contrastive_loss,
     scaled_distances,
 )
-from gcudml.methods import build_method
-from gcudml.methods.interface import Batch, Setup
-from gcudml.methods.stml import Stml, check_stml
+from gcudml.methods.stml.method import Stml, check_stml
+from gcudml.methods.stml.neighbour_batches import neighbour_batches, neighbour_table
 from gcudml.models.inference import embed_images
 
 TERMS = {"relaxed_contrastive", "distillation"}
@@ -150,9 +150,9 @@ def test_neighbourhoods_are_of_neighbours_times_views_unless_said_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen = []
-    original = gcudml.methods.stml.semantic_similarity
+    original = gcudml.methods.stml.method.semantic_similarity
     monkeypatch.setattr(
-        gcudml.methods.stml,
+        gcudml.methods.stml.method,
         "semantic_similarity",
         lambda *rows, **named: seen.append(named["context"]) or original(*rows, **named),
     )
@@ -260,9 +260,9 @@ def test_neighbours_are_looked_for_on_whole_images_or_their_middle(
     neighbours_on: str, size: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    original = gcudml.methods.stml.embed_images
+    original = gcudml.methods.stml.method.embed_images
     monkeypatch.setattr(
-        gcudml.methods.stml,
+        gcudml.methods.stml.method,
         "embed_images",
         lambda *parts, **named: seen.append(named["size"]) or original(*parts, **named),
     )

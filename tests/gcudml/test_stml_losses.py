@@ -16,9 +16,13 @@ from oracles_stml import (
     slow_scaled,
 )
 
-from gcudml.losses.contextual import contextual_similarity, pairwise_similarity, semantic_similarity
 from gcudml.losses.distances import distances, squared_distances
-from gcudml.losses.relaxed_contrastive import (
+from gcudml.methods.stml.contextual import (
+    contextual_similarity,
+    pairwise_similarity,
+    semantic_similarity,
+)
+from gcudml.methods.stml.losses import (
     distance_distillation_loss,
     relaxed_contrastive_loss,
     scaled_distances,

@@ -11,12 +11,12 @@ import pytest
 import torch
 from tiny import setup_for, train_tiny
 
-import gcudml.methods.gcudml
-from gcudml import stopwatch
+import gcudml.methods.gcudml.method
 from gcudml.methods import build_method
-from gcudml.methods.gcudml import Gcudml
+from gcudml.methods.gcudml.method import Gcudml
 from gcudml.models import inference
-from gcudml.stopwatch import PARTS, Stopwatch
+from gcudml.runtime import timer
+from gcudml.runtime.timer import PARTS, Stopwatch
 
 CPU = torch.device("cpu")
 
@@ -85,9 +85,9 @@ def test_what_a_network_computes_for_a_clustering_counts_for_the_network(
     method.teacher.wide.bias.add_(1.0)  # else one forward would do for both
     method.teacher.register_forward_hook(lasting(1.0))
     setup.student.register_forward_hook(lasting(10.0))
-    kmeans = gcudml.methods.gcudml.spherical_kmeans
+    kmeans = gcudml.methods.gcudml.method.spherical_kmeans
     monkeypatch.setattr(
-        gcudml.methods.gcudml,
+        gcudml.methods.gcudml.method,
         "spherical_kmeans",
         lambda *a, **k: (lasting(100.0)(), kmeans(*a, **k))[1],
     )
@@ -120,12 +120,12 @@ def test_views_of_an_evaluation_count_as_views(
 
 
 def test_nothing_is_measured_unless_the_environment_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(stopwatch.VARIABLE, raising=False)
+    monkeypatch.delenv(timer.VARIABLE, raising=False)
     watch = Stopwatch.for_run(CPU)
     with watch("views"):
         pass
     assert watch.take() == {}
-    monkeypatch.setenv(stopwatch.VARIABLE, "1")
+    monkeypatch.setenv(timer.VARIABLE, "1")
     assert set(Stopwatch.for_run(CPU).take()) == {f"seconds/part/{part}" for part in PARTS}
 
 
@@ -135,7 +135,7 @@ def test_a_run_says_where_its_time_goes_when_it_is_asked(
 ) -> None:
     settings = {"name": method} | ({"neighbours": 2} if method == "stml" else {})
     plain, quiet = train_tiny(tmp_path / "plain", method=settings)
-    monkeypatch.setenv(stopwatch.VARIABLE, "1")
+    monkeypatch.setenv(timer.VARIABLE, "1")
     profiled, epochs = train_tiny(tmp_path / "profiled", method=settings)
     assert profiled == plain
     names = {f"seconds/part/{part}" for part in PARTS}

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from gcudml.config import StrokesData
-from gcudml.data import strokes
+from gcudml.data import synthetic
 
 
 def drawn(config: StrokesData, classes: list[int], sizes: list[int]) -> np.ndarray:
-    return np.concatenate(list(strokes.draw(config, classes, sizes)))
+    return np.concatenate(list(synthetic.draw(config, classes, sizes)))
 
 
 def nearest_is_of_same_class(images: np.ndarray, size: int) -> float:
@@ -49,8 +49,8 @@ def test_an_image_depends_on_its_class_and_place_alone() -> None:
 def test_blocks_cut_the_images_but_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     config = StrokesData(image_size=16)
     whole = drawn(config, [0, 1, 2], [5, 1, 4])
-    monkeypatch.setattr(strokes, "BLOCK_PIXELS", 3 * 16**2)
-    blocks = list(strokes.draw(config, [0, 1, 2], [5, 1, 4]))
+    monkeypatch.setattr(synthetic, "BLOCK_PIXELS", 3 * 16**2)
+    blocks = list(synthetic.draw(config, [0, 1, 2], [5, 1, 4]))
     assert max(len(block) for block in blocks) == 3
     assert np.array_equal(whole, np.concatenate(blocks))
 
@@ -61,7 +61,7 @@ def test_every_image_of_a_class_differs() -> None:
 
 
 def test_without_variation_drawings_differ_in_place_and_width_only() -> None:
-    found = strokes._imagine(StrokesData(variation=0.0), 3, 6)
+    found = synthetic._imagine(StrokesData(variation=0.0), 3, 6)
     centred = found.points - found.points.mean(axis=(1, 2), keepdims=True)
     assert np.abs(centred - centred[:1]).max() < 1e-5
     assert np.ptp(found.points[:, 0, 0, 0]) > 0.01
@@ -69,7 +69,7 @@ def test_without_variation_drawings_differ_in_place_and_width_only() -> None:
 
 
 def test_classes_are_shaken_independently() -> None:
-    widths = [strokes._imagine(StrokesData(), number, 6).half_width for number in range(8)]
+    widths = [synthetic._imagine(StrokesData(), number, 6).half_width for number in range(8)]
     assert len(np.unique(np.concatenate(widths))) == 8 * 6
 
 
@@ -88,7 +88,7 @@ def test_more_variation_makes_classes_harder_to_tell_apart() -> None:
 def test_the_distance_is_that_to_the_nearest_segment() -> None:
     start = np.array([[[2.0, 3.0], [8.0, 8.0]]], dtype=np.float32)  # x, y
     end = np.array([[[7.0, 3.0], [8.0, 8.0]]], dtype=np.float32)  # the second is a point
-    found = strokes._distance(start, end, 10)[0]
+    found = synthetic._distance(start, end, 10)[0]
     for row in range(10):
         for column in range(10):
             x, y = column + 0.5, row + 0.5
@@ -99,17 +99,17 @@ def test_the_distance_is_that_to_the_nearest_segment() -> None:
 
 def test_imbalanced_sizes_fall_geometrically_for_training_only() -> None:
     config = StrokesData(images_per_class=100, imbalance=10)
-    assert strokes.class_sizes(config, 3, training=True) == [100, 32, 10]
-    assert strokes.class_sizes(config, 3, training=False) == [100, 100, 100]
-    assert strokes.class_sizes(StrokesData(images_per_class=7), 3, training=True) == [7, 7, 7]
+    assert synthetic.class_sizes(config, 3, training=True) == [100, 32, 10]
+    assert synthetic.class_sizes(config, 3, training=False) == [100, 100, 100]
+    assert synthetic.class_sizes(StrokesData(images_per_class=7), 3, training=True) == [7, 7, 7]
 
 
 def test_the_smallest_class_keeps_a_pair() -> None:
     config = StrokesData(images_per_class=10, imbalance=1000)
-    assert strokes.class_sizes(config, 5, training=True)[-1] == 2
+    assert synthetic.class_sizes(config, 5, training=True)[-1] == 2
 
 
 def test_names_are_unique_and_sorted() -> None:
-    names = strokes.class_names(StrokesData(classes=1001))
+    names = synthetic.class_names(StrokesData(classes=1001))
     assert len(set(names)) == 1001
     assert list(names) == sorted(names)

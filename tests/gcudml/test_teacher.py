@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from gcudml.teacher import is_copy, momentum_at, teacher_distance, update_teacher
+from gcudml.models.momentum_teacher import is_copy, momentum_at, teacher_distance, update_teacher
 
 
 def network(seed: int) -> nn.Module:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from gcudml.config import ModelConfig
-from gcudml.models.backbones import build_backbone, check_weights
-from gcudml.models.weights import weights_digest
+from gcudml.models.backbones.build import build_backbone, check_weights
+from gcudml.models.backbones.weights import weights_digest
 
 timm = pytest.importorskip("timm", reason="the extra timm is not installed")
 pytestmark = pytest.mark.timeout(60)  # importing timm takes a while
@@ -83,7 +83,7 @@ def test_position_embeddings_of_another_size_are_interpolated(tmp_path: Path) ->
 def test_published_weights_bring_their_own_input_format(monkeypatch: pytest.MonkeyPatch) -> None:
     network = timm.create_model("vit_tiny_patch16_224", pretrained=False, num_classes=0)
     monkeypatch.setattr(
-        "gcudml.models.timm_trunks._fetch", lambda name, image_size: network.state_dict()
+        "gcudml.models.backbones.timm._fetch", lambda name, image_size: network.state_dict()
     )
     config = ModelConfig(backbone="timm:vit_tiny_patch16_224", weights="imagenet")
     module = build_backbone(config, channels=3, image_size=224).module.eval()

@@ -13,12 +13,14 @@ import torch
 from tiny import Recorder, tiny, train_tiny
 from torch import Tensor, nn
 
-from gcudml import together, together_gain, workload
+from gcudml import workload
 from gcudml.config import ModelConfig, RunConfig
-from gcudml.data.cache import write_sealed
 from gcudml.models.embedding import Embedder, Embeddings, TeacherNet
 from gcudml.models.number_format import Format
-from gcudml.train import run
+from gcudml.runtime import fused
+from gcudml.runtime.files import write_sealed
+from gcudml.training import fusion_speedup
+from gcudml.training.run import run
 
 CPU = torch.device("cpu")
 
@@ -43,7 +45,7 @@ def together_tiny(
 
         return train
 
-    together.train_together([call(number) for number in range(len(runs))])
+    fused.train_together([call(number) for number in range(len(runs))])
     return [found[number] for number in range(len(runs))]
 
 
@@ -100,14 +102,14 @@ METHODS: dict[str, dict[str, Any]] = {
 def test_runs_trained_together_end_as_they_do_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: Any
 ) -> None:
-    circles: list[together._Circle] = []
+    circles: list[fused._Circle] = []
 
-    class Kept(together._Circle):
+    class Kept(fused._Circle):
         def __init__(self, size: int) -> None:
             super().__init__(size)
             circles.append(self)
 
-    monkeypatch.setattr(together, "_Circle", Kept)
+    monkeypatch.setattr(fused, "_Circle", Kept)
     rates = [{"learning_rate": 1e-3}, {"learning_rate": 3e-4}, {"weight_decay": 0.1}]
     runs = [{"method": method, "train": rate} for rate in rates]
     assert_as_alone(tmp_path, runs, together_tiny(tmp_path, runs))
@@ -146,17 +148,17 @@ def test_memory_that_runs_out_on_the_way_back_is_said_to_be_that() -> None:
 
     def call(number: int) -> Callable[[], None]:
         def step() -> None:
-            found = together.forward(layers[number], torch.ones(1, 2))
+            found = fused.forward(layers[number], torch.ones(1, 2))
             if number:
                 found.register_hook(run_out)
             try:
-                together.backward(found.sum())
+                fused.backward(found.sum())
             except torch.OutOfMemoryError as error:
                 errors.append(str(error))
 
         return step
 
-    together.train_together([call(0), call(1)])
+    fused.train_together([call(0), call(1)])
     assert errors == ["out of memory"] * 2
 
 
@@ -171,10 +173,10 @@ def test_a_request_that_nobody_can_answer_wakes_whoever_asked() -> None:
             pass
 
     def forward() -> None:
-        together.forward(Odd(2, 2), torch.ones(1, 2))
+        fused.forward(Odd(2, 2), torch.ones(1, 2))
 
     with pytest.raises(ValueError, match="no mode"):
-        together.train_together([forward, forward])
+        fused.train_together([forward, forward])
 
 
 def test_one_that_is_stopped_leaves_the_others_alone(tmp_path: Path) -> None:
@@ -194,10 +196,10 @@ def test_one_that_fails_leaves_the_others_alone_and_is_heard(tmp_path: Path) -> 
         results.update(run(tiny(), seed=0, workdir=tmp_path / "0", report=Recorder(), test=True))
 
     def bad() -> None:
-        together.forward(nn.Linear(2, 2), torch.zeros(3, 4))
+        fused.forward(nn.Linear(2, 2), torch.zeros(3, 4))
 
     with pytest.raises(RuntimeError, match="shapes"):
-        together.train_together([bad, good, bad])
+        fused.train_together([bad, good, bad])
     assert_alike(results, train_tiny(tmp_path / "alone", test=True)[0])
 
 
@@ -221,15 +223,15 @@ def test_a_stack_computes_outputs_gradients_and_statistics_of_each_network(backb
 
     def call(number: int) -> Callable[[], None]:
         def train() -> None:
-            found = together.forward(stacked[number], images[number])
-            together.backward(together.loss(total_of, found.compact, found.wide))
+            found = fused.forward(stacked[number], images[number])
+            fused.backward(fused.loss(total_of, found.compact, found.wide))
 
         return train
 
     def total_of(compact: Tensor, wide: Tensor) -> Tensor:
         return compact.square().sum() + wide.sin().sum()
 
-    together.train_together([call(0), call(1)])
+    fused.train_together([call(0), call(1)])
     for seed in range(2):
         alone = network(seed)
         total(alone(images[seed])).backward()
@@ -245,9 +247,9 @@ def test_a_stack_computes_outputs_gradients_and_statistics_of_each_network(backb
 
 def test_equal_requests_are_one_computation(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    original = together._Forward.answers
+    original = fused._Forward.answers
     monkeypatch.setattr(
-        together._Forward,
+        fused._Forward,
         "answers",
         lambda self, requests: sizes.append(len(requests)) or original(self, requests),
     )
@@ -258,13 +260,13 @@ def test_equal_requests_are_one_computation(monkeypatch: pytest.MonkeyPatch) -> 
     def call(number: int) -> Callable[[], None]:
         def step() -> None:
             images = torch.zeros(2, 1, 16, 16)
-            together.forward(students[number], images)
+            fused.forward(students[number], images)
             with torch.no_grad():
-                together.forward(teachers[number], images)
+                fused.forward(teachers[number], images)
 
         return step
 
-    together.train_together([call(number) for number in range(3)])
+    fused.train_together([call(number) for number in range(3)])
     assert sizes == [3, 3]
 
 
@@ -281,11 +283,11 @@ def test_one_run_is_awake_at_a_time_and_draws_its_own_numbers() -> None:
                 awake.append(number)
                 drawn[number].append(float(torch.rand(())))
                 assert awake[-1] == number
-                together.forward(layer, torch.zeros(1, 2))
+                fused.forward(layer, torch.zeros(1, 2))
 
         return draw
 
-    together.train_together([call(number) for number in range(4)])
+    fused.train_together([call(number) for number in range(4)])
     for number, numbers in drawn.items():
         torch.manual_seed(number)
         assert numbers == [float(torch.rand(())) for _ in range(5)]
@@ -303,12 +305,12 @@ def test_modes_are_those_of_the_thread_that_asks() -> None:
                 torch.set_grad_enabled(number % 2 == 0),
                 torch.autocast("cpu", torch.bfloat16, enabled=number >= 2),
             ):
-                found = together.forward(layer, torch.zeros(1, 2))
+                found = fused.forward(layer, torch.zeros(1, 2))
             has_gradient[number], kinds[number] = found.requires_grad, found.dtype
 
         return step
 
-    together.train_together([call(number) for number in range(4)])
+    fused.train_together([call(number) for number in range(4)])
     assert has_gradient == {0: True, 1: False, 2: True, 3: False}
     plain, mixed = torch.float32, torch.bfloat16
     assert kinds == {0: plain, 1: plain, 2: mixed, 3: mixed}
@@ -323,18 +325,18 @@ def test_a_loss_that_cannot_be_stacked_is_computed_run_by_run() -> None:
     def call(number: int) -> Callable[[], None]:
         def step() -> None:
             for _ in range(2):
-                found[number] = float(together.loss(positive_sum, torch.arange(3.0) - number))
+                found[number] = float(fused.loss(positive_sum, torch.arange(3.0) - number))
 
         return step
 
-    together.train_together([call(number) for number in range(3)])
+    fused.train_together([call(number) for number in range(3)])
     assert found == {0: 3.0, 1: 1.0, 2: 0.0}
 
 
 def test_outside_nothing_is_a_thread() -> None:
     before = threading.active_count()
-    assert together.company() == 1
-    assert float(together.loss(torch.sum, torch.ones(3))) == 3.0
+    assert fused.company() == 1
+    assert float(fused.loss(torch.sum, torch.ones(3))) == 3.0
     assert threading.active_count() == before
 
 
@@ -374,14 +376,14 @@ def test_a_device_that_is_not_here_is_for_the_run_to_refuse() -> None:
 
 
 def test_the_number_that_is_worth_it_saves_a_tenth_each_time() -> None:
-    assert together_gain.best_count({1: 10.0, 2: 9.5, 4: 8.0, 8: 7.9}) == 4
-    assert together_gain.best_count({1: 10.0, 2: 20.0, 4: 30.0}) == 1
-    assert together_gain.best_count({1: 10.0}) == 1
+    assert fusion_speedup.best_count({1: 10.0, 2: 9.5, 4: 8.0, 8: 7.9}) == 4
+    assert fusion_speedup.best_count({1: 10.0, 2: 20.0, 4: 30.0}) == 1
+    assert fusion_speedup.best_count({1: 10.0}) == 1
 
 
 def test_a_step_is_measured_for_each_number_of_runs() -> None:
     config: RunConfig = tiny()
-    measured = together_gain.milliseconds_a_step(
+    measured = fusion_speedup.milliseconds_a_step(
         config, [1, 3], channels=1, number_format=Format("fp32", "contiguous"), device=CPU
     )
     assert measured.keys() == {1, 3}
@@ -392,12 +394,12 @@ def test_a_process_of_its_own_measures_once_a_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GCUDML_CACHE", str(tmp_path))
-    monkeypatch.setattr(together_gain, "COUNTS", (1, 2))
-    first = together_gain.kept_or_measured(tiny(), channels=1, device=CPU)
+    monkeypatch.setattr(fusion_speedup, "COUNTS", (1, 2))
+    first = fusion_speedup.kept_or_measured(tiny(), channels=1, device=CPU)
     (kept,) = (tmp_path / "together").glob("*.json")
     content = json.loads(kept.read_text())["content"]
     assert content["most"] == first
     assert content["ms_a_step_and_run"].keys() == {"1", "2"}
     write_sealed(kept, content | {"most": 5})
     asked = tiny(method={"name": "stml"}, train={"learning_rate": 0.5})
-    assert together_gain.most_together(asked, channels=1, device=torch.device("cuda")) == 5
+    assert fusion_speedup.most_together(asked, channels=1, device=torch.device("cuda")) == 5

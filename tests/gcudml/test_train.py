@@ -11,10 +11,10 @@ import torch
 from tiny import Recorder, tiny, train_tiny
 
 import gcudml.data.datasets
-import gcudml.methods.gcudml
-import gcudml.train
-from gcudml.pixels import pixel_vectors
-from gcudml.train import run
+import gcudml.methods.gcudml.method
+import gcudml.training.run
+from gcudml.evaluation.pixels import pixel_vectors
+from gcudml.training.run import run
 
 
 def without_times(epochs: list[dict[str, float]]) -> list[dict[str, float]]:
@@ -49,9 +49,11 @@ def test_without_test_the_test_classes_are_not_even_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = []
-    original = gcudml.train.load
+    original = gcudml.training.run.load
     monkeypatch.setattr(
-        gcudml.train, "load", lambda config, part: opened.append(part) or original(config, part)
+        gcudml.training.run,
+        "load",
+        lambda config, part: opened.append(part) or original(config, part),
     )
     results, _ = train_tiny(tmp_path, test=False)
     assert sorted(set(opened)) == ["train", "val"]
@@ -64,7 +66,7 @@ def test_hidden_labels_of_the_training_classes_teach_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest, honest_epochs = train_tiny(tmp_path / "a", test=True)
-    original = gcudml.train._load
+    original = gcudml.training.run._load
 
     def shuffled(config, part, device):
         images = original(config, part, device)
@@ -73,7 +75,7 @@ def test_hidden_labels_of_the_training_classes_teach_nothing(
         order = torch.randperm(len(images.labels), generator=torch.Generator().manual_seed(0))
         return images._replace(labels=images.labels[order])
 
-    monkeypatch.setattr(gcudml.train, "_load", shuffled)
+    monkeypatch.setattr(gcudml.training.run, "_load", shuffled)
     blind, blind_epochs = train_tiny(tmp_path / "b", test=True)
     assert blind == honest
     assert [e["loss"] for e in blind_epochs] == [e["loss"] for e in honest_epochs]
@@ -84,7 +86,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        gcudml.methods.gcudml,
+        gcudml.methods.gcudml.method,
         "multi_similarity_loss",
         lambda embeddings, labels: embeddings.sum() * float("nan"),
     )
@@ -97,14 +99,14 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_is_reported(
 def test_weights_that_are_not_finite_after_the_last_step_end_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = gcudml.methods.gcudml.Gcudml.after_step
+    original = gcudml.methods.gcudml.method.Gcudml.after_step
 
-    def spoil(method: gcudml.methods.gcudml.Gcudml, step: int) -> None:
+    def spoil(method: gcudml.methods.gcudml.method.Gcudml, step: int) -> None:
         original(method, step)
         if step == 3:  # the last of the first epoch
             method.setup.student.compact.bias.data[0] = float("inf")
 
-    monkeypatch.setattr(gcudml.methods.gcudml.Gcudml, "after_step", spoil)
+    monkeypatch.setattr(gcudml.methods.gcudml.method.Gcudml, "after_step", spoil)
     results, epochs = train_tiny(tmp_path, test=True)
     assert results == {}
     assert math.isnan(epochs[-1]["loss"])
@@ -176,7 +178,7 @@ def test_raw_pixels_of_large_images_are_reduced_and_it_is_said(tmp_path: Path) -
     (remark,) = json.loads((tmp_path / "facts.json").read_text())["remarks"]
     assert "reduced to 32 x 32" in remark
     config = tiny(data=data)
-    part = gcudml.train._load(config, "val", torch.device("cpu"))
+    part = gcudml.training.run._load(config, "val", torch.device("cpu"))
     pixels = pixel_vectors(part.images, size=160, device=torch.device("cpu"))
     blocks = part.images.float().unfold(2, 5, 5).unfold(3, 5, 5).mean(dim=(4, 5)).flatten(1)
     torch.testing.assert_close(pixels, torch.nn.functional.normalize(blocks, dim=1))

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from gcudml.config import UdmlSsConfig
-from gcudml.methods.udml_ss import UdmlSs, untracked_batch_norm
+from gcudml.methods.udml_ss.method import UdmlSs, untracked_batch_norm
 
 TRAIN = {"batch_size": 16, "images_per_cluster": 4, "views": 1}
 

@@ -12,9 +12,10 @@ from PIL import Image
 from pydantic import ValidationError
 from tiny import tiny, train_tiny
 
-from gcudml import criterion, workload
+from gcudml import workload
 from gcudml.config import FolderData, count_clusters
 from gcudml.data.datasets import data_fingerprint, load, training_labels
+from gcudml.evaluation import label_free
 
 
 def write_images(root: Path, count: int = 40, below: str = "") -> Path:
@@ -142,18 +143,18 @@ def test_every_method_without_labels_trains_and_is_judged_by_the_criterion(
     params = {"data": data_of(images), "method": method}
     workload.data_fingerprint(workload.check(params | {"model": {"width": 8}}))
     results, epochs = train_tiny(tmp_path / "run", test=True, **params)
-    named = f"val/{criterion.NAME}"
+    named = f"val/{label_free.NAME}"
     assert set(results) == {named}
     everything = {name for epoch in epochs for name in epoch}
     assert not {n for n in everything if "purity" in n or "nmi" in n or "recall@" in n} - {named}
     facts = json.loads((tmp_path / "run" / "facts.json").read_text())
-    assert facts["criterion"] == criterion.NAME
+    assert facts["criterion"] == label_free.NAME
     if (rows := tmp_path / "run" / "tables" / "clusters.jsonl").exists():
         assert {json.loads(line)["purity"] for line in rows.read_text().splitlines()} == {None}
 
 
 def test_the_epoch_is_chosen_by_the_criterion(images: Path, tmp_path: Path) -> None:
-    named = f"val/{criterion.NAME}"
+    named = f"val/{label_free.NAME}"
     results, epochs = train_tiny(
         tmp_path / "run",
         data=data_of(images),

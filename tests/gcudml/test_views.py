@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from gcudml.config import Views
 from gcudml.data.views import random_views, sampling_grid, to_unit
-from gcudml.seeding import generator
+from gcudml.runtime.seeding import generator
 
 STILL = {
     "crop_scale": (1.0, 1.0),

@@ -15,9 +15,14 @@ import torchvision
 from torch import Tensor, nn
 
 from gcudml.config import ModelConfig
-from gcudml.config.input_format import INPUT_FORMATS
-from gcudml.models.backbones import _trunk, build_backbone, check_weights
-from gcudml.models.weights import load_weights, read_state, weights_digest, without_weights
+from gcudml.config.model import INPUT_FORMATS
+from gcudml.models.backbones.build import _trunk, build_backbone, check_weights
+from gcudml.models.backbones.weights import (
+    load_weights,
+    read_state,
+    weights_digest,
+    without_weights,
+)
 
 GIVEN = os.environ.get("GCUDML_WEIGHTS")
 
@@ -224,7 +229,7 @@ def test_published_weights_that_cannot_be_fetched_are_one_line(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("gcudml.models.torchvision_trunks._fetch", fail)
+    monkeypatch.setattr("gcudml.models.backbones.torchvision._fetch", fail)
     wanted = ModelConfig(backbone="resnet18", weights="imagenet")
     with pytest.raises(
         ValueError, match=r"^model\.weights: .* resnet18 could not be fetched \("
@@ -241,7 +246,7 @@ def test_published_weights_bring_their_own_input_format(
     options = {"init_weights": False, "aux_logits": True} if name == "googlenet" else {}
     network = getattr(torchvision.models, name)(**options)
     monkeypatch.setattr(
-        "gcudml.models.torchvision_trunks._fetch", lambda weights: network.state_dict()
+        "gcudml.models.backbones.torchvision._fetch", lambda weights: network.state_dict()
     )
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     found = []

@@ -15,7 +15,7 @@ from PIL import Image
 from tiny import Recorder, setup_for, tiny
 
 from gcudml import workload
-from gcudml.data import cache
+from gcudml.runtime import files as files_module
 
 
 def test_check_fills_in_every_default_and_accepts_its_own_answer() -> None:
@@ -300,7 +300,7 @@ def flip(root: Path) -> None:
 def test_images_that_change_within_a_process_are_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: object, settled_s: float
 ) -> None:
-    monkeypatch.setattr(cache, "SETTLED_S", settled_s)
+    monkeypatch.setattr(files_module, "SETTLED_S", settled_s)
     params = images_in(tmp_path / "images")
     before = workload.data_fingerprint(params)
     assert workload.data_fingerprint(params) == before
@@ -311,7 +311,7 @@ def test_images_that_change_within_a_process_are_seen(
 def test_images_that_stay_are_looked_at_and_not_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "SETTLED_S", 0.0)
+    monkeypatch.setattr(files_module, "SETTLED_S", 0.0)
     params = images_in(tmp_path / "images")
     before = workload.data_fingerprint(params)
     monkeypatch.setattr(workload, "_decode", None)
@@ -321,7 +321,7 @@ def test_images_that_stay_are_looked_at_and_not_read_again(
 def test_a_look_at_many_files_serves_the_calls_right_after_it_until_parameters_are_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "SETTLED_S", 0.0)
+    monkeypatch.setattr(files_module, "SETTLED_S", 0.0)
     monkeypatch.setattr(workload, "MANY_FILES", 0)
     monkeypatch.setattr(workload, "GOOD_FOR_S", 60.0)
     params = images_in(tmp_path / "images")
@@ -334,7 +334,7 @@ def test_a_look_at_many_files_serves_the_calls_right_after_it_until_parameters_a
 def test_a_damaged_cache_file_is_made_anew_before_anything_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cache, "SETTLED_S", 0.0)
+    monkeypatch.setattr(files_module, "SETTLED_S", 0.0)
     params = images_in(tmp_path / "images")
     before = workload.data_fingerprint(params)
     files = sorted((tmp_path / "cache" / "images").glob("*.npy"))
@@ -355,7 +355,7 @@ def test_larger_images_for_views_are_made_and_verified_as_well(tmp_path: Path) -
 
 
 def test_a_cache_that_moves_is_filled_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "SETTLED_S", 0.0)
+    monkeypatch.setattr(files_module, "SETTLED_S", 0.0)
     params = images_in(tmp_path / "images")
     before = workload.data_fingerprint(params)
     monkeypatch.setenv("GCUDML_CACHE", str(tmp_path / "other"))
@@ -367,7 +367,7 @@ def test_a_cache_that_moves_is_filled_anew(tmp_path: Path, monkeypatch: pytest.M
 def test_a_replaced_file_of_weights_is_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settled_s: float
 ) -> None:
-    monkeypatch.setattr(cache, "SETTLED_S", settled_s)
+    monkeypatch.setattr(files_module, "SETTLED_S", settled_s)
     path = tmp_path / "weights.pt"
     maps = setup_for().student.features.maps.state_dict()
     state = {name: value.contiguous().clone() for name, value in maps.items()}

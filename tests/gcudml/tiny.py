@@ -14,7 +14,7 @@ from gcudml.data.views import to_unit
 from gcudml.methods import build_student, known_labels
 from gcudml.methods.interface import Batch, Method, Setup
 from gcudml.models.number_format import Format
-from gcudml.train import run
+from gcudml.training.run import run
 
 
 def tiny(**sections: Mapping[str, Any]) -> RunConfig:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from harness.errors import InputError
+from harness.report.data.mixture import mixture_of, read_circumstances
 from harness.report.data.study_data import (
     Comparison,
     FinalRow,
@@ -21,7 +22,6 @@ from harness.report.data.study_data import (
     View,
     comparison_of,
 )
-from harness.report.findings.mixture import mixture_of, read_circumstances
 from harness.stats import paired
 from harness.store.typed_rows import (
     integer,

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from harness.report.data.compared_runs import ShownRun, ShownRuns
 from harness.report.data.thumbnails import Pictures
-from harness.report.plots.projection import _layout
 from harness.store.typed_rows import integer, number, read_rows
 
 MOST_COLOURED = 10
@@ -88,6 +87,16 @@ def load_maps(results: Path, shown: ShownRuns | None, pictures: Pictures) -> Map
     sizes = Counter(point.label for one in runs for point in one.points)
     coloured = _most_confused(results, shown, sizes)
     return Maps(shown.seed, tuple(runs), tuple(sorted(sizes)), coloured, _layout(results, runs))
+
+
+def _layout(results: Path, runs: Sequence[ProjectedRun]) -> str:
+    """What the coordinates of the maps are."""
+    (row,) = read_rows(
+        results,
+        "SELECT json_extract_string(facts, '$.map') FROM run WHERE run_id = ?",
+        [runs[0].run.run_id],
+    )
+    return text_or_none(row[0]) or "two principal components"
 
 
 def aligned(points: Sequence[Point], others: Sequence[Point]) -> tuple[Point, ...]:

@@ -11,9 +11,9 @@ import json
 from collections.abc import Iterator, Sequence
 
 from harness.report.data.load import measure_label
+from harness.report.data.mixture import mixture_of
 from harness.report.data.study_data import RunRow, StudyTables, TrialRow
 from harness.report.findings.answer import SPLIT_NAMES, named
-from harness.report.findings.mixture import mixture_of
 from harness.report.findings.swept_axes import swept_axes
 from harness.stats import paired as paired_module
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from harness.report.data.load import measure_label, ordered_trials
+from harness.report.data.mixture import mixture_of
 from harness.report.data.study_data import Comparison, StudyTables, Summary, TrialRow, View
 from harness.report.findings.estimates import (
     decimal,
@@ -18,7 +19,6 @@ from harness.report.findings.estimates import (
     signed,
 )
 from harness.report.findings.listing import listed_trials
-from harness.report.findings.mixture import mixture_of
 from harness.report.findings.text_table import latex_table, markdown_escaped, markdown_table
 from harness.stats.paired import MIN_SEEDS_FOR_TEST
 

@@ -63,9 +63,9 @@ def document(title: str, body: str, *, script: str = "", frame: Frame = OFFLINE)
     )
 
 
-def asset(name: str) -> str:
-    """A style sheet or script of this package."""
-    return files("harness.report").joinpath(name).read_text(encoding="utf-8")
+def asset(name: str, package: str = "harness.report.html") -> str:
+    """Read a style sheet or script that lies in ``package``."""
+    return files(package).joinpath(name).read_text(encoding="utf-8")
 
 
 def write_page(path: Path, text: str) -> Path:

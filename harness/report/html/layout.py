@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from harness.report.findings.mixture import OPENING, Mixture
+from harness.report.data.mixture import OPENING, Mixture
 from harness.report.html.escape import escaped
 from harness.report.plots.render import Drawing
 

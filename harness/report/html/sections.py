@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from harness.report.data.agreement import REFERENCE, Agreement
 from harness.report.data.load import measure_label
+from harness.report.data.mixture import mixture_of
 from harness.report.data.study_data import StudyTables, TrialRow, View
 from harness.report.data.training import Training
 from harness.report.findings.answer import SPLIT_NAMES
 from harness.report.findings.listing import listed_trials
 from harness.report.findings.methods_text import csv_text, is_csv_by_run, methods_paragraph
-from harness.report.findings.mixture import mixture_of
 from harness.report.findings.paper_table import paper_table
 from harness.report.findings.search_space import searched
 from harness.report.html.document import file_stem

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from harness.report.data.projection import Maps, Point, ProjectedRun
 from harness.report.plots.picture import BASELINE, Picture, Trace, shortened
-from harness.store.typed_rows import read_rows, text_or_none
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")
 SYMBOLS = ("circle", "diamond")
 """Each colour comes once with each symbol, so that ten classes can be told apart."""
 _HEIGHT = 420
-
-
-def _layout(results: Path, runs: Sequence[ProjectedRun]) -> str:
-    """What the coordinates of the maps are."""
-    (row,) = read_rows(
-        results,
-        "SELECT json_extract_string(facts, '$.map') FROM run WHERE run_id = ?",
-        [runs[0].run.run_id],
-    )
-    return text_or_none(row[0]) or "two principal components"
 
 
 def map_pictures(maps: Maps) -> tuple[Picture, ...]:

@@ -1,0 +1,294 @@
+"""What single test queries find: tables and pictures that show what a number is made of.
+
+``tables/queries.jsonl`` has a row for each query, ``tables/projection.jsonl`` a row for each image
+of a sample on a map of two principal components (or by UMAP), and ``images/`` small pictures of
+that sample, of a few queries and of what these found. Samples depend on the data alone, so that all
+runs on the same data show the same images.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gcudml.config import DataConfig, EvaluateConfig
+from gcudml.config.fields import Distance
+from gcudml.data.datasets import ImageSet, load
+from gcudml.evaluation.retrieval import FEWEST_KEPT, Hits
+from gcudml.evaluation.run_files import note, write_rows
+from gcudml.evaluation.thumbnails import write_thumbnail
+from gcudml.neighbours.search import as_compared, is_approximate, rank_of_first
+from gcudml.runtime.seeding import generator
+
+NEIGHBOURS = FEWEST_KEPT
+SHOWN_QUERIES = 48
+"""Queries with pictures: enough that some are right in one run and wrong in another."""
+MAP_IMAGES = 600
+FEWEST_FOR_UMAP = 8
+FEWEST_OF_A_CLASS = 10
+"""Images of a class on the map, where it has so many: a map of single images shows no classes."""
+ROWS_AT_ONCE = 4096  # of the table, as Python objects: of a million queries these fill gigabytes
+MOST_PRODUCTS = 1 << 22  # numbers at a time, where similarities are computed
+
+Row = dict[str, object]
+
+
+class _Block(NamedTuple):
+    """Shape letters: ``block`` queries, ``kept`` neighbours of each. On the host."""
+
+    rows: Int[Tensor, " block"]
+    ranks: Int[Tensor, " block"]
+    """Of the first hit, from 1; 0 where it is none of the first ``depth``."""
+    nearest: Int[Tensor, "block kept"]
+    depth: int
+
+
+@dataclass
+class QueryLog:
+    """Takes down what queries of the test classes find while they are scored, and writes it."""
+
+    workdir: Path
+    data: DataConfig
+    config: EvaluateConfig = field(default_factory=EvaluateConfig)
+    """How they were searched for, and what lays the map out."""
+    blocks: list[_Block] = field(default_factory=list)
+
+    def keep(self, found: Hits) -> None:
+        """Take down a block of queries."""
+        ranks = torch.where(found.hits.any(dim=1), found.hits.int().argmax(dim=1) + 1, 0)
+        nearest = found.nearest[:, :NEIGHBOURS].contiguous().clone()  # the rest may go
+        depth = found.hits.shape[1]
+        self.blocks.append(_Block(found.rows.cpu(), ranks.cpu(), nearest.cpu(), depth))
+
+    def write(
+        self,
+        embeddings: Float[Tensor, "n dim"],
+        labels: Int[Tensor, " n"],
+        *,
+        distance: Distance,
+    ) -> None:
+        """Write the tables and pictures of what was kept, and forget it.
+
+        Args:
+            embeddings: Those of all test images, that were searched.
+            labels: Their classes.
+            distance: How they were compared.
+        """
+        source = load(self.data, "test")
+        found = _join(self.blocks, embeddings, distance=distance)
+        self.blocks = []
+        pictures = _Pictures(self.workdir / "images", source)
+        places = _shown_queries(len(found.rows))
+        late = (found.ranks == 0).nonzero()[:, 0]
+        if is_approximate(self.config.search, embeddings.device):
+            # Counting takes as long as the exact search that was not wanted.
+            late = late[torch.isin(late, torch.tensor(places))]
+        if len(late):
+            _rank_late_hits(found, late, embeddings, labels, source, distance=distance)
+        shown = {int(found.rows[place]) for place in places}
+        write_rows(self.workdir, "queries", _query_rows(found, source, shown, pictures))
+        chosen = map_images(source.labels)
+        points = lay_out(as_compared(embeddings[chosen], distance), by=self.config.map)
+        if self.config.map == "umap":
+            note(self.workdir, map="UMAP")
+        write_rows(self.workdir, "projection", _map_rows(chosen, points, source, pictures))
+
+
+def map_images(labels: np.ndarray) -> list[int]:
+    """Which images are on the map: classes drawn at random, and of each some images.
+
+    All of at most ``MAP_IMAGES`` images; else as many of each class, up to that number in all but
+    no fewer than ``FEWEST_OF_A_CLASS`` of a class where it has them.
+    """
+    classes, sizes = np.unique(labels, return_counts=True)
+    if len(labels) <= MAP_IMAGES:
+        return list(range(len(labels)))
+    of_each = max(FEWEST_OF_A_CLASS, MAP_IMAGES // len(classes))
+    randomness = generator(0, "map")
+    chosen: list[int] = []
+    starts = np.cumsum(sizes) - sizes
+    by_class = np.argsort(labels, kind="stable")
+    for place in torch.randperm(len(classes), generator=randomness).tolist():
+        drawn = torch.randperm(int(sizes[place]), generator=randomness)[:of_each].tolist()
+        if len(chosen) + len(drawn) > MAP_IMAGES:
+            break
+        chosen += [int(by_class[starts[place] + each]) for each in drawn]
+    return sorted(chosen)
+
+
+def lay_out(
+    points: Float[Tensor, "n dim"], *, by: Literal["pca", "umap"]
+) -> Float[np.ndarray, "n 2"]:
+    """Coordinates in two dimensions.
+
+    Args:
+        points: What distances are taken between.
+        by: ``pca``, or ``umap`` (McInnes et al., arXiv:1802.03426) with 15 neighbours from a fixed
+            seed; too few points for it are laid out by ``pca``.
+    """
+    if by == "pca" or len(points) < FEWEST_FOR_UMAP:
+        return principal_plane(points)
+    from umap import UMAP
+
+    neighbours = min(15, len(points) - 1)
+    layout = UMAP(n_neighbors=neighbours, random_state=0, n_jobs=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", UserWarning
+        )  # of classes that are far apart: all the better
+        found = layout.fit_transform(points.cpu().float().numpy())
+    return np.asarray(found, dtype=np.float64)
+
+
+def principal_plane(points: Float[Tensor, "n dim"]) -> Float[np.ndarray, "n 2"]:
+    """Coordinates on the two principal components of the points, the larger one first.
+
+    Signs are fixed: the coordinate farthest from 0 is positive.
+    """
+    centred = points.cpu() - points.cpu().mean(dim=0)
+    products = (centred @ centred.T).double()  # (n, n): few points may have very many values
+    values, vectors = np.linalg.eigh(products.numpy())
+    plane = np.zeros((len(points), 2))
+    for axis in range(min(2, len(points))):
+        plane[:, axis] = vectors[:, -1 - axis] * np.sqrt(max(0.0, values[-1 - axis]))
+        plane[:, axis] *= 1.0 if plane[np.abs(plane[:, axis]).argmax(), axis] >= 0 else -1.0
+    return plane
+
+
+class _Found(NamedTuple):
+    """What all queries that count found; shape letters as in ``_Block``. On the host."""
+
+    rows: Int[Tensor, " block"]
+    ranks: Int[Tensor, " block"]
+    """From 1; 0 where it is none of the first ``depth``, in the end where there is none at all."""
+    nearest: Int[Tensor, "block kept"]
+    similarities: Float[Tensor, "block kept"]
+    depth: int
+
+
+def _join(
+    blocks: Sequence[_Block],
+    embeddings: Float[Tensor, "n dim"],
+    *,
+    distance: Distance,
+) -> _Found:
+    """The blocks as one."""
+    if not blocks:
+        nothing = torch.zeros(0, dtype=torch.int64)
+        return _Found(nothing, nothing, nothing[:, None], torch.zeros(0, 1), 0)
+    rows = torch.cat([block.rows for block in blocks])
+    ranks = torch.cat([block.ranks for block in blocks])
+    nearest = torch.cat([block.nearest for block in blocks])
+    similarities = _similarities(as_compared(embeddings, distance), rows, nearest, distance)
+    return _Found(rows, ranks, nearest, similarities, blocks[0].depth)
+
+
+def _rank_late_hits(
+    found: _Found,
+    late: Int[Tensor, " late"],
+    embeddings: Float[Tensor, "n dim"],
+    labels: Int[Tensor, " n"],
+    source: ImageSet,
+    *,
+    distance: Distance,
+) -> None:
+    """Fill in ranks of hits that no list was long enough for, of the queries at places ``late``."""
+    gallery = None
+    if source.is_query is not None:
+        gallery = torch.from_numpy((~source.is_query).nonzero()[0]).to(labels.device)
+    counted = rank_of_first(
+        embeddings,
+        labels,
+        queries=found.rows[late].to(labels.device),
+        gallery=gallery,
+        distance=distance,
+    ).cpu()
+    # No list holds these hits: where sums differ in their last digits, the list is right.
+    beyond = counted.clamp(min=found.depth + 1)
+    found.ranks[late] = torch.where(counted > 0, beyond, 0)
+
+
+def _similarities(
+    points: Float[Tensor, "n dim"],
+    rows: Int[Tensor, " block"],
+    nearest: Int[Tensor, "block kept"],
+    distance: Distance,
+) -> Float[Tensor, "block kept"]:
+    """Cosine, or less the Euclidean distance."""
+    at_once = max(1, MOST_PRODUCTS // max(1, nearest.shape[1] * points.shape[1]))
+    parts = []
+    for asked, found in zip(rows.split(at_once), nearest.split(at_once), strict=True):
+        query, others = points[asked.to(points.device)], points[found.to(points.device)]
+        if distance == "cosine":
+            parts.append((others * query[:, None]).sum(dim=2).cpu())
+        else:
+            parts.append(-(others - query[:, None]).norm(dim=2).cpu())
+    return torch.cat(parts)
+
+
+def _shown_queries(count: int) -> list[int]:
+    """Places of the queries with pictures, among those that count."""
+    return torch.randperm(count, generator=generator(0, "shown"))[:SHOWN_QUERIES].tolist()
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """The pictures of a data set's images in a run's folder."""
+
+    folder: Path
+    source: ImageSet
+
+    def of(self, image: int) -> str:
+        """Where the picture of an image is, below the run's folder."""
+        return f"{self.folder.name}/{write_thumbnail(self.folder, self.source.images[image])}"
+
+
+def _query_rows(
+    found: _Found, source: ImageSet, shown: set[int], pictures: _Pictures
+) -> Iterator[Mapping[str, object]]:
+    """A row for each query, in the order of the images."""
+    names = source.class_names
+    asks = np.ones(len(source.labels), bool) if source.is_query is None else source.is_query
+    place_of = torch.full((len(asks),), -1)
+    place_of[found.rows] = torch.arange(len(found.rows))
+    for images in torch.from_numpy(asks.nonzero()[0]).split(ROWS_AT_ONCE):
+        places = place_of[images]
+        counted = places[places >= 0]
+        ranks, nearest = iter(found.ranks[counted].tolist()), iter(found.nearest[counted].tolist())
+        similarities = iter(found.similarities[counted].tolist())
+        for image, place in zip(images.tolist(), places.tolist(), strict=True):
+            row = _named(image, source)
+            row["dropped"] = place < 0
+            if place >= 0:
+                neighbours = next(nearest)
+                row["first_hit"] = next(ranks) or None
+                row["neighbours"] = neighbours
+                row["neighbour_labels"] = [names[source.labels[each]] for each in neighbours]
+                row["similarities"] = [round(each, 4) for each in next(similarities)]
+                if image in shown:
+                    row["picture"] = pictures.of(image)
+                    row["neighbour_pictures"] = [pictures.of(each) for each in neighbours]
+            yield row
+
+
+def _map_rows(
+    chosen: Sequence[int],
+    points: Float[np.ndarray, "n 2"],
+    source: ImageSet,
+    pictures: _Pictures,
+) -> Iterator[Mapping[str, object]]:
+    for image, (x, y) in zip(chosen, points.tolist(), strict=True):
+        place: Row = {"x": float(f"{x:.5g}"), "y": float(f"{y:.5g}")}
+        yield _named(image, source) | place | {"picture": pictures.of(image)}
+
+
+def _named(image: int, source: ImageSet) -> Row:
+    """What an image is called."""
+    row: Row = {"image": image, "label": source.class_names[source.labels[image]]}
+    return row | ({"file": source.files[image]} if source.files else {})

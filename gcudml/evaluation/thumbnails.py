@@ -1,0 +1,57 @@
+"""Small copies of images for whoever looks at results."""
+
+import hashlib
+import io
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from gcudml.runtime.files import cache_folder, replacing
+
+VERSION = 1  # goes up whenever the same image gives another file
+LONGEST_SIDE = 64
+QUALITY = 70
+
+
+def write_thumbnail(folder: Path, image: UInt8[np.ndarray, "channels height width"]) -> str:
+    """Put a WebP file of an image into a folder and return its name, which its pixels decide.
+
+    At most ``LONGEST_SIDE`` pixels a side; smaller images stay as they are. A file is made once and
+    kept in the cache folder: where that is on the same disk, all folders share it as hard links.
+
+    Raises:
+        OSError: a folder cannot be written.
+    """
+    content = hashlib.sha256(f"{VERSION} {image.shape} ".encode())
+    content.update(np.ascontiguousarray(image).data)
+    name = f"{content.hexdigest()[:16]}.webp"
+    wanted = folder / name
+    if wanted.exists():
+        return name
+    kept = cache_folder() / "thumbnails" / name
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(kept) as draft:
+            draft.write_bytes(_encode(image))
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(kept, wanted)
+    except FileExistsError:
+        pass
+    except OSError:  # another disk, or no links there
+        with replacing(wanted) as draft:
+            shutil.copyfile(kept, draft)
+    return name
+
+
+def _encode(image: UInt8[np.ndarray, "channels height width"]) -> bytes:
+    pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    picture.save(stream, format="WEBP", quality=QUALITY)
+    return stream.getvalue()

@@ -1,0 +1,1 @@
+"""CBSwR: clustering, decoder and centre-based softmax."""

@@ -1,0 +1,317 @@
+"""CBSwR: deep metric learning and deep clustering together.
+
+B. X. Nguyen, B. D. Nguyen, Carneiro, Tjiputra, Tran and Do, *Deep Metric Learning Meets Deep
+Clustering: An Novel Unsupervised Approach for Feature Embedding*, BMVC 2020, arXiv:2009.04091.
+Known to us are the released code and the authors' own summary ("the text" here); the paper itself
+was not accessible. What a step does:
+
+1. a clustering head (batch norm, dropout, linear layer) on the unit embedding scores the clusters
+   for each row; both views of an image take the cluster that scores highest in its first view;
+2. the centroid of each cluster in the batch is the mean of the feature maps of its rows, and its
+   embedding is what the student's own pooling and compact head make of that mean;
+3. L = 0.9 metric + 0.3 clustering + 0.001 reconstruction:
+   ``metric`` pulls the views of an image together and away from other clusters' centroids
+   (``gcudml.losses.centre_softmax``), ``clustering`` makes assignments sure and balanced
+   (``gcudml.losses.deep_clustering``), ``reconstruction`` has a decoder draw each row's image from
+   its cluster's centroid (``gcudml.losses.reconstruction``);
+4. the test uses the compact embedding alone.
+
+The metric term sends no gradient through centroids or partners; the reconstruction sends its own
+through the centroid's maps into the backbone.
+
+Where text and code differ, or code and code, the choice is a parameter (``gcudml.config.cbswr``):
+
+=========================== ================================ ================================
+what                        default here                     the other
+=========================== ================================ ================================
+``normalize_logits``        no (text)                        yes (code): no row can be sure
+``entropy_scale``           log K for both                   ``rows`` (code), ``none`` (text)
+``l2`` on the head          1e-4 (text; the value is ours)   0 (code)
+``target``                  pixels in [0, 1]                 ``centred`` (code)
+``positive_denominator``    ``z_minus`` (training script)    ``z`` (the code's unused version)
+``nn_positive``             no                               yes (code, on CUB-200-2011 alone)
+``metric_reduction``        mean (code)                      ``sum`` (text)
+``pixel_reduction``         mean (code)                      ``sum`` (text)
+``clusters``                32 (text)                        100 (training script's default)
+=========================== ================================ ================================
+
+Fixed are: maps (code), not vectors (the text's figure), as the decoder's input; one label for both
+views (the code's unused version has one a row); only clusters present in the batch.
+
+We differ in three ways. The decoder's stages follow from the sizes of images and maps, the code's
+are those of 224 pixels. A centroid is decoded once and counted as often as it has rows, where the
+code decodes it once a row: the same numbers for less. And a probability of not belonging to a wrong
+cluster has a floor, and a batch of one cluster has no metric term: both are infinite in the code.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gcudml.config import CbswrConfig
+from gcudml.data.batches import random_batches, repeat_views
+from gcudml.methods.cbswr.decoder import Decoder
+from gcudml.methods.cbswr.losses import (
+    ClusteringLoss,
+    centre_softmax_loss,
+    deep_clustering_loss,
+    reconstruction_loss,
+    reconstruction_target,
+)
+from gcudml.methods.cluster_log import ClusterLog
+from gcudml.methods.interface import Batch, EpochPlan, ParameterGroup, Setup
+from gcudml.models.embedding import Embeddings
+from gcudml.models.inference import Head, embed_images
+from gcudml.models.number_format import autocast
+from gcudml.neighbours.search import nearest
+from gcudml.runtime.seeding import derive, generator
+
+NEIGHBOUR_SHARE = 0.5
+"""How often ``nn_positive`` shows the neighbour: the released code's."""
+
+
+class Cbswr:
+    """State of CBSwR during one run: clustering head, decoder, the epoch's entropies."""
+
+    lasting = ("head", "decoder", "log")
+
+    def __init__(self, setup: Setup, config: CbswrConfig) -> None:
+        """Fresh head and decoder.
+
+        Raises:
+            ValueError: ``train.views`` is not 2.
+        """
+        check_views(setup.config.train.views)
+        self.setup = setup
+        self.config = config
+        self.weights: Mapping[str, float] = config.weights.model_dump()
+        self.head = ClusteringHead(
+            setup.config.model.embedding_dim,
+            config.clusters,
+            seed=derive(setup.seed, "clustering head"),
+        ).to(setup.device)
+        self.decoder = _decoder(setup) if config.weights.reconstruction > 0 else None
+        self.log = ClusterLog(setup.hidden_labels)
+        self.observed: list[Float[Tensor, " entries"]] = []
+
+    def parameters(self) -> Sequence[ParameterGroup]:
+        """Clustering head and decoder."""
+        head = dict(self.head.named_parameters())
+        penalised = [head.pop("linear.weight")]
+        groups = [
+            ParameterGroup(penalised, weight_decay=self.config.l2),
+            ParameterGroup(list(head.values())),
+        ]
+        if self.decoder is not None:
+            groups.append(ParameterGroup(list(self.decoder.parameters())))
+        return groups
+
+    def begin_epoch(self, epoch: int) -> EpochPlan:
+        """Look at the clusters of all images, find neighbours and draw the epoch's batches."""
+        setup, config = self.setup, self.config
+        heads: list[Head] = ["compact", "pooled"] if config.nn_positive else ["compact"]
+        found = embed_images(
+            setup.student,
+            setup.images,
+            heads=heads,
+            number_format=setup.number_format,
+            size=setup.config.data.network_size,
+            clock=setup.clock,
+        )
+        labels = self.head.assign(found["compact"])
+        metrics, rows = self.log.record(labels, clusters=config.clusters, epoch=epoch)
+        if epoch == 0:  # nobody has trained the head yet: one cluster is no collapse
+            metrics = {**metrics, "alarm/one_cluster": 0.0}
+        self.observed = []
+        train = setup.config.train
+        batches = random_batches(
+            len(setup.images),
+            batch_size=train.batch_size,
+            steps=setup.steps(train.batch_size),
+            generator=generator(setup.seed, "batches", epoch),
+        )
+        shown = repeat_views(batches, train.views)
+        if config.nn_positive:
+            shown = show_neighbours(
+                batches,
+                nearest(found["pooled"], 1)[:, 0].cpu(),
+                generator=generator(setup.seed, "neighbours", epoch),
+            )
+        return EpochPlan(batches=shown, metrics=metrics, cluster_rows=rows)
+
+    def terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
+        """The terms with a weight above 0."""
+        setup, config, weights = self.setup, self.config, self.config.weights
+        unit = F.normalize(embeddings.compact, dim=1)
+        images = len(unit) // 2
+        randomness = generator(setup.seed, "dropout", batch.step)
+        logits = self.head(unit, dropout_mask(unit, config.dropout, generator=randomness))
+        clustering = deep_clustering_loss(
+            logits,
+            normalize_logits=config.normalize_logits,
+            balance=config.balance,
+            entropy_scale=config.entropy_scale,
+        )
+        labels = logits[:images].argmax(dim=1).repeat(2)  # (rows,)
+        # A GPU is waited for here: how many clusters are present decides on shapes.
+        present, own, counts = labels.unique(return_inverse=True, return_counts=True)
+        self._observe(clustering, len(present))
+
+        terms = {}
+        if weights.clustering > 0:
+            terms["clustering"] = clustering.loss
+        if weights.metric == weights.reconstruction == 0:
+            return terms
+        centroids = centroid_maps(embeddings.maps, own, counts=counts)
+        if weights.metric > 0:
+            with torch.no_grad():
+                centres = setup.student.compact(setup.student.features.pool(centroids))
+            terms["metric"] = centre_softmax_loss(
+                unit,
+                unit.roll(images, dims=0),
+                centres,
+                own,
+                temperature=config.temperature,
+                negative_weight=config.negative_weight,
+                positive_denominator=config.positive_denominator,
+                floor=config.floor,
+            )
+            if config.metric_reduction == "sum":
+                terms["metric"] = len(unit) * terms["metric"]
+        if self.decoder is not None:
+            with autocast(setup.number_format, setup.device):
+                decoded = self.decoder(setup.number_format.arrange(centroids), counts.float())
+            targets = reconstruction_target(batch.views, target=config.target)
+            terms["reconstruction"] = reconstruction_loss(
+                decoded, targets, own, reduction=config.pixel_reduction
+            )
+        return terms
+
+    def after_step(self, step: int) -> None:
+        """Nothing follows a step."""
+
+    def describe(self) -> dict[str, float]:
+        """H(Y) and H(Y|X) in nats and the clusters present, each the mean of the epoch's steps."""
+        if not self.observed:
+            return {}
+        entropy, conditional, present = torch.stack(self.observed).mean(dim=0).tolist()
+        return {
+            "clustering/entropy": entropy,
+            "clustering/conditional_entropy": conditional,
+            "clustering/present": present,
+        }
+
+    def _observe(self, clustering: ClusteringLoss, present: int) -> None:
+        count = torch.full_like(clustering.entropy, present)
+        self.observed.append(
+            torch.stack([clustering.entropy, clustering.conditional_entropy, count])
+        )
+
+
+class ClusteringHead(nn.Module):
+    """Batch norm, dropout and a linear layer: from unit embeddings to cluster scores."""
+
+    def __init__(self, dim: int, clusters: int, *, seed: int) -> None:
+        """Fresh weights from ``seed`` alone; the global random state is left as it was."""
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            self.norm = nn.BatchNorm1d(dim)
+            self.linear = nn.Linear(dim, clusters)
+
+    def forward(
+        self, unit: Float[Tensor, "rows dim"], mask: Float[Tensor, "rows dim"] | None = None
+    ) -> Float[Tensor, "rows clusters"]:
+        """Scores, in single precision; ``mask`` is the dropout's factor."""
+        normed = self.norm(unit)
+        scores: Tensor = self.linear(normed if mask is None else normed * mask)
+        return scores
+
+    @torch.no_grad()
+    def assign(self, embeddings: Float[Tensor, "n dim"]) -> Int[Tensor, " n"]:
+        """The cluster of each embedding (any scale), by running statistics and without dropout."""
+        was_training = self.training
+        self.eval()
+        labels: Tensor = self(F.normalize(embeddings, dim=1)).argmax(dim=1)
+        self.train(was_training)
+        return labels
+
+
+def check_views(views: int) -> None:
+    """Refuse a number of views that the method's pairs cannot be made of.
+
+    Raises:
+        ValueError: anything but 2.
+    """
+    needed = CbswrConfig.needed_views
+    if views != needed:
+        raise ValueError(
+            f"train.views: cbswr compares {needed} views of an image, got {views}; "
+            f"set train.views to {needed}"
+        )
+
+
+def centroid_maps(
+    maps: Float[Tensor, "rows features height width"],
+    own: Int[Tensor, " rows"],
+    *,
+    counts: Int[Tensor, " present"],
+) -> Float[Tensor, "present features height width"]:
+    """Mean of the maps of each cluster's rows, in single precision; with gradient.
+
+    Args:
+        maps: One a row.
+        own: ``(rows,)`` cluster of each row, below ``present``.
+        counts: ``(present,)`` rows of each cluster, > 0.
+    """
+    # A product, not index_add: that adds up in any order on a GPU.
+    share = F.one_hot(own, len(counts)).T.float() / counts[:, None]  # (present, rows)
+    return (share @ maps.float().flatten(1)).view(-1, *maps.shape[1:])
+
+
+def dropout_mask(
+    like: Float[Tensor, "rows dim"], rate: float, *, generator: torch.Generator
+) -> Float[Tensor, "rows dim"] | None:
+    """Factors that drop a share of the values and keep the mean; None: nothing is dropped.
+
+    Drawn on the CPU from ``generator``, so that a step does not depend on what was drawn before.
+    """
+    if rate == 0.0:
+        return None
+    kept = torch.rand(like.shape, generator=generator) >= rate
+    return kept.to(like) / (1 - rate)
+
+
+def show_neighbours(
+    batches: Int[Tensor, "steps batch"],
+    neighbours: Int[Tensor, " n"],
+    *,
+    generator: torch.Generator,
+) -> Int[Tensor, "steps 2 batch"]:
+    """Each image and beside it, with probability 1/2, its neighbour in place of itself."""
+    swapped = torch.rand(batches.shape, generator=generator) < NEIGHBOUR_SHARE
+    return torch.stack([batches, torch.where(swapped, neighbours[batches], batches)], dim=1)
+
+
+def _decoder(setup: Setup) -> Decoder:
+    """A decoder for the student's maps, which are measured with one image."""
+    student, size = setup.student, setup.config.data.network_size
+    channels = setup.images.shape[1]
+    was_training = student.training
+    student.eval()
+    with torch.no_grad():
+        blank = torch.zeros(1, channels, size, size, device=setup.device)
+        maps = student.features.maps(setup.number_format.arrange(blank))
+    student.train(was_training)
+    decoder = Decoder(
+        maps.shape[1],
+        map_size=maps.shape[2],
+        image_size=size,
+        channels=channels,
+        seed=derive(setup.seed, "decoder"),
+    )
+    setup.number_format.place(decoder, setup.device)
+    return decoder

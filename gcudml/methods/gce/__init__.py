@@ -1,0 +1,1 @@
+"""GCE: an ensemble of learners on meta-classes."""

@@ -1,0 +1,1 @@
+"""GC-UDML: group-collaborative learning from a momentum teacher."""

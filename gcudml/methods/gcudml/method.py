@@ -1,0 +1,335 @@
+"""GC-UDML: Group Collaborative Unsupervised Deep Metric Learning for Feature Embedding.
+
+Chen, Kan and Li, Tsinghua Science and Technology 31(4), 2026, doi 10.26599/TST.2024.9010228.
+
+**This is a reconstruction.** From the paper's abstract: cluster sizes are long-tailed and bias
+cluster-based learning; a student gives the compact embedding that is tested; a teacher of similar
+structure, the moving average of the student's parameters, makes the pseudo-labels, which serve
+group-collaborative learning and knowledge distillation. Its equations, settings and result tables
+were not accessible. Everything below is our reading, put together from SHA-GCL (group
+collaborative learning over classes of similar frequency, Dong et al., arXiv:2203.09811) and STML
+(teacher, two heads and relational distillation, Kim et al., arXiv:2205.01903):
+
+1. every ``recluster_every`` epochs, spherical k-means on the teacher's wide embeddings gives each
+   image a cluster; clusters are sorted by size and cut into groups;
+2. classifier k knows the clusters of groups 1..k (largest clusters first) and sees a median
+   re-sampled subset of the images; its weights are imprinted from the student's cluster means;
+3. L = metric + w1 group + w2 collaborative + w3 distillation (see ``gcudml.losses.groups``);
+4. after each step the teacher moves towards the student.
+
+Much of what the published form leaves open is a parameter (``gcudml.config.GcudmlConfig``): the
+reading of "group" (classifier or pair loss, cumulative or separate), who teaches whom, what the
+teacher hands on (relations or class scores), the metric loss, what happens to classifiers when
+clusters are renumbered, the embeddings that terms act on, and the momentum warm-up (ours). Fixed
+are: hard pseudo-labels, the weight 0.1 outside a classifier's classes, and the moving average
+after the optimiser's step.
+
+With ``metric_on`` and ``group_embedding`` at ``compact``, their defaults, no term trains the wide
+head: it stays the orthogonal map that it started as, and the pseudo-labels follow the averaged
+backbone alone. ``metric_on: both`` trains it, as STML trains its wide head.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gcudml.config import GcudmlConfig, count_clusters
+from gcudml.data.batches import cluster_batches, repeat_views
+from gcudml.losses.pairs import contextual_bias_loss, multi_similarity_loss
+from gcudml.losses.relational import relational_distillation_loss
+from gcudml.methods.cluster_log import ClusterLog
+from gcudml.methods.gcudml.losses import (
+    collaborative_distillation_loss,
+    group_classifier_loss,
+    group_pair_loss,
+    logit_distillation_loss,
+)
+from gcudml.methods.gcudml.pseudo_labels import PseudoLabels, order_clusters, sample_for_groups
+from gcudml.methods.interface import Batch, EpochPlan, ParameterGroup, Setup
+from gcudml.models.embedding import Embeddings, TeacherNet
+from gcudml.models.inference import Head, embed_images
+from gcudml.models.momentum_teacher import is_copy, momentum_at, teacher_distance, update_teacher
+from gcudml.models.number_format import autocast
+from gcudml.neighbours.kmeans import spherical_kmeans
+from gcudml.runtime import fused
+from gcudml.runtime.seeding import derive, generator
+
+NO_CLUSTER = -1e4
+"""Score of an empty cluster: its probability is 0, and finite, so that no 0 * inf appears."""
+
+
+class Gcudml:
+    """State of GC-UDML during one run: teacher, pseudo-labels, group classifiers."""
+
+    lasting = (
+        "teacher",
+        "momentum",
+        "pseudo",
+        "sampled",
+        "classifiers",
+        "taught_classifiers",
+        "centres",
+        "log",
+    )
+
+    def __init__(self, setup: Setup, config: GcudmlConfig) -> None:
+        self.setup = setup
+        self.config = config
+        self.clusters = count_clusters(config.clusters, images=len(setup.images))
+        self.groups = config.groups and min(config.groups, self.clusters)
+        self.weights: Mapping[str, float] = config.weights.model_dump()
+        self.teacher = TeacherNet(setup.student)
+        self.momentum = 0.0
+        self.pseudo: PseudoLabels | None = None
+        self.sampled: Bool[Tensor, "groups n"] | None = None
+        self.classifiers: dict[Head, list[nn.Parameter]] = {}
+        self.taught_classifiers: list[Float[Tensor, "clusters wide"]] = []
+        """Moving averages of the classifiers on the wide embedding (``distillation: logits``)."""
+        self.centres: Float[Tensor, "clusters wide"] | None = None
+        self.log = ClusterLog(setup.hidden_labels)
+
+    def parameters(self) -> Sequence[ParameterGroup]:
+        """None that last: classifiers are new after every clustering."""
+        return ()
+
+    def begin_epoch(self, epoch: int) -> EpochPlan:
+        """Cluster, group, imprint and draw the epoch's batches."""
+        train = self.setup.config.train
+        parameters: Sequence[nn.Parameter] = ()
+        metrics: Mapping[str, float] = {}
+        rows: Sequence[Mapping[str, int | float | None]] = ()
+        if self.pseudo is None or epoch % self.config.recluster_every == 0:
+            embedded = self._embed()
+            before, pseudo = self.pseudo, self._cluster(embedded.clustered, epoch)
+            self.pseudo = pseudo
+            self.sampled = sample_for_groups(
+                pseudo,
+                generator=generator(self.setup.seed, "resample", epoch),
+                cumulative=self.config.cumulative,
+            )
+            parameters = self._imprint(embedded.imprinted, pseudo, before)
+            metrics, rows = self.log.record(
+                pseudo.labels,
+                clusters=self.clusters,
+                epoch=epoch,
+                group_of=pseudo.group_of,
+            )
+            metrics = {**metrics, "clusters/groups": float(len(pseudo.ends))}
+        batches = cluster_batches(
+            self.pseudo.by_size.cpu(),
+            batch_size=train.batch_size,
+            images_per_cluster=train.images_per_cluster,
+            steps=self.setup.steps(train.batch_size),
+            generator=generator(self.setup.seed, "batches", epoch),
+        )
+        return EpochPlan(
+            batches=repeat_views(batches, train.views),
+            parameters=parameters,
+            metrics=metrics,
+            cluster_rows=rows,
+        )
+
+    def terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
+        """The terms with a weight above 0; see ``gcudml.methods.gcudml.losses`` for each one's equation."""
+        config, weights = self.config, self.config.weights
+        assert self.pseudo is not None
+        assert self.sampled is not None
+        labels, sampled = self.pseudo.labels[batch.indices], self.sampled[:, batch.indices]
+        by_name = {"compact": embeddings.compact, "wide": embeddings.wide}
+        grouped = [by_name[name] for name in self._grouped]
+        logits = [
+            self._scores(by_name[name], classifiers)
+            for name, classifiers in self.classifiers.items()
+        ]
+
+        terms: dict[str, list[Float[Tensor, ""]]] = {}
+        if weights.metric > 0:
+            acted_on = by_name.values() if config.metric_on == "both" else [embeddings.compact]
+            metric = contextual_bias_loss if config.metric == "cbml" else multi_similarity_loss
+            terms["metric"] = [fused.loss(metric, each, labels) for each in acted_on]
+        if weights.group > 0 and config.group_loss == "pair":
+            terms["group"] = [
+                fused.loss(group_pair_loss, each, labels, sampled) for each in grouped
+            ]
+        if weights.group > 0 and config.group_loss == "classifier":
+            terms["group"] = [group_classifier_loss(each, labels, sampled) for each in logits]
+        if weights.collaborative > 0 and config.transfer != "none":
+            terms["collaborative"] = [
+                collaborative_distillation_loss(
+                    each,
+                    labels,
+                    sampled,
+                    transfer=config.transfer,
+                    temperature=config.temperature,
+                    detach_source=config.detach_source,
+                )
+                for each in logits
+            ]
+        if weights.distillation > 0:
+            setup = self.setup
+            with (
+                setup.clock("teacher"),
+                torch.no_grad(),
+                autocast(setup.number_format, setup.device),
+            ):
+                taught = fused.forward(self.teacher, batch.views).wide
+            if config.distillation == "relational":
+                terms["distillation"] = [
+                    fused.loss(relational_distillation_loss, embeddings.compact, taught)
+                ]
+            else:
+                scores = self._scores(taught, self.taught_classifiers)
+                terms["distillation"] = [
+                    logit_distillation_loss(each, scores, temperature=config.temperature)
+                    for each in logits
+                ]
+        return {name: torch.stack(losses).mean() for name, losses in terms.items()}
+
+    def after_step(self, step: int) -> None:
+        """Move the teacher towards the student."""
+        self.momentum = momentum_at(
+            step, self.config.teacher_momentum, warmup=self.config.momentum_warmup
+        )
+        update_teacher(self.teacher, self.setup.student.shared(), self.momentum)
+        if self.taught_classifiers:
+            with torch.no_grad():
+                torch._foreach_lerp_(
+                    self.taught_classifiers, list(self.classifiers["wide"]), 1.0 - self.momentum
+                )
+
+    def describe(self) -> dict[str, float]:
+        """The teacher's momentum after the last step, and how far it is from the student."""
+        distance = teacher_distance(self.teacher, self.setup.student.shared())
+        return {"teacher_momentum": self.momentum, "teacher_distance": distance}
+
+    @property
+    def _grouped(self) -> list[Head]:
+        """Names of the embeddings that the group terms act on."""
+        embedding = self.config.group_embedding
+        return ["compact", "wide"] if embedding == "both" else [embedding]
+
+    def _embed(self) -> "_Embedded":
+        """All training images, in one forward where one network, or its equal, gives everything."""
+        config, student = self.config, self.setup.student
+        trained = config.weights.group > 0 or config.weights.collaborative > 0
+        heads = self._grouped if config.group_loss == "classifier" and trained else []
+        if config.cluster_with == "student" or is_copy(self.teacher, student.shared()):
+            found = self._embed_by(student, {"wide", *heads})
+            return _Embedded(found["wide"], {head: found[head] for head in heads})
+        clustered = self._embed_by(self.teacher, {"wide"})["wide"]
+        return _Embedded(clustered, self._embed_by(student, set(heads)) if heads else {})
+
+    def _embed_by(self, network: nn.Module, heads: set[Head]) -> dict[Head, Float[Tensor, "n _"]]:
+        setup = self.setup
+        return embed_images(
+            network,
+            setup.images,
+            heads=sorted(heads),
+            number_format=setup.number_format,
+            size=setup.config.data.network_size,
+            clock=setup.clock,
+        )
+
+    def _cluster(self, features: Float[Tensor, "n wide"], epoch: int) -> PseudoLabels:
+        setup, config = self.setup, self.config
+        found = spherical_kmeans(
+            features,
+            self.clusters,
+            seed=derive(setup.seed, "k-means", epoch),
+            start=self.centres if config.renumbering == "warm_start" else None,
+        )
+        self.centres = found.centres
+        return order_clusters(
+            found.labels,
+            clusters=self.clusters,
+            groups=self.groups,
+            ratio=config.group_ratio,
+            floor=config.group_floor,
+            grouping=config.grouping,
+            generator=generator(setup.seed, "grouping", epoch),
+        )
+
+    def _scores(
+        self,
+        embeddings: Float[Tensor, "rows dim"],
+        classifiers: Sequence[Float[Tensor, "_ dim"]],
+    ) -> list[Float[Tensor, "rows _"]]:
+        """Scaled cosine scores of every group's classifier; clusters it has no say on count 0."""
+        assert self.pseudo is not None
+        hidden = self.pseudo.sizes == 0
+        unit = F.normalize(embeddings, dim=1)
+        starts = [0] * len(classifiers) if self.config.cumulative else [0, *self.pseudo.ends[:-1]]
+        scores = []
+        for weight, start in zip(classifiers, starts, strict=True):
+            mask = hidden[: len(weight)].clone()
+            mask[:start] = True
+            cosine = unit @ F.normalize(weight, dim=1).T
+            scores.append((self.config.scale * cosine).masked_fill(mask, NO_CLUSTER))
+        return scores
+
+    def _imprint(
+        self,
+        embedded: Mapping[Head, Float[Tensor, "n _"]],
+        pseudo: PseudoLabels,
+        before: PseudoLabels | None,
+    ) -> list[nn.Parameter]:
+        """New group classifiers: row c of each is the student's mean direction of cluster c.
+
+        k-means renumbers its clusters, so classifiers of the last epoch mean nothing; after a warm
+        start they do, and a row that a classifier had for a cluster is kept.
+        """
+        config = self.config
+        old_order = before.order if before and config.renumbering == "warm_start" else None
+
+        def imprinted(
+            means: Float[Tensor, "clusters dim"], olds: Sequence[Float[Tensor, "_ dim"]]
+        ) -> list[Float[Tensor, "_ dim"]]:
+            weights = [means[:end].clone() for end in pseudo.ends]
+            if old_order is not None:
+                for weight, old in zip(weights, olds, strict=False):
+                    _keep_known(weight, old.detach(), pseudo.order, old_order)
+            return weights
+
+        for name, embeddings in embedded.items():
+            means = cluster_means(embeddings, pseudo.labels, clusters=len(pseudo.sizes))
+            if name == "wide" and config.distillation == "logits" and config.weights.distillation:
+                self.taught_classifiers = imprinted(means, self.taught_classifiers)
+            weights = imprinted(means, self.classifiers.get(name, []))
+            self.classifiers[name] = [nn.Parameter(weight) for weight in weights]
+        return [weight for weights in self.classifiers.values() for weight in weights]
+
+
+class _Embedded(NamedTuple):
+    """The training images before a clustering."""
+
+    clustered: Float[Tensor, "n wide"]
+    """What k-means is given."""
+    imprinted: Mapping[Head, Float[Tensor, "n _"]]
+    """The student's embeddings that have group classifiers; empty without these."""
+
+
+def _keep_known(
+    weight: Float[Tensor, "_ dim"],
+    old: Float[Tensor, "_ dim"],
+    order: Int[Tensor, " clusters"],
+    old_order: Int[Tensor, " clusters"],
+) -> None:
+    """Overwrite the rows of clusters that the old classifier knew; ``order`` names each row's."""
+    place = torch.empty_like(old_order)
+    place[old_order] = torch.arange(len(place), device=place.device)
+    place = place[order[: len(weight)]]
+    known = place < len(old)
+    weight[known] = old[place[known]]
+
+
+def cluster_means(
+    embeddings: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], *, clusters: int
+) -> Float[Tensor, "clusters dim"]:
+    """Unit mean direction of each cluster's unit embeddings; an empty cluster's is 0."""
+    unit = F.normalize(embeddings, dim=1)
+    sums = unit.new_zeros(clusters, unit.shape[1]).index_add_(0, labels, unit)
+    return F.normalize(sums, dim=1)

@@ -1,0 +1,1 @@
+"""STML: self-taught metric learning."""

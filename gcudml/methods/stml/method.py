@@ -1,0 +1,250 @@
+"""STML: Self-Taught Metric Learning without Labels.
+
+Kim, Kim, Cho and Kwak, CVPR 2022, arXiv:2205.01903. Written from the equations as the authors'
+released code computes them (sung-yeon-kim/STML-CVPR22); the paper's text was not accessible, only
+its abstract, its overview figure and the tables that others reproduce. The figure and the code
+agree in every arrow.
+
+1. Every epoch the student's wide embeddings give each image its q nearest images, and a batch is
+   made of random query images with their neighbours (``gcudml.data.neighbour_batches``), each in
+   two random views.
+2. A teacher, the moving average of the student's backbone and wide head, sees the same views. How
+   alike two rows are, W, is read off its embeddings: the mean of a Gaussian of their distance and
+   of how far their neighbourhoods in the batch coincide (``gcudml.methods.stml.contextual``).
+3. L = w1 (RC(compact, W) + RC(wide, W)) / 2 + w2 KL(wide || compact): a contrastive loss with W
+   in place of labels on both heads, and the wide head teaching the compact one
+   (``gcudml.losses.relaxed_contrastive``).
+4. After each step the teacher moves towards the student. The compact embedding is tested, as it
+   is, by Euclidean distance.
+
+Where the published code differs, and what is ours:
+
+- *Teacher at the start.* The code draws it a wide head of its own, and from scratch a backbone of
+  its own (``init_teacher: independent``). With a momentum of 0.999 and 48 steps an epoch (CUB) that
+  random head keeps 95 % of its weight after one epoch. Here it starts as a copy.
+- *Moving average.* The code averages between backward pass and step (``update_teacher: before``);
+  here after the step. Both average batch-norm statistics too.
+- *Ranking.* A batch can hold an image several times. The code then ranks all its rows as equal,
+  the row itself among them; here a row comes first of its own neighbours.
+- *Neighbours* are searched on whole images, as in the code, though the network is trained on
+  crops; whether those are squashed or cut to a square is up to the data. An image is always its own
+  first neighbour.
+- *Learning rate.* The code lowers it epoch by epoch, the training loop here step by step.
+- *Optimiser.* The code's is AdamP; here it is AdamW.
+- *Choice of the epoch.* Published numbers are those of the best epoch on the test classes.
+- *Momentum warm-up, temperature, the control with random batches*: ours.
+
+The paper also learns with some classes labelled; how was not accessible, and that code was never
+released. Here (our reading) a multi-similarity loss on the labelled rows of the same batches is
+added, on the compact embedding and weighted by ``weights.supervised``.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gcudml.config import StmlConfig, TrainConfig
+from gcudml.data.batches import random_batches, repeat_views
+from gcudml.losses.pairs import multi_similarity_loss
+from gcudml.methods.interface import Batch, EpochPlan, ParameterGroup, Setup
+from gcudml.methods.stml.contextual import semantic_similarity
+from gcudml.methods.stml.losses import (
+    distance_distillation_loss,
+    relaxed_contrastive_loss,
+    scaled_distances,
+)
+from gcudml.methods.stml.neighbour_batches import neighbour_batches, neighbour_table
+from gcudml.models.embedding import Embedder, Embeddings, TeacherNet
+from gcudml.models.inference import embed_images
+from gcudml.models.momentum_teacher import momentum_at, teacher_distance, update_teacher
+from gcudml.models.number_format import autocast
+from gcudml.runtime import fused
+from gcudml.runtime.seeding import derive, generator
+
+
+class Stml:
+    """State of STML during one run: the teacher and the table of neighbours."""
+
+    lasting = ("teacher", "momentum", "table")
+
+    def __init__(self, setup: Setup, config: StmlConfig) -> None:
+        check_stml(config, setup.config.train, images=len(setup.images))
+        self.setup = setup
+        self.config = config
+        self.weights: Mapping[str, float] = config.weights.model_dump()
+        self.teacher = _teacher(setup, config)
+        self.momentum = 0.0
+        self.table: Int[Tensor, "n q"] | None = None
+        self.has_labels = bool((setup.labels >= 0).any())
+        if not self.has_labels and not _is_self_taught(config):
+            raise ValueError(
+                "method.weights.supervised: the only term that trains the compact embedding needs "
+                "labels, and no training image has one; set data.labelled_fraction above 0"
+            )
+
+    def parameters(self) -> Sequence[ParameterGroup]:
+        """None: only the student is trained."""
+        return ()
+
+    def begin_epoch(self, epoch: int) -> EpochPlan:
+        """Look for neighbours and draw the epoch's batches."""
+        setup, config, train = self.setup, self.config, self.setup.config.train
+        steps = setup.steps(train.batch_size)
+        randomness = generator(setup.seed, "batches", epoch)
+        if config.batches == "random":
+            batches = random_batches(
+                len(setup.images), batch_size=train.batch_size, steps=steps, generator=randomness
+            )
+            return EpochPlan(repeat_views(batches, train.views))
+
+        metrics = {}
+        if self.table is None or epoch % config.refresh_every == 0:
+            table = self._find_neighbours()
+            has_classes = bool((setup.hidden_labels >= 0).any())
+            if config.neighbours > 1 and has_classes:
+                metrics["neighbours/purity"] = _purity(table, setup.hidden_labels)
+            self.table = table.cpu()
+        batches = neighbour_batches(
+            self.table, batch_size=train.batch_size, steps=steps, generator=randomness
+        )
+        return EpochPlan(repeat_views(batches, train.views), metrics=metrics)
+
+    def terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
+        """The terms with a weight above 0, the supervised one only where there are labels."""
+        config, weights = self.config, self.config.weights
+        by_name = {"compact": embeddings.compact, "wide": embeddings.wide}
+        acted_on = ["compact", "wide"] if config.metric_on == "both" else [config.metric_on]
+        needed = acted_on if weights.relaxed_contrastive > 0 else []
+        if weights.distillation > 0:
+            needed = ["compact", "wide"]
+        scaled = {name: fused.loss(scaled_distances, by_name[name]) for name in needed}
+
+        terms = {}
+        if weights.relaxed_contrastive > 0:
+            similarity = self._similarity(batch)
+            losses = [
+                fused.loss(relaxed_contrastive_loss, scaled[name], similarity, margin=config.margin)
+                for name in acted_on
+            ]
+            terms["relaxed_contrastive"] = torch.stack(losses).mean()
+        if weights.distillation > 0:
+            terms["distillation"] = fused.loss(
+                distance_distillation_loss,
+                scaled["compact"],
+                scaled["wide"],
+                temperature=config.temperature,
+            )
+        if weights.supervised > 0 and self.has_labels:
+            labels = self.setup.labels[batch.indices]
+            taught = ["compact", "wide"] if config.supervised_on == "both" else ["compact"]
+            losses = [fused.loss(multi_similarity_loss, by_name[name], labels) for name in taught]
+            terms["supervised"] = torch.stack(losses).mean()
+        if config.update_teacher == "before":  # the student's weights are still the step's own
+            self._follow(batch.step)
+        return terms
+
+    def after_step(self, step: int) -> None:
+        """Move the teacher towards the student."""
+        if self.config.update_teacher == "after":
+            self._follow(step)
+
+    def describe(self) -> dict[str, float]:
+        """The teacher's momentum after the last step, and how far it is from the student."""
+        distance = teacher_distance(self.teacher, self.setup.student.shared())
+        return {"teacher_momentum": self.momentum, "teacher_distance": distance}
+
+    @torch.no_grad()
+    def _similarity(self, batch: Batch) -> Float[Tensor, "rows rows"]:
+        """How alike the teacher finds the rows; it sees the views that the student sees."""
+        config, setup = self.config, self.setup
+        with setup.clock("teacher"), autocast(setup.number_format, setup.device):
+            embeddings = fused.forward(self.teacher, batch.views).wide
+        # A ranking, which torch has no rule to stack; each run makes its own.
+        return semantic_similarity(
+            embeddings,
+            batch.indices,
+            sigma=config.sigma,
+            context=_context(config, self.setup.config.train),
+            kind=config.similarity,
+            query_expansion=config.query_expansion,
+        )
+
+    def _follow(self, step: int) -> None:
+        self.momentum = momentum_at(
+            step, self.config.teacher_momentum, warmup=self.config.momentum_warmup
+        )
+        update_teacher(self.teacher, self.setup.student.shared(), self.momentum)
+
+    def _find_neighbours(self) -> Int[Tensor, "n q"]:
+        """Neighbours of every training image by the wide embeddings, (n, q)."""
+        setup, config = self.setup, self.config
+        features = embed_images(
+            setup.student if config.neighbours_from == "student" else self.teacher,
+            setup.images,
+            heads=["wide"],
+            number_format=setup.number_format,
+            size=setup.config.data.network_size if config.neighbours_on == "centre" else None,
+            clock=setup.clock,
+        )["wide"]
+        return neighbour_table(features, config.neighbours)
+
+
+def check_stml(config: StmlConfig, train: TrainConfig, *, images: int) -> None:
+    """Refuse settings that so few training images, or so small batches, cannot serve.
+
+    Raises:
+        ValueError: ``method.key: what; remedy``.
+    """
+    q = config.neighbours
+    if config.batches == "neighbours" and q > images:
+        raise ValueError(
+            f"method.neighbours: {q} neighbours of {images} training images, the image itself "
+            "included; needs neighbours <= images"
+        )
+    if config.batches == "neighbours" and q > train.batch_size:
+        raise ValueError(
+            f"method.neighbours: {q} neighbours of one image in a batch of train.batch_size = "
+            f"{train.batch_size}; needs neighbours <= batch_size"
+        )
+    size = min(train.batch_size, images)
+    if config.batches == "neighbours":
+        size = min(train.batch_size // q, images) * q
+    rows, context = size * train.views, _context(config, train)
+    if context > rows:
+        raise ValueError(
+            f"method.context: a neighbourhood of {context} in batches of {rows} rows (images * "
+            "views); needs context (null: neighbours * views) <= rows"
+        )
+
+
+def _is_self_taught(config: StmlConfig) -> bool:
+    """Whether the compact embedding learns without labels."""
+    contrasted = config.weights.relaxed_contrastive > 0 and config.metric_on != "wide"
+    return contrasted or config.weights.distillation > 0
+
+
+def _context(config: StmlConfig, train: TrainConfig) -> int:
+    """Size of a neighbourhood in rows."""
+    return config.neighbours * train.views if config.context is None else config.context
+
+
+def _teacher(setup: Setup, config: StmlConfig) -> TeacherNet:
+    """The teacher before the first step."""
+    if config.init_teacher == "copy":
+        return TeacherNet(setup.student)
+    stranger = Embedder(
+        setup.config.model,
+        channels=setup.images.shape[1],
+        image_size=setup.config.data.network_size,
+        seed=derive(setup.seed, "teacher"),
+    )
+    setup.number_format.place(stranger, setup.device)
+    return TeacherNet(stranger)
+
+
+def _purity(table: Int[Tensor, "n q"], hidden_labels: Int[Tensor, " n"]) -> float:
+    """Share of the neighbours, images themselves left out, that have their image's class."""
+    same = hidden_labels[table[:, 1:]] == hidden_labels[:, None]
+    return float(same.float().mean())

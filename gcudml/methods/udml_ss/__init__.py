@@ -1,0 +1,1 @@
+"""UDML-SS: softmax over views and pseudo-labels."""

@@ -1,0 +1,226 @@
+"""UDML-SS: Unsupervised Deep Metric Learning via Auxiliary Rotation Loss.
+
+Cao, Chen and Lim, 2019, arXiv:1911.07072. Read from the authors' released code and logs.
+
+1. k-means on the training images: the first time on the backbone's pooled features as they are,
+   after that on the unit compact embeddings, from the third time on starting at the centres
+   before, so that cluster numbers keep their meaning;
+2. an epoch is a pass over the clusters, not over the images: all clusters in random order, a batch
+   of P clusters with Q images each a step; ``recluster_every`` counts such passes;
+3. L = metric + 0.1 rotation. The metric loss (multi-similarity; the paper claims others work too)
+   acts on the compact embeddings with clusters as labels; the rotation loss asks a small head on
+   the pooled features by which quarter turn an image was rotated, in a forward pass of its own.
+
+Where the code does what a reader of the paper would not expect, a parameter decides, and its
+default is what the code does: ``rotation_flip`` (the flip comes after the rotation, so that turns
+to the left and to the right cannot be told apart where ``views.flip`` is above 0) and
+``rotation_logits`` (a ReLU after the logits). For ``cluster_views`` the default is the unchanged
+image; the code clusters random crops. The rotation term is the code's mean over all rotated rows;
+the paper's formula sums over the four turns, 4 times as much.
+
+We differ: k-means starts from drawn points (the code from scikit-learn's k-means++, on SOP from
+faiss's drawn points); training images of a cluster of one are left out (no positive pair); batch
+norms, where they are trained, do not count rotated images in their running statistics (the
+published backbone has none); ``train.steps_per_epoch`` may set another length of an epoch, which is
+then filled with pass after pass. The wide head is not used.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gcudml.config import UdmlSsConfig, count_clusters
+from gcudml.data.batches import cluster_batches, repeat_views
+from gcudml.data.views import random_views
+from gcudml.losses.named import NamedLoss
+from gcudml.methods.cluster_log import ClusterLog
+from gcudml.methods.interface import Batch, EpochPlan, ParameterGroup, Setup
+from gcudml.models.embedding import Embeddings
+from gcudml.models.inference import Head, RandomViews, embed_images
+from gcudml.models.number_format import autocast
+from gcudml.neighbours.kmeans import Clustering, euclidean_kmeans
+from gcudml.runtime.seeding import derive, generator
+
+TURNS = 4
+
+
+class UdmlSs:
+    """State of UDML-SS during one run: clusters, rotation head, loss."""
+
+    lasting = ("loss", "rotation_head", "labels", "centres", "clusterings", "passes", "log")
+
+    def __init__(self, setup: Setup, config: UdmlSsConfig) -> None:
+        self.setup = setup
+        self.config = config
+        self.clusters = count_clusters(config.clusters, images=len(setup.images))
+        self.weights: Mapping[str, float] = config.weights.model_dump()
+        model = setup.config.model
+        self.loss = NamedLoss(
+            config.loss,
+            classes=self.clusters,
+            embedding_dim=model.embedding_dim,
+            seed=derive(setup.seed, "loss"),
+        ).to(setup.device)
+        self.rotation_head = _rotation_head(
+            setup.student.features.out_channels,
+            config.rotation_hidden,
+            relu_at_end=config.rotation_logits == "published",
+            seed=derive(setup.seed, "rotation head"),
+        ).to(setup.device)
+        self.labels: Int[Tensor, " n"] | None = None
+        self.centres: Float[Tensor, "clusters dim"] | None = None
+        self.clusterings = 0
+        self.passes = 0.0
+        """Over the clusters, since the last clustering."""
+        self.log = ClusterLog(setup.hidden_labels)
+
+    def parameters(self) -> Sequence[ParameterGroup]:
+        """The rotation head, and the loss's proxies where it has any."""
+        return [
+            ParameterGroup(
+                list(self.rotation_head.parameters()), self.config.rotation_learning_rate
+            ),
+            ParameterGroup(list(self.loss.parameters())),
+        ]
+
+    def begin_epoch(self, epoch: int) -> EpochPlan:
+        """Cluster if it is time, and draw the epoch's passes over the clusters."""
+        config, train = self.config, self.setup.config.train
+        metrics: Mapping[str, float] = {}
+        rows: Sequence[Mapping[str, int | float | None]] = ()
+        # A pass that is nearly complete counts: a few steps' worth of clusters fill no batch.
+        if self.labels is None or round(self.passes, 6) >= config.recluster_every:
+            self.labels = self._cluster(epoch).labels
+            self.passes = 0.0
+            metrics, rows = self.log.record(self.labels, clusters=self.clusters, epoch=epoch)
+        clusters_per_step = train.batch_size // train.images_per_cluster
+        a_pass = max(1, self.clusters // clusters_per_step)
+        steps = train.steps_per_epoch or a_pass
+        batches = cluster_batches(
+            self.labels.cpu(),
+            batch_size=train.batch_size,
+            images_per_cluster=train.images_per_cluster,
+            steps=steps,
+            generator=generator(self.setup.seed, "batches", epoch),
+            in_turn=True,
+        )
+        self.passes += steps / a_pass
+        return EpochPlan(repeat_views(batches, train.views), metrics=metrics, cluster_rows=rows)
+
+    def terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
+        """The metric loss on the compact embeddings, and the rotation loss."""
+        assert self.labels is not None
+        terms = {}
+        if self.config.weights.metric > 0:
+            terms["metric"] = self.loss(embeddings.compact, self.labels[batch.indices])
+        if self.config.weights.rotation > 0:
+            terms["rotation"] = self._rotation_loss(batch)
+        return terms
+
+    def after_step(self, step: int) -> None:
+        """Nothing follows a step: there is no teacher."""
+
+    def describe(self) -> dict[str, float]:
+        """How many clusterings there were."""
+        return {"clusters/clusterings": float(self.clusterings)}
+
+    def _cluster(self, epoch: int) -> Clustering:
+        setup, config = self.setup, self.config
+        head: Head = "compact" if self.clusterings else "pooled"
+        views = None
+        if config.cluster_views == "random":
+            randomness = generator(setup.seed, "cluster views", epoch)
+            views = RandomViews(setup.config.views, randomness)
+        features = embed_images(
+            setup.student,
+            setup.images,
+            heads=[head],
+            number_format=setup.number_format,
+            size=setup.config.data.network_size,
+            views=views,
+            clock=setup.clock,
+        )[head]
+        if head == "compact":
+            features = F.normalize(features, dim=1)
+        # Centres of the first clustering are in another space.
+        start = self.centres if config.warm_start and self.clusterings > 1 else None
+        found = euclidean_kmeans(
+            features,
+            self.clusters,
+            seed=derive(setup.seed, "k-means", epoch),
+            iterations=config.iterations,
+            restarts=config.restarts if start is None else 1,
+            start=start,
+        )
+        self.centres = found.centres
+        self.clusterings += 1
+        return found
+
+    def _rotation_loss(self, batch: Batch) -> Float[Tensor, ""]:
+        """Mean cross-entropy over some of the batch's images in all four turns."""
+        setup = self.setup
+        randomness = generator(setup.seed, "rotation", batch.step)
+        count = self.config.rotated_images
+        chosen = torch.randint(len(batch.indices), (count,), generator=randomness)
+        with setup.clock("data"):
+            images = setup.pick(batch.indices[chosen.to(setup.device)])
+        with setup.clock("views"):
+            views = setup.number_format.arrange(self._turned_views(images, randomness))
+        student, clock = setup.student, setup.clock
+        with (
+            clock("student"),
+            untracked_batch_norm(student),
+            autocast(setup.number_format, setup.device),
+        ):
+            pooled = student.features(views)
+        turns = torch.arange(TURNS, device=setup.device).repeat_interleave(count)
+        return F.cross_entropy(self.rotation_head(pooled), turns)
+
+    def _turned_views(
+        self, images: UInt8[Tensor, "images channels side side"], randomness: torch.Generator
+    ) -> Float[Tensor, "rows channels tall wide"]:
+        """Views of the images in every turn, turn after turn."""
+        config = self.setup.config.views
+        if self.config.rotation_flip == "fixed":
+            draws = torch.rand(len(images), generator=randomness)
+            draws = draws.to(images.device, non_blocking=True)
+            flipped = (draws < config.flip)[:, None, None, None]
+            images = torch.where(flipped, images.flip(3), images)
+            config = config.model_copy(update={"flip": 0.0})
+        turned = torch.cat([images.rot90(turn, (2, 3)) for turn in range(TURNS)])
+        size = self.setup.config.data.network_size
+        return random_views(turned, config, generator=randomness, size=size)
+
+
+@contextmanager
+def untracked_batch_norm(network: nn.Module) -> Iterator[None]:
+    """Within, batch norms leave their running statistics as they are."""
+    tracking = [
+        module
+        for module in network.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        and module.training
+        and module.track_running_stats
+    ]
+    for module in tracking:
+        module.track_running_stats = False
+    try:
+        yield
+    finally:
+        for module in tracking:
+            module.track_running_stats = True
+
+
+def _rotation_head(features: int, hidden: int, *, relu_at_end: bool, seed: int) -> nn.Sequential:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        layers: list[nn.Module] = [
+            nn.Linear(features, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, TURNS),
+        ]
+    return nn.Sequential(*layers, *([nn.ReLU()] if relu_at_end else []))

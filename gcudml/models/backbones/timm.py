@@ -1,0 +1,209 @@
+"""Networks of timm without their classifiers. The only home of timm, which is an extra."""
+
+import difflib
+import functools
+import math
+from collections.abc import Callable
+from types import ModuleType
+from typing import NamedTuple, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gcudml.config.model import InputFormat
+from gcudml.models.backbones.trunk import StateDict, Trunk
+
+
+class Published(NamedTuple):
+    """What timm says of a network and its weights."""
+
+    recipe: str
+    has_weights: bool
+    fixed_size: bool
+    """Whether it must be told the size of the images."""
+    own_format: InputFormat
+    classifier: tuple[str, ...]
+    """Beginnings of the names that a network without classifier lacks."""
+
+
+class TimmMaps(nn.Module):
+    """What a network of timm calls its features, as maps: of maps or of tokens."""
+
+    def __init__(self, network: nn.Module, *, token: bool) -> None:
+        super().__init__()
+        self.network = network
+        self.channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
+        self.prefix_tokens = int(getattr(network, "num_prefix_tokens", 0))
+        self.token = token
+
+    def features(self, images: Float[Tensor, "n c height width"]) -> object:
+        """What timm's ``forward_features`` gives."""
+        compute = cast("Callable[[Tensor], object]", self.network.forward_features)
+        return compute(images)
+
+    def forward(self, images: Float[Tensor, "n c height width"]) -> Float[Tensor, "n dim h w"]:
+        """Maps of the patch tokens or of a convolutional network, or the class token as one."""
+        found = self.features(images)
+        assert isinstance(found, Tensor)
+        if found.ndim == 4:
+            return found.permute(0, 3, 1, 2) if self.channels_last else found
+        if self.token:
+            return found[:, 0, :, None, None]
+        patches = found[:, self.prefix_tokens :].transpose(1, 2)  # (n, dim, h * w)
+        side = math.isqrt(patches.shape[2])
+        return patches.reshape(*patches.shape[:2], side, side)
+
+
+def timm_trunk(name: str, *, channels: int, image_size: int, token: bool) -> Trunk:
+    """The network that ``name`` is in timm.
+
+    Args:
+        name: As ``timm.list_models`` gives it, with or without the tag of its weights.
+        channels: Of the images it takes: 1 or 3.
+        image_size: Side of the images.
+        token: Whether a transformer gives its class token.
+
+    Raises:
+        ValueError: timm is not installed, has no such network, or it does not take such images or
+            has no class token.
+    """
+    published = _published(name)
+    network = _create(name, channels, image_size)
+    module = TimmMaps(network, token=token)
+    dim = _check(module, name, torch.zeros(1, channels, image_size, image_size))
+    return Trunk(
+        module,
+        network,
+        dim,
+        inputs=channels,
+        own_format=published.own_format,
+        classifier=published.classifier,
+        adapt=functools.partial(_resample, network=network),
+        fetch=functools.partial(_fetch, name, image_size) if published.has_weights else None,
+    )
+
+
+def timm_recipe(name: str) -> str:
+    """Name of the published weights, such as ``timm resnet10t.c3_in1k``.
+
+    Raises:
+        ValueError: timm is not installed or has no such network.
+    """
+    return _published(name).recipe
+
+
+def _import() -> ModuleType:
+    try:
+        import timm
+    except ImportError as error:
+        raise ValueError(
+            "model.backbone: networks of timm need the package timm; "
+            'install it with: pip install "gcudml-harness[timm]"'
+        ) from error
+    return timm
+
+
+def _published(name: str) -> Published:
+    timm = _import()
+    if not timm.is_model(name):
+        close = difflib.get_close_matches(name, timm.list_models(), n=3)
+        guess = f"did you mean {' or '.join(close)}? " if close else ""
+        raise ValueError(
+            f"model.backbone: timm {timm.__version__} has no network {name!r}; "
+            f"{guess}timm.list_models() names all"
+        )
+    try:
+        known = timm.models.get_pretrained_cfg(name, allow_unregistered=False)
+    except RuntimeError as error:
+        tags = ", ".join(timm.models.get_arch_pretrained_cfgs(name.partition(".")[0])) or "none"
+        raise ValueError(
+            f"model.backbone: timm {timm.__version__} has no weights {name!r}; known: {tags}"
+        ) from error
+    ends = known.classifier or ()
+    return Published(
+        recipe=f"timm {known.architecture}.{known.tag}",
+        has_weights=bool(known.has_weights),
+        fixed_size=known.fixed_input_size,
+        own_format=InputFormat(range=1, mean=known.mean, std=known.std),
+        classifier=tuple(f"{end}." for end in ([ends] if isinstance(ends, str) else ends)),
+    )
+
+
+def _create(name: str, channels: int, image_size: int, *, pretrained: bool = False) -> nn.Module:
+    """The network without its classifier, for images of that size where it must be told."""
+    timm = _import()
+    create = functools.partial(
+        timm.create_model, name, pretrained=pretrained, num_classes=0, in_chans=channels
+    )
+    try:
+        if _published(name).fixed_size:
+            try:
+                network: nn.Module = create(img_size=image_size)
+            except TypeError:  # some of these take no size either; the images must fit them
+                network = create()
+        else:
+            network = create()
+    except (AssertionError, RuntimeError, TypeError, ZeroDivisionError) as error:
+        raise ValueError(_unfit(name, channels, image_size, error)) from error
+    return network
+
+
+@torch.no_grad()
+def _check(module: TimmMaps, name: str, images: Float[Tensor, "1 channels size size"]) -> int:
+    """Channels of the maps, found by making some."""
+    _, channels, size, _ = images.shape
+    patch = getattr(getattr(module.network, "patch_embed", None), "patch_size", 1)
+    side = patch[0] if isinstance(patch, tuple) else patch
+    if isinstance(side, int) and size % side:  # timm would leave out what remains at two borders
+        error = ValueError(f"patches of {side} pixels")
+        raise ValueError(_unfit(name, channels, size, error))
+    module.eval()
+    try:
+        found = module.features(images)
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(_unfit(name, channels, size, error)) from error
+    if not isinstance(found, Tensor) or found.ndim not in {3, 4}:
+        raise ValueError(f"model.backbone: the features of timm:{name} are neither maps nor tokens")
+    if found.ndim == 4 or not module.prefix_tokens:
+        if module.token:
+            raise ValueError(
+                f"model.pooling: timm:{name} has no class token; give avg, max or avg+max"
+            )
+    elif math.isqrt(found.shape[1] - module.prefix_tokens) ** 2 != (
+        found.shape[1] - module.prefix_tokens
+    ):
+        raise ValueError(
+            f"model.backbone: the {found.shape[1]} tokens of timm:{name} are no square map"
+        )
+    dim = int(module(images).shape[1])
+    module.train()
+    return dim
+
+
+def _unfit(name: str, channels: int, image_size: int, error: Exception) -> str:
+    reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+    return (
+        f"model.backbone: timm:{name} does not take {channels} x {image_size} x {image_size} "
+        f"images ({reason}); change data.image_size or the backbone"
+    )
+
+
+def _resample(state: StateDict, *, network: nn.Module) -> StateDict:
+    """Position embeddings of another image size become this network's, by interpolation."""
+    positions, mine = state.get("pos_embed"), getattr(network, "pos_embed", None)
+    grid = getattr(getattr(network, "patch_embed", None), "grid_size", None)
+    if positions is None or mine is None or grid is None:
+        return state
+    if positions.ndim != 3 or mine.ndim != 3 or positions.shape == mine.shape:
+        return state
+    prefix = mine.shape[1] - grid[0] * grid[1]
+    if math.isqrt(positions.shape[1] - prefix) ** 2 != positions.shape[1] - prefix:
+        return state
+    resample: Callable[..., Tensor] = _import().layers.resample_abs_pos_embed
+    resized = resample(positions, new_size=list(grid), num_prefix_tokens=prefix)
+    return dict(state) | {"pos_embed": resized}
+
+
+def _fetch(name: str, image_size: int) -> StateDict:
+    return _create(name, 3, image_size, pretrained=True).state_dict()

@@ -1,0 +1,234 @@
+"""Pretrained weights: read without running what a file holds, checked name by name, loaded."""
+
+import contextlib
+import hashlib
+import pickle
+from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from gcudml.config import ModelConfig
+from gcudml.models.backbones.trunk import StateDict, Trunk
+
+WRAPPERS = ("state_dict", "model")  # under which training scripts put a state dict
+IS_LEFT_OUT: ContextVar[bool] = ContextVar("IS_LEFT_OUT", default=False)
+
+
+def load_weights(trunk: Trunk, config: ModelConfig) -> tuple[str, ...]:
+    """Fill a network with the weights that ``config.weights`` names, in place.
+
+    A file may hold a whole network's state dict, or that of its features without their common
+    prefix, also under ``state_dict`` or ``model`` and with names that begin with ``module.``.
+
+    Returns:
+        Names of the classifier's weights, which were left out.
+
+    Raises:
+        ValueError: the weights are missing, unreadable, not finite or another network's.
+    """
+    if config.weights == "none" or IS_LEFT_OUT.get():
+        return ()
+    path = config.weights_path
+    state = read_state(path) if path else _fetch(trunk, config)
+    source = repr(str(path)) if path else "imagenet"
+    wanted = trunk.holder.state_dict()
+    named, left_out = _rename(state, wanted, trunk)
+    _check_fit(trunk.adapt(named), wanted, source, config.backbone)
+    trunk.holder.load_state_dict(trunk.adapt(named), strict=False)  # strictly checked above
+    return left_out
+
+
+@contextlib.contextmanager
+def without_weights() -> Iterator[None]:
+    """Networks built in this block get the shape for their weights but not the weights."""
+    token = IS_LEFT_OUT.set(True)
+    try:
+        yield
+    finally:
+        IS_LEFT_OUT.reset(token)
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a state dict or safetensors file, by name.
+
+    Raises:
+        ValueError: no such file, or it is damaged or holds anything but tensors; code in it is
+            never run.
+    """
+    _check_is_file(path)
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if not _is_pickle(path) and "GLOBAL" not in str(error):
+            raise ValueError(_broken(path, "it is no file of PyTorch")) from error
+        raise ValueError(
+            f"model.weights: {str(path)!r} is refused: it holds objects or code, not only tensors; "
+            "convert it to safetensors where you trust it"
+        ) from error
+    except MemoryError:
+        raise
+    except SafetensorError as error:
+        raise ValueError(_broken(path, str(error))) from error
+    except PermissionError as error:
+        raise ValueError(_broken(path, error.strerror or "not allowed")) from error
+    except Exception as error:  # readers of damaged files raise anything
+        raise ValueError(_broken(path, "it is no file of PyTorch or cut short")) from error
+    return _unwrap(found, path)
+
+
+def weights_digest(config: ModelConfig) -> str:
+    """What identifies the weights of a run: digest of the file, or the published weights' name.
+
+    Empty without weights.
+
+    Raises:
+        ValueError: the file is missing or cannot be read, or timm is.
+    """
+    if not config.is_pretrained:
+        return ""
+    path = config.weights_path
+    if path is None:
+        return _recipe(config)
+    _check_is_file(path)
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()[:32]
+    except OSError as error:
+        raise ValueError(_broken(path, error.strerror or "cannot be read")) from error
+
+
+def _recipe(config: ModelConfig) -> str:
+    if config.timm_name:
+        from gcudml.models.backbones.timm import timm_recipe
+
+        return timm_recipe(config.timm_name)
+    from gcudml.models.backbones.torchvision import recipe
+
+    return recipe(config.backbone)
+
+
+def _check_is_file(path: Path) -> None:
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError as error:  # a folder that may not be entered, a name that is too long
+        raise ValueError(
+            f"model.weights: {str(path)!r} cannot be read ({error.strerror}); allow reading it, or "
+            "give another file"
+        ) from None
+    if is_folder:
+        raise ValueError(f"model.weights: {str(path)!r} is a folder; give the file in it")
+    if not is_file:
+        raise ValueError(
+            f"model.weights: no file {str(path)!r}; give a state dict or a .safetensors file, "
+            "imagenet or none"
+        )
+
+
+def _fetch(trunk: Trunk, config: ModelConfig) -> StateDict:
+    if trunk.fetch is None:
+        raise ValueError(
+            f"model.weights: nobody publishes weights of {config.backbone}; give none or a path"
+        )
+    try:
+        return trunk.fetch()
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:  # URLError is an OSError
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise ValueError(
+            f"model.weights: the ImageNet weights of {config.backbone} could not be fetched "
+            f"({reason}); give the path of a file with them, or put them into the cache "
+            f"{torch.hub.get_dir()}"
+        ) from error
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether a file that could not be read is whole: a pickle, or a zip with one."""
+    with path.open("rb") as stream:
+        start = stream.read(2)
+    return start == b"PK" or (start[:1] == b"\x80" and start[1:] in {b"\2", b"\3", b"\4", b"\5"})
+
+
+def _unwrap(found: object, path: Path) -> dict[str, Tensor]:
+    for wrapper in WRAPPERS:
+        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
+            found = found[wrapper]
+    if not isinstance(found, Mapping):
+        raise ValueError(
+            f"model.weights: {str(path)!r} holds a {type(found).__name__}, not a state dict; save "
+            "a network's state_dict()"
+        )
+    others = [str(name) for name, value in found.items() if not isinstance(value, Tensor)]
+    if others or not found:
+        what = f"{others[0]!r} is no tensor" if others else "it is empty"
+        raise ValueError(
+            f"model.weights: {str(path)!r} is no state dict: {what}; save a network's state_dict()"
+        )
+    return {str(name): value for name, value in found.items()}
+
+
+def _rename(
+    state: StateDict, wanted: StateDict, trunk: Trunk
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The state under the network's own names, and the names that were left out."""
+    named = dict(state)
+    while named and all(name.startswith("module.") for name in named):
+        named = {name.removeprefix("module."): value for name, value in named.items()}
+    if trunk.prefix and any(trunk.prefix + name in wanted for name in named):
+        named = {trunk.prefix + name: value for name, value in named.items()}
+    left_out = tuple(
+        name for name in named if name not in wanted and name.startswith(trunk.classifier)
+    )
+    for name in left_out:
+        del named[name]
+    return named, left_out
+
+
+def _check_fit(state: StateDict, wanted: StateDict, source: str, backbone: str) -> None:
+    """Every weight that is needed is there, and no other, in its shape and with finite numbers."""
+    missing = [
+        name for name in wanted if name not in state and not name.endswith("num_batches_tracked")
+    ]
+    unknown = [name for name in state if name not in wanted]
+    wrong = [
+        f"shape of {name} is {tuple(state[name].shape)} where {tuple(needed.shape)} is needed"
+        for name, needed in wanted.items()
+        if name in state and state[name].shape != needed.shape
+    ]
+    faults = [*_counted(missing, "missing"), *_counted(unknown, "unknown"), *wrong[:1]]
+    if faults:
+        raise ValueError(
+            f"model.weights: {source} does not fit {backbone}: {', '.join(faults)}; name the "
+            "backbone it was made for"
+        )
+    for name, needed in wanted.items():
+        if not needed.is_floating_point() or name not in state:
+            continue
+        if not state[name].is_floating_point():
+            raise ValueError(
+                f"model.weights: {name} of {source} holds {state[name].dtype}, not real numbers; "
+                "convert it to float32"
+            )
+        if not state[name].float().isfinite().all():
+            raise ValueError(
+                f"model.weights: {name} of {source} holds NaN or infinity; give sound weights"
+            )
+
+
+def _counted(names: list[str], what: str) -> Iterable[str]:
+    """Such as ``12 keys missing (first conv1.weight)``; nothing without names."""
+    if names:
+        noun = "key" if len(names) == 1 else "keys"
+        yield f"{len(names)} {noun} {what} (first {names[0]})"
+
+
+def _broken(path: Path, reason: str) -> str:
+    return (
+        f"model.weights: {str(path)!r} cannot be read ({reason.splitlines()[0][:120]}); "
+        "download or write it again"
+    )

@@ -1,0 +1,1 @@
+"""Nearest neighbours and k-means; the only home of faiss."""

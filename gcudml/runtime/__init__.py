@@ -1,0 +1,1 @@
+"""Seeds, timers, memory and files: nothing that knows of learning."""

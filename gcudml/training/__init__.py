@@ -1,0 +1,1 @@
+"""One run: epochs, state, optimisers, checkpoint, model file."""

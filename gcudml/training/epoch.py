@@ -1,0 +1,86 @@
+"""One epoch of training, step by step."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gcudml.config import TrainConfig
+from gcudml.data.views import random_views
+from gcudml.evaluation.diagnostics import embedding_health
+from gcudml.methods.interface import Batch, EpochPlan, Method, Setup
+from gcudml.models.embedding import Embeddings
+from gcudml.models.number_format import autocast
+from gcudml.runtime import fused
+from gcudml.runtime.seeding import derive, generator
+from gcudml.training.optimizers import set_learning_rate
+
+
+class Trained(NamedTuple):
+    """What one epoch of training tells."""
+
+    losses: dict[str, float]
+    """Means of the loss and of its terms over the steps."""
+    health: dict[str, float]
+    """Of the last step's embeddings, see ``embedding_health``."""
+
+
+def train_epoch(
+    setup: Setup,
+    method: Method,
+    plan: EpochPlan,
+    optimizers: list[torch.optim.Optimizer],
+    *,
+    epoch: int,
+    step: int,
+) -> Trained:
+    """One epoch's steps."""
+    config, student, device, clock = setup.config, setup.student, setup.device, setup.clock
+    steps = len(plan.batches)
+    randomness = generator(setup.seed, "views", epoch)
+    torch.manual_seed(derive(setup.seed, "libraries", epoch))  # losses and layers of others draw
+    totals: dict[str, Tensor] = {}
+    student.train()
+    batches = plan.batches.to(device)
+    # Images that did not fit onto the GPU are picked by indices that never were there.
+    picked = batches if setup.sources.device == device else plan.batches
+    for position, places in enumerate(batches):
+        set_learning_rate(optimizers, config.train, done=epoch + position / steps)
+        indices = places.flatten()  # (views * batch,)
+        with clock("data"):
+            images = setup.pick(picked[position].flatten())
+        with clock("views"):
+            views = random_views(
+                images, config.views, generator=randomness, size=config.data.network_size
+            )
+            views = setup.number_format.arrange(views)
+        with clock("student"), autocast(setup.number_format, device):
+            embeddings: Embeddings = fused.forward(student, views)
+        with clock("losses"):
+            terms = method.terms(Batch(views, indices, step + position), embeddings)
+            loss = torch.stack([method.weights[name] * term for name, term in terms.items()]).sum()
+
+        with clock("backward"):
+            for optimizer in optimizers:
+                optimizer.zero_grad(set_to_none=True)
+            fused.backward(loss)
+        with clock("optimizer"):
+            _update(optimizers, config.train)
+        with clock("ema"):
+            method.after_step(step + position)
+
+        for name, value in {"loss": loss, **{f"loss/{n}": t for n, t in terms.items()}}.items():
+            totals[name] = totals.get(name, torch.zeros((), device=device)) + value.detach()
+    # A GPU is waited for only here.
+    losses = {name: float(total) / steps for name, total in totals.items()}
+    return Trained(losses, embedding_health(embeddings.compact.detach()))
+
+
+def _update(optimizers: Sequence[torch.optim.Optimizer], config: TrainConfig) -> None:
+    """One step of every optimiser, of gradients that were cut to size."""
+    if config.clip_norm is not None:
+        trained = [p for o in optimizers for group in o.param_groups for p in group["params"]]
+        nn.utils.clip_grad_norm_(trained, config.clip_norm)
+    for optimizer in optimizers:
+        optimizer.step()

@@ -1,0 +1,157 @@
+"""How many runs are worth training together on this machine: measured once a network, then kept.
+
+On a CPU none are: PyTorch computes stacked networks there two to three times slower than one after
+another (``tests/benchmarks/together.py``). On a GPU small networks leave most of it idle, so there
+a few numbers of runs are tried, in a process of its own, because whoever asks shall not hold a GPU:
+``python -m gcudml.together_gain`` takes the parameters on standard input and prints the number.
+"""
+
+import functools
+import itertools
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from gcudml.config import RunConfig
+from gcudml.models.backbones.weights import without_weights
+from gcudml.models.embedding import Embedder
+from gcudml.models.number_format import Format, autocast, choose_format
+from gcudml.runtime import fused
+from gcudml.runtime.files import cache_folder, digest, locked, read_sealed, write_sealed
+
+COUNTS = (1, 2, 4, 8, 16)
+STEPS, WARM_STEPS = 8, 3
+MUST_SAVE = 0.9
+"""More runs at once must take less than this share of the time of the best number below them."""
+
+
+def most_together(config: RunConfig, *, channels: int, device: torch.device) -> int:
+    """How many runs of this network and batch size train fastest together; 1 on a CPU."""
+    if device.type != "cuda":
+        return 1
+    # What runs differ in does not matter here, so that they share one answer.
+    asked = {name: getattr(config, name).model_dump(mode="json") for name in ("data", "model")}
+    train = {"batch_size", "views", "device", "number_format", "memory_layout"}
+    asked["train"] = config.train.model_dump(mode="json", include=train | {"images_per_cluster"})
+    return _ask(json.dumps([asked, channels]))
+
+
+@functools.cache
+def _ask(question: str) -> int:
+    """What a process of its own says; 1 where it cannot."""
+    command = [sys.executable, "-P", "-m", "gcudml.training.fusion_speedup"]
+    said = subprocess.run(
+        command,
+        input=question,
+        capture_output=True,
+        text=True,
+        check=False,
+        start_new_session=True,  # Ctrl-C is for whoever asks
+    )
+    if said.returncode:
+        print(f"train_together: not measured\n{said.stderr}", file=sys.stderr)
+        return 1
+    return int(said.stdout.split()[-1])  # a library may have printed before
+
+
+def kept_or_measured(config: RunConfig, *, channels: int, device: torch.device) -> int:
+    """The number that was measured on this machine, now or earlier.
+
+    Raises:
+        OSError: the cache folder cannot be written.
+    """
+    number_format = choose_format(config, channels=channels, device=device)
+    key = {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "torch": torch.__version__,
+        "model": config.model.model_dump(mode="json"),
+        "images": [channels, config.data.network_size, config.train.batch_size, config.train.views],
+        "format": number_format.name,
+    }
+    path = cache_folder() / "together" / f"{digest(key)}.json"
+    with locked(path):
+        kept = read_sealed(path)
+        if isinstance(kept, dict) and isinstance(kept.get("most"), int):
+            return int(kept["most"])
+        measured = milliseconds_a_step(
+            config, COUNTS, channels=channels, number_format=number_format, device=device
+        )
+        most = best_count(measured)
+        content = {"key": key, "most": most, "ms_a_step_and_run": measured}
+        write_sealed(path, content)
+    return most
+
+
+def milliseconds_a_step(
+    config: RunConfig,
+    counts: Sequence[int],
+    *,
+    channels: int,
+    number_format: Format,
+    device: torch.device,
+) -> dict[int, float]:
+    """For each number of runs at once, least milliseconds of a student's step, a run.
+
+    Numbers are left out, from the first on that memory does not suffice for.
+    """
+    found = {}
+    for count in counts:
+        try:
+            times = _times(config, count, channels, number_format, device)
+        except (MemoryError, torch.OutOfMemoryError):
+            break
+        found[count] = 1000 * min(times) / count
+    return found
+
+
+def best_count(measured: Mapping[int, float]) -> int:
+    """The number that is worth it, by what a step costs a run."""
+    best = min(measured)
+    for count in sorted(measured):
+        if measured[count] < MUST_SAVE * measured[best]:
+            best = count
+    return best
+
+
+def _times(
+    config: RunConfig, count: int, channels: int, number_format: Format, device: torch.device
+) -> list[float]:
+    """Seconds of steps of so many runs at once."""
+    rows, size = config.train.batch_size * config.train.views, config.data.network_size
+    images = torch.zeros(rows, channels, size, size, device=device)
+    images.normal_(generator=torch.Generator(device).manual_seed(0))
+    ends: list[float] = []
+
+    def train() -> None:
+        with without_weights():
+            student = Embedder(config.model, channels=channels, image_size=size, seed=0)
+        number_format.place(student, device)
+        for _ in range(WARM_STEPS + STEPS + 1):
+            with autocast(number_format, device):
+                embeddings = fused.forward(student, number_format.arrange(images))
+            total = embeddings.compact.square().mean() + embeddings.wide.square().mean()
+            fused.backward(total)
+            student.zero_grad(set_to_none=True)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            ends.append(time.perf_counter())
+
+    fused.train_together([train] * count)
+    last = ends[count - 1 :: count]  # of each step, the run that was last
+    return [after - before for before, after in itertools.pairwise(last)][WARM_STEPS:]
+
+
+def main() -> None:
+    """Print the number for the parameters and channels on standard input."""
+    params, channels = json.load(sys.stdin)
+    config = RunConfig.model_validate(params)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    print(kept_or_measured(config, channels=channels, device=device))
+
+
+if __name__ == "__main__":
+    main()
