@@ -102,7 +102,7 @@ class Method(Protocol):
     def lasting(self) -> Sequence[str]:
         """Names of the attributes that change during a run and outlive an epoch.
 
-        With them and the student a run that was stopped goes on; see ``gcudml.training.checkpoint``.
+        A stopped run goes on with them and the student; see ``gcudml.training.checkpoint``.
         """
         ...
 

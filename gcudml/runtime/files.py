@@ -127,5 +127,6 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def say_damaged(path: Path) -> None:
+    """Say on stderr that a file is unusable and made anew."""
     reason = "damaged, or of an older version (no valid checksum)"
     print(f"{path}: {reason}; making it anew", file=sys.stderr)

@@ -71,10 +71,10 @@ def run(
         config: What to do.
         seed: Of weights, clustering, batches and views; the data have a seed of their own.
         workdir: Gets ``tables/clusters.jsonl``, ``facts.json``, which also names the epoch that was
-            chosen, with ``test`` what each query found (see ``gcudml.evaluation.query_log``), and after every
-            epoch a checkpoint. Called again with the same folder and arguments, a run goes on from
-            it and reports the epochs that are left. At the end ``model.safetensors``, the student
-            of the chosen epoch, takes the checkpoint's place.
+            chosen, with ``test`` what each query found (see ``gcudml.evaluation.query_log``), and
+            after every epoch a checkpoint. Called again with the same folder and arguments, a run
+            goes on from it and reports the epochs that are left. At the end
+            ``model.safetensors``, the student of the chosen epoch, takes the checkpoint's place.
         report: Called once an epoch.
         test: Whether the test classes may be opened; without it they are not even loaded.
 

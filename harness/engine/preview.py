@@ -30,7 +30,7 @@ class Preview(NamedTuple):
     proposed_later: int
     """Trials that a search has still to propose; an upper bound."""
     changes: tuple[str, ...]
-    """What differs from the study of this name that is in the results; see ``harness.study.spec_diff``."""
+    """Differences to the study of this name in the results; see ``harness.study.spec_diff``."""
     is_open: bool = False
     """Whether a budget alone will say how many there are."""
 

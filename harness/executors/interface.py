@@ -67,7 +67,7 @@ class Job:
     profile: bool = False
     """Whether the workload shall say where its time goes; see ``PROFILE``."""
     code: Table = field(default_factory=dict)
-    """The files that the run may use of the workload's code; see ``harness.workload.loaded_code``."""
+    """Files of the workload's code that the run may use; see ``harness.workload.loaded_code``."""
     together: int = 1
     """How many runs its process executes at once, this one included."""
     beside: tuple[Job, ...] = ()

@@ -2,8 +2,8 @@
 
 This is the driver's end; ``fork_server`` is the other. A crash, a leak or an out-of-memory kill
 takes one run with it, and no run outlives the driver. Between the two stands a guard, see
-``harness.executors.guard``. A fork server that dies is replaced; the runs that died with it are lost, and are
-for the caller to start again.
+``harness.executors.guard``. A fork server that dies is replaced; the runs that died with it are
+lost, and are for the caller to start again.
 """
 
 from __future__ import annotations

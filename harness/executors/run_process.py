@@ -80,7 +80,7 @@ class RunProcess:
 
 
 def guarded(command: list[str], variables: dict[str, str]) -> tuple[list[str], dict[str, str]]:
-    """What starts ``command`` under a guard, and in which environment; see ``harness.executors.guard``."""
+    """The command and environment that start ``command`` under ``harness.executors.guard``."""
     if not IS_GUARDED:
         return command, variables
     # Without the modules of the installation it starts in ten milliseconds.

@@ -69,7 +69,7 @@ class StudyRecord:
     rules: int = 1
     """By which its search proposes and gives trials up; see ``harness.search.rules``."""
     version: int = 0
-    """Grows with every writing by a driver, see ``harness.engine.record_writer``; 0 of older records."""
+    """Grows each time a driver writes (``harness.engine.record_writer``); 0 in old records."""
 
 
 _RECORD = TypeAdapter(StudyRecord)

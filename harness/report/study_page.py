@@ -25,7 +25,7 @@ from harness.report.html.escape import escaped
 from harness.report.html.gallery import Seen, load_seen
 from harness.report.html.layout import mixture_notice, navigation, note
 from harness.report.html.profile import Profile, load_profile, profile_section
-from harness.report.plots import render as render_module
+from harness.report.plots import render as figures
 from harness.stats.paired import MIN_SEEDS_FOR_TEST
 
 MOST_BYTES = 7_900_000
@@ -127,7 +127,7 @@ def render(content: Content, frame: Frame = OFFLINE) -> str:
     body = f"{_header(tables)}\n<main>\n{''.join(parts)}</main>\n{pictures}"
     title = f"{tables.study.name}: ablation report"
     return document(
-        title, f"{navigation(body)}\n{body}", script=render_module.script(), frame=frame
+        title, f"{navigation(body)}\n{body}", script=figures.script(), frame=frame
     )
 
 

@@ -134,7 +134,7 @@ class Gcudml:
         )
 
     def terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
-        """The terms with a weight above 0; see ``gcudml.methods.gcudml.losses`` for each one's equation."""
+        """The terms with a weight above 0; ``gcudml.methods.gcudml.losses`` has the equations."""
         config, weights = self.config, self.config.weights
         assert self.pseudo is not None
         assert self.sampled is not None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.report.data.compared_runs import ShownRun, ShownRuns
 from harness.report.data.thumbnails import Pictures
-from harness.store.typed_rows import integer, number, read_rows
+from harness.store.typed_rows import integer, number, read_rows, text_or_none
 
 MOST_COLOURED = 10
 _MOST_IMAGES = 3000

@@ -15,7 +15,7 @@ from harness.report.data.mixture import mixture_of
 from harness.report.data.study_data import RunRow, StudyTables, TrialRow
 from harness.report.findings.answer import SPLIT_NAMES, named
 from harness.report.findings.swept_axes import swept_axes
-from harness.stats import paired as paired_module
+from harness.stats import paired as stats
 
 MOST_CSV_RUNS = 2000
 """With more runs the CSV has a line a trial: the page would grow past what a browser likes."""
@@ -98,13 +98,13 @@ def _statistics(tables: StudyTables) -> Iterator[str]:
         return
     paired = f"Differences to the baseline {named(baseline)} are paired by seed"
     few = [pair.exploratory for pair in pairs]
-    least = f"With fewer than {paired_module.MIN_SEEDS_FOR_TEST} pairs no sign-flip test can reach 0.05: "
+    least = f"With fewer than {stats.MIN_SEEDS_FOR_TEST} pairs no sign-flip test can reach 0.05: "
     if all(few):
         intervals = ", with paired 95 % t-intervals" if any(pair.n > 1 for pair in pairs) else ""
         yield f"{paired}{intervals}. {least}the comparison is exploratory, and no p is given."
         return
     exact = (
-        "exact " if max(pair.n for pair in pairs) <= paired_module.MOST_ENUMERATED else "sampled "
+        "exact " if max(pair.n for pair in pairs) <= stats.MOST_ENUMERATED else "sampled "
     )
     yield (
         f"{paired}, with paired 95 % t-intervals and {exact}two-sided sign-flip tests; p values "
