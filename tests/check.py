@@ -15,7 +15,7 @@ def main() -> int:
         [BIN / "ruff", "check"],
         [BIN / "ruff", "format", "--check"],
         [BIN / "mypy"],
-        [BIN / "mypy", "--strict", "tests/test_border.py"],
+        [BIN / "mypy", "--strict", "tests/system/test_border.py"],
         [BIN / "lint-imports"],
         [sys.executable, "-m", "pytest", *sys.argv[1:]],
     ]

@@ -23,7 +23,7 @@ from typing import Any
 
 from kept import ROOT, keep
 
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "workloads")]
+sys.path[:0] = [str(ROOT / "tests" / "fixtures"), str(ROOT / "tests" / "fixtures" / "workloads")]
 
 from subject import Subject  # noqa: E402  the line above finds it
 from waiting import wait_until  # noqa: E402

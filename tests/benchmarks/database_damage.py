@@ -28,7 +28,7 @@ from kept import ROOT, keep
 from harness.errors import StoreBusyError, StoreError
 from harness.store import database
 
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "fixtures"))
 
 from store_examples import TRIAL, a_trial, everything, write
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from kept import ROOT, keep
 
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "workloads")]
+sys.path[:0] = [str(ROOT / "tests" / "fixtures"), str(ROOT / "tests" / "fixtures" / "workloads")]
 
 from store_examples import held  # noqa: E402  the line above finds it
 from subject import VICTIMS, Subject  # noqa: E402

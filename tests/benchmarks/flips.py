@@ -27,7 +27,7 @@ from pathlib import Path
 import duckdb
 from kept import ROOT, keep
 
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "fixtures")]
 
 from flip import flip_byte  # noqa: E402  the line above finds it
 

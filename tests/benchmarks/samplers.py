@@ -2,7 +2,7 @@
 
     python tests/benchmarks/samplers.py [--trials 40] [--seeds 5] [--write]
 
-Each search goes through a plan and a schedule as ``harness run`` does it, over ``tests/workloads/quadratic.py`` (x and
+Each search goes through a plan and a schedule as ``harness run`` does it, over ``tests/fixtures/workloads/quadratic.py`` (x and
 y in [-1, 1], best 0.94), two trials at once and a baseline that names no axis; only that no file is written. Its name,
 from which its proposals follow, is its seed. Printed are the mean of the trials after the ten of the start and the
 best, each averaged over the seeds; standard deviations over the seeds are kept as well. Rules: see
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
-    sys.path.insert(0, str(ROOT / "tests" / "workloads"))
+    sys.path.insert(0, str(ROOT / "tests" / "fixtures" / "workloads"))
     rows = []
     print("| sampler | rules | mean after the start | best | seconds a search |")
     print("| --- | --- | --- | --- | --- |")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas
 import pytest
 import quadratic
+from roots import ROOT
 
 import harness
 from harness.api import Options, Results
@@ -20,7 +21,6 @@ from harness.executors.interface import ExecutorName
 from harness.study.loading import load_study
 from harness.workload import load_workload
 
-ROOT = Path(__file__).resolve().parents[2]
 HILL = {
     "study": "hill",
     "question": "Where is the top?",

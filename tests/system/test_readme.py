@@ -1,0 +1,101 @@
+"""What the READMEs promise exists: commands, files, numbers."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import pytest
+from roots import ROOT
+from typer.main import get_command
+
+from harness.cli.commands import app
+from harness.study.loading import load_study
+
+READMES = [ROOT / "README.md", ROOT / "harness" / "README.md", ROOT / "gcudml" / "README.md"]
+MOST_BYTES_OF_A_PICTURE = 300_000
+
+
+def readme_tables():
+    path = ROOT / "tests" / "benchmarks" / "readme_tables.py"
+    spec = importlib.util.spec_from_file_location("readme_tables", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_tables_are_made_from_kept_results() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(re.findall(r"<!-- table: ", text)) == 17
+    assert readme_tables().filled(text) == text
+    assert re.search(r"<!-- table: omniglot-components -->\n\| trial", text)
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_table_whose_figures_are_not_kept_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_kept: bool
+) -> None:
+    tables = readme_tables()
+    monkeypatch.setattr(tables, "KEPT", tmp_path)
+    row = {"lever": "a", "work": "b", "ratio": "2", "from_to": "1 to 3", "ms": "4", "in_use": "no"}
+    if is_kept:
+        (tmp_path / "levers.json").write_text(json.dumps({"rows": [row]}), encoding="utf-8")
+    text = "before\n<!-- table: levers -->\n<!-- end -->\nafter"
+    found = tables.filled(text)
+    assert ("| a | b | 2 | 1 to 3 | 4 | no |" in found) == is_kept
+    assert ("Not measured yet." in found) == (not is_kept)
+    assert tables.filled(found) == found
+
+
+def test_it_opens_with_exactly_two_commands_that_make_their_own_environment() -> None:
+    opening = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## ")[0]
+    commands = re.findall(r"```sh\n(.*?)```", opening, flags=re.S)
+    assert len(commands) == 2
+    for command in commands:
+        assert command.count("\n") == 1
+        assert command.startswith("test -d .venv || python3 -m venv .venv; .venv/bin/pip install")
+    assert "harness run studies/momentum.yaml" in commands[0]
+    assert "'.[test]'" in commands[1]
+
+
+@pytest.mark.parametrize("path", READMES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_command_and_option_exists(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    known = get_command(app).commands
+    named = set(re.findall(r"(?:^|[`/ ])harness (?!\()([a-z]+)\b(?=[ `\"])", text, flags=re.M))
+    named &= set(re.findall(r"harness ([a-z]+)", text))
+    for name in named - {"is", "and", "that", "of", "itself", "has"}:
+        assert name in known, f"harness {name}"
+    for name, option in re.findall(r"harness ([a-z]+)[^`\n]* (--[a-z-]+)", text):
+        options = {flag for p in known[name].params for flag in p.opts}
+        assert option in options, f"harness {name} {option}"
+
+
+@pytest.mark.parametrize("path", READMES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_file_that_is_named_exists(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    linked = re.findall(r"\]\((?!http)([^)#]+)\)", text)
+    studies = re.findall(r"studies/[\w/]+\.yaml", text)
+    for name in linked:
+        assert (path.parent / name).exists(), name
+    for name in studies:
+        assert (ROOT / name).exists(), name
+
+
+def test_the_study_in_the_readme_is_valid(tmp_path: Path) -> None:
+    for path in READMES[:2]:
+        for position, block in enumerate(
+            re.findall(r"```yaml\n(.*?)```", path.read_text(encoding="utf-8"), flags=re.S)
+        ):
+            study = tmp_path / f"{path.parent.name}{position}.yaml"
+            study.write_text(block, encoding="utf-8")
+            assert load_study(study).spec.study == "momentum"
+
+
+def test_pictures_are_small() -> None:
+    pictures = list((ROOT / "reports").glob("*.png"))
+    assert pictures
+    for picture in pictures:
+        assert picture.stat().st_size < MOST_BYTES_OF_A_PICTURE, picture.name
