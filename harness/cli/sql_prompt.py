@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import get_args
 
 from harness.cli.row_formats import Format, format_rows
-from harness.errors import HarnessError, InputError
+from harness.errors import HarnessError, InputError, nearest
 from harness.store import database
-from harness.study.spec import nearest
 
 _WAIT_S = 10.0
 HELP = """\

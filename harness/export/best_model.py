@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.errors import InputError, StoreError
+from harness.errors import InputError, StoreError, nearest
 from harness.records.event_log import read_spool
 from harness.records.folders import run_dir, spool_path, work_dir
 from harness.records.run_files import Left, damage_of
 from harness.records.run_state import replay
 from harness.store import database
-from harness.study.spec import nearest
 
 RUN_FILE = "run.json"
 

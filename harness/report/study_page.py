@@ -126,9 +126,7 @@ def render(content: Content, frame: Frame = OFFLINE) -> str:
     pictures = gallery.picture_data(content.seen)
     body = f"{_header(tables)}\n<main>\n{''.join(parts)}</main>\n{pictures}"
     title = f"{tables.study.name}: ablation report"
-    return document(
-        title, f"{navigation(body)}\n{body}", script=figures.script(), frame=frame
-    )
+    return document(title, f"{navigation(body)}\n{body}", script=figures.script(), frame=frame)
 
 
 def _header(tables: StudyTables) -> str:

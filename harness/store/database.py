@@ -19,30 +19,10 @@ import duckdb
 from harness.errors import InputError, StoreError
 from harness.records.folders import folder
 from harness.records.plain_file import refuse_link, unwritable
-from harness.store.comparisons import refresh_comparisons, refresh_comparisons_of_runs
 from harness.store.database_file import OnWait, Settings, damage, first_line, log_of, open_patiently
-from harness.store.ingest import ingest, ingest_all, write_study
 from harness.store.migrations import is_older, migrate, refuse_newer, schema_version
 from harness.store.query_interrupt import ended_by_ctrl_c
-from harness.store.rebuild import Rebuilt, rebuild
-from harness.store.studies import StudyLine, list_studies
 
-__all__ = [
-    "Rebuilt",
-    "StudyLine",
-    "Table",
-    "answered",
-    "connect",
-    "database_path",
-    "ingest",
-    "ingest_all",
-    "list_studies",
-    "query",
-    "rebuild",
-    "refresh_comparisons",
-    "refresh_comparisons_of_runs",
-    "write_study",
-]
 # A commit that finds the disk full is wrapped into a TransactionException.
 _UNUSABLE = (
     duckdb.IOException,

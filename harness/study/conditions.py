@@ -6,10 +6,10 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
-from harness.errors import InputError
+from harness.errors import InputError, nearest
 from harness.study.axes import Axis, Condition, get_at, matches, same_value, set_at
 from harness.study.loading import Loaded
-from harness.study.spec import StudySpec, nearest
+from harness.study.spec import StudySpec
 from harness.workload import JsonValue, Workload
 
 Varied: TypeAlias = dict[str, JsonValue]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from harness.errors import InputError
+from harness.errors import InputError, nearest
 from harness.records.trial import Trial, digest
 from harness.study.axes import same_value
 from harness.study.conditions import (
@@ -18,7 +18,7 @@ from harness.study.conditions import (
     with_conditional,
 )
 from harness.study.loading import Loaded
-from harness.study.spec import StudySpec, nearest
+from harness.study.spec import StudySpec
 from harness.study.trials import _needs, _place, _trial, label_of
 from harness.workload import Workload
 

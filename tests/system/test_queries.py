@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from driver_place import Place
-from test_benchmarks import write_inshop
+from published_layouts import write_inshop
 
 from harness.report.study_page import write_report
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from pathlib import Path
 
 import pytest
+from kept_tables import readme_tables
 from roots import ROOT
 from typer.main import get_command
 
@@ -16,14 +16,6 @@ from harness.study.loading import load_study
 
 READMES = [ROOT / "README.md", ROOT / "harness" / "README.md", ROOT / "gcudml" / "README.md"]
 MOST_BYTES_OF_A_PICTURE = 300_000
-
-
-def readme_tables():
-    path = ROOT / "tests" / "benchmarks" / "readme_tables.py"
-    spec = importlib.util.spec_from_file_location("readme_tables", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_the_tables_are_made_from_kept_results() -> None:

@@ -8,7 +8,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from test_readme import ROOT, readme_tables
+from kept_tables import readme_tables
+from roots import ROOT
 
 SIZES = [1_000, 10_000, 100_000, 1_000_000]
 

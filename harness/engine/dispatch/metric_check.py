@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from harness.errors import InputError
+from harness.errors import InputError, nearest
 from harness.records.run_state import RunState
 from harness.records.trial import Trial
 from harness.study.loading import Loaded
-from harness.study.spec import nearest
 
 
 def check_metric(loaded: Loaded, trial: Trial, state: RunState) -> None:

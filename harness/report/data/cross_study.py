@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from harness.errors import InputError
+from harness.errors import InputError, nearest
 from harness.report.data.mixture import Circumstances, Compared, MadeRun, Mixture, mixture
 from harness.report.data.study_data import Comparison, Summary, View, comparison_of
 from harness.stats.paired import Difference, holm, paired_difference, t_interval
-from harness.study.spec import nearest
 from harness.workload import JsonValue
 
 RULES = ("data", "evaluate")

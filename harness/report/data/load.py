@@ -6,7 +6,7 @@ import math
 import re
 from pathlib import Path
 
-from harness.errors import InputError
+from harness.errors import InputError, nearest
 from harness.report.data.mixture import mixture_of, read_circumstances
 from harness.report.data.study_data import (
     Comparison,
@@ -31,7 +31,6 @@ from harness.store.typed_rows import (
     read_rows,
     text_or_none,
 )
-from harness.study.spec import nearest
 
 SHOWN_SPLITS = ("test", "val")
 """The splits a report speaks of, the one that counts first."""

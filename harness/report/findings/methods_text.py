@@ -103,9 +103,7 @@ def _statistics(tables: StudyTables) -> Iterator[str]:
         intervals = ", with paired 95 % t-intervals" if any(pair.n > 1 for pair in pairs) else ""
         yield f"{paired}{intervals}. {least}the comparison is exploratory, and no p is given."
         return
-    exact = (
-        "exact " if max(pair.n for pair in pairs) <= stats.MOST_ENUMERATED else "sampled "
-    )
+    exact = "exact " if max(pair.n for pair in pairs) <= stats.MOST_ENUMERATED else "sampled "
     yield (
         f"{paired}, with paired 95 % t-intervals and {exact}two-sided sign-flip tests; p values "
         f"are corrected by Holm over {_count(len(pairs), 'comparison')}."

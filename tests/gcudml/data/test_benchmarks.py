@@ -5,125 +5,29 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-from scipy.io import savemat
+from published_layouts import (
+    WRITERS,
+    Writer,
+    save,
+    write,
+    write_cars,
+    write_cub,
+    write_inshop,
+    write_omniglot,
+    write_products,
+)
 
 from gcudml.config.data import (
     CarsData,
-    CubData,
-    InShopData,
-    OmniglotData,
-    ProductsData,
     StandardData,
 )
 from gcudml.data import benchmarks
 from gcudml.data.datasets import PARTS, data_fingerprint, load
 
-
-def save(path: Path, value: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((14, 14), value, np.uint8)).save(path)
-
-
-def write(path: Path, *lines: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{line}\n" for line in lines))
-
-
-def write_cub(root: Path) -> CubData:
-    """Classes 97..104 of two images each: four of either half."""
-    base = root / "CUB_200_2011"
-    classes = [f"{number:03d}.Bird_{number}" for number in range(97, 105)]
-    paths = [f"{name}/{name}_{i}.jpg" for name in classes for i in range(2)]
-    for place, path in enumerate(paths):
-        save(base / "images" / path, 10 * place)
-    write(base / "classes.txt", *(f"{int(name[:3])} {name}" for name in classes))
-    write(base / "images.txt", *(f"{i} {path}" for i, path in enumerate(paths, 1)))
-    write(
-        base / "image_class_labels.txt",
-        *(f"{i} {int(path[:3])}" for i, path in enumerate(paths, 1)),
-    )
-    return CubData(root=str(root), image_size=14, color="grey", split={"val": 2})
-
-
-def test_a_list_that_is_a_named_pipe_is_never_opened(tmp_path: Path) -> None:
-    config = write_cub(tmp_path)
-    path = tmp_path / "CUB_200_2011" / "images.txt"
-    path.unlink()
-    os.mkfifo(path)
-    with pytest.raises(ValueError, match=r"^data\.root: .*images\.txt is no file; get it anew"):
-        data_fingerprint(config)
-
-
-def write_cars(root: Path) -> CarsData:
-    """Classes 95..102 of two images each, in an order that is not that of the classes."""
-    rows = []
-    for i in range(2):
-        for number in range(102, 94, -1):
-            path = f"car_ims/{len(rows):06d}.jpg"
-            save(root / path, number)
-            rows.append((path, 1, 1, 9, 9, number, i))
-    fields = [
-        ("relative_im_path", "O"),
-        *((f"bbox_{end}", "O") for end in ("x1", "y1", "x2", "y2")),
-        ("class", "O"),
-        ("test", "O"),
-    ]
-    names = np.array([f"Car C/V {number}" for number in range(1, 197)], dtype=object)
-    annotations = np.array([rows[i] for i in range(len(rows))], dtype=fields)
-    savemat(root / "cars_annos.mat", {"annotations": annotations, "class_names": names})
-    return CarsData(root=str(root), image_size=14, color="grey", split={"val": 2})
-
-
-def write_products(root: Path) -> ProductsData:
-    base = root / "Stanford_Online_Products"
-    image = 0
-    for name, first in (("Ebay_train.txt", 1), ("Ebay_test.txt", 5)):
-        lines = ["image_id class_id super_class_id path"]
-        for number in range(first, first + 4):
-            for i in range(2):
-                image += 1
-                kind = "bicycle" if number % 2 else "chair"
-                path = f"{kind}_final/{number}_{i}.JPG"
-                save(base / path, image)
-                lines.append(f"{image} {number} {2 - number % 2} {path}")
-        write(base / name, *lines)
-    return ProductsData(root=str(root), image_size=14, color="grey", split={"val": 2})
-
-
-def write_inshop(root: Path) -> InShopData:
-    rows = []
-    for number in range(1, 9):
-        for i in range(3):
-            path = f"img/WOMEN/Dresses/id_{number:08d}/0{i}_1_front.jpg"
-            save(root / path, 20 * number + i)
-            status = "train" if number <= 4 else ("query", "gallery", "gallery")[i]
-            rows.append(f"{path}   id_{number:08d}   {status}")
-    header = "image_name item_id evaluation_status"
-    write(root / "list_eval_partition.txt", str(len(rows)), header, *rows)
-    return InShopData(root=str(root), image_size=14, color="grey", split={"val": 2})
-
-
-def write_omniglot(root: Path) -> OmniglotData:
-    for part, alphabets in (
-        ("images_background", ["Greek", "Latin"]),
-        ("images_evaluation", ["Keble", "Manipuri"]),
-    ):
-        for alphabet in alphabets:
-            for number in (1, 2):
-                for i in range(2):
-                    path = f"{part}/{alphabet}/character{number:02d}/000{number}_{i:02d}.png"
-                    save(root / path, 255)
-    return OmniglotData(root=str(root), image_size=14, split={"val": 2})
-
-
-Writer = Callable[[Path], StandardData]
-WRITERS = [write_cub, write_cars, write_products, write_inshop, write_omniglot]
 every_layout = pytest.mark.parametrize("writer", WRITERS)
 
 
@@ -422,4 +326,13 @@ def test_a_copy_without_the_second_half_is_refused(root: Path) -> None:
         r"^data\.root: 4 training and 0 test classes by the standard division; needs at least 2"
     )
     with pytest.raises(ValueError, match=message):
+        data_fingerprint(config)
+
+
+def test_a_list_that_is_a_named_pipe_is_never_opened(tmp_path: Path) -> None:
+    config = write_cub(tmp_path)
+    path = tmp_path / "CUB_200_2011" / "images.txt"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match=r"^data\.root: .*images\.txt is no file; get it anew"):
         data_fingerprint(config)

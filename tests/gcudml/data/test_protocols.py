@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_benchmarks import write_inshop
+from published_layouts import write_inshop
 from tiny import tiny, train_tiny
 
 import gcudml.training.run

@@ -9,22 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from method_settings import METHODS, UNSUPERVISED
 from tiny import one_step, setup_for, train_tiny
 
 from gcudml.methods import build_method
 from gcudml.methods.interface import Method
-
-# The smallest settings of every method that trains something.
-METHODS: dict[str, dict[str, Any]] = {
-    "gcudml": {"clusters": 8, "groups": 2},
-    "udml_ss": {"clusters": 8},
-    "stml": {"neighbours": 4},
-    "cbswr": {"clusters": 8},
-    "gce": {"learners": 2, "labels": "pseudo", "clusters": 8},
-    "supervised": {},
-    "instance": {},
-}
-UNSUPERVISED = [name for name in METHODS if name != "supervised"]
 
 
 @pytest.mark.parametrize("name", METHODS)

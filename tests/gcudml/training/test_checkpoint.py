@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from flip import flip_byte
-from test_methods import METHODS
+from method_settings import METHODS
 from tiny import Recorder, tiny, train_tiny
 from torch import nn
 

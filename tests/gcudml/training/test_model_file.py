@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 from flip import flip_byte
+from method_settings import METHODS
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from test_methods import METHODS
 from tiny import setup_for, tiny, train_tiny
 
 from gcudml.data.datasets import load

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from page_reader import HOSTILE, written
 from report_fixtures import controls, make_study, momentum
 from seen_fixtures import CLASSES, IMAGES, OF_A_CLASS, WITH_PICTURES, make_seen_study, png
 from store_examples import a_run, a_trial, done, start
-from test_report_page import HOSTILE, written
 from waiting import wait_until
 
 from harness.records.event_log import append

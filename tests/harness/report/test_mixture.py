@@ -21,6 +21,9 @@ from harness.report.data.mixture import Compared, mixture, mixture_of
 from harness.report.findings.methods_text import methods_paragraph
 from harness.report.index_page import write_all
 from harness.store import database
+from harness.store.comparisons import refresh_comparisons
+from harness.store.ingest import ingest as ingest_into
+from harness.store.ingest import write_study
 
 GPU = {"device": "NVIDIA <b>H100</b>", "number_format": "fp32"}
 TORCH = "torch 2.11.0 (15 runs) and 2.15.0 (3 runs)"
@@ -202,11 +205,11 @@ def test_only_runs_that_count_count(tmp_path: Path) -> None:
 def test_a_confirmation_does_not_speak_of_its_search(tmp_path: Path) -> None:
     trials = [a_trial(0, "baseline", "search"), a_trial(1, "baseline"), a_trial(2)]
     with database.connect(tmp_path, read_only=False) as con:
-        database.write_study(con, a_record(trials, [0, 1]))
+        write_study(con, a_record(trials, [0, 1]))
         for trial, versions in zip(trials, ("old", "new", "new"), strict=True):
             for seed in (0, 1):
                 finish(con, tmp_path, trial, seed, torch=versions)
-        database.refresh_comparisons(con, "s")
+        refresh_comparisons(con, "s")
     assert ask(tmp_path, "FROM mixed") == []
     with database.connect(tmp_path, read_only=False) as con:
         con.execute("UPDATE trial SET phase = 'confirm'")
@@ -218,13 +221,13 @@ def finish(con: object, results: Path, trial: Trial, seed: int, **versions: str)
     begun = Started(1, TIME, run, "host", 42, 2, "abc", False, versions)
     split = "test" if trial.phase == "confirm" else "val"
     value = {f"{split}__recall_at_1": 0.5 + seed / 10}
-    database.ingest(con, results, run.run_id, [begun, done(**value)])  # type: ignore[arg-type]
+    ingest_into(con, results, run.run_id, [begun, done(**value)])  # type: ignore[arg-type]
 
 
 def test_libraries_that_have_no_part_in_a_result_may_differ(tmp_path: Path) -> None:
     trial = a_trial(0, "baseline")
     with database.connect(tmp_path, read_only=False) as con:
-        database.write_study(con, a_record([trial], [0, 1, 2]))
+        write_study(con, a_record([trial], [0, 1, 2]))
         finish(
             con, tmp_path, trial, 0, rich="1", duckdb="1", **{"faiss-cpu": "1.11"}, python="3.11"
         )
@@ -244,8 +247,8 @@ def test_libraries_that_have_no_part_in_a_result_may_differ(tmp_path: Path) -> N
 def test_a_failed_study_is_not_mixed(tmp_path: Path) -> None:
     run = a_run(a_trial(0, "baseline"), 0)
     with database.connect(tmp_path, read_only=False) as con:
-        database.write_study(con, a_record([a_trial(0, "baseline")], [0]))
-        database.ingest(con, tmp_path, run.run_id, [start(run), failed()])
+        write_study(con, a_record([a_trial(0, "baseline")], [0]))
+        ingest_into(con, tmp_path, run.run_id, [start(run), failed()])
     assert ask(tmp_path, "FROM circumstances") == []
 
 

@@ -10,6 +10,8 @@ from store_examples import a_record, a_run, a_trial, done, reported, start
 from harness.report.html.profile import Part, load_profile, profile_section
 from harness.report.study_page import page_text
 from harness.store import database
+from harness.store.ingest import ingest as ingest_into
+from harness.store.ingest import write_study
 
 BASELINE, CONTROL = a_trial(0, "baseline"), a_trial(9, "control")
 
@@ -17,12 +19,12 @@ BASELINE, CONTROL = a_trial(0, "baseline"), a_trial(9, "control")
 def make(results: Path, parts: list[dict[str, float]]) -> None:
     """Two runs that report these epochs, and a control that reports other ones."""
     with database.connect(results, read_only=False) as con:
-        database.write_study(con, a_record([BASELINE, CONTROL], [0, 1]))
+        write_study(con, a_record([BASELINE, CONTROL], [0, 1]))
         for trial, seed in ((BASELINE, 0), (BASELINE, 1), (CONTROL, 0)):
             run = a_run(trial, seed)
             epochs = parts if trial is BASELINE else [{"seconds/part/student": 1000.0}]
             events = [reported(number, **epoch) for number, epoch in enumerate(epochs)]
-            database.ingest(
+            ingest_into(
                 con, results, run.run_id, [start(run), *events, done(test__recall_at_1=0.5)]
             )
 

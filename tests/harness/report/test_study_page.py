@@ -3,52 +3,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from page_reader import HOSTILE, Page, written
 from report_fixtures import Made, controls, make_study, momentum
 
 from harness.errors import InputError
 from harness.report.study_page import write_report
 from harness.store import database, rebuild
-
-HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
-
-
-class Page(HTMLParser):
-    """The tags of a page with their attributes, the texts of its scripts, and what is read."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts: list[str] = []
-        self.read = ""
-        self._in: str | None = None
-        self.source = path.read_text(encoding="utf-8")
-        self.feed(self.source)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self._in = tag
-        if tag == "script":
-            self.scripts.append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        self._in = None
-
-    def handle_data(self, data: str) -> None:
-        if self._in == "script":
-            self.scripts[-1] += data
-        elif self._in != "style":
-            self.read += data
-
-    def headings(self) -> list[str]:
-        return [part.split("</h2>")[0] for part in self.source.split("<h2>")[1:]]
-
-
-def written(results: Path, study: str = "momentum") -> Page:
-    return Page(write_report(results, study, results / "reports"))
 
 
 @pytest.fixture(scope="module")

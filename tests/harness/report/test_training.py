@@ -11,13 +11,15 @@ from harness.report.data.load import load_tables
 from harness.report.data.training import load_training
 from harness.report.study_page import page_text
 from harness.store import database
+from harness.store.ingest import ingest as ingest_into
+from harness.store.ingest import write_study
 
 BASELINE, OTHER = a_trial(0, "baseline"), a_trial(1)
 
 
 def test_a_number_that_is_not_finite_bends_no_curve_and_is_said_in_words(tmp_path: Path) -> None:
     with database.connect(tmp_path, read_only=False) as con:
-        database.write_study(con, a_record([BASELINE, OTHER], [0, 1]))
+        write_study(con, a_record([BASELINE, OTHER], [0, 1]))
         for trial in (BASELINE, OTHER):
             for seed in (0, 1):
                 is_broken = (trial, seed) == (OTHER, 1)
@@ -25,7 +27,7 @@ def test_a_number_that_is_not_finite_bends_no_curve_and_is_said_in_words(tmp_pat
                 events = [reported(epoch, loss=loss) for epoch, loss in enumerate(losses)]
                 end = failed("diverged") if is_broken else done(test__recall_at_1=0.5)
                 run = a_run(trial, seed)
-                database.ingest(con, tmp_path, run.run_id, [start(run), *events, end])
+                ingest_into(con, tmp_path, run.run_id, [start(run), *events, end])
     curves = load_training(tmp_path, load_tables(tmp_path, "s")).curves
     means = {curve.trial.trial_id: [point.mean for point in curve.points] for curve in curves}
     assert means == {BASELINE.trial_id: [1.5, 1.0], OTHER.trial_id: [1.0, 0.5]}

@@ -17,7 +17,7 @@ import optuna
 import pytest
 from fake_workload import FakeWorkload, load_problems, plan_problems, write_study
 from optuna.trial import TrialState
-from test_readme import ROOT
+from roots import ROOT
 
 from harness.executors.interface import Job
 from harness.records.early_stopping import Thresholds, first_cut, judged

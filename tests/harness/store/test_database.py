@@ -29,6 +29,8 @@ from store_examples import (
 from harness.errors import InputError, StoreBusyError, StoreDamagedError
 from harness.records.events import Event, Finished
 from harness.store import database, studies
+from harness.store.ingest import ingest as ingest_into
+from harness.store.ingest import ingest_all, write_study
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +79,7 @@ def test_a_file_that_is_no_database_is_one_line_and_stays(tmp_path: Path, text: 
 def test_what_a_block_wrote_is_undone_by_an_exception(tmp_path: Path) -> None:
     def stop_halfway() -> None:
         with database.connect(tmp_path, read_only=False) as con:
-            database.write_study(con, a_record([TRIAL], [0]))
+            write_study(con, a_record([TRIAL], [0]))
             raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError, match="stop"):
@@ -241,8 +243,8 @@ def test_a_study_that_shrank_leaves_no_trials_behind(tmp_path: Path) -> None:
 
 def test_writing_a_study_twice_in_a_transaction_is_harmless(tmp_path: Path) -> None:
     with database.connect(tmp_path, read_only=False) as con:
-        database.write_study(con, a_record([TRIAL], [0, 1]))
-        database.write_study(con, a_record([TRIAL], [0, 1, 2]))
+        write_study(con, a_record([TRIAL], [0, 1]))
+        write_study(con, a_record([TRIAL], [0, 1, 2]))
     assert ask(tmp_path, "SELECT count(*) FROM member") == [(3,)]
 
 
@@ -251,9 +253,9 @@ def test_a_run_can_serve_two_studies(tmp_path: Path) -> None:
     twin = a_record([a_trial(0, "baseline", study="twin")], [0])
     assert twin.members[0].run_id == record.members[0].run_id
     with database.connect(tmp_path, read_only=False) as con:
-        database.write_study(con, record)
-        database.write_study(con, twin)
-        database.ingest(con, tmp_path, ID, [start(RUN), done(test__recall_at_1=0.5)])
+        write_study(con, record)
+        write_study(con, twin)
+        ingest_into(con, tmp_path, ID, [start(RUN), done(test__recall_at_1=0.5)])
     assert ask(tmp_path, "SELECT study, mean FROM trials") == [("s", 0.5), ("twin", 0.5)]
 
 
@@ -349,11 +351,11 @@ def test_in_pieces_and_again_is_the_same_as_in_one_go(
     if is_one_transaction:
         with database.connect(tmp_path, read_only=False) as con:
             for events in rounds:
-                database.ingest_all(con, tmp_path, events)
+                ingest_all(con, tmp_path, events)
     else:
         for events in rounds:
             with database.connect(tmp_path, read_only=False) as con:
-                database.ingest_all(con, tmp_path, events)
+                ingest_all(con, tmp_path, events)
     for table in ("run", "epoch", "recall", "score"):
         rows: dict[str, list[object]] = {}
         for run_id, *row in ask(tmp_path, f"FROM {table} ORDER BY ALL"):
@@ -366,7 +368,7 @@ def test_each_event_by_itself_is_the_same_as_in_one_go(tmp_path: Path) -> None:
     ingest(tmp_path, *LIFE, run_id="one")
     with database.connect(tmp_path, read_only=False) as con:
         for event in LIFE:
-            database.ingest(con, tmp_path, "single", [event])
+            ingest_into(con, tmp_path, "single", [event])
     for table in ("run", "epoch", "recall", "score"):
         columns = "* EXCLUDE (run_id)"
         assert ask(

@@ -30,6 +30,8 @@ from harness.records.events import Event
 from harness.records.folders import run_dir, spool_path
 from harness.records.study_record import write_study_record
 from harness.store import database, rebuild
+from harness.store.comparisons import refresh_comparisons
+from harness.store.ingest import write_study
 
 
 def a_full_folder(results: Path) -> None:
@@ -54,8 +56,8 @@ def a_full_folder(results: Path) -> None:
             append(spool_path(run_dir(results, run_id)), event)
             ingest(results, event, run_id=run_id)
     with database.connect(results, read_only=False) as con:
-        database.write_study(con, record)
-        database.refresh_comparisons(con, "u")
+        write_study(con, record)
+        refresh_comparisons(con, "u")
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ from harness.records.events import Finished, Started
 from harness.records.folders import run_dir, spool_path, work_dir
 from harness.records.run_files import digests_below
 from harness.store import database
+from harness.store.ingest import ingest as ingest_into
 
 LATER = "2026-03-02T12:00:00.250000+00:00"
 FACTS = '{"device": "cpu"}'
@@ -40,7 +41,7 @@ def spool(results: Path, *events: Started | Finished | object) -> None:
 
 def take_over(results: Path) -> tuple[str, ...]:
     with database.connect(results, read_only=False) as con:
-        return database.ingest(con, results, ID, read_spool(spool_path(run_dir(results, ID))))
+        return ingest_into(con, results, ID, read_spool(spool_path(run_dir(results, ID))))
 
 
 def ended(results: Path, **scores: float) -> Finished:
@@ -83,7 +84,7 @@ def test_what_a_slower_driver_read_earlier_takes_nothing_back(tmp_path: Path) ->
     take_over(tmp_path)
     before = everything(tmp_path)
     with database.connect(tmp_path, read_only=False) as con:
-        assert database.ingest(con, tmp_path, ID, early) == ()
+        assert ingest_into(con, tmp_path, ID, early) == ()
     assert everything(tmp_path) == before
 
 
@@ -110,7 +111,7 @@ def test_an_end_after_damage_does_not_count_either(tmp_path: Path) -> None:
     end = done(val__recall_at_1=0.5)
     spool(tmp_path, end)
     with database.connect(tmp_path, read_only=False) as con:
-        (notice,) = database.ingest(con, tmp_path, ID, [end])
+        (notice,) = ingest_into(con, tmp_path, ID, [end])
     assert ":2: a damaged line" in notice
     assert ask(tmp_path, "SELECT state FROM run") == [("running",)]
     assert ask(tmp_path, "SELECT count(*) FROM recall") == [(0,)]

@@ -10,6 +10,9 @@ from store_examples import a_record, a_run, a_trial, ask, done, failed, reported
 
 from harness.stats.paired import holm, paired_difference, t_interval
 from harness.store import database
+from harness.store.comparisons import refresh_comparisons
+from harness.store.ingest import ingest as ingest_into
+from harness.store.ingest import write_study
 
 BASELINE = a_trial(0, "baseline")
 CONTROL = a_trial(9, "control")
@@ -45,7 +48,7 @@ def test_a_trial_tells_its_settings_and_how_far_it_is(tmp_path: Path) -> None:
     write(tmp_path, [BASELINE, CONTROL], {0: [0.5, 0.7], 9: [0.1]})
     lost = a_run(CONTROL, 1)
     with database.connect(tmp_path, read_only=False) as con:
-        database.ingest(con, tmp_path, lost.run_id, [start(lost), failed("diverged")])
+        ingest_into(con, tmp_path, lost.run_id, [start(lost), failed("diverged")])
     columns = "trial, role, is_baseline, settings, varied, split, mean"
     rows = ask(tmp_path, f"SELECT {columns}, seeds_done, seeds_planned, seeds_failed FROM trials")
     assert rows == [
@@ -61,9 +64,9 @@ def test_the_primary_metric_is_read_on_the_decisive_split(
     trial = a_trial(0, "baseline", phase)  # type: ignore[arg-type]
     run = a_run(trial, 0)
     with database.connect(tmp_path, read_only=False) as con:
-        database.write_study(con, a_record([trial], [0], metric="map@r"))
+        write_study(con, a_record([trial], [0], metric="map@r"))
         results = {"val__map_at_r": 0.25, "test__map_at_r": 0.75, "test__recall_at_1": 0.5}
-        database.ingest(con, tmp_path, run.run_id, [start(run), done(**results)])
+        ingest_into(con, tmp_path, run.run_id, [start(run), done(**results)])
     expected = {"val": 0.25, "test": 0.75}[split]
     assert ask(tmp_path, "SELECT metric, split, mean FROM trials") == [("map@r", split, expected)]
 
@@ -99,7 +102,7 @@ def test_a_non_finite_number_never_wins_however_it_came_in(tmp_path: Path, value
                 f"UPDATE {table} SET {column} = {value}::DOUBLE "
                 "WHERE run_id IN (SELECT run_id FROM run WHERE seed = 1)"
             )
-        database.refresh_comparisons(con, "s")
+        refresh_comparisons(con, "s")
     assert ask(tmp_path, "SELECT mean, n FROM summary ORDER BY number") == [(0.5, 1), (0.7, 1)]
     assert ask(tmp_path, "SELECT mean FROM leaderboard") == [(0.7,), (0.5,)]
     assert ask(tmp_path, "SELECT DISTINCT seed FROM curves") == [(0,)]
@@ -109,8 +112,8 @@ def test_a_non_finite_number_never_wins_however_it_came_in(tmp_path: Path, value
 def test_failures_say_why(tmp_path: Path) -> None:
     run = a_run(BASELINE, 3)
     with database.connect(tmp_path, read_only=False) as con:
-        database.write_study(con, a_record([BASELINE], [3]))
-        database.ingest(
+        write_study(con, a_record([BASELINE], [3]))
+        ingest_into(
             con, tmp_path, run.run_id, [start(run), failed("oom"), start(run, 2), failed("oom", 2)]
         )
     assert ask(tmp_path, "FROM failures") == [
@@ -121,9 +124,9 @@ def test_failures_say_why(tmp_path: Path) -> None:
 def test_curves_are_in_order(tmp_path: Path) -> None:
     run = a_run(BASELINE, 0)
     with database.connect(tmp_path, read_only=False) as con:
-        database.write_study(con, a_record([BASELINE], [0]))
+        write_study(con, a_record([BASELINE], [0]))
         events = [start(run), *[reported(i, loss=1.0 - i / 10) for i in range(12)], done()]
-        database.ingest(con, tmp_path, run.run_id, events)
+        ingest_into(con, tmp_path, run.run_id, events)
     assert ask(tmp_path, "SELECT epoch, value FROM curves") == [
         (i, 1.0 - i / 10) for i in range(12)
     ]

@@ -24,6 +24,8 @@ from store_examples import (
 
 from harness.errors import StoreError
 from harness.store import database, workload_files
+from harness.store.comparisons import refresh_comparisons_of_runs
+from harness.store.ingest import ingest_all
 
 
 def finish(results: Path, run_id: str = ID) -> tuple[str, ...]:
@@ -100,7 +102,7 @@ def test_rows_that_are_taken_over_in_parts_are_all_there_and_replace_older_ones(
             put(tmp_path, "tables/extra.jsonl", f'{{"x": {times}}}\n{{"x": 0.5}}\n', run_id)
         with database.connect(tmp_path, read_only=False) as con:
             con.execute("DELETE FROM run")
-            assert database.ingest_all(con, tmp_path, events) == ()
+            assert ingest_all(con, tmp_path, events) == ()
         rows = ask(tmp_path, "SELECT run_id, x FROM extra ORDER BY ALL")
         assert rows == [(run_id, x) for run_id in "abc" for x in (0.5, float(times))]
 
@@ -199,9 +201,9 @@ def test_comparisons_follow_the_runs_of_a_study_whichever_study_trained_them(
     write(tmp_path, trials, {0: [0.5, 0.6, 0.55], 1: [0.7, 0.6, 0.65]})
     with database.connect(tmp_path, read_only=False) as con:
         con.execute("DELETE FROM comparison")
-        database.refresh_comparisons_of_runs(con, ["f" * 16])
+        refresh_comparisons_of_runs(con, ["f" * 16])
         assert con.execute("SELECT count(*) FROM comparison").fetchall() == [(0,)]
-        database.refresh_comparisons_of_runs(con, [a_run(TRIAL, 0).run_id])
+        refresh_comparisons_of_runs(con, [a_run(TRIAL, 0).run_id])
     assert ask(tmp_path, "SELECT DISTINCT trial_id, n FROM comparison") == [
         (a_trial(1).trial_id, 3)
     ]

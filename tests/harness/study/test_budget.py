@@ -18,7 +18,8 @@ from harness.engine.dispatch.attempt import overrun
 from harness.engine.dispatch.time_budget import Spending
 from harness.engine.preview import preview
 from harness.records.study_record import StudyRecord, read_study_records
-from harness.search.scheduler import Schedule, Settled
+from harness.search.history import Settled
+from harness.search.scheduler import Schedule
 from harness.study.budget import confirm_runs, search_trials
 from harness.study.limits import Limits
 from harness.study.loading import load_study
