@@ -1,4 +1,4 @@
-"""How good embeddings are, judged without labels: does one view of an image find another one?
+"""Judge embeddings without labels: by how often one view of an image finds another view of it.
 
 A search for parameters needs a number even where no image has a class. Of the candidates that were
 compared with Recall@1 of hidden classes (``tests/benchmarks/criterion.py``) this one agreed best

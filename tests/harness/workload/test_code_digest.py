@@ -12,6 +12,7 @@ import pytest
 from roots import FIXTURES, ROOT
 
 from harness.errors import InputError
+from harness.workload import code_digest
 from harness.workload.code_digest import compiled_form, form_of
 from harness.workload.code_version import CodeVersions
 
@@ -323,14 +324,21 @@ def test_each_python_gives_the_stored_digest() -> None:
 
 def digests_under(python: str) -> list[str]:
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import sys; sys.path.insert(0, sys.argv[1])  # the folder: the room needs libraries\n"
         "from pathlib import Path\n"
-        "from harness.workload.code_digest import form_of\n"
+        "from code_digest import form_of\n"
         "for name in sys.argv[2:]:\n"
         "    print(form_of(Path(name).read_bytes()).by_name)\n"
     )
     files = [*(ROOT / "harness").rglob("*.py"), *(ROOT / "gcudml").rglob("*.py")]
-    command = [python, "-I", "-c", code, str(ROOT), *map(str, [NASTY, *sorted(files)])]
+    command = [
+        python,
+        "-I",
+        "-c",
+        code,
+        str(Path(code_digest.__file__).parent),
+        *map(str, [NASTY, *sorted(files)]),
+    ]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
 
 
