@@ -106,7 +106,7 @@ def test_a_rebuild_that_fails_leaves_the_old_database(
     def fail(*_: object) -> None:
         raise StoreError("the disk is full")
 
-    monkeypatch.setattr(database, "refresh_comparisons", fail)
+    monkeypatch.setattr(rebuild, "refresh_comparisons", fail)
     with pytest.raises(StoreError, match="disk is full"):
         rebuild.rebuild(full)
     assert everything(full) == before
