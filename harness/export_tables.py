@@ -9,7 +9,7 @@ from typing import Literal
 import duckdb
 
 from harness import store
-from harness.formats import FORMULA_STARTS
+from harness.paper_table import FORMULA_STARTS
 from harness.rows import quoted
 
 _WAIT_S = 10.0

@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Literal
 
-from harness.paper_table import markdown_table
+from harness.paper_table import markdown_table, no_formula
 from harness.terminal import visible
 from harness.workload import JsonValue
 
 Format = Literal["table", "csv", "json", "markdown"]
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _WIDEST = 60
 
 
@@ -44,15 +43,6 @@ def format_rows(columns: Sequence[str], rows: Sequence[Sequence[object]], form: 
         cells = [[_rounded(value) for value in row] for row in rows]
         return markdown_table([visible(name) for name in columns], cells).rstrip("\n")
     return _aligned(columns, rows)
-
-
-def no_formula(text: str) -> str:
-    """The text of a CSV cell that no spreadsheet takes for a formula: an apostrophe goes before it.
-
-    Source:
-        OWASP, CSV Injection. Only texts need it: a negative number is a number.
-    """
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
 def _cell(value: object) -> str:

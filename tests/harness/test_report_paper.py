@@ -101,6 +101,21 @@ def test_a_csv_of_too_many_runs_has_a_line_a_trial(
     assert rows[0]["test/recall@1 n"] == "5"
 
 
+@pytest.mark.parametrize("most_runs", [0, 2000])
+def test_a_csv_cell_of_text_starts_no_formula_and_a_number_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_runs: int
+) -> None:
+    monkeypatch.setattr(paper, "MOST_CSV_RUNS", most_runs)
+    made = [
+        Made("=1+1", 0.6, {"m": 0}, "baseline", beside={"test/sum": -2.0}),
+        Made("-1", 0.5, {"m": 1}),
+    ]
+    tables = load_tables(make_study(tmp_path, made, seeds=2), "momentum")
+    rows = list(csv.DictReader(io.StringIO(csv_text(tables))))
+    assert {row["trial"] for row in rows} == {"'=1+1", "'-1"}
+    assert rows[0]["test/sum" if most_runs else "test/sum mean"].startswith("-1.")
+
+
 def test_costs_name_failures_time_memory_and_machines(tmp_path: Path) -> None:
     made = momentum()
     made[1] = Made(made[1].label, 0.6, made[1].varied, failed=(2,))
