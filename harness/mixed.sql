@@ -14,7 +14,7 @@ library AS (
     -- What runs studies, draws pages or checks types has no part in a result.
     WHERE what NOT IN (
         'duckdb', 'jaxtyping', 'optuna', 'plotly', 'prompt_toolkit', 'pydantic', 'pyyaml', 'rich',
-        'safetensors', 'typer'
+        'safetensors', 'threadpoolctl', 'typer'
     )
 ),
 made AS (
