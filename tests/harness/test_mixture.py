@@ -183,6 +183,17 @@ def test_what_variants_override_is_their_question(tmp_path: Path) -> None:
     assert ask(results, "FROM mixed") == []
 
 
+def test_a_variant_of_that_name_hides_no_mixture(tmp_path: Path) -> None:
+    facts = {seed: {"number_format": "fp32"} for seed in range(2)}
+    made = [
+        Made("a", 0.5, variant="a", role="baseline"),
+        Made("number_format", 0.5, variant="number_format", facts=facts),
+    ]
+    spec = {"study": "momentum", "variants": {"a": {}, "number_format": {"method": {"groups": 2}}}}
+    results = make_study(tmp_path, made, seeds=2, spec=spec, with_clusters=False)
+    assert {row[0] for row in ask(results, "SELECT what FROM mixed")} == {"number_format"}
+
+
 def test_only_runs_that_count_count(tmp_path: Path) -> None:
     newer = {0: "2.15.0"}
     made = [
