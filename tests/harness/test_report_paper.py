@@ -77,6 +77,15 @@ def test_the_table_of_a_paper_has_the_numbers_of_the_page(tmp_path: Path) -> Non
     assert len(rows) == 2 + 4
 
 
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_a_caption_speaks_of_intervals_where_there_are_some(tmp_path: Path, seeds: int) -> None:
+    made = [Made("m=0", 0.6, {"m": 0}, "baseline"), Made("m=1", 0.5, {"m": 1})]
+    tables = load_tables(make_study(tmp_path, made, seeds=seeds), "momentum")
+    caption = paper_table(tables).caption
+    assert "Differences to the baseline are paired by seed" in caption
+    assert caption.count("95 % t-interval") == (2 if seeds > 1 else 0)
+
+
 def test_the_csv_has_a_line_a_run_with_all_digits(tmp_path: Path) -> None:
     made = [Made(HOSTILE, 0.6, {"m": 0}, "baseline"), Made("m=1", 0.5, {"m": 1}, failed=(1,))]
     tables = load_tables(make_study(tmp_path, made, seeds=2), "momentum")
