@@ -25,8 +25,8 @@ def format_rows(columns: Sequence[str], rows: Sequence[Sequence[object]], form: 
     Args:
         columns: Their names.
         rows: A value a column each.
-        form: ``table`` shortens long values, and numbers like ``markdown``; ``csv`` and
-            ``json`` keep them, but for texts that a spreadsheet would compute.
+        form: ``table`` shortens long values, and numbers like ``markdown``; ``json`` keeps them,
+            and so does ``csv``, but for texts that a spreadsheet would compute.
     """
     if form == "json":
         documents = [
