@@ -125,11 +125,10 @@ def glance(config: DataConfig) -> Glance:
     root = listing.root.absolute()
     stamps = [stamp_of(f"{root}/{path}") for path in listing.select(listing.files)]
     seen = repr((root, *listing[1:4], sorted(listing.queries or ()), stamps))
-    newest = max((stamp for stamp in stamps if stamp), key=max, default=None)
     return Glance(
         hashlib.sha256(seen.encode(errors="surrogateescape")).hexdigest(),
         files=len(stamps),
-        is_settled=newest is None or newest.is_settled,
+        is_settled=all(stamp.is_settled for stamp in stamps if stamp),
     )
 
 

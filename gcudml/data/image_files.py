@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float64, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gcudml.data.folder import shown
@@ -198,7 +198,7 @@ def _plain(image: Image.Image, mode: str) -> Image.Image:
         image = _eight_bits(image)
     elif "transparency" in image.info or image.mode in {"RGBA", "LA", "PA", "RGBa", "La"}:
         image = _on_white(image)
-    if image.mode not in {mode, "L", "1"}:
+    if image.mode not in {mode, "L", "1", "RGB"}:
         image = image.convert("RGB")  # not every mode turns into grey directly
     return image if image.mode == mode else image.convert(mode)
 
@@ -214,12 +214,24 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-    if image.mode != "F":
-        values = values / 257
-    elif values.max(initial=0) <= 1:
-        values = values * 255
-    return Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
+    """An image of 16-bit, 32-bit or floating-point values as grey, some rows at a time as well."""
+    is_unit = image.mode == "F" and all(rows.max(initial=0) <= 1 for _, rows in _values_of(image))
+    pixels = np.empty((image.height, image.width), dtype=np.uint8)
+    for top, values in _values_of(image):
+        if image.mode != "F":
+            values /= 257
+        elif is_unit:
+            values *= 255
+        values.round(out=values).clip(0, 255, out=values)
+        pixels[top : top + len(values)] = values
+    return Image.fromarray(pixels)
+
+
+def _values_of(image: Image.Image) -> Iterator[tuple[int, Float64[np.ndarray, "rows width"]]]:
+    """Some rows of an image after the others, NaN as 0, each with the number of its first row."""
+    for top in range(0, image.height, ROWS_AT_ONCE):
+        rows = image.crop((0, top, image.width, min(top + ROWS_AT_ONCE, image.height)))
+        yield top, np.nan_to_num(np.asarray(rows, dtype=np.float64), copy=False)
 
 
 def _in_blocks(

@@ -27,9 +27,16 @@ class Stamp(NamedTuple):
 
     @property
     def is_settled(self) -> bool:
-        """Whether a later change is certain to give another stamp."""
-        newest = max(self.modified_ns, self.changed_ns)
-        return newest < time.time_ns() - int(SETTLED_S * 1e9)
+        """Whether a later change is certain to give another stamp.
+
+        A time ahead of the clock is no sign of a recent change where ``modified_ns`` has it, which
+        anybody can set: ``changed_ns`` decides then. Where that is ahead too, the clock was set
+        back, and nothing is certain.
+        """
+        now = time.time_ns()
+        is_ahead = self.modified_ns > now
+        newest = self.changed_ns if is_ahead else max(self.modified_ns, self.changed_ns)
+        return newest < now - int(SETTLED_S * 1e9)
 
 
 def stamp_of(path: str | Path) -> Stamp | None:

@@ -246,12 +246,15 @@ def verify(
 def check(study: Study, overrides: Overrides = None) -> None:
     """Say whether a study file is right, and how many runs it makes; nothing is read but it."""
     from harness.cli.output import size_of
+    from harness.search.rules import NEWEST_RULES, check_rules
     from harness.study.loading import load_study
     from harness.study.plan import make_plan
     from harness.workload import load_workload
 
     loaded = load_study(study, tuple(overrides or ()))
-    show(f"{study}: fine: {size_of(make_plan(loaded, load_workload(loaded.spec.workload)))}")
+    plan = make_plan(loaded, load_workload(loaded.spec.workload))
+    check_rules(loaded, NEWEST_RULES)
+    show(f"{study}: fine: {size_of(plan)}")
 
 
 @app.command()

@@ -12,8 +12,7 @@ from decimal import Decimal
 from typing import Literal
 
 from harness.cli.terminal import visible
-from harness.export.row_files import no_formula
-from harness.report.findings.text_table import markdown_table
+from harness.report.findings.text_table import markdown_table, no_formula
 from harness.workload import JsonValue
 
 Format = Literal["table", "csv", "json", "markdown"]
@@ -26,8 +25,8 @@ def format_rows(columns: Sequence[str], rows: Sequence[Sequence[object]], form: 
     Args:
         columns: Their names.
         rows: A value a column each.
-        form: ``table`` shortens long values, and numbers like ``markdown``; ``csv`` and
-            ``json`` keep them, but for texts that a spreadsheet would compute.
+        form: ``table`` shortens long values, and numbers like ``markdown``; ``json`` keeps them,
+            and so does ``csv``, but for texts that a spreadsheet would compute.
     """
     if form == "json":
         documents = [

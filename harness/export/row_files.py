@@ -8,6 +8,7 @@ from typing import Literal
 
 import duckdb
 
+from harness.report.findings.text_table import FORMULA_STARTS
 from harness.store import database
 from harness.store.bulk_rows import quoted
 
@@ -57,15 +58,3 @@ def _without_formulas(con: duckdb.DuckDBPyConnection, sql: str, study: str) -> s
     starts = ", ".join(f"chr({ord(start)})" for start in FORMULA_STARTS)
     cells = [f"if({name}[1] IN ({starts}), chr(39) || {name}, {name}) AS {name}" for name in texts]
     return f"SELECT * REPLACE ({', '.join(cells)}) FROM ({sql})"
-
-
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-
-
-def no_formula(text: str) -> str:
-    """The text of a CSV cell that no spreadsheet takes for a formula: an apostrophe goes before it.
-
-    Source:
-        OWASP, CSV Injection. Only texts need it: a negative number is a number.
-    """
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text

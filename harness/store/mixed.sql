@@ -14,7 +14,7 @@ library AS (
     -- What runs studies, draws pages or checks types has no part in a result.
     WHERE what NOT IN (
         'duckdb', 'jaxtyping', 'optuna', 'plotly', 'prompt_toolkit', 'pydantic', 'pyyaml', 'rich',
-        'safetensors', 'typer'
+        'safetensors', 'threadpoolctl', 'typer'
     )
 ),
 made AS (
@@ -30,10 +30,14 @@ made AS (
     SELECT run_id, 'memory_layout', facts ->> '$.memory_layout' FROM run WHERE state = 'done'
 ),
 asked AS (  -- what a study varies itself, by any key such as train.number_format, is its question
+    -- A variant's name is no key: only what it overrides counts.
     SELECT study, what
     FROM study, unnest(['device', 'number_format', 'memory_layout']) AS named(what)
     WHERE regexp_matches(
-        concat(json_extract(spec, '$.search'), json_extract(spec, '$.variants')),
+        concat(
+            json_extract(spec, '$.search'),
+            array_to_string(json_extract(spec, '$.variants.*')::VARCHAR[], ' ')
+        ),
         concat('[".]', what, '" *:')
     )
 )

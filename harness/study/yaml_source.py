@@ -92,6 +92,8 @@ def read_yaml(path: Path) -> Source:
     try:
         with path.open("rb") as file:  # which may be a pipe, or have no end
             content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:  # perhaps cut within a character
+            raise InputError(f"{path}: is over {_MOST_BYTES >> 20} MiB large; give a study file")
         text = content.decode("utf-8").replace("\r\n", "\n")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; give the path of a study file") from None
@@ -103,8 +105,6 @@ def read_yaml(path: Path) -> Source:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError:  # a NUL in the path
         raise InputError(f"{path}: no such file; give the path of a study file") from None
-    if len(content) > _MOST_BYTES:
-        raise InputError(f"{path}: is over {_MOST_BYTES >> 20} MiB large; give a study file")
     places: dict[Path_, str] = {}
     value = _parse(text, str(path), places)
     if not isinstance(value, dict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +16,10 @@ from PIL import Image
 from tiny import Recorder, setup_for, tiny
 
 from gcudml import workload
+from gcudml.config import RunConfig
+from gcudml.data import datasets
 from gcudml.runtime import files as files_module
+from gcudml.runtime.files import Stamp
 
 
 def test_check_fills_in_every_default_and_accepts_its_own_answer() -> None:
@@ -295,6 +299,14 @@ def flip(root: Path) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
+def save_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Weights of the tiny network, which are returned."""
+    maps = setup_for().student.features.maps.state_dict()
+    state = {name: value.contiguous().clone() for name, value in maps.items()}
+    torch.save(state, path)
+    return state
+
+
 @pytest.mark.parametrize("change", [edit, add, take_away, flip])
 @pytest.mark.parametrize("settled_s", [0.0, 2.0])
 def test_images_that_change_within_a_process_are_seen(
@@ -316,6 +328,39 @@ def test_images_that_stay_are_looked_at_and_not_read_again(
     before = workload.data_fingerprint(params)
     monkeypatch.setattr(workload, "_decode", None)
     assert workload.data_fingerprint(params) == before
+
+
+def test_files_from_the_future_are_not_read_again_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files_module, "SETTLED_S", 0.0)
+    params = images_in(tmp_path / "images")
+    path = tmp_path / "weights.pt"
+    save_weights(path)
+    later = time.time() + 3600
+    for file in (path, *(tmp_path / "images").rglob("*.png")):
+        os.utime(file, (later, later))
+    model = {"weights": str(path), "input_format": "unit"}
+    with_weights = workload.check(tiny(model=model).model_dump(mode="json"))
+    before = [workload.data_fingerprint(each) for each in (params, with_weights)]
+    monkeypatch.setattr(workload, "_decode", None)
+    monkeypatch.setattr(workload, "weights_digest", None)
+    assert [workload.data_fingerprint(each) for each in (params, with_weights)] == before
+
+
+def test_a_file_from_the_future_hides_no_file_that_has_just_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = RunConfig.model_validate(images_in(tmp_path / "images")).data
+    now = time.time_ns()
+    old, future = now - 60 * 10**9, now + 3600 * 10**9
+    stamps = {"1.png": Stamp(9, future, old), "2.png": Stamp(9, now, now)}
+    monkeypatch.setattr(
+        datasets, "stamp_of", lambda path: stamps.get(Path(path).name, Stamp(9, old, old))
+    )
+    assert not datasets.glance(config).is_settled
+    del stamps["2.png"]
+    assert datasets.glance(config).is_settled
 
 
 def test_a_look_at_many_files_serves_the_calls_right_after_it_until_parameters_are_checked(
@@ -369,9 +414,7 @@ def test_a_replaced_file_of_weights_is_seen(
 ) -> None:
     monkeypatch.setattr(files_module, "SETTLED_S", settled_s)
     path = tmp_path / "weights.pt"
-    maps = setup_for().student.features.maps.state_dict()
-    state = {name: value.contiguous().clone() for name, value in maps.items()}
-    torch.save(state, path)
+    state = save_weights(path)
     model = {"weights": str(path), "input_format": "unit"}
     params = workload.check(tiny(model=model).model_dump(mode="json"))
     before = workload.data_fingerprint(params)

@@ -43,13 +43,16 @@ def log_size(job: Job) -> int:
 
 
 def last_lines(path: Path, start: int) -> str | None:
-    """The last hundred lines of the file from byte ``start`` on; None if there is nothing."""
+    """The last hundred lines of the file from byte ``start`` on; None if there is nothing.
+
+    None as well where it cannot be read, or is no plain file: how a run ended can be told without.
+    """
     try:
         with os.fdopen(open_no_follow(path, os.O_RDONLY), "rb") as stream:
             size = stream.seek(0, os.SEEK_END)
             stream.seek(max(start, size - (1 << 16)))
             text = stream.read().decode(errors="replace")
-    except FileNotFoundError:
+    except (OSError, StoreError):
         return None
     return "\n".join(text.splitlines()[-_LINES:]) or None
 

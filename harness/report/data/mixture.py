@@ -135,8 +135,8 @@ def _consequence(affected: Sequence[str], compared: int, reference: str) -> str:
         return "A difference between trials may come from that."
     if not affected:
         return (
-            f"Each was paired with a run of {reference} that was made like it, so the differences "
-            "do not come from that; the means mix it."
+            f"Every run was compared with a run of {reference} that was made in the same way, so "
+            "the differences do not come from that; the means are over runs of different kinds."
         )
     if len(affected) == compared:
         which = "The difference" if compared == 1 else "Every difference"

@@ -15,6 +15,7 @@ from harness.report.data.mixture import mixture_of
 from harness.report.data.study_data import RunRow, StudyTables, TrialRow
 from harness.report.findings.answer import SPLIT_NAMES, named
 from harness.report.findings.swept_axes import swept_axes
+from harness.report.findings.text_table import no_formula
 from harness.stats import paired as stats
 
 MOST_CSV_RUNS = 2000
@@ -142,11 +143,14 @@ def _seed_list(seeds: Sequence[int]) -> str:
 def csv_text(tables: StudyTables) -> str:
     """Every number of the page as CSV: a line a run, or a trial where runs are too many.
 
-    Numbers have all their digits; what is missing is an empty field.
+    Numbers have all their digits; what is missing is an empty field. A text that a spreadsheet
+    would compute starts with an apostrophe.
     """
     stream = io.StringIO()
     lines = _by_run(tables) if is_csv_by_run(tables) else _by_trial(tables)
-    csv.writer(stream, lineterminator="\n").writerows(lines)
+    csv.writer(stream, lineterminator="\n").writerows(
+        [no_formula(cell) if isinstance(cell, str) else cell for cell in line] for line in lines
+    )
     return stream.getvalue()
 
 

@@ -131,7 +131,8 @@ def _caption(tables: StudyTables, view: View, compared: Sequence[Comparison]) ->
         f"{over}."
     ]
     if compared:
-        said.append("Differences to the baseline are paired by seed, with their 95 % t-intervals.")
+        intervals = ", with their 95 % t-intervals" if any(each.n > 1 for each in compared) else ""
+        said.append(f"Differences to the baseline are paired by seed{intervals}.")
     if tables.is_search:
         said.append("Trials of a search, scored on the classes that chose them: no claim.")
         return " ".join(said)

@@ -2,6 +2,7 @@
 
 Cells are what a reader should see, such as ``0.6120 ± 0.0105``: every character that means
 something to LaTeX or Markdown is escaped here, and numbers get a proper minus sign.
+``no_formula`` is for cells of CSV.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Sequence
 
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _MINUS = "\N{MINUS SIGN}"
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -118,6 +120,15 @@ def latex_escaped(text: str) -> str:
 def markdown_escaped(text: str) -> str:
     """``text`` as Markdown that shows it in a cell; line ends and the like become blanks."""
     return _MARKDOWN.sub(lambda found: "\\" + found[0], _one_line(text))
+
+
+def no_formula(text: str) -> str:
+    """The text of a CSV cell that no spreadsheet takes for a formula: an apostrophe goes before it.
+
+    Source:
+        OWASP, CSV Injection. Only texts need it: a negative number is a number.
+    """
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
 def _latex_line(cells: Sequence[str]) -> str:

@@ -18,7 +18,15 @@ from flip import flip_byte
 from gcudml.data import image_cache
 from gcudml.data.image_cache import cached_images
 from gcudml.runtime import files as files_module
-from gcudml.runtime.files import cache_folder, digest, locked, read_sealed, replacing, write_sealed
+from gcudml.runtime.files import (
+    Stamp,
+    cache_folder,
+    digest,
+    locked,
+    read_sealed,
+    replacing,
+    write_sealed,
+)
 
 SHAPE = (5, 1, 3, 3)
 PIXELS = np.arange(45, dtype=np.uint8).reshape(SHAPE)
@@ -132,6 +140,27 @@ def test_a_file_is_verified_once_until_it_changes(monkeypatch: pytest.MonkeyPatc
     cached_images("key", SHAPE, Maker(), verify=True)
     cached_images("key", SHAPE, Maker())
     assert len(read) == 2
+
+
+@pytest.mark.parametrize(
+    ("modified_s", "changed_s", "is_settled"),
+    [
+        (-60, -60, True),
+        (-60, 0, False),
+        (0, -60, False),
+        (3600, -60, True),  # a camera's wrong clock, or an archive's
+        (3600, 0, False),
+        (3600, 3600, False),  # the clock was set back
+        (-60, 3600, False),
+    ],
+)
+def test_a_file_from_the_future_is_judged_by_when_it_was_changed(
+    monkeypatch: pytest.MonkeyPatch, modified_s: int, changed_s: int, is_settled: bool
+) -> None:
+    now = 10**18
+    monkeypatch.setattr(files_module.time, "time_ns", lambda: now)
+    stamp = Stamp(9, now + modified_s * 10**9, now + changed_s * 10**9)
+    assert stamp.is_settled == is_settled
 
 
 def test_flipped_bits_of_a_record_are_named_and_count_as_none(

@@ -8,6 +8,7 @@ import os
 import random
 import socket
 import threading
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,47 @@ def test_floating_point_values_are_scaled(tmp_path: Path, top: float) -> None:
     values[0, 0] = np.nan
     found = pixels_of(save(tmp_path / "1.tif", values), color="grey")[0]
     assert np.array_equal(found.ravel(), np.arange(256))
+
+
+def eight_bits_in_one_piece(image: Image.Image) -> np.ndarray:
+    values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+    if image.mode != "F":
+        values = values / 257
+    elif values.max() <= 1:
+        values = values * 255
+    return values.round().clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["<u2", ">u2", "<i4", "<f4"])
+@pytest.mark.parametrize("last", [0.5, 1.0, 1.5, 70_000.0, -3.0, np.nan])
+def test_many_bits_are_scaled_row_by_row_as_in_one_piece(
+    monkeypatch: pytest.MonkeyPatch, kind: str, last: float
+) -> None:
+    monkeypatch.setattr(image_files, "ROWS_AT_ONCE", 5)
+    values = np.random.default_rng(0).random((16, 9)) * (1 if kind == "<f4" else 70_000)
+    values[-1, -1] = last  # which alone may say that values are 0..255
+    if kind != "<f4":
+        values = np.nan_to_num(values).clip(0 if "u" in kind else None, 65_535)
+    image = Image.fromarray(values.astype(kind))
+    assert image.mode == {"<u2": "I;16", ">u2": "I;16B", "<i4": "I", "<f4": "F"}[kind]
+    found = image_files._eight_bits(image)
+    assert found.mode == "L"
+    assert np.array_equal(np.asarray(found), eight_bits_in_one_piece(image))
+
+
+@pytest.mark.parametrize("kind", ["<u2", "<i4", "<f4"])
+def test_an_image_of_many_bits_is_never_held_in_wide_numbers_as_a_whole(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(image_files, "ROWS_AT_ONCE", 10)
+    image = Image.fromarray(np.zeros((1000, 500), dtype=kind))
+    tracemalloc.start()  # which sees NumPy's memory, not Pillow's
+    try:
+        image_files._eight_bits(image)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * image.width * image.height
 
 
 def test_a_large_image_is_averaged_not_sampled(tmp_path: Path) -> None:

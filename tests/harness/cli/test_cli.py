@@ -212,6 +212,18 @@ def test_check_counts_runs(harness: Harness) -> None:
     assert said.out == "study.yaml: fine: 2 trials and 2 controls x 2 seeds = 8 runs\n"
 
 
+def test_check_refuses_a_search_that_only_an_older_version_would_have_begun(
+    harness: Harness, tmp_path: Path
+) -> None:
+    text = STUDY.replace("grid: [0.2, 0.5]", "uniform: [0.0, 1.0]").replace("seeds: 2", "seeds: 5")
+    (tmp_path / "search.yaml").write_text(text + "sampler: random\ntrials: 4\npruner: wilcoxon\n")
+    said = harness("check", "search.yaml")
+    assert (said.status, said.out) == (2, "")
+    assert "pruner: wilcoxon needs 6 seeds or more" in said.err
+    assert harness("run", "search.yaml").err == said.err
+    assert harness("check", "search.yaml", "--set", "seeds=6").status == 0
+
+
 def test_schema_describes_the_workload_that_is_asked_for(harness: Harness) -> None:
     said = harness("schema", "--workload", "toy_workload")
     assert said.status == 0

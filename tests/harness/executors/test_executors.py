@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from waiting import DEADLINE_S, is_alive, wait_until
 from harness.errors import HarnessError, InputError, StoreError
 from harness.executors import make_executor
 from harness.executors.interface import Ended, Executor, ExecutorName, Job, Placement
+from harness.executors.worker import run_log
 from harness.executors.worker.run_attempt import execute, finished_by_death
 from harness.records.event_log import read_spool
 from harness.records.events import EpochReported, Event, Finished, Started
@@ -387,6 +389,30 @@ def test_memory_words_of_an_earlier_attempt_do_not_count(tmp_path: Path) -> None
     assert event.failure == "crash"
     assert event.stderr == "segmentation fault"
     assert finished_by_death(job, ended, seconds=1.0, log_start=0).failure == "oom"
+
+
+@pytest.mark.parametrize("bad", ["nothing", "folder", "link", "pipe", "broken disk"])
+def test_a_log_that_cannot_be_read_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: str
+) -> None:
+    job = make_job(tmp_path)
+    job.directory.mkdir()
+    log = job.directory / "stderr.log"
+    if bad == "folder":
+        log.mkdir()
+    elif bad == "link":
+        log.symlink_to(tmp_path / "other")
+    elif bad == "pipe":
+        os.mkfifo(log)
+    elif bad == "broken disk":
+
+        def fail(*_: object) -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(run_log, "open_no_follow", fail)
+    ended = Ended(job.run_id, None, signal.SIGSEGV)
+    event = finished_by_death(job, ended, seconds=1.0, log_start=0)
+    assert (event.failure, event.stderr) == ("crash", None)
 
 
 def test_ray_that_is_missing_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

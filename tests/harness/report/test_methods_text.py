@@ -74,6 +74,15 @@ def test_the_table_of_a_paper_has_the_numbers_of_the_page(tmp_path: Path) -> Non
     assert len(rows) == 2 + 4
 
 
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_a_caption_speaks_of_intervals_where_there_are_some(tmp_path: Path, seeds: int) -> None:
+    made = [Made("m=0", 0.6, {"m": 0}, "baseline"), Made("m=1", 0.5, {"m": 1})]
+    tables = load_tables(make_study(tmp_path, made, seeds=seeds), "momentum")
+    caption = paper_table(tables).caption
+    assert "Differences to the baseline are paired by seed" in caption
+    assert caption.count("95 % t-interval") == (2 if seeds > 1 else 0)
+
+
 def test_the_csv_has_a_line_a_run_with_all_digits(tmp_path: Path) -> None:
     made = [Made(HOSTILE, 0.6, {"m": 0}, "baseline"), Made("m=1", 0.5, {"m": 1}, failed=(1,))]
     tables = load_tables(make_study(tmp_path, made, seeds=2), "momentum")
@@ -96,6 +105,21 @@ def test_a_csv_of_too_many_runs_has_a_line_a_trial(
     summary = tables.summaries[tables.primary, tables.trials[0].trial_id]
     assert float(rows[0]["test/recall@1 mean"]) == summary.mean
     assert rows[0]["test/recall@1 n"] == "5"
+
+
+@pytest.mark.parametrize("most_runs", [0, 2000])
+def test_a_csv_cell_of_text_starts_no_formula_and_a_number_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_runs: int
+) -> None:
+    monkeypatch.setattr(methods_text, "MOST_CSV_RUNS", most_runs)
+    made = [
+        Made("=1+1", 0.6, {"m": 0}, "baseline", beside={"test/sum": -2.0}),
+        Made("-1", 0.5, {"m": 1}),
+    ]
+    tables = load_tables(make_study(tmp_path, made, seeds=2), "momentum")
+    rows = list(csv.DictReader(io.StringIO(csv_text(tables))))
+    assert {row["trial"] for row in rows} == {"'=1+1", "'-1"}
+    assert rows[0]["test/sum" if most_runs else "test/sum mean"].startswith("-1.")
 
 
 def test_costs_name_failures_time_memory_and_machines(tmp_path: Path) -> None:

@@ -170,6 +170,7 @@ LAUGHS = "\n".join(
             "'\\t' that cannot start any token; check indentation and quotes",
         ),
         ("x" * (1 << 20) + "x", "s.yaml: is over 1 MiB large; give a study file"),
+        ("x" * (1 << 20) + "é", "s.yaml: is over 1 MiB large; give a study file"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_where_it_stands(
