@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
 
-from harness.engine.progress import RunLine, Snapshot, Watcher
+from harness.engine.progress import ProgressListener, RunLine, Snapshot
 from harness.engine.run_options import RunOptions
 from harness.engine.run_study import Outcome, run_study
 from harness.errors import InputError
@@ -59,7 +59,7 @@ def run(
     *,
     results: str | Path = "results",
     overrides: Sequence[str] = (),
-    watcher: Watcher | None = None,
+    watcher: ProgressListener | None = None,
     **options: Unpack[Options],
 ) -> Ran:
     """Train what is missing of a study, and bring the database up to date.

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from harness.errors import InputError
-from harness.store.table_diff import Compared, compare
+from harness.store.table_diff import TableDiff, compare
 from harness.study.loading import load_study
 
 Victim = Literal["driver", "fork server", "worker"]
@@ -42,7 +42,7 @@ class Verified(NamedTuple):
     kills: dict[Victim, int]
     studies: int
     """Folders in which the study was killed and went on to its end."""
-    tables: tuple[Compared, ...]
+    tables: tuple[TableDiff, ...]
     """Of the first study that differs, else of the last one."""
     kept: Path | None
     """Where the folders of a study that differs lie."""

@@ -187,8 +187,8 @@ def _run_and_print(
         )
     if outcome.is_stored:
         print_results(results, outcome.study, reports)
-    if outcome.shortage is not None:
-        show(outcome.shortage)
+    if outcome.budget_message is not None:
+        show(outcome.budget_message)
     if outcome.signal is not None:
         say("interrupted; the same command goes on with what is missing")
     raise typer.Exit(outcome.exit_status)

@@ -25,15 +25,15 @@ def size_of(plan: Plan) -> str:
         trials = most
     seeds, confirm = len(spec.seed_list), spec.confirm
     controls = f" and {len(plan.controls)} controls"
-    spared = "" if spec.pruner == "none" else " at most"
+    skipped = "" if spec.pruner == "none" else " at most"
     if confirm is None:
         runs = (trials + len(plan.controls)) * seeds
-        return f"{trials} trials{controls} x {seeds} seeds = {runs} runs{spared}"
+        return f"{trials} trials{controls} x {seeds} seeds = {runs} runs{skipped}"
     fresh = len(spec.confirm_seed_list)
     runs = trials * seeds + (confirm.top + 1 + len(plan.controls)) * fresh
     return (
         f"{trials} trials x {seeds} seeds, then the best {confirm.top}, the baseline{controls} x "
-        f"{fresh} fresh seeds = {runs} runs{spared}"
+        f"{fresh} fresh seeds = {runs} runs{skipped}"
     )
 
 

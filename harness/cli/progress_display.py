@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from harness.cli.terminal import visible
-from harness.engine.progress import RunLine, Snapshot, Watcher
+from harness.engine.progress import ProgressListener, RunLine, Snapshot
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -17,7 +17,7 @@ from harness.units import duration
 
 
 @contextmanager
-def open_display(stream: TextIO) -> Iterator[Watcher]:
+def open_display(stream: TextIO) -> Iterator[ProgressListener]:
     """The display that suits ``stream``, for the length of a ``with`` block."""
     if not stream.isatty():
         yield PlainDisplay(stream)

@@ -14,14 +14,14 @@ from pathlib import Path
 from harness.engine.dispatch.attempt import Attempt
 from harness.engine.dispatch.leases import Leases
 from harness.engine.dispatch.metric_check import check_metric
-from harness.engine.dispatch.packing import Company
-from harness.engine.dispatch.retry_policy import Retries
-from harness.engine.dispatch.run_queue import Turns
-from harness.engine.dispatch.run_states import Ledger
-from harness.engine.dispatch.time_budget import Spending
+from harness.engine.dispatch.packing import Packing
+from harness.engine.dispatch.retry_policy import RetryQueue
+from harness.engine.dispatch.run_queue import RunQueue
+from harness.engine.dispatch.run_states import RunStates
+from harness.engine.dispatch.time_budget import TimeBudget
 from harness.engine.outlook import find_shortage, seconds_left
-from harness.engine.progress import RunLine, Snapshot, Tally, Watcher
-from harness.engine.signals import Interruption
+from harness.engine.progress import ProgressListener, RunCounts, RunLine, Snapshot
+from harness.engine.signals import SignalGuard
 from harness.errors import StoreBusyError, StoreError
 from harness.executors.interface import Ended, Executor, Job, in_one_process
 from harness.executors.worker.run_attempt import (
@@ -32,7 +32,7 @@ from harness.executors.worker.run_attempt import (
 from harness.executors.worker.run_log import log_size, why_not_writable
 from harness.records.folders import run_dir, spool_path, work_dir
 from harness.records.run_state import RunState
-from harness.search.scheduler import Schedule, Task
+from harness.search.scheduler import ScheduledRun, Scheduler
 from harness.study.plan import Plan
 
 _TICK_S = 0.5
@@ -42,38 +42,38 @@ _TERMINATED_GRACE_S = 60.0
 
 
 @dataclass
-class Session:
+class Controller:
     """What a call knows while it runs; the results themselves are in spools."""
 
     plan: Plan
-    schedule: Schedule
-    ledger: Ledger
+    schedule: Scheduler
+    ledger: RunStates
     leases: Leases
     executor: Executor
-    watcher: Watcher
+    watcher: ProgressListener
     threads: int
-    spending: Spending
+    spending: TimeBudget
     write_record: Callable[[], None]
     look_at_record: Callable[[], None]
     """Raises where another driver has written a record that must stay."""
-    company: Company
+    company: Packing
     profile: bool = False
     trained: int = field(default=0, init=False)
     repeats: list[bool] = field(default_factory=list, init=False)
     """Of each run that was finished and is trained anew: whether its results are the same."""
     _active: dict[str, Attempt] = field(default_factory=dict, init=False)
-    _tally: Tally = field(default_factory=Tally, init=False)
+    _tally: RunCounts = field(default_factory=RunCounts, init=False)
     _reused: int = field(default=0, init=False)
     _is_metric_known: bool = field(default=False, init=False)
     _last_tick: float = field(default=0.0, init=False)
     _last_record: float = field(default=0.0, init=False)
-    _retries: Retries = field(default_factory=Retries, init=False)
+    _retries: RetryQueue = field(default_factory=RetryQueue, init=False)
     _is_interrupted: bool = field(default=False, init=False)
     _is_spent: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         """Queue up the runs, of which none has started."""
-        self._turns = Turns(
+        self._turns = RunQueue(
             self.schedule,
             self.ledger,
             self.leases,
@@ -82,7 +82,7 @@ class Session:
             count=self._tally.add,
         )
 
-    def run(self, results: Path, interruption: Interruption) -> None:
+    def run(self, results: Path, interruption: SignalGuard) -> None:
         """Train what is missing, until there is nothing left or the user interrupts.
 
         Raises:
@@ -100,7 +100,7 @@ class Session:
                 ended = self._wait()
                 for each in ended:
                     self._note_end(each)
-                has_news = self._turns.look_elsewhere() or bool(ended)
+                has_news = self._turns.collect_finished_elsewhere() or bool(ended)
                 if has_news and not self._is_ending and self._grow():
                     self._record()
                 if time.monotonic() - self._last_tick >= _TICK_S:
@@ -122,7 +122,7 @@ class Session:
             if state.is_over and state.attempts >= self._active[run_id].job.attempt:
                 self._settle(self._active.pop(run_id).task)
 
-    def shortage(self) -> str | None:
+    def budget_message(self) -> str | None:
         """What the budget had no room for, in a sentence; None where it had for everything."""
         return find_shortage(self.plan, self.schedule, self.ledger.settled, is_spent=self._is_spent)
 
@@ -136,7 +136,7 @@ class Session:
             total=self.schedule.total,
             done=self._tally.done,
             failed=self._tally.failed,
-            pruned=self._tally.pruned + self.schedule.spared,
+            pruned=self._tally.pruned + self.schedule.skipped,
             reused=self._reused,
             running=tuple(self._line(active.task) for active in self._active.values()),
             seconds_left=self._seconds_left(),
@@ -147,7 +147,7 @@ class Session:
         """Whether no run is started any more."""
         return self._is_interrupted or self._is_spent
 
-    def _go_on(self, results: Path, interruption: Interruption) -> bool:
+    def _go_on(self, results: Path, interruption: SignalGuard) -> bool:
         """Start what can be started; whether there is something to wait for."""
         self.leases.check()
         if interruption.signal is not None and not self._is_interrupted:
@@ -210,13 +210,13 @@ class Session:
     def _grow(self) -> bool:
         """Add trials until the next proposal has to wait; whether the record has changed."""
         before = self.schedule.changes
-        while self.schedule.grow(self.ledger.settled):
+        while self.schedule.propose_more(self.ledger.settled):
             self._take_up()
         return self.schedule.changes != before
 
     def _take_up(self) -> None:
         """Count the runs that earlier calls have trained."""
-        self.ledger.take_up(self.schedule.thresholds)
+        self.ledger.load(self.schedule.thresholds)
         for run_id in self.ledger.settled.keys() - self._tally.counted:
             self._tally.add(self.schedule.tasks[run_id], self.ledger.settled[run_id])
             self._check_metric(self.schedule.tasks[run_id])
@@ -237,7 +237,7 @@ class Session:
         """How many are active now."""
         return len({active.job.process for active in self._active.values()})
 
-    def _start(self, tasks: Sequence[Task], results: Path) -> None:
+    def _start(self, tasks: Sequence[ScheduledRun], results: Path) -> None:
         """Give runs to a worker, which trains them together."""
         jobs = in_one_process([self._job(task, results) for task in tasks])
         for job in jobs:
@@ -254,7 +254,7 @@ class Session:
         for task in tasks:
             self.watcher.started(self._line(task), self.snapshot())
 
-    def _job(self, task: Task, results: Path) -> Job:
+    def _job(self, task: ScheduledRun, results: Path) -> Job:
         state = self.ledger.state(task.run_id)
         return Job(
             run=task.run,
@@ -274,17 +274,17 @@ class Session:
             raise why_not_writable(active.job)
         if state.attempts < active.job.attempt or not state.is_over:
             has_company = active.job.together > 1
-            if self._is_ending and (has_company or active.overrun is None):
+            if self._is_ending and (has_company or active.exceeded is None):
                 return  # it was asked to end: the next call goes on with it
             if has_company:  # whatever it was: it need not have been for this run's sake
-                is_memory = ended.signal == signal.SIGKILL and active.overrun is None
+                is_memory = ended.signal == signal.SIGKILL and active.exceeded is None
                 self._start_alone(active, is_memory=is_memory)
                 return
             if ended.exit_code == STATUS_OUTRUN:  # by a worker of a driver that is dead, or of ours
                 self.leases.check()
-                self._turns.start_again(active.task)
+                self._turns.requeue_alone(active.task)
                 return
-            if ended.is_lost and self._turns.lose(active.task):
+            if ended.is_lost and self._turns.requeue_lost(active.task):
                 task = active.task  # no failure of its own, so that nothing else is noted of it
                 self.watcher.say(f"{task.name}: what it ran on is gone; it starts again")
                 return
@@ -296,7 +296,7 @@ class Session:
                 ended,
                 seconds=time.monotonic() - active.began,
                 log_start=active.log_start,
-                overrun=active.overrun,
+                exceeded=active.exceeded,
             )
             with self.leases.holding():  # a run that is another's by now has not ended
                 state = self.ledger.write_end(ended.run_id, event)
@@ -333,22 +333,25 @@ class Session:
             StoreError: that has happened too often.
         """
         path = spool_path(active.job.directory)
-        if not self._turns.lose(active.task):
+        if not self._turns.requeue_lost(active.task):
             raise StoreError(f"{path}: {damage}, once more; check the disk, and who writes there")
         self.watcher.say(f"{path}: {damage}; the run starts anew")
 
     def _start_alone(self, active: Attempt, *, is_memory: bool) -> None:
         """Queue a run whose process has ended before it, with others: nothing is noted of it."""
-        self._turns.start_again(active.task)
+        self._turns.requeue_alone(active.task)
         if is_memory:
-            self.company.note_memory(active.task, active.job.together)
-        task, reason = active.task, "" if active.overrun is None else f" ({active.overrun.message})"
+            self.company.halve_after_oom(active.task, active.job.together)
+        task, reason = (
+            active.task,
+            "" if active.exceeded is None else f" ({active.exceeded.message})",
+        )
         self.watcher.say(
             f"{task.name}: the worker that trained it with "
             f"{active.job.together - 1} others has ended{reason}; it starts again, alone"
         )
 
-    def _settle(self, task: Task) -> None:
+    def _settle(self, task: ScheduledRun) -> None:
         state = self.ledger.settle(task.run_id, task.thresholds)
         self._tally.add(task, state)
         if (before := self.ledger.before(task.run_id)) is not None:
@@ -356,7 +359,7 @@ class Session:
         self.leases.release(task.run_id)
         self.trained += 1
 
-    def _check_metric(self, task: Task) -> None:
+    def _check_metric(self, task: ScheduledRun) -> None:
         """Refuse a study whose metric does not exist, as soon as a run shows which do."""
         state = self.ledger.state(task.run_id)
         if not self._is_metric_known and state.state == "done":
@@ -373,7 +376,7 @@ class Session:
             self._record()
         self.look_at_record()
         with suppress(StoreBusyError):  # the next tick tries again
-            for notice in self.ledger.keep_up():
+            for notice in self.ledger.sync_if_due():
                 self.watcher.say(notice)
         self.watcher.tick(self.snapshot())
         self._last_tick = time.monotonic()
@@ -381,14 +384,14 @@ class Session:
     def _watch(self, active: Attempt) -> None:
         """Read what a run has reported, and cancel it where it has broken a limit."""
         state, now = self.ledger.read(active.job.run_id), time.monotonic()
-        active.hear(self.ledger.heard(active.job.run_id), attempts=state.attempts, now=now)
-        if not state.is_over and active.breaks(self.plan.spec.limits, now):
+        active.note_progress(self.ledger.heard(active.job.run_id), attempts=state.attempts, now=now)
+        if not state.is_over and active.exceeds_limit(self.plan.spec.limits, now):
             for each in self._active.values():  # with the process all of its runs end
                 if each.job.process == active.job.process:
-                    each.overrun = each.overrun or active.overrun
+                    each.exceeded = each.exceeded or active.exceeded
             self.executor.cancel(active.job.run_id)
 
-    def _line(self, task: Task) -> RunLine:
+    def _line(self, task: ScheduledRun) -> RunLine:
         state = self.ledger.settled.get(task.run_id) or self.ledger.state(task.run_id)
         return RunLine(task.run_id, task.trial.label, task.run.seed, state)
 

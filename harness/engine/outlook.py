@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.engine.dispatch.time_budget import shortage
-from harness.engine.progress import Tally
+from harness.engine.dispatch.time_budget import budget_message
+from harness.engine.progress import RunCounts
 from harness.search.history import Settled
-from harness.search.scheduler import Schedule
+from harness.search.scheduler import Scheduler
 from harness.study.plan import Plan
 
 
 def seconds_left(
-    schedule: Schedule,
-    tally: Tally,
+    schedule: Scheduler,
+    tally: RunCounts,
     ages: Sequence[float],
     *,
     slots: int,
@@ -33,14 +33,14 @@ def seconds_left(
     mean = tally.mean_s
     if mean is None:
         return None
-    waiting = schedule.total - len(tally.counted) - schedule.spared - len(ages)
+    waiting = schedule.total - len(tally.counted) - schedule.skipped - len(ages)
     work = waiting * mean + sum(max(0.0, mean - age) for age in ages)
     seconds = work / max(1, min(slots, waiting + len(ages)))
     return seconds if left_s is None else min(seconds, max(0.0, left_s))
 
 
 def find_shortage(
-    plan: Plan, schedule: Schedule, settled: Settled, *, is_spent: bool
+    plan: Plan, schedule: Scheduler, settled: Settled, *, is_spent: bool
 ) -> str | None:
     """Say in a sentence what the budget did not cover; None where it covered everything.
 
@@ -51,8 +51,8 @@ def find_shortage(
         is_spent: Whether time has come to an end.
     """
     spec = plan.spec
-    is_cut = schedule.is_cut(settled)
-    if not (is_cut or is_spent or schedule.search_end is not None):
+    is_truncated = schedule.is_truncated(settled)
+    if not (is_truncated or is_spent or schedule.search_end is not None):
         return None
     missing = {each.trial_id for each in schedule.members if each.run_id not in settled}
     whole = sum(
@@ -62,4 +62,4 @@ def find_shortage(
         for trial in schedule.trials
     )
     planned = len(plan.fixed) if spec.is_fixed else spec.trials
-    return shortage(spec.budget, whole=whole, planned=planned, is_of_runs=is_cut)
+    return budget_message(spec.budget, whole=whole, planned=planned, is_of_runs=is_truncated)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.engine.study_state import survey
+from harness.engine.study_state import load_study_state
 from harness.study.spec_diff import changes_of
 from harness.workload import Params
 
@@ -41,12 +41,12 @@ def preview(study: Path | Params, overrides: tuple[str, ...], results: Path) -> 
     Raises:
         InputError: the study or its data is wrong.
     """
-    plan, schedule, ledger = survey(study, overrides, results)
-    spared = {member.run_id for member in schedule.members if member.is_pruned}
+    plan, schedule, ledger = load_study_state(study, overrides, results)
+    skipped = {member.run_id for member in schedule.members if member.is_pruned}
     runs = []
     for task in schedule.planned:
         state = ledger.settled.get(task.run_id)
-        shown = "pruned" if task.run_id in spared else "to do" if state is None else state.state
+        shown = "pruned" if task.run_id in skipped else "to do" if state is None else state.state
         runs.append(PlannedRun(task.trial.label, task.run.seed, task.run_id, shown))
     later = schedule.total - len(runs)
     spec = plan.spec

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from harness.records.run_state import RunState
-from harness.search.scheduler import Task
+from harness.search.scheduler import ScheduledRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Snapshot:
     """Runs that were stopped early, and those that were spared because their trial was given up."""
 
 
-class Watcher(Protocol):
+class ProgressListener(Protocol):
     """Who is told. A call returns at once and changes nothing."""
 
     def started(self, line: RunLine, snapshot: Snapshot) -> None:
@@ -62,7 +62,7 @@ class Watcher(Protocol):
 
 
 @dataclass
-class Tally:
+class RunCounts:
     """The runs of a study that are over, those of earlier calls included."""
 
     counted: set[str] = field(default_factory=set)
@@ -83,7 +83,7 @@ class Tally:
         """What a training took on average; None before one is done."""
         return self._seconds / self._trained if self._trained else None
 
-    def add(self, task: Task, state: RunState) -> None:
+    def add(self, task: ScheduledRun, state: RunState) -> None:
         """Count a run that is over, at ``state``."""
         self.counted.add(task.run_id)
         self.pruned += state.state == "pruned"

@@ -24,9 +24,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.engine.dispatch.leases import Leases
-from harness.engine.dispatch.run_states import Ledger
-from harness.engine.dispatch.time_budget import Spending
-from harness.engine.study_state import take_up_decisions
+from harness.engine.dispatch.run_states import RunStates
+from harness.engine.dispatch.time_budget import TimeBudget
+from harness.engine.study_state import restore_search_end
 from harness.errors import HarnessError
 from harness.records.events import utc_now
 from harness.records.provenance import library_versions
@@ -42,10 +42,10 @@ from harness.records.study_record import (
     write_study_record,
 )
 from harness.records.trial import Trial
-from harness.search.scheduler import Schedule
+from harness.search.scheduler import Scheduler
 from harness.study.plan import Plan
 from harness.study.spec import StudySpec
-from harness.study.spec_diff import find_changes
+from harness.study.spec_diff import diff_specs
 
 
 class SupersededError(HarnessError):
@@ -131,7 +131,7 @@ class RecordWriter:
         Raises:
             SupersededError: they do not agree.
         """
-        if changes := find_changes(theirs.spec, self._spec):
+        if changes := diff_specs(theirs.spec, self._spec):
             change = changes[0]._replace(old=changes[0].new, new=changes[0].old)
             raise self._superseded(theirs, f"the study has changed ({change})")
         numbers = {trial.number: trial.trial_id for trial in theirs.trials}
@@ -166,9 +166,9 @@ class RecordWriter:
 def recording(
     writer: RecordWriter,
     plan: Plan,
-    schedule: Schedule,
-    ledger: Ledger,
-    spending: Spending,
+    schedule: Scheduler,
+    ledger: RunStates,
+    spending: TimeBudget,
     command: str,
 ) -> Callable[[], None]:
     """Return a function that writes the current study record; see ``RecordWriter.write``."""
@@ -202,7 +202,7 @@ def recording(
         # What another driver of this study has spent and decided counts here as well.
         spending.add(written.spent_seconds - spent)
         if schedule.search_end is None:
-            take_up_decisions(schedule, plan, written)
+            restore_search_end(schedule, plan, written)
 
     return write
 

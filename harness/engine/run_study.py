@@ -10,27 +10,27 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.engine.controller import Session
+from harness.engine.controller import Controller
 from harness.engine.database_repair import mend
 from harness.engine.dispatch.leases import Leases
-from harness.engine.dispatch.packing import Company
-from harness.engine.dispatch.run_states import Ledger
-from harness.engine.dispatch.time_budget import Spending
-from harness.engine.progress import Watcher
+from harness.engine.dispatch.packing import Packing
+from harness.engine.dispatch.run_states import RunStates
+from harness.engine.dispatch.time_budget import TimeBudget
+from harness.engine.progress import ProgressListener
 from harness.engine.record_writer import RecordWriter, name_damage, recording, take_up_record
 from harness.engine.run_options import RunOptions, division_of_cores, gpus_for
-from harness.engine.signals import Interruption
-from harness.engine.study_state import identifier, plan_of, take_up_decisions, watched
+from harness.engine.signals import SignalGuard
+from harness.engine.study_state import identifier, plan_of, restore_search_end, watched
 from harness.errors import HarnessError, StoreBusyError, StoreDamagedError, StoreError
 from harness.executors import make_executor
 from harness.executors.interface import PROCESS_EXECUTORS, THREAD_VARIABLES, Executor, Placement
 from harness.executors.packed import TogetherExecutor
 from harness.executors.worker import stop_request
 from harness.executors.worker.environment import variables_set
-from harness.search.scheduler import Schedule
+from harness.search.scheduler import Scheduler
 from harness.store.results_lock import sharing
 from harness.study.loading import load_study
-from harness.study.spec_diff import refuse_changes
+from harness.study.spec_diff import refuse_incompatible
 from harness.workload import Params
 
 _FLUSH_WAIT_S = 60.0
@@ -52,7 +52,7 @@ class Outcome(NamedTuple):
     """Whether the database has everything; False only after an interruption."""
     pruned: int = 0
     """Runs that were stopped early, and those that were spared because their trial was given up."""
-    shortage: str | None = None
+    budget_message: str | None = None
     """What the budget had no room for, in a sentence."""
 
     @property
@@ -64,7 +64,7 @@ class Outcome(NamedTuple):
 
 
 def run_study(
-    study: Path | Params, overrides: tuple[str, ...], options: RunOptions, watcher: Watcher
+    study: Path | Params, overrides: tuple[str, ...], options: RunOptions, watcher: ProgressListener
 ) -> Outcome:
     """Train every run of a study that is not trained yet, and bring the store up to date.
 
@@ -91,22 +91,22 @@ def run_study(
 
 
 def _run_once(
-    study: Path | Params, overrides: tuple[str, ...], options: RunOptions, watcher: Watcher
+    study: Path | Params, overrides: tuple[str, ...], options: RunOptions, watcher: ProgressListener
 ) -> Outcome:
     loaded = load_study(study, overrides)
     with ExitStack() as stack:
         # First of all, because it imports the workload while we do the same.
         executor, threads = _start_executor(options, loaded.spec.workload, stack)
         plan = plan_of(loaded)
-        schedule = Schedule(plan, identifier(plan))
+        schedule = Scheduler(plan, identifier(plan))
         stack.enter_context(sharing(options.results))
         leases = stack.enter_context(Leases(options.results))
         name_damage(options.results, plan.spec.study, watcher.say)
         before = take_up_record(options.results, plan.spec.study, leases, watcher.say)
-        refuse_changes(plan, before, options.results, extend=options.extend)
-        take_up_decisions(schedule, plan, before)
-        spending = Spending(plan.spec, before.spent_seconds if before else 0.0)
-        ledger = Ledger(
+        refuse_incompatible(plan, before, options.results, extend=options.extend)
+        restore_search_end(schedule, plan, before)
+        spending = TimeBudget(plan.spec, before.spent_seconds if before else 0.0)
+        ledger = RunStates(
             options.results,
             watched=watched(plan),
             again=options.again,
@@ -116,9 +116,9 @@ def _run_once(
         ledger.prepare()
         # The loop has no say while a run is executed in this process: the run looks itself.
         at_first = stop_request.ask if options.executor == "local" else None
-        interruption = stack.enter_context(Interruption(at_first))
+        interruption = stack.enter_context(SignalGuard(at_first))
         writer = RecordWriter(options.results, plan.spec, leases, before, watcher.say)
-        session = Session(
+        session = Controller(
             plan=plan,
             schedule=schedule,
             ledger=ledger,
@@ -129,7 +129,7 @@ def _run_once(
             spending=spending,
             write_record=recording(writer, plan, schedule, ledger, spending, options.command),
             look_at_record=writer.look,
-            company=Company(plan, is_possible=options.executor in PROCESS_EXECUTORS),
+            company=Packing(plan, is_possible=options.executor in PROCESS_EXECUTORS),
             profile=options.profile,
         )
         try:
@@ -161,7 +161,7 @@ def _start_executor(options: RunOptions, workload: str, stack: ExitStack) -> tup
     return executor, threads
 
 
-def _train(session: Session, results: Path, interruption: Interruption) -> None:
+def _train(session: Controller, results: Path, interruption: SignalGuard) -> None:
     """Let the session train; whatever ends it, what its runs have spooled is kept."""
     try:
         session.run(results, interruption)
@@ -175,7 +175,9 @@ def _train(session: Session, results: Path, interruption: Interruption) -> None:
         raise
 
 
-def _finish(session: Session, ledger: Ledger, watcher: Watcher, signal: int | None) -> Outcome:
+def _finish(
+    session: Controller, ledger: RunStates, watcher: ProgressListener, signal: int | None
+) -> Outcome:
     """Bring the database up to date for good, and say how the call ended."""
     study = session.plan.spec.study
     wait_s = _FLUSH_WAIT_S if signal is None else _FLUSH_WAIT_INTERRUPTED_S
@@ -199,12 +201,12 @@ def _finish(session: Session, ledger: Ledger, watcher: Watcher, signal: int | No
         signal=signal,
         is_stored=busy is None,
         pruned=snapshot.pruned,
-        shortage=session.shortage(),
+        budget_message=session.budget_message(),
     )
 
 
 def _flush_patiently(
-    ledger: Ledger, watcher: Watcher, study: str, wait_s: float
+    ledger: RunStates, watcher: ProgressListener, study: str, wait_s: float
 ) -> StoreBusyError | None:
     """Bring the database up to date for good; the error to raise where a reader prevents it."""
     try:

@@ -11,7 +11,7 @@ from typing import Self
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Interruption:
+class SignalGuard:
     """Notes the first signal for the length of a ``with`` block; a second one raises."""
 
     def __init__(self, at_first: Callable[[], object] | None = None) -> None:

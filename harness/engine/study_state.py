@@ -6,42 +6,42 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.engine.dispatch.run_states import Ledger
+from harness.engine.dispatch.run_states import RunStates
 from harness.errors import InputError
 from harness.records.study_record import StudyRecord, read_study_record
 from harness.records.trial import Run, Trial
 from harness.search.rules import check_rules
-from harness.search.scheduler import Schedule
+from harness.search.scheduler import Scheduler
 from harness.study.loading import Loaded, load_study
 from harness.study.plan import Plan, make_plan
 from harness.study.trials import locate
 from harness.workload import Params, load_workload
 
 
-class Survey(NamedTuple):
+class StudyState(NamedTuple):
     """A study and what is there of it."""
 
     plan: Plan
-    schedule: Schedule
+    schedule: Scheduler
     """With all trials that can be known by now."""
-    ledger: Ledger
+    ledger: RunStates
     """With the states of their runs."""
 
 
-def survey(study: Path | Params, overrides: tuple[str, ...], results: Path) -> Survey:
+def load_study_state(study: Path | Params, overrides: tuple[str, ...], results: Path) -> StudyState:
     """Take up a study as ``run_study`` would. Nothing is trained and nothing written.
 
     Raises:
         InputError: the study or its data is wrong.
     """
     plan = plan_of(load_study(study, overrides))
-    schedule = Schedule(plan, identifier(plan))
-    take_up_decisions(schedule, plan, read_study_record(results, plan.spec.study))
-    ledger = Ledger(results, watched=watched(plan))
-    ledger.take_up(schedule.thresholds)
-    while schedule.grow(ledger.settled):
-        ledger.take_up(schedule.thresholds)
-    return Survey(plan, schedule, ledger)
+    schedule = Scheduler(plan, identifier(plan))
+    restore_search_end(schedule, plan, read_study_record(results, plan.spec.study))
+    ledger = RunStates(results, watched=watched(plan))
+    ledger.load(schedule.thresholds)
+    while schedule.propose_more(ledger.settled):
+        ledger.load(schedule.thresholds)
+    return StudyState(plan, schedule, ledger)
 
 
 def plan_of(loaded: Loaded) -> Plan:
@@ -58,7 +58,7 @@ def plan_of(loaded: Loaded) -> Plan:
     return plan
 
 
-def take_up_decisions(schedule: Schedule, plan: Plan, before: StudyRecord | None) -> None:
+def restore_search_end(schedule: Scheduler, plan: Plan, before: StudyRecord | None) -> None:
     """Search by the rules of an earlier call; end where it has ended, unless there is more time.
 
     Raises:

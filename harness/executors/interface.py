@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, cast
 
-from harness.records.early_stopping import Thresholds
+from harness.records.early_stopping import StoppingThresholds
 from harness.records.trial import Run
 from harness.workload import JsonValue
 from harness.workload.loaded_code import Table
@@ -60,7 +60,7 @@ class Job:
     """From 1."""
     threads: int
     """Threads that the run may use for arithmetic."""
-    thresholds: Thresholds | None = None
+    thresholds: StoppingThresholds | None = None
     """By what the run is stopped early, if it may be."""
     device: str | None = None
     """The GPU that the run gets, as ``CUDA_VISIBLE_DEVICES`` names it; the executor fills it in."""
@@ -96,7 +96,7 @@ class Job:
         values = cast("dict[str, str]", dict(document))  # whatever it is: to_json wrote it
         run = Run(**cast("dict[str, str]", document["run"]))  # type: ignore[arg-type]
         given = cast("dict[str, JsonValue] | None", document.get("thresholds"))
-        thresholds = None if given is None else Thresholds.from_json(given)
+        thresholds = None if given is None else StoppingThresholds.from_json(given)
         first = values.get("first")
         beside = cast("list[dict[str, JsonValue]]", document.get("beside", []))
         plain: dict[str, object] = {

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from harness.engine.dispatch.run_states import Ledger
-from harness.engine.study_state import Survey
-from harness.planning.pilot_run import Probe, folder_size, probe
+from harness.engine.dispatch.run_states import RunStates
+from harness.engine.study_state import StudyState
+from harness.planning.pilot_run import PilotRun, folder_size, run_pilot
 from harness.records.folders import run_dir
 from harness.records.study_record import Member, read_study_record
 from harness.records.trial import Trial
@@ -34,12 +34,14 @@ class Measured:
     cost: Cost
 
 
-class Costs:
+class CostEstimator:
     """What each trial's runs are expected to cost."""
 
-    def __init__(self, survey: Survey, measured: Sequence[Measured], probed: Probe | None) -> None:
+    def __init__(
+        self, load_study_state: StudyState, measured: Sequence[Measured], probed: PilotRun | None
+    ) -> None:
         """Take up what was measured; a probe of the baseline fills in where that is nothing."""
-        self._workload = survey.plan.workload
+        self._workload = load_study_state.plan.workload
         self._measured = measured
         self._probe = probed
 
@@ -80,7 +82,9 @@ class Costs:
         return max(1, self._epochs(measured.trial) or 1)
 
 
-def find_costs(survey: Survey, results: Path, *, threads: int, may_probe: bool) -> Costs:
+def estimate_costs(
+    load_study_state: StudyState, results: Path, *, threads: int, may_probe: bool
+) -> CostEstimator:
     """Measure where nothing is known.
 
     Runs that are done count, those of this study under earlier code included; a probe is made only
@@ -90,35 +94,41 @@ def find_costs(survey: Survey, results: Path, *, threads: int, may_probe: bool) 
         InputError: the probe failed.
         HarnessError: no run can be started.
     """
-    measured = _measured(survey, results)
+    measured = _measured(load_study_state, results)
     is_known = any(each.trial.role != "control" for each in measured)
     if is_known or not may_probe:
-        return Costs(survey, measured, None)
-    baseline = next(trial for trial in survey.plan.fixed if trial.role == "baseline")
-    seed = survey.plan.seeds_of(baseline)[0]
-    task = survey.schedule.tasks[
-        next(m.run_id for m in survey.schedule.members if m[:2] == (baseline.trial_id, seed))
+        return CostEstimator(load_study_state, measured, None)
+    baseline = next(trial for trial in load_study_state.plan.fixed if trial.role == "baseline")
+    seed = load_study_state.plan.seeds_of(baseline)[0]
+    task = load_study_state.schedule.tasks[
+        next(
+            m.run_id
+            for m in load_study_state.schedule.members
+            if m[:2] == (baseline.trial_id, seed)
+        )
     ]
-    code = survey.plan.code.table(task.run.code)
-    return Costs(survey, measured, probe(task.run, threads=threads, code=code))
+    code = load_study_state.plan.code.table(task.run.code)
+    return CostEstimator(
+        load_study_state, measured, run_pilot(task.run, threads=threads, code=code)
+    )
 
 
-def _measured(survey: Survey, results: Path) -> list[Measured]:
-    name = survey.plan.spec.study
-    trials = {trial.trial_id: trial for trial in survey.schedule.trials}
-    found = _of_members(survey.schedule.members, trials, survey.ledger, results)
+def _measured(load_study_state: StudyState, results: Path) -> list[Measured]:
+    name = load_study_state.plan.spec.study
+    trials = {trial.trial_id: trial for trial in load_study_state.schedule.trials}
+    found = _of_members(load_study_state.schedule.members, trials, load_study_state.ledger, results)
     if found:
         return found
     record = read_study_record(results, name)
     if record is None:
         return []
-    survey.ledger.take_up({member.run_id: None for member in record.members})
+    load_study_state.ledger.load({member.run_id: None for member in record.members})
     before = {trial.trial_id: trial for trial in record.trials}
-    return _of_members(record.members, before, survey.ledger, results)
+    return _of_members(record.members, before, load_study_state.ledger, results)
 
 
 def _of_members(
-    members: Iterable[Member], trials: dict[str, Trial], ledger: Ledger, results: Path
+    members: Iterable[Member], trials: dict[str, Trial], ledger: RunStates, results: Path
 ) -> list[Measured]:
     found = []
     for member in members:

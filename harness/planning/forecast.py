@@ -7,12 +7,12 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.engine.dispatch.packing import Company
+from harness.engine.dispatch.packing import Packing
 from harness.engine.run_options import RunOptions, division_of_cores, gpus_for
-from harness.engine.study_state import Survey, survey
+from harness.engine.study_state import StudyState, load_study_state
 from harness.errors import InputError
 from harness.executors.interface import PROCESS_EXECUTORS
-from harness.planning.cost_estimate import Basis, Cost, Costs, find_costs
+from harness.planning.cost_estimate import Basis, Cost, CostEstimator, estimate_costs
 from harness.stats.paired import t_quantile
 from harness.stats.power import (
     LEVEL,
@@ -29,7 +29,7 @@ from harness.units import _mib
 
 
 @dataclass(frozen=True)
-class Expense:
+class CostEstimate:
     """Time and disk of the runs that are to do."""
 
     basis: Basis
@@ -95,7 +95,7 @@ class Forecast:
     to_do: int
     changes: tuple[str, ...]
     """What differs from the study of this name in the results."""
-    expense: Expense | None
+    expense: CostEstimate | None
     """None where nothing tells, or where there is nothing to do."""
     power: Power | None
     """None where nothing is tested: one trial, or a search without a confirmation."""
@@ -119,7 +119,7 @@ def make_forecast(
         InputError: the study or its data is wrong, or the probe failed.
         HarnessError: no run can be started.
     """
-    found = survey(path, overrides, options.results)
+    found = load_study_state(path, overrides, options.results)
     plan, spec = found.plan, found.plan.spec
     states = [found.ledger.settled.get(run_id) for run_id in found.schedule.tasks]
     done = sum(state is not None and state.state == "done" for state in states)
@@ -148,7 +148,7 @@ def make_forecast(
     )
 
 
-def _warnings(power: Power | None, expense: Expense | None) -> tuple[str, ...]:
+def _warnings(power: Power | None, expense: CostEstimate | None) -> tuple[str, ...]:
     found = []
     if power is not None and power.effect is None:
         needed = (
@@ -170,17 +170,17 @@ def _warnings(power: Power | None, expense: Expense | None) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _expense(found: Survey, options: RunOptions, *, may_probe: bool) -> Expense | None:
+def _expense(found: StudyState, options: RunOptions, *, may_probe: bool) -> CostEstimate | None:
     workers, threads = division_of_cores(options, len(gpus_for(options)))
     workers = workers or 1
-    costs = find_costs(found, options.results, threads=threads, may_probe=may_probe)
+    costs = estimate_costs(found, options.results, threads=threads, may_probe=may_probe)
     baseline = next(trial for trial in found.plan.fixed if trial.role == "baseline")
     typical, basis = costs.of_run(baseline), costs.basis
     if typical is None or basis is None:
         return None
     runs = _run_costs(found, costs, typical)
     seconds = sum(run.seconds for run in runs) / min(workers, len(runs))
-    return Expense(
+    return CostEstimate(
         basis=basis,
         workers=workers,
         threads=threads,
@@ -191,14 +191,14 @@ def _expense(found: Survey, options: RunOptions, *, may_probe: bool) -> Expense 
     )
 
 
-def _together(found: Survey, options: RunOptions) -> int:
+def _together(found: StudyState, options: RunOptions) -> int:
     """The most runs that are to do and may share a process."""
-    company = Company(found.plan, is_possible=options.executor in PROCESS_EXECUTORS)
+    company = Packing(found.plan, is_possible=options.executor in PROCESS_EXECUTORS)
     waiting = found.schedule.tasks.keys() - found.ledger.settled.keys()
     return max((company.most(found.schedule.tasks[run_id]) for run_id in waiting), default=1)
 
 
-def _run_costs(found: Survey, costs: Costs, typical: Cost) -> list[Cost]:
+def _run_costs(found: StudyState, costs: CostEstimator, typical: Cost) -> list[Cost]:
     """Of every run that is to do; those of trials that are still to be proposed are typical."""
     schedule = found.schedule
     waiting = [

@@ -22,7 +22,7 @@ _REPORTS = 2  # the first epoch alone would count what is done only once
 _POLL_S = 0.05
 
 
-class Probe(NamedTuple):
+class PilotRun(NamedTuple):
     """What a run costs, as far as its first epochs tell."""
 
     start_s: float
@@ -42,7 +42,7 @@ class Probe(NamedTuple):
         return self.once_bytes + epochs * self.epoch_bytes
 
 
-def probe(run: Run, *, threads: int, code: Table) -> Probe:
+def run_pilot(run: Run, *, threads: int, code: Table) -> PilotRun:
     """Train ``run`` until its second report, in a process of its own; nothing of it stays.
 
     The test classes stay shut, whatever the run would do.
@@ -75,7 +75,7 @@ def probe(run: Run, *, threads: int, code: Table) -> Probe:
         growing = [spool, *work_dir(directory).glob("tables/*.jsonl")]
         grown = sum(path.stat().st_size for path in growing if path.exists())
         start_s, epoch_s = _times(events)
-        return Probe(start_s, epoch_s, folder_size(directory) - grown, grown // epochs)
+        return PilotRun(start_s, epoch_s, folder_size(directory) - grown, grown // epochs)
 
 
 def folder_size(directory: Path) -> int:

@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 from harness.records.events import Damaged, Entry, EpochReported, Failure, Finished, Started
 
 
-class Overrun(NamedTuple):
+class LimitExceeded(NamedTuple):
     """As what an attempt that has broken a limit fails."""
 
     failure: Failure

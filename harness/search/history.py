@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from harness.records.early_stopping import Thresholds
+from harness.records.early_stopping import StoppingThresholds
 from harness.records.run_state import RunState
 from harness.records.trial import Trial
 from harness.search.pruners import (
@@ -96,21 +96,21 @@ class History:
         """How often a trial was proposed."""
         return len(self._by_trial.get(trial.trial_id, []))
 
-    def last_visible(self, number: int) -> int:
+    def last_known(self, number: int) -> int:
         """The last trial that trial ``number`` may know of."""
         if not goes_by_trials(self._spec) and self._spec.pruner == "none":
             return -1
         return number - self._spec.parallel_trials
 
-    def are_over(self, last: int, settled: Settled) -> bool:
+    def are_finished(self, last: int, settled: Settled) -> bool:
         """Whether nothing is left to train of the proposals up to ``last``."""
         while self._over < len(self._proposals) and self._is_over(self._over, settled):
             self._over += 1
         return self._over == len(self._proposals) or self._proposals[self._over].number > last
 
-    def told(self, number: int, settled: Settled) -> list[Told]:
+    def told(self, number: int, settled: Settled) -> list[Observation]:
         """What the search may know before it proposes trial ``number``."""
-        last = self.last_visible(number)
+        last = self.last_known(number)
         return [self._told(proposal, last, settled) for proposal in self._proposals]
 
     def best(self, last: int, settled: Settled) -> list[Trial]:
@@ -126,13 +126,13 @@ class History:
 
     def thresholds(
         self, number: int, seeds: Sequence[int], settled: Settled
-    ) -> Mapping[int, Thresholds]:
+    ) -> Mapping[int, StoppingThresholds]:
         """Seed -> by what a run of the new trial ``number`` is stopped early."""
         if not self._spec.stops_by_epochs:
             return {}
         found = {}
         for seed in seeds:
-            earlier = list(self._earlier(seed, self.last_visible(number), settled))
+            earlier = list(self._earlier(seed, self.last_known(number), settled))
             if self._spec.pruner == "median":
                 least = median_thresholds(earlier)
             else:
@@ -144,7 +144,9 @@ class History:
                 )
             if least:
                 is_median = self._spec.pruner == "median"
-                found[seed] = Thresholds(self._spec.searched, least, is_best_judged=is_median)
+                found[seed] = StoppingThresholds(
+                    self._spec.searched, least, is_best_judged=is_median
+                )
         return found
 
     def reason_to_prune(self, trial: Trial, seed: int, settled: Settled) -> str | None:
@@ -163,7 +165,7 @@ class History:
 
     def _better(self, trial: Trial, values: Mapping[int, float], settled: Settled) -> str | None:
         """What has been better than a trial, by its ``values`` so far; None: the trial goes on."""
-        last = self.last_visible(trial.number)
+        last = self.last_known(trial.number)
         if self.rules == FIRST_RULES:
             best = self.best(last, settled)[:1]
             is_given_up = best and is_worse(values, self._values(best[0], last, settled))
@@ -202,18 +204,18 @@ class History:
         is_pruned = proposal.trial.trial_id in self._pruned
         return is_pruned or all(run_id in settled for run_id in proposal.runs.values())
 
-    def _told(self, proposal: Proposal, last: int, settled: Settled) -> Told:
+    def _told(self, proposal: Proposal, last: int, settled: Settled) -> Observation:
         # Loaded here: a grid must not pay for the import of Optuna.
         pass
 
         trial, number = proposal.trial, proposal.number
         if number > last:
-            return Told(number, proposal.varied, None)
+            return Observation(number, proposal.varied, None)
         if trial.trial_id in self._pruned:
-            return Told(number, proposal.varied, None, self._until_pruned(trial, settled))
+            return Observation(number, proposal.varied, None, self._until_pruned(trial, settled))
         # CMA-ES, which is asked for everything again, must be told what it was told before.
         seen = number if self._spec.sampler == "cmaes" else last
-        return Told(number, proposal.varied, self._value(trial, seen, settled))
+        return Observation(number, proposal.varied, self._value(trial, seen, settled))
 
     def _until_pruned(self, trial: Trial, settled: Settled) -> tuple[float, ...]:
         """What a pruned trial reported, one seed after another."""
@@ -253,7 +255,7 @@ class History:
 
 
 @dataclass(frozen=True)
-class Told:
+class Observation:
     """A trial that was proposed before."""
 
     number: int

@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 
 from harness.errors import InputError
 from harness.records.trial import digest
-from harness.search.history import Told
+from harness.search.history import Observation
 from harness.search.rules import FIRST_RULES, NEWEST_RULES
 from harness.search.space import baseline_in_space, position_of, space_of, value_at
 from harness.study.conditions import VARIANT, Varied, fill, is_active, is_forbidden
@@ -43,7 +43,7 @@ MOST_TIMES = 3
 STARTUP_TRIALS = 10
 
 
-class Search:
+class Sampler:
     """Proposals for a search, a pure function of the number and the history."""
 
     def __init__(self, plan: Plan, rules: int = NEWEST_RULES) -> None:
@@ -71,7 +71,7 @@ class Search:
         is_slow = plan.spec.sampler == "gp" and rules > FIRST_RULES
         self._model_attempts = GP_ATTEMPTS if is_slow else MODEL_ATTEMPTS
 
-    def propose(self, number: int, history: Sequence[Told]) -> Varied | None:
+    def propose(self, number: int, history: Sequence[Observation]) -> Varied | None:
         """What trial ``number`` should vary, or None where nothing new is left.
 
         It may be what is known already, in the same or in other words, up to ``MOST_TIMES`` in
@@ -97,7 +97,7 @@ class Search:
         return None
 
     def _suggestions(
-        self, number: int, history: Sequence[Told], refused: Sequence[Varied]
+        self, number: int, history: Sequence[Observation], refused: Sequence[Varied]
     ) -> Iterator[Varied]:
         """What the sampler proposes, and after each refusal what it proposes then."""
         if self._spec.sampler == "qmc":
@@ -131,7 +131,7 @@ class Search:
         return False
 
     def _study(
-        self, number: int, attempt: int, history: Sequence[Told], refused: Sequence[Varied]
+        self, number: int, attempt: int, history: Sequence[Observation], refused: Sequence[Varied]
     ) -> optuna.Study:
         seed = int(digest([self._spec.study, number, attempt])[:8], 16)
         at_random = optuna.samplers.RandomSampler(seed=seed)
@@ -155,7 +155,7 @@ class Search:
         for told in self._seen(history):
             study.add_trial(self._frozen(told))
         for varied in refused:
-            study.add_trial(self._frozen(Told(number, varied, None), is_refused=True))
+            study.add_trial(self._frozen(Observation(number, varied, None), is_refused=True))
         return study
 
     def _ask(self, study: optuna.Study) -> optuna.Trial:
@@ -170,7 +170,7 @@ class Search:
         with threadpool_limits(limits=1):
             return study.ask()
 
-    def _rest_of_sequence(self, history: Sequence[Told]) -> Iterator[Varied]:
+    def _rest_of_sequence(self, history: Sequence[Observation]) -> Iterator[Varied]:
         """The points of the sequence that follow those which led to the proposals so far."""
         position = 0
         for told in history[1:]:
@@ -204,15 +204,15 @@ class Search:
         return study.ask()
 
     def _replayed(
-        self, number: int, history: Sequence[Told], refused: Sequence[Varied]
+        self, number: int, history: Sequence[Observation], refused: Sequence[Varied]
     ) -> optuna.Trial:
         """The trial that CMA-ES proposes after everything has happened again in its order."""
         sampler = _cmaes(seed=int(digest([self._spec.study])[:8], 16))
         study = optuna.create_study(direction="maximize", sampler=sampler)
         is_old = self._rules == FIRST_RULES
         study.add_trial(self._frozen(history[0]) if is_old else self._frame())
-        waiting: list[tuple[Told, optuna.Trial]] = []
-        for told in [*history[1:], Told(number, {}, None)]:
+        waiting: list[tuple[Observation, optuna.Trial]] = []
+        for told in [*history[1:], Observation(number, {}, None)]:
             last = told.number - self._spec.parallel_trials
             for each in [each for each in waiting if each[0].number <= last]:
                 waiting.remove(each)
@@ -233,13 +233,13 @@ class Search:
             study.tell(trial, state=TrialState.FAIL)
         return study.ask()
 
-    def _tell(self, study: optuna.Study, told: Told, trial: optuna.Trial) -> None:
+    def _tell(self, study: optuna.Study, told: Observation, trial: optuna.Trial) -> None:
         """Tell a study how a trial that it proposed has ended."""
         for step, value in enumerate(told.until_pruned or ()):
             trial.report(value, step)
         study.tell(trial, told.value if _state(told) == TrialState.COMPLETE else None, _state(told))
 
-    def _seen(self, history: Sequence[Told]) -> Sequence[Told]:
+    def _seen(self, history: Sequence[Observation]) -> Sequence[Observation]:
         """What a sampler is told of: the baseline with all its axes, or without it."""
         if self._rules == FIRST_RULES or not history:
             return history
@@ -262,7 +262,7 @@ class Search:
         middle = {name: value_at(distribution, 0.5) for name, distribution in ranges.items()}
         return optuna.create_trial(params=middle, distributions=ranges, value=0.0)
 
-    def _frozen(self, told: Told, *, is_refused: bool = False) -> optuna.trial.FrozenTrial:
+    def _frozen(self, told: Observation, *, is_refused: bool = False) -> optuna.trial.FrozenTrial:
         """A trial as Optuna knows it; what lies outside the space is left out.
 
         Args:
@@ -305,7 +305,7 @@ class Search:
         return {key: varied[key] for key in [VARIANT, *self._spec.search] if key in varied}
 
 
-def _state(told: Told) -> TrialState:
+def _state(told: Observation) -> TrialState:
     """What Optuna calls how a trial ended."""
     if told.until_pruned is not None:
         return TrialState.PRUNED

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from harness.records.early_stopping import Thresholds
+from harness.records.early_stopping import StoppingThresholds
 from harness.records.study_record import Member
 from harness.records.trial import Run, Trial
 from harness.search.history import History, Proposal, Settled
@@ -21,7 +21,7 @@ from harness.study.budget import confirm_runs, goes_by_trials, search_trials
 from harness.study.plan import Plan
 
 if TYPE_CHECKING:
-    from harness.search.sampler import Search
+    from harness.search.sampler import Sampler
 
 
 Order: TypeAlias = tuple[int, int, int]
@@ -29,14 +29,14 @@ Order: TypeAlias = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class ScheduledRun:
     """A run of a trial."""
 
     trial: Trial
     run: Run
     run_id: str
     order: Order
-    thresholds: Thresholds | None = None
+    thresholds: StoppingThresholds | None = None
     """By what it is stopped early, if it may be."""
 
     @property
@@ -45,7 +45,7 @@ class Task:
         return f"{self.trial.label}, seed {self.run.seed}"
 
 
-class Schedule:
+class Scheduler:
     """The trials and runs of a study; it grows while a search proposes."""
 
     def __init__(self, plan: Plan, identify: Callable[[Trial, int], Run]) -> None:
@@ -59,18 +59,18 @@ class Schedule:
         self._identify = identify
         self._prunes = plan.spec.pruner != "none"
         self._trials: dict[str, Trial] = {}
-        self._tasks: dict[str, Task] = {}
-        self._members: dict[tuple[str, int], Task] = {}
+        self._tasks: dict[str, ScheduledRun] = {}
+        self._members: dict[tuple[str, int], ScheduledRun] = {}
         self._queue: list[tuple[Order, str]] = []
         self._history = History(plan)
         # Trial that may be pruned -> its runs that are not over, of which the first may start.
-        self._in_flight: dict[str, list[Task]] = {}
+        self._in_flight: dict[str, list[ScheduledRun]] = {}
         # Such a trial -> runs of later proposals of it, which start unless it is pruned.
-        self._repeats: dict[str, list[Task]] = {}
+        self._repeats: dict[str, list[ScheduledRun]] = {}
         self._stopped: set[str] = set()
         self._spared = 0
         self._changes = 0
-        self._search: Search | None = None
+        self._search: Sampler | None = None
         self._next_number = len(plan.fixed)
         self._most_trials = search_trials(plan.spec, controls=len(plan.controls))
         self._search_end: int | None = None
@@ -108,24 +108,24 @@ class Schedule:
         return self._changes
 
     @property
-    def tasks(self) -> Mapping[str, Task]:
+    def tasks(self) -> Mapping[str, ScheduledRun]:
         """Run id -> run, of those that may start or have started."""
         return self._tasks
 
     @property
-    def thresholds(self) -> Mapping[str, Thresholds | None]:
+    def thresholds(self) -> Mapping[str, StoppingThresholds | None]:
         """Run id -> by what it is stopped early, of the same runs as ``tasks``."""
         return {run_id: task.thresholds for run_id, task in self._tasks.items()}
 
     @property
-    def planned(self) -> tuple[Task, ...]:
+    def planned(self) -> tuple[ScheduledRun, ...]:
         """The runs that the budget has room for so far, in the order in which they start."""
         ordered = sorted(self._members.values(), key=lambda task: (task.order, task.run_id))
         spec = self._plan.spec
         return tuple(ordered[: spec.budget.runs] if spec.is_fixed else ordered)
 
     @property
-    def spared(self) -> int:
+    def skipped(self) -> int:
         """Runs that never start, because their trial was given up."""
         return self._spared
 
@@ -152,7 +152,7 @@ class Schedule:
         """Whether a search has as many trials as it may; its baseline alone can be too many."""
         return self._most_trials is not None and self._next_number >= self._most_trials
 
-    def is_cut(self, settled: Settled) -> bool:
+    def is_truncated(self, settled: Settled) -> bool:
         """Whether the budget of runs has left out what the study would have had."""
         spec = self._plan.spec
         if spec.is_fixed:
@@ -196,7 +196,7 @@ class Schedule:
         self._most_trials = most if self._most_trials is None else min(most, self._most_trials)
         self._is_exhausted = self._has_all_trials
 
-    def grow(self, settled: Settled) -> bool:
+    def propose_more(self, settled: Settled) -> bool:
         """Add the trials and seeds that can be added by now; whether there were any.
 
         Trial ``n`` sees the values of trials up to ``n - parallel_trials`` only, and is proposed
@@ -213,7 +213,7 @@ class Schedule:
             self._is_exhausted = self._has_all_trials
         return self._confirm(settled) or has_grown
 
-    def take(self, settled: Settled) -> Task | None:
+    def take(self, settled: Settled) -> ScheduledRun | None:
         """The next run that is not settled, which is then no longer next.
 
         None if there is none, or the budget has no room for it.
@@ -228,22 +228,22 @@ class Schedule:
                 return self._tasks[run_id]
         return None
 
-    def take_like(
-        self, fits: Callable[[Task], bool], most: int, settled: Settled
-    ) -> tuple[Task, ...]:
+    def next_compatible(
+        self, fits: Callable[[ScheduledRun], bool], most: int, settled: Settled
+    ) -> tuple[ScheduledRun, ...]:
         """The next runs, ``most`` at most, of those that ``take`` would give and that fit.
 
         The others stay where they are.
         """
-        found: list[Task] = []
-        passed: list[Task] = []
+        found: list[ScheduledRun] = []
+        passed: list[ScheduledRun] = []
         while len(found) < most and (task := self.take(settled)) is not None:
             (found if fits(task) else passed).append(task)
         for task in passed:
-            self.put_back(task)
+            self.requeue(task)
         return tuple(found)
 
-    def put_back(self, task: Task) -> None:
+    def requeue(self, task: ScheduledRun) -> None:
         """Undo ``take``: the run is waiting again, at its place."""
         if self._runs_left is not None:
             self._runs_left += 1
@@ -255,7 +255,7 @@ class Schedule:
         last = self._next_number
         if self._is_confirmed or not self._is_exhausted:
             return False
-        if not self._history.are_over(last, settled):
+        if not self._history.are_finished(last, settled):
             return False
         self._is_confirmed = True
         ranked = [t for t in self._history.best(last, settled) if t.role == "trial"]
@@ -271,7 +271,7 @@ class Schedule:
             if trial.trial_id not in self._trials:  # a variant can be what a control is
                 self._add(trial)
 
-    def _add(self, trial: Trial) -> list[Task]:
+    def _add(self, trial: Trial) -> list[ScheduledRun]:
         """Add a trial that is never pruned; its runs may start."""
         self._trials[trial.trial_id] = trial
         tasks = self._make(trial, trial.number, self._plan.seeds_of(trial), {})
@@ -283,8 +283,8 @@ class Schedule:
         trial: Trial,
         number: int,
         seeds: Sequence[int],
-        thresholds: Mapping[int, Thresholds],
-    ) -> list[Task]:
+        thresholds: Mapping[int, StoppingThresholds],
+    ) -> list[ScheduledRun]:
         """The runs of a trial with ``seeds``, as members of the study."""
         tasks = []
         for position, seed in enumerate(seeds):
@@ -293,13 +293,13 @@ class Schedule:
             if goes_by_trials(self._plan.spec) or self._prunes:
                 order = (number, position)
             is_later = int(trial.role != "control")
-            task = Task(trial, run, run.run_id, (is_later, *order), thresholds.get(seed))
+            task = ScheduledRun(trial, run, run.run_id, (is_later, *order), thresholds.get(seed))
             self._members[trial.trial_id, seed] = task
             tasks.append(task)
         self._changes += 1
         return tasks
 
-    def _let_start(self, tasks: Sequence[Task]) -> None:
+    def _let_start(self, tasks: Sequence[ScheduledRun]) -> None:
         for task in tasks:
             self._tasks[task.run_id] = task
             heapq.heappush(self._queue, (task.order, task.run_id))
@@ -316,35 +316,35 @@ class Schedule:
                 self._let_start(self._repeats.pop(trial_id, []))
         return has_grown
 
-    def _go_on(self, tasks: list[Task], settled: Settled) -> None:
+    def _go_on(self, tasks: list[ScheduledRun], settled: Settled) -> None:
         """Take what has ended out of the runs of a trial in flight, and let the next one start."""
         ended = tasks.pop(0)
         reason = self._history.reason_to_prune(ended.trial, ended.run.seed, settled)
-        is_cut = settled[ended.run_id].state == "pruned"
-        if reason is None or not (tasks or is_cut):  # what is trained to its end is kept
+        is_truncated = settled[ended.run_id].state == "pruned"
+        if reason is None or not (tasks or is_truncated):  # what is trained to its end is kept
             self._let_start(tasks[:1])
             return
         self._history.prune(ended.trial, reason)
-        if is_cut:
+        if is_truncated:
             self._stopped.add(ended.run_id)
         self._spare([*tasks, *self._repeats.pop(ended.trial.trial_id, [])])
         tasks.clear()
 
-    def _spare(self, tasks: Sequence[Task]) -> None:
+    def _spare(self, tasks: Sequence[ScheduledRun]) -> None:
         """Never start these runs: their trial was given up."""
         self._stopped |= {task.run_id for task in tasks}
         self._spared += len(tasks)
         self._changes += 1
 
     def _can_propose(self, settled: Settled) -> bool:
-        return self._history.are_over(self._history.last_visible(self._next_number), settled)
+        return self._history.are_finished(self._history.last_known(self._next_number), settled)
 
     def _propose(self, settled: Settled) -> bool:
         """Take on the next proposal; False where the space has nothing new."""
         # Loaded here: a grid must not pay for the import of Optuna.
-        from harness.search.sampler import Search
+        from harness.search.sampler import Sampler
 
-        self._search = self._search or Search(self._plan, self.rules)
+        self._search = self._search or Sampler(self._plan, self.rules)
         number = self._next_number
         varied = self._search.propose(number, self._history.told(number, settled))
         if varied is None:
@@ -358,7 +358,7 @@ class Schedule:
         self._history.add(proposal)
         return True
 
-    def _take_on(self, trial: Trial, settled: Settled) -> list[Task]:
+    def _take_on(self, trial: Trial, settled: Settled) -> list[ScheduledRun]:
         """Add a new trial of a search."""
         if not self._prunes:
             return self._add(trial)
@@ -370,7 +370,7 @@ class Schedule:
         self._let_start(tasks[:1])
         return tasks
 
-    def _repeat(self, trial: Trial, number: int) -> list[Task]:
+    def _repeat(self, trial: Trial, number: int) -> list[ScheduledRun]:
         """Add new seeds of a trial that is known; they are not pruned any more."""
         seeds = self._plan.spec.repeat_seeds(self._history.times(trial))
         tasks = self._make(trial, number, seeds, {})
@@ -383,5 +383,5 @@ class Schedule:
         return tasks
 
 
-def _by_seed(tasks: Sequence[Task]) -> dict[int, str]:
+def _by_seed(tasks: Sequence[ScheduledRun]) -> dict[int, str]:
     return {task.run.seed: task.run_id for task in tasks}

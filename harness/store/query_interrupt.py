@@ -21,11 +21,11 @@ def ended_by_ctrl_c(interrupt: Callable[[], None]) -> Iterator[None]:
         yield
         return
     before = signal.getsignal(signal.SIGINT)
-    is_asked = False
+    is_set = False
 
     def end(number: int, frame: FrameType | None) -> None:
-        nonlocal is_asked
-        is_asked = True
+        nonlocal is_set
+        is_set = True
         interrupt()
         if callable(before):
             before(number, frame)
@@ -37,7 +37,7 @@ def ended_by_ctrl_c(interrupt: Callable[[], None]) -> Iterator[None]:
         yield
     except Exception:
         # DuckDB makes one of several errors of it, by where it was and who else heard the signal.
-        if not is_asked:
+        if not is_set:
             raise
         raise KeyboardInterrupt from None
     finally:

@@ -24,7 +24,7 @@ _LEFT_OUT = ("study", "meta", "t_quantile")
 Row = tuple[object, ...]
 
 
-class Compared(NamedTuple):
+class TableDiff(NamedTuple):
     """A table of both folders."""
 
     table: str
@@ -41,7 +41,7 @@ class Compared(NamedTuple):
         return f"{self.table:<12} {self.rows:>7} rows  {self.digest}  {said}"
 
 
-def compare(ours: Path, theirs: Path) -> list[Compared]:
+def compare(ours: Path, theirs: Path) -> list[TableDiff]:
     """All tables of two results folders, wall times apart, and the files that runs left.
 
     Raises:
@@ -59,14 +59,14 @@ def _tables(results: Path) -> list[str]:
     return [str(name) for (name,) in rows if name not in _LEFT_OUT]
 
 
-def _compare_table(table: str, ours: Path, theirs: Path) -> Compared:
+def _compare_table(table: str, ours: Path, theirs: Path) -> TableDiff:
     if table not in {*_tables(ours)} & {*_tables(theirs)}:
-        return Compared(table, 0, digest([])[:12], ("only one of the folders has it",))
+        return TableDiff(table, 0, digest([])[:12], ("only one of the folders has it",))
     # A workload's columns are added as rows need them, in any order.
     columns, other_columns = _columns(table, ours), _columns(table, theirs)
     if columns != other_columns:
         apart = sorted({*columns} ^ {*other_columns})
-        return Compared(table, 0, digest([])[:12], (f"columns differ: {', '.join(apart)}",))
+        return TableDiff(table, 0, digest([])[:12], (f"columns differ: {', '.join(apart)}",))
     chosen = ", ".join(f'"{name}"' for name in columns)
     sql = _EXPRESSIONS.get(table, f'SELECT {chosen} FROM "{table}"')
     found = query(ours, sql)
@@ -97,12 +97,12 @@ def _file_rows(results: Path) -> list[Row]:
 
 def _compared(
     table: str, ours: Sequence[Row], theirs: Sequence[Row], columns: Sequence[str]
-) -> Compared:
+) -> TableDiff:
     one, other = sorted(ours, key=repr), sorted(theirs, key=repr)
     whole = digest([repr(row) for row in one])[:12]
     if [*map(repr, one)] == [*map(repr, other)]:
-        return Compared(table, len(one), whole, ())
-    return Compared(table, len(one), whole, _differences(one, other, columns))
+        return TableDiff(table, len(one), whole, ())
+    return TableDiff(table, len(one), whole, _differences(one, other, columns))
 
 
 def _differences(

@@ -45,7 +45,7 @@ class Change(NamedTuple):
         return f"{self.field}: {_show(self.old)} -> {_show(self.new)}"
 
 
-def find_changes(old: Mapping[str, JsonValue], new: StudySpec) -> tuple[Change, ...]:
+def diff_specs(old: Mapping[str, JsonValue], new: StudySpec) -> tuple[Change, ...]:
     """What has changed since a study was recorded, but for what changes no result.
 
     Args:
@@ -70,10 +70,12 @@ def find_changes(old: Mapping[str, JsonValue], new: StudySpec) -> tuple[Change, 
 def changes_of(plan: Plan, results: Path) -> tuple[Change, ...]:
     """What has changed since the study of this name was last run into ``results``."""
     record = read_study_record(results, plan.spec.study)
-    return () if record is None else find_changes(record.spec, plan.spec)
+    return () if record is None else diff_specs(record.spec, plan.spec)
 
 
-def refuse_changes(plan: Plan, record: StudyRecord | None, results: Path, *, extend: bool) -> None:
+def refuse_incompatible(
+    plan: Plan, record: StudyRecord | None, results: Path, *, extend: bool
+) -> None:
     """Refuse a study that is not the one of this name in ``results``.
 
     Args:
@@ -85,7 +87,7 @@ def refuse_changes(plan: Plan, record: StudyRecord | None, results: Path, *, ext
     Raises:
         InputError: a line for each difference, and the remedy.
     """
-    if record is None or not (changes := find_changes(record.spec, plan.spec)):
+    if record is None or not (changes := diff_specs(record.spec, plan.spec)):
         return
     obstacle = _obstacle(plan, record, changes)
     if obstacle is None and extend:

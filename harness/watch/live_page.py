@@ -20,7 +20,7 @@ from harness.report.html.escape import escaped
 from harness.report.study_page import page_text
 from harness.store.database import database_path
 from harness.watch.page_server import Answer, PageServer
-from harness.watch.run_monitor import Observer, RunningRun, Sight
+from harness.watch.run_monitor import RunMonitor, RunningRun, StudyProgress
 
 _POLICY = f"{OFFLINE.policy}; connect-src 'self'"
 _VERSION = "version-of-this-page"
@@ -44,8 +44,8 @@ class Watch:
             every_s: How often the runs are looked at.
         """
         self._results, self._study, self._every_s = results, study, every_s
-        self._observer = Observer(results, study)
-        self._sight = Sight({}, ())
+        self._observer = RunMonitor(results, study)
+        self._sight = StudyProgress({}, ())
         self._problem: str | None = None
         self._stamp: tuple[int, int] | None = None
         self._rests_until = 0.0

@@ -36,7 +36,7 @@ class RunningRun(NamedTuple):
     """Since the run was last heard of: a driver that died leaves runs that are silent for good."""
 
 
-class Sight(NamedTuple):
+class StudyProgress(NamedTuple):
     """A study as it stands now."""
 
     counts: Mapping[str, int]
@@ -45,7 +45,7 @@ class Sight(NamedTuple):
     """In the order of the study."""
 
 
-class Observer:
+class RunMonitor:
     """Looks at a study again and again; what has ended is read once, what has grown from there."""
 
     def __init__(self, results: Path, study: str) -> None:
@@ -60,7 +60,7 @@ class Observer:
         self._began: dict[str, str] = {}
         self._heard: dict[str, str] = {}
 
-    def look(self, now: datetime | None = None) -> Sight:
+    def look(self, now: datetime | None = None) -> StudyProgress:
         """Where the study stands.
 
         Args:
@@ -81,7 +81,7 @@ class Observer:
                 if state.state == "running" and not member.is_pruned:
                     label = labels.get(member.trial_id, member.trial_id)
                     running.append(self._line(label, member.seed, member.run_id, state, now))
-        return Sight(counts, tuple(running))
+        return StudyProgress(counts, tuple(running))
 
     def _take_up_record(self) -> None:
         """Read the study's record where it is there and has changed."""

@@ -180,7 +180,7 @@ def flipped(paths: list[Path], draw: random.Random) -> Path:
     return path
 
 
-def judged(is_same: bool, path: Path, heard: Heard) -> str:
+def with_early_stopping(is_same: bool, path: Path, heard: Heard) -> str:
     if any(path.name in text for text in heard):
         return "named"
     if is_same:
@@ -197,7 +197,7 @@ def rebuilt(whole: Path, place: Path, pattern: str, draw: random.Random) -> str:
         is_same = numbers(place) == numbers(whole)
     except HarnessError as error:
         heard, is_same = [str(error)], False
-    return judged(is_same, path, heard)
+    return with_early_stopping(is_same, path, heard)
 
 
 def taken(whole: Path, place: Path, draw: random.Random) -> str:
@@ -210,14 +210,14 @@ def taken(whole: Path, place: Path, draw: random.Random) -> str:
         heard.append("")
     except (HarnessError, ValueError) as error:
         heard.append(str(error))
-    is_named = judged(False, path, heard) == "named"
+    is_named = with_early_stopping(False, path, heard) == "named"
     best = place / "best"
     try:
         found = take_model(place, "flips", best)
         is_same = found.run_id not in str(path)
         return "named" if is_same and is_named else "silent"
     except HarnessError as error:
-        return judged(False, path, [str(error)]) if is_named else "silent"
+        return with_early_stopping(False, path, [str(error)]) if is_named else "silent"
 
 
 def resumed(whole: Path, stopped: Path, place: Path, draw: random.Random) -> str:
@@ -227,7 +227,7 @@ def resumed(whole: Path, stopped: Path, place: Path, draw: random.Random) -> str
     heard = run(place, "seeds=1")
     wanted = f"SELECT run_id, epoch, name, value FROM epoch WHERE run_id = '{path.parents[1].name}' AND name NOT LIKE 'seconds/%' ORDER BY ALL"
     is_same = database.query(place, wanted).rows == database.query(whole, wanted).rows
-    return judged(is_same, path, heard)
+    return with_early_stopping(is_same, path, heard)
 
 
 def trained_from(
@@ -244,7 +244,7 @@ def trained_from(
         heard = run(place, "seeds=1", "search.train.learning_rate={grid: [0.001, 0.01]}")
         wanted = "SELECT run_id, name, value FROM score WHERE run_id IN (SELECT run_id FROM run WHERE seed = 0) ORDER BY ALL"
         is_same = database.query(place, wanted).rows == database.query(whole, wanted).rows
-        return judged(is_same, path, heard)
+        return with_early_stopping(is_same, path, heard)
     finally:
         shutil.rmtree(cache)
         kept.rename(cache)
@@ -256,9 +256,9 @@ def asked(whole: Path, place: Path, draw: random.Random) -> str:
     shutil.copy2(database.database_path(whole), database.database_path(place))
     path = flipped([database.database_path(place)], draw)
     try:
-        return judged(numbers(place) == numbers(whole), path, [])
+        return with_early_stopping(numbers(place) == numbers(whole), path, [])
     except (HarnessError, duckdb.Error) as error:
-        return judged(False, path, [str(error)])
+        return with_early_stopping(False, path, [str(error)])
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from kept import ROOT, keep
 from harness.records.run_state import RunState
 from harness.records.trial import Run, Trial
 from harness.search.sampler import STARTUP_TRIALS
-from harness.search.scheduler import Schedule, Task
+from harness.search.scheduler import ScheduledRun, Scheduler
 from harness.study.loading import load_study
 from harness.study.plan import make_plan
 from harness.workload import JsonValue, load_workload
@@ -102,11 +102,11 @@ def search(sampler: str, rules: int, trials: int, seed: int) -> list[float]:
         "trials": trials,
         "seeds": 1,
     }
-    schedule = Schedule(make_plan(load_study(study), load_workload("quadratic")), identify)
+    schedule = Scheduler(make_plan(load_study(study), load_workload("quadratic")), identify)
     schedule.keep_rules(rules)
     settled: dict[str, RunState] = {}
     heights: dict[int, float] = {}
-    while schedule.grow(settled) or any(run_id not in settled for run_id in schedule.tasks):
+    while schedule.propose_more(settled) or any(run_id not in settled for run_id in schedule.tasks):
         while (task := schedule.take(settled)) is not None:
             height = train(task)
             heights[task.trial.number] = height
@@ -118,7 +118,7 @@ def identify(trial: Trial, seed: int) -> Run:
     return Run("quadratic", trial.params, seed, test=False, code="", data="")
 
 
-def train(task: Task) -> float:
+def train(task: ScheduledRun) -> float:
     with tempfile.TemporaryDirectory() as folder:
         results = load_workload("quadratic").run(
             task.trial.params,

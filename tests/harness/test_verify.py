@@ -52,7 +52,7 @@ def test_a_difference_is_shown_kept_and_the_exit_status(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def spoiled(ours: Path, theirs: Path) -> list[table_diff.Compared]:
+    def spoiled(ours: Path, theirs: Path) -> list[table_diff.TableDiff]:
         with connect(theirs, read_only=False) as con:
             con.execute("UPDATE recall SET recall = recall + 0.25 WHERE split = 'test' AND k = 1")
         return compare(ours, theirs)

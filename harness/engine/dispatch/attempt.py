@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.executors.interface import Job
-from harness.records.run_state import Overrun
-from harness.search.scheduler import Task
+from harness.records.run_state import LimitExceeded
+from harness.search.scheduler import ScheduledRun
 from harness.study.limits import Limits
 
 
@@ -17,7 +17,7 @@ from harness.study.limits import Limits
 class Attempt:
     """One attempt, from its submission to its end."""
 
-    task: Task
+    task: ScheduledRun
     job: Job
     began: float
     log_start: int
@@ -28,10 +28,10 @@ class Attempt:
     """When that was; at first, when it was submitted."""
     started: float | None = None
     """When its start was read; before, a worker may wait for the import of the workload."""
-    overrun: Overrun | None = None
+    exceeded: LimitExceeded | None = None
     """The limit that it has broken."""
 
-    def hear(self, read_bytes: int, *, attempts: int, now: float) -> None:
+    def note_progress(self, read_bytes: int, *, attempts: int, now: float) -> None:
         """Take in how much of the run's spool has been read by now.
 
         Args:
@@ -44,22 +44,22 @@ class Attempt:
         if self.started is None and attempts >= self.job.attempt:
             self.started = now
 
-    def breaks(self, limits: Limits, now: float) -> bool:
+    def exceeds_limit(self, limits: Limits, now: float) -> bool:
         """Whether it breaks a limit now that it had not broken before.
 
         The time of a process that trains several runs is divided among them.
         """
-        if self.overrun is not None:
+        if self.exceeded is not None:
             return False
         running_s = 0.0 if self.started is None else now - self.started
         share = 1 / self.job.together
-        self.overrun = overrun(
+        self.exceeded = check_limits(
             limits, running_s=share * running_s, silent_s=share * (now - self.heard)
         )
-        return self.overrun is not None
+        return self.exceeded is not None
 
 
-def overrun(limits: Limits, *, running_s: float, silent_s: float) -> Overrun | None:
+def check_limits(limits: Limits, *, running_s: float, silent_s: float) -> LimitExceeded | None:
     """The limit that an attempt has broken, if any.
 
     Args:
@@ -68,12 +68,12 @@ def overrun(limits: Limits, *, running_s: float, silent_s: float) -> Overrun | N
         silent_s: Since it was last heard of: its start, or an epoch.
     """
     if limits.run_minutes is not None and running_s > 60 * limits.run_minutes:
-        return Overrun(
+        return LimitExceeded(
             "timeout",
             f"not done after {limits.run_minutes:g} minutes; give it more with limits.run_minutes",
         )
     if limits.stall_minutes is not None and silent_s > 60 * limits.stall_minutes:
-        return Overrun(
+        return LimitExceeded(
             "stalled",
             f"reported nothing for {limits.stall_minutes:g} minutes; find out what it waits for, "
             "or give it more with limits.stall_minutes",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from harness.search.scheduler import Task
+from harness.search.scheduler import ScheduledRun
 from harness.study.plan import Plan
 
 
-class Company:
+class Packing:
     """With which runs of a study, and with how many, a run may share a process."""
 
     def __init__(self, plan: Plan, *, is_possible: bool) -> None:
@@ -24,7 +24,7 @@ class Company:
         # Key -> the most runs that memory seems to suffice for, where it did not.
         self._room: dict[object, int] = {}
 
-    def most(self, task: Task) -> int:
+    def most(self, task: ScheduledRun) -> int:
         """How many runs a process that trains this one may have at most.
 
         Raises:
@@ -33,12 +33,12 @@ class Company:
         key, most = self._of(task)
         return min(most, self._room.get(key, most))
 
-    def note_memory(self, task: Task, together: int) -> None:
+    def halve_after_oom(self, task: ScheduledRun, together: int) -> None:
         """Memory did not suffice for so many runs, of which this was one: try half of them next."""
         key, _ = self._of(task)
         self._room[key] = min(together // 2, self._room.get(key, together))
 
-    def is_alike(self, one: Task, other: Task) -> bool:
+    def are_compatible(self, one: ScheduledRun, other: ScheduledRun) -> bool:
         """Whether two runs that may have company may have each other's.
 
         Raises:
@@ -46,7 +46,7 @@ class Company:
         """
         return min(self.most(one), self.most(other)) > 1 and self._of(one)[0] == self._of(other)[0]
 
-    def _of(self, task: Task) -> tuple[object, int]:
+    def _of(self, task: ScheduledRun) -> tuple[object, int]:
         if self._setting == "off" or task.thresholds is not None:
             return (None, 1)
         found = self._known.get(task.trial.trial_id)
@@ -54,7 +54,7 @@ class Company:
             found = self._known[task.trial.trial_id] = self._ask(task)
         return found
 
-    def _ask(self, task: Task) -> tuple[object, int]:
+    def _ask(self, task: ScheduledRun) -> tuple[object, int]:
         try:
             answer = self._workload.together(task.run.params)
         except ValueError:  # parameters that cannot be: the run will say so

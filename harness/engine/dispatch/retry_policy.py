@@ -51,7 +51,7 @@ class Retry(NamedTuple):
     takes_slot: bool
 
 
-def what_follows(failure: str, failed: int) -> Retry | None:
+def next_retry(failure: str, failed: int) -> Retry | None:
     """What follows a failure; None when it is final.
 
     Args:
@@ -64,7 +64,7 @@ def what_follows(failure: str, failed: int) -> Retry | None:
     return Retry(failed, rule.retries, rule.back_off_s * 2 ** (failed - 1), rule.takes_slot)
 
 
-class Retries:
+class RetryQueue:
     """The failures of one call, and the runs that wait for their next attempt."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -102,7 +102,7 @@ class Retries:
             active: How many runs may be active at once so far.
         """
         self._failed[run_id] += 1
-        retry = what_follows(failure, self._failed[run_id])
+        retry = next_retry(failure, self._failed[run_id])
         if retry is not None:
             heapq.heappush(self._waiting, (self._clock() + retry.wait_s, run_id))
             if retry.takes_slot:

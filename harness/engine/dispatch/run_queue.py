@@ -12,28 +12,28 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from harness.engine.dispatch.leases import Leases
-from harness.engine.dispatch.packing import Company
-from harness.engine.dispatch.retry_policy import Retries
-from harness.engine.dispatch.run_states import Ledger
+from harness.engine.dispatch.packing import Packing
+from harness.engine.dispatch.retry_policy import RetryQueue
+from harness.engine.dispatch.run_states import RunStates
 from harness.records.run_state import RunState
-from harness.search.scheduler import Schedule, Task
+from harness.search.scheduler import ScheduledRun, Scheduler
 
 _MOST_LOSSES = 3
 """How often a run is started again that was lost with what it ran on."""
 
 
-class Turns:
+class RunQueue:
     """The runs that this driver has still to start."""
 
     def __init__(
         self,
-        schedule: Schedule,
-        ledger: Ledger,
+        schedule: Scheduler,
+        ledger: RunStates,
         leases: Leases,
-        company: Company,
+        company: Packing,
         *,
-        retries: Retries,
-        count: Callable[[Task, RunState], None],
+        retries: RetryQueue,
+        count: Callable[[ScheduledRun, RunState], None],
     ) -> None:
         """Nobody has had a turn yet.
 
@@ -50,19 +50,19 @@ class Turns:
         self._has_asked = False
         self._losses: Counter[str] = Counter()
         # Runs that start again through no fault of their own, whose leases were kept.
-        self._again: deque[Task] = deque()
+        self._again: deque[ScheduledRun] = deque()
         # Runs that other drivers were training when it was their turn here.
-        self._elsewhere: dict[str, Task] = {}
+        self._elsewhere: dict[str, ScheduledRun] = {}
 
     def __bool__(self) -> bool:
         """Whether a run waits for something else than a free worker."""
         return bool(self._again or self._retries or self._elsewhere)
 
-    def start_again(self, task: Task) -> None:
+    def requeue_alone(self, task: ScheduledRun) -> None:
         """Give a run that this driver has started another turn, alone."""
         self._again.append(task)
 
-    def lose(self, task: Task) -> bool:
+    def requeue_lost(self, task: ScheduledRun) -> bool:
         """Give a run that was lost another turn; False where that has happened too often."""
         if self._losses[task.run_id] == _MOST_LOSSES:
             return False
@@ -70,7 +70,7 @@ class Turns:
         self._again.append(task)
         return True
 
-    def take(self, free: int) -> tuple[Task, ...]:
+    def take(self, free: int) -> tuple[ScheduledRun, ...]:
         """The runs of the next process; none where nothing can be started now.
 
         Args:
@@ -89,7 +89,7 @@ class Turns:
         first = self._next()
         return () if first is None else (first, *self._beside(first, free))
 
-    def look_elsewhere(self) -> bool:
+    def collect_finished_elsewhere(self) -> bool:
         """Take over what other drivers have finished; whether there was any."""
         over = [
             task
@@ -101,7 +101,7 @@ class Turns:
             self._count(task, self._ledger.settle(task.run_id, task.thresholds))
         return bool(over)
 
-    def _next(self) -> Task | None:
+    def _next(self) -> ScheduledRun | None:
         """The next run that nobody else has."""
         waiting = list(self._elsewhere.values())
         while (
@@ -111,26 +111,26 @@ class Turns:
                 return task
         return None
 
-    def _beside(self, first: Task, free: int) -> tuple[Task, ...]:
+    def _beside(self, first: ScheduledRun, free: int) -> tuple[ScheduledRun, ...]:
         """The runs that a process trains along with ``first``."""
         most = self._company.most(first)
         if most < 2 or self._has_failed(first):
             return ()
-        alike = self._schedule.take_like(
-            lambda task: self._company.is_alike(first, task) and not self._has_failed(task),
+        alike = self._schedule.next_compatible(
+            lambda task: self._company.are_compatible(first, task) and not self._has_failed(task),
             most * free - 1,
             self._ledger.settled,
         )
         share = min(most, math.ceil((1 + len(alike)) / free)) - 1
         for task in alike[share:]:
-            self._schedule.put_back(task)
+            self._schedule.requeue(task)
         return tuple(task for task in alike[:share] if self._claim(task))
 
-    def _has_failed(self, task: Task) -> bool:
+    def _has_failed(self, task: ScheduledRun) -> bool:
         """Whether an earlier call has seen the run fail."""
         return self._ledger.state(task.run_id).failure is not None
 
-    def _claim(self, task: Task) -> bool:
+    def _claim(self, task: ScheduledRun) -> bool:
         """Take a run for this driver; False where another one has it, or has finished it."""
         if not self._leases.claim(task.run_id):
             self._elsewhere[task.run_id] = task

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from harness.engine.dispatch.retry_policy import FINAL_FAILURES
 from harness.errors import InputError, StoreBusyError, StoreError
-from harness.records.early_stopping import Thresholds, judged
+from harness.records.early_stopping import StoppingThresholds, with_early_stopping
 from harness.records.event_log import SpoolReader, append
 from harness.records.events import Damaged, Entry, Finished
 from harness.records.folders import run_dir, spool_path
@@ -42,7 +42,7 @@ def is_settled(state: RunState) -> bool:
     return state.state in ("done", "pruned") or state.failure in FINAL_FAILURES
 
 
-class Ledger:
+class RunStates:
     """The states of runs, and the events that the database still lacks."""
 
     def __init__(
@@ -92,7 +92,7 @@ class Ledger:
         """Where a run stood when its spool was last read."""
         return self._states.get(run_id, RunState())
 
-    def take_up(self, runs: Mapping[str, Thresholds | None]) -> None:
+    def load(self, runs: Mapping[str, StoppingThresholds | None]) -> None:
         """Read the spools of runs that an earlier call may have trained; known ones are skipped.
 
         Args:
@@ -107,7 +107,7 @@ class Ledger:
             if state.state == "queued" and run_id in self._known:
                 self._gone.add(run_id)
             if self.is_over(run_id, thresholds):
-                self._settled[run_id] = judged(state, thresholds)
+                self._settled[run_id] = with_early_stopping(state, thresholds)
                 if self._is_stored(run_id, state):
                     del self._pending[run_id]
 
@@ -129,7 +129,7 @@ class Ledger:
         state = self._states[run_id] = replay(entries, before, watched=self._watched)
         return state
 
-    def is_over(self, run_id: str, thresholds: Thresholds | None = None) -> bool:
+    def is_over(self, run_id: str, thresholds: StoppingThresholds | None = None) -> bool:
         """Whether somebody has trained a run, by its spool as it is now, as far as this study asks.
 
         Args:
@@ -140,7 +140,7 @@ class Ledger:
         before = self._before.get(run_id)
         if before is not None and before.attempts == state.attempts:
             return False
-        return is_settled(state) and is_settled(judged(state, thresholds))
+        return is_settled(state) and is_settled(with_early_stopping(state, thresholds))
 
     def before(self, run_id: str) -> RunState | None:
         """How a run stood before this call, if it is finished and trained anew."""
@@ -151,9 +151,9 @@ class Ledger:
         """How many bytes of a run's spool have been read: more of them are a sign of life."""
         return self._spools[run_id].offset if run_id in self._spools else 0
 
-    def settle(self, run_id: str, thresholds: Thresholds | None = None) -> RunState:
+    def settle(self, run_id: str, thresholds: StoppingThresholds | None = None) -> RunState:
         """Note that this call is done with a run; how it went for this study."""
-        state = self._settled[run_id] = judged(self._states[run_id], thresholds)
+        state = self._settled[run_id] = with_early_stopping(self._states[run_id], thresholds)
         return state
 
     def write_end(self, run_id: str, event: Finished) -> RunState:
@@ -169,7 +169,7 @@ class Ledger:
         """Take up the study's record, which is written, for the database with the next flush."""
         self._record = record
 
-    def keep_up(self) -> tuple[str, ...]:
+    def sync_if_due(self) -> tuple[str, ...]:
         """``flush``, unless the last one is too short a while ago for what it cost.
 
         Where very much has happened meanwhile, memory counts more than time.

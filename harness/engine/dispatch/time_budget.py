@@ -8,11 +8,11 @@ from collections.abc import Callable
 from harness.study.limits import Budget
 from harness.study.spec import StudySpec
 
-SLACK = 1.1
+CONFIRMATION_TOLERANCE = 1.1
 """So much more time than its budget a confirmation may take before it is broken off, too."""
 
 
-def shortage(budget: Budget, *, whole: int, planned: int | None, is_of_runs: bool) -> str:
+def budget_message(budget: Budget, *, whole: int, planned: int | None, is_of_runs: bool) -> str:
     """What a budget that is spent had room for, in a sentence.
 
     Args:
@@ -30,7 +30,7 @@ def shortage(budget: Budget, *, whole: int, planned: int | None, is_of_runs: boo
     )
 
 
-class Spending:
+class TimeBudget:
     """The time that a study's runs have taken, over all its calls; it stands while none runs."""
 
     def __init__(
@@ -76,5 +76,5 @@ class Spending:
 
     def is_over(self, *, is_confirming: bool) -> bool:
         """Whether no time is left; a confirmation that has begun may take a tenth more."""
-        limit = 3600 * (self._hours or 0.0) * (SLACK if is_confirming else 1.0)
+        limit = 3600 * (self._hours or 0.0) * (CONFIRMATION_TOLERANCE if is_confirming else 1.0)
         return self._hours is not None and self.seconds >= limit

@@ -24,7 +24,7 @@ from harness.executors.interface import PROFILE, Ended, Job
 from harness.executors.worker import stop_request
 from harness.executors.worker.environment import variables_set
 from harness.executors.worker.run_log import last_lines, log_path, log_size, make_work_dir
-from harness.records.early_stopping import Cut, first_cut
+from harness.records.early_stopping import EarlyStop, first_violation
 from harness.records.event_log import SpoolReader, append, read_spool
 from harness.records.events import (
     MOST_COUNT,
@@ -39,7 +39,7 @@ from harness.records.events import (
 from harness.records.folders import spool_path
 from harness.records.provenance import GitState, git_state, host_name, library_versions
 from harness.records.run_files import digests_below
-from harness.records.run_state import Overrun, RunState, replay
+from harness.records.run_state import LimitExceeded, RunState, replay
 from harness.workload import Report, Workload
 from harness.workload.loaded_code import expecting
 
@@ -138,7 +138,12 @@ def failed_status(error: HarnessError) -> int:
 
 
 def finished_by_death(
-    job: Job, ended: Ended, *, seconds: float, log_start: int, overrun: Overrun | None = None
+    job: Job,
+    ended: Ended,
+    *,
+    seconds: float,
+    log_start: int,
+    exceeded: LimitExceeded | None = None,
 ) -> Finished:
     """The end of an attempt whose process died without a word.
 
@@ -149,12 +154,12 @@ def finished_by_death(
         ended: How its process ended.
         seconds: How long it lived.
         log_start: Size of the run's log when it began, in bytes.
-        overrun: The limit for which it was ended.
+        exceeded: The limit for which it was ended.
     """
     stderr = last_lines(log_path(job), log_start)
     failure: Failure = "crash"
-    if overrun is not None:
-        failure, message = overrun
+    if exceeded is not None:
+        failure, message = exceeded
     elif ended.exit_code == STATUS_INTERRUPTED:
         message = "somebody else than the driver asked the worker to end (SIGTERM)"
     elif ended.is_lost:
@@ -166,7 +171,7 @@ def finished_by_death(
         if ended.signal == signal.SIGKILL:
             failure = "oom"
             message += "; most likely the machine ran out of memory: use fewer --workers"
-    if overrun is None and stderr and _is_about_memory(stderr):
+    if exceeded is None and stderr and _is_about_memory(stderr):
         failure = "oom"
     return Finished(
         attempt=job.attempt,
@@ -218,11 +223,11 @@ class _EpochWriter:
         self._spool = SpoolReader(spool_path(self.job.directory))
 
     @property
-    def cut(self) -> Cut | None:
+    def cut(self) -> EarlyStop | None:
         """Where the run is stopped early, once it is."""
         if self.job.thresholds is None:
             return None
-        return first_cut(list(self.state.curve.values()), self.job.thresholds)
+        return first_violation(list(self.state.curve.values()), self.job.thresholds)
 
     def __call__(self, step: int, metrics: Mapping[str, float]) -> bool:
         """Record one epoch; False once the run has to end.
@@ -242,7 +247,7 @@ class _EpochWriter:
         self.failed = self.failed or _failure_in(f"epoch {step}", numbers)
         if self.job.thresholds is not None:
             self.state = replay([event], self.state, watched=self.job.thresholds.metric)
-        self.is_interrupted = self.is_interrupted or stop_request.is_asked()
+        self.is_interrupted = self.is_interrupted or stop_request.is_set()
         return self.failed is None and self.cut is None and not self.is_interrupted
 
     def refuse_if_outrun(self) -> None:

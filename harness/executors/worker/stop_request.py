@@ -14,7 +14,7 @@ def ask(*_: object) -> None:
     _is_asked = True
 
 
-def is_asked() -> bool:
+def is_set() -> bool:
     """Whether it was asked to."""
     return _is_asked
 

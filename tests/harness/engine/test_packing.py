@@ -23,7 +23,7 @@ from waiting import is_alive, wait_until
 
 from harness.cli.plan_output import describe
 from harness.engine.dispatch.attempt import Attempt
-from harness.engine.dispatch.packing import Company
+from harness.engine.dispatch.packing import Packing
 from harness.engine.progress import Snapshot
 from harness.engine.run_options import RunOptions
 from harness.engine.run_study import Outcome
@@ -33,12 +33,12 @@ from harness.executors.interface import PROFILE, ExecutorName, Job, in_one_proce
 from harness.executors.worker import run_attempt
 from harness.executors.worker.packed_runs import execute_all
 from harness.planning.forecast import make_forecast
-from harness.records.early_stopping import Thresholds
+from harness.records.early_stopping import StoppingThresholds
 from harness.records.event_log import read_spool
 from harness.records.events import Finished, Started
 from harness.records.folders import spool_path
 from harness.records.trial import Run
-from harness.search.scheduler import Schedule, Task
+from harness.search.scheduler import ScheduledRun, Scheduler
 from harness.study.limits import Limits
 from harness.study.loading import load_study
 from harness.workload import Workload
@@ -185,12 +185,14 @@ def test_a_search_proposes_the_same_trials(place: Place) -> None:
 
 def test_a_run_that_may_be_stopped_early_has_no_company(place: Place) -> None:
     plan = plan_of(load_study(place.write(STUDY)))
-    task = next(iter(Schedule(plan, identifier(plan)).tasks.values()))
-    company = Company(plan, is_possible=True)
+    task = next(iter(Scheduler(plan, identifier(plan)).tasks.values()))
+    company = Packing(plan, is_possible=True)
     assert company.most(task) == 4
-    judged = dataclasses.replace(task, thresholds=Thresholds("val/recall@1", {1: 0.1}, True))
-    assert company.most(judged) == 1
-    assert not company.is_alike(task, judged)
+    with_early_stopping = dataclasses.replace(
+        task, thresholds=StoppingThresholds("val/recall@1", {1: 0.1}, True)
+    )
+    assert company.most(with_early_stopping) == 1
+    assert not company.are_compatible(task, with_early_stopping)
 
 
 def test_a_search_that_gives_trials_up_ends_the_same(place: Place) -> None:
@@ -293,11 +295,11 @@ def test_a_run_over_its_limit_ends_the_process_and_all_start_again_alone(place: 
 @pytest.mark.parametrize(("together", "is_over"), [(1, True), (4, False)])
 def test_limits_are_for_a_runs_share_of_its_process(together: int, is_over: bool) -> None:
     job = cast("Job", SimpleNamespace(together=together, attempt=1))
-    active = Attempt(cast("Task", None), job, 0.0, 0, 0, 0.0)
-    active.hear(1, attempts=1, now=0.0)
-    assert active.breaks(Limits(run_minutes=1.0), 200.0) == is_over
-    assert not active.breaks(Limits(run_minutes=1.0), 200.0)
-    assert active.breaks(Limits(run_minutes=1.0), 241.0) == (not is_over)
+    active = Attempt(cast("ScheduledRun", None), job, 0.0, 0, 0, 0.0)
+    active.note_progress(1, attempts=1, now=0.0)
+    assert active.exceeds_limit(Limits(run_minutes=1.0), 200.0) == is_over
+    assert not active.exceeds_limit(Limits(run_minutes=1.0), 200.0)
+    assert active.exceeds_limit(Limits(run_minutes=1.0), 241.0) == (not is_over)
 
 
 def test_a_disk_that_is_full_ends_the_call_and_not_the_runs(place: Place) -> None:

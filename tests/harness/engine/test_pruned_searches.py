@@ -18,7 +18,7 @@ from harness.errors import InputError
 from harness.report.data.load import final_table, load_tables
 from harness.report.study_page import write_report
 from harness.search import sampler as sampler_module
-from harness.search.history import Told
+from harness.search.history import Observation
 from harness.store.database import connect
 from harness.store.studies import list_studies
 from harness.workload import JsonValue
@@ -253,14 +253,14 @@ def test_a_report_of_a_search_lists_what_was_given_up_apart(place: Place) -> Non
 def test_the_sampler_is_told_what_was_pruned_and_where(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: dict[int, Told] = {}
-    propose = sampler_module.Search.propose
+    told: dict[int, Observation] = {}
+    propose = sampler_module.Sampler.propose
 
-    def spy(self: sampler_module.Search, number: int, history: Sequence[Told]) -> object:
+    def spy(self: sampler_module.Sampler, number: int, history: Sequence[Observation]) -> object:
         told.update({each.number: each for each in history})
         return propose(self, number, history)
 
-    monkeypatch.setattr(sampler_module.Search, "propose", spy)
+    monkeypatch.setattr(sampler_module.Sampler, "propose", spy)
     place.run(PRUNED, "sampler=tpe")
     rows = place.ask("SELECT number, seeds_done FROM pruned WHERE number < 14")
     pruned = {each.number for each in told.values() if each.until_pruned is not None}
@@ -286,12 +286,12 @@ def propose_always(
     values: dict[int, float | None] = {}
 
     def propose(
-        self: sampler_module.Search, number: int, history: Sequence[Told]
+        self: sampler_module.Sampler, number: int, history: Sequence[Observation]
     ) -> dict[str, JsonValue]:
         values.update({told.number: told.value for told in history})
         return {"quality": qualities[number - 1]}
 
-    monkeypatch.setattr(sampler_module.Search, "propose", propose)
+    monkeypatch.setattr(sampler_module.Sampler, "propose", propose)
     return values
 
 

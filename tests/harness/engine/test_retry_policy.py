@@ -6,7 +6,7 @@ import pytest
 from driver_place import GRID, Place, Witness
 
 from harness.engine.dispatch import retry_policy
-from harness.engine.dispatch.retry_policy import FINAL_FAILURES, RULES, Retries, what_follows
+from harness.engine.dispatch.retry_policy import FINAL_FAILURES, RULES, RetryQueue, next_retry
 from harness.engine.run_options import RunOptions
 from harness.engine.run_study import run_study
 from harness.records.event_log import read_spool
@@ -31,7 +31,7 @@ def test_every_class_has_a_rule() -> None:
     ],
 )
 def test_a_class_has_so_many_retries_after_such_waits(failure: str, waits: list[float]) -> None:
-    follows = [what_follows(failure, failed) for failed in range(1, len(waits) + 2)]
+    follows = [next_retry(failure, failed) for failed in range(1, len(waits) + 2)]
     assert [retry.wait_s for retry in follows[:-1] if retry] == waits
     assert follows[-1] is None
 
@@ -46,7 +46,7 @@ class Clock:
 
 def test_a_run_is_taken_up_when_its_back_off_is_over_and_not_before() -> None:
     clock = Clock()
-    retries = Retries(clock)
+    retries = RetryQueue(clock)
     retries.note("late", "crash", active=4)
     retries.note("late", "crash", active=4)  # 4 s
     assert retries.take() is None
@@ -64,7 +64,7 @@ def test_a_run_is_taken_up_when_its_back_off_is_over_and_not_before() -> None:
 
 
 def test_running_out_of_memory_takes_a_slot_until_one_is_left() -> None:
-    retries = Retries(Clock())
+    retries = RetryQueue(Clock())
     retries.note("a", "oom", active=3)
     assert retries.most_active == 2
     retries.note("b", "crash", active=2)
@@ -75,7 +75,7 @@ def test_running_out_of_memory_takes_a_slot_until_one_is_left() -> None:
 
 
 def test_classes_of_one_run_share_its_attempts() -> None:
-    retries = Retries(Clock())
+    retries = RetryQueue(Clock())
     assert retries.note("a", "crash", active=4)
     assert retries.note("a", "timeout", active=4) is None  # its second failure
     assert retries.note("b", "timeout", active=4)

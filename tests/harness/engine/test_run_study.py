@@ -14,7 +14,7 @@ from driver_place import GRID, RECALL, Place, Witness, interrupt
 
 from harness.engine import run_study as run_study_module
 from harness.engine.database_repair import rebuild_results
-from harness.engine.dispatch.run_states import Ledger
+from harness.engine.dispatch.run_states import RunStates
 from harness.engine.preview import preview
 from harness.engine.run_options import RunOptions
 from harness.engine.run_study import Outcome, run_study
@@ -221,11 +221,11 @@ def test_a_reader_delays_the_store_and_not_the_training(place: Place) -> None:
 
 def test_the_database_is_left_alone_when_nothing_has_changed(place: Place) -> None:
     place.run()
-    ledger = Ledger(place.results)
+    ledger = RunStates(place.results)
     run_ids = [path.name for path in place.results.glob("runs/*")]
     with held_open(place.results), pytest.raises(StoreBusyError):
         ledger.flush(compare="quality")
-    ledger.take_up(dict.fromkeys(run_ids))
+    ledger.load(dict.fromkeys(run_ids))
     with held_open(place.results):
         assert ledger.flush() == ()  # all of it was there already
     assert len(ledger.settled) == 8
@@ -326,7 +326,7 @@ def test_the_store_is_kept_up_to_date_at_a_small_share_of_the_time(
     now = 100.0
     flushed: list[float] = []
 
-    def flush(self: Ledger) -> tuple[str, ...]:
+    def flush(self: RunStates) -> tuple[str, ...]:
         nonlocal now
         flushed.append(now)
         now += cost
@@ -335,19 +335,19 @@ def test_the_store_is_kept_up_to_date_at_a_small_share_of_the_time(
     monkeypatch.setattr(
         "harness.engine.dispatch.run_states.time", SimpleNamespace(monotonic=lambda: now)
     )
-    monkeypatch.setattr(Ledger, "flush", flush)
-    ledger = Ledger(place.results)
+    monkeypatch.setattr(RunStates, "flush", flush)
+    ledger = RunStates(place.results)
     cost = 0.1
-    assert ledger.keep_up() == ("notice",)
+    assert ledger.sync_if_due() == ("notice",)
     now += 2.4  # 25 times 0.1 s are not over
-    assert ledger.keep_up() == ()
+    assert ledger.sync_if_due() == ()
     now += 0.2
     cost = 5.0
-    assert ledger.keep_up() == ("notice",)
+    assert ledger.sync_if_due() == ("notice",)
     now += 10.1  # however long it took
-    assert ledger.keep_up() == ("notice",)
+    assert ledger.sync_if_due() == ("notice",)
     ledger.write_end("r", Finished(1, "2026-03-01T12:00:00+00:00", "failed", "crash"))
-    assert ledger.keep_up() == ()
+    assert ledger.sync_if_due() == ()
     monkeypatch.setattr("harness.engine.dispatch.run_states._MOST_PENDING", 0)
-    assert ledger.keep_up() == ("notice",)  # too much waits in memory
+    assert ledger.sync_if_due() == ("notice",)  # too much waits in memory
     assert flushed == pytest.approx([100.0, 102.7, 117.8, 122.8])

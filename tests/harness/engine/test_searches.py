@@ -18,7 +18,7 @@ from harness.records.study_record import read_study_records
 from harness.report.data.load import final_table
 from harness.report.study_page import write_report
 from harness.search import sampler
-from harness.search.history import Told
+from harness.search.history import Observation
 from harness.stats.paired import holm
 from harness.workload import JsonValue
 
@@ -63,13 +63,13 @@ def test_a_proposal_sees_trials_that_are_far_enough_back_and_no_others(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[int, list[int]] = {}
-    propose = sampler.Search.propose
+    propose = sampler.Sampler.propose
 
-    def spy(self: sampler.Search, number: int, history: Sequence[Told]) -> object:
+    def spy(self: sampler.Sampler, number: int, history: Sequence[Observation]) -> object:
         seen[number] = [told.number for told in history if told.value is not None]
         return propose(self, number, history)
 
-    monkeypatch.setattr(sampler.Search, "propose", spy)
+    monkeypatch.setattr(sampler.Sampler, "propose", spy)
     place.run(SEARCH, "trials=6", "parallel_trials=3")
     assert seen == {1: [], 2: [], 3: [0], 4: [0, 1], 5: [0, 1, 2]}
 
@@ -79,11 +79,13 @@ def test_a_trial_with_a_failed_seed_has_no_value(
 ) -> None:
     values: list[float | None] = []
 
-    def propose(self: sampler.Search, number: int, history: Sequence[Told]) -> dict[str, JsonValue]:
+    def propose(
+        self: sampler.Sampler, number: int, history: Sequence[Observation]
+    ) -> dict[str, JsonValue]:
         values.extend(told.value for told in history if told.number == number - 1)
         return {"quality": 0.5 + number / 100}
 
-    monkeypatch.setattr(sampler.Search, "propose", propose)
+    monkeypatch.setattr(sampler.Sampler, "propose", propose)
     text = SEARCH.replace("epochs: 1", "epochs: 1, fail: invalid, only_seeds: [1]")
     assert place.run(text, "trials=3", "parallel_trials=1").failed == 3 * 1 + 2
     assert values == [None, None]

@@ -180,7 +180,7 @@ def is_waiting(place: Place) -> bool:
 
 
 def test_a_driver_without_its_leases_leaves_record_and_database_alone(place: Place) -> None:
-    def lose(count: int) -> None:
+    def requeue_lost(count: int) -> None:
         if count != 2:
             return
         for path in place.results.glob("drivers/*.json"):
@@ -189,7 +189,7 @@ def test_a_driver_without_its_leases_leaves_record_and_database_alone(place: Pla
 
     kept: list[tuple[Mapping[str, bytes], list[tuple[object, ...]]]] = []
     with pytest.raises(HarnessError, match="was deleted while this process used it"):
-        place.run(watcher=Witness(at_end=lose))
+        place.run(watcher=Witness(at_end=requeue_lost))
     assert kept == [(everything(place), place.ask("SELECT * FROM study"))]
 
 

@@ -15,7 +15,7 @@ from roots import PYTHONPATH
 from waiting import DEADLINE_S, is_alive, wait_until
 
 from harness.engine import controller
-from harness.engine.signals import Interruption
+from harness.engine.signals import SignalGuard
 from harness.executors.interface import ExecutorName, Job
 from harness.executors.worker import stop_request
 from harness.executors.worker.run_attempt import STATUS_INTERRUPTED, finished_by_death
@@ -128,7 +128,7 @@ def test_the_local_executor_finishes_the_epoch_as_well(
 
     monkeypatch.setattr(toy_workload, "_wait_until_there", ask_in_the_second_epoch)
     assert place.run(SLOW).exit_status == 130
-    assert not stop_request.is_asked()  # the next run of this process was not asked
+    assert not stop_request.is_set()  # the next run of this process was not asked
     assert epochs(place.results) == [(1, 0), (1, 1)]
     rest = place.run(SLOW)
     assert (rest.exit_status, rest.done) == (0, 8)
@@ -160,7 +160,7 @@ def test_a_failure_during_the_last_epochs_is_left_to_the_next_call(
 
 def test_the_first_signal_is_kept_and_the_second_raises() -> None:
     noted: list[str] = []
-    with Interruption(lambda: noted.append("first")) as interruption:
+    with SignalGuard(lambda: noted.append("first")) as interruption:
         os.kill(os.getpid(), signal.SIGTERM)
         assert (interruption.signal, noted) == (signal.SIGTERM, ["first"])
         with pytest.raises(KeyboardInterrupt):

@@ -14,7 +14,7 @@ from store_examples import reported, start
 from harness.executors import make_executor
 from harness.executors.interface import Ended, Job
 from harness.executors.worker.run_attempt import execute
-from harness.records.early_stopping import Thresholds, judged
+from harness.records.early_stopping import StoppingThresholds, with_early_stopping
 from harness.records.event_log import append, read_spool
 from harness.records.events import EpochReported, Finished
 from harness.records.folders import spool_path
@@ -26,7 +26,9 @@ METRIC = "val/recall@1"
 RUN = Run("toy", {}, 0, test=False, code="c", data="d")
 
 
-def workload(values: Mapping[int, float], *, obeys: bool = True, breaks: bool = False) -> Workload:
+def workload(
+    values: Mapping[int, float], *, obeys: bool = True, exceeds_limit: bool = False
+) -> Workload:
     """One that reports ``values`` (epoch -> value), and at the end returns or breaks."""
 
     def run(
@@ -35,7 +37,7 @@ def workload(values: Mapping[int, float], *, obeys: bool = True, breaks: bool = 
         for epoch, value in values.items():
             if not report(epoch, {METRIC: value}) and obeys:
                 break
-        if breaks:
+        if exceeds_limit:
             raise RuntimeError("nothing to return")
         return {METRIC: 0.9}
 
@@ -43,7 +45,7 @@ def workload(values: Mapping[int, float], *, obeys: bool = True, breaks: bool = 
 
 
 def make_job(folder: Path, least: Mapping[int, float], *, attempt: int = 1) -> Job:
-    thresholds = Thresholds(METRIC, least, is_best_judged=True)
+    thresholds = StoppingThresholds(METRIC, least, is_best_judged=True)
     return Job(RUN, RUN.run_id, folder / RUN.run_id, attempt, 1, thresholds)
 
 
@@ -60,10 +62,10 @@ def epochs_of(job: Job) -> list[int]:
 
 @pytest.mark.parametrize(("obeys", "breaks"), [(True, False), (False, False), (True, True)])
 def test_a_run_that_falls_short_is_pruned_whatever_it_does_then(
-    tmp_path: Path, obeys: bool, breaks: bool
+    tmp_path: Path, obeys: bool, exceeds_limit: bool
 ) -> None:
     job = make_job(tmp_path, {2: 0.5})
-    execute(job, workload({0: 0.2, 1: 0.4, 2: 0.9}, obeys=obeys, breaks=breaks))
+    execute(job, workload({0: 0.2, 1: 0.4, 2: 0.9}, obeys=obeys, exceeds_limit=exceeds_limit))
     end = end_of(job)
     assert (end.state, end.failure, end.results) == ("pruned", None, {})
     assert end.message == "val/recall@1 0.4000 after 2 epochs, below 0.5000"
@@ -103,7 +105,7 @@ def test_worker_and_driver_judge_alike(tmp_path: Path) -> None:
     job = make_job(tmp_path, {2: 0.5})
     execute(job, workload({0: 0.2, 1: 0.4}))
     state = replay(read_spool(spool_path(job.directory)), watched=METRIC)
-    seen = judged(state, job.thresholds)
+    seen = with_early_stopping(state, job.thresholds)
     assert (seen.state, seen.message) == ("pruned", end_of(job).message)
     assert seen.curve == {0: 0.2, 1: 0.4}
 
@@ -113,7 +115,7 @@ def test_thresholds_reach_a_worker_of_its_own_process(
 ) -> None:
     monkeypatch.syspath_prepend(str(FIXTURES))
     run = Run("toy_workload", {"quality": 0.2, "epochs": 6}, 0, test=False, code="c", data="d")
-    thresholds = Thresholds(METRIC, {4: 0.5}, is_best_judged=True)
+    thresholds = StoppingThresholds(METRIC, {4: 0.5}, is_best_judged=True)
     job = Job(run, run.run_id, tmp_path / run.run_id, 1, 1, thresholds)
     executor = make_executor("process", "toy_workload", slots=1, threads=1)
     executor.submit(job)

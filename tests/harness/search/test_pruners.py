@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 from roots import ROOT
 
 from harness.executors.interface import Job
-from harness.records.early_stopping import Thresholds, first_cut, judged
+from harness.records.early_stopping import StoppingThresholds, first_violation, with_early_stopping
 from harness.records.run_state import RunState
 from harness.records.trial import Run
 from harness.search.pruners import (
@@ -75,8 +75,8 @@ def test_the_median_stops_where_optuna_does(seed: int) -> None:
     stopped = 0
     for number in range(25):
         curve = draw_curve(chance)
-        thresholds = Thresholds(METRIC, median_thresholds(earlier), is_best_judged=True)
-        cut = first_cut(curve, thresholds)
+        thresholds = StoppingThresholds(METRIC, median_thresholds(earlier), is_best_judged=True)
+        cut = first_violation(curve, thresholds)
         assert (cut.epochs if cut else None) == epochs_until_pruned(pruner, study, curve)
         earlier.append(Earlier(number, cut is None, curve[: cut.epochs] if cut else curve))
         stopped += cut is not None
@@ -93,7 +93,7 @@ def test_hyperband_stops_where_optuna_does(seed: int) -> None:
     for number in range(40):
         curve = draw_curve(chance)
         least = hyperband_thresholds(earlier, study="s", number=number, most_epochs=EPOCHS)
-        cut = first_cut(curve, Thresholds(METRIC, least, is_best_judged=False))
+        cut = first_violation(curve, StoppingThresholds(METRIC, least, is_best_judged=False))
         assert (cut.epochs if cut else None) == epochs_until_pruned(pruner, study, curve)
         earlier.append(Earlier(number, cut is None, curve[: cut.epochs] if cut else curve))
         stopped |= {cut.epochs} if cut else set()
@@ -219,33 +219,40 @@ def test_a_rival_is_chosen_by_seeds_that_it_is_not_compared_by() -> None:
 
 
 def test_a_table_of_thresholds_survives_the_way_to_a_worker(tmp_path: Path) -> None:
-    thresholds = Thresholds(METRIC, {1: 0.1, 12: 0.1 + 0.2}, is_best_judged=True)
+    thresholds = StoppingThresholds(METRIC, {1: 0.1, 12: 0.1 + 0.2}, is_best_judged=True)
     run = Run("w", {}, 0, test=False, code="c", data="d")
     for each in (thresholds, None):
         job = Job(run, run.run_id, tmp_path, 1, 1, each)
         assert Job.from_json(json.loads(json.dumps(job.to_json()))) == job
-    assert Thresholds.from_json(json.loads(json.dumps(asdict(thresholds)))) == thresholds
+    assert StoppingThresholds.from_json(json.loads(json.dumps(asdict(thresholds)))) == thresholds
 
 
 def test_the_best_so_far_counts_for_the_median_and_the_newest_for_hyperband() -> None:
     least = {3: 0.4}
-    assert first_cut([0.5, 0.3, 0.2], Thresholds(METRIC, least, is_best_judged=True)) is None
-    cut = first_cut([0.5, 0.3, 0.2], Thresholds(METRIC, least, is_best_judged=False))
+    assert (
+        first_violation([0.5, 0.3, 0.2], StoppingThresholds(METRIC, least, is_best_judged=True))
+        is None
+    )
+    cut = first_violation([0.5, 0.3, 0.2], StoppingThresholds(METRIC, least, is_best_judged=False))
     assert cut == (3, "val/recall@1 0.2000 after 3 epochs, below 0.4000")
 
 
 def test_a_run_is_judged_by_the_study_that_asks_and_not_by_the_one_that_trained_it() -> None:
-    strict = Thresholds(METRIC, {2: 0.5}, is_best_judged=True)
-    mild = Thresholds(METRIC, {2: 0.1}, is_best_judged=True)
+    strict = StoppingThresholds(METRIC, {2: 0.5}, is_best_judged=True)
+    mild = StoppingThresholds(METRIC, {2: 0.1}, is_best_judged=True)
     done = RunState("done", curve={0: 0.2, 1: 0.3, 2: 0.9}, results={METRIC: 0.9})
-    seen = judged(done, strict)
+    seen = with_early_stopping(done, strict)
     assert (seen.state, seen.results, list(seen.curve)) == ("pruned", {}, [0, 1])
-    assert judged(done, mild) == judged(done, None) == done
+    assert with_early_stopping(done, mild) == with_early_stopping(done, None) == done
     pruned = RunState("pruned", curve={0: 0.2, 1: 0.3}, message="by another study")
-    assert judged(pruned, strict).state == "pruned"
-    assert judged(pruned, mild).state == judged(pruned, None).state == "running"
+    assert with_early_stopping(pruned, strict).state == "pruned"
+    assert (
+        with_early_stopping(pruned, mild).state
+        == with_early_stopping(pruned, None).state
+        == "running"
+    )
     failed = RunState("failed", failure="diverged", curve={0: 0.2})
-    assert judged(failed, strict) == failed
+    assert with_early_stopping(failed, strict) == failed
 
 
 SEARCH = "sampler: random\ntrials: 9\nsearch: {method.momentum: {uniform: [0, 1]}}\n"

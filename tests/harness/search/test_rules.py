@@ -11,7 +11,7 @@ import pytest
 from driver_place import Place, Witness, interrupt
 
 from harness.engine.preview import preview
-from harness.engine.study_state import survey
+from harness.engine.study_state import load_study_state
 from harness.errors import InputError
 from harness.records.study_record import (
     StudyRecord,
@@ -101,7 +101,7 @@ def test_a_new_search_by_seeds_needs_one_more_than_an_old_one(place: Place) -> N
     with pytest.raises(InputError, match=r"study\.yaml:\d+:1: pruner: wilcoxon needs 6 seeds"):
         place.run(FEW)
     with pytest.raises(InputError, match=r"pruner: wilcoxon needs 6 seeds"):
-        survey(place.write(FEW), (), place.results)
+        load_study_state(place.write(FEW), (), place.results)
     assert not list(place.results.glob("studies/*"))
 
 

@@ -13,9 +13,9 @@ import pytest
 from fake_workload import plan_study
 
 from harness.errors import InputError
-from harness.search.history import Told
+from harness.search.history import Observation
 from harness.search.rules import FIRST_RULES, NEWEST_RULES
-from harness.search.sampler import MOST_TIMES, Search
+from harness.search.sampler import MOST_TIMES, Sampler
 from harness.search.space import is_in_range
 from harness.study.axes import Axis
 from harness.study.plan import Plan
@@ -42,24 +42,24 @@ def plan_space(folder: Path, sampler: str, name: str = "s") -> Plan:
     return plan_study(folder, text, f"study={name}")
 
 
-def score(told: Told) -> float:
+def score(told: Observation) -> float:
     epochs, rate = told.varied.get("train.epochs", 3), told.varied.get("train.learning_rate", 0.1)
     assert isinstance(epochs, int)
     assert isinstance(rate, float)
     return 0.1 * epochs - abs(math.log10(rate) + 2)
 
 
-def continue_search(plan: Plan, history: list[Told], until: int) -> list[Told]:
+def continue_search(plan: Plan, history: list[Observation], until: int) -> list[Observation]:
     """Grow a history with a search of its own, as after a restart."""
-    search = Search(plan)
-    history = history or [Told(0, dict(plan.fixed[0].varied), 0.5)]
+    search = Sampler(plan)
+    history = history or [Observation(0, dict(plan.fixed[0].varied), 0.5)]
     while len(history) < until:
         number = len(history)
         if (varied := search.propose(number, history)) is None:
             break
-        told = Told(number, varied, None)
+        told = Observation(number, varied, None)
         value = None if number % 7 == 3 else score(told)
-        history = [*history, Told(number, varied, value)]
+        history = [*history, Observation(number, varied, value)]
     return history
 
 
@@ -112,7 +112,7 @@ def test_a_search_ends_when_every_setting_is_known(tmp_path: Path, sampler: str)
     assert len(seen) == (4 if sampler == "gp" else 12)
     assert 1 <= max(seen.values()) <= MOST_TIMES
     assert len(history) < 40
-    assert Search(plan).propose(len(history), history) is None
+    assert Sampler(plan).propose(len(history), history) is None
     assert history[-1].varied not in [told.varied for told in history[:-1]]
 
 
@@ -120,15 +120,15 @@ def test_a_model_may_ask_for_what_is_known_a_few_times_and_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = plan_study(tmp_path, SMALL.format(sampler="tpe"))
-    suggest = Search._suggest
+    suggest = Sampler._suggest
     favourite = {"method.groups": 2, "train.epochs": 3}
 
-    def insist(self: Search, trial: optuna.Trial) -> dict[str, object]:
+    def insist(self: Sampler, trial: optuna.Trial) -> dict[str, object]:
         varied = suggest(self, trial)
         is_model = not isinstance(trial.study.sampler, optuna.samplers.RandomSampler)
         return dict(favourite) if is_model else dict(varied)
 
-    monkeypatch.setattr(Search, "_suggest", insist)
+    monkeypatch.setattr(Sampler, "_suggest", insist)
     history = continue_search(plan, [], 6)
     assert [told.varied == favourite for told in history] == [False, *[True] * 3, False, False]
 
@@ -136,9 +136,9 @@ def test_a_model_may_ask_for_what_is_known_a_few_times_and_no_more(
 @pytest.mark.parametrize("sampler", ["random", "qmc", "tpe"])
 def test_what_was_pruned_is_not_proposed_again(tmp_path: Path, sampler: str) -> None:
     plan = plan_study(tmp_path, SMALL.format(sampler=sampler))
-    search, history = Search(plan), [Told(0, {}, 0.5)]
+    search, history = Sampler(plan), [Observation(0, {}, 0.5)]
     while (varied := search.propose(len(history), history)) is not None:
-        history.append(Told(len(history), varied, None, until_pruned=(0.1, 0.2)))
+        history.append(Observation(len(history), varied, None, until_pruned=(0.1, 0.2)))
     assert len(history) == 13
     assert len({str(told.varied) for told in history}) == 13
 
@@ -194,7 +194,7 @@ def test_only_finite_values_reach_optuna(
 ) -> None:
     plan = plan_space(tmp_path, "tpe")
     history = continue_search(plan, [], 12)
-    history[5] = Told(5, history[5].varied, value)
+    history[5] = Observation(5, history[5].varied, value)
     added: list[optuna.trial.FrozenTrial] = []
     add = optuna.Study.add_trial
 
@@ -203,7 +203,7 @@ def test_only_finite_values_reach_optuna(
         add(study, trial)
 
     monkeypatch.setattr(optuna.Study, "add_trial", spy)
-    assert Search(plan).propose(12, history) is not None
+    assert Sampler(plan).propose(12, history) is not None
     assert added[5].state == optuna.trial.TrialState.FAIL
     assert added[5].value is None
     assert [trial.state for trial in added].count(optuna.trial.TrialState.PRUNED) == 0
@@ -218,7 +218,7 @@ def test_optuna_is_told_what_was_pruned_and_what_it_reached(
 ) -> None:
     plan = plan_space(tmp_path, sampler)
     history = continue_search(plan, [], 12)
-    history[5] = Told(5, history[5].varied, None, until_pruned=(0.1, 0.3))
+    history[5] = Observation(5, history[5].varied, None, until_pruned=(0.1, 0.3))
     studies: list[optuna.Study] = []
     create = optuna.create_study
 
@@ -227,7 +227,7 @@ def test_optuna_is_told_what_was_pruned_and_what_it_reached(
         return studies[-1]
 
     monkeypatch.setattr(optuna, "create_study", spy)
-    assert Search(plan).propose(12, history) is not None
+    assert Sampler(plan).propose(12, history) is not None
     pruned = studies[0].get_trials(states=(optuna.trial.TrialState.PRUNED,))
     assert [trial.intermediate_values for trial in pruned] == [{0: 0.1, 1: 0.3}]
     assert pruned[0].params
@@ -268,8 +268,11 @@ def told_to_optuna(
     """The trials that a sampler sees of a search that has its baseline and one more."""
     added: list[optuna.trial.FrozenTrial] = []
     monkeypatch.setattr(optuna.Study, "add_trial", lambda study, trial: added.append(trial))
-    history = [Told(0, dict(plan.fixed[0].varied), 0.5), Told(1, {"method.momentum": 0.7}, 0.6)]
-    Search(plan, rules).propose(3, history)
+    history = [
+        Observation(0, dict(plan.fixed[0].varied), 0.5),
+        Observation(1, {"method.momentum": 0.7}, 0.6),
+    ]
+    Sampler(plan, rules).propose(3, history)
     return added
 
 
@@ -342,8 +345,8 @@ def test_a_choice_that_the_workload_completes_is_the_baselines(
 def test_gp_is_told_what_was_refused_so_that_it_does_not_insist(
     tmp_path: Path, sampler: str, rules: int, state: str
 ) -> None:
-    search = Search(plan_study(tmp_path, AXES, f"sampler={sampler}"), rules)
-    history = [Told(0, {}, 0.3), Told(1, {"train.epochs": 2}, None)]
+    search = Sampler(plan_study(tmp_path, AXES, f"sampler={sampler}"), rules)
+    history = [Observation(0, {}, 0.3), Observation(1, {"train.epochs": 2}, None)]
     _, failed, refused = search._study(2, 1, history, [{"train.epochs": 9}]).trials
     assert failed.state.name == "FAIL"
     assert refused.state.name == state
@@ -364,14 +367,16 @@ def test_cmaes_goes_on_when_an_axis_comes_and_goes(tmp_path: Path) -> None:
     baseline: {method.clusters: 10}
     """
     plan = plan_study(tmp_path, text)
-    search, history = Search(plan), [Told(0, {"method.clusters": 10}, 0.0)]
+    search, history = Sampler(plan), [Observation(0, {"method.clusters": 10}, 0.0)]
     for number in range(1, 50):
         varied = search.propose(number, history)
         assert varied is not None
         momentum, rate = varied["method.momentum"], varied["train.learning_rate"]
         assert isinstance(momentum, float)
         assert isinstance(rate, float)
-        history.append(Told(number, varied, -abs(momentum - 0.3) - abs(math.log10(rate) + 2) / 3))
+        history.append(
+            Observation(number, varied, -abs(momentum - 0.3) - abs(math.log10(rate) + 2) / 3)
+        )
     distances = [-told.value for told in history[1:] if told.value is not None]
     assert any("method.temperature" not in told.varied for told in history[1:])
     assert statistics.median(distances[-10:]) < 0.3 * statistics.fmean(distances[:10])
@@ -379,7 +384,7 @@ def test_cmaes_goes_on_when_an_axis_comes_and_goes(tmp_path: Path) -> None:
 
 def test_a_choice_can_be_a_mapping_and_keeps_its_type(tmp_path: Path) -> None:
     text = "sampler: tpe\ntrials: 9\nsearch: {extra: {choice: [{a: 1}, {a: 2}]}}"
-    history = continue_search(plan_study(tmp_path, text), [Told(0, {}, 0.5)], 9)
+    history = continue_search(plan_study(tmp_path, text), [Observation(0, {}, 0.5)], 9)
     assert {str(told.varied["extra"]) for told in history[1:]} == {"{'a': 1}", "{'a': 2}"}
 
 
@@ -388,14 +393,16 @@ def test_a_model_comes_closer_to_the_best_than_its_start(tmp_path: Path, sampler
     axes = "{method.momentum: {uniform: [0, 1]}, train.learning_rate: {loguniform: [1e-4, 1e-1]}}"
     trials = 18 if sampler == "gp" else 60
     plan = plan_study(tmp_path, f"sampler: {sampler}\ntrials: {trials}\nsearch: {axes}")
-    search, history = Search(plan), [Told(0, {}, None)]
+    search, history = Sampler(plan), [Observation(0, {}, None)]
     for number in range(1, trials):
         varied = search.propose(number, history)
         assert varied is not None
         momentum, rate = varied["method.momentum"], varied["train.learning_rate"]
         assert isinstance(momentum, float)
         assert isinstance(rate, float)
-        history.append(Told(number, varied, -abs(momentum - 0.3) - abs(math.log10(rate) + 2) / 3))
+        history.append(
+            Observation(number, varied, -abs(momentum - 0.3) - abs(math.log10(rate) + 2) / 3)
+        )
     distances = [-told.value for told in history if told.value is not None]
     assert statistics.median(distances[10:]) < 0.5 * statistics.fmean(distances[:10])
 
@@ -422,13 +429,13 @@ def test_cmaes_sees_a_value_when_the_study_knows_it_and_not_before(tmp_path: Pat
     axes = "{method.momentum: {uniform: [0, 1]}, train.learning_rate: {uniform: [0.1, 1]}}"
     plan = plan_study(tmp_path, f"sampler: cmaes\ntrials: 60\nparallel_trials: 6\nsearch: {axes}")
 
-    def grown(value_of_last: float) -> list[Told]:
-        search, history = Search(plan), [Told(0, {}, None)]
+    def grown(value_of_last: float) -> list[Observation]:
+        search, history = Sampler(plan), [Observation(0, {}, None)]
         for number in range(1, 30):
             varied = search.propose(number, history)
             assert varied is not None
             value = value_of_last if number == 12 else -float(number % 5)
-            history.append(Told(number, varied, value))
+            history.append(Observation(number, varied, value))
         return history
 
     one, other = grown(100.0), grown(-100.0)
@@ -442,4 +449,4 @@ def test_cmaes_without_its_package_is_refused(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     plan = plan_space(tmp_path, "cmaes")
     with pytest.raises(InputError, match=r"install gcudml-harness\[cmaes\]"):
-        Search(plan).propose(1, [Told(0, {}, None)])
+        Sampler(plan).propose(1, [Observation(0, {}, None)])

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import pytest
 from fake_workload import FakeWorkload, plan_study
 
-from harness.records.early_stopping import judged
+from harness.records.early_stopping import with_early_stopping
 from harness.records.run_state import RunState
 from harness.records.study_record import Member
 from harness.records.trial import Run, Trial
-from harness.search.scheduler import Schedule, Task
+from harness.search.scheduler import ScheduledRun, Scheduler
 from harness.study.plan import Plan
 
 EPOCHS = 9
@@ -43,7 +43,7 @@ def identify(trial: Trial, seed: int) -> Run:
     return Run("fake", trial.params, seed, trial.phase == "confirm", "c", "d")
 
 
-def train(task: Task) -> RunState:
+def train(task: ScheduledRun) -> RunState:
     """A run whose curve rises to what its momentum says, more or less."""
     chance = random.Random(task.run_id)
     momentum = task.trial.varied.get("method.momentum", 0.45)
@@ -51,10 +51,10 @@ def train(task: Task) -> RunState:
     final = momentum + chance.uniform(-0.1, 0.1)
     curve = {epoch: final * (epoch + 1) / EPOCHS for epoch in range(EPOCHS)}
     done = RunState("done", curve=curve, results={"val/recall@1": final})
-    return judged(done, task.thresholds)
+    return with_early_stopping(done, task.thresholds)
 
 
-def train_in_vain(task: Task) -> RunState:
+def train_in_vain(task: ScheduledRun) -> RunState:
     """A run that reaches what chance gives it, whatever its trial."""
     final = random.Random(task.run_id).gauss(0.5, 0.1)
     return RunState("done", results={"val/recall@1": final})
@@ -65,14 +65,14 @@ def run_study(
     *,
     slots: int,
     order: random.Random | None,
-    train: Callable[[Task], RunState] = train,
+    train: Callable[[ScheduledRun], RunState] = train,
 ) -> Ending:
     """Train a study with ``slots`` workers; its runs end in their order, or by chance."""
-    schedule = Schedule(plan, identify)
+    schedule = Scheduler(plan, identify)
     settled: dict[str, RunState] = {}
-    active: list[Task] = []
+    active: list[ScheduledRun] = []
     while True:
-        while schedule.grow(settled):
+        while schedule.propose_more(settled):
             pass
         while len(active) < slots and (task := schedule.take(settled)) is not None:
             active.append(task)
@@ -80,7 +80,7 @@ def run_study(
             break
         ended = active.pop(order.randrange(len(active)) if order else 0)
         settled[ended.run_id] = train(ended)
-    assert schedule.total == len(settled) + schedule.spared
+    assert schedule.total == len(settled) + schedule.skipped
     return Ending(schedule.trials, sorted(schedule.members), dict(schedule.pruned), set(settled))
 
 
@@ -147,8 +147,8 @@ def test_a_trial_is_judged_by_those_that_were_over_when_it_was_proposed(tmp_path
 
 
 def test_without_a_pruner_all_seeds_of_a_trial_may_start(tmp_path: Path) -> None:
-    schedule = Schedule(plan_study(tmp_path, WIDE + "sampler: tpe\nseeds: 3\n"), identify)
-    while schedule.grow({}):
+    schedule = Scheduler(plan_study(tmp_path, WIDE + "sampler: tpe\nseeds: 3\n"), identify)
+    while schedule.propose_more({}):
         pass
     first = [schedule.take({}) for _ in range(12)]
     counts = [sum(task.trial.number == n for task in first if task) for n in range(4)]
@@ -158,8 +158,8 @@ def test_without_a_pruner_all_seeds_of_a_trial_may_start(tmp_path: Path) -> None
 
 def test_a_baseline_starts_with_all_its_seeds_and_a_trial_with_one(tmp_path: Path) -> None:
     text = WIDE + "sampler: tpe\nseeds: 3\npruner: median\n"
-    schedule = Schedule(plan_study(tmp_path, text), identify)
-    while schedule.grow({}):
+    schedule = Scheduler(plan_study(tmp_path, text), identify)
+    while schedule.propose_more({}):
         pass
     taken = []
     while (task := schedule.take({})) is not None:

@@ -14,12 +14,12 @@ from driver_place import GRID, RECALL, SEARCH, Place, Witness, interrupt
 from fake_workload import load_problems, plan_problems, write_study
 
 from harness.engine import run_study
-from harness.engine.dispatch.attempt import overrun
-from harness.engine.dispatch.time_budget import Spending
+from harness.engine.dispatch.attempt import check_limits
+from harness.engine.dispatch.time_budget import TimeBudget
 from harness.engine.preview import preview
 from harness.records.study_record import StudyRecord, read_study_records
 from harness.search.history import Settled
-from harness.search.scheduler import Schedule
+from harness.search.scheduler import Scheduler
 from harness.study.budget import confirm_runs, search_trials
 from harness.study.limits import Limits
 from harness.study.loading import load_study
@@ -49,7 +49,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(run_study, "Spending", partial(Spending, clock=made))
+    monkeypatch.setattr(run_study, "TimeBudget", partial(TimeBudget, clock=made))
     return made
 
 
@@ -109,7 +109,7 @@ def test_a_budget_that_no_search_fits_into_is_refused(tmp_path: Path) -> None:
 def test_time_counts_between_start_and_stop_and_on_top_of_earlier_calls(tmp_path: Path) -> None:
     clock = Clock()
     spec = spec_of(GRID + "budget: {hours: 1}\n", tmp_path)
-    spending = Spending(spec, 600.0, clock=clock)
+    spending = TimeBudget(spec, 600.0, clock=clock)
     clock.now += 5000.0
     assert (spending.seconds, spending.left_s) == (600.0, 3000.0)
     spending.start()
@@ -124,19 +124,19 @@ def test_time_counts_between_start_and_stop_and_on_top_of_earlier_calls(tmp_path
     spending.stop()
     clock.now += 400.0
     assert spending.seconds == 4000.0
-    endless = Spending(spec_of(GRID, tmp_path), math.inf)
+    endless = TimeBudget(spec_of(GRID, tmp_path), math.inf)
     assert (endless.left_s, endless.is_over(is_confirming=False)) == (None, False)
 
 
 def test_limits_are_broken_only_beyond_them() -> None:
     limits = Limits(run_minutes=2, stall_minutes=1)
-    assert overrun(Limits(), running_s=1e9, silent_s=1e9) is None
-    assert overrun(limits, running_s=120, silent_s=60) is None
+    assert check_limits(Limits(), running_s=1e9, silent_s=1e9) is None
+    assert check_limits(limits, running_s=120, silent_s=60) is None
     assert [
         found.failure
         for found in (
-            overrun(limits, running_s=121, silent_s=0),
-            overrun(limits, running_s=0, silent_s=61),
+            check_limits(limits, running_s=121, silent_s=0),
+            check_limits(limits, running_s=0, silent_s=61),
         )
         if found
     ] == ["timeout", "stalled"]
@@ -148,7 +148,7 @@ def test_a_grid_takes_the_runs_that_there_are_in_its_order(place: Place, after: 
     witness = Witness()
     outcome = place.run(text, watcher=witness)
     assert (outcome.exit_status, outcome.trained, outcome.total) == (0, 6, 8)
-    assert outcome.shortage == (
+    assert outcome.budget_message == (
         "the budget of 6 runs is spent: 0 of 2 trials; raise budget.runs and run the same command "
         "to go on"
     )
@@ -158,7 +158,7 @@ def test_a_grid_takes_the_runs_that_there_are_in_its_order(place: Place, after: 
     place.run(text, watcher=Witness(interrupt(after)), results=broken)
     assert place.run(text, results=broken).trained == 6 - after
     assert place.ask(RECALL, broken) == place.ask(RECALL)
-    assert place.run(text, "budget={runs: 8}", results=broken).shortage is None
+    assert place.run(text, "budget={runs: 8}", results=broken).budget_message is None
 
 
 @pytest.mark.parametrize("text", [CONFIRMED, OPEN])
@@ -167,7 +167,7 @@ def test_a_budget_of_runs_leaves_room_for_the_confirmation(place: Place, text: s
     outcome = place.run(text)
     assert (outcome.total, outcome.trained) == (27, 27)  # 6 trials x 2, then 5 x 3
     of = " of 14" if text.startswith(CONFIRMED) else ""
-    assert outcome.shortage == (
+    assert outcome.budget_message == (
         f"the budget of 27 runs is spent: 6{of} trials; raise budget.runs and run the same "
         "command to go on"
     )
@@ -184,7 +184,7 @@ def test_a_grid_stops_when_its_time_is_spent_and_goes_on_with_more(
     text = GRID + "budget: {hours: 1}\n"
     outcome = place.run(text, watcher=Witness(clock.forward(1300.0)))
     assert (outcome.exit_status, outcome.trained) == (0, 3)
-    assert outcome.shortage == (
+    assert outcome.budget_message == (
         "the budget of 1 h is spent: 0 of 2 trials; raise budget.hours and run the same command "
         "to go on"
     )
@@ -193,7 +193,7 @@ def test_a_grid_stops_when_its_time_is_spent_and_goes_on_with_more(
     outcome = place.run(text, "budget={hours: 2}", watcher=Witness(clock.forward(1300.0)))
     assert (outcome.trained, record(place.results).spent_seconds) == (3, 7800.0)
     rest = place.run(text, "budget={}")
-    assert (rest.trained, rest.done, rest.shortage) == (2, 8, None)
+    assert (rest.trained, rest.done, rest.budget_message) == (2, 8, None)
 
 
 def test_runs_that_are_under_way_save_their_epoch_when_time_is_spent(
@@ -229,7 +229,7 @@ def test_a_search_ends_while_there_is_time_for_its_confirmation(
     assert outcome.exit_status == 0
     assert outcome.total == outcome.done == 2 * len(search) + 5 * 3
     assert kept.spent_seconds == 60.0 * outcome.done <= 1.1 * 0.4 * 3600
-    assert f"the budget of 0.4 h is spent: {len(search)}" in str(outcome.shortage)
+    assert f"the budget of 0.4 h is spent: {len(search)}" in str(outcome.budget_message)
     again = place.run(text)
     assert (again.trained, again.done) == (0, outcome.done)
     assert record(place.results).search_end == kept.search_end
@@ -243,16 +243,16 @@ def test_a_search_ends_while_there_is_time_for_its_confirmation(
 def test_a_search_that_time_has_ended_is_confirmed_alike_by_the_next_call(
     place: Place, clock: Clock, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    original = Schedule.grow
+    original = Scheduler.propose_more
 
-    def grow(self: Schedule, settled: Settled) -> bool:  # as if time were short by then
+    def propose_more(self: Scheduler, settled: Settled) -> bool:  # as if time were short by then
         if self.is_searching and len(settled) >= 8:
             self.end_search()
         return original(self, settled)
 
     text = OPEN + "budget: {hours: 1}\n"
     with monkeypatch.context() as patch:
-        patch.setattr(Schedule, "grow", grow)
+        patch.setattr(Scheduler, "propose_more", propose_more)
         place.run(text, watcher=Witness(interrupt(after)))
         whole = place.folder / "whole"
         place.run(text, results=whole)

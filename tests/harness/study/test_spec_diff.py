@@ -12,7 +12,7 @@ from harness.engine.preview import preview
 from harness.errors import InputError
 from harness.records.study_record import read_study_records
 from harness.study.loading import load_study
-from harness.study.spec_diff import find_changes
+from harness.study.spec_diff import diff_specs
 
 CONFIRMED = SEARCH.replace("tpe", "random").replace("trials: 14", "trials: 4") + (
     "confirm: {top: 1, seeds: [7, 8]}\n"
@@ -155,9 +155,9 @@ def test_a_field_that_is_newer_than_the_record_has_its_default_there(place: Plac
     spec = load_study(place.write(GRID)).spec
     old = json.loads(json.dumps(spec.model_dump(mode="json")))
     del old["parallel_trials"]
-    assert find_changes(old, spec) == ()
+    assert diff_specs(old, spec) == ()
     old["abolished"] = 3
-    assert [str(change) for change in find_changes(old, spec)] == [
+    assert [str(change) for change in diff_specs(old, spec)] == [
         "abolished: 3 -> not set",
         "parallel_trials: not set -> 2",
     ]

@@ -31,7 +31,7 @@ from harness.store import rebuild
 from harness.watch import live_page
 from harness.watch.live_page import Watch, serve
 from harness.watch.page_server import Answer, PageServer, is_loopback, is_own_name
-from harness.watch.run_monitor import Observer
+from harness.watch.run_monitor import RunMonitor
 
 NOW = datetime.fromisoformat(TIME) + timedelta(seconds=90)
 
@@ -79,7 +79,7 @@ def running_spool(results: Path) -> Path:
 
 
 def test_running_runs_are_read_from_spools_with_what_they_reported(results: Path) -> None:
-    sight = Observer(results, "momentum").look(NOW)
+    sight = RunMonitor(results, "momentum").look(NOW)
     assert sight.counts == {"done": 1, "running": 1, "failed": 1, "queued": 1}
     (run,) = sight.running
     assert (run.trial, run.seed, run.attempt, run.epochs) == ("<b>0</b>", 1, 1, 3)
@@ -89,7 +89,7 @@ def test_running_runs_are_read_from_spools_with_what_they_reported(results: Path
 
 
 def test_what_a_run_reports_later_is_read_on(results: Path) -> None:
-    observer = Observer(results, "momentum")
+    observer = RunMonitor(results, "momentum")
     observer.look(NOW)
     path = running_spool(results)
     later = (NOW - timedelta(seconds=5)).isoformat()
@@ -102,7 +102,7 @@ def test_what_a_run_reports_later_is_read_on(results: Path) -> None:
 
 
 def test_a_run_that_is_tried_again_runs_from_its_new_start(results: Path) -> None:
-    observer = Observer(results, "momentum")
+    observer = RunMonitor(results, "momentum")
     observer.look(NOW)
     failed = next(
         path for path in results.glob("runs/*/spool.jsonl") if '"failed"' in path.read_text()
@@ -121,7 +121,7 @@ def test_a_run_that_is_tried_again_runs_from_its_new_start(results: Path) -> Non
 
 def test_nothing_to_look_at_is_no_error_and_leaves_no_trace(tmp_path: Path) -> None:
     folder = tmp_path / "results"
-    sight = Observer(folder, "momentum").look(NOW)
+    sight = RunMonitor(folder, "momentum").look(NOW)
     assert (sight.counts, sight.running) == ({}, ())
     watched = Watch(folder, "momentum", every_s=1.0)
     assert b"Nothing yet" in watched.page().body
