@@ -1,4 +1,4 @@
-"""The report of a study: numbers (``tables``), pictures (``figures``), one HTML page (``page``).
+"""Reports: load the data, work out the findings, draw them, write the HTML pages.
 
-Nothing is imported here: the command line reads ``tables`` without paying for Plotly.
+Import nothing here: the command line uses ``data`` without loading Plotly.
 """

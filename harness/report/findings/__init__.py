@@ -1,1 +1,1 @@
-"""Say what the numbers mean."""
+"""Work out what the numbers mean: answers, claims, estimates, tables for papers."""

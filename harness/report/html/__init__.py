@@ -1,1 +1,1 @@
-"""Write the parts of a page."""
+"""Write the HTML of report pages."""

@@ -169,7 +169,7 @@ def test_the_markdown_table_is_of_the_confirmation_and_gives_no_p_below_six_seed
     assert [row[0] for row in rows[-2:]] == ["raw pixels", "untrained"]
     assert all(row[5] == "2" for row in rows)
     assert sum(bool(row[6]) for row in rows) == 4
-    assert lines[-1].endswith("Exploratory: too few seeds for any verdict, so that no p is given.")
+    assert lines[-1].endswith("Exploratory: too few seeds for any verdict, so no p is given.")
 
 
 def test_a_table_can_be_a_file(made: Path, tmp_path: Path) -> None:
