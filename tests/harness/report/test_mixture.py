@@ -72,7 +72,7 @@ def test_the_page_says_so_above_its_answer(results: Path, tmp_path: Path) -> Non
         assert place < text.index("has the highest mean")
         assert f"<li>{TORCH}</li>" in text
         assert "<li>device cpu (13 runs) and NVIDIA &lt;b&gt;H100&lt;/b&gt; (2 runs)</li>" in text
-        assert "differences of teacher_momentum=0.9 and teacher_momentum=0.99 to the" in text
+        assert "differences of teacher_momentum=0.9 and teacher_momentum=0.99 from the" in text
 
 
 def test_the_terminal_says_so_above_its_table(
