@@ -1,4 +1,4 @@
-"""Commands: parse, call, print. The only room that writes to a terminal."""
+"""Command line: parse, call, print. The only room that writes to a terminal."""
 
 from harness.cli.commands import main
 
