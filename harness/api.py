@@ -31,7 +31,7 @@ _WAIT_S = 10.0
 
 
 class Options(TypedDict, total=False):
-    """How a study is run, as keywords; see ``harness.engine.run_options.RunOptions``."""
+    """Keyword options of ``run``; see ``harness.engine.run_options.RunOptions``."""
 
     executor: ExecutorName
     workers: int | None

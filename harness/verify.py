@@ -44,7 +44,7 @@ class Verified(NamedTuple):
     studies: int
     """Number of folders in which the study was killed and then ran to its end."""
     tables: tuple[TableDiff, ...]
-    """Of the first study that differs, else of the last one."""
+    """Comparison of the first study that differs, else of the last one."""
     kept: Path | None
     """Where the folders of a study that differs are kept."""
 

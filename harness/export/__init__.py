@@ -1,1 +1,1 @@
-"""Take results elsewhere: files, Optuna, TensorBoard, MLflow, the best model."""
+"""Export results: row files, Optuna, TensorBoard, MLflow, the best model."""

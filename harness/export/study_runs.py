@@ -49,7 +49,7 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ExportedRun:
-    """One run of a study that was started at least once."""
+    """A run of a study, started at least once."""
 
     run_id: str
     trial_id: str

@@ -128,7 +128,7 @@ def _entry(entry: Entry) -> str:
     line = entry.line
     head = f'<section><h2>{_link(line.study)}</h2><p class="question">{escaped(line.question)}</p>'
     if entry.tables is None:
-        why = f"No page could be made: {entry.problem}"
+        why = f"No page could be written: {entry.problem}"
         return f'{head}<p class="notice">{escaped(why)}</p></section>\n'
     tables, _ = divided(entry.tables)
     found = answer(tables)

@@ -61,7 +61,7 @@ class Contender:
 
     @property
     def name(self) -> str:
-        """Unique among the studies."""
+        """Study and label, unique across the studies."""
         return f"{self.study} / {self.label}"
 
 

@@ -57,7 +57,7 @@ def read_circumstances(results: Path, studies: Sequence[str]) -> dict[str, dict[
     """Map run_id to those libraries, devices and formats that differ among the runs.
 
     Raises:
-        InputError: no results yet.
+        InputError: there are no results yet.
         StoreError: the database cannot be read.
     """
     rows = read_rows(

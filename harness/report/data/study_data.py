@@ -134,7 +134,7 @@ class Comparison:
     """None if there are too few pairs to show it; so is ``p_holm``."""
     p_holm: float | None
     better: float | None
-    """Probability of improvement: the share of seeds on which the trial is ahead, ties half."""
+    """Probability of improvement: the share of seeds on which it is ahead; ties count half."""
 
     @property
     def exploratory(self) -> bool:
@@ -184,7 +184,7 @@ class StudyTables:
 
     @property
     def is_confirmation(self) -> bool:
-        """Whether the trials were chosen by a search, and trained again on fresh seeds."""
+        """Whether the trials were chosen by a search, and retrained on fresh seeds."""
         return self.study.sampler != "grid" and not self.is_search
 
     @property
@@ -214,7 +214,7 @@ class StudyTables:
 
     @property
     def primary(self) -> View | None:
-        """The study's metric on the split that counts; None before the first finished run."""
+        """The study's metric on the decisive split; None before the first finished run."""
         of_metric = [view for view in self.views if view.measure == self.study.metric]
         return next(iter([*of_metric, *self.views]), None)
 

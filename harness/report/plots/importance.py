@@ -55,7 +55,7 @@ def _importance(found: Searched) -> tuple[Picture, ...]:
         traces=(bars,),
         layout={
             "xaxis": {
-                "title": titled("relative importance, each parameter alone"),
+                "title": titled("share of explained spread, each alone"),
                 "range": [0, 1.12 * max(shares.values())],
                 "automargin": True,
                 "nticks": 6,
