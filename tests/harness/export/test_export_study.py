@@ -76,7 +76,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def test_csv_and_parquet_have_the_rows_of_the_database(made: Path, tmp_path: Path) -> None:
     for form in ("csv", "parquet"):
         said = export_study(made, "momentum", form, str(tmp_path / form))
-        assert said.startswith(f"{tmp_path / form}: trials, runs, results, ")
+        assert said.startswith(f"{tmp_path / form}: one file each for trials, runs, results, ")
     names = {"trials", "runs", "results", "summary", "comparisons", "curves", "mixed"}
     assert {path.stem for path in (tmp_path / "csv").glob("[!.]*")} == names
     con = duckdb.connect()
