@@ -1,6 +1,6 @@
-"""All parameters of a run, their defaults and their ranges. Nothing here computes.
+"""Parameters of a run, with their defaults and ranges; nothing is computed here.
 
-Every model refuses unknown keys and cannot be changed after it was validated.
+Every model rejects unknown keys and is immutable once validated.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ MethodConfig = Annotated[
 
 
 class RunConfig(Strict):
-    """Everything that defines a run but its seed."""
+    """Everything that defines a run, except its seed."""
 
     data: DataConfig = StrokesData()
     model: ModelConfig = ModelConfig()
@@ -76,6 +76,6 @@ class RunConfig(Strict):
 
     @property
     def distance(self) -> Distance:
-        """How embeddings are compared when they are tested."""
+        """Distance used at evaluation."""
         chosen = self.evaluate.distance
         return self.method.distance if chosen == "method" else chosen

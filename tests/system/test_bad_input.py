@@ -130,7 +130,7 @@ def test_classes_of_one_image_that_leave_nothing_to_find(
             {"data": {"split": {"val": 2.5}}},
             r"data\.split\.val: give a number .*, got 2\.5",
         ),
-        ({"evaluate": {"k": [1, 2, 1]}}, r"evaluate\.k: Recall@1 is asked for twice"),
+        ({"evaluate": {"k": [1, 2, 1]}}, r"evaluate\.k: 1 is listed twice"),
         ({"evaluate": {"k": [1, 1000]}}, r"evaluate\.k: Recall@1000 of 2\d val images would"),
         (
             {"method": {"name": "gcudml", "clusters": 63}},

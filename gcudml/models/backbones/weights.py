@@ -134,7 +134,8 @@ def _check_is_file(path: Path) -> None:
 def _fetch(trunk: Trunk, config: ModelConfig) -> StateDict:
     if trunk.fetch is None:
         raise ValueError(
-            f"model.weights: nobody publishes weights of {config.backbone}; give none or a path"
+            f"model.weights: there are no published weights of {config.backbone}; "
+            "give none or a path"
         )
     try:
         return trunk.fetch()

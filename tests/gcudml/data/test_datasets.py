@@ -216,7 +216,7 @@ def test_a_published_folder_trains_on_the_first_half(images: FolderData) -> None
 def test_published_and_a_split_of_ones_own_exclude_each_other(name: str) -> None:
     values = {"name": name, "root": "x"} if name == "folder" else {"name": name}
     model = FolderData if name == "folder" else StrokesData
-    with pytest.raises(ValueError, match=r"split: the published protocol has its own division; "):
+    with pytest.raises(ValueError, match=r"split: the published protocol has a fixed split; "):
         model.model_validate(values | {"protocol": "published", "split": {"val": 0.1}})
     model.model_validate(values | {"protocol": "published", "split": {"seed": 3}})
 

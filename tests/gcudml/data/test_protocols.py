@@ -116,7 +116,7 @@ def test_the_view_size_changes_what_is_learnt_only_where_it_is_another(
 
 
 def test_views_cannot_be_cut_from_smaller_images(drawn_folder: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="view_size: views from images of 12 where image_size is"):
+    with pytest.raises(ValueError, match="view_size: 12 is smaller than image_size = "):
         tiny(data=drawn_folder | {"view_size": 12})
 
 

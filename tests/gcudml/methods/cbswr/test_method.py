@@ -82,7 +82,7 @@ def test_clustering_alone_needs_neither_centroids_nor_a_decoder() -> None:
 
 
 def test_a_loss_without_terms_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"weights\.metric: nothing is left to train"):
+    with pytest.raises(ValueError, match=r"weights\.metric: all weights are 0"):
         CbswrConfig.model_validate(
             {"weights": {"metric": 0.0, "clustering": 0.0, "reconstruction": 0.0}}
         )

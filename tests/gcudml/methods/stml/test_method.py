@@ -402,7 +402,7 @@ def test_gradients_are_finite_where_all_rows_coincide() -> None:
 def test_weights_that_leave_the_compact_embedding_untrained_are_refused(
     weights: dict[str, float],
 ) -> None:
-    with pytest.raises(ValidationError, match=r"weights\.distillation: no term is left"):
+    with pytest.raises(ValidationError, match=r"weights\.distillation: no remaining term trains"):
         StmlConfig(metric_on="wide", weights=weights)
 
 
