@@ -1,1 +1,1 @@
-"""Images: where they come from, how they are divided, changed and put into batches."""
+"""Images: sources, splits, decoding and caching, augmentation, and batches."""

@@ -184,7 +184,7 @@ def test_a_collapse_is_said_in_the_facts(tmp_path: Path, one_picture: dict[str, 
     assert isinstance(alarms, list)
     assert set(alarms) == set(gcudml.evaluation.diagnostics.ALARMS.values())
     with pytest.raises(
-        ValueError, match=r"^method\.clusters: 1 clusters .* a collapse of the embed"
+        ValueError, match=r"^method\.clusters: 1 clusters .* the embedding has collapsed"
     ):
         train_tiny(
             tmp_path, data=one_picture, method={"name": "gcudml", "clusters": 4, "groups": 1}
