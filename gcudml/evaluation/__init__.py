@@ -1,1 +1,1 @@
-"""Scores of embeddings, with and without labels, and what a run writes down about them."""
+"""Evaluation of embeddings, with and without labels, and the files a run writes about it."""

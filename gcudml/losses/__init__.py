@@ -1,4 +1,4 @@
-"""Losses on embeddings: plain functions, tensors in, scalar out, no state, no device moves.
+"""Losses on embeddings: pure functions from tensors to a scalar, without state or device moves.
 
 Shape letters: ``batch`` rows, ``dim`` embedding width. A negative label means "unassigned".
 """

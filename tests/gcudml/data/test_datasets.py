@@ -225,9 +225,13 @@ def test_a_published_half_of_one_class_is_refused(images: FolderData) -> None:
     for name in "def":
         shutil.rmtree(Path(images.root) / name)
     config = FolderData(root=images.root, protocol="published")
-    with pytest.raises(ValueError, match=r"^data\.root: 1 training and 2 test classes in the standard split"):
+    with pytest.raises(
+        ValueError, match=r"^data\.root: 1 training and 2 test classes in the standard split"
+    ):
         data_fingerprint(config)
-    with pytest.raises(ValueError, match=r"^data\.classes: 1 training and 2 test classes in the standard split"):
+    with pytest.raises(
+        ValueError, match=r"^data\.classes: 1 training and 2 test classes in the standard split"
+    ):
         data_fingerprint(small_strokes(classes=3, protocol="published"))
 
 

@@ -95,7 +95,7 @@ def test_proxies_come_from_the_seed_alone() -> None:
         ("SelfSupervisedLoss", {}, "unknown loss"),
         ("triplet", {"margn": 1.0}, "args: triplet does not take"),
         ("multi_similarity", {"gamma": 1.0}, "does not take gamma"),
-        ("RankedListLoss", {}, "its own: margin, Tn"),
+        ("RankedListLoss", {}, "it takes: margin, Tn"),
     ],
 )
 def test_what_the_loss_does_not_take_is_refused_in_one_line(
