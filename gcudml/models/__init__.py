@@ -1,1 +1,1 @@
-"""Networks that embed images, and the number format they compute in."""
+"""Embedding networks: backbones, heads, momentum teacher, inference and number format."""

@@ -50,7 +50,7 @@ def test_check_fills_in_every_default_and_accepts_its_own_answer() -> None:
         ),
         (
             {"method": {"name": "udml_ss", "loss": {"name": "triplet", "args": {"magrin": 1}}}},
-            r"^method\.loss\.args: triplet does not take .*its own: margin,",
+            r"^method\.loss\.args: triplet does not take .*it takes: margin,",
         ),
         (
             {

@@ -1,1 +1,1 @@
-"""Backbones and their weights."""
+"""Backbones: conv4 and the networks of torchvision and timm, with their pretrained weights."""
