@@ -1,1 +1,1 @@
-"""Seeds, timers, memory and files: nothing that knows of learning."""
+"""Seeds, timers, memory, files and fused execution; nothing here depends on the learning code."""
