@@ -9,7 +9,7 @@ from torch.nn import functional as F
 def relational_distillation_loss(
     student: Float[Tensor, "batch dim"], teacher: Float[Tensor, "batch wide"]
 ) -> Float[Tensor, ""]:
-    r"""Match the student's distances within a batch to the teacher's (equation 4, L_KD).
+    r"""Match the student's distances within a batch to the teacher's (L_KD of GC-UDML).
 
     Per row, with Euclidean distances of unit vectors divided by their row mean over
     :math:`j \ne i`: :math:`p_i = softmax_j(-d^T_{ij})`, :math:`q_i = softmax_j(-d^S_{ij})`; the

@@ -1,4 +1,4 @@
-"""Group-collaborative losses of GC-UDML; ``method.py`` in this folder numbers the equations.
+"""Group-collaborative losses of GC-UDML; ``method.py`` in this folder combines them.
 
 Shape letters: ``batch`` rows, ``dim`` embedding width, ``groups`` group classifiers.
 """
@@ -19,7 +19,7 @@ def group_classifier_loss(
     labels: Int[Tensor, " batch"],
     sampled: Bool[Tensor, "groups batch"],
 ) -> Float[Tensor, ""]:
-    r"""Average the cross-entropy of each group's classifier on its re-sampled rows (eq. 1, L_PCO).
+    r"""Average the cross-entropy of each group's classifier on its re-sampled rows (L_PCO).
 
     .. math:: \tfrac1G \sum_k \tfrac1{|B_k|} \sum_{i \in B_k} CE(softmax(z_i^k), y_i)
 
@@ -53,8 +53,8 @@ def group_pair_loss(
 ) -> Float[Tensor, ""]:
     """Average over groups of the multi-similarity loss on each group's re-sampled rows.
 
-    The pair-loss interpretation (H2) of group-collaborative learning: L_PCO trains a classifier on
-    the subset ``B_k``; this loss compares the rows of ``B_k`` with each other.
+    The pair-loss interpretation of group-collaborative learning: L_PCO trains a classifier on the
+    subset ``B_k``; this loss compares the rows of ``B_k`` with each other.
 
     Args:
         embeddings: ``(batch, dim)``.
@@ -79,7 +79,7 @@ def collaborative_distillation_loss(
 ) -> Float[Tensor, ""]:
     r"""Distil from classifiers of the large clusters to those that also cover smaller ones.
 
-    Equation 2, L_CKD, over the pairs :math:`Q` of a smaller label set ``a`` and a larger one ``b``:
+    L_CKD, over the pairs :math:`Q` of a smaller label set ``a`` and a larger one ``b``:
 
     .. math::
         \tfrac1{|Q|} \sum_{(a,b)} \tfrac1{|B_b|} \sum_{i \in B_b} w_i^a \tau^2

@@ -71,7 +71,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             raise ValueError(_broken(path, "it is not a PyTorch file")) from error
         raise ValueError(
             f"model.weights: {str(path)!r} is refused: it holds objects or code, not only tensors; "
-            "if you trust it, convert it to safetensors"
+            "convert it to safetensors if you trust it"
         ) from error
     except MemoryError:
         raise
