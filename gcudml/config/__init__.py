@@ -1,4 +1,4 @@
-"""All parameters of a run, their defaults and their ranges. Nothing here computes.
+"""Parameters of a run, with their defaults and ranges; nothing here computes.
 
 Every model refuses unknown keys and cannot be changed after it was validated.
 """
