@@ -1,4 +1,4 @@
-"""Seconds and bytes as text."""
+"""Format seconds and bytes as text."""
 
 from __future__ import annotations
 
