@@ -1,4 +1,4 @@
-"""Use a trained model: embed images, and search them for the most similar ones."""
+"""Use a trained model: load it, embed images, and search for the most similar ones."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""Images: sources, splits, decoding and caching, augmentation, and batches."""
+"""Images: find, decode, cache, split by class, augment and batch them."""

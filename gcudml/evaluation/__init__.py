@@ -1,1 +1,1 @@
-"""Evaluation of embeddings, with and without labels, and the files a run writes about it."""
+"""Score embeddings, with and without labels, and log what single queries found."""

@@ -1,1 +1,1 @@
-"""Embedding networks: backbones, heads, momentum teacher, inference and number format."""
+"""Networks that embed images, the momentum teacher, and the number format they compute in."""

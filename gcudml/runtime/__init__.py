@@ -1,1 +1,1 @@
-"""Seeds, timers, memory, files and fused execution; nothing here depends on the learning code."""
+"""Seeds, timers, memory, files and lockstep computation; nothing here knows about learning."""

@@ -1,1 +1,1 @@
-"""Backbones: conv4 and the networks of torchvision and timm, with their pretrained weights."""
+"""Backbones: conv4, torchvision's and timm's, and the safe loading of their weights."""

@@ -25,7 +25,7 @@ def module_of(config: ModelConfig) -> str | None:
     """Name of the module that is imported to build ``config.backbone``; None for conv4."""
     if config.backbone == "conv4":
         return None
-    return f"gcudml.models.{'timm' if config.timm_name else 'torchvision'}_trunks"
+    return f"gcudml.models.backbones.{'timm' if config.timm_name else 'torchvision'}"
 
 
 def build_backbone(config: ModelConfig, *, channels: int, image_size: int) -> Backbone:
