@@ -26,7 +26,7 @@ class GceConfig(Strict):
     learners: int = Field(default=4, ge=1, le=256)
     """Equal slices of the embedding, each with its own group of channels and its own classes."""
     block: Literal["group3x3", "group1x1", "none", "channelnet"] = "group3x3"
-    """Layer after the backbone's last feature map. ``group3x3``, ``group1x1``: a grouped
+    """Layer after the backbone's last feature map. ``group3x3``, ``group1x1``: a 3x3 or 1x1
     convolution with one group per learner; ``none``: one linear layer on the pooled map, cut into
     slices (Divide and Conquer); ``channelnet``: a convolution along the channels, which mixes the
     groups."""
@@ -36,9 +36,9 @@ class GceConfig(Strict):
     data_subsets: Literal["proxy", "random", "fixed", "samples", "random_samples"] = "proxy"
     """How the data are divided among the learners. By whole classes: ``proxy``, k-means of the
     class proxies; ``random``, equal random parts, drawn once (for pseudo-labels at every
-    clustering); ``fixed``, like ``proxy`` at the first epoch, after which the pseudo-labels stay
-    fixed as well. By single images, regardless of class: ``samples``, k-means of their features as
-    in Divide and Conquer; ``random_samples``, random parts as with ``random``."""
+    clustering); ``fixed``, like ``proxy`` at the first epoch, after which the division and any
+    pseudo-labels do not change. By single images, regardless of class: ``samples``, k-means of
+    their features as in Divide and Conquer; ``random_samples``, random parts as with ``random``."""
     recluster_every: int = Field(default=2, ge=1)
     """Epochs between two divisions of the classes, and between two pseudo-labellings."""
     routing: Literal["alternate", "mixed"] = "alternate"
