@@ -134,6 +134,20 @@ def count_clusters(clusters: ClusterNumber, *, images: int) -> int:
     return max(FEWEST, min(round(clusters * images), images - FEWEST))
 
 
+def check_clusters(clusters: ClusterNumber, *, images: int) -> None:
+    """Refuse more clusters than so many images can fill batches of.
+
+    Raises:
+        ValueError: ``method.clusters: what; remedy``.
+    """
+    count = count_clusters(clusters, images=images)
+    if count > images - FEWEST:
+        raise ValueError(
+            f"method.clusters: {count} clusters of {images} training images; a batch "
+            f"needs two of two images or more, so at most {images - FEWEST}"
+        )
+
+
 Plain = bool | int | float | str | None
 
 
