@@ -10,11 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gcudml.config import InstanceConfig, RunConfig
-from gcudml.data.batches import random_batches, repeat_views
+from gcudml.data.batches import repeat_views
 from gcudml.losses.named import NamedLoss, check_loss
 from gcudml.methods.interface import Batch, EpochPlan, Method, ParameterGroup, RunContext
 from gcudml.models.embedding import Embeddings
-from gcudml.runtime.seeding import derive, generator
+from gcudml.runtime.seeding import derive
 
 
 class Instance(Method[InstanceConfig]):
@@ -48,14 +48,8 @@ class Instance(Method[InstanceConfig]):
 
     def begin_epoch(self, epoch: int) -> EpochPlan:
         """Draw the epoch's batches."""
-        train = self.context.config.train
-        batches = random_batches(
-            len(self.context.images),
-            batch_size=train.batch_size,
-            steps=self.context.steps(train.batch_size),
-            generator=generator(self.context.seed, "batches", epoch),
-        )
-        return EpochPlan(batches=repeat_views(batches, train.views))
+        batches = self.context.random_batches(epoch)
+        return EpochPlan(repeat_views(batches, self.context.config.train.views))
 
     def loss_terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
         """The loss of the compact embeddings."""

@@ -11,8 +11,11 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from gcudml.config import RunConfig
+from gcudml.data.batches import cluster_batches, random_batches
 from gcudml.models.embedding import Embedder, Embeddings
+from gcudml.models.inference import Head, RandomViews, embed_images
 from gcudml.models.number_format import Format
+from gcudml.runtime.seeding import generator
 from gcudml.runtime.timer import Stopwatch
 
 CompactHead: TypeAlias = Callable[[int], nn.Module]
@@ -56,6 +59,55 @@ class RunContext:
     def steps(self, batch_size: int) -> int:
         """Steps of an epoch: as configured, else as many as show each image once on average."""
         return self.config.train.steps_per_epoch or max(1, len(self.images) // batch_size)
+
+    def random_batches(self, epoch: int) -> Int[Tensor, "steps batch"]:
+        """An epoch's batches of images, drawn uniformly; see ``gcudml.data.batches``."""
+        train = self.config.train
+        return random_batches(
+            len(self.images),
+            batch_size=train.batch_size,
+            steps=self.steps(train.batch_size),
+            generator=generator(self.seed, "batches", epoch),
+        )
+
+    def cluster_batches(self, labels: Int[Tensor, " n"], epoch: int) -> Int[Tensor, "steps batch"]:
+        """An epoch's batches of a few images from each of some clusters; see there, too."""
+        train = self.config.train
+        return cluster_batches(
+            labels.cpu(),
+            batch_size=train.batch_size,
+            images_per_cluster=train.images_per_cluster,
+            steps=self.steps(train.batch_size),
+            generator=generator(self.seed, "batches", epoch),
+        )
+
+    def embed(
+        self,
+        network: nn.Module,
+        heads: Sequence[Head],
+        *,
+        images: UInt8[Tensor, "rows channels height width"] | None = None,
+        views: RandomViews | None = None,
+        whole: bool = False,
+    ) -> dict[Head, Float[Tensor, "rows _"]]:
+        """Embed images without gradient, as they are tested.
+
+        Args:
+            network: The student or a teacher.
+            heads: Which embeddings are wanted.
+            images: None: all training images.
+            views: Show a random view of each image in place of the unchanged one.
+            whole: Show all of an image in place of the centre that a test sees.
+        """
+        return embed_images(
+            network,
+            self.images if images is None else images,
+            heads=heads,
+            number_format=self.number_format,
+            size=None if whole else self.config.data.network_size,
+            views=views,
+            clock=self.clock,
+        )
 
 
 @dataclass(frozen=True)

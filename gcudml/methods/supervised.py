@@ -10,11 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gcudml.config import RunConfig, SupervisedConfig
-from gcudml.data.batches import cluster_batches, repeat_views
+from gcudml.data.batches import repeat_views
 from gcudml.losses.named import NamedLoss, check_loss
 from gcudml.methods.interface import Batch, DataSizes, EpochPlan, Method, ParameterGroup, RunContext
 from gcudml.models.embedding import Embeddings
-from gcudml.runtime.seeding import derive, generator
+from gcudml.runtime.seeding import derive
 
 
 class Supervised(Method[SupervisedConfig]):
@@ -52,15 +52,8 @@ class Supervised(Method[SupervisedConfig]):
 
     def begin_epoch(self, epoch: int) -> EpochPlan:
         """Draw the epoch's batches."""
-        train = self.context.config.train
-        batches = cluster_batches(
-            self.context.labels.cpu(),
-            batch_size=train.batch_size,
-            images_per_cluster=train.images_per_cluster,
-            steps=self.context.steps(train.batch_size),
-            generator=generator(self.context.seed, "batches", epoch),
-        )
-        return EpochPlan(batches=repeat_views(batches, train.views))
+        batches = self.context.cluster_batches(self.context.labels, epoch)
+        return EpochPlan(repeat_views(batches, self.context.config.train.views))
 
     def loss_terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
         """The loss of the compact embeddings."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gcudml.data.datasets import has_classes
 from gcudml.evaluation.retrieval import retrieve
 from gcudml.methods.interface import Method, RunContext
-from gcudml.models.inference import Head, embed_images
+from gcudml.models.inference import Head
 
 Part: TypeAlias = tuple[Tensor, Tensor, Tensor | None]
 """Images, their classes, and which of them are queries (None: all)."""
@@ -66,14 +66,7 @@ def _recall(
     context: RunContext, network: nn.Module, part: Part, *, head: Head, name: str
 ) -> dict[str, float]:
     images, labels, is_query = part
-    embeddings = embed_images(
-        network,
-        images,
-        heads=[head],
-        number_format=context.number_format,
-        size=context.config.data.network_size,
-        clock=context.clock,
-    )[head]
+    embeddings = context.embed(network, [head], images=images)[head]
     found = retrieve(
         embeddings,
         labels,

@@ -52,7 +52,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gcudml.config import CbswrConfig, RunConfig
-from gcudml.data.batches import random_batches, repeat_views
+from gcudml.data.batches import repeat_views
 from gcudml.methods.cbswr.decoder import Decoder
 from gcudml.methods.cbswr.losses import (
     ClusteringLoss,
@@ -64,7 +64,7 @@ from gcudml.methods.cbswr.losses import (
 from gcudml.methods.cluster_log import ClusterLog
 from gcudml.methods.interface import Batch, EpochPlan, Method, ParameterGroup, RunContext
 from gcudml.models.embedding import Embeddings
-from gcudml.models.inference import Head, embed_images
+from gcudml.models.inference import Head
 from gcudml.models.number_format import autocast
 from gcudml.neighbours.search import nearest
 from gcudml.runtime.seeding import derive, generator
@@ -117,27 +117,14 @@ class Cbswr(Method[CbswrConfig]):
         """Look at the clusters of all images, find neighbours and draw the epoch's batches."""
         context, config = self.context, self.config
         heads: list[Head] = ["compact", "pooled"] if config.nn_positive else ["compact"]
-        found = embed_images(
-            context.student,
-            context.images,
-            heads=heads,
-            number_format=context.number_format,
-            size=context.config.data.network_size,
-            clock=context.clock,
-        )
+        found = context.embed(context.student, heads)
         labels = self.head.assign(found["compact"])
         metrics, rows = self.log.record(labels, clusters=config.clusters, epoch=epoch)
         if epoch == 0:  # nobody has trained the head yet: one cluster is no collapse
             metrics = {**metrics, "alarm/one_cluster": 0.0}
         self.observed = []
-        train = context.config.train
-        batches = random_batches(
-            len(context.images),
-            batch_size=train.batch_size,
-            steps=context.steps(train.batch_size),
-            generator=generator(context.seed, "batches", epoch),
-        )
-        shown = repeat_views(batches, train.views)
+        batches = context.random_batches(epoch)
+        shown = repeat_views(batches, context.config.train.views)
         if config.nn_positive:
             shown = show_neighbours(
                 batches,

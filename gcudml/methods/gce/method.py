@@ -57,7 +57,7 @@ from gcudml.methods.gce.meta_classes import (
 )
 from gcudml.methods.interface import Batch, CompactHead, DataSizes, EpochPlan, Method, RunContext
 from gcudml.models.embedding import Embeddings
-from gcudml.models.inference import Head, embed_images
+from gcudml.models.inference import Head
 from gcudml.neighbours.kmeans import spherical_kmeans
 from gcudml.runtime.seeding import derive, generator
 
@@ -160,14 +160,7 @@ class Gce(Method[GceConfig]):
         """Renew labels and meta-classes; metrics and rows for the table ``clusters``."""
         context, config = self.context, self.config
         heads: list[Head] = ["pooled", "compact"]
-        by_name = embed_images(
-            context.student,
-            context.images,
-            heads=heads,
-            number_format=context.number_format,
-            size=context.config.data.network_size,
-            clock=context.clock,
-        )
+        by_name = context.embed(context.student, heads)
         is_pseudo = config.labels == "pseudo"
         raw = context.labels
         if is_pseudo:

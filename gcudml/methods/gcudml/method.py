@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gcudml.config import GcudmlConfig, RunConfig, check_clusters, count_clusters
-from gcudml.data.batches import cluster_batches, repeat_views
+from gcudml.data.batches import repeat_views
 from gcudml.losses.pairs import contextual_bias_loss, multi_similarity_loss
 from gcudml.losses.relational import relational_distillation_loss
 from gcudml.methods.cluster_log import ClusterLog
@@ -51,7 +51,7 @@ from gcudml.methods.gcudml.losses import (
 from gcudml.methods.gcudml.pseudo_labels import PseudoLabels, order_clusters, sample_for_groups
 from gcudml.methods.interface import Batch, DataSizes, EpochPlan, Method, RunContext
 from gcudml.models.embedding import Embeddings, TeacherNet
-from gcudml.models.inference import Head, embed_images
+from gcudml.models.inference import Head
 from gcudml.models.momentum_teacher import is_copy, momentum_at, teacher_distance, update_teacher
 from gcudml.models.number_format import autocast
 from gcudml.neighbours.kmeans import spherical_kmeans
@@ -93,7 +93,6 @@ class Gcudml(Method[GcudmlConfig]):
 
     def begin_epoch(self, epoch: int) -> EpochPlan:
         """Cluster, group, imprint and draw the epoch's batches."""
-        train = self.context.config.train
         has_clustered = self.pseudo is None or epoch % self.config.recluster_every == 0
         metrics: Mapping[str, float] = {}
         rows: Sequence[Mapping[str, int | float | None]] = ()
@@ -115,15 +114,9 @@ class Gcudml(Method[GcudmlConfig]):
             )
             metrics = {**metrics, "clusters/groups": float(len(pseudo.ends))}
         assert self.pseudo is not None
-        batches = cluster_batches(
-            self.pseudo.by_size.cpu(),
-            batch_size=train.batch_size,
-            images_per_cluster=train.images_per_cluster,
-            steps=self.context.steps(train.batch_size),
-            generator=generator(self.context.seed, "batches", epoch),
-        )
+        batches = self.context.cluster_batches(self.pseudo.by_size, epoch)
         return EpochPlan(
-            batches=repeat_views(batches, train.views),
+            batches=repeat_views(batches, self.context.config.train.views),
             replaces_parameters=has_clustered,
             metrics=metrics,
             cluster_rows=rows,
@@ -239,15 +232,7 @@ class Gcudml(Method[GcudmlConfig]):
         return _Embedded(clustered, self._embed_by(student, set(heads)) if heads else {})
 
     def _embed_by(self, network: nn.Module, heads: set[Head]) -> dict[Head, Float[Tensor, "n _"]]:
-        context = self.context
-        return embed_images(
-            network,
-            context.images,
-            heads=sorted(heads),
-            number_format=context.number_format,
-            size=context.config.data.network_size,
-            clock=context.clock,
-        )
+        return self.context.embed(network, sorted(heads))
 
     def _cluster(self, features: Float[Tensor, "n wide"], epoch: int) -> PseudoLabels:
         context, config = self.context, self.config

@@ -47,7 +47,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gcudml.config import RunConfig, StmlConfig, TrainConfig
-from gcudml.data.batches import random_batches, repeat_views
+from gcudml.data.batches import repeat_views
 from gcudml.losses.pairs import multi_similarity_loss
 from gcudml.methods.interface import Batch, DataSizes, EpochPlan, Method, RunContext
 from gcudml.methods.stml.contextual import semantic_similarity
@@ -59,7 +59,6 @@ from gcudml.methods.stml.losses import (
 from gcudml.methods.stml.neighbour_batches import neighbour_batches, neighbour_table
 from gcudml.models.backbones.build import takes_images_of
 from gcudml.models.embedding import Embedder, Embeddings, TeacherNet
-from gcudml.models.inference import embed_images
 from gcudml.models.momentum_teacher import momentum_at, teacher_distance, update_teacher
 from gcudml.models.number_format import autocast
 from gcudml.runtime import fused
@@ -105,13 +104,8 @@ class Stml(Method[StmlConfig]):
     def begin_epoch(self, epoch: int) -> EpochPlan:
         """Look for neighbours and draw the epoch's batches."""
         context, config, train = self.context, self.config, self.context.config.train
-        steps = context.steps(train.batch_size)
-        randomness = generator(context.seed, "batches", epoch)
         if config.batches == "random":
-            batches = random_batches(
-                len(context.images), batch_size=train.batch_size, steps=steps, generator=randomness
-            )
-            return EpochPlan(repeat_views(batches, train.views))
+            return EpochPlan(repeat_views(context.random_batches(epoch), train.views))
 
         metrics = {}
         if self.table is None or epoch % config.refresh_every == 0:
@@ -121,7 +115,10 @@ class Stml(Method[StmlConfig]):
                 metrics["neighbours/purity"] = _purity(table, context.hidden_labels)
             self.table = table.cpu()
         batches = neighbour_batches(
-            self.table, batch_size=train.batch_size, steps=steps, generator=randomness
+            self.table,
+            batch_size=train.batch_size,
+            steps=context.steps(train.batch_size),
+            generator=generator(context.seed, "batches", epoch),
         )
         return EpochPlan(repeat_views(batches, train.views), metrics=metrics)
 
@@ -199,14 +196,9 @@ class Stml(Method[StmlConfig]):
     def _find_neighbours(self) -> Int[Tensor, "n q"]:
         """Neighbours of every training image by the wide embeddings, (n, q)."""
         context, config = self.context, self.config
-        features = embed_images(
-            context.student if config.neighbours_from == "student" else self.teacher,
-            context.images,
-            heads=["wide"],
-            number_format=context.number_format,
-            size=context.config.data.network_size if config.neighbours_on == "centre" else None,
-            clock=context.clock,
-        )["wide"]
+        network = context.student if config.neighbours_from == "student" else self.teacher
+        is_whole = config.neighbours_on == "whole"
+        features = context.embed(network, ["wide"], whole=is_whole)["wide"]
         return neighbour_table(features, config.neighbours)
 
 

@@ -40,7 +40,7 @@ from gcudml.losses.named import NamedLoss, check_loss
 from gcudml.methods.cluster_log import ClusterLog
 from gcudml.methods.interface import Batch, DataSizes, EpochPlan, Method, ParameterGroup, RunContext
 from gcudml.models.embedding import Embeddings
-from gcudml.models.inference import Head, RandomViews, embed_images
+from gcudml.models.inference import Head, RandomViews
 from gcudml.models.number_format import autocast
 from gcudml.neighbours.kmeans import Clustering, euclidean_kmeans
 from gcudml.runtime.seeding import derive, generator
@@ -141,15 +141,7 @@ class UdmlSs(Method[UdmlSsConfig]):
         if config.cluster_views == "random":
             randomness = generator(context.seed, "cluster views", epoch)
             views = RandomViews(context.config.views, randomness)
-        features = embed_images(
-            context.student,
-            context.images,
-            heads=[head],
-            number_format=context.number_format,
-            size=context.config.data.network_size,
-            views=views,
-            clock=context.clock,
-        )[head]
+        features = context.embed(context.student, [head], views=views)[head]
         if head == "compact":
             features = F.normalize(features, dim=1)
         # Centres of the first clustering are in another space.

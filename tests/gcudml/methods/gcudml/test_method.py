@@ -26,6 +26,12 @@ def method_for(**method: Any) -> Gcudml:
     return Gcudml(context, context.config.method)
 
 
+def classifiers_of(method: Gcudml, *, epoch: int) -> list[torch.nn.Parameter]:
+    """The group classifiers that an epoch begins with, all of them new."""
+    assert method.begin_epoch(epoch).replaces_parameters
+    return list(method.replaced_parameters())
+
+
 def one_step(method: Gcudml) -> Mapping[str, torch.Tensor]:
     return step_of(method, method.context)
 
@@ -77,7 +83,7 @@ def test_group_classifiers_are_imprinted_on_the_chosen_embeddings(
     embedding: str, widths: list[int]
 ) -> None:
     method = method_for(group_embedding=embedding)
-    parameters = list(method.begin_epoch(0).parameters)
+    parameters = classifiers_of(method, epoch=0)
     assert method.pseudo is not None
     expected = [(end, width) for width in widths for end in method.pseudo.ends]
     assert [tuple(each.shape) for each in parameters] == expected
@@ -86,14 +92,14 @@ def test_group_classifiers_are_imprinted_on_the_chosen_embeddings(
 
 
 def test_classifiers_of_larger_sets_start_as_extensions_of_the_smaller_ones() -> None:
-    small, large = method_for(groups=2).begin_epoch(0).parameters
+    small, large = classifiers_of(method_for(groups=2), epoch=0)
     assert torch.equal(large[: len(small)], small)
     assert len(large) == 8
 
 
 def test_the_pair_reading_has_no_classifiers() -> None:
     method = method_for(group_loss="pair", weights={"collaborative": 0.0})
-    assert list(method.begin_epoch(0).parameters) == []
+    assert classifiers_of(method, epoch=0) == []
     assert one_step(method)["group"].isfinite()
 
 
@@ -174,7 +180,7 @@ def test_random_groups_see_the_batches_of_groups_by_size() -> None:
 
 def test_an_empty_cluster_has_no_probability_and_no_gradient() -> None:
     method = method_for()
-    parameters = list(method.begin_epoch(0).parameters)
+    parameters = classifiers_of(method, epoch=0)
     pseudo = method.pseudo
     assert pseudo is not None
     emptied = pseudo.labels.clone()
@@ -214,13 +220,13 @@ def test_separate_groups_have_nothing_to_hand_on() -> None:
 
 def test_a_warm_start_keeps_clusters_and_what_classifiers_learned() -> None:
     method = method_for(renumbering="warm_start")
-    before = list(method.begin_epoch(0).parameters)
+    before = classifiers_of(method, epoch=0)
     assert method.pseudo is not None
     old = method.pseudo
     with torch.no_grad():
         for weight in before:
             weight.copy_(torch.arange(weight.numel()).view_as(weight))
-    after = list(method.begin_epoch(1).parameters)  # the teacher has not moved
+    after = classifiers_of(method, epoch=1)  # the teacher has not moved
     new = method.pseudo
     # Cluster c of k-means is row i in the old order and row j in the new one.
     for weight, learned in zip(after, before, strict=True):
@@ -249,18 +255,18 @@ def test_after_a_warm_start_the_teachers_classifiers_keep_their_average() -> Non
 
 def test_imprinting_forgets_what_classifiers_learned() -> None:
     method = method_for()
-    before = list(method.begin_epoch(0).parameters)
+    before = classifiers_of(method, epoch=0)
     with torch.no_grad():
         for weight in before:
             weight.fill_(7.0)
-    assert all((weight != 7).all() for weight in method.begin_epoch(1).parameters)
+    assert all((weight != 7).all() for weight in classifiers_of(method, epoch=1))
 
 
 def test_the_teachers_classifiers_follow_the_students() -> None:
     method = method_for(
         group_embedding="wide", distillation="logits", teacher_momentum=0.5, momentum_warmup=False
     )
-    parameters = list(method.begin_epoch(0).parameters)
+    parameters = classifiers_of(method, epoch=0)
     start = [each.clone() for each in method.taught_classifiers]
     assert all(torch.equal(a, b) for a, b in zip(start, parameters, strict=True))
     with torch.no_grad():
@@ -334,7 +340,7 @@ def test_images_are_embedded_once_where_one_forward_gives_everything(
         used.append("student" if network is student else "teacher")
         return embed_images(network, *args, **kwargs)
 
-    monkeypatch.setattr(gcudml.methods.gcudml.method, "embed_images", embed)
+    monkeypatch.setattr(gcudml.methods.interface, "embed_images", embed)
     for step, wanted in enumerate([first, second]):
         used.clear()
         method.begin_epoch(step)

@@ -260,9 +260,9 @@ def test_neighbours_are_looked_for_on_whole_images_or_their_middle(
     neighbours_on: str, size: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    original = gcudml.methods.stml.method.embed_images
+    original = gcudml.methods.interface.embed_images
     monkeypatch.setattr(
-        gcudml.methods.stml.method,
+        gcudml.methods.interface,
         "embed_images",
         lambda *parts, **named: seen.append(named["size"]) or original(*parts, **named),
     )
