@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, TypeAlias, get_args, get_origin
@@ -21,16 +23,26 @@ Search: TypeAlias = Literal["exact", "ivf", "hnsw"]
 """How neighbours are found: all are compared, or one of faiss's indexes leaves most out."""
 
 
-def expand_home(path: str, *, key: str) -> Path:
-    """The path with a leading ``~`` replaced.
+def expand_path(path: str, *, key: str, advice: str) -> Path:
+    """The path with environment variables and a leading ``~`` replaced.
+
+    Args:
+        path: As it stands in the study file.
+        key: Where it stands there.
+        advice: What a variable that is not set should be set to.
 
     Raises:
-        ValueError: ``key: ...``: nobody of that name has a home folder.
+        ValueError: ``key: ...``: a variable is not set, or nobody of that name has a home folder.
     """
+    text = os.path.expandvars(path)
+    if missing := re.search(r"\$\{?(\w+)\}?", text):
+        raise ValueError(
+            f"{key}: the environment variable {missing[1]} of {path!r} is not set; {advice}"
+        )
     try:
-        return Path(path).expanduser()
+        return Path(text).expanduser()
     except RuntimeError:
-        raise ValueError(f"{key}: no home folder for {path!r}; give the path in full") from None
+        raise ValueError(f"{key}: no home folder for {text!r}; give the path in full") from None
 
 
 class Strict(BaseModel):

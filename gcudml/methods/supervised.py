@@ -11,10 +11,10 @@ from torch import Tensor
 
 from gcudml.config import RunConfig, SupervisedConfig
 from gcudml.data.batches import repeat_views
-from gcudml.losses.named import NamedLoss, check_loss
+from gcudml.losses.named import check_loss
 from gcudml.methods.interface import Batch, DataSizes, EpochPlan, Method, ParameterGroup, RunContext
+from gcudml.methods.metric_loss import metric_loss
 from gcudml.models.embedding import Embeddings
-from gcudml.runtime.seeding import derive
 
 
 class Supervised(Method[SupervisedConfig]):
@@ -39,12 +39,7 @@ class Supervised(Method[SupervisedConfig]):
     def __init__(self, context: RunContext, config: SupervisedConfig) -> None:
         super().__init__(context, config)
         self.weights: Mapping[str, float] = {"metric": 1.0}
-        self.loss = NamedLoss(
-            config.loss,
-            classes=int(context.labels.max()) + 1,
-            embedding_dim=context.config.model.embedding_dim,
-            seed=derive(context.seed, "loss"),
-        ).to(context.device)
+        self.loss = metric_loss(context, config.loss, classes=int(context.labels.max()) + 1)
 
     def parameters(self) -> Sequence[ParameterGroup]:
         """The loss's proxies, where it has any."""

@@ -36,9 +36,10 @@ from torch.nn import functional as F
 from gcudml.config import RunConfig, UdmlSsConfig, check_clusters, count_clusters
 from gcudml.data.batches import cluster_batches, repeat_views
 from gcudml.data.views import random_views
-from gcudml.losses.named import NamedLoss, check_loss
+from gcudml.losses.named import check_loss
 from gcudml.methods.cluster_log import ClusterLog
 from gcudml.methods.interface import Batch, DataSizes, EpochPlan, Method, ParameterGroup, RunContext
+from gcudml.methods.metric_loss import metric_loss
 from gcudml.models.embedding import Embeddings
 from gcudml.models.inference import Head, RandomViews
 from gcudml.models.number_format import autocast
@@ -67,13 +68,7 @@ class UdmlSs(Method[UdmlSsConfig]):
         super().__init__(context, config)
         self.clusters = count_clusters(config.clusters, images=len(context.images))
         self.weights: Mapping[str, float] = config.weights.model_dump()
-        model = context.config.model
-        self.loss = NamedLoss(
-            config.loss,
-            classes=self.clusters,
-            embedding_dim=model.embedding_dim,
-            seed=derive(context.seed, "loss"),
-        ).to(context.device)
+        self.loss = metric_loss(context, config.loss, classes=self.clusters)
         self.rotation_head = _rotation_head(
             context.student.features.out_channels,
             config.rotation_hidden,
