@@ -20,7 +20,8 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from gcudml.config import DataConfig, PixelsConfig, RunConfig, UntrainedConfig
+from gcudml.config import DataConfig, PixelsConfig, RunConfig
+from gcudml.config.methods import is_control
 from gcudml.data.datasets import PARTS, appearance_of, glance, larger, load
 from gcudml.data.datasets import data_fingerprint as fingerprint_of_data
 from gcudml.methods import module_of as module_of_method
@@ -79,8 +80,7 @@ def controls() -> Mapping[str, Mapping[str, JsonValue]]:
 def epochs(params: Mapping[str, JsonValue]) -> int:
     """How often a run reports: once an epoch, and once for a control."""
     config = RunConfig.model_validate(params)
-    is_control = isinstance(config.method, PixelsConfig | UntrainedConfig)
-    return 1 if is_control else config.train.epochs
+    return 1 if is_control(config.method) else config.train.epochs
 
 
 def data_fingerprint(params: Mapping[str, JsonValue]) -> str:

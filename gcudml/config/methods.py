@@ -55,6 +55,11 @@ METHODS: Mapping[str, MethodEntry] = {
 }
 
 
+def is_control(config: AnyMethodConfig) -> bool:
+    """Whether the method trains nothing."""
+    return not METHODS[config.name].builder
+
+
 def method_names(*supervision: Supervision) -> list[str]:
     """Names of the methods whose defaults have one of these kinds of supervision.
 

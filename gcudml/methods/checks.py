@@ -3,8 +3,8 @@
 A method's own rules are in its class, see ``gcudml.methods.interface``.
 """
 
-from gcudml.config import PixelsConfig, RunConfig, UntrainedConfig
-from gcudml.config.methods import method_names
+from gcudml.config import RunConfig
+from gcudml.config.methods import is_control, method_names
 from gcudml.data.datasets import has_classes
 from gcudml.methods import class_of
 from gcudml.methods.interface import DataSizes
@@ -20,14 +20,13 @@ def check_settings(config: RunConfig) -> None:
         ValueError: ``section.key: what; remedy``.
     """
     method = config.method
-    is_control = isinstance(method, PixelsConfig | UntrainedConfig)  # of a study of other methods
     if method.supervision == "all" and not has_classes(config.data):
         raise ValueError(
             f"method.name: {method.name} learns from classes, and data.labels is none; choose "
-            f"{', '.join(method_names('none', 'some'))}, or gce with method.labels "
-            "pseudo"
+            f"{', '.join(method_names('none', 'some'))}, or gce with method.labels pseudo"
         )
-    if config.data.labelled_fraction > 0 and method.supervision != "some" and not is_control:
+    is_misfit = config.data.labelled_fraction > 0 and method.supervision != "some"
+    if is_misfit and not is_control(method):  # the controls of a semi-supervised study are fine
         knows = "all labels" if method.supervision == "all" else "no label"
         raise ValueError(
             f"data.labelled_fraction: method {method.name} uses {knows}, whatever the fraction; "
@@ -76,7 +75,4 @@ def may_be_stacked(config: RunConfig) -> bool:
 
     Not a network with dropout or stochastic depth: in a stack it would draw other numbers.
     """
-    method = config.method
-    if isinstance(method, PixelsConfig | UntrainedConfig):
-        return False
-    return config.model.backbone.startswith(STACKED)
+    return not is_control(config.method) and config.model.backbone.startswith(STACKED)
