@@ -19,12 +19,14 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from gcudml.config import DataConfig, PixelsConfig, RunConfig, StmlConfig, UntrainedConfig
+from gcudml.config import DataConfig, PixelsConfig, RunConfig
+from gcudml.config.methods import is_control
 from gcudml.data.datasets import PARTS, appearance_of, glance, larger, load
 from gcudml.data.datasets import data_fingerprint as fingerprint_of_data
 from gcudml.methods import module_of as module_of_method
-from gcudml.methods.checks import DataSizes, check_fits, check_settings, may_be_stacked
-from gcudml.models.backbones.build import check_weights, takes_images_of
+from gcudml.methods.checks import check_fits, check_network, check_settings, may_be_stacked
+from gcudml.methods.interface import DataSizes
+from gcudml.models.backbones.build import check_weights
 from gcudml.models.backbones.build import module_of as module_of_backbone
 from gcudml.models.backbones.weights import weights_digest
 from gcudml.models.number_format import prepare_cache
@@ -77,8 +79,7 @@ def controls() -> Mapping[str, Mapping[str, JsonValue]]:
 def epochs(params: Mapping[str, JsonValue]) -> int:
     """Return how often a run reports: once per epoch, or once for a control."""
     config = RunConfig.model_validate(params)
-    is_control = isinstance(config.method, PixelsConfig | UntrainedConfig)
-    return 1 if is_control else config.train.epochs
+    return 1 if is_control(config.method) else config.train.epochs
 
 
 def data_fingerprint(params: Mapping[str, JsonValue]) -> str:
@@ -111,7 +112,7 @@ def data_fingerprint(params: Mapping[str, JsonValue]) -> str:
         config.data.network_size,
         None if path is None else _state_of(path),
     )
-    _check_whole_images(config, prepared.channels)
+    check_network(config, channels=prepared.channels)
     return f"{prepared.fingerprint}-{weights}" if weights else prepared.fingerprint
 
 
@@ -123,11 +124,8 @@ def code(params: Mapping[str, JsonValue]) -> list[str]:
     config = RunConfig.model_validate(params)
     if isinstance(config.method, PixelsConfig):
         return []
-    network = module_of_backbone(config.model)
-    modules = [] if network is None else [network]
-    if not isinstance(config.method, UntrainedConfig):
-        modules.append(module_of_method(config))
-    return modules
+    modules = [module_of_backbone(config.model), module_of_method(config.method)]
+    return [module for module in modules if module]
 
 
 def run(
@@ -259,21 +257,6 @@ def _explain_file(error: OSError) -> str:
             f"data: cannot write {name}: {reason}; set GCUDML_CACHE to a folder that can be written"
         )
     return f"data.root: cannot read {name}: {reason}; allow reading it, or name another folder"
-
-
-def _check_whole_images(config: RunConfig, channels: int) -> None:
-    """Reject a neighbour search on whole images if the network cannot take their size."""
-    method, data = config.method, config.data
-    is_asked = isinstance(method, StmlConfig) and method.searches_whole_images
-    if not is_asked or data.image_size == data.network_size:
-        return
-    if not takes_images_of(
-        data.image_size, config.model, channels=channels, image_size=data.network_size
-    ):
-        raise ValueError(
-            f"method.neighbours_on: {config.model.backbone} takes images of {data.network_size} "
-            f"pixels only, but whole images have {data.image_size}; set it to centre"
-        )
 
 
 @functools.lru_cache

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, TypeAlias
@@ -11,7 +9,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 from pydantic import Field, ValidationError, WrapValidator, model_validator
 from pydantic_core import PydanticCustomError
 
-from gcudml.config.fields import Fraction, Strict, expand_home
+from gcudml.config.fields import Fraction, Strict, expand_path
 
 
 def _as_share(value: object, parse: Callable[[object], Share]) -> Share:
@@ -264,11 +262,6 @@ DataConfig = Annotated[
 
 def _expand(root: str, source: str) -> Path:
     """Expand environment variables and ``~`` in a folder's path."""
-    text = os.path.expandvars(root)
-    if missing := re.search(r"\$\{?(\w+)\}?", text):
-        hint = f"; {source}" if source else ""
-        raise ValueError(
-            f"data.root: the environment variable {missing[1]} of {root!r} is not set; "
-            f"set it to the folder that holds your images{hint}"
-        )
-    return expand_home(text, key="data.root")
+    hint = f"; {source}" if source else ""
+    advice = f"set it to the folder that holds your images{hint}"
+    return expand_path(root, key="data.root", advice=advice)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, TypeAlias, get_args, get_origin
@@ -21,16 +23,26 @@ Search: TypeAlias = Literal["exact", "ivf", "hnsw"]
 """How neighbours are found: exhaustively, or with an approximate faiss index."""
 
 
-def expand_home(path: str, *, key: str) -> Path:
-    """Expand a leading ``~`` in a path.
+def expand_path(path: str, *, key: str, advice: str) -> Path:
+    """Expand environment variables and a leading ``~`` in a path.
+
+    Args:
+        path: As written in the study file.
+        key: Its key there; error messages start with it.
+        advice: What to set a missing variable to.
 
     Raises:
-        ValueError: no such user has a home folder; the message starts with ``key: ``.
+        ValueError: a variable is not set, or no such user has a home folder.
     """
+    text = os.path.expandvars(path)
+    if missing := re.search(r"\$\{?(\w+)\}?", text):
+        raise ValueError(
+            f"{key}: the environment variable {missing[1]} of {path!r} is not set; {advice}"
+        )
     try:
-        return Path(path).expanduser()
+        return Path(text).expanduser()
     except RuntimeError:
-        raise ValueError(f"{key}: no home folder for {path!r}; give the path in full") from None
+        raise ValueError(f"{key}: no home folder for {text!r}; give the path in full") from None
 
 
 class Strict(BaseModel):
@@ -133,6 +145,20 @@ def count_clusters(clusters: ClusterNumber, *, images: int) -> int:
     if isinstance(clusters, int):
         return clusters
     return max(FEWEST, min(round(clusters * images), images - FEWEST))
+
+
+def check_clusters(clusters: ClusterNumber, *, images: int) -> None:
+    """Refuse more clusters than so many images can fill batches of.
+
+    Raises:
+        ValueError: ``method.clusters: what; remedy``.
+    """
+    count = count_clusters(clusters, images=images)
+    if count > images - FEWEST:
+        raise ValueError(
+            f"method.clusters: {count} clusters of {images} training images; a batch "
+            f"needs two of two images or more, so at most {images - FEWEST}"
+        )
 
 
 Plain = bool | int | float | str | None

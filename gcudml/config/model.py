@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import os
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from gcudml.config.fields import Strict, expand_home
+from gcudml.config.fields import Strict, expand_path
 
 BACKBONES = (
     "conv4",
@@ -124,13 +122,8 @@ class ModelConfig(Strict):
         """
         if self.weights in {"none", "imagenet"}:
             return None
-        text = os.path.expandvars(self.weights)
-        if missing := re.search(r"\$\{?(\w+)\}?", text):
-            raise ValueError(
-                f"model.weights: the environment variable {missing[1]} of {self.weights!r} is not "
-                "set; set it to the folder or file that holds your weights"
-            )
-        return expand_home(text, key="model.weights")
+        advice = "set it to the folder or file that holds your weights"
+        return expand_path(self.weights, key="model.weights", advice=advice)
 
 
 def _guess(name: str, known: Iterable[str]) -> str:

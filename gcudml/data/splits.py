@@ -88,16 +88,7 @@ def hold_out_classes(
     Raises:
         ValueError: ``data.split.val: ...``: an unknown name, or too few classes are left.
     """
-    if isinstance(split.val, list):
-        held_out = _select(training, split.val, "val")
-    else:
-        order = numpy_generator(split.seed, "classes").permutation(len(training)).tolist()
-        held_out = {training[place] for place in order[: _count(split.val, len(training))]}
-    division = Division(
-        tuple(name for name in training if name not in held_out),
-        tuple(name for name in training if name in held_out),
-        tuple(test),
-    )
+    division = _hold_out(training, split, path="classes", test=test)
     if min(len(division.train), len(division.val)) < FEWEST_CLASSES:
         raise ValueError(
             f"data.split.val: {len(division.val)} of the {len(training)} standard training "
@@ -117,16 +108,7 @@ def hold_out_images(paths: Sequence[str], split: ClassSplit) -> Division:
     Raises:
         ValueError: ``data.split.val: ...``: an unknown name, or too few images are left.
     """
-    if isinstance(split.val, list):
-        held_out = _select(paths, split.val, "val")
-    else:
-        order = numpy_generator(split.seed, "images").permutation(len(paths)).tolist()
-        held_out = {paths[place] for place in order[: _count(split.val, len(paths))]}
-    division = Division(
-        tuple(path for path in paths if path not in held_out),
-        tuple(path for path in paths if path in held_out),
-        (),
-    )
+    division = _hold_out(paths, split, path="images", test=())
     if min(len(division.train), len(division.val)) < FEWEST_IMAGES:
         raise ValueError(
             f"data.split.val: {len(division.val)} of {len(paths)} images, which leaves "
@@ -156,6 +138,22 @@ def visible_labels(
         count = max(count, FEWEST_CLASSES)
     order = numpy_generator(seed, "labelled").permutation(classes)
     return np.where(np.isin(labels, order[:count]), labels, -1)
+
+
+def _hold_out(
+    names: Sequence[str], split: ValidationSplit | ClassSplit, *, path: str, test: Sequence[str]
+) -> Division:
+    """Take what ``split.val`` asks for from ``names``; ``path`` is that of the random numbers."""
+    if isinstance(split.val, list):
+        held_out = _select(names, split.val, "val")
+    else:
+        order = numpy_generator(split.seed, path).permutation(len(names)).tolist()
+        held_out = {names[place] for place in order[: _count(split.val, len(names))]}
+    return Division(
+        tuple(name for name in names if name not in held_out),
+        tuple(name for name in names if name in held_out),
+        tuple(test),
+    )
 
 
 def _count(share: int | float, total: int) -> int:

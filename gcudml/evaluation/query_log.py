@@ -21,7 +21,7 @@ from gcudml.config import DataConfig, EvaluateConfig
 from gcudml.config.fields import Distance
 from gcudml.data.datasets import ImageSet, load
 from gcudml.evaluation.retrieval import FEWEST_KEPT, Hits
-from gcudml.evaluation.run_files import note, write_rows
+from gcudml.evaluation.run_files import write_facts, write_rows
 from gcudml.evaluation.thumbnails import write_thumbnail
 from gcudml.neighbours.search import as_compared, is_approximate, rank_of_first
 from gcudml.runtime.seeding import generator
@@ -100,7 +100,7 @@ class QueryLog:
         chosen = map_images(source.labels)
         points = lay_out(as_compared(embeddings[chosen], distance), by=self.config.map)
         if self.config.map == "umap":
-            note(self.workdir, map="UMAP")
+            write_facts(self.workdir, map="UMAP")
         write_rows(self.workdir, "projection", _map_rows(chosen, points, source, pictures))
 
 

@@ -79,7 +79,7 @@ def retrieve(
         Recall@K: Jégou et al., TPAMI 2011, as metric learning uses it (libraries differ on dropped
         queries: some score them 0, some 1). MAP@R: Musgrave et al., ECCV 2020, arXiv:2003.08505.
     """
-    who = _who_asks(labels, is_query)
+    who = _select_queries(labels, is_query)
     if not len(who.queries):
         return Retrieval(dict.fromkeys(k, 0.0), 0.0, 0.0, 0, who.dropped)
 
@@ -155,7 +155,7 @@ class _Asked(NamedTuple):
     """Queries without a relevant image."""
 
 
-def _who_asks(labels: Int[Tensor, " n"], is_query: Bool[Tensor, " n"] | None) -> _Asked:
+def _select_queries(labels: Int[Tensor, " n"], is_query: Bool[Tensor, " n"] | None) -> _Asked:
     gallery = None
     if is_query is None:
         queries = torch.arange(len(labels), device=labels.device)

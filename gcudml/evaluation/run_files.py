@@ -60,7 +60,7 @@ def begin_facts(workdir: Path, **facts: object) -> None:
         draft.write_text(json.dumps(facts), encoding="utf-8")
 
 
-def note(workdir: Path, **facts: object) -> None:
+def write_facts(workdir: Path, **facts: object) -> None:
     """Add facts to ``facts.json``."""
     path = workdir / "facts.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

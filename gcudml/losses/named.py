@@ -92,13 +92,16 @@ class NamedLoss(nn.Module):
         return loss
 
 
-def check_loss(config: MetricLossConfig) -> None:
+def check_loss(config: MetricLossConfig, *, key: str) -> None:
     """Build a loss and compute it, to find invalid arguments before a run starts.
 
     Raises:
-        ValueError: ``name: ...`` or ``args: ...``, after the configuration's keys.
+        ValueError: ``name: ...`` or ``args: ...`` below ``key``, the place of ``config``.
     """
-    loss = NamedLoss(config, classes=4, embedding_dim=8, seed=0)
+    try:
+        loss = NamedLoss(config, classes=4, embedding_dim=8, seed=0)
+    except ValueError as error:
+        raise ValueError(f"{key}.{error}") from None
     rows = torch.arange(16)
     embeddings = torch.outer(rows + 1.0, torch.arange(8.0)).cos().requires_grad_()
     try:
@@ -107,7 +110,7 @@ def check_loss(config: MetricLossConfig) -> None:
                 loss(embeddings, rows % 4).backward()
     except Exception as error:  # a library's loss can raise anything on invalid arguments
         reason = str(error).partition("\n")[0]
-        raise ValueError(f"args: {config.name} fails with {loss.args} ({reason})") from None
+        raise ValueError(f"{key}.args: {config.name} fails with {loss.args} ({reason})") from None
 
 
 def loss_names() -> list[str]:

@@ -30,34 +30,34 @@ _builds: WeakKeyDictionary[nn.Module, Hashable] = WeakKeyDictionary()
 
 def forward(network: nn.Module, images: Tensor) -> Answer:
     """Compute ``network(images)``."""
-    circle = _circle()
-    if circle is None:
+    group = _group()
+    if group is None:
         return network(images)
-    return circle.ask(_Forward(network, images))
+    return group.submit(_Forward(network, images))
 
 
 def loss(function: Callable[..., Tensor], *tensors: Tensor, **options: object) -> Tensor:
     """Compute ``function(*tensors, **options)``, which must not depend on anything else."""
-    circle = _circle()
-    if circle is None:
+    group = _group()
+    if group is None:
         return function(*tensors, **options)
-    answer: Tensor = circle.ask(_Loss(function, tensors, options))
+    answer: Tensor = group.submit(_Loss(function, tensors, options))
     return answer
 
 
 def backward(total: Tensor) -> None:
     """Run ``total.backward()``."""
-    circle = _circle()
-    if circle is None:
+    group = _group()
+    if group is None:
         total.backward()
     else:
-        circle.ask(_Backward(total))
+        group.submit(_Backward(total))
 
 
 def company() -> int:
     """Number of runs that were started together with the calling one, including itself."""
-    circle = _circle()
-    return 1 if circle is None else circle.size
+    group = _group()
+    return 1 if group is None else group.size
 
 
 def train_together(calls: Sequence[Callable[[], None]]) -> None:
@@ -65,11 +65,11 @@ def train_together(calls: Sequence[Callable[[], None]]) -> None:
 
     If a call raises, the others still finish; the first exception is raised at the end.
     """
-    _Circle(len(calls)).run(calls)
+    _LockstepGroup(len(calls)).run(calls)
 
 
-def _circle() -> _Circle | None:
-    return getattr(_here, "circle", None)
+def _group() -> _LockstepGroup | None:
+    return getattr(_here, "group", None)
 
 
 class _Mode(NamedTuple):
@@ -98,11 +98,11 @@ class _Request(ABC):
         """Key that is equal for requests that can be batched."""
 
     @abstractmethod
-    def alone(self) -> Answer:
+    def compute_single(self) -> Answer:
         """Compute this request alone."""
 
     @abstractmethod
-    def answers(self, requests: Sequence[Any]) -> list[Answer]:
+    def compute_batched(self, requests: Sequence[Any]) -> list[Answer]:
         """Compute requests of equal key, including this one, as one batch."""
 
 
@@ -117,10 +117,10 @@ class _Forward(_Request):
         inputs = (self.images.shape, self.images.dtype, self.device)
         return ("forward", _build(self.network), modes, inputs, self.mode)
 
-    def alone(self) -> Answer:
+    def compute_single(self) -> Answer:
         return self.network(self.images)
 
-    def answers(self, requests: Sequence[_Forward]) -> list[Answer]:
+    def compute_batched(self, requests: Sequence[_Forward]) -> list[Answer]:
         states = [_state(request.network) for request in requests]
         stacked = {name: torch.stack([each[name] for each in states]) for name in states[0]}
 
@@ -152,10 +152,10 @@ class _Loss(_Request):
         shapes = tuple((x.shape, x.dtype, x.device) for x in self.tensors)
         return ("loss", self.function, repr(self.options), shapes, self.mode)
 
-    def alone(self) -> Tensor:
+    def compute_single(self) -> Tensor:
         return self.function(*self.tensors, **self.options)
 
-    def answers(self, requests: Sequence[_Loss]) -> list[Tensor]:
+    def compute_batched(self, requests: Sequence[_Loss]) -> list[Tensor]:
         columns = zip(*(request.tensors for request in requests), strict=True)
         stacked = [torch.stack(list(column)) for column in columns]
         found = vmap(lambda *tensors: self.function(*tensors, **self.options))(*stacked)
@@ -171,10 +171,10 @@ class _Backward(_Request):
     def key(self) -> Hashable:
         return ("backward", self.device)
 
-    def alone(self) -> None:
+    def compute_single(self) -> None:
         self.total.backward()
 
-    def answers(self, requests: Sequence[_Backward]) -> list[None]:
+    def compute_batched(self, requests: Sequence[_Backward]) -> list[None]:
         # No run's loss depends on another run's parameters, so each gets its own gradient.
         torch.stack([request.total for request in requests]).sum().backward()
         return [None] * len(requests)
@@ -186,7 +186,7 @@ class _Failed(NamedTuple):
     error: BaseException
 
 
-class _Circle:
+class _LockstepGroup:
     """The runs of one call of ``train_together``: whose turn it is, and who waits for what."""
 
     def __init__(self, size: int) -> None:
@@ -216,7 +216,7 @@ class _Circle:
         if self._error is not None:
             raise self._error
 
-    def ask(self, request: _Request) -> Answer:
+    def submit(self, request: _Request) -> Answer:
         """The answer to a request of the run whose turn it is, once all others have asked too."""
         number: int = _here.number
         randomness = _random_state(request.device)
@@ -231,7 +231,7 @@ class _Circle:
         return answer
 
     def _live(self, number: int, call: Callable[[], None]) -> None:
-        _here.circle, _here.number = self, number
+        _here.group, _here.number = self, number
         with self._moved:
             self._await_turn(number)
         try:
@@ -284,18 +284,18 @@ class _Circle:
         with _as_in(requests[0]):
             if len(requests) > 1 and key not in self._not_batched:
                 try:
-                    return requests[0].answers(requests)
+                    return requests[0].compute_batched(requests)
                 except Exception as error:
                     if isinstance(requests[0], _Backward):  # backward cannot be repeated
                         return [_Failed(error)] * len(requests)
                     # Cannot be batched, or a single request is at fault: compute them one by one.
                     self._not_batched.add(key)
-            return [_alone(request) for request in requests]
+            return [_compute_single(request) for request in requests]
 
 
-def _alone(request: _Request) -> Answer:
+def _compute_single(request: _Request) -> Answer:
     try:
-        return request.alone()
+        return request.compute_single()
     except Exception as error:
         return _Failed(error)
 

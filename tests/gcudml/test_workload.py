@@ -13,7 +13,7 @@ import pytest
 import torch
 from flip import flip_byte
 from PIL import Image
-from tiny import Recorder, setup_for, tiny
+from tiny import Recorder, context_for, tiny
 
 from gcudml import workload
 from gcudml.config import RunConfig
@@ -304,7 +304,7 @@ def flip(root: Path) -> None:
 
 def save_weights(path: Path) -> dict[str, torch.Tensor]:
     """Weights of the tiny network, which are returned."""
-    maps = setup_for().student.features.maps.state_dict()
+    maps = context_for().student.features.maps.state_dict()
     state = {name: value.contiguous().clone() for name, value in maps.items()}
     torch.save(state, path)
     return state

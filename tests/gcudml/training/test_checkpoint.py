@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import random
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ import pytest
 import torch
 from flip import flip_byte
 from method_settings import METHODS
-from tiny import Recorder, tiny, train_tiny
+from tiny import Recorder, context_for, one_step, tiny, train_tiny
 from torch import nn
 
+from gcudml.methods import build_method
 from gcudml.training import checkpoint, model_file
 from gcudml.training import epoch as epoch_module
 from gcudml.training.run import run
@@ -194,6 +196,33 @@ def test_a_damaged_checkpoint_costs_time_only(
     again, epochs = train_tiny(tmp_path)
     assert (again, len(epochs)) == (expected, 2)
     assert "checkpoint.pt: not readable" in capfd.readouterr().err
+
+
+def test_a_checkpoint_of_an_older_form_starts_the_run_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    expected, _ = train_tiny(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "FORM", checkpoint.FORM - 1)
+        stop_tiny(tmp_path)
+    again, epochs = train_tiny(tmp_path)
+    assert (again, len(epochs)) == (expected, 2)
+    assert "checkpoint.pt: not readable (of an older version)" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_state_of_a_method_is_made_of_tensors_and_plain_values(name: str) -> None:
+    context = context_for(method={"name": name} | METHODS[name])
+    method = build_method(context)
+    one_step(method, context)
+    waiting: list[Any] = [method.state_dict()]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict | list | tuple):
+            assert type(value) in {dict, OrderedDict, list, tuple}
+            waiting += value.values() if isinstance(value, dict) else value
+        else:
+            assert value is None or type(value) in {torch.Tensor, bool, int, float}
 
 
 def test_flipped_bits_in_a_checkpoint_start_the_run_over(

@@ -104,7 +104,7 @@ def test_weights_that_are_not_finite_after_the_last_step_end_the_run(
     def spoil(method: gcudml.methods.gcudml.method.Gcudml, step: int) -> None:
         original(method, step)
         if step == 3:  # the last of the first epoch
-            method.setup.student.compact.bias.data[0] = float("inf")
+            method.context.student.compact.bias.data[0] = float("inf")
 
     monkeypatch.setattr(gcudml.methods.gcudml.method.Gcudml, "after_step", spoil)
     results, epochs = train_tiny(tmp_path, test=True)
