@@ -20,7 +20,7 @@ from harness.errors import InputError, StoreError
 from harness.records.folders import folder
 from harness.records.plain_file import refuse_link, unwritable
 from harness.store.database_file import OnWait, Settings, damage, first_line, log_of, open_patiently
-from harness.store.migrations import is_older, migrate, refuse_newer, schema_version
+from harness.store.migrations import is_outdated, migrate, refuse_newer, schema_version
 from harness.store.query_interrupt import ended_by_ctrl_c
 
 # A commit that finds the disk full is wrapped into a TransactionException.
@@ -67,7 +67,8 @@ def connect(
     To write: the file is made and brought to the newest schema where needed, and the block is one
     transaction: committed and checkpointed at its end, so that a copy of the file is whole, or
     undone by an exception. Do not begin or commit inside. To read: nothing outside the database
-    can be reached, and no setting changed; an older schema is brought up to date first.
+    can be reached, and no setting changed; an older schema, or other views than those of this
+    program, are brought up to date first.
 
     Args:
         results: The results folder.
@@ -88,10 +89,10 @@ def connect(
     reach = partial(open_patiently, path, wait_s=wait_s, on_wait=on_wait, settings=settings)
     con = reach(read_only=read_only)
     try:
-        if read_only and is_older(con):
+        if read_only and is_outdated(con):
             con.close()
             with connect(results, read_only=False, wait_s=wait_s, on_wait=on_wait):
-                pass  # writing brings it to the newest schema
+                pass  # writing brings it up to date
             con = reach(read_only=True)
         _prepare(con, path, read_only)
         if not read_only:
