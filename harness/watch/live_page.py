@@ -19,6 +19,7 @@ from harness.report.html.document import OFFLINE, Frame, asset, document
 from harness.report.html.escape import escaped
 from harness.report.study_page import page_text
 from harness.store.database import database_path
+from harness.units import whole_duration
 from harness.watch.page_server import Answer, PageServer
 from harness.watch.run_monitor import RunMonitor, RunningRun, StudyProgress
 
@@ -182,7 +183,7 @@ def _in_words(run: RunningRun) -> list[str]:
     """The cells of a run."""
     value = "" if run.value is None else f"{run.metric} {run.value:.4f}"
     attempt = f" (attempt {run.attempt})" if run.attempt > 1 else ""
-    heard = f"{_duration(run.silent_seconds)} ago"
+    heard = f"{whole_duration(round(run.silent_seconds))} ago"
     if run.silent_seconds > _SILENT_S:
         heard += "; does its driver still run?"
     return [
@@ -190,15 +191,6 @@ def _in_words(run: RunningRun) -> list[str]:
         str(run.seed),
         str(run.epochs),
         value,
-        _duration(run.seconds),
+        whole_duration(round(run.seconds)),
         heard,
     ]
-
-
-def _duration(seconds: float) -> str:
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
