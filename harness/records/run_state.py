@@ -1,14 +1,4 @@
-"""The append-only files of runs: with ``harness.study_record``, what the database is made from.
-
-Below the results folder::
-
-    runs/<run_id>/spool.jsonl   the run's events, one JSON object a line, synced line by line
-    runs/<run_id>/work/         the workload's own folder: tables/*.jsonl, facts.json, images/
-    runs/<run_id>/stderr.log    what the worker printed
-
-A line may be torn by a crash. It is left alone while it is the last, since its writer may be
-about to end it, and passed over for good once another line follows.
-"""
+"""Where a run stands, by the events in its spool: the one place that says which of them count."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from harness.report.study_page import page_text
 from harness.store.database import database_path
 from harness.units import whole_duration
 from harness.watch.page_server import Answer, PageServer
-from harness.watch.run_monitor import RunMonitor, RunningRun, StudyProgress
+from harness.watch.run_monitor import RunMonitor, RunningRun, StudyProgress, file_stamp
 
 _POLICY = f"{OFFLINE.policy}; connect-src 'self'"
 _VERSION = "version-of-this-page"
@@ -62,7 +62,7 @@ class Watch:
 
     def make_page(self) -> bool:
         """Make the page anew where the database has changed; whether it is another one now."""
-        stamp = self._database_stamp()
+        stamp = file_stamp(database_path(self._results))
         if stamp is None or stamp == self._stamp:
             return False
         began = time.thread_time()  # waiting for a driver costs it nothing
@@ -129,13 +129,6 @@ class Watch:
             rest_s = _REST_WHILE_RUNNING_S if self._sight.running else 0.0
             if now >= max(self._rests_until, made + rest_s) and self.make_page():
                 made = now
-
-    def _database_stamp(self) -> tuple[int, int] | None:
-        try:
-            found = database_path(self._results).stat()
-        except OSError:
-            return None
-        return (found.st_mtime_ns, found.st_size)
 
     def _is_unknown(self, error: InputError) -> bool:
         """Whether a driver has only not come to write the study down yet."""

@@ -82,7 +82,7 @@ class RunMonitor:
 
     def _take_up_record(self) -> None:
         """Read the study's record where it is there and has changed."""
-        stamp = _stamp(self._path)
+        stamp = file_stamp(self._path)
         if stamp is not None and stamp != self._stamp:
             self._record = read_study_record(self._results, self._study)
             self._stamp = stamp
@@ -132,7 +132,7 @@ def _since(time: str | None, now: datetime) -> float:
         return 0.0
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def file_stamp(path: Path) -> tuple[int, int] | None:
     """When a file was written and how large it is; None where there is none."""
     try:
         found = path.stat()
