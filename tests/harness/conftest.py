@@ -20,7 +20,8 @@ from harness.store import database
 def new_databases_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Create the empty database once and copy it: most of a small test went into its schema.
 
-    What creates one is tested in test_migrations.py and by every test that starts a process.
+    What creates one is tested in test_migrations.py and by every test that starts a process. To
+    DuckDB copies are the same database: a test that needs two creates one of the files itself.
     """
     folder = tmp_path_factory.mktemp("empty_database")
     with database.connect(folder, read_only=False):
