@@ -25,7 +25,7 @@ from harness.store.database import query
 from harness.study.plan import Plan
 from harness.study.spec import StudySpec
 from harness.study.spec_diff import changes_of
-from harness.units import _mib
+from harness.units import mebibytes
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,9 @@ def _warnings(power: Power | None, expense: CostEstimate | None) -> tuple[str, .
         )
     if expense is not None and expense.needed_mib > expense.free_mib:
         found.append(
-            f"the results need about {_mib(expense.needed_mib)}, and {_mib(expense.free_mib)} are "
-            "free; make space, or choose another folder with --results"
+            f"the results need about {mebibytes(expense.needed_mib)}, and "
+            f"{mebibytes(expense.free_mib)} are free; make space, or choose another "
+            "folder with --results"
         )
     return tuple(found)
 

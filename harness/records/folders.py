@@ -1,4 +1,11 @@
-"""Folders that a user names, and the places of a run's files below them."""
+"""Folders that a user names, and the places of a run's files below them.
+
+Below the results folder::
+
+    runs/<run_id>/spool.jsonl   the run's events, one JSON object a line, synced line by line
+    runs/<run_id>/work/         the workload's own folder: tables/*.jsonl, facts.json, images/
+    runs/<run_id>/stderr.log    what the worker printed
+"""
 
 from __future__ import annotations
 
