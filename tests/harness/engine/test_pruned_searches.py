@@ -245,7 +245,7 @@ def test_a_report_of_a_search_lists_what_was_given_up_apart(place: Place) -> Non
     assert not set(shown) & set(given_up)
     page = write_report(place.results, "pruned", place.folder).read_text()
     head, _, rest = page.partition("<h2>Pruned</h2>")
-    assert f"{len(given_up)} trials were given up early" in head
+    assert f"{len(given_up)} trials were pruned" in head
     assert "are not finished" not in head
     assert all(label.partition("=")[2] in rest for label in given_up)
 

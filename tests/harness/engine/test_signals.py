@@ -71,7 +71,7 @@ def test_a_first_signal_finishes_the_epochs_and_saves_them(
     _, err = process.communicate(timeout=DEADLINE_S)
     assert (process.returncode, err) == (
         status,
-        "interrupted; the same command goes on with what is missing\n",
+        "interrupted; run the same command again to continue\n",
     )
     assert epochs(place.results) == [(1, 0), (1, 0), (1, 1), (1, 1)]
     assert not any(is_alive(int(str(call["pid"]))) for call in toy_workload.calls(place.folder))

@@ -213,5 +213,5 @@ def test_a_study_without_a_finished_trial_says_so_in_words(
     text = tab.page.locator("body").inner_text()
     assert "There is no answer yet: no run of a trial has finished." in text
     assert said in text
-    assert "Nothing to draw yet" in text
+    assert "Nothing to plot yet" in text
     assert tab.complaints == []

@@ -79,7 +79,9 @@ def test_a_row_of_few_pairs_has_no_p_beside_one_of_many(tmp_path: Path) -> None:
     _, many, few = paper_table(tables).rows
     assert many[-2:] == ("0.008", "0.016")
     assert few[-2:] == ("", "")
-    assert "Below 6 pairs a row is exploratory and has no p." in paper_table(tables).caption
+    assert (
+        "With fewer than 6 pairs a row is exploratory and has no p." in paper_table(tables).caption
+    )
     assert "no p is given for them" in methods_paragraph(tables, None)
 
 
@@ -115,7 +117,7 @@ def test_one_seed_has_no_plus_minus_anywhere(
         assert "±" not in text
         assert r"\pm" not in text
         assert "nan" not in text.lower()
-    assert "of one seed, which has no interval" in texts[1]
+    assert "for one seed, without an interval" in texts[1]
 
 
 @pytest.mark.parametrize(

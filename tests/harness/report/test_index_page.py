@@ -80,7 +80,7 @@ def test_a_study_that_cannot_be_rendered_is_named_and_stops_no_other(
     assert [page.name for page in written.pages] == ["momentum.html"]
     reason = "the page is full" if isinstance(error, InputError) else "ZeroDivisionError: oh"
     assert written.problems == (index_page.Problem("half", reason),)
-    assert f"No page could be made: {reason}" in written.path.read_text()
+    assert f"No page could be written: {reason}" in written.path.read_text()
 
 
 @pytest.mark.parametrize("is_there", [True, False])

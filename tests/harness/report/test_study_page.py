@@ -111,7 +111,7 @@ def test_a_name_that_is_no_file_name_is_written_beside_the_others(tmp_path: Path
 
 def test_one_seed_is_reported_without_intervals(tmp_path: Path) -> None:
     page = written(make_study(tmp_path, momentum(), seeds=1))
-    assert "one seed, so no uncertainty" in page.read
+    assert "one seed, so no interval" in page.read
     assert "nan" not in page.read.lower()
     assert page.headings()[:3] == ["Answer", "Ablation", "Results"]
 
