@@ -1,1 +1,1 @@
-"""The study file and its plan."""
+"""The study file: reading it, validating it, and planning its trials."""
