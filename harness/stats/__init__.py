@@ -1,1 +1,1 @@
-"""Paired tests and power, without any input or output."""
+"""Statistics of paired seeds: tests, intervals and power, as pure functions."""
