@@ -1,1 +1,1 @@
-"""What is on disk: trials, runs, events, states, study records, digests."""
+"""The records on disk: trials, runs, events, run states, study records and digests."""

@@ -238,7 +238,7 @@ def test_importing_the_harness_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     ("changes", "options", "message"),
     [
-        ({}, {"results": ""}, "no name of a folder"),
+        ({}, {"results": ""}, "not a folder name"),
         ({}, {"workers": 99_999_999}, "--workers 99999999: give a whole number from 1 to 1024"),
         ({}, {"threads": True}, "--threads True: give a whole number"),
         ({"workload": ".x"}, {}, "study: workload: '.x' is not a module name"),
