@@ -1,4 +1,4 @@
-"""The border: what the harness asks of a workload, and which code of it counts."""
+"""The interface between the harness and a workload, and the version of the workload's code."""
 
 from harness.workload.border import JsonValue, Params, Report, Workload, load_workload
 
