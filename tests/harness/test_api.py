@@ -111,8 +111,8 @@ def test_a_report_is_written_from_python(done: Results, tmp_path: Path) -> None:
         ({"seeds": 0}, r"^study: seeds: input should be greater than or equal to 1, got 0"),
         ({"seed": 3}, r"^study: seed: unknown key; did you mean 'seeds'"),
         ({"base": {"z": 1}}, r"^study: z: unknown; known: x, y"),
-        ({"base": {"x": {1, 2}}}, r"^study: \{1, 2\} is no text, number, true, false or null"),
-        ({"base": {"x": float("nan")}}, r"^study: nan is no usable number"),
+        ({"base": {"x": {1, 2}}}, r"^study: \{1, 2\} is not text, a number, true, false or null"),
+        ({"base": {"x": float("nan")}}, r"^study: nan is not a usable number"),
         ({"base": {"epochs": 10**5000}}, r"^study: a whole number of 5001 digits is too large"),
         ({"extends": "nowhere.yaml"}, r"^study: extends: no file 'nowhere.yaml'"),
         ({"workload": "no_such_module"}, r"no such module"),
@@ -238,10 +238,10 @@ def test_importing_the_harness_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     ("changes", "options", "message"),
     [
-        ({}, {"results": ""}, "no name of a folder"),
+        ({}, {"results": ""}, "not a folder name"),
         ({}, {"workers": 99_999_999}, "--workers 99999999: give a whole number from 1 to 1024"),
         ({}, {"threads": True}, "--threads True: give a whole number"),
-        ({"workload": ".x"}, {}, "study: workload: '.x' is no name of a module"),
+        ({"workload": ".x"}, {}, "study: workload: '.x' is not a module name"),
         ({"question": " "}, {}, "study: question: is blank"),
         ({"seeds": "12"}, {}, "got '12'; write 12 without quotes"),
     ],

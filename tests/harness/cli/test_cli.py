@@ -219,7 +219,7 @@ def test_check_refuses_a_search_that_only_an_older_version_would_have_begun(
     (tmp_path / "search.yaml").write_text(text + "sampler: random\ntrials: 4\npruner: wilcoxon\n")
     said = harness("check", "search.yaml")
     assert (said.status, said.out) == (2, "")
-    assert "pruner: wilcoxon needs 6 seeds or more" in said.err
+    assert "pruner: wilcoxon needs at least 6 seeds" in said.err
     assert harness("run", "search.yaml").err == said.err
     assert harness("check", "search.yaml", "--set", "seeds=6").status == 0
 

@@ -408,7 +408,9 @@ def test_a_setting_that_cannot_be_is_refused_in_one_line(tmp_path: Path, value: 
     with pytest.raises(InputError) as caught:
         load_study(path)
     (line,) = str(caught.value).splitlines()
-    assert line.startswith(f"{path}:9:1: train_together: give auto, off, or how many runs at most")
+    assert line.startswith(
+        f"{path}:9:1: train_together: give auto, off, or a maximum number of runs"
+    )
 
 
 @pytest.mark.parametrize(

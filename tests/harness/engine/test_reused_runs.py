@@ -139,5 +139,5 @@ def test_a_folder_in_place_of_a_spool_is_one_line(place: Place) -> None:
     path = spool_path(run_dir(place.results, a_run(place)))
     path.unlink()
     path.mkdir()
-    with pytest.raises(StoreError, match=r"spool\.jsonl: is no plain file but a folder; "):
+    with pytest.raises(StoreError, match=r"spool\.jsonl: is not a plain file but a folder; "):
         place.run()

@@ -229,7 +229,7 @@ class TestProcess:
             executor.submit(job)
             (end,) = wait_for_ends(executor, 1)
             assert end.exit_code == 74
-            assert "is no plain file but a folder" in (job.directory / "stderr.log").read_text()
+            assert "is not a plain file but a folder" in (job.directory / "stderr.log").read_text()
         finally:
             executor.close()
 

@@ -155,7 +155,7 @@ def test_a_place_here_that_cannot_be_written_is_told_as_such(
     job = make_job(tmp_path)
     spool_path(job.directory).mkdir(parents=True)  # a folder where the file should be
     executor.submit(job)
-    with pytest.raises(StoreError, match="is no plain file but a folder"):
+    with pytest.raises(StoreError, match="is not a plain file but a folder"):
         until_end(executor)
 
 

@@ -102,7 +102,7 @@ def test_a_budget_that_no_search_fits_into_is_refused(tmp_path: Path) -> None:
     )
     assert plan_problems(tmp_path, text) == [
         "s.yaml:8:10: budget.runs: the smallest search of this study, with its controls and its "
-        "confirmation, has 34 runs, got 33"
+        "confirmation, needs 34 runs, got 33"
     ]
 
 

@@ -157,7 +157,7 @@ def test_a_run_that_imports_what_is_not_declared_fails(place: Path) -> None:
     study = ONE | {"base": {"method": "b"}, "study": "other"}
     assert harness.run(study, results=place / "results", workers=1).outcome.failed == 2
     found = query(place / "results", "SELECT message FROM run WHERE state = 'failed'").rows[0][0]
-    assert "b.py: this run imports it, and it is not part of the code" in found
+    assert "b.py: this run imports it, but the run's code version does not cover it" in found
     assert "name 'late.b' in the workload's code()" in found
 
 
