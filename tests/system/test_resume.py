@@ -72,6 +72,7 @@ def _method(events: tuple[object, ...]) -> object:
     return first.run.params["method"]["name"]  # type: ignore[call-overload,index]
 
 
+@pytest.mark.process
 @pytest.mark.timeout(180)
 def test_a_killed_study_goes_on_after_the_last_epoch(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(STUDY)

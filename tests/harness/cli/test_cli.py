@@ -297,6 +297,7 @@ def test_a_study_that_cannot_be_reported_makes_the_exit_status_one(
     )
 
 
+@pytest.mark.process
 def test_help_does_not_wait_for_heavy_libraries() -> None:
     code = (
         "import sys\nsys.argv = ['harness', '--help']\nimport harness.cli.commands\n"
@@ -311,6 +312,7 @@ def test_help_does_not_wait_for_heavy_libraries() -> None:
     assert "rebuild" in done.stdout
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_call_that_is_interrupted_twice_stops_its_runs_and_keeps_the_rest(
     harness: Harness, tmp_path: Path, number: signal.Signals, status: int
@@ -334,6 +336,7 @@ def test_a_call_that_is_interrupted_twice_stops_its_runs_and_keeps_the_rest(
     assert states == [(6,)]
 
 
+@pytest.mark.process
 def test_kill_9_leaves_no_process_and_no_difference(harness: Harness, tmp_path: Path) -> None:
     waiting = ["--set", "wait_for=go", "--set", "only_seeds=[1]"]
     process = start(tmp_path, "run", "study.yaml", "--workers", "2", *waiting)

@@ -182,6 +182,7 @@ def test_a_page_that_fails_leaves_the_last_one(
     assert asked(watched.state())["problem"] == "ZeroDivisionError: by nothing"
 
 
+@pytest.mark.process
 def test_while_nothing_is_asked_the_database_is_free(results: Path) -> None:
     with serving(results) as (watched, url):
         get(url)
@@ -308,6 +309,7 @@ def test_the_threads_keep_page_and_state_up_to_date(tmp_path: Path) -> None:
         watched.stop()
 
 
+@pytest.mark.process
 @pytest.mark.timeout(60)
 def test_the_command_says_its_address_and_ctrl_c_ends_it_with_status_0(tmp_path: Path) -> None:
     process = subprocess.Popen(
