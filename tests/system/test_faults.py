@@ -126,7 +126,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.process
 @pytest.mark.parametrize("free_kib", [0, 100, 600])
 def test_a_disk_that_fills_up(tmp_path: Path, small_disk: Path, free_kib: int) -> None:
-    study = GRID.replace("quadratic", "hoarder").replace("epochs: 30", "epochs: 15")
+    study = GRID.replace("held", "hoarder").replace("epochs: 30", "epochs: 15")
     subject = Subject(tmp_path / "study", study, results=str(small_disk / "results"))
     (subject.folder / "hoarder.py").write_text(HOARDER)
     whole = Subject(tmp_path / "study", study, results="whole")

@@ -14,7 +14,7 @@ import pytest
 import toy_workload
 from driver_place import GRID, RECALL, SEARCH, Place, Witness
 from roots import PYTHONPATH
-from waiting import wait_until
+from waiting import DEADLINE_S, wait_until
 
 from harness.engine.database_repair import rebuild_results
 from harness.engine.dispatch.leases import Leases
@@ -33,7 +33,7 @@ MEMBERS = "SELECT trial_id, seed, run_id FROM member ORDER BY ALL"
 # A driver that beats fast, and seems to be on another machine where its name is given.
 SLEEPER = """
 import sys
-from harness import leases
+from harness.engine.dispatch import leases
 leases.Leases.__init__.__kwdefaults__.update(beat_s=0.05, silence_s=1.0)
 if name := sys.argv.pop(1):
     leases.host_name = lambda: name
@@ -155,7 +155,7 @@ def test_a_driver_that_slept_while_others_went_on_changes_nothing(place: Place) 
     text = SEARCH.replace("trials: 14", "trials: 5").replace("base: {", "base: {wait_for: go, ")
     place.write(text.replace("epochs: 1", "epochs: 2, checkpoints: true"))
     sleeper = start(place, "study.yaml", program=("-c", SLEEPER, "elsewhere"))
-    wait_until(lambda: is_waiting(place), 60.0)
+    wait_until(lambda: is_waiting(place), 4 * DEADLINE_S)
     asleep = descendants(sleeper.pid)
     assert len(asleep) >= 3  # the driver, its fork server and a run
     for pid in asleep:
