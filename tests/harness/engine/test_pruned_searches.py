@@ -196,6 +196,7 @@ def of_study(place: Place, study: str) -> list[object]:
     return [place.ask(sql.format(study)) for sql in asked]
 
 
+@pytest.mark.slow
 def test_what_one_study_has_pruned_another_trains_to_its_end(place: Place) -> None:
     place.run(SHARED, "trials=60")
     (pruned,) = place.ask("SELECT list(run_id) FROM run WHERE state = 'pruned'")
@@ -214,6 +215,7 @@ def test_what_one_study_has_pruned_another_trains_to_its_end(place: Place) -> No
     assert of_study(place, "pruned") == before
 
 
+@pytest.mark.slow
 def test_what_another_study_has_trained_to_its_end_is_pruned_all_the_same(place: Place) -> None:
     place.run(SHARED, "trials=60")
     alone = of_study(place, "pruned")

@@ -26,9 +26,7 @@ METRIC = "val/recall@1"
 RUN = Run("toy", {}, 0, test=False, code="c", data="d")
 
 
-def workload(
-    values: Mapping[int, float], *, obeys: bool = True, breaks: bool = False
-) -> Workload:
+def workload(values: Mapping[int, float], *, obeys: bool = True, breaks: bool = False) -> Workload:
     """One that reports ``values`` (epoch -> value), and at the end returns or breaks."""
 
     def run(
