@@ -130,19 +130,6 @@ def test_test_is_scored_at_the_epoch_that_validation_chose(tmp_path: Path) -> No
         assert results["test/recall@1_last_epoch"] == results["test/recall@1"]
 
 
-@pytest.mark.timeout(60)
-def test_training_beats_the_untrained_network(tmp_path: Path) -> None:
-    bigger = {
-        "data": {"classes": 60, "images_per_class": 16},
-        "model": {"width": 16, "embedding_dim": 32},
-        "train": {"epochs": 6, "batch_size": 60, "steps_per_epoch": 15, "learning_rate": 3e-3},
-    }
-    weights = {"metric": 1.0, "group": 0.0, "collaborative": 0.0, "distillation": 0.0}
-    trained, _ = train_tiny(tmp_path / "a", **bigger, method={"clusters": 40, "weights": weights})
-    untrained, _ = train_tiny(tmp_path / "b", **bigger, method={"name": "untrained"})
-    assert trained["val/recall@1"] > untrained["val/recall@1"] + 0.1
-
-
 @pytest.mark.parametrize("method", ["pixels", "untrained"])
 def test_controls_report_once_and_open_the_test_classes_only_if_allowed(
     tmp_path: Path, method: str

@@ -149,6 +149,7 @@ def test_a_whole_database_without_spools_is_not_replaced_by_nothing(tmp_path: Pa
         rebuild.rebuild(tmp_path)
 
 
+@pytest.mark.process
 def test_who_holds_a_damaged_file_is_still_its_holder(results: Path) -> None:
     with held(results):
         cut(database.database_path(results))
@@ -196,6 +197,7 @@ def test_a_study_that_is_alone_makes_a_damaged_database_anew_and_says_so(
     ]
 
 
+@pytest.mark.process
 def test_beside_other_drivers_a_study_names_them_and_stops(place: Place) -> None:
     place.run()
     cut(database.database_path(place.results))

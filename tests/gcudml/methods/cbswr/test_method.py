@@ -361,19 +361,6 @@ def test_a_run_repeats_to_the_bit(tmp_path: Path, dtype: str) -> None:
     assert run("b") == first
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(60)
-def test_training_beats_the_untrained_network(tmp_path: Path) -> None:
-    bigger = {
-        "data": {"classes": 60, "images_per_class": 16},
-        "model": {"width": 16, "embedding_dim": 32},
-        "train": {"epochs": 3, "batch_size": 60, "steps_per_epoch": 20, "learning_rate": 3e-3},
-    }
-    trained, _ = train_tiny(tmp_path / "a", **bigger, method={"name": "cbswr"})
-    untrained, _ = train_tiny(tmp_path / "b", **bigger, method={"name": "untrained"})
-    assert trained["val/recall@1"] > untrained["val/recall@1"] + 0.15
-
-
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.timeout(120)

@@ -459,16 +459,3 @@ def test_a_run_repeats_and_pseudo_labels_write_their_clusters(tmp_path: Path) ->
     assert ["clusters/purity" in epoch for epoch in epochs] == [True, False, True]
     lines = (tmp_path / "a" / "tables" / "clusters.jsonl").read_text().splitlines()
     assert sorted({json.loads(line)["epoch"] for line in lines}) == [0, 2]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(60)
-def test_training_beats_the_untrained_network(tmp_path: Path) -> None:
-    bigger = {
-        "data": {"classes": 60, "images_per_class": 16},
-        "model": {"width": 16, "embedding_dim": 32},
-        "train": {"epochs": 3, "batch_size": 60, "steps_per_epoch": 20, "learning_rate": 3e-3},
-    }
-    trained, _ = train_tiny(tmp_path / "a", **bigger, method={"name": "gce", "learners": 2})
-    untrained, _ = train_tiny(tmp_path / "b", **bigger, method={"name": "untrained"})
-    assert trained["val/recall@1"] > untrained["val/recall@1"] + 0.1

@@ -451,17 +451,3 @@ def test_a_run_repeats_with_its_seed_and_reports_its_terms(tmp_path: Path) -> No
     assert epochs[0]["loss"] == pytest.approx(
         sum(epochs[0][f"loss/{name}"] for name in TERMS), rel=1e-5
     )
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(60)
-def test_training_beats_the_untrained_network(tmp_path: Path) -> None:
-    bigger = {
-        "data": {"classes": 60, "images_per_class": 16},
-        "model": {"width": 16, "embedding_dim": 32, "wide_dim": 64},
-        "train": {"epochs": 3, "batch_size": 60, "steps_per_epoch": 20, "learning_rate": 3e-3},
-    }
-    method = {"name": "stml", "teacher_momentum": 0.9, "distance": "cosine"}
-    trained, _ = train_tiny(tmp_path / "a", **bigger, method=method)
-    untrained, _ = train_tiny(tmp_path / "b", **bigger, method={"name": "untrained"})
-    assert trained["val/recall@1"] > untrained["val/recall@1"] + 0.1
