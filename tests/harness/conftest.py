@@ -14,7 +14,7 @@ from harness.engine.dispatch import retry_policy
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.setitem(
-        retry_policy.RULES, "crash", retry_policy.Rule(retries=2)
+        retry_policy.RETRY_POLICIES, "crash", retry_policy.RetryPolicy(retries=2)
     )  # no test waits for one
     monkeypatch.setenv(toy_workload.FOLDER, str(tmp_path))
     return Place(tmp_path)
