@@ -33,7 +33,7 @@ MEMBERS = "SELECT trial_id, seed, run_id FROM member ORDER BY ALL"
 # A driver that beats fast, and seems to be on another machine where its name is given.
 SLEEPER = """
 import sys
-from harness import leases
+from harness.engine.dispatch import leases
 leases.Leases.__init__.__kwdefaults__.update(beat_s=0.05, silence_s=1.0)
 if name := sys.argv.pop(1):
     leases.host_name = lambda: name

@@ -176,8 +176,8 @@ def codes_of(place: Path, study: dict[str, object], *, after: str = "pass") -> s
     script = (
         f"import sys; sys.path[:0] = [{str(place)!r}]; {after}\n"
         "from pathlib import Path\n"
-        "from harness.engine.study_state import survey\n"
-        f"found = survey({study!r}, (), Path({str(place / 'none')!r}))\n"
+        "from harness.engine.study_state import load_study_state\n"
+        f"found = load_study_state({study!r}, (), Path({str(place / 'none')!r}))\n"
         "print(*{task.run.code for task in found.schedule.tasks.values()})\n"
     )
     done = subprocess.run(
