@@ -1,4 +1,4 @@
-"""What an embedding is for: a folder of images embedded, and in it the images most like others."""
+"""Use a trained model: load it, embed images, and search for the most similar ones."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

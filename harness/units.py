@@ -1,12 +1,8 @@
-"""Seconds and bytes as text."""
+"""Format seconds and bytes as text."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 
 def duration(seconds: float) -> str:

@@ -1,6 +1,6 @@
-"""All parameters of a run, their defaults and their ranges. Nothing here computes.
+"""Parameters of a run, with their defaults and ranges; nothing is computed here.
 
-Every model refuses unknown keys and cannot be changed after it was validated.
+Every model rejects unknown keys and is immutable once validated.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a study has proposed so far, how that went, and what a later trial may know of it.
+"""The proposals of a study, their outcomes, and what a later trial may know of them.
 
-Trial ``n`` of a search knows trials up to ``n - parallel_trials``, which are over before it is
-proposed. So nothing that is decided about it depends on timing.
+Trial ``n`` of a search knows the trials up to ``n - parallel_trials``, all finished before it is
+proposed. So no decision about it depends on timing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,17 +29,13 @@ from harness.study.budget import goes_by_trials
 from harness.study.conditions import Varied
 from harness.study.plan import Plan
 
-if TYPE_CHECKING:
-    pass
-
-
 FinishedRuns = Mapping[str, RunState]
-"""Run id -> how it went for the study, of the runs that this call will not train (again)."""
+"""run_id -> final state, for every run that this call will not train (again)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """One of the trials that a study asks for: a new one, or more seeds of one that is known."""
+    """A proposed trial: a new one, or a known one that gets more seeds."""
 
     number: int
     trial: Trial
@@ -50,21 +46,20 @@ class Proposal:
 
 
 class Rival(NamedTuple):
-    """What a run of a trial is compared with."""
+    """The run of an earlier trial that a run is compared with."""
 
     label: str
-    """Of the other trial."""
+    """The earlier trial's label."""
     value: float
-    """That it has reached with the same seed."""
+    """Its value with the same seed."""
 
 
 class History:
-    """The proposals of a study, and which of their trials were given up."""
+    """All proposals of a study, and which of their trials were pruned."""
 
     def __init__(self, plan: Plan) -> None:
-        """Nothing is proposed yet."""
         self.rules = NEWEST_RULES
-        """By which the study searches; an earlier call may have begun by others."""
+        """The version of the search rules; an earlier call may have begun with an older one."""
         self._plan = plan
         self._spec = plan.spec
         self._proposals: list[Proposal] = []
@@ -80,41 +75,41 @@ class History:
 
     @property
     def pruned(self) -> Mapping[str, str]:
-        """Id of each trial that was given up -> why."""
+        """trial_id of each pruned trial -> the reason."""
         return self._pruned
 
     def add(self, proposal: Proposal) -> None:
-        """Note a proposal; numbers ascend."""
+        """Append a proposal; its number must exceed all earlier ones."""
         self._proposals.append(proposal)
         self._by_trial.setdefault(proposal.trial.trial_id, []).append(proposal)
 
     def prune(self, trial: Trial, reason: str) -> None:
-        """Note that a trial was given up."""
+        """Record that a trial was pruned."""
         self._pruned[trial.trial_id] = reason
 
     def times(self, trial: Trial) -> int:
-        """How often a trial was proposed."""
+        """Count how often a trial was proposed."""
         return len(self._by_trial.get(trial.trial_id, []))
 
     def last_known(self, number: int) -> int:
-        """The last trial that trial ``number`` may know of."""
+        """Number of the last trial that trial ``number`` may know of."""
         if not goes_by_trials(self._spec) and self._spec.pruner == "none":
             return -1
         return number - self._spec.parallel_trials
 
     def are_finished(self, last: int, finished: FinishedRuns) -> bool:
-        """Whether nothing is left to train of the proposals up to ``last``."""
+        """Whether every run of the proposals up to ``last`` has finished."""
         while self._over < len(self._proposals) and self._is_over(self._over, finished):
             self._over += 1
         return self._over == len(self._proposals) or self._proposals[self._over].number > last
 
     def told(self, number: int, finished: FinishedRuns) -> list[Observation]:
-        """What the search may know before it proposes trial ``number``."""
+        """List what the search may know before it proposes trial ``number``."""
         last = self.last_known(number)
         return [self._told(proposal, last, finished) for proposal in self._proposals]
 
     def best(self, last: int, finished: FinishedRuns) -> list[Trial]:
-        """The finished trials up to ``last`` by their mean, best first; ties go to the earlier."""
+        """Sort the finished trials up to ``last`` by their mean, best first, ties by number."""
         seen = {p.trial.trial_id: p.trial for p in self._proposals if p.number <= last}
         values = {
             trial_id: value
@@ -127,7 +122,7 @@ class History:
     def thresholds(
         self, number: int, seeds: Sequence[int], finished: FinishedRuns
     ) -> Mapping[int, StoppingThresholds]:
-        """Seed -> by what a run of the new trial ``number`` is stopped early."""
+        """Seed -> thresholds below which a run of the new trial ``number`` is stopped early."""
         if not self._spec.stops_by_epochs:
             return {}
         found = {}
@@ -150,7 +145,7 @@ class History:
         return found
 
     def reason_to_prune(self, trial: Trial, seed: int, finished: FinishedRuns) -> str | None:
-        """Why a trial is given up after its run with ``seed``; None if it goes on."""
+        """Why a trial is pruned after its run with ``seed``; None if it goes on."""
         (proposal, *_) = self._by_trial[trial.trial_id]
         state = finished[proposal.runs[seed]]
         if state.state == "pruned":
@@ -166,13 +161,13 @@ class History:
     def _better(
         self, trial: Trial, values: Mapping[int, float], finished: FinishedRuns
     ) -> str | None:
-        """What has been better than a trial, by its ``values`` so far; None: the trial goes on."""
+        """Label of what beats a trial, judged by its ``values`` so far; None if it goes on."""
         last = self.last_known(trial.number)
         if self.rules == FIRST_RULES:
             best = self.best(last, finished)[:1]
             is_given_up = best and is_worse(values, self._values(best[0], last, finished))
             return best[0].label if is_given_up else None
-        if trial.trial_id not in self._rivals:  # those trials are over: they stay what they are
+        if trial.trial_id not in self._rivals:  # those trials have finished and no longer change
             self._rivals[trial.trial_id] = self._rivals_of(trial, last, finished)
         rivals = self._rivals[trial.trial_id]
         pairs = {
@@ -184,10 +179,10 @@ class History:
         return labels.pop() if len(labels) == 1 else "the best trials"
 
     def _rivals_of(self, trial: Trial, last: int, finished: FinishedRuns) -> Mapping[int, Rival]:
-        """Seed -> the best trial up to ``last`` that ``choose_rivals`` finds for it."""
+        """Seed -> the best trial up to ``last``, chosen for that seed by ``choose_rivals``."""
         (proposal, *_) = self._by_trial[trial.trial_id]
         seeds = list(proposal.runs)
-        # In the order of their numbers, not of their means, which would decide ties by luck.
+        # Sorted by number: sorted by mean, luck would decide ties.
         ranked = sorted(self.best(last, finished), key=lambda each: each.number)
         if not ranked:
             return {}
@@ -207,20 +202,17 @@ class History:
         return is_pruned or all(run_id in finished for run_id in proposal.runs.values())
 
     def _told(self, proposal: Proposal, last: int, finished: FinishedRuns) -> Observation:
-        # Loaded here: a grid must not pay for the import of Optuna.
-        pass
-
         trial, number = proposal.trial, proposal.number
         if number > last:
             return Observation(number, proposal.varied, None)
         if trial.trial_id in self._pruned:
             return Observation(number, proposal.varied, None, self._until_pruned(trial, finished))
-        # CMA-ES, which is asked for everything again, must be told what it was told before.
+        # CMA-ES replays all its proposals, so it must see what it saw the first time.
         seen = number if self._spec.sampler == "cmaes" else last
         return Observation(number, proposal.varied, self._value(trial, seen, finished))
 
     def _until_pruned(self, trial: Trial, finished: FinishedRuns) -> tuple[float, ...]:
-        """What a pruned trial reported, one seed after another."""
+        """List what a pruned trial reported, one seed after another."""
         if self._spec.pruner == "wilcoxon":
             return tuple(self._values(trial, trial.number, finished).values())
         (proposal, *_) = self._by_trial[trial.trial_id]
@@ -228,7 +220,7 @@ class History:
         return tuple(value for state in states for value in state.curve.values())
 
     def _value(self, trial: Trial, last: int, finished: FinishedRuns) -> float | None:
-        """The mean over all seeds up to proposal ``last``; None unless every one has a value."""
+        """Mean over all seeds up to proposal ``last``; None unless each seed has a value."""
         values = self._values(trial, last, finished)
         proposed = [each for each in self._by_trial[trial.trial_id] if each.number <= last]
         planned = sum(len(each.runs) for each in proposed)
@@ -237,7 +229,7 @@ class History:
         return statistics.fmean(values.values())
 
     def _values(self, trial: Trial, last: int, finished: FinishedRuns) -> dict[int, float]:
-        """Seed -> what the search maximises, of the seeds that have it, in their order."""
+        """Seed -> value that the search maximizes, for the seeds that have one, in their order."""
         name = self._spec.searched
         values = {}
         for proposal in self._by_trial[trial.trial_id]:
@@ -248,7 +240,7 @@ class History:
         return values
 
     def _earlier(self, seed: int, last: int, finished: FinishedRuns) -> Iterator[Earlier]:
-        """What trials up to ``last`` reported with a seed, as far as they were not broken off."""
+        """Yield what trials up to ``last`` reported with a seed, unless they were interrupted."""
         for proposal in self._proposals:
             state = finished.get(proposal.runs.get(seed, ""))
             if proposal.number <= last and state is not None and state.state in ("done", "pruned"):
@@ -258,7 +250,7 @@ class History:
 
 @dataclass(frozen=True)
 class Observation:
-    """A trial that was proposed before."""
+    """An earlier trial as the sampler sees it."""
 
     number: int
     varied: Varied

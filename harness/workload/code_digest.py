@@ -93,6 +93,9 @@ def version(modules: Mapping[str, Module]) -> str:
     Names do count where one of the modules composes them.
     """
     tops = {name.partition(".")[0] for name in modules}
+    # A file that only makes a folder a package is no code: neither is a new folder.
+    nothing = (form_of(b""), form_of(b'"A docstring."'))
+    modules = {name: module for name, module in modules.items() if module.form not in nothing}
     linked = {
         name: [
             [_linked(each, name, modules, tops) for each in block] for block in module.form.blocks

@@ -25,7 +25,7 @@ def module_of(config: ModelConfig) -> str | None:
     """The module that builds ``config.backbone`` and is imported for it; conv4 has none."""
     if config.backbone == "conv4":
         return None
-    return f"gcudml.models.{'timm' if config.timm_name else 'torchvision'}_trunks"
+    return f"gcudml.models.backbones.{'timm' if config.timm_name else 'torchvision'}"
 
 
 def build_backbone(config: ModelConfig, *, channels: int, image_size: int) -> Backbone:

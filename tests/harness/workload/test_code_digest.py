@@ -120,6 +120,7 @@ def test_a_file_that_is_moved_or_renamed_changes_nothing(version_of: Version) ->
             "from balls.paint.red import colour as red\nfrom .paint import dimensions as sizes\n"
             "PAIR = red(), blue(), sizes.SMALL\n"
         ),
+        "balls/paint/__init__.py": '"""Colours and sizes."""\n',
         "balls/paint/red.py": PACKAGE["balls/red.py"],
         "balls/paint/azure.py": PACKAGE["balls/blue.py"],
         "balls/paint/dimensions.py": PACKAGE["balls/sizes.py"],
