@@ -43,7 +43,7 @@ def new_databases_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.setitem(
-        retry_policy.RULES, "crash", retry_policy.Rule(retries=2)
+        retry_policy.RETRY_POLICIES, "crash", retry_policy.RetryPolicy(retries=2)
     )  # no test waits for one
     monkeypatch.setenv(toy_workload.FOLDER, str(tmp_path))
     return Place(tmp_path)

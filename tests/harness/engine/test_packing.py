@@ -27,7 +27,7 @@ from harness.engine.dispatch.packing import Packing
 from harness.engine.progress import Snapshot
 from harness.engine.run_options import RunOptions
 from harness.engine.run_study import Outcome
-from harness.engine.study_state import identifier, plan_of
+from harness.engine.study_state import RunIdentity, plan_of
 from harness.errors import HarnessError, InputError, StoreError
 from harness.executors.interface import PROFILE, ExecutorName, Job, in_one_process
 from harness.executors.worker import run_attempt
@@ -192,14 +192,14 @@ def test_a_search_proposes_the_same_trials(place: Place) -> None:
 
 def test_a_run_that_may_be_stopped_early_has_no_company(place: Place) -> None:
     plan = plan_of(load_study(place.write(STUDY)))
-    task = next(iter(Scheduler(plan, identifier(plan)).tasks.values()))
-    company = Packing(plan, is_possible=True)
-    assert company.most(task) == 4
+    task = next(iter(Scheduler(plan, RunIdentity(plan)).tasks.values()))
+    packing = Packing(plan, is_possible=True)
+    assert packing.capacity(task) == 4
     with_early_stopping = dataclasses.replace(
         task, thresholds=StoppingThresholds("val/recall@1", {1: 0.1}, True)
     )
-    assert company.most(with_early_stopping) == 1
-    assert not company.are_compatible(task, with_early_stopping)
+    assert packing.capacity(with_early_stopping) == 1
+    assert not packing.are_compatible(task, with_early_stopping)
 
 
 @pytest.mark.process

@@ -18,7 +18,7 @@ from harness.engine.dispatch.attempt import check_limits
 from harness.engine.dispatch.time_budget import TimeBudget
 from harness.engine.preview import preview
 from harness.records.study_record import StudyRecord, read_study_records
-from harness.search.history import Settled
+from harness.search.history import FinishedRuns
 from harness.search.scheduler import Scheduler
 from harness.study.budget import confirm_runs, search_trials
 from harness.study.limits import Limits
@@ -246,10 +246,12 @@ def test_a_search_that_time_has_ended_is_confirmed_alike_by_the_next_call(
 ) -> None:
     original = Scheduler.propose_more
 
-    def propose_more(self: Scheduler, settled: Settled) -> bool:  # as if time were short by then
-        if self.is_searching and len(settled) >= 8:
+    def propose_more(
+        self: Scheduler, finished: FinishedRuns
+    ) -> bool:  # as if time were short by then
+        if self.is_searching and len(finished) >= 8:
             self.end_search()
-        return original(self, settled)
+        return original(self, finished)
 
     text = OPEN + "budget: {hours: 1}\n"
     with monkeypatch.context() as patch:

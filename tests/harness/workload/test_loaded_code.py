@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import harness
-from harness.engine.dispatch.retry_policy import RULES, Rule
+from harness.engine.dispatch.retry_policy import RETRY_POLICIES, RetryPolicy
 from harness.errors import InputError
 from harness.executors.interface import ExecutorName
 from harness.store.database import query
@@ -88,7 +88,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         path.parent.mkdir(exist_ok=True)
         path.write_text(content, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(RULES, "crash", Rule())  # type: ignore[index] -- no wait for a retry
+    monkeypatch.setitem(RETRY_POLICIES, "crash", RetryPolicy())  # type: ignore[index] -- no wait for a retry
     yield tmp_path
     forget()
 
