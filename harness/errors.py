@@ -1,4 +1,4 @@
-"""Errors that a user can act on, each with a one-line text ready to be shown.
+"""Errors that a user can act on, each a line ready to be shown; also the nearest known name.
 
 Every message says what is wrong, where, and what to do about it. The command line prints the
 message alone and exits with ``exit_status``; anything that is not a ``HarnessError`` is a bug.

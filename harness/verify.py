@@ -1,4 +1,4 @@
-"""Test whether a study that is killed at random ends in the same tables.
+"""Kill a study at random, resume it, and compare its tables with an uninterrupted one.
 
 The study is run once without interruption, and then again and again in other folders, while the
 driver, the fork server or a worker is killed by SIGKILL; the same command is repeated until the

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.planning.forecast import Forecast, Power
-from harness.units import _mib, duration
+from harness.units import duration, mebibytes
 
 
 def describe(forecast: Forecast) -> list[str]:
@@ -34,9 +34,9 @@ def _expense_lines(forecast: Forecast) -> list[str]:
     workers = f"{expense.workers} worker{'s' * (expense.workers != 1)}"
     together = f"; up to {forecast.together} runs share one" * (forecast.together > 1)
     return [
-        f"time: about {duration(expense.total_s)} on {workers}, {duration(expense.run_s)} per run "
-        f"(from {expense.basis}){together}",
-        f"disk: about {_mib(expense.needed_mib)}, {_mib(expense.free_mib)} free",
+        f"time: about {duration(expense.total_s)} on {workers}, {duration(expense.run_s)} a run "
+        f"(by {expense.basis}){together}",
+        f"disk: about {mebibytes(expense.needed_mib)}, {mebibytes(expense.free_mib)} free",
     ]
 
 

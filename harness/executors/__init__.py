@@ -1,4 +1,4 @@
-"""How runs are executed: one small interface, and what it is told and tells.
+"""Execute runs in this process, in processes of their own or on a Ray cluster.
 
 ``local`` executes a run in this process; ``process`` and ``spawn`` in a process of its own, forked
 from a warm one or started anew, which may be that of several runs; ``ray`` in a process on some

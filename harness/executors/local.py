@@ -47,7 +47,7 @@ class LocalExecutor:
     def cancel(self, run_id: str, *, grace_s: float | None = GRACE_S) -> None:
         """Forget a run that was not started; one that is being executed is out of reach.
 
-        So limits do not hold here. ``executors.worker.stop_request.ask`` ends what is executed.
+        So limits do not hold here. ``executors.worker.stop_request.set`` ends what is executed.
         """
         kept = deque(job for job in self._waiting if job.run_id != run_id)
         if len(kept) < len(self._waiting):

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from harness.errors import InputError
-from harness.export.study_runs import ExportedRun, Point, exported_runs, flat
+from harness.export.study_runs import ExportedRun, Point, exported_runs
+from harness.records.trial import flat
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

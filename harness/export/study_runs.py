@@ -99,17 +99,6 @@ def exported_runs(results: Path, study: str) -> Iterator[ExportedRun]:
             yield _run(row, curves[str(row[0])], found[str(row[0])])
 
 
-def flat(params: Mapping[str, JsonValue], prefix: str = "") -> dict[str, JsonValue]:
-    """Flatten nested parameters to dotted keys; lists stay whole."""
-    found: dict[str, JsonValue] = {}
-    for key, value in params.items():
-        if isinstance(value, dict) and value:
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[prefix + key] = value
-    return found
-
-
 def as_utc(time: object) -> datetime | None:
     """Mark a TIMESTAMP of the database as UTC; None for anything else."""
     return time.replace(tzinfo=UTC) if isinstance(time, datetime) else None

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import InputError
-from harness.export.study_runs import ExportedRun, Point, exported_runs, flat
-from harness.records.trial import digest
+from harness.export.study_runs import ExportedRun, Point, exported_runs
+from harness.records.trial import digest, flat
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary

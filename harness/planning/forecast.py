@@ -25,7 +25,7 @@ from harness.store.database import query
 from harness.study.plan import Plan
 from harness.study.spec import StudySpec
 from harness.study.spec_diff import changes_of
-from harness.units import _mib
+from harness.units import mebibytes
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def make_forecast(
     """
     found = load_study_state(path, overrides, options.results)
     plan, spec = found.plan, found.plan.spec
-    states = [found.ledger.settled.get(run_id) for run_id in found.schedule.tasks]
+    states = [found.runs.finished.get(run_id) for run_id in found.schedule.tasks]
     done = sum(state is not None and state.state == "done" for state in states)
     failed = sum(state is not None and state.state == "failed" for state in states)
     total = found.schedule.total
@@ -166,9 +166,9 @@ def _warnings(power: Power | None, expense: CostEstimate | None) -> tuple[str, .
         )
     if expense is not None and expense.needed_mib > expense.free_mib:
         found.append(
-            f"the results need about {_mib(expense.needed_mib)}, but only "
-            f"{_mib(expense.free_mib)} are free; make space, or choose another folder with "
-            "--results"
+            f"the results need about {mebibytes(expense.needed_mib)}, and "
+            f"{mebibytes(expense.free_mib)} are free; make space, or choose another "
+            "folder with --results"
         )
     return tuple(found)
 
@@ -196,17 +196,15 @@ def _expense(found: StudyState, options: RunOptions, *, may_probe: bool) -> Cost
 
 def _together(found: StudyState, options: RunOptions) -> int:
     """Return the largest number of runs still to do that may share a process."""
-    company = Packing(found.plan, is_possible=options.executor in PROCESS_EXECUTORS)
-    waiting = found.schedule.tasks.keys() - found.ledger.settled.keys()
-    return max((company.most(found.schedule.tasks[run_id]) for run_id in waiting), default=1)
+    packing = Packing(found.plan, is_possible=options.executor in PROCESS_EXECUTORS)
+    waiting = found.schedule.tasks.keys() - found.runs.finished.keys()
+    return max((packing.capacity(found.schedule.tasks[run_id]) for run_id in waiting), default=1)
 
 
 def _run_costs(found: StudyState, costs: CostEstimator, typical: Cost) -> list[Cost]:
     """Return the cost of every run still to do; runs not yet proposed get the typical cost."""
     schedule = found.schedule
-    waiting = [
-        task for run_id, task in schedule.tasks.items() if run_id not in found.ledger.settled
-    ]
+    waiting = [task for run_id, task in schedule.tasks.items() if run_id not in found.runs.finished]
     by_trial: dict[str, Cost] = {}
     for task in waiting:
         key = task.trial.trial_id

@@ -1,1 +1,1 @@
-"""What is on disk: trials, runs, events, states, study records, digests."""
+"""Files of a results folder: trials, events, run states, study records and provenance."""

@@ -1,4 +1,4 @@
-"""Reports: load the data, work out the findings, draw them, write the HTML pages.
+"""Report results as HTML pages, in four steps: read, find, draw, write.
 
-Import nothing here: the command line uses ``data`` without loading Plotly.
+Nothing is imported here: the command line reads data without paying for Plotly.
 """

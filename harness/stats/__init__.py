@@ -1,1 +1,1 @@
-"""Paired tests and power, without any input or output."""
+"""Paired tests, sequential tests and power: numbers in, numbers out."""

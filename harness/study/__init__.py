@@ -1,1 +1,1 @@
-"""The study file and its plan."""
+"""Read and check a study file, and plan its trials."""

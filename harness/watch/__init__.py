@@ -1,1 +1,1 @@
-"""Serve a live page of a running study."""
+"""Serve a live page of a study while it runs."""

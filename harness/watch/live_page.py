@@ -19,8 +19,9 @@ from harness.report.html.document import OFFLINE, Frame, asset, document
 from harness.report.html.escape import escaped
 from harness.report.study_page import page_text
 from harness.store.database import database_path
+from harness.units import whole_duration
 from harness.watch.page_server import Answer, PageServer
-from harness.watch.run_monitor import RunMonitor, RunningRun, StudyProgress
+from harness.watch.run_monitor import RunMonitor, RunningRun, StudyProgress, file_stamp
 
 _POLICY = f"{OFFLINE.policy}; connect-src 'self'"
 _VERSION = "version-of-this-page"
@@ -61,7 +62,7 @@ class Watch:
 
     def make_page(self) -> bool:
         """Remake the page if the database has changed; return whether the page is different."""
-        stamp = self._database_stamp()
+        stamp = file_stamp(database_path(self._results))
         if stamp is None or stamp == self._stamp:
             return False
         began = time.thread_time()  # waiting for a driver uses no CPU time
@@ -129,13 +130,6 @@ class Watch:
             if now >= max(self._rests_until, made + rest_s) and self.make_page():
                 made = now
 
-    def _database_stamp(self) -> tuple[int, int] | None:
-        try:
-            found = database_path(self._results).stat()
-        except OSError:
-            return None
-        return (found.st_mtime_ns, found.st_size)
-
     def _is_unknown(self, error: InputError) -> bool:
         """Whether the study is merely not in the database yet."""
         return "unknown study" in str(error) or "no results in" in str(error)
@@ -182,7 +176,7 @@ def _in_words(run: RunningRun) -> list[str]:
     """Return the table cells of a running run."""
     value = "" if run.value is None else f"{run.metric} {run.value:.4f}"
     attempt = f" (attempt {run.attempt})" if run.attempt > 1 else ""
-    heard = f"{_duration(run.silent_seconds)} ago"
+    heard = f"{whole_duration(round(run.silent_seconds))} ago"
     if run.silent_seconds > _SILENT_S:
         heard += "; is its driver still running?"
     return [
@@ -190,15 +184,6 @@ def _in_words(run: RunningRun) -> list[str]:
         str(run.seed),
         str(run.epochs),
         value,
-        _duration(run.seconds),
+        whole_duration(round(run.seconds)),
         heard,
     ]
-
-
-def _duration(seconds: float) -> str:
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -11,10 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.records.event_log import SpoolReader
-from harness.records.events import Damaged, Entry, Started
-from harness.records.folders import run_dir, spool_path
-from harness.records.run_state import RunState, replay
+from harness.records.events import Damaged
+from harness.records.run_reader import RunReader
+from harness.records.run_state import RunState
 from harness.records.study_record import StudyRecord, read_study_record
 
 
@@ -53,10 +52,8 @@ class RunMonitor:
         self._path = results / "studies" / f"{study}.json"
         self._stamp: tuple[int, int] | None = None
         self._record: StudyRecord | None = None
-        self._states: dict[str, RunState] = {}
-        self._spools: dict[str, SpoolReader] = {}
-        # Run -> when its attempt began, and when it was last heard of.
-        self._began: dict[str, str] = {}
+        self._runs: dict[str, RunReader] = {}
+        # Run -> the time of its last event.
         self._heard: dict[str, str] = {}
 
     def look(self, now: datetime | None = None) -> StudyProgress:
@@ -84,31 +81,21 @@ class RunMonitor:
 
     def _take_up_record(self) -> None:
         """Read the study's record if it exists and has changed."""
-        stamp = _stamp(self._path)
+        stamp = file_stamp(self._path)
         if stamp is not None and stamp != self._stamp:
             self._record = read_study_record(self._results, self._study)
             self._stamp = stamp
 
     def _state(self, run_id: str) -> RunState:
         """Return the state of a run, reading on in its spool if that has grown."""
-        known = self._states.get(run_id, RunState())
-        if known.state == "done":
-            return known
-        spool = self._spools.get(run_id)
-        if spool is None:
-            spool = self._spools[run_id] = SpoolReader(spool_path(run_dir(self._results, run_id)))
-        entries, is_from_start = spool.read()
-        for entry in entries:
-            self._note(run_id, entry)
-        state = self._states[run_id] = replay(entries, None if is_from_start else known)
-        return state
-
-    def _note(self, run_id: str, entry: Entry) -> None:
-        if isinstance(entry, Damaged):
-            return
-        if isinstance(entry, Started):
-            self._began[run_id] = entry.time
-        self._heard[run_id] = entry.time
+        run = self._runs.get(run_id)
+        if run is None:
+            run = self._runs[run_id] = RunReader(self._results, run_id)
+        if run.state.state != "done":
+            times = [entry.time for entry in run.read().entries if not isinstance(entry, Damaged)]
+            if times:
+                self._heard[run_id] = times[-1]
+        return run.state
 
     def _line(
         self, label: str, seed: int, run_id: str, state: RunState, now: datetime
@@ -121,7 +108,7 @@ class RunMonitor:
             epochs=state.epochs,
             metric=metric,
             value=value,
-            seconds=_since(self._began.get(run_id), now),
+            seconds=_since(state.started, now),
             silent_seconds=_since(self._heard.get(run_id), now),
         )
 
@@ -144,7 +131,7 @@ def _since(time: str | None, now: datetime) -> float:
         return 0.0
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def file_stamp(path: Path) -> tuple[int, int] | None:
     """Return when a file was written and how large it is; None if there is none."""
     try:
         found = path.stat()

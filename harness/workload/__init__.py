@@ -1,4 +1,4 @@
-"""The border: what the harness asks of a workload, and which code of it counts."""
+"""The border: what a workload must offer, and which of its code is part of a run's identity."""
 
 from harness.workload.border import JsonValue, Params, Report, Workload, load_workload
 

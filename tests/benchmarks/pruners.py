@@ -51,7 +51,7 @@ class Row(NamedTuple):
     """Of all trials but the first, where all are equal; else of the last one."""
     last_given_up: float
     """Of the last one, which has the most rivals to choose the best from."""
-    skipped: float
+    spared: float
     """Of the last trial's seeds."""
 
 
@@ -70,7 +70,7 @@ def main() -> None:
         rows.append(row)
         print(
             f"| {row.noise} | {row.seeds} | {row.trials} | {row.rules} | {row.worse_by:g} | "
-            f"{row.given_up:.3f} | {row.last_given_up:.3f} | {row.skipped:.3f} |",
+            f"{row.given_up:.3f} | {row.last_given_up:.3f} | {row.spared:.3f} |",
             flush=True,
         )
     if arguments.write:
@@ -114,7 +114,7 @@ def _row(
         studies,
         given_up=float(np.mean([look is not None for look in with_early_stopping])),
         last_given_up=float(np.mean([look is not None for look in last])),
-        skipped=float(np.mean([0 if look is None else 1 - look / seeds for look in last])),
+        spared=float(np.mean([0 if look is None else 1 - look / seeds for look in last])),
     )
 
 

@@ -25,6 +25,7 @@ STUDIES = sorted((ROOT / "studies").rglob("*.yaml"))
 Versions = Callable[..., str]
 
 
+@pytest.mark.process
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_runs_of_every_shipped_study_load_what_they_declare(tmp_path: Path) -> None:
@@ -57,7 +58,7 @@ def version_after(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Versions:
     monkeypatch.setattr(code_files, "_found_by_import", lambda top: place)
 
     def told(edited: str | None = None, **params: Any) -> str:
-        file = copy / (edited or "train.py")
+        file = copy / (edited or "training/run.py")
         before = file.read_text(encoding="utf-8")
         if edited is not None:
             file.write_text(before + "\nEDITED = 1\n", encoding="utf-8")
@@ -73,15 +74,15 @@ def version_after(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Versions:
 @pytest.mark.parametrize(
     ("edited", "counts_for"),
     [
-        ("methods/gcudml.py", {"gcudml", "squeezenet"}),
-        ("losses/groups.py", {"gcudml", "squeezenet"}),
-        ("methods/cbswr.py", {"cbswr"}),
-        ("models/decoder.py", {"cbswr"}),
-        ("models/torchvision_trunks.py", {"squeezenet"}),
-        ("models/timm_trunks.py", {"timm"}),
-        ("models/conv4.py", {"gcudml", "cbswr", "squeezenet", "timm", "untrained"}),
+        ("methods/gcudml/method.py", {"gcudml", "squeezenet"}),
+        ("methods/gcudml/losses.py", {"gcudml", "squeezenet"}),
+        ("methods/cbswr/method.py", {"cbswr"}),
+        ("methods/cbswr/decoder.py", {"cbswr"}),
+        ("models/backbones/torchvision.py", {"squeezenet"}),
+        ("models/backbones/timm.py", {"timm"}),
+        ("models/backbones/conv4.py", {"gcudml", "cbswr", "squeezenet", "timm", "untrained"}),
         ("config/cbswr.py", {"gcudml", "cbswr", "squeezenet", "timm", "untrained"}),
-        ("image_search.py", set()),
+        ("api.py", set()),
     ],
 )
 def test_an_edit_counts_for_the_runs_that_use_the_file(
@@ -106,4 +107,4 @@ def test_the_study_of_a_network_has_the_code_of_the_network_in_its_version(
     version_after: Versions,
 ) -> None:
     base = load_study(ROOT / "studies" / "birds" / "components.yaml").spec.base
-    assert version_after(**base) != version_after("models/torchvision_trunks.py", **base)
+    assert version_after(**base) != version_after("models/backbones/torchvision.py", **base)

@@ -1,1 +1,1 @@
-"""What happens inside a process that trains."""
+"""Train inside a worker process: its environment, one attempt at a run, the request to stop."""

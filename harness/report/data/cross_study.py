@@ -7,10 +7,11 @@ runs, but must be reported.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.errors import InputError, nearest
+from harness.records.trial import flat_set
 from harness.report.data.mixture import Circumstances, Compared, MadeRun, Mixture, mixture
 from harness.report.data.study_data import Comparison, Summary, View, comparison_of
 from harness.stats.paired import Difference, holm, paired_difference, t_interval
@@ -102,7 +103,7 @@ class Across:
 
 def rules_of(params: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """Map dotted parameters to values, in the sections that say what is scored and how."""
-    found = {key: value for name in RULES for key, value in _flat(name, params.get(name))}
+    found = flat_set({name: params.get(name) for name in RULES})
     return {key: value for key, value in found.items() if key not in PLACES}
 
 
@@ -254,11 +255,3 @@ def _difference(one: Terms, other: Terms, varied: frozenset[str]) -> str:
 def _shown(value: JsonValue) -> str:
     text = "not set" if value is None else str(value)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
-
-
-def _flat(name: str, value: JsonValue) -> Iterator[tuple[str, JsonValue]]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _flat(f"{name}.{key}", inner)
-    elif value is not None:
-        yield name, value

@@ -1,1 +1,1 @@
-"""Work out what the numbers mean: answers, claims, estimates, tables for papers."""
+"""Say what the numbers mean: answer, claims, tables, and the methods in words."""

@@ -1,1 +1,1 @@
-"""Write the HTML of report pages."""
+"""Write the sections of a page as HTML, with its styles and scripts."""

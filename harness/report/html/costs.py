@@ -17,6 +17,7 @@ from harness.report.html.tables import (
     failures_table,
     table_row,
 )
+from harness.units import total_duration
 
 _FACTS = ("device", "number_format")
 
@@ -77,7 +78,7 @@ def _reused(reused: int, runs: Sequence[RunRow]) -> str:
     saved = sum(run.seconds or 0.0 for run in runs if run.is_reused)
     return (
         f"{reused} of {len(runs)} runs were trained earlier for another study and reused, which "
-        f"saved {_duration(saved)}"
+        f"saved {total_duration(saved)}"
     )
 
 
@@ -86,12 +87,8 @@ def seconds_text(runs: Sequence[RunRow]) -> str:
     found = [run.seconds for run in runs if run.seconds is not None]
     if not found:
         return ""
-    median, longest = f"{statistics.median(found):.1f} s (median)", f"at most {max(found):.1f} s"
-    return f"{_duration(sum(found))} in total; per run {median}, {longest}"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 3600:.2f} h"
+    median, longest = f"{statistics.median(found):.1f} s (median)", f"{max(found):.1f} s at most"
+    return f"{total_duration(sum(found))} in all; a run {median}, {longest}"
 
 
 def _peak(runs: Sequence[RunRow]) -> str:

@@ -30,7 +30,7 @@ from harness.report.html.escape import escaped
 from harness.report.html.layout import note, panels, section
 from harness.report.plots import render
 from harness.report.plots.picture import BASELINE, shortened
-from harness.report.plots.projection import class_marks
+from harness.report.plots.projection import class_marks, map_pictures
 
 _LONGEST_LABEL = 40
 _NONE = "\N{EN DASH}"
@@ -107,7 +107,7 @@ def map_section(seen: Seen | None) -> str:
         "Map",
         note(words),
         _class_choice(maps),
-        panels(render.map_drawings(maps), is_single=len(maps.runs) == 1),
+        panels(render.draw_all(map_pictures(maps)), is_single=len(maps.runs) == 1),
         _map_key(maps),
         '<ul class="found strip" id="map-images" aria-live="polite"></ul>',
     )

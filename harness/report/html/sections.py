@@ -30,8 +30,11 @@ from harness.report.html.tables import (
     trial_key,
 )
 from harness.report.plots import render
-from harness.report.plots.ablation import ablation_panels
-from harness.report.plots.interactions import grids
+from harness.report.plots.ablation import ablation_panels, ablation_pictures
+from harness.report.plots.importance import landscape_pictures
+from harness.report.plots.interactions import component_pictures, grid_pictures, grids
+from harness.report.plots.parallel import parallel_pictures
+from harness.report.plots.search_history import exploration_pictures
 from harness.stats.paired import MIN_SEEDS_FOR_TEST
 
 _MOST_CELLS = 144  # largest grid that is also shown as a table
@@ -55,7 +58,7 @@ def ablation_section(tables: StudyTables) -> str:
     if primary is None:
         return section("Ablation", note("Nothing to plot yet: no run has finished."))
     has_controls = any(trial.is_control for trial in tables.trials)
-    drawings = render.ablation_drawings(tables)
+    drawings = render.draw_all(ablation_pictures(tables))
     return section(
         "Ablation",
         f'<div class="choices">{_choices(tables, "plot")}</div>',
@@ -128,7 +131,7 @@ def _what_is_listed(tables: StudyTables, view: View) -> str:
 
 def interaction_section(tables: StudyTables) -> str:
     """Show how pairs of parameters interact."""
-    drawings = render.grid_drawings(tables)
+    drawings = render.draw_all(grid_pictures(tables))
     primary = tables.primary
     if not drawings or primary is None:
         return ""
@@ -156,7 +159,7 @@ def interaction_section(tables: StudyTables) -> str:
 
 def component_section(tables: StudyTables) -> str:
     """Show how each variant differs from the baseline."""
-    drawings = render.component_drawings(tables)
+    drawings = render.draw_all(component_pictures(tables))
     if not drawings:
         return ""
     words = note(
@@ -172,7 +175,7 @@ def search_section(tables: StudyTables, search: StudyTables | None) -> str:
     if search is None or search.primary is None:
         if not tables.is_search or tables.primary is None:
             return ""
-        history = render.exploration_drawings(tables)[:1]
+        history = render.draw_all(exploration_pictures(tables))[:1]
         return section("Search", panels(history, is_single=True), _parameters(tables))
     count = len(search.contenders) + len(search.pruned)
     given_up = f" ({len(search.pruned)} were pruned)" if search.pruned else ""
@@ -186,7 +189,7 @@ def search_section(tables: StudyTables, search: StudyTables | None) -> str:
         "Search",
         mixture_notice(mixture_of(search)),
         words,
-        panels(render.exploration_drawings(search)),
+        panels(render.draw_all(exploration_pictures(search))),
         _parameters(search),
         results_table(search, search.primary),
     )
@@ -208,7 +211,8 @@ def _parameters(search: StudyTables) -> str:
             f" Finished trials outside the search space, such as a baseline: {found.left_out}; "
             "these pictures leave them out."
         )
-    landscape, lines = render.landscape_drawings(found), render.parallel_drawings(found)
+    landscape = render.draw_all(landscape_pictures(found))
+    lines = render.draw_all(parallel_pictures(found))
     return "".join(
         [
             note(words) if words else "",

@@ -13,17 +13,9 @@ from plotly.offline import get_plotlyjs
 
 from harness.report.data.agreement import REFERENCE, Agreement, rho_text
 from harness.report.data.load import measure_label
-from harness.report.data.projection import Maps
 from harness.report.data.study_data import StudyTables, TrialRow
 from harness.report.data.training import ClusterSizes, Curve, Training
-from harness.report.findings.search_space import Searched
-from harness.report.plots.ablation import ablation_pictures
-from harness.report.plots.importance import landscape_pictures
-from harness.report.plots.interactions import component_pictures, grid_pictures
-from harness.report.plots.parallel import parallel_pictures
 from harness.report.plots.picture import ACCENT, INK, Picture, Trace, titled, trial_colours
-from harness.report.plots.projection import map_pictures
-from harness.report.plots.search_history import exploration_pictures
 
 _PANEL_HEIGHT = 250
 _CLUSTER_TITLES = {
@@ -58,39 +50,9 @@ def script() -> str:
     return str(get_plotlyjs())
 
 
-def ablation_drawings(tables: StudyTables) -> tuple[Drawing, ...]:
-    """Render the measure against what was varied; see ``ablation``."""
-    return tuple(_draw(picture) for picture in ablation_pictures(tables))
-
-
-def exploration_drawings(search: StudyTables) -> tuple[Drawing, ...]:
-    """Render the history of a search; see ``search_history``."""
-    return tuple(_draw(picture) for picture in exploration_pictures(search))
-
-
-def landscape_drawings(found: Searched) -> tuple[Drawing, ...]:
-    """Render importance and contours; see ``importance``."""
-    return tuple(_draw(picture) for picture in landscape_pictures(found))
-
-
-def parallel_drawings(found: Searched) -> tuple[Drawing, ...]:
-    """Render every trial across its parameters; see ``parallel``."""
-    return tuple(_draw(picture) for picture in parallel_pictures(found))
-
-
 def draw_all(pictures: Sequence[Picture]) -> tuple[Drawing, ...]:
-    """Render the given pictures."""
+    """Render pictures, in their order."""
     return tuple(_draw(picture) for picture in pictures)
-
-
-def grid_drawings(tables: StudyTables) -> tuple[Drawing, ...]:
-    """Render heat maps of crossed parameters; see ``interactions``."""
-    return tuple(_draw(picture) for picture in grid_pictures(tables))
-
-
-def component_drawings(tables: StudyTables) -> tuple[Drawing, ...]:
-    """Render how each variant differs from the baseline; see ``interactions``."""
-    return tuple(_draw(picture) for picture in component_pictures(tables))
 
 
 def curve_drawings(tables: StudyTables, training: Training) -> tuple[Drawing, ...]:
@@ -150,11 +112,6 @@ def cluster_drawings(training: Training) -> tuple[Drawing, ...]:
 def agreement_drawings(found: Sequence[Agreement]) -> tuple[Drawing, ...]:
     """Plot a label-free criterion against Recall@1: one panel per data set, one point per run."""
     return tuple(_agreement_panel(f"agreement-{place}", one) for place, one in enumerate(found))
-
-
-def map_drawings(maps: Maps) -> tuple[Drawing, ...]:
-    """Render embedding maps, one panel per run; see ``projection``."""
-    return tuple(_draw(picture) for picture in map_pictures(maps))
 
 
 def _agreement_panel(name: str, found: Agreement) -> Drawing:

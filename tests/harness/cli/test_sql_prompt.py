@@ -115,6 +115,7 @@ def test_the_format_can_be_changed(results: Path) -> None:
     ]
 
 
+@pytest.mark.process
 def test_a_driver_can_write_while_the_talk_waits(results: Path) -> None:
     shown: list[str] = []
     left = ["SELECT 1 AS x", "SELECT 2 AS x"]

@@ -45,6 +45,7 @@ def test_a_search_of_one_trial_is_its_baseline(place: Place) -> None:
     assert trials_of(place.results) == [{}]
 
 
+@pytest.mark.process
 def test_a_search_does_not_depend_on_timing_or_interruptions(place: Place) -> None:
     place.run(SEARCH)
     broken, parallel = place.folder / "broken", place.folder / "parallel"

@@ -116,6 +116,7 @@ def test_a_study_without_a_finished_run_is_listed(tmp_path: Path) -> None:
     assert "Runs: 6 waiting" in text
 
 
+@pytest.mark.process
 def test_a_database_that_is_held_is_said(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index_page, "WAIT_S", 0.0)
     with held(results), pytest.raises(StoreBusyError):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from page_reader import HOSTILE, Page, written
 from report_fixtures import Made, controls, make_study, momentum
+from waiting import PATIENCE
 
 from harness.errors import InputError
 from harness.report.study_page import write_report
@@ -194,6 +195,7 @@ def test_the_page_works_in_a_browser_without_a_network(
         tab = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
         ).new_page()
+        tab.set_default_timeout(30_000 * PATIENCE)
         tab.on("console", lambda message: complaints.append(message.text))
         tab.on("pageerror", lambda error: complaints.append(str(error)))
         tab.on("dialog", lambda dialog: complaints.append(dialog.message))
