@@ -34,8 +34,8 @@ def _expense_lines(forecast: Forecast) -> list[str]:
     workers = f"{expense.workers} worker{'s' * (expense.workers != 1)}"
     together = f"; up to {forecast.together} runs share one" * (forecast.together > 1)
     return [
-        f"time: about {duration(expense.total_s)} on {workers}, {duration(expense.run_s)} a run "
-        f"(by {expense.basis}){together}",
+        f"time: about {duration(expense.total_s)} on {workers}, {duration(expense.run_s)} per run "
+        f"(from {expense.basis}){together}",
         f"disk: about {mebibytes(expense.needed_mib)}, {mebibytes(expense.free_mib)} free",
     ]
 

@@ -166,7 +166,7 @@ def _warnings(power: Power | None, expense: CostEstimate | None) -> tuple[str, .
         )
     if expense is not None and expense.needed_mib > expense.free_mib:
         found.append(
-            f"the results need about {mebibytes(expense.needed_mib)}, and "
+            f"the results need about {mebibytes(expense.needed_mib)}, but only "
             f"{mebibytes(expense.free_mib)} are free; make space, or choose another "
             "folder with --results"
         )

@@ -87,8 +87,8 @@ def seconds_text(runs: Sequence[RunRow]) -> str:
     found = [run.seconds for run in runs if run.seconds is not None]
     if not found:
         return ""
-    median, longest = f"{statistics.median(found):.1f} s (median)", f"{max(found):.1f} s at most"
-    return f"{total_duration(sum(found))} in all; a run {median}, {longest}"
+    median, longest = f"{statistics.median(found):.1f} s (median)", f"at most {max(found):.1f} s"
+    return f"{total_duration(sum(found))} in total; per run {median}, {longest}"
 
 
 def _peak(runs: Sequence[RunRow]) -> str:
