@@ -124,7 +124,7 @@ def _tags(study: str, run: ExportedRun) -> Mapping[str, str]:
     tags = {
         RUN_ID: run.run_id,
         "harness.study": study,
-        "harness.records.trial": run.label,
+        "harness.trial": run.label,
         "harness.trial_id": run.trial_id,
         "harness.number": str(run.number),
         "harness.phase": run.phase,

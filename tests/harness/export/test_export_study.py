@@ -344,7 +344,7 @@ def test_mlflow_reads_parameters_metrics_and_tags(made: Path, tmp_path: Path) ->
     (best,) = (
         run
         for run in runs
-        if "teacher_momentum=0.9" in run.data.tags["harness.records.trial"]
+        if "teacher_momentum=0.9" in run.data.tags["harness.trial"]
         and run.data.params["seed"] == "1"
     )
     ours = query(
