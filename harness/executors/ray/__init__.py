@@ -1,1 +1,1 @@
-"""Runs on the nodes of a Ray cluster."""
+"""Executes runs on the nodes of a Ray cluster."""

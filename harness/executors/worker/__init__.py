@@ -1,1 +1,1 @@
-"""What happens inside a process that trains."""
+"""Code that runs inside a worker process, the process that trains."""
