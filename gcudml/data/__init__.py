@@ -1,1 +1,1 @@
-"""Images: where they come from, how they are divided, changed and put into batches."""
+"""Images: find, decode, cache, split by class, augment and batch them."""

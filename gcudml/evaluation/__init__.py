@@ -1,1 +1,1 @@
-"""Scores of embeddings, with and without labels, and what a run writes down about them."""
+"""Score embeddings, with and without labels, and log what single queries found."""

@@ -1,4 +1,4 @@
-"""Losses on embeddings: plain functions, tensors in, scalar out, no state, no device moves.
+"""Losses that methods share: plain functions, tensors in, scalar out, no state, no device moves.
 
 Shape letters: ``batch`` rows, ``dim`` embedding width. A negative label means "unassigned".
 """

@@ -1,1 +1,1 @@
-"""Networks that embed images, and the number format they compute in."""
+"""Networks that embed images, the momentum teacher, and the number format they compute in."""

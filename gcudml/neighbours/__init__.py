@@ -1,1 +1,1 @@
-"""Nearest neighbours and k-means; the only home of faiss."""
+"""Nearest neighbours and k-means; the home of faiss."""

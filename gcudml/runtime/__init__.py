@@ -1,1 +1,1 @@
-"""Seeds, timers, memory and files: nothing that knows of learning."""
+"""Seeds, timers, memory, files and lockstep computation; nothing here knows about learning."""

@@ -1,1 +1,1 @@
-"""One run: epochs, state, optimisers, checkpoint, model file."""
+"""Train one run: epochs, optimisers, checkpoints and the model that it leaves."""

@@ -1,4 +1,4 @@
-"""Commands: parse, call, print. The only room that writes to a terminal."""
+"""Commands: parse arguments, call the other rooms, print; nothing else writes to a terminal."""
 
 from harness.cli.commands import main
 

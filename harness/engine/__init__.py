@@ -1,1 +1,1 @@
-"""Train what is missing of a study."""
+"""Train the runs that a study still lacks: start, watch, retry, resume and store them."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.engine.dispatch.run_states import RunCounts
 from harness.engine.dispatch.time_budget import budget_message
-from harness.engine.progress import RunCounts
-from harness.search.history import Settled
+from harness.search.history import FinishedRuns
 from harness.search.scheduler import Scheduler
 from harness.study.plan import Plan
 
 
 def seconds_left(
     schedule: Scheduler,
-    tally: RunCounts,
+    counts: RunCounts,
     ages: Sequence[float],
     *,
     slots: int,
@@ -23,38 +23,38 @@ def seconds_left(
 
     Args:
         schedule: Of the study.
-        tally: Its runs that are over.
+        counts: Its finished runs.
         ages: Of the runs that are active, in seconds.
         slots: How many may be active at once.
         left_s: What is left of a budget of time.
     """
     if schedule.is_open and left_s is not None:
         return max(0.0, left_s)
-    mean = tally.mean_s
+    mean = counts.mean_s
     if mean is None:
         return None
-    waiting = schedule.total - len(tally.counted) - schedule.skipped - len(ages)
+    waiting = schedule.total - counts.finished - schedule.skipped - len(ages)
     work = waiting * mean + sum(max(0.0, mean - age) for age in ages)
     seconds = work / max(1, min(slots, waiting + len(ages)))
     return seconds if left_s is None else min(seconds, max(0.0, left_s))
 
 
 def find_shortage(
-    plan: Plan, schedule: Scheduler, settled: Settled, *, is_spent: bool
+    plan: Plan, schedule: Scheduler, finished: FinishedRuns, *, is_spent: bool
 ) -> str | None:
     """Say in a sentence what the budget did not cover; None where it covered everything.
 
     Args:
         plan: The study.
         schedule: Its runs.
-        settled: Those that are over.
+        finished: Those that are over.
         is_spent: Whether time has come to an end.
     """
     spec = plan.spec
-    is_truncated = schedule.is_truncated(settled)
+    is_truncated = schedule.is_truncated(finished)
     if not (is_truncated or is_spent or schedule.search_end is not None):
         return None
-    missing = {each.trial_id for each in schedule.members if each.run_id not in settled}
+    missing = {each.trial_id for each in schedule.members if each.run_id not in finished}
     whole = sum(
         trial.role != "control"
         and trial.phase == ("confirm" if spec.is_fixed else "search")

@@ -41,11 +41,11 @@ def preview(study: Path | Params, overrides: tuple[str, ...], results: Path) -> 
     Raises:
         InputError: the study or its data is wrong.
     """
-    plan, schedule, ledger = load_study_state(study, overrides, results)
+    plan, schedule, table = load_study_state(study, overrides, results)
     skipped = {member.run_id for member in schedule.members if member.is_pruned}
     runs = []
     for task in schedule.planned:
-        state = ledger.settled.get(task.run_id)
+        state = table.finished.get(task.run_id)
         shown = "pruned" if task.run_id in skipped else "to do" if state is None else state.state
         runs.append(PlannedRun(task.trial.label, task.run.seed, task.run_id, shown))
     later = schedule.total - len(runs)

@@ -18,13 +18,13 @@ and data as they are now, so that its runs replace other ones of the same trials
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.engine.dispatch.leases import Leases
-from harness.engine.dispatch.run_states import RunStates
+from harness.engine.dispatch.store_writer import StoreWriter
 from harness.engine.dispatch.time_budget import TimeBudget
 from harness.engine.study_state import restore_search_end
 from harness.errors import HarnessError
@@ -163,21 +163,26 @@ class RecordWriter:
         )
 
 
-def recording(
-    writer: RecordWriter,
-    plan: Plan,
-    schedule: Scheduler,
-    ledger: RunStates,
-    spending: TimeBudget,
-    command: str,
-) -> Callable[[], None]:
-    """Return a function that writes the current study record; see ``RecordWriter.write``."""
-    spec = plan.spec
-    versions = library_versions()
+@dataclass(frozen=True)
+class StudyRecorder:
+    """Saves the record of a study that a driver works on; see ``RecordWriter``."""
 
-    def write() -> None:
-        spent = spending.seconds
-        written = writer.write(
+    writer: RecordWriter
+    plan: Plan
+    schedule: Scheduler
+    store: StoreWriter
+    budget: TimeBudget
+    command: str
+    versions: Mapping[str, str] = field(default_factory=library_versions)
+
+    def save(self) -> None:
+        """Write the trials and runs of now, and take over what other drivers have decided.
+
+        Raises:
+            HarnessError: as ``RecordWriter.write``.
+        """
+        spec, schedule, spent = self.plan.spec, self.schedule, self.budget.seconds
+        written = self.writer.write(
             StudyRecord(
                 study=spec.study,
                 question=spec.question,
@@ -185,10 +190,10 @@ def recording(
                 sampler=spec.sampler,
                 spec=spec.model_dump(mode="json"),
                 fingerprint=spec.fingerprint,
-                created=writer.created,
+                created=self.writer.created,
                 updated=utc_now(),
-                command=command,
-                versions=versions,
+                command=self.command,
+                versions=self.versions,
                 trials=schedule.trials,
                 members=schedule.members,
                 pruned=schedule.pruned,
@@ -198,13 +203,19 @@ def recording(
                 rules=schedule.rules,
             )
         )
-        ledger.note_study(written)
+        self.store.note_study(written)
         # What another driver of this study has spent and decided counts here as well.
-        spending.add(written.spent_seconds - spent)
+        self.budget.add(written.spent_seconds - spent)
         if schedule.search_end is None:
-            restore_search_end(schedule, plan, written)
+            restore_search_end(schedule, self.plan, written)
 
-    return write
+    def check(self) -> None:
+        """Check that no other driver has written a record that this one must not replace.
+
+        Raises:
+            SupersededError: it has.
+        """
+        self.writer.look()
 
 
 def name_damage(results: Path, study: str, say: Callable[[str], None]) -> None:

@@ -12,15 +12,23 @@ from typing import NamedTuple
 
 from harness.engine.controller import Controller
 from harness.engine.database_repair import mend
+from harness.engine.dispatch.attempt_ends import AttemptEnds
 from harness.engine.dispatch.leases import Leases
 from harness.engine.dispatch.packing import Packing
-from harness.engine.dispatch.run_states import RunStates
+from harness.engine.dispatch.run_queue import RunQueue
+from harness.engine.dispatch.run_states import RunTable
+from harness.engine.dispatch.store_writer import StoreWriter
 from harness.engine.dispatch.time_budget import TimeBudget
 from harness.engine.progress import ProgressListener
-from harness.engine.record_writer import RecordWriter, name_damage, recording, take_up_record
+from harness.engine.record_writer import (
+    RecordWriter,
+    StudyRecorder,
+    name_damage,
+    take_up_record,
+)
 from harness.engine.run_options import RunOptions, division_of_cores, gpus_for
 from harness.engine.signals import SignalGuard
-from harness.engine.study_state import identifier, plan_of, restore_search_end, watched
+from harness.engine.study_state import RunIdentity, plan_of, restore_search_end, watched
 from harness.errors import HarnessError, StoreBusyError, StoreDamagedError, StoreError
 from harness.executors import make_executor
 from harness.executors.interface import PROCESS_EXECUTORS, THREAD_VARIABLES, Executor, Placement
@@ -33,8 +41,8 @@ from harness.study.loading import load_study
 from harness.study.spec_diff import refuse_incompatible
 from harness.workload import Params
 
-_FLUSH_WAIT_S = 60.0
-_FLUSH_WAIT_INTERRUPTED_S = 5.0
+_SYNC_WAIT_S = 60.0
+_SYNC_WAIT_INTERRUPTED_S = 5.0
 
 
 class Outcome(NamedTuple):
@@ -98,43 +106,48 @@ def _run_once(
         # First of all, because it imports the workload while we do the same.
         executor, threads = _start_executor(options, loaded.spec.workload, stack)
         plan = plan_of(loaded)
-        schedule = Scheduler(plan, identifier(plan))
+        schedule = Scheduler(plan, RunIdentity(plan))
         stack.enter_context(sharing(options.results))
         leases = stack.enter_context(Leases(options.results))
         name_damage(options.results, plan.spec.study, watcher.say)
         before = take_up_record(options.results, plan.spec.study, leases, watcher.say)
         refuse_incompatible(plan, before, options.results, extend=options.extend)
         restore_search_end(schedule, plan, before)
-        spending = TimeBudget(plan.spec, before.spent_seconds if before else 0.0)
-        ledger = RunStates(
+        budget = TimeBudget(plan.spec, before.spent_seconds if before else 0.0)
+        store = StoreWriter(options.results, check=leases.check)
+        store.prepare()
+        runs = RunTable(
             options.results,
+            store,
             watched=watched(plan),
             again=options.again,
             is_anew=not options.reuse,
-            check=leases.check,
         )
-        ledger.prepare()
         # The loop has no say while a run is executed in this process: the run looks itself.
-        at_first = stop_request.ask if options.executor == "local" else None
+        at_first = stop_request.set if options.executor == "local" else None
         interruption = stack.enter_context(SignalGuard(at_first))
         writer = RecordWriter(options.results, plan.spec, leases, before, watcher.say)
-        session = Controller(
+        packing = Packing(plan, is_possible=options.executor in PROCESS_EXECUTORS)
+        queue = RunQueue(schedule, runs, leases, packing, executor)
+        controller = Controller(
             plan=plan,
             schedule=schedule,
-            ledger=ledger,
+            runs=runs,
+            queue=queue,
+            ends=AttemptEnds(runs, queue, leases, watcher.say),
+            store=store,
             leases=leases,
             executor=executor,
             watcher=watcher,
             threads=threads,
-            spending=spending,
-            write_record=recording(writer, plan, schedule, ledger, spending, options.command),
-            look_at_record=writer.look,
-            company=Packing(plan, is_possible=options.executor in PROCESS_EXECUTORS),
+            budget=budget,
+            recorder=StudyRecorder(writer, plan, schedule, store, budget, options.command),
+            interruption=interruption,
             profile=options.profile,
         )
         try:
-            _train(session, options.results, interruption)
-            return _finish(session, ledger, watcher, interruption.signal)
+            _train(controller)
+            return _finish(controller)
         except StoreDamagedError as error:
             if interruption.signal is None:
                 raise
@@ -161,62 +174,59 @@ def _start_executor(options: RunOptions, workload: str, stack: ExitStack) -> tup
     return executor, threads
 
 
-def _train(session: Controller, results: Path, interruption: SignalGuard) -> None:
-    """Let the session train; whatever ends it, what its runs have spooled is kept."""
+def _train(controller: Controller) -> None:
+    """Run the controller; whatever ends it, what its runs have spooled is kept."""
     try:
-        session.run(results, interruption)
+        controller.run()
     except BaseException:
-        session.executor.stop()
-        session.collect()
-        study = session.plan.spec.study
+        controller.executor.stop()
+        controller.collect()
         with suppress(HarnessError):  # what went wrong first is what the user must hear
-            session.write_record()
-            _flush_patiently(session.ledger, session.watcher, study, _FLUSH_WAIT_INTERRUPTED_S)
+            controller.recorder.save()
+            _sync_patiently(controller, _SYNC_WAIT_INTERRUPTED_S)
         raise
 
 
-def _finish(
-    session: Controller, ledger: RunStates, watcher: ProgressListener, signal: int | None
-) -> Outcome:
+def _finish(controller: Controller) -> Outcome:
     """Bring the database up to date for good, and say how the call ended."""
-    study = session.plan.spec.study
-    wait_s = _FLUSH_WAIT_S if signal is None else _FLUSH_WAIT_INTERRUPTED_S
-    busy = _flush_patiently(ledger, watcher, study, wait_s)
+    watcher, signal = controller.watcher, controller.interruption.signal
+    busy = _sync_patiently(controller, _SYNC_WAIT_S if signal is None else _SYNC_WAIT_INTERRUPTED_S)
     if busy is not None and signal is None:
         raise busy
-    snapshot = session.snapshot()
+    snapshot = controller.snapshot()
     watcher.tick(snapshot)
-    if session.repeats:
-        same = sum(session.repeats)
+    trained = controller.runs.trained
+    again = [(row.previous.results, row.outcome.results) for row in trained if row.previous]
+    if again:
+        same = sum(before == now for before, now in again)
         watcher.say(
-            f"{len(session.repeats)} runs that were finished are trained anew: {same} with the "
-            f"very same results, {len(session.repeats) - same} with others"
+            f"{len(again)} runs that were finished are trained anew: {same} with the "
+            f"very same results, {len(again) - same} with others"
         )
     return Outcome(
-        study=study,
+        study=snapshot.study,
         total=snapshot.total,
         done=snapshot.done,
         failed=snapshot.failed,
-        trained=session.trained,
+        trained=len(trained),
         signal=signal,
         is_stored=busy is None,
         pruned=snapshot.pruned,
-        budget_message=session.budget_message(),
+        budget_message=controller.budget_message(),
     )
 
 
-def _flush_patiently(
-    ledger: RunStates, watcher: ProgressListener, study: str, wait_s: float
-) -> StoreBusyError | None:
+def _sync_patiently(controller: Controller, wait_s: float) -> StoreBusyError | None:
     """Bring the database up to date for good; the error to raise where a reader prevents it."""
+    study, say = controller.plan.spec.study, controller.watcher.say
     try:
-        notices = ledger.flush(compare=study, wait_s=wait_s, on_wait=watcher.say)
+        notices = controller.store.sync(compare=study, wait_s=wait_s, on_wait=say)
     except StoreBusyError as error:
         busy = StoreBusyError(
             f"{error}; no result is lost: then make the database anew with `harness rebuild`"
         )
-        watcher.say(str(busy))
+        say(str(busy))
         return busy
     for notice in notices:
-        watcher.say(notice)
+        say(notice)
     return None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.engine.dispatch.run_states import RunStates
+from harness.engine.dispatch.run_states import RunTable
+from harness.engine.dispatch.store_writer import StoreWriter
 from harness.errors import InputError
 from harness.records.study_record import StudyRecord, read_study_record
 from harness.records.trial import Run, Trial
@@ -24,7 +24,7 @@ class StudyState(NamedTuple):
     plan: Plan
     schedule: Scheduler
     """With all trials that can be known by now."""
-    ledger: RunStates
+    runs: RunTable
     """With the states of their runs."""
 
 
@@ -35,13 +35,13 @@ def load_study_state(study: Path | Params, overrides: tuple[str, ...], results: 
         InputError: the study or its data is wrong.
     """
     plan = plan_of(load_study(study, overrides))
-    schedule = Scheduler(plan, identifier(plan))
+    schedule = Scheduler(plan, RunIdentity(plan))
     restore_search_end(schedule, plan, read_study_record(results, plan.spec.study))
-    ledger = RunStates(results, watched=watched(plan))
-    ledger.load(schedule.thresholds)
-    while schedule.propose_more(ledger.settled):
-        ledger.load(schedule.thresholds)
-    return StudyState(plan, schedule, ledger)
+    runs = RunTable(results, StoreWriter(results), watched=watched(plan))
+    runs.load(schedule.tasks.values())
+    while schedule.propose_more(runs.finished):
+        runs.load(schedule.tasks.values())
+    return StudyState(plan, schedule, runs)
 
 
 def plan_of(loaded: Loaded) -> Plan:
@@ -78,34 +78,42 @@ def watched(plan: Plan) -> str | None:
     return plan.spec.searched if plan.spec.stops_by_epochs else None
 
 
-def identifier(plan: Plan) -> Callable[[Trial, int], Run]:
-    """What turns a trial and a seed into a run.
+class RunIdentity:
+    """Turns a trial and a seed into a run: what it is known by.
 
     The workload is asked once a trial for the fingerprint of its data, which is also when it
     refuses parameters that do not fit them. A trial that a search proposed must not end the
     study: its runs start, and fail as invalid.
     """
-    fingerprints: dict[str, str] = {}
 
-    def identify(trial: Trial, seed: int) -> Run:
-        key = trial.trial_id
-        if key not in fingerprints:
-            try:
-                fingerprints[key] = _fingerprint(plan, trial)
-            except InputError:
-                if plan.spec.is_fixed or trial.role != "trial":
-                    raise
-                fingerprints[key] = "refused"
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._fingerprints: dict[str, str] = {}
+
+    def __call__(self, trial: Trial, seed: int) -> Run:
+        """The run of a trial with a seed.
+
+        Raises:
+            InputError: the data do not fit a trial that the study names.
+        """
+        if trial.trial_id not in self._fingerprints:
+            self._fingerprints[trial.trial_id] = self._ask(trial)
         return Run(
-            workload=plan.spec.workload,
+            workload=self._plan.spec.workload,
             params=trial.params,
             seed=seed,
             test=trial.phase == "confirm",
-            code=plan.code.of(trial.params),
-            data=fingerprints[key],
+            code=self._plan.code.of(trial.params),
+            data=self._fingerprints[trial.trial_id],
         )
 
-    return identify
+    def _ask(self, trial: Trial) -> str:
+        try:
+            return _fingerprint(self._plan, trial)
+        except InputError:
+            if self._plan.spec.is_fixed or trial.role != "trial":
+                raise
+            return "refused"
 
 
 def _fingerprint(plan: Plan, trial: Trial) -> str:

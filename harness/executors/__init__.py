@@ -1,4 +1,4 @@
-"""Executors, which run training jobs in this process, in child processes or on a Ray cluster.
+"""Execute runs in this process, in processes of their own or on a Ray cluster.
 
 ``local`` executes a run in this process. ``process`` and ``spawn`` use child processes, forked from
 a warm server or started afresh; several runs may share one. ``ray`` uses a process on a node of a

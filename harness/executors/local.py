@@ -47,7 +47,7 @@ class LocalExecutor:
     def cancel(self, run_id: str, *, grace_s: float | None = GRACE_S) -> None:
         """Remove a run that has not started; an executing run cannot be cancelled from here.
 
-        Time limits therefore have no effect. ``executors.worker.stop_request.ask`` ends a run.
+        Time limits therefore have no effect. ``executors.worker.stop_request.set`` ends a run.
         """
         kept = deque(job for job in self._waiting if job.run_id != run_id)
         if len(kept) < len(self._waiting):

@@ -1,1 +1,1 @@
-"""Take results elsewhere: files, Optuna, TensorBoard, MLflow, the best model."""
+"""Copy results to other tools: tables, Optuna, TensorBoard, MLflow, and the best model."""

@@ -1,1 +1,1 @@
-"""What a study will cost before it is run."""
+"""Estimate what a study will cost and which differences it could detect, before it is run."""

@@ -1,17 +1,18 @@
-"""What runs of a study cost in time and disk: from runs that are done, else from a probe."""
+"""Estimate the time and disk space of runs, from finished runs or else from a probe."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from harness.engine.dispatch.run_states import RunStates
 from harness.engine.study_state import StudyState
 from harness.planning.pilot_run import PilotRun, folder_size, run_pilot
-from harness.records.folders import run_dir
+from harness.records.event_log import read_spool
+from harness.records.folders import run_dir, spool_path
+from harness.records.run_state import RunState, replay
 from harness.records.study_record import Member, read_study_record
 from harness.records.trial import Trial
 
@@ -19,44 +20,44 @@ Basis = Literal["earlier runs", "a probe"]
 
 
 class Cost(NamedTuple):
-    """Of one run."""
+    """Cost of one run."""
 
     seconds: float
     size: float
-    """Bytes."""
+    """In bytes."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a finished run has cost."""
+    """Measured cost of a finished run."""
 
     trial: Trial
     cost: Cost
 
 
 class CostEstimator:
-    """What each trial's runs are expected to cost."""
+    """Estimates what each trial's runs will cost."""
 
     def __init__(
-        self, load_study_state: StudyState, measured: Sequence[Measured], probed: PilotRun | None
+        self, study: StudyState, measured: Sequence[Measured], probed: PilotRun | None
     ) -> None:
-        """Take up what was measured; a probe of the baseline fills in where that is nothing."""
-        self._workload = load_study_state.plan.workload
+        """Use the measured costs; a probe of the baseline stands in if there are none."""
+        self._workload = study.plan.workload
         self._measured = measured
         self._probe = probed
 
     @property
     def basis(self) -> Basis | None:
-        """What it rests on; None where there is nothing."""
+        """What the estimate rests on; None if nothing is known."""
         if any(each.trial.role != "control" for each in self._measured):
             return "earlier runs"
         return None if self._probe is None else "a probe"
 
     def of_run(self, trial: Trial) -> Cost | None:
-        """The expected cost of one run of ``trial``; None where nothing tells.
+        """Estimate the cost of one run of ``trial``; None if nothing is known.
 
-        What its own runs took; else what an epoch took of other trials, for its number of epochs
-        (controls report once); else what the probe says.
+        The estimate is the mean of the trial's own runs; else the cost per epoch of other trials
+        times its number of epochs (controls report once); else what the probe gives.
         """
         own = [each.cost for each in self._measured if each.trial.trial_id == trial.trial_id]
         if own:
@@ -83,58 +84,55 @@ class CostEstimator:
 
 
 def estimate_costs(
-    load_study_state: StudyState, results: Path, *, threads: int, may_probe: bool
+    study: StudyState, results: Path, *, threads: int, may_probe: bool
 ) -> CostEstimator:
-    """Measure where nothing is known.
+    """Collect measured costs, and run a probe if nothing is known.
 
-    Runs that are done count, those of this study under earlier code included; a probe is made only
-    where no training is among them.
+    Finished runs count, including those of this study under earlier code; a probe is run only if
+    none of them was a training run.
 
     Raises:
         InputError: the probe failed.
         HarnessError: no run can be started.
     """
-    measured = _measured(load_study_state, results)
+    measured = _measured(study, results)
     is_known = any(each.trial.role != "control" for each in measured)
     if is_known or not may_probe:
-        return CostEstimator(load_study_state, measured, None)
-    baseline = next(trial for trial in load_study_state.plan.fixed if trial.role == "baseline")
-    seed = load_study_state.plan.seeds_of(baseline)[0]
-    task = load_study_state.schedule.tasks[
-        next(
-            m.run_id
-            for m in load_study_state.schedule.members
-            if m[:2] == (baseline.trial_id, seed)
-        )
-    ]
-    code = load_study_state.plan.code.table(task.run.code)
-    return CostEstimator(
-        load_study_state, measured, run_pilot(task.run, threads=threads, code=code)
-    )
+        return CostEstimator(study, measured, None)
+    baseline = next(trial for trial in study.plan.fixed if trial.role == "baseline")
+    seed = study.plan.seeds_of(baseline)[0]
+    tasks = study.schedule.tasks.values()
+    task = next(t for t in tasks if (t.trial.trial_id, t.run.seed) == (baseline.trial_id, seed))
+    code = study.plan.code.table(task.run.code)
+    return CostEstimator(study, measured, run_pilot(task.run, threads=threads, code=code))
 
 
-def _measured(load_study_state: StudyState, results: Path) -> list[Measured]:
-    name = load_study_state.plan.spec.study
-    trials = {trial.trial_id: trial for trial in load_study_state.schedule.trials}
-    found = _of_members(load_study_state.schedule.members, trials, load_study_state.ledger, results)
+def _measured(study: StudyState, results: Path) -> list[Measured]:
+    trials = {trial.trial_id: trial for trial in study.schedule.trials}
+    states = {run_id: study.runs[run_id].state for run_id in study.schedule.tasks}
+    found = _of_members(study.schedule.members, trials, states, results)
     if found:
         return found
-    record = read_study_record(results, name)
+    record = read_study_record(results, study.plan.spec.study)
     if record is None:
         return []
-    load_study_state.ledger.load({member.run_id: None for member in record.members})
+    spools = {each.run_id: spool_path(run_dir(results, each.run_id)) for each in record.members}
+    states = {run_id: replay(read_spool(path)) for run_id, path in spools.items()}
     before = {trial.trial_id: trial for trial in record.trials}
-    return _of_members(record.members, before, load_study_state.ledger, results)
+    return _of_members(record.members, before, states, results)
 
 
 def _of_members(
-    members: Iterable[Member], trials: dict[str, Trial], ledger: RunStates, results: Path
+    members: Iterable[Member],
+    trials: Mapping[str, Trial],
+    states: Mapping[str, RunState],
+    results: Path,
 ) -> list[Measured]:
     found = []
     for member in members:
-        state = ledger.state(member.run_id)
-        # A second attempt that went on from a checkpoint tells only a part of the time.
-        if state.state == "done" and state.attempts == 1 and state.seconds is not None:
+        state = states.get(member.run_id)
+        # A second attempt that resumed from a checkpoint covers only part of the time.
+        if state and state.state == "done" and state.attempts == 1 and state.seconds is not None:
             size = folder_size(run_dir(results, member.run_id))
             found.append(Measured(trials[member.trial_id], Cost(state.seconds, size)))
     return found

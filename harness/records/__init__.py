@@ -1,1 +1,1 @@
-"""The records on disk: trials, runs, events, run states, study records and digests."""
+"""Files of a results folder: trials, events, run states, study records and provenance."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 FACTS = "facts.json"
 TABLES = "tables"
 _CHUNK = 1 << 20
-_TABLE = re.compile(TABLES + r"/[^/]+\.jsonl")
+TABLE_FILE = re.compile(TABLES + r"/[^/]+\.jsonl")
 
 
 class Left(NamedTuple):

@@ -62,6 +62,22 @@ class Run:
         return digest([self.workload, self.params, self.seed, self.test, self.code, self.data])[:16]
 
 
+def flat(params: Mapping[str, JsonValue], prefix: str = "") -> dict[str, JsonValue]:
+    """Nested parameters by their dotted keys; lists and empty mappings stay whole."""
+    found: dict[str, JsonValue] = {}
+    for key, value in params.items():
+        if isinstance(value, dict) and value:
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found
+
+
+def flat_set(params: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """``flat`` without what is null or an empty mapping: neither sets anything."""
+    return {key: value for key, value in flat(params).items() if value is not None and value != {}}
+
+
 def digest(value: object) -> str:
     """Compute the SHA-256 of the canonical JSON of ``value``, in which key order is irrelevant."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), default=dict)

@@ -1,4 +1,4 @@
-"""The report of a study: numbers (``tables``), pictures (``figures``), one HTML page (``page``).
+"""Report results as HTML pages, in four steps: read, find, draw, write.
 
-Nothing is imported here: the command line reads ``tables`` without paying for Plotly.
+Nothing is imported here: the command line reads data without paying for Plotly.
 """

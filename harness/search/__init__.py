@@ -1,1 +1,1 @@
-"""Which trials there are and which comes next; the only room that imports Optuna."""
+"""Propose the next trial of a search, and stop bad ones early; the home of Optuna."""

@@ -1,7 +1,7 @@
-"""What a study has proposed so far, how that went, and what a later trial may know of it.
+"""The proposals of a study, their outcomes, and what a later trial may know of them.
 
-Trial ``n`` of a search knows trials up to ``n - parallel_trials``, which are over before it is
-proposed. So nothing that is decided about it depends on timing.
+Trial ``n`` of a search knows the trials up to ``n - parallel_trials``, all finished before it is
+proposed. So no decision about it depends on timing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,17 +29,13 @@ from harness.study.budget import goes_by_trials
 from harness.study.conditions import Varied
 from harness.study.plan import Plan
 
-if TYPE_CHECKING:
-    pass
-
-
-Settled = Mapping[str, RunState]
-"""Run id -> how it went for the study, of the runs that this call will not train (again)."""
+FinishedRuns = Mapping[str, RunState]
+"""run_id -> final state, for every run that this call will not train (again)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """One of the trials that a study asks for: a new one, or more seeds of one that is known."""
+    """A proposed trial: a new one, or a known one that gets more seeds."""
 
     number: int
     trial: Trial
@@ -50,21 +46,20 @@ class Proposal:
 
 
 class Rival(NamedTuple):
-    """What a run of a trial is compared with."""
+    """The run of an earlier trial that a run is compared with."""
 
     label: str
-    """Of the other trial."""
+    """The earlier trial's label."""
     value: float
-    """That it has reached with the same seed."""
+    """Its value with the same seed."""
 
 
 class History:
-    """The proposals of a study, and which of their trials were given up."""
+    """All proposals of a study, and which of their trials were pruned."""
 
     def __init__(self, plan: Plan) -> None:
-        """Nothing is proposed yet."""
         self.rules = NEWEST_RULES
-        """By which the study searches; an earlier call may have begun by others."""
+        """The version of the search rules; an earlier call may have begun with an older one."""
         self._plan = plan
         self._spec = plan.spec
         self._proposals: list[Proposal] = []
@@ -80,59 +75,59 @@ class History:
 
     @property
     def pruned(self) -> Mapping[str, str]:
-        """Id of each trial that was given up -> why."""
+        """trial_id of each pruned trial -> the reason."""
         return self._pruned
 
     def add(self, proposal: Proposal) -> None:
-        """Note a proposal; numbers ascend."""
+        """Append a proposal; its number must exceed all earlier ones."""
         self._proposals.append(proposal)
         self._by_trial.setdefault(proposal.trial.trial_id, []).append(proposal)
 
     def prune(self, trial: Trial, reason: str) -> None:
-        """Note that a trial was given up."""
+        """Record that a trial was pruned."""
         self._pruned[trial.trial_id] = reason
 
     def times(self, trial: Trial) -> int:
-        """How often a trial was proposed."""
+        """Count how often a trial was proposed."""
         return len(self._by_trial.get(trial.trial_id, []))
 
     def last_known(self, number: int) -> int:
-        """The last trial that trial ``number`` may know of."""
+        """Number of the last trial that trial ``number`` may know of."""
         if not goes_by_trials(self._spec) and self._spec.pruner == "none":
             return -1
         return number - self._spec.parallel_trials
 
-    def are_finished(self, last: int, settled: Settled) -> bool:
-        """Whether nothing is left to train of the proposals up to ``last``."""
-        while self._over < len(self._proposals) and self._is_over(self._over, settled):
+    def are_finished(self, last: int, finished: FinishedRuns) -> bool:
+        """Whether every run of the proposals up to ``last`` has finished."""
+        while self._over < len(self._proposals) and self._is_over(self._over, finished):
             self._over += 1
         return self._over == len(self._proposals) or self._proposals[self._over].number > last
 
-    def told(self, number: int, settled: Settled) -> list[Observation]:
-        """What the search may know before it proposes trial ``number``."""
+    def told(self, number: int, finished: FinishedRuns) -> list[Observation]:
+        """List what the search may know before it proposes trial ``number``."""
         last = self.last_known(number)
-        return [self._told(proposal, last, settled) for proposal in self._proposals]
+        return [self._told(proposal, last, finished) for proposal in self._proposals]
 
-    def best(self, last: int, settled: Settled) -> list[Trial]:
-        """The finished trials up to ``last`` by their mean, best first; ties go to the earlier."""
+    def best(self, last: int, finished: FinishedRuns) -> list[Trial]:
+        """Sort the finished trials up to ``last`` by their mean, best first, ties by number."""
         seen = {p.trial.trial_id: p.trial for p in self._proposals if p.number <= last}
         values = {
             trial_id: value
             for trial_id, trial in seen.items()
-            if (value := self._value(trial, last, settled)) is not None
+            if (value := self._value(trial, last, finished)) is not None
         }
         found = [seen[trial_id] for trial_id in values]
         return sorted(found, key=lambda trial: (-values[trial.trial_id], trial.number))
 
     def thresholds(
-        self, number: int, seeds: Sequence[int], settled: Settled
+        self, number: int, seeds: Sequence[int], finished: FinishedRuns
     ) -> Mapping[int, StoppingThresholds]:
-        """Seed -> by what a run of the new trial ``number`` is stopped early."""
+        """Seed -> thresholds below which a run of the new trial ``number`` is stopped early."""
         if not self._spec.stops_by_epochs:
             return {}
         found = {}
         for seed in seeds:
-            earlier = list(self._earlier(seed, self.last_known(number), settled))
+            earlier = list(self._earlier(seed, self.last_known(number), finished))
             if self._spec.pruner == "median":
                 least = median_thresholds(earlier)
             else:
@@ -149,29 +144,31 @@ class History:
                 )
         return found
 
-    def reason_to_prune(self, trial: Trial, seed: int, settled: Settled) -> str | None:
-        """Why a trial is given up after its run with ``seed``; None if it goes on."""
+    def reason_to_prune(self, trial: Trial, seed: int, finished: FinishedRuns) -> str | None:
+        """Why a trial is pruned after its run with ``seed``; None if it goes on."""
         (proposal, *_) = self._by_trial[trial.trial_id]
-        state = settled[proposal.runs[seed]]
+        state = finished[proposal.runs[seed]]
         if state.state == "pruned":
             return f"seed {seed}: {state.message}"
         if self._spec.pruner != "wilcoxon":
             return None
-        values = self._values(trial, trial.number, settled)
-        label = self._better(trial, values, settled)
+        values = self._values(trial, trial.number, finished)
+        label = self._better(trial, values, finished)
         if label is None:
             return None
         return f"worse than {label} on {len(values)} seeds by a Wilcoxon signed-rank test"
 
-    def _better(self, trial: Trial, values: Mapping[int, float], settled: Settled) -> str | None:
-        """What has been better than a trial, by its ``values`` so far; None: the trial goes on."""
+    def _better(
+        self, trial: Trial, values: Mapping[int, float], finished: FinishedRuns
+    ) -> str | None:
+        """Label of what beats a trial, judged by its ``values`` so far; None if it goes on."""
         last = self.last_known(trial.number)
         if self.rules == FIRST_RULES:
-            best = self.best(last, settled)[:1]
-            is_given_up = best and is_worse(values, self._values(best[0], last, settled))
+            best = self.best(last, finished)[:1]
+            is_given_up = best and is_worse(values, self._values(best[0], last, finished))
             return best[0].label if is_given_up else None
-        if trial.trial_id not in self._rivals:  # those trials are over: they stay what they are
-            self._rivals[trial.trial_id] = self._rivals_of(trial, last, settled)
+        if trial.trial_id not in self._rivals:  # those trials have finished and no longer change
+            self._rivals[trial.trial_id] = self._rivals_of(trial, last, finished)
         rivals = self._rivals[trial.trial_id]
         pairs = {
             seed: (value, rivals[seed].value) for seed, value in values.items() if seed in rivals
@@ -181,74 +178,71 @@ class History:
         labels = {rivals[seed].label for seed in pairs}
         return labels.pop() if len(labels) == 1 else "the best trials"
 
-    def _rivals_of(self, trial: Trial, last: int, settled: Settled) -> Mapping[int, Rival]:
-        """Seed -> the best trial up to ``last`` that ``choose_rivals`` finds for it."""
+    def _rivals_of(self, trial: Trial, last: int, finished: FinishedRuns) -> Mapping[int, Rival]:
+        """Seed -> the best trial up to ``last``, chosen for that seed by ``choose_rivals``."""
         (proposal, *_) = self._by_trial[trial.trial_id]
         seeds = list(proposal.runs)
-        # In the order of their numbers, not of their means, which would decide ties by luck.
-        finished = sorted(self.best(last, settled), key=lambda each: each.number)
-        if not finished:
+        # Sorted by number: sorted by mean, luck would decide ties.
+        ranked = sorted(self.best(last, finished), key=lambda each: each.number)
+        if not ranked:
             return {}
-        known = [self._values(each, last, settled) for each in finished]
+        known = [self._values(each, last, finished) for each in ranked]
         chosen = choose_rivals(
             np.array([[values[seed] for seed in seeds] for values in known]),
             [[v for seed, v in values.items() if seed not in proposal.runs] for values in known],
         )
         return {
-            seed: Rival(finished[place].label, known[place][seed])
+            seed: Rival(ranked[place].label, known[place][seed])
             for seed, place in zip(seeds, chosen, strict=False)
         }
 
-    def _is_over(self, position: int, settled: Settled) -> bool:
+    def _is_over(self, position: int, finished: FinishedRuns) -> bool:
         proposal = self._proposals[position]
         is_pruned = proposal.trial.trial_id in self._pruned
-        return is_pruned or all(run_id in settled for run_id in proposal.runs.values())
+        return is_pruned or all(run_id in finished for run_id in proposal.runs.values())
 
-    def _told(self, proposal: Proposal, last: int, settled: Settled) -> Observation:
-        # Loaded here: a grid must not pay for the import of Optuna.
-        pass
-
+    def _told(self, proposal: Proposal, last: int, finished: FinishedRuns) -> Observation:
         trial, number = proposal.trial, proposal.number
         if number > last:
             return Observation(number, proposal.varied, None)
         if trial.trial_id in self._pruned:
-            return Observation(number, proposal.varied, None, self._until_pruned(trial, settled))
-        # CMA-ES, which is asked for everything again, must be told what it was told before.
+            return Observation(number, proposal.varied, None, self._until_pruned(trial, finished))
+        # CMA-ES replays all its proposals, so it must see what it saw the first time.
         seen = number if self._spec.sampler == "cmaes" else last
-        return Observation(number, proposal.varied, self._value(trial, seen, settled))
+        return Observation(number, proposal.varied, self._value(trial, seen, finished))
 
-    def _until_pruned(self, trial: Trial, settled: Settled) -> tuple[float, ...]:
-        """What a pruned trial reported, one seed after another."""
+    def _until_pruned(self, trial: Trial, finished: FinishedRuns) -> tuple[float, ...]:
+        """List what a pruned trial reported, one seed after another."""
         if self._spec.pruner == "wilcoxon":
-            return tuple(self._values(trial, trial.number, settled).values())
+            return tuple(self._values(trial, trial.number, finished).values())
         (proposal, *_) = self._by_trial[trial.trial_id]
-        states = [settled[run_id] for run_id in proposal.runs.values() if run_id in settled]
+        states = [finished[run_id] for run_id in proposal.runs.values() if run_id in finished]
         return tuple(value for state in states for value in state.curve.values())
 
-    def _value(self, trial: Trial, last: int, settled: Settled) -> float | None:
-        """The mean over all seeds up to proposal ``last``; None unless every one has a value."""
-        values = self._values(trial, last, settled)
+    def _value(self, trial: Trial, last: int, finished: FinishedRuns) -> float | None:
+        """Mean over all seeds up to proposal ``last``; None unless each seed has a value."""
+        values = self._values(trial, last, finished)
         proposed = [each for each in self._by_trial[trial.trial_id] if each.number <= last]
         planned = sum(len(each.runs) for each in proposed)
         if trial.trial_id in self._pruned or not planned or len(values) < planned:
             return None
         return statistics.fmean(values.values())
 
-    def _values(self, trial: Trial, last: int, settled: Settled) -> dict[int, float]:
-        """Seed -> what the search maximises, of the seeds that have it, in their order."""
+    def _values(self, trial: Trial, last: int, finished: FinishedRuns) -> dict[int, float]:
+        """Seed -> value that the search maximizes, for the seeds that have one, in their order."""
         name = self._spec.searched
         values = {}
         for proposal in self._by_trial[trial.trial_id]:
             for seed, run_id in proposal.runs.items() if proposal.number <= last else ():
-                state = settled.get(run_id)
+                state = finished.get(run_id)
                 if state is not None and state.state == "done" and name in state.results:
                     values[seed] = state.results[name]
         return values
 
-    def _earlier(self, seed: int, last: int, settled: Settled) -> Iterator[Earlier]:
-        """What trials up to ``last`` reported with a seed, as far as they were not broken off."""
+    def _earlier(self, seed: int, last: int, finished: FinishedRuns) -> Iterator[Earlier]:
+        """Yield what trials up to ``last`` reported with a seed, unless they were interrupted."""
         for proposal in self._proposals:
-            state = settled.get(proposal.runs.get(seed, ""))
+            state = finished.get(proposal.runs.get(seed, ""))
             if proposal.number <= last and state is not None and state.state in ("done", "pruned"):
                 values = tuple(state.curve.values())
                 yield Earlier(proposal.number, state.state == "done", values)
@@ -256,7 +250,7 @@ class History:
 
 @dataclass(frozen=True)
 class Observation:
-    """A trial that was proposed before."""
+    """An earlier trial as the sampler sees it."""
 
     number: int
     varied: Varied

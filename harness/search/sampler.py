@@ -1,13 +1,13 @@
-"""From the history of a study to its next proposal, by Optuna's samplers.
+"""Propose the next trial from the history of a study, with Optuna's samplers.
 
-Optuna proposes and owns nothing. For every proposal a study is built in memory from the history,
-with a sampler seeded from the study's name and the trial's number, so that a search that was
-stopped proposes what it would have proposed anyway. CMA-ES, whose state is in its own proposals,
-is asked for all of them again.
+Optuna only proposes; it stores nothing. Each proposal comes from an in-memory study built from the
+history, with a sampler seeded by the study's name and the trial's number, so a search that was
+interrupted proposes the same trials as one that was not. CMA-ES keeps its state in its own
+proposals, so all of them are replayed.
 
-``gp`` and ``cmaes`` model the axes that every finished trial has, and draw the others at random. So
-the baseline is told with its value on every axis, also where the study names none: one trial
-without parameters would leave them no axis at all.
+``gp`` and ``cmaes`` model only the axes that every finished trial has and draw the others at
+random. The baseline is therefore passed on with a value for every axis, even those that the study
+does not name: a single trial without parameters would leave them no axis to model.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ from harness.study.conditions import VARIANT, Varied, fill, is_active, is_forbid
 from harness.study.plan import Plan
 
 MODEL_ATTEMPTS = 20
-"""After so many refused proposals a model insists on what is known already: go on at random."""
+"""After this many rejected proposals the model keeps suggesting known trials: sample at random."""
 GP_ATTEMPTS = 3
-"""The same for ``gp``, whose proposals are not random and take about a second each."""
+"""The same limit for ``gp``, whose proposals are deterministic and take about a second each."""
 MOST_ATTEMPTS = 1000
 MOST_TIMES = 3
-"""So often the same parameters are proposed; a model that is sure would insist on its best."""
+"""How often the same parameters may be proposed; a confident model would repeat its best."""
 STARTUP_TRIALS = 10
 
 
 class Sampler:
-    """Proposals for a search, a pure function of the number and the history."""
+    """Propose trials of a search: a pure function of the trial's number and the history."""
 
     def __init__(self, plan: Plan, rules: int = NEWEST_RULES) -> None:
-        """Nothing is proposed yet.
+        """Prepare the search space.
 
         Args:
             plan: The study.
-            rules: By which it began; see ``harness.search.rules``.
+            rules: The version that the search began with; see ``harness.search.rules``.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._plan = plan
@@ -59,7 +59,7 @@ class Sampler:
         self._filled = fill(plan.spec, plan.workload)
         self._space = space_of(plan)
         self._identities: dict[str, str | None] = {}
-        # What the workload refuses, and what is a control: that is no trial of a search.
+        # What the workload refuses, and the controls, are no trials of a search.
         self._never = {None, *(control.trial_id for control in plan.controls)}
         self._points: list[Varied] = []
         self._rules = rules
@@ -72,15 +72,15 @@ class Sampler:
         self._model_attempts = GP_ATTEMPTS if is_slow else MODEL_ATTEMPTS
 
     def propose(self, number: int, history: Sequence[Observation]) -> Varied | None:
-        """What trial ``number`` should vary, or None where nothing new is left.
+        """Return the values that trial ``number`` should use, or None if nothing new is left.
 
-        It may be what is known already, in the same or in other words, up to ``MOST_TIMES`` in
-        all: then the trial is to get more seeds. What was pruned is not proposed again.
+        Known parameters, in the same notation or another, may be proposed up to ``MOST_TIMES``
+        times; the trial then gets more seeds. A pruned trial is never proposed again.
 
         Args:
             number: Position in the study.
-            history: All trials with a lower number. The value may be None for any of them; what
-                the caller fills in must depend on the number alone, never on timing.
+            history: All trials with a lower number. Any value may be None; which values the caller
+                fills in must depend on the number alone, never on timing.
         """
         known = Counter(self._identity(told.varied) for told in history)
         pruned = {self._identity(t.varied) for t in history if t.until_pruned is not None}
@@ -99,7 +99,7 @@ class Sampler:
     def _suggestions(
         self, number: int, history: Sequence[Observation], refused: Sequence[Varied]
     ) -> Iterator[Varied]:
-        """What the sampler proposes, and after each refusal what it proposes then."""
+        """Yield the sampler's proposal, and after each rejection the next one."""
         if self._spec.sampler == "qmc":
             yield from self._rest_of_sequence(history)
             return
@@ -111,7 +111,7 @@ class Sampler:
             yield self._suggest(trial)
 
     def _identity(self, varied: Varied) -> str | None:
-        """What is equal for other words for the same parameters; None where these cannot be."""
+        """The trial_id, equal for all notations of the same parameters; None if refused."""
         words = digest(varied)
         if words not in self._identities:
             try:
@@ -121,7 +121,7 @@ class Sampler:
         return self._identities[words]
 
     def _has_more(self, number: int, known: Container[str | None]) -> bool:
-        """Whether the space has anything that is not known, as far as chance finds it."""
+        """Whether random draws still find parameters that are not known yet."""
         for attempt in range(MODEL_ATTEMPTS, MOST_ATTEMPTS):
             varied = self._suggest(self._study(number, attempt, (), ()).ask())
             identity = self._identity(varied)
@@ -159,37 +159,37 @@ class Sampler:
         return study
 
     def _ask(self, study: optuna.Study) -> optuna.Trial:
-        """The next trial of a study.
+        """Ask Optuna for the next trial.
 
-        The model of ``gp`` is small: more threads make it slower, by ten times while workers are
-        busy beside it, and could round otherwise in a call that has more of them.
+        The Gaussian process is small: more threads slow it down, tenfold while workers are busy,
+        and another number of threads could round differently.
         """
         if self._spec.sampler != "gp" or len(study.get_trials(deepcopy=False)) < STARTUP_TRIALS:
             return study.ask()
-        importlib.import_module("torch")  # Optuna would load it later, without the limit
+        importlib.import_module("torch")  # else Optuna imports it later, without the limit
         with threadpool_limits(limits=1):
             return study.ask()
 
     def _rest_of_sequence(self, history: Sequence[Observation]) -> Iterator[Varied]:
-        """The points of the sequence that follow those which led to the proposals so far."""
+        """Yield the points of the sequence after those already used by the history."""
         position = 0
         for told in history[1:]:
-            places = range(position, position + MOST_ATTEMPTS)  # those between were refused
+            places = range(position, position + MOST_ATTEMPTS)  # the ones in between were rejected
             position = next((at + 1 for at in places if self._point(at) == told.varied), position)
         for later in range(position, position + MOST_ATTEMPTS):
             yield self._point(later)
 
     def _point(self, position: int) -> Varied:
-        """The point of the sequence at ``position``."""
+        """Return the point of the sequence at ``position``."""
         while len(self._points) <= position:
             self._points.append(self._suggest(self._point_of_sequence(len(self._points))))
         return self._points[position]
 
     def _point_of_sequence(self, position: int) -> optuna.Trial:
-        """A trial whose suggestions are a point of a scrambled Sobol sequence."""
+        """Return a trial whose suggestions are one point of a scrambled Sobol sequence."""
         seed = int(digest([self._spec.study])[:8], 16)
         sequence = qmc.Sobol(len(self._space), scramble=True, rng=seed)
-        if position:  # 0 steps are too few for it
+        if position:  # fast_forward(0) is an error
             sequence.fast_forward(position)
         shares = sequence.random(1)[0].tolist()
         study = optuna.create_study()
@@ -206,7 +206,7 @@ class Sampler:
     def _replayed(
         self, number: int, history: Sequence[Observation], refused: Sequence[Varied]
     ) -> optuna.Trial:
-        """The trial that CMA-ES proposes after everything has happened again in its order."""
+        """Replay the whole search in order and return the trial that CMA-ES proposes next."""
         sampler = _cmaes(seed=int(digest([self._spec.study])[:8], 16))
         study = optuna.create_study(direction="maximize", sampler=sampler)
         is_old = self._rules == FIRST_RULES
@@ -224,7 +224,7 @@ class Sampler:
                 if digest(self._suggest(trial)) == digest(told.varied):
                     waiting.append((told, trial))
                     break
-                study.tell(trial, state=TrialState.FAIL)  # refused then
+                study.tell(trial, state=TrialState.FAIL)  # rejected at the time
             else:
                 study.add_trial(self._frozen(told))
         for _ in refused:
@@ -234,13 +234,13 @@ class Sampler:
         return study.ask()
 
     def _tell(self, study: optuna.Study, told: Observation, trial: optuna.Trial) -> None:
-        """Tell a study how a trial that it proposed has ended."""
+        """Report the outcome of a proposed trial to its study."""
         for step, value in enumerate(told.until_pruned or ()):
             trial.report(value, step)
         study.tell(trial, told.value if _state(told) == TrialState.COMPLETE else None, _state(told))
 
     def _seen(self, history: Sequence[Observation]) -> Sequence[Observation]:
-        """What a sampler is told of: the baseline with all its axes, or without it."""
+        """The history for the sampler: the baseline with all its axes, or left out."""
         if self._rules == FIRST_RULES or not history:
             return history
         first, *others = history
@@ -249,10 +249,10 @@ class Sampler:
         )
 
     def _frame(self) -> optuna.trial.FrozenTrial:
-        """A trial that tells CMA-ES which axes are its own: the ranges that every trial has.
+        """Return a first trial that fixes the axes of CMA-ES: the ranges that every trial has.
 
-        It moves the ranges that all finished trials have, and stops for good when these change.
-        It learns from its own proposals only, so what this trial has reached means nothing.
+        CMA-ES searches the ranges that all finished trials share, and gives up when these change.
+        It learns only from its own proposals, so this trial's value has no meaning.
         """
         ranges = {
             name: distribution
@@ -263,12 +263,12 @@ class Sampler:
         return optuna.create_trial(params=middle, distributions=ranges, value=0.0)
 
     def _frozen(self, told: Observation, *, is_refused: bool = False) -> optuna.trial.FrozenTrial:
-        """A trial as Optuna knows it; what lies outside the space is left out.
+        """Convert a trial to Optuna's form, without values outside the space.
 
         Args:
             told: The trial.
-            is_refused: Whether it is a proposal that was refused. ``gp`` takes no note of what has
-                failed and would insist on it; from what is under way it keeps away.
+            is_refused: Whether it is a rejected proposal. ``gp`` ignores failed trials and would
+                propose this one again; it avoids trials that are still running.
         """
         varied, state = told.varied, _state(told)
         if is_refused and self._rules > FIRST_RULES and self._spec.sampler == "gp":
@@ -293,7 +293,7 @@ class Sampler:
         )
 
     def _suggest(self, trial: optuna.Trial) -> Varied:
-        """One value for each axis that exists, in an order in which conditions are decided."""
+        """Suggest a value for each active axis, after the axes that its condition depends on."""
         varied: Varied = {}
         for name, (distribution, keys, choices) in self._space.items():
             axis = self._spec.search.get(keys[0])
@@ -306,7 +306,7 @@ class Sampler:
 
 
 def _state(told: Observation) -> TrialState:
-    """What Optuna calls how a trial ended."""
+    """Return the outcome of a trial as Optuna's state."""
     if told.until_pruned is not None:
         return TrialState.PRUNED
     is_finite = told.value is not None and math.isfinite(told.value)
@@ -314,10 +314,10 @@ def _state(told: Observation) -> TrialState:
 
 
 def _cmaes(*, seed: int) -> optuna.samplers.BaseSampler:
-    """CMA-ES over the ranges; lists and conditional axes are drawn at random.
+    """Build CMA-ES over the ranges; lists and conditional axes are drawn at random.
 
     Raises:
-        InputError: its package is not installed.
+        InputError: the package cmaes is not installed.
     """
     if importlib.util.find_spec("cmaes") is None:
         raise InputError(

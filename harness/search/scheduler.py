@@ -11,12 +11,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from harness.records.early_stopping import StoppingThresholds
 from harness.records.study_record import Member
 from harness.records.trial import Run, Trial
-from harness.search.history import History, Proposal, Settled
+from harness.search.history import FinishedRuns, History, Proposal
 from harness.study.budget import confirm_runs, goes_by_trials, search_trials
 from harness.study.plan import Plan
 
@@ -45,6 +45,25 @@ class ScheduledRun:
         return f"{self.trial.label}, seed {self.run.seed}"
 
 
+@dataclass(slots=True)
+class _Member:
+    """A run of the study, and what the scheduler has decided about it."""
+
+    task: ScheduledRun
+    standing: Literal["held", "open", "stopped", "skipped"] = "held"
+    """``held``: may not start yet. ``open``: may start, or has. ``stopped``: was stopped early, and
+    its trial pruned. ``skipped``: never starts, since its trial was pruned."""
+
+
+class _InFlight(NamedTuple):
+    """A trial that may still be pruned."""
+
+    tasks: list[ScheduledRun]
+    """Its runs that are not finished, of which the first may start."""
+    repeats: list[ScheduledRun]
+    """Runs of later proposals of it, which start unless it is pruned."""
+
+
 class Scheduler:
     """The trials and runs of a study; it grows while a search proposes."""
 
@@ -59,16 +78,12 @@ class Scheduler:
         self._identify = identify
         self._prunes = plan.spec.pruner != "none"
         self._trials: dict[str, Trial] = {}
-        self._tasks: dict[str, ScheduledRun] = {}
-        self._members: dict[tuple[str, int], ScheduledRun] = {}
-        self._queue: list[tuple[Order, str]] = []
+        self._members: dict[tuple[str, int], _Member] = {}
+        # A heap of the runs that may start.
+        self._queue: list[tuple[Order, str, ScheduledRun]] = []
         self._history = History(plan)
-        # Trial that may be pruned -> its runs that are not over, of which the first may start.
-        self._in_flight: dict[str, list[ScheduledRun]] = {}
-        # Such a trial -> runs of later proposals of it, which start unless it is pruned.
-        self._repeats: dict[str, list[ScheduledRun]] = {}
-        self._stopped: set[str] = set()
-        self._spared = 0
+        self._in_flight: dict[str, _InFlight] = {}
+        self._skipped = 0
         self._changes = 0
         self._search: Sampler | None = None
         self._next_number = len(plan.fixed)
@@ -93,8 +108,8 @@ class Scheduler:
     def members(self) -> tuple[Member, ...]:
         """Which run answers for which trial and seed."""
         return tuple(
-            Member(*key, task.run_id, task.run_id in self._stopped)
-            for key, task in self._members.items()
+            Member(*key, each.task.run_id, each.standing in ("stopped", "skipped"))
+            for key, each in self._members.items()
         )
 
     @property
@@ -110,24 +125,24 @@ class Scheduler:
     @property
     def tasks(self) -> Mapping[str, ScheduledRun]:
         """Run id -> run, of those that may start or have started."""
-        return self._tasks
-
-    @property
-    def thresholds(self) -> Mapping[str, StoppingThresholds | None]:
-        """Run id -> by what it is stopped early, of the same runs as ``tasks``."""
-        return {run_id: task.thresholds for run_id, task in self._tasks.items()}
+        return {
+            each.task.run_id: each.task
+            for each in self._members.values()
+            if each.standing in ("open", "stopped")
+        }
 
     @property
     def planned(self) -> tuple[ScheduledRun, ...]:
         """The runs that the budget has room for so far, in the order in which they start."""
-        ordered = sorted(self._members.values(), key=lambda task: (task.order, task.run_id))
+        tasks = [each.task for each in self._members.values()]
+        ordered = sorted(tasks, key=lambda task: (task.order, task.run_id))
         spec = self._plan.spec
         return tuple(ordered[: spec.budget.runs] if spec.is_fixed else ordered)
 
     @property
     def skipped(self) -> int:
         """Runs that never start, because their trial was given up."""
-        return self._spared
+        return self._skipped
 
     @property
     def total(self) -> int:
@@ -152,11 +167,13 @@ class Scheduler:
         """Whether a search has as many trials as it may; its baseline alone can be too many."""
         return self._most_trials is not None and self._next_number >= self._most_trials
 
-    def is_truncated(self, settled: Settled) -> bool:
+    def is_truncated(self, finished: FinishedRuns) -> bool:
         """Whether the budget of runs has left out what the study would have had."""
         spec = self._plan.spec
         if spec.is_fixed:
-            return self._runs_left == 0 and any(run not in settled for _, run in self._queue)
+            return self._runs_left == 0 and any(
+                run_id not in finished for _, run_id, _ in self._queue
+            )
         return (
             spec.budget.runs is not None
             and self._next_number == self._most_trials != spec.trials
@@ -196,69 +213,68 @@ class Scheduler:
         self._most_trials = most if self._most_trials is None else min(most, self._most_trials)
         self._is_exhausted = self._has_all_trials
 
-    def propose_more(self, settled: Settled) -> bool:
+    def propose_more(self, finished: FinishedRuns) -> bool:
         """Add the trials and seeds that can be added by now; whether there were any.
 
         Trial ``n`` sees the values of trials up to ``n - parallel_trials`` only, and is proposed
-        when these are settled: which trials a study has never depends on timing. The same trials
+        when these are finished: which trials a study has never depends on timing. The same trials
         decide whether it is pruned.
         """
-        has_grown = self._advance(settled)
-        while not self._is_exhausted and self._can_propose(settled):
-            if not self._propose(settled):
+        has_grown = self._advance(finished)
+        while not self._is_exhausted and self._can_propose(finished):
+            if not self._propose(finished):
                 self._is_exhausted = True
                 break
             has_grown = True
             self._next_number += 1
             self._is_exhausted = self._has_all_trials
-        return self._confirm(settled) or has_grown
+        return self._confirm(finished) or has_grown
 
-    def take(self, settled: Settled) -> ScheduledRun | None:
-        """The next run that is not settled, which is then no longer next.
+    def next_run(self, finished: FinishedRuns) -> ScheduledRun | None:
+        """The next run that is not finished, which is then no longer next.
 
         None if there is none, or the budget has no room for it.
         """
         while self._queue and self._runs_left != 0:
             if self._runs_left is not None:
-                self._runs_left -= (
-                    1  # for a settled run, too: which are trained is one and the same
-                )
-            _, run_id = heapq.heappop(self._queue)
-            if run_id not in settled:
-                return self._tasks[run_id]
+                # For a finished run, too: which runs are trained never depends on timing.
+                self._runs_left -= 1
+            _, run_id, task = heapq.heappop(self._queue)
+            if run_id not in finished:
+                return task
         return None
 
     def next_compatible(
-        self, fits: Callable[[ScheduledRun], bool], most: int, settled: Settled
+        self, fits: Callable[[ScheduledRun], bool], most: int, finished: FinishedRuns
     ) -> tuple[ScheduledRun, ...]:
-        """The next runs, ``most`` at most, of those that ``take`` would give and that fit.
+        """The next runs, ``most`` at most, of those that ``next_run`` would give and that fit.
 
         The others stay where they are.
         """
         found: list[ScheduledRun] = []
         passed: list[ScheduledRun] = []
-        while len(found) < most and (task := self.take(settled)) is not None:
+        while len(found) < most and (task := self.next_run(finished)) is not None:
             (found if fits(task) else passed).append(task)
         for task in passed:
             self.requeue(task)
         return tuple(found)
 
     def requeue(self, task: ScheduledRun) -> None:
-        """Undo ``take``: the run is waiting again, at its place."""
+        """Undo ``next_run``: the run is waiting again, at its place."""
         if self._runs_left is not None:
             self._runs_left += 1
-        heapq.heappush(self._queue, (task.order, task.run_id))
+        heapq.heappush(self._queue, (task.order, task.run_id, task))
 
-    def _confirm(self, settled: Settled) -> bool:
-        """Add the winners, once the whole search is settled; whether it did."""
+    def _confirm(self, finished: FinishedRuns) -> bool:
+        """Add the winners, once the whole search is finished; whether it did."""
         spec = self._plan.spec
         last = self._next_number
         if self._is_confirmed or not self._is_exhausted:
             return False
-        if not self._history.are_finished(last, settled):
+        if not self._history.are_finished(last, finished):
             return False
         self._is_confirmed = True
-        ranked = [t for t in self._history.best(last, settled) if t.role == "trial"]
+        ranked = [t for t in self._history.best(last, finished) if t.role == "trial"]
         if not ranked or spec.confirm is None:  # nothing was found that could be confirmed
             return False
         for trial in self._plan.confirmation(ranked[: spec.confirm.top]):
@@ -294,79 +310,84 @@ class Scheduler:
                 order = (number, position)
             is_later = int(trial.role != "control")
             task = ScheduledRun(trial, run, run.run_id, (is_later, *order), thresholds.get(seed))
-            self._members[trial.trial_id, seed] = task
+            self._members[trial.trial_id, seed] = _Member(task)
             tasks.append(task)
         self._changes += 1
         return tasks
 
     def _let_start(self, tasks: Sequence[ScheduledRun]) -> None:
         for task in tasks:
-            self._tasks[task.run_id] = task
-            heapq.heappush(self._queue, (task.order, task.run_id))
+            self._member(task).standing = "open"
+            heapq.heappush(self._queue, (task.order, task.run_id, task))
 
-    def _advance(self, settled: Settled) -> bool:
-        """Give up trials that are to be pruned, let others go on; whether there were any."""
+    def _member(self, task: ScheduledRun) -> _Member:
+        return self._members[task.trial.trial_id, task.run.seed]
+
+    def _advance(self, finished: FinishedRuns) -> bool:
+        """Prune trials or let them go on, by their runs that are finished; whether any were."""
         has_grown = False
-        for trial_id, tasks in list(self._in_flight.items()):
-            while tasks and tasks[0].run_id in settled:
+        for trial_id, trial in list(self._in_flight.items()):
+            while trial.tasks and trial.tasks[0].run_id in finished:
                 has_grown = True
-                self._go_on(tasks, settled)
-            if not tasks:
+                self._go_on(trial, finished)
+            if not trial.tasks:
                 del self._in_flight[trial_id]
-                self._let_start(self._repeats.pop(trial_id, []))
+                self._let_start(trial.repeats)
         return has_grown
 
-    def _go_on(self, tasks: list[ScheduledRun], settled: Settled) -> None:
-        """Take what has ended out of the runs of a trial in flight, and let the next one start."""
-        ended = tasks.pop(0)
-        reason = self._history.reason_to_prune(ended.trial, ended.run.seed, settled)
-        is_truncated = settled[ended.run_id].state == "pruned"
-        if reason is None or not (tasks or is_truncated):  # what is trained to its end is kept
-            self._let_start(tasks[:1])
+    def _go_on(self, trial: _InFlight, finished: FinishedRuns) -> None:
+        """Take the first run of a trial, which is finished, out of flight; start the next one."""
+        ended = trial.tasks.pop(0)
+        reason = self._history.reason_to_prune(ended.trial, ended.run.seed, finished)
+        is_truncated = finished[ended.run_id].state == "pruned"
+        if reason is None or not (trial.tasks or is_truncated):  # a run that is done is kept
+            self._let_start(trial.tasks[:1])
             return
         self._history.prune(ended.trial, reason)
         if is_truncated:
-            self._stopped.add(ended.run_id)
-        self._spare([*tasks, *self._repeats.pop(ended.trial.trial_id, [])])
-        tasks.clear()
+            self._member(ended).standing = "stopped"
+        self._skip([*trial.tasks, *trial.repeats])
+        trial.tasks.clear()
+        trial.repeats.clear()
 
-    def _spare(self, tasks: Sequence[ScheduledRun]) -> None:
-        """Never start these runs: their trial was given up."""
-        self._stopped |= {task.run_id for task in tasks}
-        self._spared += len(tasks)
+    def _skip(self, tasks: Sequence[ScheduledRun]) -> None:
+        """Never start these runs: their trial was pruned."""
+        for task in tasks:
+            self._member(task).standing = "skipped"
+        self._skipped += len(tasks)
         self._changes += 1
 
-    def _can_propose(self, settled: Settled) -> bool:
-        return self._history.are_finished(self._history.last_known(self._next_number), settled)
+    def _can_propose(self, finished: FinishedRuns) -> bool:
+        return self._history.are_finished(self._history.last_known(self._next_number), finished)
 
-    def _propose(self, settled: Settled) -> bool:
+    def _propose(self, finished: FinishedRuns) -> bool:
         """Take on the next proposal; False where the space has nothing new."""
         # Loaded here: a grid must not pay for the import of Optuna.
         from harness.search.sampler import Sampler
 
         self._search = self._search or Sampler(self._plan, self.rules)
         number = self._next_number
-        varied = self._search.propose(number, self._history.told(number, settled))
+        varied = self._search.propose(number, self._history.told(number, finished))
         if varied is None:
             return False
         trial = self._plan.trial(number, varied)
         if known := self._trials.get(trial.trial_id):
             tasks = self._repeat(known, number)
         else:
-            tasks = self._take_on(trial, settled)
+            tasks = self._take_on(trial, finished)
         proposal = Proposal(number, known or trial, varied, _by_seed(tasks), known is not None)
         self._history.add(proposal)
         return True
 
-    def _take_on(self, trial: Trial, settled: Settled) -> list[ScheduledRun]:
+    def _take_on(self, trial: Trial, finished: FinishedRuns) -> list[ScheduledRun]:
         """Add a new trial of a search."""
         if not self._prunes:
             return self._add(trial)
         seeds = self._plan.seeds_of(trial)
-        limits = self._history.thresholds(trial.number, seeds, settled)
+        limits = self._history.thresholds(trial.number, seeds, finished)
         tasks = self._make(trial, trial.number, seeds, limits)
         self._trials[trial.trial_id] = trial
-        self._in_flight[trial.trial_id] = list(tasks)
+        self._in_flight[trial.trial_id] = _InFlight(list(tasks), [])
         self._let_start(tasks[:1])
         return tasks
 
@@ -374,10 +395,10 @@ class Scheduler:
         """Add new seeds of a trial that is known; they are not pruned any more."""
         seeds = self._plan.spec.repeat_seeds(self._history.times(trial))
         tasks = self._make(trial, number, seeds, {})
-        if trial.trial_id in self._in_flight:
-            self._repeats.setdefault(trial.trial_id, []).extend(tasks)
+        if flight := self._in_flight.get(trial.trial_id):
+            flight.repeats.extend(tasks)
         elif trial.trial_id in self._history.pruned:  # which the search could not know yet
-            self._spare(tasks)
+            self._skip(tasks)
         else:
             self._let_start(tasks)
         return tasks

@@ -1,1 +1,1 @@
-"""Statistics of paired seeds: tests, intervals and power, as pure functions."""
+"""Paired tests, sequential tests and power: numbers in, numbers out."""

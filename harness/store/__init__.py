@@ -1,1 +1,1 @@
-"""The results database."""
+"""The results database: tables, views, and the ingest of what runs have logged."""

@@ -1,1 +1,1 @@
-"""The study file: reading it, validating it, and planning its trials."""
+"""Read and check a study file, and plan its trials."""

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from harness.errors import InputError
 from harness.records.study_record import StudyRecord, read_study_record
-from harness.records.trial import Trial
+from harness.records.trial import Trial, flat_set
 from harness.study.axes import same_value
 from harness.study.loading import Loaded
 from harness.study.plan import Plan, make_plan
@@ -54,7 +54,7 @@ def diff_specs(old: Mapping[str, JsonValue], new: StudySpec) -> tuple[Change, ..
         new: The current study.
     """
     before, after = _filled(old), new.model_dump(mode="json")
-    flat_before, flat_after = dict(_flat(before)), dict(_flat(after))
+    flat_before, flat_after = flat_set(before), flat_set(after)
     changes = [
         Change(field, flat_before.get(field), flat_after.get(field))
         for field in dict.fromkeys([*flat_before, *flat_after])
@@ -183,15 +183,6 @@ def _is_in_other_words(change: Change, old: Mapping[str, JsonValue], new: StudyS
     if change.field == "seeds":
         return set(before.seed_list) == set(new.seed_list)
     return set(before.confirm_seed_list) == set(new.confirm_seed_list)
-
-
-def _flat(value: Mapping[str, JsonValue], before: str = "") -> Iterable[tuple[str, JsonValue]]:
-    """Yield the dotted key and the value of every field that is set."""
-    for key, inner in value.items():
-        if isinstance(inner, dict) and inner:
-            yield from _flat(inner, f"{before}{key}.")
-        elif inner is not None and inner != {}:
-            yield f"{before}{key}", inner
 
 
 def _mapping(value: Mapping[str, JsonValue], field: str) -> Mapping[str, JsonValue]:

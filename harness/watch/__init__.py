@@ -1,1 +1,1 @@
-"""A live page over a running study."""
+"""Serve a live page of a study while it runs."""

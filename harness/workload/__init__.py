@@ -1,4 +1,4 @@
-"""The interface between the harness and a workload, and the version of the workload's code."""
+"""The border: what a workload must offer, and which of its code is part of a run's identity."""
 
 from harness.workload.border import JsonValue, Params, Report, Workload, load_workload
 

@@ -157,7 +157,7 @@ def stop_early(results: Path) -> None:
 
     class Stopper(Listener):
         def started(self, line: object, snapshot: object) -> None:
-            stop_request.ask()
+            stop_request.set()
 
     with contextlib.suppress(HarnessError, KeyboardInterrupt):
         harness.run(STUDY | {"seeds": 1}, results=results, executor="local", watcher=Stopper())

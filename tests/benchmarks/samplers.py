@@ -104,13 +104,15 @@ def search(sampler: str, rules: int, trials: int, seed: int) -> list[float]:
     }
     schedule = Scheduler(make_plan(load_study(study), load_workload("quadratic")), identify)
     schedule.keep_rules(rules)
-    settled: dict[str, RunState] = {}
+    finished: dict[str, RunState] = {}
     heights: dict[int, float] = {}
-    while schedule.propose_more(settled) or any(run_id not in settled for run_id in schedule.tasks):
-        while (task := schedule.take(settled)) is not None:
+    while schedule.propose_more(finished) or any(
+        run_id not in finished for run_id in schedule.tasks
+    ):
+        while (task := schedule.next_run(finished)) is not None:
             height = train(task)
             heights[task.trial.number] = height
-            settled[task.run_id] = RunState("done", results={"val/height": height})
+            finished[task.run_id] = RunState("done", results={"val/height": height})
     return [heights[number] for number in sorted(heights)]
 
 

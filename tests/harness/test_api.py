@@ -43,7 +43,7 @@ def done(tmp_path: Path) -> Results:
     return results
 
 
-@pytest.mark.parametrize("executor", ["local", "process"])
+@pytest.mark.parametrize("executor", ["local", pytest.param("process", marks=pytest.mark.process)])
 def test_a_mapping_is_a_study(tmp_path: Path, executor: ExecutorName) -> None:
     outcome, results = harness.run(
         HILL, results=tmp_path / "results", executor=executor, workers=2, threads=1
@@ -169,6 +169,7 @@ def test_a_watcher_is_told(tmp_path: Path) -> None:
     assert len(witness.ended_lines) == 6
 
 
+@pytest.mark.process
 def test_code_that_is_edited_meanwhile_is_not_run_under_its_old_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +227,7 @@ def test_the_second_workload_resumes_exactly(tmp_path: Path, stop: int) -> None:
     assert told == {epoch: whole[epoch] for epoch in range(stop, 4)}
 
 
+@pytest.mark.process
 def test_importing_the_harness_loads_nothing_heavy() -> None:
     code = "import sys, harness; print(*sys.modules)"
     done = subprocess.run(

@@ -1,12 +1,14 @@
-"""What the READMEs promise exists: commands, files, numbers."""
+"""What the READMEs and their neighbours promise exists: commands, files, numbers, versions."""
 
 from __future__ import annotations
 
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from kept_tables import readme_tables
 from roots import ROOT
 from typer.main import get_command
@@ -15,6 +17,12 @@ from harness.cli.commands import app
 from harness.study.loading import load_study
 
 READMES = [ROOT / "README.md", ROOT / "harness" / "README.md", ROOT / "gcudml" / "README.md"]
+DOCUMENTS = [
+    *READMES,
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "docs" / "architecture.md",
+]
 MOST_BYTES_OF_A_PICTURE = 300_000
 
 
@@ -52,20 +60,20 @@ def test_it_opens_with_exactly_two_commands_that_make_their_own_environment() ->
     assert "'.[test]'" in commands[1]
 
 
-@pytest.mark.parametrize("path", READMES, ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_command_and_option_exists(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     known = get_command(app).commands
     named = set(re.findall(r"(?:^|[`/ ])harness (?!\()([a-z]+)\b(?=[ `\"])", text, flags=re.M))
     named &= set(re.findall(r"harness ([a-z]+)", text))
-    for name in named - {"is", "and", "that", "of", "itself", "has"}:
+    for name in named - {"from", "is", "and", "that", "of", "itself", "has"}:
         assert name in known, f"harness {name}"
     for name, option in re.findall(r"harness ([a-z]+)[^`\n]* (--[a-z-]+)", text):
         options = {flag for p in known[name].params for flag in p.opts}
         assert option in options, f"harness {name} {option}"
 
 
-@pytest.mark.parametrize("path", READMES, ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_file_that_is_named_exists(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     linked = re.findall(r"\]\((?!http)([^)#]+)\)", text)
@@ -74,6 +82,8 @@ def test_every_file_that_is_named_exists(path: Path) -> None:
         assert (path.parent / name).exists(), name
     for name in studies:
         assert (ROOT / name).exists(), name
+    for name in re.findall(r"`((?:\w+/)+\w+\.py)`", text):
+        assert any((place / name).exists() for place in (path.parent, ROOT, ROOT / "harness")), name
 
 
 def test_the_study_in_the_readme_is_valid(tmp_path: Path) -> None:
@@ -84,6 +94,33 @@ def test_the_study_in_the_readme_is_valid(tmp_path: Path) -> None:
             study = tmp_path / f"{path.parent.name}{position}.yaml"
             study.write_text(block, encoding="utf-8")
             assert load_study(study).spec.study == "momentum"
+
+
+def test_every_document_is_linked_from_the_readme() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for path in DOCUMENTS[1:]:
+        assert f"]({path.relative_to(ROOT).as_posix()})" in text
+
+
+def test_all_files_name_the_same_version_and_license() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == project["version"]
+    assert citation["license"] == project["license"]
+    versions = re.findall(
+        r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M
+    )
+    assert versions[0] == project["version"]
+
+
+def test_the_hooks_before_a_commit_are_the_static_checks() -> None:
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    entries = [hook["entry"].split() for repo in config["repos"] for hook in repo["hooks"]]
+    checks = (ROOT / "tests" / "check.py").read_text(encoding="utf-8")
+    for program, *words in entries:
+        assert f'"{Path(program).name}"' in checks
+        assert all(f'"{word}"' in checks for word in words)
+    assert {Path(program).name for program, *_ in entries} == {"ruff", "mypy", "lint-imports"}
 
 
 def test_pictures_are_small() -> None:

@@ -1,1 +1,1 @@
-"""CBSwR: clustering, decoder and centre-based softmax."""
+"""CBSwR: deep clustering, a decoder and a centre-based softmax."""

@@ -1,1 +1,1 @@
-"""GCE: an ensemble of learners on meta-classes."""
+"""GCE: an ensemble of learners, each on meta-classes of its own."""

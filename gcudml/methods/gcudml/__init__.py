@@ -1,1 +1,1 @@
-"""GC-UDML: group-collaborative learning from a momentum teacher."""
+"""GC-UDML: groups of pseudo-labels from a momentum teacher, learnt collaboratively."""

@@ -1,1 +1,1 @@
-"""STML: self-taught metric learning."""
+"""STML: self-taught learning from the contextual similarity of a momentum teacher."""

@@ -1,1 +1,1 @@
-"""UDML-SS: softmax over views and pseudo-labels."""
+"""UDML-SS: a softmax over views and pseudo-labels."""

@@ -1,1 +1,1 @@
-"""Which run starts next, who owns it, what follows when it fails."""
+"""Decide which run starts next, which driver owns it, and what follows a failure."""

@@ -24,7 +24,7 @@ class Packing:
         # Key -> the most runs that memory seems to suffice for, where it did not.
         self._room: dict[object, int] = {}
 
-    def most(self, task: ScheduledRun) -> int:
+    def capacity(self, task: ScheduledRun) -> int:
         """How many runs a process that trains this one may have at most.
 
         Raises:
@@ -42,9 +42,12 @@ class Packing:
         """Whether two runs that may have company may have each other's.
 
         Raises:
-            HarnessError: as ``most``.
+            HarnessError: as ``capacity``.
         """
-        return min(self.most(one), self.most(other)) > 1 and self._of(one)[0] == self._of(other)[0]
+        return (
+            min(self.capacity(one), self.capacity(other)) > 1
+            and self._of(one)[0] == self._of(other)[0]
+        )
 
     def _of(self, task: ScheduledRun) -> tuple[object, int]:
         if self._setting == "off" or task.thresholds is not None:

@@ -1,143 +1,119 @@
 """Which runs this driver starts next, and which of them in one process.
 
-Runs that wait for another attempt come first, then those that other drivers had when it was their
-turn, then the schedule's. Only runs of the schedule have company: what has failed, was lost, or may
-be stopped early by how others went is trained alone.
+Runs that start again and retries come first, then those that another driver had when they were
+next, then the scheduler's. Only the scheduler's runs share a process: what has failed, was lost, or
+may be stopped early by how others went is trained alone.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
-from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from harness.engine.dispatch.leases import Leases
 from harness.engine.dispatch.packing import Packing
-from harness.engine.dispatch.retry_policy import RetryQueue
-from harness.engine.dispatch.run_states import RunStates
-from harness.records.run_state import RunState
-from harness.search.scheduler import ScheduledRun, Scheduler
+from harness.engine.dispatch.run_states import RunRow, RunTable
+from harness.executors.interface import Executor
+from harness.search.scheduler import Scheduler
 
 _MOST_LOSSES = 3
 """How often a run is started again that was lost with what it ran on."""
 
 
+@dataclass
 class RunQueue:
-    """The runs that this driver has still to start."""
+    """Hands out the runs that this driver has still to start; those are claimed."""
 
-    def __init__(
-        self,
-        schedule: Scheduler,
-        ledger: RunStates,
-        leases: Leases,
-        company: Packing,
-        *,
-        retries: RetryQueue,
-        count: Callable[[ScheduledRun, RunState], None],
-    ) -> None:
-        """Nobody has had a turn yet.
-
-        Args:
-            schedule: The runs of the study.
-            ledger: What is known of them.
-            leases: Of this driver; runs that are given out are claimed.
-            company: Which runs may share a process.
-            retries: The runs that wait for their next attempt.
-            count: Is told of runs that others have finished meanwhile.
-        """
-        self._schedule, self._ledger, self._leases = schedule, ledger, leases
-        self._company, self._retries, self._count = company, retries, count
-        self._has_asked = False
-        self._losses: Counter[str] = Counter()
-        # Runs that start again through no fault of their own, whose leases were kept.
-        self._again: deque[ScheduledRun] = deque()
-        # Runs that other drivers were training when it was their turn here.
-        self._elsewhere: dict[str, ScheduledRun] = {}
+    schedule: Scheduler
+    runs: RunTable
+    leases: Leases
+    packing: Packing
+    executor: Executor
+    _has_asked: bool = field(default=False, init=False)
 
     def __bool__(self) -> bool:
         """Whether a run waits for something else than a free worker."""
-        return bool(self._again or self._retries or self._elsewhere)
+        return self.runs.has("leased", "waiting", "elsewhere")
 
-    def requeue_alone(self, task: ScheduledRun) -> None:
-        """Give a run that this driver has started another turn, alone."""
-        self._again.append(task)
+    @property
+    def most_active(self) -> int:
+        """How many processes may be active at once, after runs that ran out of memory."""
+        return int(min(self.executor.slots, self.runs.most_active))
 
-    def requeue_lost(self, task: ScheduledRun) -> bool:
-        """Give a run that was lost another turn; False where that has happened too often."""
-        if self._losses[task.run_id] == _MOST_LOSSES:
+    @property
+    def free(self) -> int:
+        """How many more of them there may be."""
+        return self.most_active - len({each.job.process for each in self.runs.active})
+
+    def rounds(self, runs: int) -> int:
+        """How often the workers must be filled for so many runs."""
+        return math.ceil(runs / self.most_active)
+
+    def requeue_lost(self, row: RunRow) -> bool:
+        """Start a run again whose worker or spool was lost; False once that was too often."""
+        if row.losses == _MOST_LOSSES:
             return False
-        self._losses[task.run_id] += 1
-        self._again.append(task)
+        row.losses += 1
+        self.runs.set_status(row.task.run_id, "leased")
         return True
 
-    def take(self, free: int) -> tuple[ScheduledRun, ...]:
-        """The runs of the next process; none where nothing can be started now.
+    def take(self) -> list[RunRow]:
+        """The runs of the next process, while one is free; none where nothing can start now.
 
-        Args:
-            free: How many more processes there may be, this one included, >= 1. Runs that could
-                share one are divided among them all, so that none stands idle.
+        Runs that could share a process are divided among all that are free.
         """
         if not self._has_asked:  # while nothing runs: the workload may measure
             self._has_asked = True
-            for task in self._schedule.tasks.values():
-                if task.run_id not in self._ledger.settled:
-                    self._company.most(task)
-        if self._again:
-            return (self._again.popleft(),)
-        if (run_id := self._retries.take()) is not None:  # its lease was kept, too
-            return (self._schedule.tasks[run_id],)
+            for row in self.runs.having("queued"):
+                self.packing.capacity(row.task)
+        if (own := self.runs.take_own()) is not None:
+            return [own]
         first = self._next()
-        return () if first is None else (first, *self._beside(first, free))
+        return [] if first is None else [first, *self._pack(first)]
 
     def collect_finished_elsewhere(self) -> bool:
         """Take over what other drivers have finished; whether there was any."""
-        over = [
-            task
-            for task in self._elsewhere.values()
-            if self._ledger.is_over(task.run_id, task.thresholds)
-        ]
-        for task in over:
-            del self._elsewhere[task.run_id]
-            self._count(task, self._ledger.settle(task.run_id, task.thresholds))
-        return bool(over)
+        rows = self.runs.having("elsewhere")
+        return sum(self.runs.finish_if_trained(row.task.run_id) for row in rows) > 0
 
-    def _next(self) -> ScheduledRun | None:
+    def _next(self) -> RunRow | None:
         """The next run that nobody else has."""
-        waiting = list(self._elsewhere.values())
-        while (
-            task := waiting.pop(0) if waiting else self._schedule.take(self._ledger.settled)
-        ) is not None:
-            if self._claim(task):
-                return task
+        for row in self.runs.having("elsewhere"):
+            if self._claim(row):
+                return row
+        while (task := self.schedule.next_run(self.runs.finished)) is not None:
+            if self._claim(row := self.runs[task.run_id]):
+                return row
         return None
 
-    def _beside(self, first: ScheduledRun, free: int) -> tuple[ScheduledRun, ...]:
+    def _pack(self, first: RunRow) -> list[RunRow]:
         """The runs that a process trains along with ``first``."""
-        most = self._company.most(first)
-        if most < 2 or self._has_failed(first):
-            return ()
-        alike = self._schedule.next_compatible(
-            lambda task: self._company.are_compatible(first, task) and not self._has_failed(task),
-            most * free - 1,
-            self._ledger.settled,
+        capacity, free = self.packing.capacity(first.task), self.free
+        if capacity < 2 or first.has_failed:
+            return []
+        compatible = self.schedule.next_compatible(
+            lambda task: (
+                self.packing.are_compatible(first.task, task)
+                and not self.runs[task.run_id].has_failed
+            ),
+            capacity * free - 1,
+            self.runs.finished,
         )
-        share = min(most, math.ceil((1 + len(alike)) / free)) - 1
-        for task in alike[share:]:
-            self._schedule.requeue(task)
-        return tuple(task for task in alike[:share] if self._claim(task))
+        share = min(capacity, math.ceil((1 + len(compatible)) / free)) - 1
+        for task in compatible[share:]:
+            self.schedule.requeue(task)
+        rows = [self.runs[task.run_id] for task in compatible[:share]]
+        return [row for row in rows if self._claim(row)]
 
-    def _has_failed(self, task: ScheduledRun) -> bool:
-        """Whether an earlier call has seen the run fail."""
-        return self._ledger.state(task.run_id).failure is not None
-
-    def _claim(self, task: ScheduledRun) -> bool:
+    def _claim(self, row: RunRow) -> bool:
         """Take a run for this driver; False where another one has it, or has finished it."""
-        if not self._leases.claim(task.run_id):
-            self._elsewhere[task.run_id] = task
+        run_id = row.task.run_id
+        if not self.leases.claim(run_id):
+            if row.status != "elsewhere":  # else it keeps its place
+                self.runs.set_status(run_id, "elsewhere")
             return False
-        self._elsewhere.pop(task.run_id, None)
-        if not self._ledger.is_over(task.run_id, task.thresholds):
-            return True
-        self._count(task, self._ledger.settle(task.run_id, task.thresholds))
-        self._leases.release(task.run_id)
-        return False
+        if self.runs.finish_if_trained(run_id):
+            self.leases.release(run_id)
+            return False
+        self.runs.set_status(run_id, "leased")
+        return True

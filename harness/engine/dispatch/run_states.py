@@ -1,115 +1,223 @@
-"""What is known of each run, from its spool, and how much of that is in the database by now.
+"""The table of a study's runs: where each one stands for this driver, and by its spool.
 
-Spools are read as they grow; the database is brought up to date in one transaction a tick, and
-whenever a reader holds it, later.
+It is the only holder of that state: what starts next, what waits for another attempt, what is
+active and how many are finished are queries on it. Results are in the spools, not here.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, TypeAlias
 
-from harness.engine.dispatch.retry_policy import FINAL_FAILURES
-from harness.errors import InputError, StoreBusyError, StoreError
-from harness.records.early_stopping import StoppingThresholds, with_early_stopping
+from harness.engine.dispatch.attempt import Attempt
+from harness.engine.dispatch.retry_policy import FINAL_FAILURES, Retry, next_retry
+from harness.engine.dispatch.store_writer import StoreWriter
+from harness.records.early_stopping import with_early_stopping
 from harness.records.event_log import SpoolReader, append
-from harness.records.events import Damaged, Entry, Finished
+from harness.records.events import Finished
 from harness.records.folders import run_dir, spool_path
 from harness.records.run_state import RunState, replay
-from harness.records.study_record import StudyRecord, read_study_record
-from harness.store.comparisons import refresh_comparisons, refresh_comparisons_of_runs
-from harness.store.database import connect, query
-from harness.store.ingest import forget, ingest_all, same_time, write_study
+from harness.search.scheduler import ScheduledRun
 
-_COMPARE_EVERY_S = 5.0
-_REST = 25
-"""The database is brought up to date for at most one part in so many of the time: what the driver
-computes, two workers on two cores lack."""
-_LONGEST_REST_S = 10.0
-_MOST_PENDING = 5000
-"""Events that may wait for it in memory."""
+Status: TypeAlias = Literal["queued", "leased", "active", "waiting", "elsewhere", "finished"]
+STATUSES: tuple[Status, ...] = ("queued", "leased", "active", "waiting", "elsewhere", "finished")
+"""``queued``: for the scheduler to hand out. ``leased``: this driver's; starts as soon as a worker
+is free. ``active``: being trained. ``waiting``: for its next attempt; leased, too. ``elsewhere``:
+another driver has it. ``finished``: this call is done with it."""
+_UNKNOWN = RunState()
 
 
-def _changes_results(entries: Iterable[Entry]) -> bool:
-    return any(isinstance(entry, Finished | Damaged) for entry in entries)
-
-
-def is_settled(state: RunState) -> bool:
+def is_final(state: RunState) -> bool:
     """Whether a run that stands at ``state`` need not be trained by a new call."""
     return state.state in ("done", "pruned") or state.failure in FINAL_FAILURES
 
 
-class RunStates:
-    """The states of runs, and the events that the database still lacks."""
+@dataclass(eq=False, slots=True)
+class RunRow:
+    """A run of the study."""
+
+    task: ScheduledRun
+    spool: SpoolReader
+    state: RunState = _UNKNOWN
+    """By its spool, when that was last read."""
+    status: Status = "queued"
+    attempt: Attempt | None = None
+    """The newest of this call."""
+    due: float = 0.0
+    """When its next attempt may start, while it waits for that."""
+    failures: int = 0
+    """Attempts that have failed in this call."""
+    losses: int = 0
+    """How often it was lost with what it ran on."""
+    outcome: RunState = _UNKNOWN
+    """How it went for this study, once it is finished."""
+    is_trained: bool = False
+    """Whether this call has trained it to its end."""
+    before: RunState | None = None
+    """How it stood before this call, where that is trained again."""
+
+    @property
+    def directory(self) -> Path:
+        """The run's own directory."""
+        return self.spool.path.parent
+
+    @property
+    def previous(self) -> RunState | None:
+        """How it was done before this call, where it is trained anew."""
+        return self.before if self.before is not None and self.before.state == "done" else None
+
+    @property
+    def newest(self) -> RunState:
+        """Where it stands, as this study sees it."""
+        return self.outcome if self.status == "finished" else self.state
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether its newest attempt has failed."""
+        return self.state.failure is not None
+
+    @property
+    def needs_training(self) -> bool:
+        """Whether nobody has trained it, as far as this study asks."""
+        if self.before is not None and self.before.attempts == self.state.attempts:
+            return True
+        seen = with_early_stopping(self.state, self.task.thresholds)
+        return not (is_final(self.state) and is_final(seen))
+
+
+@dataclass
+class RunCounts:
+    """The finished runs of a study, those of earlier calls included."""
+
+    done: int = 0
+    pruned: int = 0
+    """Runs that were stopped early."""
+    failed: int = 0
+    _measured: int = 0
+    _seconds: float = 0.0
+
+    @property
+    def finished(self) -> int:
+        """All of them."""
+        return self.done + self.pruned + self.failed
+
+    @property
+    def mean_s(self) -> float | None:
+        """What a training took on average; None before one is done."""
+        return self._seconds / self._measured if self._measured else None
+
+    def add(self, task: ScheduledRun, outcome: RunState) -> None:
+        """Count a run that is finished."""
+        if outcome.state == "done":
+            self.done += 1
+            if task.trial.role != "control":  # controls do not train: their time predicts nothing
+                self._measured += 1
+                self._seconds += outcome.seconds or 0.0
+        elif outcome.state == "pruned":
+            self.pruned += 1
+        else:
+            self.failed += 1
+
+
+class RunTable:
+    """The runs of a study, a row each."""
 
     def __init__(
         self,
         results: Path,
+        store: StoreWriter,
         *,
         watched: str | None = None,
         again: Collection[str] = (),
         is_anew: bool = False,
-        check: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Nothing is read yet.
+        """Start without a row.
 
         Args:
             results: The results folder.
+            store: Is given what is read of the spools.
             watched: A metric whose values over the epochs decide something.
             again: Classes of failure that this call trains again, final or not.
             is_anew: Whether this call trains again what earlier calls have finished, too.
-            check: Raises where this driver may not write any more.
+            clock: Seconds that never go back.
         """
-        self._check = check
-        self._results = results
-        self._watched = watched
-        self._again = frozenset(again)
-        self._is_anew = is_anew
-        # Run -> how it stood before this call, of those that are trained again.
-        self._before: dict[str, RunState] = {}
-        self._states: dict[str, RunState] = {}
-        self._spools: dict[str, SpoolReader] = {}
-        self._settled: dict[str, RunState] = {}
-        self._pending: dict[str, list[Entry]] = {}
-        # Runs of which the database may know what no spool says any more.
-        self._gone: set[str] = set()
-        self._stored: Mapping[str, _Stored] | None = None
-        self._record: StudyRecord | None = None
-        # Runs that ended since the comparisons of their studies were computed.
-        self._stale: set[str] = set()
-        self._compared = time.monotonic()
-        self._rests_until = 0.0
+        self.counts = RunCounts()
+        self.most_active = math.inf
+        """How many runs may be active at once, after those that ran out of memory."""
+        self.clock = clock
+        self._results, self._store = results, store
+        self._watched, self._again, self._is_anew = watched, frozenset(again), is_anew
+        self._rows: dict[str, RunRow] = {}
+        # The same rows by their status, in the order in which they got it.
+        self._by_status: dict[Status, dict[str, RunRow]] = {status: {} for status in STATUSES}
+        self.finished: Mapping[str, RunState] = _Outcomes(self._by_status["finished"])
+        """Run id -> state as the study sees it, of the runs that this call does not train."""
+
+    def __getitem__(self, run_id: str) -> RunRow:
+        """The row of a run."""
+        return self._rows[run_id]
+
+    def having(self, *statuses: Status) -> list[RunRow]:
+        """The rows with any of these statuses, those of the first one first, oldest first."""
+        return [row for status in statuses for row in self._by_status[status].values()]
+
+    def has(self, *statuses: Status) -> bool:
+        """Whether a run has any of these statuses."""
+        return any(self._by_status[status] for status in statuses)
 
     @property
-    def settled(self) -> Mapping[str, RunState]:
-        """Run id -> state as the study sees it, of the runs that this call does not train."""
-        return self._settled
+    def unfinished(self) -> int:
+        """How many runs are not finished."""
+        return len(self._rows) - len(self.finished)
 
-    def state(self, run_id: str) -> RunState:
-        """Where a run stood when its spool was last read."""
-        return self._states.get(run_id, RunState())
+    @property
+    def trained(self) -> list[RunRow]:
+        """The runs that this call has trained to their end, whichever."""
+        return [row for row in self.having("finished") if row.is_trained]
 
-    def load(self, runs: Mapping[str, StoppingThresholds | None]) -> None:
-        """Read the spools of runs that an earlier call may have trained; known ones are skipped.
+    @property
+    def active(self) -> list[Attempt]:
+        """The attempts that are under way."""
+        return [row.attempt for row in self.having("active") if row.attempt is not None]
 
-        Args:
-            runs: Run id -> by what this study stops it early.
+    @property
+    def waiting(self) -> list[RunRow]:
+        """The runs that wait for their next attempt, in the order in which they are due."""
+        return sorted(self.having("waiting"), key=lambda row: (row.due, row.task.run_id))
+
+    @property
+    def wait_s(self) -> float:
+        """Until the first of them is due; endless where none waits."""
+        return max(0.0, min((row.due for row in self.waiting), default=math.inf) - self.clock())
+
+    def load(self, tasks: Iterable[ScheduledRun]) -> list[RunRow]:
+        """Add runs, and read what earlier calls have spooled; known ones are skipped.
+
+        Returns:
+            The rows that are new and finished.
         """
-        for run_id, thresholds in runs.items():
-            if run_id in self._states:
+        found = []
+        for task in tasks:
+            run_id = task.run_id
+            if run_id in self._rows:
                 continue
+            spool = SpoolReader(spool_path(run_dir(self._results, run_id)))
+            row = self._rows[run_id] = self._by_status["queued"][run_id] = RunRow(task, spool)
             state = self.read(run_id)
-            if state.failure in self._again or (self._is_anew and is_settled(state)):
-                self._before[run_id] = state
-            if state.state == "queued" and run_id in self._known:
-                self._gone.add(run_id)
-            if self.is_over(run_id, thresholds):
-                self._settled[run_id] = with_early_stopping(state, thresholds)
-                if self._is_stored(run_id, state):
-                    del self._pending[run_id]
+            if state.failure in self._again or (self._is_anew and is_final(state)):
+                row.before = state
+            if state.state == "queued":
+                self._store.note_missing(run_id)
+            if not row.needs_training:
+                self.finish(run_id)
+                self._store.skip_stored(run_id, state)
+                found.append(row)
+        return found
 
     def read(self, run_id: str) -> RunState:
         """Read on in a run's spool; where it stands now.
@@ -117,44 +225,20 @@ class RunStates:
         Raises:
             StoreError: the spool is there and cannot be read.
         """
-        spool = self._spools.get(run_id)
-        if spool is None:
-            spool = self._spools[run_id] = SpoolReader(spool_path(run_dir(self._results, run_id)))
-        entries, is_from_start = spool.read()
-        if is_from_start:
-            self._pending.pop(run_id, None)
-        if entries:
-            self._pending.setdefault(run_id, []).extend(entries)
-        before = None if is_from_start else self._states.get(run_id)
-        state = self._states[run_id] = replay(entries, before, watched=self._watched)
-        return state
+        row = self._rows[run_id]
+        read = row.spool.read()
+        self._store.add(run_id, read)
+        before = None if read.is_from_start else row.state
+        row.state = replay(read.entries, before, watched=self._watched)
+        return row.state
 
-    def is_over(self, run_id: str, thresholds: StoppingThresholds | None = None) -> bool:
-        """Whether somebody has trained a run, by its spool as it is now, as far as this study asks.
-
-        Args:
-            run_id: The run.
-            thresholds: By what this study stops it early.
-        """
-        state = self.read(run_id)
-        before = self._before.get(run_id)
-        if before is not None and before.attempts == state.attempts:
+    def finish_if_trained(self, run_id: str) -> bool:
+        """Finish a run that another driver has trained, by its spool as it is now."""
+        self.read(run_id)
+        if self._rows[run_id].needs_training:
             return False
-        return is_settled(state) and is_settled(with_early_stopping(state, thresholds))
-
-    def before(self, run_id: str) -> RunState | None:
-        """How a run stood before this call, if it is finished and trained anew."""
-        found = self._before.get(run_id)
-        return found if found is not None and found.state == "done" else None
-
-    def heard(self, run_id: str) -> int:
-        """How many bytes of a run's spool have been read: more of them are a sign of life."""
-        return self._spools[run_id].offset if run_id in self._spools else 0
-
-    def settle(self, run_id: str, thresholds: StoppingThresholds | None = None) -> RunState:
-        """Note that this call is done with a run; how it went for this study."""
-        state = self._settled[run_id] = with_early_stopping(self._states[run_id], thresholds)
-        return state
+        self.finish(run_id)
+        return True
 
     def write_end(self, run_id: str, event: Finished) -> RunState:
         """Add an end to the spool of a run whose worker could not.
@@ -162,132 +246,85 @@ class RunStates:
         Raises:
             StoreError: the spool cannot be written.
         """
-        append(spool_path(run_dir(self._results, run_id)), event)
+        append(self._rows[run_id].spool.path, event)
         return self.read(run_id)
 
-    def note_study(self, record: StudyRecord) -> None:
-        """Take up the study's record, which is written, for the database with the next flush."""
-        self._record = record
+    def set_status(self, run_id: str, status: Status) -> None:
+        """Move a run to another status."""
+        row = self._rows[run_id]
+        del self._by_status[row.status][run_id]
+        row.status = status
+        self._by_status[status][run_id] = row
 
-    def sync_if_due(self) -> tuple[str, ...]:
-        """``flush``, unless the last one is too short a while ago for what it cost.
+    def start(self, attempt: Attempt) -> None:
+        """Note an attempt that is under way."""
+        run_id = attempt.task.run_id
+        self._rows[run_id].attempt = attempt
+        self.set_status(run_id, "active")
 
-        Where very much has happened meanwhile, memory counts more than time.
+    def stop(self, run_id: str) -> Attempt:
+        """Note that an attempt is over: its run starts again unless it is finished or waits."""
+        attempt = self._rows[run_id].attempt
+        assert attempt is not None
+        self.set_status(run_id, "leased")
+        return attempt
 
-        Raises:
-            StoreError: as ``flush``.
-        """
-        began = time.monotonic()
-        waiting = sum(map(len, self._pending.values()))
-        if began < self._rests_until and waiting <= _MOST_PENDING:
-            return ()
-        try:
-            return self.flush()
-        finally:
-            now = time.monotonic()
-            self._rests_until = now + min(_LONGEST_REST_S, _REST * (now - began))
-
-    def flush(
-        self,
-        *,
-        compare: str | None = None,
-        wait_s: float = 0.0,
-        on_wait: Callable[[str], None] | None = None,
-    ) -> tuple[str, ...]:
-        """Bring the database up to date; it is not opened when nothing has changed.
+    def retry(self, run_id: str, failure: str, *, active: int) -> Retry | None:
+        """Note a failure; the attempt that follows, for which the run then waits.
 
         Args:
-            compare: A study whose comparisons are computed anew.
-            wait_s: How long to wait for a process that holds the database.
-            on_wait: Called once with a sentence when a wait begins.
-
-        Returns:
-            A line for each thing that could not be taken over.
-
-        Raises:
-            LeasesLostError: this driver may not write any more.
-            StoreBusyError: still held after ``wait_s``. Nothing is lost: call again.
-            StoreError: the database is not usable.
+            run_id: What has failed.
+            failure: Its class.
+            active: How many runs may be active at once so far.
         """
-        if not (self._pending or self._gone or self._record or compare):
-            return ()
-        with connect(self._results, read_only=False, wait_s=wait_s, on_wait=on_wait) as con:
-            # Here, since another driver cannot write before this one lets go of the database.
-            self._check()
-            if self._record is not None:
-                write_study(con, self._newest(self._record))
-            gone = {run_id for run_id in self._gone if not self._has_spool(run_id)}
-            forget(con, gone)
-            notices = ingest_all(con, self._results, self._pending) if self._pending else ()
-            changed = {key for key, it in self._pending.items() if _changes_results(it)}
-            stale = self._stale | changed | gone
-            if compare is not None:
-                refresh_comparisons(con, compare)
-            is_due = time.monotonic() - self._compared >= _COMPARE_EVERY_S
-            if stale and (is_due or compare is not None):
-                refresh_comparisons_of_runs(con, stale)
-                stale = set()
-                self._compared = time.monotonic()
-        self._pending.clear()
-        self._gone.clear()
-        self._record = None
-        self._stale = stale
-        return notices
+        row = self._rows[run_id]
+        row.failures += 1
+        retry = next_retry(failure, row.failures)
+        if retry is not None:
+            row.due = self.clock() + retry.wait_s
+            self.set_status(run_id, "waiting")
+            if retry.takes_slot:
+                self.most_active = max(1, active - 1)
+        return retry
 
-    def _has_spool(self, run_id: str) -> bool:
-        """Whether somebody, another driver perhaps, has begun the run again."""
-        return spool_path(run_dir(self._results, run_id)).exists()
+    def take_own(self) -> RunRow | None:
+        """A leased run, or one whose retry is due, which is leased then; None if there is none."""
+        if leased := next(iter(self.having("leased")), None):
+            return leased
+        first = next(iter(self.waiting), None)
+        if first is None or first.due > self.clock():
+            return None
+        self.set_status(first.task.run_id, "leased")
+        return first
 
-    def _newest(self, record: StudyRecord) -> StudyRecord:
-        """The record in its file, which another driver may have written since this one."""
-        with suppress(StoreError):
-            return read_study_record(self._results, record.study) or record
-        return record
+    def finish(self, run_id: str, *, is_trained: bool = False) -> None:
+        """Note that this call is done with a run.
 
-    def prepare(self) -> None:
-        """Make the database, or find out before anything is trained that it is not usable.
-
-        Raises:
-            StoreError: it is not usable.
+        Args:
+            run_id: The run.
+            is_trained: Whether this call has trained it.
         """
-        with (
-            suppress(StoreBusyError),  # whoever reads it shows that it is usable
-            connect(self._results, read_only=False),
-        ):
-            pass
-
-    def _is_stored(self, run_id: str, state: RunState) -> bool:
-        """Whether the database says of a run what its spool says."""
-        stored = self._known.get(run_id)
-        return (
-            stored is not None
-            and (stored.attempts, stored.state) == (state.attempts, state.state)
-            and same_time(state.started, stored.started)
-            and same_time(state.finished, stored.finished)
-        )
-
-    @property
-    def _known(self) -> Mapping[str, _Stored]:
-        """What the database knew of each run when it was first asked."""
-        if self._stored is None:
-            self._stored = {}
-            with suppress(InputError, StoreBusyError):  # none yet, or held: ingest does no harm
-                rows = query(
-                    self._results,
-                    "SELECT run_id, attempts, state, started, finished FROM run",
-                    wait_s=0.0,
-                ).rows
-                self._stored = {
-                    str(run_id): _Stored(int(str(attempts)), str(state), started, finished)
-                    for run_id, attempts, state, started, finished in rows
-                }
-        return self._stored
+        row = self._rows[run_id]
+        row.outcome = with_early_stopping(row.state, row.task.thresholds)
+        row.is_trained = is_trained
+        self.counts.add(row.task, row.outcome)
+        self.set_status(run_id, "finished")
 
 
-class _Stored(NamedTuple):
-    """A run as the database has it."""
+class _Outcomes(Mapping[str, RunState]):
+    """The outcomes of rows, as a mapping."""
 
-    attempts: int
-    state: str
-    started: object
-    finished: object
+    def __init__(self, rows: Mapping[str, RunRow]) -> None:
+        self._rows = rows
+
+    def __getitem__(self, run_id: str) -> RunState:
+        return self._rows[run_id].outcome
+
+    def __contains__(self, run_id: object) -> bool:
+        return run_id in self._rows
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)

@@ -1,1 +1,1 @@
-"""Executes runs on the nodes of a Ray cluster."""
+"""Execute runs on the nodes of a Ray cluster."""

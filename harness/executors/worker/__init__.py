@@ -1,1 +1,1 @@
-"""Code that runs inside a worker process, the process that trains."""
+"""Train inside a worker process: its environment, one attempt at a run, the request to stop."""

@@ -1,1 +1,1 @@
-"""Say what the numbers mean."""
+"""Say what the numbers mean: answer, claims, tables, and the methods in words."""

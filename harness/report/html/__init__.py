@@ -1,1 +1,1 @@
-"""Write the parts of a page."""
+"""Write the sections of a page as HTML, with its styles and scripts."""

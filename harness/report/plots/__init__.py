@@ -1,1 +1,1 @@
-"""Draw figures as plain Plotly dictionaries."""
+"""Draw each picture as a plain Plotly dictionary; one file renders them."""

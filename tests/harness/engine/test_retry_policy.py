@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 from driver_place import GRID, Place, Witness
 
 from harness.engine.dispatch import retry_policy
-from harness.engine.dispatch.retry_policy import FINAL_FAILURES, RULES, RetryQueue, next_retry
+from harness.engine.dispatch.retry_policy import FINAL_FAILURES, RETRY_POLICIES, next_retry
+from harness.engine.dispatch.run_states import RunTable
+from harness.engine.dispatch.store_writer import StoreWriter
 from harness.engine.run_options import RunOptions
 from harness.engine.run_study import run_study
 from harness.records.event_log import read_spool
 from harness.records.events import FAILURES, Finished
+from harness.records.trial import Run, Trial
+from harness.search.scheduler import ScheduledRun
 
 
 def test_every_class_has_a_rule() -> None:
-    assert set(RULES) == set(FAILURES)
+    assert set(RETRY_POLICIES) == set(FAILURES)
     assert {"diverged", "collapsed", "invalid"} == FINAL_FAILURES
 
 
@@ -44,41 +53,73 @@ class Clock:
         return self.now
 
 
-def test_a_run_is_taken_up_when_its_back_off_is_over_and_not_before() -> None:
-    clock = Clock()
-    retries = RetryQueue(clock)
-    retries.note("late", "crash", active=4)
-    retries.note("late", "crash", active=4)  # 4 s
-    assert retries.take() is None
-    assert retries.wait_s == 2.0
-    retries.note("early", "timeout", active=4)
-    assert retries.waiting[0] == "early"
-    assert retries.take() == "early"
-    clock.now += 2.0
-    assert retries.take() == "late"
+def make_table(folder: Path, *names: str) -> RunTable:
+    """Runs of which nothing is spooled yet."""
+    trial = cast("Trial", SimpleNamespace(role="trial", label="t"))
+    run = Run("w", {}, 0, False, "", "")
+    table = RunTable(folder, StoreWriter(folder), clock=Clock())
+    table.load(ScheduledRun(trial, run, name, (0, 0, 0)) for name in names)
+    return table
+
+
+def test_a_run_is_taken_up_when_its_back_off_is_over_and_not_before(tmp_path: Path) -> None:
+    table = make_table(tmp_path, "late", "early")
+    clock = table.clock
+    assert isinstance(clock, Clock)
+    late, early = table["late"], table["early"]
+    assert table.wait_s == math.inf
+    table.retry("late", "crash", active=4)  # 2 s
+    assert table.take_own() is None
+    assert table.wait_s == 2.0
+    table.retry("early", "timeout", active=4)
+    assert table.waiting == [early, late]
+    assert table.take_own() is early
+    assert (early.status, late.status) == ("leased", "waiting")
+    table.finish("early")
     clock.now += 1.9
-    assert retries.take() is None
+    assert table.take_own() is None
     clock.now += 0.1
-    assert retries.take() == "late"
-    assert not retries
+    assert table.take_own() is late
+    table.retry("late", "crash", active=4)  # 4 s
+    clock.now += 3.9
+    assert table.take_own() is None
+    clock.now += 0.1
+    assert table.take_own() is late
+    assert not table.has("waiting")
 
 
-def test_running_out_of_memory_takes_a_slot_until_one_is_left() -> None:
-    retries = RetryQueue(Clock())
-    retries.note("a", "oom", active=3)
-    assert retries.most_active == 2
-    retries.note("b", "crash", active=2)
-    assert retries.most_active == 2
-    retries.note("a", "oom", active=2)
-    retries.note("b", "oom", active=1)
-    assert retries.most_active == 1
+def test_what_starts_again_goes_before_retries_in_the_order_in_which_it_ended(
+    tmp_path: Path,
+) -> None:
+    table = make_table(tmp_path, "a", "b", "c")
+    table.retry("a", "timeout", active=4)
+    table.set_status("c", "leased")
+    table.set_status("b", "leased")
+    taken = []
+    while (row := table.take_own()) is not None:
+        taken.append(row.task.run_id)
+        table.finish(row.task.run_id, is_trained=True)
+    assert taken == ["c", "b", "a"]
+    assert (table.unfinished, len(table.finished), table.counts.finished) == (0, 3, 3)
+    assert [row.task.run_id for row in table.trained] == taken
 
 
-def test_classes_of_one_run_share_its_attempts() -> None:
-    retries = RetryQueue(Clock())
-    assert retries.note("a", "crash", active=4)
-    assert retries.note("a", "timeout", active=4) is None  # its second failure
-    assert retries.note("b", "timeout", active=4)
+def test_running_out_of_memory_takes_a_slot_until_one_is_left(tmp_path: Path) -> None:
+    table = make_table(tmp_path, "a", "b")
+    table.retry("a", "oom", active=3)
+    assert table.most_active == 2
+    table.retry("b", "crash", active=2)
+    assert table.most_active == 2
+    table.retry("a", "oom", active=2)
+    table.retry("b", "oom", active=1)
+    assert table.most_active == 1
+
+
+def test_classes_of_one_run_share_its_attempts(tmp_path: Path) -> None:
+    table = make_table(tmp_path, "a", "b")
+    assert table.retry("a", "crash", active=4)
+    assert table.retry("a", "timeout", active=4) is None  # its second failure
+    assert table.retry("b", "timeout", active=4)
 
 
 def test_a_run_that_recovers_is_done_and_its_failures_stay_in_the_spool(place: Place) -> None:
@@ -102,7 +143,9 @@ def test_a_run_that_recovers_is_done_and_its_failures_stay_in_the_spool(place: P
 
 
 def test_a_back_off_holds_no_other_run_up(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(retry_policy.RULES, "crash", retry_policy.Rule(retries=1, back_off_s=0.3))
+    monkeypatch.setitem(
+        retry_policy.RETRY_POLICIES, "crash", retry_policy.RetryPolicy(retries=1, back_off_s=0.3)
+    )
     witness = Witness()
     text = GRID.replace("epochs: 1", "epochs: 1, fail: crash, only_seeds: [0]")
     outcome = place.run(text, watcher=witness)
@@ -111,6 +154,7 @@ def test_a_back_off_holds_no_other_run_up(place: Place, monkeypatch: pytest.Monk
     assert trained == [1, 1, 1, 1, 0, 0, 0, 0]
 
 
+@pytest.mark.process
 def test_out_of_memory_is_tried_again_with_one_run_less_at_once(place: Place) -> None:
     witness = Witness()
     text = GRID.replace("epochs: 1", "epochs: 1, fail: memory, only_seeds: [1]")

@@ -121,6 +121,7 @@ class Vandal(Witness):
 WAITING = GRID.replace("epochs: 1", "epochs: 2, checkpoints: true, wait_for: go, only_seeds: [0]")
 
 
+@pytest.mark.process
 def test_a_run_whose_spool_is_removed_while_it_is_trained_starts_anew(place: Place) -> None:
     vandal = Vandal(place, most=1)
     outcome = place.run(WAITING, executor="process", workers=1, watcher=vandal)

@@ -14,22 +14,25 @@ from driver_place import GRID, RECALL, Place, Witness, interrupt
 
 from harness.engine import run_study as run_study_module
 from harness.engine.database_repair import rebuild_results
-from harness.engine.dispatch.run_states import RunStates
+from harness.engine.dispatch.run_states import RunTable
+from harness.engine.dispatch.store_writer import StoreWriter
 from harness.engine.preview import preview
 from harness.engine.run_options import RunOptions
 from harness.engine.run_study import Outcome, run_study
+from harness.engine.study_state import RunIdentity, plan_of
 from harness.errors import InputError, StoreBusyError, StoreError
 from harness.executors.interface import ExecutorName
-from harness.records.event_log import read_spool
+from harness.records.event_log import Entries, read_spool
 from harness.records.events import Finished, Started
 from harness.records.study_record import read_study_records
 from harness.report.study_page import write_report
+from harness.search.scheduler import Scheduler
 from harness.store.database import connect, database_path
 from harness.store.results_lock import alone
-from harness.study.loading import study_name
+from harness.study.loading import load_study, study_name
 
 
-@pytest.mark.parametrize("executor", ["local", "process"])
+@pytest.mark.parametrize("executor", ["local", pytest.param("process", marks=pytest.mark.process)])
 def test_a_study_ends_with_every_run_in_the_store(place: Place, executor: ExecutorName) -> None:
     outcome = place.run(executor=executor, workers=2)
     assert outcome == Outcome("quality", 8, 8, 0, 8, None, True)
@@ -143,6 +146,7 @@ def test_a_diverged_run_stays_diverged(place: Place) -> None:
     assert (again.trained, again.failed) == (0, 2)
 
 
+@pytest.mark.process
 def test_a_worker_that_dies_gets_an_end_from_the_driver(place: Place) -> None:
     text = GRID.replace("epochs: 1", "epochs: 1, fail: kill, only_seeds: [0]")
     outcome = place.run(text, executor="process", workers=2)
@@ -162,6 +166,7 @@ def run(params, **_):
 """
 
 
+@pytest.mark.process
 def test_a_disk_that_is_full_ends_the_call_and_not_the_run(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,21 +226,23 @@ def test_a_reader_delays_the_store_and_not_the_training(place: Place) -> None:
 
 def test_the_database_is_left_alone_when_nothing_has_changed(place: Place) -> None:
     place.run()
-    ledger = RunStates(place.results)
-    run_ids = [path.name for path in place.results.glob("runs/*")]
+    plan = plan_of(load_study(place.write(GRID)))
+    store = StoreWriter(place.results)
+    runs = RunTable(place.results, store)
     with held_open(place.results), pytest.raises(StoreBusyError):
-        ledger.flush(compare="quality")
-    ledger.load(dict.fromkeys(run_ids))
+        store.sync(compare="quality")
+    runs.load(Scheduler(plan, RunIdentity(plan)).tasks.values())
     with held_open(place.results):
-        assert ledger.flush() == ()  # all of it was there already
-    assert len(ledger.settled) == 8
+        assert store.sync() == ()  # all of it was there already
+    assert len(runs.finished) == 8
+    assert (runs.counts.done, runs.unfinished, runs.trained) == (8, 0, [])
 
 
 def test_a_reader_that_never_lets_go_costs_no_result(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place.run(GRID, "seeds=1")
-    monkeypatch.setattr(run_study_module, "_FLUSH_WAIT_S", 0.0)
+    monkeypatch.setattr(run_study_module, "_SYNC_WAIT_S", 0.0)
     with held_open(place.results), pytest.raises(StoreBusyError, match="`harness rebuild`"):
         place.run(extend=True)
     assert rebuild_results(place.results, on_wait=pytest.fail).runs == 8
@@ -248,7 +255,7 @@ def test_a_rebuild_does_not_make_the_folder_it_misses(place: Place) -> None:
     assert not place.results.exists()
 
 
-@pytest.mark.parametrize("executor", ["local", "process"])
+@pytest.mark.parametrize("executor", ["local", pytest.param("process", marks=pytest.mark.process)])
 def test_ctrl_c_keeps_what_is_done_and_a_second_call_goes_on(
     place: Place, executor: ExecutorName
 ) -> None:
@@ -324,30 +331,31 @@ def test_the_store_is_kept_up_to_date_at_a_small_share_of_the_time(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
-    flushed: list[float] = []
+    synced: list[float] = []
 
-    def flush(self: RunStates) -> tuple[str, ...]:
+    def sync(self: StoreWriter) -> tuple[str, ...]:
         nonlocal now
-        flushed.append(now)
+        synced.append(now)
         now += cost
         return ("notice",)
 
     monkeypatch.setattr(
-        "harness.engine.dispatch.run_states.time", SimpleNamespace(monotonic=lambda: now)
+        "harness.engine.dispatch.store_writer.time", SimpleNamespace(monotonic=lambda: now)
     )
-    monkeypatch.setattr(RunStates, "flush", flush)
-    ledger = RunStates(place.results)
+    monkeypatch.setattr(StoreWriter, "sync", sync)
+    store = StoreWriter(place.results)
     cost = 0.1
-    assert ledger.sync_if_due() == ("notice",)
+    assert store.sync_if_due() == ("notice",)
     now += 2.4  # 25 times 0.1 s are not over
-    assert ledger.sync_if_due() == ()
+    assert store.sync_if_due() == ()
     now += 0.2
     cost = 5.0
-    assert ledger.sync_if_due() == ("notice",)
+    assert store.sync_if_due() == ("notice",)
     now += 10.1  # however long it took
-    assert ledger.sync_if_due() == ("notice",)
-    ledger.write_end("r", Finished(1, "2026-03-01T12:00:00+00:00", "failed", "crash"))
-    assert ledger.sync_if_due() == ()
-    monkeypatch.setattr("harness.engine.dispatch.run_states._MOST_PENDING", 0)
-    assert ledger.sync_if_due() == ("notice",)  # too much waits in memory
-    assert flushed == pytest.approx([100.0, 102.7, 117.8, 122.8])
+    assert store.sync_if_due() == ("notice",)
+    end = Finished(1, "2026-03-01T12:00:00+00:00", "failed", "crash")
+    store.add("r", Entries((end,), True))
+    assert store.sync_if_due() == ()
+    monkeypatch.setattr("harness.engine.dispatch.store_writer._MOST_PENDING", 0)
+    assert store.sync_if_due() == ("notice",)  # too much waits in memory
+    assert synced == pytest.approx([100.0, 102.7, 117.8, 122.8])

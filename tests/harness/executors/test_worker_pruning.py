@@ -26,9 +26,7 @@ METRIC = "val/recall@1"
 RUN = Run("toy", {}, 0, test=False, code="c", data="d")
 
 
-def workload(
-    values: Mapping[int, float], *, obeys: bool = True, exceeds_limit: bool = False
-) -> Workload:
+def workload(values: Mapping[int, float], *, obeys: bool = True, breaks: bool = False) -> Workload:
     """One that reports ``values`` (epoch -> value), and at the end returns or breaks."""
 
     def run(
@@ -37,7 +35,7 @@ def workload(
         for epoch, value in values.items():
             if not report(epoch, {METRIC: value}) and obeys:
                 break
-        if exceeds_limit:
+        if breaks:
             raise RuntimeError("nothing to return")
         return {METRIC: 0.9}
 
@@ -62,10 +60,10 @@ def epochs_of(job: Job) -> list[int]:
 
 @pytest.mark.parametrize(("obeys", "breaks"), [(True, False), (False, False), (True, True)])
 def test_a_run_that_falls_short_is_pruned_whatever_it_does_then(
-    tmp_path: Path, obeys: bool, exceeds_limit: bool
+    tmp_path: Path, obeys: bool, breaks: bool
 ) -> None:
     job = make_job(tmp_path, {2: 0.5})
-    execute(job, workload({0: 0.2, 1: 0.4, 2: 0.9}, obeys=obeys, exceeds_limit=exceeds_limit))
+    execute(job, workload({0: 0.2, 1: 0.4, 2: 0.9}, obeys=obeys, breaks=breaks))
     end = end_of(job)
     assert (end.state, end.failure, end.results) == ("pruned", None, {})
     assert end.message == "val/recall@1 0.4000 after 2 epochs, below 0.5000"
@@ -110,6 +108,7 @@ def test_worker_and_driver_judge_alike(tmp_path: Path) -> None:
     assert seen.curve == {0: 0.2, 1: 0.4}
 
 
+@pytest.mark.process
 def test_thresholds_reach_a_worker_of_its_own_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,19 +69,19 @@ def run_study(
 ) -> Ending:
     """Train a study with ``slots`` workers; its runs end in their order, or by chance."""
     schedule = Scheduler(plan, identify)
-    settled: dict[str, RunState] = {}
+    finished: dict[str, RunState] = {}
     active: list[ScheduledRun] = []
     while True:
-        while schedule.propose_more(settled):
+        while schedule.propose_more(finished):
             pass
-        while len(active) < slots and (task := schedule.take(settled)) is not None:
+        while len(active) < slots and (task := schedule.next_run(finished)) is not None:
             active.append(task)
         if not active:
             break
         ended = active.pop(order.randrange(len(active)) if order else 0)
-        settled[ended.run_id] = train(ended)
-    assert schedule.total == len(settled) + schedule.skipped
-    return Ending(schedule.trials, sorted(schedule.members), dict(schedule.pruned), set(settled))
+        finished[ended.run_id] = train(ended)
+    assert schedule.total == len(finished) + schedule.skipped
+    return Ending(schedule.trials, sorted(schedule.members), dict(schedule.pruned), set(finished))
 
 
 @pytest.fixture(autouse=True)
@@ -150,7 +150,7 @@ def test_without_a_pruner_all_seeds_of_a_trial_may_start(tmp_path: Path) -> None
     schedule = Scheduler(plan_study(tmp_path, WIDE + "sampler: tpe\nseeds: 3\n"), identify)
     while schedule.propose_more({}):
         pass
-    first = [schedule.take({}) for _ in range(12)]
+    first = [schedule.next_run({}) for _ in range(12)]
     counts = [sum(task.trial.number == n for task in first if task) for n in range(4)]
     assert counts == [3, 3, 3, 0]  # and three runs of the control
     assert schedule.planned == tuple(sorted(schedule.planned, key=lambda task: task.order))
@@ -162,7 +162,7 @@ def test_a_baseline_starts_with_all_its_seeds_and_a_trial_with_one(tmp_path: Pat
     while schedule.propose_more({}):
         pass
     taken = []
-    while (task := schedule.take({})) is not None:
+    while (task := schedule.next_run({})) is not None:
         taken.append((task.trial.role, task.trial.number, task.run.seed))
     controls = [each for each in taken if each[0] == "control"]
     assert len(controls) == 3

@@ -46,7 +46,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("recipes")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(toy_workload.FOLDER, str(folder))
-        patch.setitem(retry_policy.RULES, "crash", retry_policy.Rule(retries=0))
+        patch.setitem(retry_policy.RETRY_POLICIES, "crash", retry_policy.RetryPolicy(retries=0))
         place = Place(folder)
         for study in (STUDY, OTHER, BROKEN):
             place.run(study)

@@ -18,7 +18,7 @@ from harness.engine.dispatch.attempt import check_limits
 from harness.engine.dispatch.time_budget import TimeBudget
 from harness.engine.preview import preview
 from harness.records.study_record import StudyRecord, read_study_records
-from harness.search.history import Settled
+from harness.search.history import FinishedRuns
 from harness.search.scheduler import Scheduler
 from harness.study.budget import confirm_runs, search_trials
 from harness.study.limits import Limits
@@ -196,6 +196,7 @@ def test_a_grid_stops_when_its_time_is_spent_and_goes_on_with_more(
     assert (rest.trained, rest.done, rest.budget_message) == (2, 8, None)
 
 
+@pytest.mark.process
 def test_runs_that_are_under_way_save_their_epoch_when_time_is_spent(
     place: Place, clock: Clock
 ) -> None:
@@ -209,7 +210,7 @@ def test_runs_that_are_under_way_save_their_epoch_when_time_is_spent(
     assert all(0 < int(text) < 40 for text in checkpoints)
 
 
-@pytest.mark.parametrize(("text", "sampler"), [(CONFIRMED, "tpe"), (OPEN, "random"), (OPEN, "qmc")])
+@pytest.mark.parametrize(("text", "sampler"), [(CONFIRMED, "tpe"), (OPEN, "random")])
 def test_a_search_ends_while_there_is_time_for_its_confirmation(
     place: Place, clock: Clock, monkeypatch: pytest.MonkeyPatch, text: str, sampler: str
 ) -> None:
@@ -245,10 +246,12 @@ def test_a_search_that_time_has_ended_is_confirmed_alike_by_the_next_call(
 ) -> None:
     original = Scheduler.propose_more
 
-    def propose_more(self: Scheduler, settled: Settled) -> bool:  # as if time were short by then
-        if self.is_searching and len(settled) >= 8:
+    def propose_more(
+        self: Scheduler, finished: FinishedRuns
+    ) -> bool:  # as if time were short by then
+        if self.is_searching and len(finished) >= 8:
             self.end_search()
-        return original(self, settled)
+        return original(self, finished)
 
     text = OPEN + "budget: {hours: 1}\n"
     with monkeypatch.context() as patch:

@@ -354,6 +354,7 @@ def interpreter(name: str) -> str | None:
     return None
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.timeout(120)
 def test_another_python_gives_the_same_digests(name: str) -> None:

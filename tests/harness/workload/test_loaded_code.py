@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import harness
-from harness.engine.dispatch.retry_policy import RULES, Rule
+from harness.engine.dispatch.retry_policy import RETRY_POLICIES, RetryPolicy
 from harness.errors import InputError
 from harness.executors.interface import ExecutorName
 from harness.store.database import query
@@ -88,7 +88,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         path.parent.mkdir(exist_ok=True)
         path.write_text(content, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(RULES, "crash", Rule())  # type: ignore[index] -- no wait for a retry
+    monkeypatch.setitem(RETRY_POLICIES, "crash", RetryPolicy())  # type: ignore[index] -- no wait for a retry
     yield tmp_path
     forget()
 
@@ -107,6 +107,7 @@ def scores(results: Path) -> list[float]:
     return [row[0] for row in rows.rows]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("executor", ["process", "spawn"])
 def test_a_file_that_is_edited_before_a_run_imports_it_fails_the_run(
     place: Path, executor: ExecutorName
@@ -187,12 +188,14 @@ def codes_of(place: Path, study: dict[str, object], *, after: str = "pass") -> s
     return set(done.stdout.split())
 
 
+@pytest.mark.process
 def test_a_search_and_a_grid_have_one_version_whatever_was_loaded_before(place: Path) -> None:
     (code,) = codes_of(place, GRID)
     assert codes_of(place, SEARCH) == {code}
     assert codes_of(place, GRID, after="import late.a, late.b, late.data") == {code}
 
 
+@pytest.mark.process
 def test_a_late_import_counts(place: Path) -> None:
     before = codes_of(place, GRID)
     (place / "late" / "a.py").write_text("value = 0.5\n", encoding="utf-8")

@@ -1,0 +1,196 @@
+"""Brings the database up to date with the spools of runs.
+
+That is done in one transaction a tick; while a reader holds the database, it waits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.errors import InputError, StoreBusyError, StoreError
+from harness.records.event_log import Entries
+from harness.records.events import Damaged, Entry, Finished
+from harness.records.folders import run_dir, spool_path
+from harness.records.run_state import RunState
+from harness.records.study_record import StudyRecord, read_study_record
+from harness.store.comparisons import refresh_comparisons, refresh_comparisons_of_runs
+from harness.store.database import connect, query
+from harness.store.ingest import forget, ingest_all, same_time, write_study
+
+_COMPARE_EVERY_S = 5.0
+_REST = 25
+"""Syncing takes at most one part in so many of the time: what the driver computes, two workers on
+two cores lack."""
+_LONGEST_REST_S = 10.0
+_MOST_PENDING = 5000
+"""Events that may wait in memory."""
+
+
+def _changes_results(entries: Iterable[Entry]) -> bool:
+    return any(isinstance(entry, Finished | Damaged) for entry in entries)
+
+
+class StoreWriter:
+    """Holds what the database still lacks, and writes it."""
+
+    def __init__(self, results: Path, *, check: Callable[[], None] = lambda: None) -> None:
+        """Write to the database of a results folder.
+
+        Args:
+            results: The results folder.
+            check: Raises where this driver may not write any more.
+        """
+        self._results, self._check = results, check
+        self._pending: dict[str, list[Entry]] = {}
+        # Runs of which the database may know what no spool says any more.
+        self._gone: set[str] = set()
+        self._stored: Mapping[str, _Stored] | None = None
+        self._record: StudyRecord | None = None
+        # Runs that ended since the comparisons of their studies were computed.
+        self._stale: set[str] = set()
+        self._compared = time.monotonic()
+        self._rests_until = 0.0
+
+    def add(self, run_id: str, read: Entries) -> None:
+        """Note what was read of a run's spool."""
+        if read.is_from_start:
+            self._pending.pop(run_id, None)
+        if read.entries:
+            self._pending.setdefault(run_id, []).extend(read.entries)
+
+    def note_missing(self, run_id: str) -> None:
+        """Note that a run has no spool: what the database has of it is to be deleted."""
+        if run_id in self._known:
+            self._gone.add(run_id)
+
+    def skip_stored(self, run_id: str, state: RunState) -> None:
+        """Drop the events of a finished run if the database has them already."""
+        stored = self._known.get(run_id)
+        if (
+            stored is not None
+            and (stored.attempts, stored.state) == (state.attempts, state.state)
+            and same_time(state.started, stored.started)
+            and same_time(state.finished, stored.finished)
+        ):
+            del self._pending[run_id]
+
+    def note_study(self, record: StudyRecord) -> None:
+        """Take up the study's record, which is written, for the next sync."""
+        self._record = record
+
+    def sync_if_due(self) -> tuple[str, ...]:
+        """``sync``, unless the last one is too short a while ago for what it cost.
+
+        Where very much has happened meanwhile, memory counts more than time.
+
+        Raises:
+            StoreError: as ``sync``.
+        """
+        began = time.monotonic()
+        waiting = sum(map(len, self._pending.values()))
+        if began < self._rests_until and waiting <= _MOST_PENDING:
+            return ()
+        try:
+            return self.sync()
+        finally:
+            now = time.monotonic()
+            self._rests_until = now + min(_LONGEST_REST_S, _REST * (now - began))
+
+    def sync(
+        self,
+        *,
+        compare: str | None = None,
+        wait_s: float = 0.0,
+        on_wait: Callable[[str], None] | None = None,
+    ) -> tuple[str, ...]:
+        """Bring the database up to date; it is not opened when nothing has changed.
+
+        Args:
+            compare: A study whose comparisons are computed anew.
+            wait_s: How long to wait for a process that holds the database.
+            on_wait: Called once with a sentence when a wait begins.
+
+        Returns:
+            A line for each thing that could not be taken over.
+
+        Raises:
+            LeasesLostError: this driver may not write any more.
+            StoreBusyError: still held after ``wait_s``. Nothing is lost: call again.
+            StoreError: the database is not usable.
+        """
+        if not (self._pending or self._gone or self._record or compare):
+            return ()
+        with connect(self._results, read_only=False, wait_s=wait_s, on_wait=on_wait) as con:
+            # Here, since another driver cannot write before this one lets go of the database.
+            self._check()
+            if self._record is not None:
+                write_study(con, self._newest(self._record))
+            gone = {run_id for run_id in self._gone if not self._has_spool(run_id)}
+            forget(con, gone)
+            notices = ingest_all(con, self._results, self._pending) if self._pending else ()
+            changed = {key for key, it in self._pending.items() if _changes_results(it)}
+            stale = self._stale | changed | gone
+            if compare is not None:
+                refresh_comparisons(con, compare)
+            is_due = time.monotonic() - self._compared >= _COMPARE_EVERY_S
+            if stale and (is_due or compare is not None):
+                refresh_comparisons_of_runs(con, stale)
+                stale = set()
+                self._compared = time.monotonic()
+        self._pending.clear()
+        self._gone.clear()
+        self._record = None
+        self._stale = stale
+        return notices
+
+    def _has_spool(self, run_id: str) -> bool:
+        """Whether somebody, another driver perhaps, has begun the run again."""
+        return spool_path(run_dir(self._results, run_id)).exists()
+
+    def _newest(self, record: StudyRecord) -> StudyRecord:
+        """The record in its file, which another driver may have written since this one."""
+        with suppress(StoreError):
+            return read_study_record(self._results, record.study) or record
+        return record
+
+    def prepare(self) -> None:
+        """Make the database, or find out before anything is trained that it is not usable.
+
+        Raises:
+            StoreError: it is not usable.
+        """
+        with (
+            suppress(StoreBusyError),  # whoever reads it shows that it is usable
+            connect(self._results, read_only=False),
+        ):
+            pass
+
+    @property
+    def _known(self) -> Mapping[str, _Stored]:
+        """What the database knew of each run when it was first asked."""
+        if self._stored is None:
+            self._stored = {}
+            with suppress(InputError, StoreBusyError):  # none yet, or held: ingest does no harm
+                rows = query(
+                    self._results,
+                    "SELECT run_id, attempts, state, started, finished FROM run",
+                    wait_s=0.0,
+                ).rows
+                self._stored = {
+                    str(run_id): _Stored(int(str(attempts)), str(state), started, finished)
+                    for run_id, attempts, state, started, finished in rows
+                }
+        return self._stored
+
+
+class _Stored(NamedTuple):
+    """A run as the database has it."""
+
+    attempts: int
+    state: str
+    started: object
+    finished: object
