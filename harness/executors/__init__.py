@@ -1,9 +1,8 @@
 """Execute runs in this process, in processes of their own or on a Ray cluster.
 
-``local`` executes a run in this process; ``process`` and ``spawn`` in a process of its own, forked
-from a warm one or started anew, which may be that of several runs; ``ray`` in a process on some
-node of a cluster. None keeps anything but which runs are active: all that a run produces goes
-through its spool.
+``local`` executes a run in this process. ``process`` and ``spawn`` use child processes, forked from
+a warm server or started afresh; several runs may share one. ``ray`` uses a process on a node of a
+cluster. An executor keeps track only of active runs; all output of a run goes through its spool.
 """
 
 from __future__ import annotations
@@ -21,20 +20,21 @@ def make_executor(
     threads: int,
     placement: Placement = HERE,
 ) -> Executor:
-    """The executor called ``name`` for runs of the module ``workload``.
+    """Create the executor called ``name`` for runs of the module ``workload``.
 
     Args:
-        name: Which. ``process`` is ``spawn`` where the system cannot fork.
+        name: Kind of executor. ``process`` means ``spawn`` on systems that cannot fork.
         workload: Importable module name.
-        slots: Runs at once, >= 1. ``local`` has one slot, whatever is asked; None gives ``ray`` as
-            many as fit on the cluster.
+        slots: Maximum number of runs at once, >= 1. ``local`` always has one slot; with None,
+            ``ray`` has as many as fit on the cluster.
         threads: Arithmetic threads of each run, >= 1.
-        placement: Where runs may go.
+        placement: Where runs may be placed.
 
     Raises:
-        InputError: there is no such workload, no Ray, or no cluster at the address.
+        InputError: the workload does not exist, Ray is not installed, or there is no cluster at
+            the address.
     """
-    # Imported late: each of them imports this module.
+    # Late imports, because each executor imports this package.
     if name == "local":
         from harness.executors.local import LocalExecutor
         from harness.workload import load_workload

@@ -1,7 +1,7 @@
-"""When a run may start, and on which GPU: each gets one, and on each one run starts at a time.
+"""Assigns a GPU to each run and staggers starts: on each GPU, one run starts at a time.
 
-A run takes its memory in its first steps. Another one that started meanwhile would make readings of
-what is free untrue for both, so it waits until the first has reported an epoch.
+A run allocates its memory in its first steps. If another one started meanwhile, neither could trust
+its reading of free memory, so the second waits until the first has reported an epoch.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from harness.records.events import EpochReported
 from harness.records.folders import spool_path
 
 LOOK_EVERY_S = 0.1
-"""How often to ask again whether a run that is held back may start."""
+"""Interval for checking whether a waiting run may start."""
 _LONGEST_START_S = 120.0
-"""A run with an epoch longer than this does not hold others back any further."""
+"""A run without a reported epoch stops delaying others after this time."""
 
 
 class Starts:
-    """Runs that wait for a GPU, and which runs are on which. Without GPUs none ever waits."""
+    """The runs waiting for a GPU, and those on each GPU. Without GPUs, runs never wait."""
 
     def __init__(self, gpus: Sequence[str], runs_per_gpu: int) -> None:
         self._gpus = tuple(gpus)
@@ -36,15 +36,15 @@ class Starts:
 
     @property
     def is_holding(self) -> bool:
-        """Whether a run waits."""
+        """Whether any run is waiting."""
         return bool(self._waiting)
 
     def add(self, job: Job) -> None:
-        """Take up a run."""
+        """Add a run to the queue."""
         self._waiting.append(job)
 
     def due(self) -> list[Job]:
-        """The runs that may start now, each with its GPU; from here on they count as started."""
+        """Take from the queue the runs that may start now, each with its GPU."""
         jobs = []
         while self._waiting:
             if not self._gpus:
@@ -59,14 +59,14 @@ class Starts:
         return jobs
 
     def drop(self, run_id: str) -> bool:
-        """Forget a run that waits; False where it does not."""
+        """Remove a run from the queue; return False if it is not waiting."""
         left = [job for job in self._waiting if job.run_id != run_id]
         was_waiting = len(left) < len(self._waiting)
         self._waiting = deque(left)
         return was_waiting
 
     def note_end(self, run_id: str) -> None:
-        """A run has ended: its place on a GPU is free."""
+        """Free the slot of a run that has ended."""
         self._running.pop(run_id, None)
 
     def clear(self) -> None:
@@ -75,7 +75,7 @@ class Starts:
         self._running.clear()
 
     def _next_gpu(self) -> str | None:
-        """The GPU with the fewest runs, of those that can take one now."""
+        """Return the least loaded GPU that can take a run now; None if there is none."""
         loads = dict.fromkeys(self._gpus, 0)
         for running in self._running.values():
             loads[str(running.job.device)] += 1
@@ -88,20 +88,19 @@ class Starts:
 
 @dataclass
 class _Running:
-    """A run on a GPU, and how far its spool was read."""
+    """A run on a GPU, with a reader of its spool."""
 
     job: Job
     began: float
-    """By the monotonic clock."""
+    """Start time by the monotonic clock."""
     has_reported: bool = False
     spool: SpoolReader = field(init=False)
 
     def __post_init__(self) -> None:
-        """Read nothing yet."""
         self.spool = SpoolReader(spool_path(self.job.directory))
 
     def is_starting(self) -> bool:
-        """Whether it has still to report its first epoch."""
+        """Return whether it has yet to report its first epoch, up to a time limit."""
         if self.has_reported or time.monotonic() - self.began > _LONGEST_START_S:
             return False
         self.has_reported = any(
@@ -121,15 +120,15 @@ def visible_gpus(
     driver_folder: Path = _DRIVER_FOLDER,
     command: str = "nvidia-smi",
 ) -> tuple[str, ...]:
-    """The GPUs that a process with ``environment`` may use, as ``CUDA_VISIBLE_DEVICES`` names them.
+    """List the GPUs that a process with ``environment`` may use, named as in CUDA_VISIBLE_DEVICES.
 
-    That variable decides where it is set, and an empty one means none. Otherwise the driver's
-    folder is counted and, where there is no such folder, the driver's command is asked.
+    If that variable is set, it decides; an empty value means no GPU. Otherwise the entries of the
+    NVIDIA driver's folder are counted or, if there is no such folder, the driver's command is run.
 
     Args:
-        environment: Of the process.
-        driver_folder: Has one entry a GPU.
-        command: Prints a line for each GPU, given ``-L``.
+        environment: Environment variables of the process.
+        driver_folder: Folder with one entry per GPU.
+        command: Command that prints a line per GPU when given ``-L``.
     """
     listed = environment.get("CUDA_VISIBLE_DEVICES")
     if listed is not None:
@@ -142,7 +141,7 @@ def visible_gpus(
 
 
 def _named(listed: str) -> tuple[str, ...]:
-    """What a list names; CUDA ignores all from the first entry on that names nothing."""
+    """Parse a list of GPUs; like CUDA, ignore the first invalid entry and everything after it."""
     found: list[str] = []
     for name in (part.strip() for part in listed.split(",")):
         if not (name.isdecimal() or name.startswith(("GPU-", "MIG-"))) or name in found:
@@ -152,7 +151,7 @@ def _named(listed: str) -> tuple[str, ...]:
 
 
 def _count_asked(command: str) -> int:
-    """How many GPUs the driver's command lists; 0 where there is none, or it fails or hangs."""
+    """Count the GPUs that the driver's command lists; 0 if it is missing, fails or hangs."""
     path = shutil.which(command)
     if path is None:
         return 0

@@ -1,10 +1,10 @@
-"""A small process between a driver and what it starts, which kills everything left behind.
+"""A small process between the driver and a command, which kills everything the command leaves.
 
-It is run as a script of its own, without this package, and starts the command that is in its
-environment. All that the command leaves behind, in whatever session, becomes its child (Linux; on
-other systems commands are started without it). It kills all of that when the command ends, when it
-is told to by SIGUSR1, and a second after the driver has ended in whatever way, however busy the
-command is with its imports. SIGTERM is passed on, and the command's end becomes its own.
+It runs as a separate script, without this package, and starts the command given in its environment.
+Every process that the command leaves behind, in whatever session, becomes its child (on Linux; on
+other systems commands are started without a guard). It kills them when the command ends, on
+SIGUSR1, and one second after the driver has ended for any reason, even if the command is busy
+importing. It passes SIGTERM on to the command, and exits as the command did.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NoReturn
 
 COMMAND = "HARNESS_GUARDED"
-"""The variable that holds the command, as JSON: a list of its words."""
+"""Environment variable that holds the command, as a JSON list of its words."""
 _LOOK_EVERY_S = 0.5
 _GRACE_S = 1.0
 """Grace period for the command to end by itself once the driver is gone."""
@@ -35,7 +35,7 @@ def main() -> NoReturn:
     driver, prctl = os.getppid(), ctypes.CDLL(None).prctl
     prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     ours = (signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD)
-    signal.pthread_sigmask(signal.SIG_BLOCK, ours)  # until it is clear whose they are
+    signal.pthread_sigmask(signal.SIG_BLOCK, ours)  # until the handlers are installed
     guard = os.getpid()
     pid = os.fork()
     if pid == 0:
@@ -45,7 +45,7 @@ def main() -> NoReturn:
             os.execv(words[0], words)
         os._exit(1)
     empty = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(empty, 1)  # or nobody would see the command close it
+    os.dup2(empty, 1)  # or the driver would not notice that the command closed its output
     watcher = _Guard(pid, driver)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ours)
     _end_as(watcher.watch())
@@ -75,7 +75,7 @@ class _Guard:
         """Wait for the command to end, killing it where it must, and return its status."""
         poll = select.poll()
         poll.register(self._woken, select.POLLIN)
-        poll.register(0, 0)  # tells when the driver closes it, and takes none of what it sends
+        poll.register(0, 0)  # notices when the driver closes it, without reading from it
         kill_at: float | None = None
         while self._status is None and not self._must_kill:
             wait_s = _LOOK_EVERY_S if kill_at is None else kill_at - time.monotonic()
@@ -126,13 +126,13 @@ class _Guard:
 
 def _end_as(status: int) -> NoReturn:
     """Exit as the command did: with its status, or by the same signal."""
-    import resource  # not where there is no such module: one_run needs only a part of this one
+    import resource  # late: single_run imports this file on systems without the module
 
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         os._exit(code)
     faulthandler.disable()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # its core is of interest, not this one
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # keep the command's core dump, not ours
     if -code != signal.SIGKILL:
         signal.signal(-code, signal.SIG_DFL)
     os.kill(os.getpid(), -code)

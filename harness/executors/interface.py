@@ -1,4 +1,4 @@
-"""What an executor is given and gives."""
+"""The executor interface: jobs to run, where to place them, and how runs end."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from harness.workload.loaded_code import Table
 
 ExecutorName = Literal["process", "spawn", "local", "ray"]
 PROCESS_EXECUTORS: tuple[ExecutorName, ...] = ("process", "spawn")
-"""Those that give each job a process of this machine, with a GPU where there is one. They take jobs
-that have others beside them."""
+"""Executors that give each job a process on this machine, with a GPU if there are any. They accept
+jobs that train several runs in one process (``Job.beside``)."""
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -23,29 +23,29 @@ THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
-"""What limits the threads of arithmetic libraries, if it is set before they are imported."""
+"""Variables that limit the threads of arithmetic libraries, if set before these are imported."""
 GRACE_S = 5.0
-"""What a run gets to end by itself before it is killed."""
+"""Grace period for a run to end by itself before it is killed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where an executor may put runs."""
+    """Where an executor may place runs."""
 
     gpus: tuple[str, ...] = ()
-    """GPUs of this machine, as ``CUDA_VISIBLE_DEVICES`` names them; each run gets one of them."""
+    """GPUs of this machine, as ``CUDA_VISIBLE_DEVICES`` names them; each run gets one."""
     runs_per_gpu: int = 1
-    """Runs at once on one GPU, >= 1."""
+    """Maximum number of runs at once on one GPU, >= 1."""
     address: str | None = None
-    """Of a Ray cluster; None starts one on this machine."""
+    """Address of a Ray cluster; None starts one on this machine."""
 
 
 HERE = Placement()
-"""On this machine, without a GPU."""
+"""Placement on this machine, without a GPU."""
 
 
 PROFILE = "HARNESS_PROFILE"
-"""1 in the environment of a run that shall say where its time goes."""
+"""Environment variable; 1 asks the workload to record where a run's time goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,33 +57,33 @@ class Job:
     directory: Path
     """The run's own directory; it may not exist yet."""
     attempt: int
-    """From 1."""
+    """Number of the attempt, from 1."""
     threads: int
-    """Threads that the run may use for arithmetic."""
+    """Number of threads that the run may use for arithmetic."""
     thresholds: StoppingThresholds | None = None
-    """By what the run is stopped early, if it may be."""
+    """Thresholds for stopping the run early; None if it must not be."""
     device: str | None = None
-    """The GPU that the run gets, as ``CUDA_VISIBLE_DEVICES`` names it; the executor fills it in."""
+    """The run's GPU, as ``CUDA_VISIBLE_DEVICES`` names it; filled in by the executor."""
     profile: bool = False
-    """Whether the workload shall say where its time goes; see ``PROFILE``."""
+    """Whether the workload should record where its time goes; see ``PROFILE``."""
     code: Table = field(default_factory=dict)
-    """Files of the workload's code that the run may use; see ``harness.workload.loaded_code``."""
+    """Code of the workload that the run may use; see ``harness.workload.loaded_code``."""
     together: int = 1
-    """How many runs its process executes at once, this one included."""
+    """Number of runs that its process executes at once, including this one."""
     beside: tuple[Job, ...] = ()
-    """The others, where this is the first of them; see ``in_one_process``."""
+    """For the first run of a process: the other runs; see ``in_one_process``."""
     is_anew: bool = False
-    """Whether it starts from nothing, because what earlier attempts have left cannot be used."""
+    """Whether to start from scratch, because the files of earlier attempts cannot be used."""
     first: Path | None = None
-    """Where this is not the first of them: its directory, which has their log."""
+    """For the other runs of a process: directory of the first run, which holds the shared log."""
 
     @property
     def process(self) -> Path:
-        """The directory of the first run of its process: equal for runs that share one."""
+        """The directory of the first run in the process; runs that share a process share it."""
         return self.first or self.directory
 
     def to_json(self) -> dict[str, JsonValue]:
-        """The job as plain values, for the way to another process."""
+        """Convert the job to plain values, to send it to another process."""
         return asdict(replace(self, beside=())) | {
             "directory": str(self.directory),
             "first": None if self.first is None else str(self.first),
@@ -92,8 +92,8 @@ class Job:
 
     @staticmethod
     def from_json(document: Mapping[str, JsonValue]) -> Job:
-        """The job that ``to_json`` made ``document`` from."""
-        values = cast("dict[str, str]", dict(document))  # whatever it is: to_json wrote it
+        """Restore a job from the output of ``to_json``."""
+        values = cast("dict[str, str]", dict(document))  # trusted, since to_json wrote it
         run = Run(**cast("dict[str, str]", document["run"]))  # type: ignore[arg-type]
         given = cast("dict[str, JsonValue] | None", document.get("thresholds"))
         thresholds = None if given is None else StoppingThresholds.from_json(given)
@@ -110,7 +110,7 @@ class Job:
 
 
 def in_one_process(jobs: Sequence[Job]) -> tuple[Job, ...]:
-    """The same jobs, of which the first has all others ``beside`` it."""
+    """Return the jobs arranged for one process: the first has all others ``beside`` it."""
     first, *others = jobs
     if not others:
         return (first,)
@@ -119,19 +119,19 @@ def in_one_process(jobs: Sequence[Job]) -> tuple[Job, ...]:
 
 
 class Ended(NamedTuple):
-    """A run that is no longer active. Its spool says how it went."""
+    """A run that is no longer active. The result is in its spool."""
 
     run_id: str
     exit_code: int | None
-    """None when a signal ended it."""
+    """Exit code of its process; None if a signal ended it."""
     signal: int | None
     is_lost: bool = False
-    """Whether the run ended for no reason of its own, because what it ran on is gone: its node, or
-    the process that it was forked from."""
+    """Whether the run ended only because its host failed: the node that it ran on, or the fork
+    server that it came from."""
 
 
 class Executor(Protocol):
-    """Where runs are executed. Not for use from several threads."""
+    """Executes runs. Not thread-safe."""
 
     @property
     def slots(self) -> int:
@@ -139,38 +139,38 @@ class Executor(Protocol):
         ...
 
     def submit(self, job: Job) -> None:
-        """Start ``job``, or take it up for the next ``poll``.
+        """Start ``job``, or queue it for the next ``poll``.
 
         Raises:
-            HarnessError: no run can be started any more.
+            HarnessError: no more runs can be started.
         """
         ...
 
     def poll(self, timeout_s: float) -> list[Ended]:
-        """Wait until a run ends, for ``timeout_s`` at most; the runs that ended since last time.
+        """Wait up to ``timeout_s`` for a run to end; return the runs that ended since last time.
 
         Raises:
-            HarnessError: the runs were lost, with the reason.
+            HarnessError: the runs were lost; the message gives the reason.
         """
         ...
 
     def cancel(self, run_id: str, *, grace_s: float | None = GRACE_S) -> None:
-        """Ask a run to save what it has and to end; returns at once.
+        """Ask a run to save its state and end; return at once.
 
         The next ``report`` of the run returns False, and it ends with ``STATUS_INTERRUPTED`` and
-        without ``Finished``. A run that is not active is passed over.
+        without ``Finished``. A run that is not active is ignored.
 
         Args:
-            run_id: Which.
-            grace_s: A run that is still there after so many seconds is killed, with every process
-                that it has started. None waits for it however long.
+            run_id: The run to end.
+            grace_s: Seconds after which the run is killed, including every process that it has
+                started. None means never.
         """
         ...
 
     def stop(self) -> None:
-        """Kill all active runs at once, with every process that they have started."""
+        """Kill all active runs at once, including every process that they have started."""
         ...
 
     def close(self) -> None:
-        """Give back every process; active runs are killed."""
+        """Kill active runs and release all resources."""
         ...

@@ -1,6 +1,6 @@
-"""The executor that runs in this very process: for tests and for debugging a workload.
+"""The executor that runs in the driver's own process, for tests and for debugging a workload.
 
-A breakpoint in the workload works here. A crash of the interpreter takes the driver with it.
+Breakpoints in the workload work here. A crash of the interpreter also ends the driver.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ class LocalExecutor:
         self._cancelled: list[Ended] = []
 
     def submit(self, job: Job) -> None:
-        """Take up ``job`` for the next ``poll``."""
+        """Queue ``job`` for the next ``poll``."""
         self._waiting.append(job)
 
     def poll(self, timeout_s: float) -> list[Ended]:
-        """Execute the next run to its end, however long it takes; ``timeout_s`` is not used."""
+        """Execute the next run to its end, however long it takes; ``timeout_s`` is ignored."""
         if self._cancelled or not self._waiting:
             cancelled, self._cancelled = self._cancelled, []
             return cancelled
         job = self._waiting.popleft()
-        # Standard output is left alone, or a debugger could not talk.
+        # Do not redirect standard output, which a debugger needs.
         with (
             os.fdopen(open_log(job), "w", encoding="utf-8") as log,
             contextlib.redirect_stderr(log),
@@ -45,9 +45,9 @@ class LocalExecutor:
         return [Ended(job.run_id, status, None)]
 
     def cancel(self, run_id: str, *, grace_s: float | None = GRACE_S) -> None:
-        """Forget a run that was not started; one that is being executed is out of reach.
+        """Remove a run that has not started; an executing run cannot be cancelled from here.
 
-        So limits do not hold here. ``executors.worker.stop_request.set`` ends what is executed.
+        Time limits therefore have no effect. ``executors.worker.stop_request.set`` ends a run.
         """
         kept = deque(job for job in self._waiting if job.run_id != run_id)
         if len(kept) < len(self._waiting):
@@ -55,11 +55,11 @@ class LocalExecutor:
             self._cancelled.append(Ended(run_id, STATUS_INTERRUPTED, None))
 
     def stop(self) -> None:
-        """Forget what was not started; nothing is ever active between calls."""
+        """Remove all runs that have not started; no run is ever active between calls."""
         self._waiting.clear()
         self._cancelled.clear()
 
     def close(self) -> None:
-        """Nothing to give back, but that this process was asked to end its run."""
+        """Remove waiting runs, and clear a pending request to stop."""
         self._waiting.clear()
         stop_request.forget()

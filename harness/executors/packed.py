@@ -1,7 +1,7 @@
-"""Several runs in one process: how they are executed there, and how the process is seen as runs.
+"""Presents a process that trains several runs as separate runs.
 
-Whoever asks for the runs sees each of them begin and end; what lies between knows one job and one
-process, that of the first run. What ends the process ends all of them.
+The caller sees each run start and end. The executor below knows only one job and one process, that
+of the first run; when the process ends, all its runs end.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from harness.executors.interface import GRACE_S, Ended, Executor, Job
 
 
 class TogetherExecutor:
-    """An executor whose jobs may have others beside them, over one of a process a job."""
+    """Runs each job, with the jobs beside it, in one process of another executor."""
 
     def __init__(self, processes: Executor) -> None:
-        """Nothing is started yet.
+        """Wrap an executor.
 
         Args:
-            processes: Executes each job, with what is beside it, in a process of its own. It is
-                closed with this one.
+            processes: Executes each job and the jobs beside it in one process. It is closed along
+                with this executor.
         """
         self._processes = processes
-        # First run of a process -> all its runs, and each of them -> that first one.
+        # First run of a process -> all its runs; and each run -> that first run.
         self._runs: dict[str, tuple[str, ...]] = {}
         self._first: dict[str, str] = {}
 
@@ -30,20 +30,20 @@ class TogetherExecutor:
         return self._processes.slots
 
     def submit(self, job: Job) -> None:
-        """Start ``job`` and what is beside it, in one process.
+        """Start ``job`` and the jobs beside it, in one process.
 
         Raises:
-            HarnessError: no run can be started any more.
+            HarnessError: no more runs can be started.
         """
         self._runs[job.run_id] = (job.run_id, *(each.run_id for each in job.beside))
         self._first |= dict.fromkeys(self._runs[job.run_id], job.run_id)
         self._processes.submit(job)
 
     def poll(self, timeout_s: float) -> list[Ended]:
-        """Wait until a process ends, for ``timeout_s`` at most; all runs of those that ended.
+        """Wait up to ``timeout_s`` for a process to end; return all runs of those that ended.
 
         Raises:
-            HarnessError: the runs were lost, with the reason.
+            HarnessError: the runs were lost; the message gives the reason.
         """
         return [
             ended._replace(run_id=run_id)
@@ -52,7 +52,7 @@ class TogetherExecutor:
         ]
 
     def cancel(self, run_id: str, *, grace_s: float | None = GRACE_S) -> None:
-        """Ask the process of a run to let all its runs save and end; see ``Executor``."""
+        """Ask a run's process to save and end all its runs; see ``Executor``."""
         if run_id in self._first:
             self._processes.cancel(self._first[run_id], grace_s=grace_s)
 
@@ -63,11 +63,11 @@ class TogetherExecutor:
         self._first.clear()
 
     def close(self) -> None:
-        """Give back every process; active runs are killed."""
+        """Kill active runs and close the wrapped executor."""
         self._processes.close()
 
     def _forget(self, first: str) -> tuple[str, ...]:
-        """The runs of a process that has ended."""
+        """Forget a process that has ended, and return its runs."""
         runs = self._runs.pop(first, ())
         for run_id in runs:
             del self._first[run_id]

@@ -1,9 +1,9 @@
 """The executor that gives every run a process of its own, forked from a warm fork server.
 
-This is the driver's end; ``fork_server`` is the other. A crash, a leak or an out-of-memory kill
-takes one run with it, and no run outlives the driver. Between the two stands a guard, see
-``harness.executors.guard``. A fork server that dies is replaced; the runs that died with it are
-lost, and are for the caller to start again.
+This is the driver's side; ``harness.executors.worker.fork_server`` is the other. A crash, a leak or
+an out-of-memory kill affects one run only, and no run outlives the driver. A guard process stands
+between the two sides, see ``harness.executors.guard``. A fork server that dies is replaced; the
+runs that died with it are reported as lost, and the caller must start them again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ProcessExecutor:
     def __init__(
         self, workload: str, *, slots: int, threads: int, placement: Placement = HERE
     ) -> None:
-        """Start the fork server; it imports ``workload`` while the caller goes on."""
+        """Start the fork server, which imports ``workload`` in the background."""
         self._workload = workload
         self._slots = slots
         self._threads = threads
@@ -59,20 +59,20 @@ class ProcessExecutor:
         return self._slots
 
     def submit(self, job: Job) -> None:
-        """Start ``job``, as soon as a GPU is free for it where there are any.
+        """Start ``job``; on a machine with GPUs, wait until one is free for it.
 
         Raises:
-            HarnessError: the fork server has died once too often.
+            HarnessError: the fork server has died too often.
         """
         self._active.add(job.run_id)
         self._starts.add(job)
         self._start_due()
 
     def poll(self, timeout_s: float) -> list[Ended]:
-        """Wait until a run ends, for ``timeout_s`` at most; the runs that ended since last time.
+        """Wait up to ``timeout_s`` for a run to end; return the runs that ended since last time.
 
         Raises:
-            HarnessError: the fork server has died once too often, or cannot import the workload.
+            HarnessError: the fork server has died too often, or cannot import the workload.
         """
         self._start_due()
         if self._starts.is_holding:
@@ -95,21 +95,21 @@ class ProcessExecutor:
                 if "started" in reply:
                     self._pids[reply["started"]] = reply["pid"]
             if not ended:
-                timeout_s = 0.0  # it was no end: no reason to wait the whole time again
+                timeout_s = 0.0  # the reply was no end of a run; do not wait the full time again
         return ended
 
     def cancel(self, run_id: str, *, grace_s: float | None = GRACE_S) -> None:
-        """Send SIGTERM to the run's process, and after ``grace_s`` SIGKILL to its whole group."""
+        """Send SIGTERM to the run's process, and after ``grace_s`` SIGKILL to its process group."""
         if self._starts.drop(run_id):  # it has not started yet
             self._active.discard(run_id)
             self._lost.append(Ended(run_id, None, signal.SIGTERM))
         elif run_id in self._active:
-            with contextlib.suppress(HarnessError):  # a dead server has taken its runs with it
+            with contextlib.suppress(HarnessError):  # if the server is dead, so are its runs
                 self._request({"cancel": {"run_id": run_id, "grace_s": grace_s}})
 
     def stop(self) -> None:
-        """Send SIGKILL to the groups of all active runs, and wait for them to be gone."""
-        self._is_stopping = True  # from here on a server that dies is not replaced
+        """Send SIGKILL to the process groups of all active runs, and wait for them to end."""
+        self._is_stopping = True  # from here on, do not replace a server that dies
         self._starts.clear()
         with contextlib.suppress(HarnessError):
             self.poll(0.0)
@@ -125,11 +125,11 @@ class ProcessExecutor:
         self._is_stopping = False
 
     def close(self) -> None:
-        """Kill what is active and end the fork server."""
+        """Kill all active runs and end the fork server."""
         assert self._server.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            self._server.stdin.close()  # the server takes the end of its input as the order to go
-        self._server.terminate()  # or it would import the workload first; later this does nothing
+            self._server.stdin.close()  # the server exits when its input ends
+        self._server.terminate()  # ends an import of the workload; ignored after that
         self._await_server()
         self._stderr.close()
 
@@ -148,7 +148,7 @@ class ProcessExecutor:
             stderr=self._stderr,
             bufsize=0,
             env=variables,
-            start_new_session=True,  # Ctrl-C is for the driver, which ends runs in order
+            start_new_session=True,  # only the driver receives Ctrl-C, and it ends runs in order
         )
 
     def _await_server(self) -> None:
@@ -163,16 +163,16 @@ class ProcessExecutor:
         self._server.stdout.close()
 
     def _replace_server(self) -> None:
-        """Start a new server in place of one that died, and note which runs have died with it.
+        """Start a new server in place of one that died, and note the runs that were lost with it.
 
         Raises:
-            HarnessError: it has died once too often.
+            HarnessError: the server has died too often.
         """
         if self._is_stopping or self._restarts == _MOST_RESTARTS:
             raise self._death()
         self._restarts += 1
         self._await_server()
-        for pid in self._pids.values():  # not every system lets them die with the server
+        for pid in self._pids.values():  # not every system kills them along with the server
             signal_group(pid, signal.SIGKILL)
         self._lost += [Ended(run_id, None, None, is_lost=True) for run_id in sorted(self._active)]
         self._active.clear()
@@ -184,7 +184,7 @@ class ProcessExecutor:
 
     def _start_due(self) -> None:
         for job in self._starts.due():
-            if job.run_id in self._active:  # else it was lost with the server a moment ago
+            if job.run_id in self._active:  # if not, it was just lost with the server
                 self._request({"job": job.to_json()})
 
     def _note_end(self, reply: Mapping[str, str | int | None]) -> Ended:
@@ -208,7 +208,7 @@ class ProcessExecutor:
             self._replace_server()
 
     def _death(self) -> HarnessError:
-        """The error for a server that is gone; its own words, where it left some, come first."""
+        """Make the error for a dead server, quoting the last lines of its output."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._server.wait(GRACE_S)
         self._active.clear()
@@ -217,7 +217,7 @@ class ProcessExecutor:
         last = f"; it said: {' | '.join(said[-3:])}" if said else ""
         return HarnessError(
             f"the fork server died (status {self._server.returncode}){last}; "
-            "what is finished is kept: run the same command again"
+            "finished runs are kept: run the same command again"
         )
 
 

@@ -1,6 +1,6 @@
-"""The executor that starts a process anew for every run: for systems that cannot fork.
+"""The executor that starts a fresh process for every run, for systems that cannot fork.
 
-Each run pays for its own imports. In all else it promises what the process executor does.
+Each run imports everything itself. Otherwise it gives the same guarantees as the process executor.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class SpawnExecutor:
         return self._slots
 
     def submit(self, job: Job) -> None:
-        """Start ``job``, as soon as a GPU is free for it where there are any."""
+        """Start ``job``; on a machine with GPUs, wait until one is free for it."""
         self._starts.add(job)
         self._start_due()
 
     def poll(self, timeout_s: float) -> list[Ended]:
-        """Wait until a run ends, for ``timeout_s`` at most; the runs that ended since last time."""
+        """Wait up to ``timeout_s`` for a run to end; return the runs that ended since last time."""
         self._start_due()
         now = time.monotonic()
         for run_id, at in self._kill_at.items():
@@ -62,7 +62,7 @@ class SpawnExecutor:
         return ended
 
     def cancel(self, run_id: str, *, grace_s: float | None = GRACE_S) -> None:
-        """Send SIGTERM to a run, and after ``grace_s`` SIGKILL to all that it has started."""
+        """Send SIGTERM to a run, and after ``grace_s`` SIGKILL to it and all its processes."""
         if self._starts.drop(run_id):
             self._ends.put(Ended(run_id, None, signal.SIGTERM))
         elif run_id in self._active:
@@ -72,7 +72,7 @@ class SpawnExecutor:
                 self._kill_at[run_id] = min(at, self._kill_at.get(run_id, at))
 
     def stop(self) -> None:
-        """Kill all active runs at once, with every process that they have started."""
+        """Kill all active runs at once, including every process that they have started."""
         self._starts.clear()
         for run in self._active.values():
             run.kill()
@@ -81,12 +81,12 @@ class SpawnExecutor:
             self.poll(left)
         self._active.clear()
         self._kill_at.clear()
-        with contextlib.suppress(queue.Empty):  # a run that was dropped before it started
+        with contextlib.suppress(queue.Empty):  # runs that were cancelled before they started
             while True:
                 self._ends.get_nowait()
 
     def close(self) -> None:
-        """Kill what is active."""
+        """Kill all active runs."""
         self.stop()
 
     def _start_due(self) -> None:

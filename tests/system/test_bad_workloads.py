@@ -53,7 +53,7 @@ def run(params, *, seed, workdir, report, test):
 FAILURES = {
     "exits": ("crash", "the worker exited with status 0 before it finished"),
     "raises what cannot be pickled": ("crash", "Unpicklable: held by a lock"),
-    "raises what has no text": ("crash", "Textless: its text cannot be made"),
+    "raises what has no text": ("crash", "Textless: its text cannot be shown"),
     "returns NaN": ("diverged", "val/height is nan in the result"),
     "returns text": (
         "crash",

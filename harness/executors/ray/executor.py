@@ -1,8 +1,8 @@
-"""The executor that runs on the nodes of a Ray cluster: this machine's own, or any other.
+"""The executor for a Ray cluster, either one started on this machine or an existing one.
 
-Each run is an actor on some node (``ray_node``), and the driver asks it for what is new: so the
-driver alone writes results, no disk is shared, and what a node that was given up may still do is
-heard by nobody. The code is sent along; data, weights and libraries must be on the nodes.
+Each run is an actor on a node (``harness.executors.ray.node``), which the driver polls for news. So
+only the driver writes results, no shared disk is needed, and output of a node that was given up is
+ignored. The code is sent to the nodes; data, weights and libraries must already be there.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ if TYPE_CHECKING:
 
 
 _ASK_EVERY_S = 1.0
-"""A node answers after so long even where nothing has happened but files that were written."""
+"""A node answers a request after this time, even if it has no new event."""
 _COUNT_EVERY_S = 5.0
 _NO_ROOM_S = 60.0
 _CONNECT_S = 5.0
 _LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-"""For other systems by its name, but on every one 0 keeps Ray to the loopback address."""
+"""Despite its name, setting it to 0 keeps Ray on the loopback address on every system."""
 
 
 class RayExecutor:
-    """As many runs at once as the nodes have CPUs, or GPUs, for."""
+    """Runs as many runs at once as the CPUs and GPUs of the nodes allow."""
 
     def __init__(
         self, workload: str, *, slots: int | None, threads: int, placement: Placement
@@ -57,7 +57,8 @@ class RayExecutor:
         """Connect to the cluster, or start one.
 
         Raises:
-            InputError: no Ray, no cluster at the address, or no node that has room for a run.
+            InputError: Ray is not installed, there is no cluster at the address, or no node has
+                room for a run.
         """
         self._workload = workload
         self._most = slots
@@ -82,7 +83,7 @@ class RayExecutor:
 
     @property
     def slots(self) -> int:
-        """How many runs may be active at once; nodes may come and go."""
+        """How many runs may be active at once; changes as nodes come and go."""
         now = time.monotonic()
         if now - self._counted > _COUNT_EVERY_S:
             self._counted = now
@@ -100,17 +101,17 @@ class RayExecutor:
             num_cpus=self._threads,
             num_gpus=1 / self._per_gpu if self._has_gpus else 0,
             max_restarts=0,
-            max_concurrency=3,  # news, and beside it cancel and clear
+            max_concurrency=3,  # news, cancel and clear may run at the same time
         ).remote(order)
         seen = Seen(spool=len(spool), work=work.present)
         answer = actor.news.remote(seen, _ASK_EVERY_S)
         self._active[job.run_id] = _Active(job, actor, answer, seen)
 
     def poll(self, timeout_s: float) -> list[Ended]:
-        """Wait for news, for ``timeout_s`` at most, and write them down; the runs that ended.
+        """Wait up to ``timeout_s`` for news and save them; return the runs that ended.
 
         Raises:
-            HarnessError: there is no node left, or the nodes cannot be made ready.
+            HarnessError: there is no node left, or the nodes cannot be set up.
             StoreError: this machine's disk is full.
         """
         ended, self._given_up = self._given_up, []
@@ -122,14 +123,14 @@ class RayExecutor:
             ready, _ = self._ray.wait(list(asked), num_returns=len(asked), timeout=0.0)
         elif time.monotonic() - self._had_room > _NO_ROOM_S:
             raise HarnessError(
-                "the cluster has no node left that has room for a run; what is finished is kept: "
-                "run the same command again"
+                "no node of the cluster has room for a run any more; finished runs are kept: run "
+                "the same command again"
             )
         found = [self._hear(asked[answer]) for answer in ready]
         return ended + [each for each in found if each is not None]
 
     def cancel(self, run_id: str, *, grace_s: float | None = GRACE_S) -> None:
-        """Send SIGTERM to a run, and after ``grace_s`` SIGKILL to all that it has started."""
+        """Send SIGTERM to a run, and after ``grace_s`` SIGKILL to it and all its processes."""
         active = self._active.get(run_id)
         if active is None:
             return
@@ -141,7 +142,7 @@ class RayExecutor:
             self._given_up.append(Ended(run_id, None, signal.SIGTERM))
 
     def stop(self) -> None:
-        """Kill all active runs at once, with every process that they have started."""
+        """Kill all active runs at once, including every process that they have started."""
         cleared = [each.actor.clear.remote() for each in self._active.values() if each.has_begun]
         if cleared:
             self._ray.wait(cleared, num_returns=len(cleared), timeout=GRACE_S)
@@ -151,14 +152,14 @@ class RayExecutor:
         self._given_up.clear()
 
     def close(self) -> None:
-        """Kill what is active and leave the cluster; one that was started here ends."""
+        """Kill active runs and disconnect; shut down a cluster that was started here."""
         with contextlib.suppress(self._ray.exceptions.RayError):
             self.stop()
         if self._is_owner:
             self._ray.shutdown()
 
     def _hear(self, active: _Active) -> Ended | None:
-        """Write down what a run's node has answered, and ask again; the end, if it is one."""
+        """Save the answer of a run's node and ask again; return the run's end if it has ended."""
         errors = self._ray.exceptions
         try:
             news: News = self._ray.get(active.answer)
@@ -166,8 +167,7 @@ class RayExecutor:
             return self._give_up(active, error, Ended(active.job.run_id, None, signal.SIGKILL))
         except errors.RuntimeEnvSetupError as error:
             raise HarnessError(
-                f"the nodes cannot be made ready for workload {self._workload!r}: "
-                f"{_one_line(error)}"
+                f"the nodes cannot be set up for workload {self._workload!r}: {_one_line(error)}"
             ) from None
         except (errors.RayError, HarnessError, OSError) as error:
             lost = Ended(active.job.run_id, None, None, is_lost=True)
@@ -181,13 +181,13 @@ class RayExecutor:
             active.has_begun = True
             active.answer = active.actor.news.remote(active.seen, _ASK_EVERY_S)
             return None
-        active.actor.clear.remote()  # with its last reference the actor goes, once it has done so
+        active.actor.clear.remote()  # the actor ends afterwards, as no reference to it remains
         del self._active[active.job.run_id]
-        is_lost = news.ended.exit_code == STATUS_NOT_WRITABLE  # there, not here: others have room
+        is_lost = news.ended.exit_code == STATUS_NOT_WRITABLE  # that node's disk; others may do
         return news.ended._replace(is_lost=is_lost)
 
     def _give_up(self, active: _Active, error: Exception, ended: Ended) -> Ended:
-        """Forget a run of which there will be no more news; the reason goes to its log."""
+        """Stop following a run that will send no more news, and log the reason."""
         del self._active[active.job.run_id]
         with contextlib.suppress(self._ray.exceptions.RayError):
             self._ray.kill(active.actor)
@@ -195,11 +195,11 @@ class RayExecutor:
         return ended
 
     def _nodes(self) -> list[dict[str, float]]:
-        """What each living node offers."""
+        """Return the resources of each living node."""
         return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
 
     def _count_room(self) -> int:
-        """How many runs fit on the nodes."""
+        """Count how many runs fit on the nodes."""
         room = 0
         for node in self._nodes():
             fits = int(node.get("CPU", 0) // self._threads)
@@ -211,7 +211,7 @@ class RayExecutor:
 
 @dataclass
 class _Active:
-    """A run, its actor, and the answer that is waited for."""
+    """An active run, its actor and its pending answer."""
 
     job: Job
     actor: ActorHandle
@@ -221,9 +221,9 @@ class _Active:
 
 
 def _write_down(job: Job, news: News) -> None:
-    """Add news to the run's own folder, in an order of which any beginning is true.
+    """Add news to the run's own folder, in an order that stays consistent if interrupted.
 
-    An epoch comes before the checkpoint that counts it, and the end after all files.
+    An epoch is written before the checkpoint that includes it, and the end after all files.
     """
     _log(job, news.log)
     lines = news.spool.splitlines(keepends=True)
@@ -244,7 +244,7 @@ def _log(job: Job, text: bytes) -> None:
 def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError:  # there is none yet; whatever else it is, writing to it will tell
+    except OSError:  # usually there is none yet; any other fault will show when it is written
         return b""
 
 
@@ -255,17 +255,17 @@ def _one_line(error: Exception) -> str:
 def _connect(
     workload: str, address: str | None, threads: int, slots: int | None
 ) -> tuple[Any, bool]:
-    """The module ``ray``, connected, and whether it was connected here.
+    """Return the module ``ray``, connected, and whether this call made the connection.
 
     Raises:
-        InputError: it is not installed, or there is no cluster at the address.
+        InputError: Ray is not installed, or there is no cluster at the address.
     """
     variables = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "error"}
     if address is not None:
         _check_address(address)
     else:
         variables |= {_LOOPBACK_ONLY: "0", "PYTHONPATH": environment(threads)["PYTHONPATH"]}
-    # Read when Ray is imported, and by the processes that it starts.
+    # These are read when Ray is imported, and by the processes that it starts.
     with variables_set(variables):
         try:
             import ray
@@ -280,7 +280,7 @@ def _connect(
     if address is None and not ray.util.get_node_ip_address().startswith(("127.", "::1")):
         ray.shutdown()
         raise InputError(
-            "Ray was imported before, and would now listen on the network; give --address"
+            "Ray was already imported and would now listen on the network; give --address"
         )
     return ray, True
 
@@ -293,22 +293,22 @@ def _initialise(ray: ModuleType, workload: str, address: str | None, cpus: int |
     packages = [str(_source(name)) for name in ("harness", workload.partition(".")[0])]
     try:
         with tempfile.TemporaryDirectory() as empty:
-            # With a folder to work in, Ray does not look for code in ours first, where a node may
-            # have an older copy.
+            # With an empty working directory, Ray does not search our current folder for code
+            # first, of which a node may have an older copy.
             code = {"py_modules": packages, "excludes": ["__pycache__"], "working_dir": empty}
             ray.init(address=address, runtime_env=code, **quiet)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise InputError(
             f"--address {address}: no connection to a Ray cluster there: {_one_line(error)}; "
-            "give the address that `ray start` said, and RAY_AUTH_MODE=token where it has a token"
+            "give the address that `ray start` printed, and RAY_AUTH_MODE=token if it uses a token"
         ) from None
 
 
 def _check_address(address: str) -> None:
-    """Refuse an address where nobody listens: Ray would wait for minutes.
+    """Reject an address at which nothing listens, since Ray would wait for minutes.
 
     Raises:
-        InputError: nobody does, or it is no address.
+        InputError: nothing listens there, or it is not an address.
     """
     if address == "auto":
         return
@@ -317,16 +317,16 @@ def _check_address(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
     except (OSError, ValueError) as error:
         raise InputError(
-            f"--address {address}: nobody listens there ({_one_line(error)}); give HOST:PORT of a "
-            "cluster, as `ray start --head` says it"
+            f"--address {address}: nothing listens there ({_one_line(error)}); give HOST:PORT of a "
+            "cluster, as `ray start --head` prints it"
         ) from None
 
 
 def _source(package: str) -> Path:
-    """The folder of a package, or the file of a module.
+    """Return the folder of a package, or the file of a module.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such module.
     """
     spec = importlib.util.find_spec(package)
     if spec is not None and spec.submodule_search_locations:
@@ -337,14 +337,14 @@ def _source(package: str) -> Path:
 
 
 def _git_state(workload: str) -> GitState:
-    """The commit of the code that is sent to the nodes."""
+    """Return the commit of the code that is sent to the nodes."""
     source = _source(workload.partition(".")[0])
     return git_state(source if source.is_dir() else source.parent)
 
 
 @contextlib.contextmanager
 def _signal_handler_kept() -> Iterator[None]:
-    """Ray takes over SIGTERM, which is for the driver."""
+    """Keep the driver's SIGTERM handler, which Ray would replace."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,8 +1,8 @@
-"""Copies of a run's work folder between machines: what has changed, and putting it in place.
+"""Copies changes of a run's work folder between machines.
 
-A workload appends to its files and then replaces its checkpoint, which says how far they count. So
-the newest file is read first and written last: a copy may hold more than its checkpoint counts, as
-after a crash, and never less.
+A workload appends to its files and then replaces its checkpoint, which records how much of them
+counts. So the newest file is read first and written last: a copy may hold more than its checkpoint
+covers, as after a crash, but never less.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ from harness.records.plain_file import unwritable
 
 
 class Stamp(NamedTuple):
-    """By what a file is known to be unchanged."""
+    """Size and modification time, by which an unchanged file is recognised."""
 
     size: int
     modified_ns: int
 
 
 class Content(NamedTuple):
-    """A file on its way."""
+    """The content of a file to copy."""
 
     data: bytes
     modified_ns: int
 
 
 class Changes(NamedTuple):
-    """What has changed in a folder."""
+    """The changes in a folder since an earlier state."""
 
     contents: Mapping[str, Content]
-    """Relative name -> file, of those that are new or different, the newest first."""
+    """Relative name -> content of every new or changed file, newest first."""
     present: Mapping[str, Stamp]
-    """All files that are there; any other is gone."""
+    """Relative name -> stamp of every existing file; any other file has been removed."""
 
 
 def stamps(folder: Path) -> dict[str, Stamp]:
-    """The files below ``folder``, which need not exist."""
+    """Return relative name -> stamp of the files below ``folder``, which need not exist."""
     found = {}
     for path in sorted(folder.rglob("*")):
         try:
             status = path.stat()
-        except FileNotFoundError:  # renamed since it was listed
+        except FileNotFoundError:  # renamed or removed since it was listed
             continue
         if path.is_file():
             name = path.relative_to(folder).as_posix()
@@ -55,7 +55,7 @@ def stamps(folder: Path) -> dict[str, Stamp]:
 
 
 def changes(folder: Path, seen: Mapping[str, Stamp]) -> Changes:
-    """What is different below ``folder`` from what it was at ``seen``."""
+    """Read what has changed below ``folder`` since the state ``seen``."""
     present = stamps(folder)
     contents = {}
     for name in sorted(present, key=lambda name: -present[name].modified_ns):
@@ -71,7 +71,7 @@ def changes(folder: Path, seen: Mapping[str, Stamp]) -> Changes:
 
 
 def put(folder: Path, found: Changes) -> None:
-    """Make ``folder`` what another one was when ``found`` was found there.
+    """Apply the changes found in another folder to ``folder``, removing files that are gone there.
 
     Raises:
         StoreError: the disk is full, or the place is not writable.

@@ -1,8 +1,8 @@
-"""One run on a node of a cluster, as an actor there: it tells what is new, whenever it is asked.
+"""One run on a node of a Ray cluster, as an actor that reports news when the driver asks.
 
-The node shares no disk with the driver. The run has a temporary folder of the same layout, and the
-driver keeps a copy of it: it says how far its copy goes and gets what follows, so that asking twice
-does no harm.
+The node shares no disk with the driver. The run uses a temporary folder of the same layout, which
+the driver copies: with each request the driver says how much it already has and receives the rest,
+so repeating a request is harmless.
 """
 
 from __future__ import annotations
@@ -30,44 +30,44 @@ _LOOK_EVERY_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a node needs to know to execute a run."""
+    """Everything a node needs to execute a run."""
 
     job: Mapping[str, JsonValue]
     workload: str
     git: GitState
     spool: bytes
-    """What earlier attempts have spooled."""
+    """The spool of earlier attempts."""
     work: Changes
-    """What they have left in the work folder."""
+    """The work folder of earlier attempts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """How far the driver's copy goes."""
+    """How much of the run's files the driver already has."""
 
     spool: int
-    """Bytes."""
+    """Bytes of the spool."""
     log: int = 0
-    """Bytes, of this attempt."""
+    """Bytes of this attempt's log."""
     work: Mapping[str, Stamp] = field(default_factory=dict)
 
 
 class News(NamedTuple):
-    """What follows."""
+    """What is new since the state that the driver has seen."""
 
     spool: bytes
-    """Whole lines; an end of the attempt comes with the last news only."""
+    """Whole lines; the end of the attempt is included only in the last news."""
     log: bytes
     work: Changes
     ended: Ended | None
-    """How the run's process ended; these are the last news then."""
+    """How the run's process ended; if set, these are the last news."""
 
 
 class NodeRun:
-    """A run in a process of its own below this one, and its folder."""
+    """A run in a child process, with its temporary folder."""
 
     def __init__(self, order: Order) -> None:
-        """Start the run. What goes wrong is told by ``news``, since an actor would not say it."""
+        """Start the run; ``news`` raises any error, which an actor's ``__init__`` would hide."""
         self._folder = Path(tempfile.mkdtemp(prefix="harness-run-"))
         self._ended: Ended | None = None
         self._has_ended = threading.Event()
@@ -86,10 +86,10 @@ class NodeRun:
             threading.Thread(target=self._await, args=(self._process,), daemon=True).start()
 
     def news(self, seen: Seen, timeout_s: float) -> News:
-        """Wait for an event, an end, or ``timeout_s`` at most; all that is new then.
+        """Wait up to ``timeout_s`` for an event or the run's end; return everything that is new.
 
         Raises:
-            HarnessError: the run could not be started, since this node's disk is not writable.
+            HarnessError: the run could not be started, because this node's disk is not writable.
         """
         if self._refusal is not None:
             raise self._refusal
@@ -98,14 +98,14 @@ class NodeRun:
         while not self._has_ended.wait(_LOOK_EVERY_S) and time.monotonic() < deadline:
             if spool.stat().st_size != seen.spool:
                 break
-        ended = self._ended  # asked first, or what the run did last could be missing
+        ended = self._ended  # read first, or the run's last output could be missing
         work = changes(work_dir(self._folder), seen.work)
         log = _read_from(log_path(self._job), seen.log)
-        lines = _read_from(spool, seen.spool)  # after the files: no checkpoint is ahead of it
+        lines = _read_from(spool, seen.spool)  # after the files, so no checkpoint is ahead of it
         return News(_whole_lines(lines, with_end=ended is not None), log, work, ended)
 
     def cancel(self, grace_s: float | None) -> None:
-        """Send SIGTERM to the run, and after ``grace_s`` SIGKILL to all that it has started."""
+        """Send SIGTERM to the run, and after ``grace_s`` SIGKILL to it and all its processes."""
         if self._process is None:
             return
         self._process.terminate()
@@ -113,7 +113,7 @@ class NodeRun:
             self._process.kill()
 
     def clear(self) -> None:
-        """Kill what is still there of the run, and remove its folder."""
+        """Kill any remaining processes of the run, and remove its folder."""
         if self._process is not None:
             self._process.kill()
             self._has_ended.wait()
@@ -134,7 +134,7 @@ def _read_from(path: Path, offset: int) -> bytes:
 
 
 def _whole_lines(text: bytes, *, with_end: bool) -> bytes:
-    """The lines of ``text`` that are complete, up to the attempt's end unless it is wanted."""
+    """Return the complete lines of ``text``; stop before the attempt's end unless ``with_end``."""
     whole = text[: text.rfind(b"\n") + 1]
     if with_end:
         return whole
@@ -147,7 +147,7 @@ def _whole_lines(text: bytes, *, with_end: bool) -> bytes:
 
 
 def is_end(line: bytes) -> bool:
-    """Whether a spool's line is the end of an attempt."""
+    """Return whether a line of a spool is the end of an attempt."""
     try:
         document = json.loads(line)
     except ValueError:

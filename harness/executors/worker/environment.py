@@ -1,4 +1,4 @@
-"""Environment variables that are set for a while."""
+"""Sets environment variables temporarily."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def variables_set(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set ``variables`` for the ``with`` block; what was there before is there again after it."""
+    """Set ``variables`` for the ``with`` block and restore the old values afterwards."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

@@ -1,8 +1,9 @@
-"""The process from which runs are forked: ``python -m harness.executors.fork_server WORKLOAD``.
+"""The process that runs are forked from.
 
-It imports the workload once, so that a run starts in milliseconds, and stays single-threaded, so
-that forking is safe. Requests come as JSON lines on standard input and replies leave on standard
-output; when its input ends, because the driver ended in whatever way, it kills all runs and goes.
+Started as ``python -m harness.executors.worker.fork_server WORKLOAD``. It imports the workload
+once, so that a run starts in milliseconds, and stays single-threaded, so that forking is safe. It
+reads requests as JSON lines from standard input and writes replies to standard output. When its
+input ends, because the driver has ended for any reason, it kills all runs and exits.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ from harness.workload import JsonValue, Workload, load_workload
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _FIRST_SIGNALS = {signal.SIGTERM}
-"""What a run that was just forked must neither miss nor die of."""
+"""Signals that a newly forked run must neither miss nor die from."""
 
 
 def main() -> int:
-    """Serve requests until the input ends; 1 when the workload cannot be imported."""
+    """Serve requests until the input ends; return 1 if the workload cannot be imported."""
     replies = os.dup(sys.stdout.fileno())
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a print in the workload is no reply
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # keep the workload's prints out of replies
     name = sys.argv[1]
     try:
         workload = load_workload(name)
@@ -53,10 +54,10 @@ def main() -> int:
         text = " ".join(f"{type(error).__name__}: {error}".split())
         _reply(replies, {"error": f"workload {name!r} cannot be imported: {text}"})
         return 1
-    # From here on there may be children to kill first: only the end of the input ends the server.
+    # From here on there may be children to kill first, so only the end of the input ends us.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     gc.collect()
-    gc.freeze()  # or a collection in a child would copy every page that holds an object
+    gc.freeze()  # or garbage collection in a child would copy every page that holds an object
     _reply(replies, {"ready": os.getpid()})
     _Server(workload, replies).serve()
     return 0
@@ -79,7 +80,7 @@ class _Server:
         signal.signal(signal.SIGCHLD, lambda *_: None)  # only a handled signal wakes the select
 
     def serve(self) -> None:
-        """Answer until the driver's end of the pipe is closed."""
+        """Handle requests until the driver's end of the pipe is closed."""
         unfinished = b""
         while True:
             readable, _, _ = select.select(
@@ -98,7 +99,7 @@ class _Server:
                 for line in lines:
                     self._obey(json.loads(line))
         self._kill_all()
-        for pid in self._run_ids:  # only then are the processes that it left behind ours
+        for pid in self._run_ids:  # once it is reaped, the processes it left become our children
             os.waitpid(pid, 0)
         _kill_strays()
 
@@ -112,7 +113,7 @@ class _Server:
             self._kill_all()
 
     def _start(self, job: Job) -> None:
-        # Blocked, a signal waits until the run has said what it shall do.
+        # Block signals until the run has installed its handlers.
         signal.pthread_sigmask(signal.SIG_BLOCK, _FIRST_SIGNALS)
         pid = os.fork()
         if pid == 0:
@@ -125,14 +126,14 @@ class _Server:
         pid = next((pid for pid, each in self._run_ids.items() if each == run_id), None)
         if pid is None:  # it has just ended
             return
-        # The run alone: without its data loaders it could not finish its epoch.
+        # Only the run, because it needs its data loaders to finish its epoch.
         os.kill(pid, signal.SIGTERM)
         if grace_s is not None:
             at = time.monotonic() + grace_s
             self._kill_at[pid] = min(at, self._kill_at.get(pid, at))
 
     def _until_next_kill(self) -> float | None:
-        """Seconds; None where none is due."""
+        """Return the seconds until the next kill is due; None if none is scheduled."""
         if not self._kill_at:
             return None
         return max(0.0, min(self._kill_at.values()) - time.monotonic())
@@ -145,7 +146,7 @@ class _Server:
     def _be_child(self, job: Job) -> NoReturn:
         status = 1
         try:
-            os.setsid()  # a group of its own: it is signalled with all that it starts
+            os.setsid()  # a group of its own, so that its children can be signalled along with it
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             stop_request.listen()
@@ -155,7 +156,7 @@ class _Server:
             for pipe in (self._replies, self._woken, self._waker):
                 os.close(pipe)
             faulthandler.enable()
-            if job.device is not None:  # CUDA is initialised in runs only, and looks here then
+            if job.device is not None:  # read when CUDA is initialised, which only runs do
                 os.environ["CUDA_VISIBLE_DEVICES"] = job.device
             status = execute_all(job, self._workload)
         except HarnessError as error:
@@ -167,7 +168,7 @@ class _Server:
             with contextlib.suppress(Exception):
                 sys.stdout.flush()
                 sys.stderr.flush()
-            os._exit(status)  # nothing that the server set up for its own end may run here
+            os._exit(status)  # skip exit handlers that the server has registered
 
     def _reap(self) -> None:
         while self._run_ids:
@@ -179,7 +180,7 @@ class _Server:
                 continue
             self._kill_at.pop(pid, None)
             _signal_group(pid, signal.SIGKILL)  # data loaders that the run left behind
-            if not self._run_ids:  # else it could be that of another run
+            if not self._run_ids:  # or a stray could belong to another run
                 _kill_strays()
             code = os.waitstatus_to_exitcode(status)
             how = {"exit_code": code} if code >= 0 else {"signal": -code}
@@ -191,7 +192,7 @@ class _Server:
 
 
 def _connect_to_log(job: Job) -> None:
-    """Make the run's log its standard output and error, and its input empty."""
+    """Redirect standard output and error to the run's log, and make standard input empty."""
     empty = os.open(os.devnull, os.O_RDONLY)
     log = open_log(job)
     for source, target in ((empty, 0), (log, 1), (log, 2)):
@@ -204,18 +205,18 @@ def _signal_group(pid: int, which: signal.Signals) -> None:
     try:
         os.killpg(pid, which)
     except ProcessLookupError:
-        # Gone, or so young that it has no group of its own yet.
+        # It is gone, or does not have its own group yet.
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, which)
-    except PermissionError:  # macOS says so of a group that has only a zombie left
+    except PermissionError:  # macOS raises it for a group that consists only of zombies
         pass
 
 
 def _kill_strays() -> None:
-    """Kill the processes that ended runs have left outside their groups, while no run is active.
+    """Kill processes that ended runs have left outside their groups; call it with no active run.
 
-    They are children of this process since their parents ended, see ``_death_signal_setter``;
-    each may leave children in turn. Where the system does not list them, none is found.
+    They became children of this process when their parents ended (see ``_death_signal_setter``),
+    and each may leave children in turn. On systems that do not list children, none are found.
     """
     listing = Path(f"/proc/self/task/{os.getpid()}/children")
     while pids := [int(text) for text in listing.read_text().split()] if listing.exists() else []:
@@ -226,28 +227,28 @@ def _kill_strays() -> None:
 
 
 def _death_signal_setter() -> Callable[[], None]:
-    """What a child calls to be killed when the server is; does nothing where there is no such.
+    """Return a function that a child calls to be killed if the server dies (Linux only).
 
-    From here on the server also becomes the parent of all that a run leaves behind. The library
-    is loaded here, in the server, so that a fork does not pay for it.
+    From here on, the server also becomes the parent of processes that a run leaves behind. The C
+    library is loaded here, in the server, so that forked runs need not load it.
     """
     server = os.getpid()
     prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
     if prctl is not None:
         prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        stay_without_guard()  # now the end of its input is enough, and takes more with it
+        stay_without_guard()  # from here on the end of the input suffices, and kills strays, too
 
     def set_death_signal() -> None:
         if prctl is not None:
             prctl(_PR_SET_PDEATHSIG, signal.SIGKILL.value, 0, 0, 0)
-        if os.getppid() != server:  # it died before the line above
+        if os.getppid() != server:  # the server died before the line above
             os._exit(1)
 
     return set_death_signal
 
 
 def _reply(replies: int, message: Mapping[str, JsonValue]) -> None:
-    # A pipe without a reader means that the driver is gone; the end of the input follows.
+    # A broken pipe means that the driver is gone; the end of the input follows.
     with contextlib.suppress(BrokenPipeError):
         os.write(replies, json.dumps(message).encode() + b"\n")
 

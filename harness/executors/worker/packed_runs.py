@@ -1,4 +1,4 @@
-"""Train several runs in one worker."""
+"""Trains several runs in one worker process."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from harness.workload import Workload
 
 
 def execute_all(job: Job, workload: Workload) -> int:
-    """Execute ``job`` and what is beside it, as ``execute`` does with one run.
+    """Execute ``job`` and the jobs beside it, each as ``execute`` does.
 
-    Each run has its own spool, work folder and end: one that fails or ends early changes nothing
-    for the others.
+    Each run has its own spool and work folder, and ends on its own: a run that fails or ends early
+    does not affect the others.
 
     Returns:
-        The exit status of the process: ``STATUS_INTERRUPTED`` where a run was asked to end.
+        The exit status of the process: ``STATUS_INTERRUPTED`` if a run was asked to end, else 0.
 
     Raises:
         KeyboardInterrupt: the runs were interrupted.
-        StoreError: a spool cannot be written. The others have ended by themselves.
+        StoreError: a spool cannot be written. Raised only after the other runs have ended.
     """
     if not job.beside:
         return execute(job, workload)
@@ -40,7 +40,7 @@ def execute_all(job: Job, workload: Workload) -> int:
         return call
 
     members = (job, *(replace(each, device=job.device) for each in job.beside))
-    with variables_set({PROFILE: "1"} if job.profile else {}):  # for the whole time of all
+    with variables_set({PROFILE: "1"} if job.profile else {}):  # until the last run ends
         workload.run_together([call_for(member) for member in members])
     if errors:
         raise errors[0]

@@ -1,8 +1,8 @@
-"""One attempt at one run, from ``Started`` to ``Finished``: what every executor executes.
+"""Executes one attempt at one run, from ``Started`` to ``Finished``, for every executor.
 
-Whatever the workload does ends up in the run's spool as ``done``, ``pruned`` or a class of failure.
-Two ends leave no ``Finished``: an interruption, after which the run counts as not trained, and the
-death of the process, which ``finished_by_death`` puts into words for the driver.
+Whatever the workload does is recorded in the run's spool as ``done``, ``pruned`` or a kind of
+failure. Only two ends leave no ``Finished``: an interruption, after which the run counts as not
+trained, and the death of the process, for which the driver writes ``finished_by_death``.
 """
 
 from __future__ import annotations
@@ -44,34 +44,34 @@ from harness.workload import Report, Workload
 from harness.workload.loaded_code import expecting
 
 STATUS_NOT_WRITABLE = 74
-"""With what a worker exits that cannot write what happens to its run (EX_IOERR of sysexits.h)."""
+"""Exit status of a worker that cannot write to its run's files (EX_IOERR of sysexits.h)."""
 STATUS_INTERRUPTED = 75
-"""With what it exits when it was asked to end, and has saved what it had (EX_TEMPFAIL there)."""
+"""Exit status of a worker that was asked to end and has saved its state (EX_TEMPFAIL)."""
 STATUS_OUTRUN = 76
-"""With what it exits when another driver has begun to train its run."""
+"""Exit status of a worker whose run another driver has begun to train."""
 COLLAPSED = "collapsed"
-"""The metric by which a workload says that its run has collapsed: above 0 it has."""
+"""Metric by which a workload reports that its run has collapsed, if above 0."""
 _MEMORY_TEXTS = ("out of memory", "cudamalloc", "can't allocate memory", "cannot allocate memory")
 
 
 class OutrunError(HarnessError):
-    """Another driver has begun to train this run, since it took ours for dead."""
+    """Another driver has begun to train this run, because it considered this attempt dead."""
 
 
 def execute(job: Job, workload: Workload) -> int:
-    """Run ``workload`` for ``job`` in this process and write how it went to the run's spool.
+    """Execute ``job`` in this process and record its progress and result in the run's spool.
 
-    The run's ``work`` folder is left as an earlier attempt left it, so that the workload can go on
-    from a checkpoint there. ``sys.stderr`` is expected to go to the run's log (see ``open_log``).
+    The ``work`` folder keeps the files of earlier attempts, so that the workload can resume from a
+    checkpoint. ``sys.stderr`` should be redirected to the run's log (see ``open_log``).
 
     Returns:
-        The exit status of a process that does nothing else: 0, or ``STATUS_INTERRUPTED`` where the
-        run was asked to end (see ``ending``) and ended with its epoch. It has no ``Finished`` then.
+        Exit status for the process: 0, or ``STATUS_INTERRUPTED`` if the run was asked to end (see
+        ``stop_request``) and ended after its epoch, without ``Finished``.
 
     Raises:
-        KeyboardInterrupt: the run was interrupted; it has no ``Finished`` and the next call of the
-            study goes on with it.
-        OutrunError: the run is another driver's by now.
+        KeyboardInterrupt: the run was interrupted. It has no ``Finished``, and the next call of the
+            study resumes it.
+        OutrunError: another driver trains the run by now.
         StoreError: the spool cannot be written.
     """
     work = make_work_dir(job)
@@ -85,20 +85,20 @@ def execute(job: Job, workload: Workload) -> int:
     failure: _Failed | None = None
     try:
         with expecting(job.code) as code:
-            # Else it was interrupted between its last epoch and its end.
+            # If already cut, an earlier attempt was interrupted after its last epoch.
             if epochs.cut is None and code.violation is None:
                 results = _run(job, workload, work, epochs)
         failure = epochs.failed or _failure_in("the result", results)
-    except (KeyboardInterrupt, HarnessError):  # the latter is our own, of the spool
+    except (KeyboardInterrupt, HarnessError):  # HarnessError is ours: the spool failed
         raise
-    except BaseException as error:  # SystemExit too: no workload may end this process unheard
+    except BaseException as error:  # SystemExit too: a workload must not end this process silently
         traceback.print_exc()
         failure = epochs.failed or _classify(error)
     sys.stderr.flush()
     cut = epochs.cut
-    if code.violation is not None:  # whatever it reported: other code has a part in it
+    if code.violation is not None:  # its results are void, since they involve other code
         failure, cut = _Failed("crash", code.violation), None
-    elif cut is not None:  # whatever a workload does once it was told to stop
+    elif cut is not None:  # ignore what the workload did after it was told to stop
         failure = None
     elif epochs.is_interrupted and epochs.failed is None:
         return STATUS_INTERRUPTED
@@ -121,8 +121,8 @@ def execute(job: Job, workload: Workload) -> int:
 
 
 def _run(job: Job, workload: Workload, work: Path, report: Report) -> Mapping[str, float]:
-    """What the workload returns for ``job``, as numbers."""
-    # This process may run others later.
+    """Call the workload for ``job`` and return its results as numbers."""
+    # Set the variable only for this run: the process may execute others later.
     with variables_set({PROFILE: "1"} if job.profile else {}):
         returned = workload.run(
             job.run.params, seed=job.run.seed, workdir=work, report=report, test=job.run.test
@@ -133,7 +133,7 @@ def _run(job: Job, workload: Workload, work: Path, report: Report) -> Mapping[st
 
 
 def failed_status(error: HarnessError) -> int:
-    """With what a process exits whose run was ended by an error of our own."""
+    """Return the exit status for a run that an error of the harness has ended."""
     return STATUS_OUTRUN if isinstance(error, OutrunError) else STATUS_NOT_WRITABLE
 
 
@@ -145,25 +145,25 @@ def finished_by_death(
     log_start: int,
     exceeded: LimitExceeded | None = None,
 ) -> Finished:
-    """The end of an attempt whose process died without a word.
+    """Make the ``Finished`` of an attempt whose process died without writing one.
 
-    SIGKILL counts as ``oom``: the kernel's out-of-memory killer uses it, and hardly anyone else.
+    SIGKILL counts as ``oom``, because it nearly always comes from the out-of-memory killer.
 
     Args:
         job: The attempt.
         ended: How its process ended.
         seconds: How long it lived.
         log_start: Size of the run's log when it began, in bytes.
-        exceeded: The limit for which it was ended.
+        exceeded: The limit that it exceeded, if it was ended for that.
     """
     stderr = last_lines(log_path(job), log_start)
     failure: Failure = "crash"
     if exceeded is not None:
         failure, message = exceeded
     elif ended.exit_code == STATUS_INTERRUPTED:
-        message = "somebody else than the driver asked the worker to end (SIGTERM)"
+        message = "something other than the driver asked the worker to end (SIGTERM)"
     elif ended.is_lost:
-        message = "the worker was lost time and again, with its node or the process it came from"
+        message = "the worker was lost repeatedly, with its node or the process it was forked from"
     elif ended.signal is None:
         message = f"the worker exited with status {ended.exit_code} before it finished"
     else:
@@ -185,12 +185,12 @@ def finished_by_death(
 
 
 def warm_up(workload: str) -> None:
-    """Find out now what every ``Started`` of runs of the module ``workload`` repeats."""
+    """Cache the provenance that every ``Started`` event of this workload's runs contains."""
     _provenance(workload)
 
 
 def know_git(workload: str, state: GitState) -> None:
-    """Say what commit the code of the module ``workload`` is at: it was copied to this machine."""
+    """Set the commit of a workload whose code was copied to this machine without its repository."""
     _known_git[workload] = state
 
 
@@ -201,44 +201,43 @@ class _Failed(NamedTuple):
 
 @dataclass
 class _EpochWriter:
-    """The ``report`` of a run: spools each epoch, and says when the run has to end.
+    """The ``report`` callback of a run: spools each epoch and decides whether the run must end.
 
-    It has to at a number that is not finite, when it has collapsed, when it was asked to, and when
-    it does not reach what the job asks of it, see ``harness.search.pruners``.
+    It must end after a non-finite metric, after a collapse, when it was asked to, and when it
+    misses a threshold of its job (see ``harness.search.pruners``).
     """
 
     job: Job
     state: RunState
-    """Where a run that may be stopped early stands, by what earlier attempts reported as well."""
+    """Progress of a run that may be stopped early, including what earlier attempts reported."""
     started: Started
-    """How this attempt has begun, as its spool says."""
+    """The event with which this attempt began."""
     failed: _Failed | None = field(default=None, init=False)
     is_interrupted: bool = field(default=False, init=False)
-    """Whether the run was told to end because it was asked to."""
+    """Whether the run was told to end because of a stop request."""
     _spool: SpoolReader = field(init=False)
     _is_begun: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        """Nothing of the spool is read yet."""
         self._spool = SpoolReader(spool_path(self.job.directory))
 
     @property
     def cut(self) -> EarlyStop | None:
-        """Where the run is stopped early, once it is."""
+        """Where and why the run is stopped early; None if it is not."""
         if self.job.thresholds is None:
             return None
         return first_violation(list(self.state.curve.values()), self.job.thresholds)
 
     def __call__(self, step: int, metrics: Mapping[str, float]) -> bool:
-        """Record one epoch; False once the run has to end.
+        """Record one epoch; return False once the run must end.
 
         Raises:
-            OutrunError: the run is another driver's by now.
-            TypeError: a metric or an epoch is no number.
-            ValueError: test classes were scored, and the run may not open them.
+            OutrunError: another driver trains the run by now.
+            TypeError: a metric or an epoch is not a number.
+            ValueError: test classes were scored in a run that may not use them.
         """
         if not isinstance(step, int) or abs(step) > MOST_COUNT:
-            raise TypeError(f"report: an epoch is a whole number, got {_shown(step)}")
+            raise TypeError(f"report: an epoch must be a whole number, got {_shown(step)}")
         numbers = _numbers(f"report of epoch {step}", metrics)
         _refuse_test_scores(self.job, metrics)
         self.refuse_if_outrun()
@@ -251,13 +250,13 @@ class _EpochWriter:
         return self.failed is None and self.cut is None and not self.is_interrupted
 
     def refuse_if_outrun(self) -> None:
-        """Stop where the spool has a newer attempt, or one of this number that began before.
+        """Raise an error if the spool has a newer attempt, or an earlier one with this number.
 
-        Two drivers give an attempt the same number where the first was taken for dead before its
-        worker began. The order of the lines decides which of them it is.
+        Two drivers use the same attempt number if the second considered the first dead before its
+        worker began. The attempt that comes first in the spool keeps the run.
 
         Raises:
-            OutrunError: there is one.
+            OutrunError: there is such an attempt.
         """
         for event in self._spool.read().entries:
             if isinstance(event, Damaged):
@@ -267,12 +266,12 @@ class _EpochWriter:
                 event.attempt == self.job.attempt and not is_ours
             ):
                 raise OutrunError(
-                    f"run {self.job.run_id}: another driver trains it by now; this attempt ends"
+                    f"run {self.job.run_id}: another driver now trains it; this attempt ends"
                 )
             self._is_begun = self._is_begun or event.attempt == self.job.attempt
 
     def _is_start(self, event: Entry) -> bool:
-        """Whether this attempt has begun with ``event``."""
+        """Return whether ``event`` is the start of this attempt."""
         begun = self.started
         return isinstance(event, Started) and (event.time, event.host, event.pid) == (
             begun.time,
@@ -282,17 +281,17 @@ class _EpochWriter:
 
 
 def _state_before(job: Job) -> RunState:
-    """Where the run stood when this attempt began; read only where it may be stopped early."""
+    """Read the run's progress before this attempt; skipped if it cannot be stopped early."""
     if job.thresholds is None:
         return RunState()
     return replay(read_spool(spool_path(job.directory)), watched=job.thresholds.metric)
 
 
 def _numbers(where: str, values: object) -> dict[str, float]:
-    """The metrics that a workload hands over, as numbers.
+    """Convert the metrics that a workload reports or returns to floats.
 
     Raises:
-        TypeError: they are not what the border says.
+        TypeError: they are not a mapping of names to numbers.
     """
     if not isinstance(values, Mapping):
         raise TypeError(f"{where}: a mapping of names to numbers is needed, got {_shown(values)}")
@@ -305,15 +304,15 @@ def _numbers(where: str, values: object) -> dict[str, float]:
 
 
 def _shown(value: object) -> str:
-    """A value in an error: None, or its type and the beginning of it."""
+    """Format a value for an error message: None, or its type and the start of its text."""
     return "None" if value is None else f"{type(value).__name__} {value!r:.40}"
 
 
 def _refuse_test_scores(job: Job, scores: Mapping[str, float]) -> None:
-    """Refuse scores on test classes from a run that is part of a search."""
+    """Reject scores on test classes from a run that is part of a search."""
     name = next((name for name in scores if name.startswith("test/")), None)
     if name is not None and not job.run.test:
-        raise ValueError(f"{name}: test classes were scored in a search, which may not open them")
+        raise ValueError(f"{name}: test classes were scored in a search, which may not use them")
 
 
 def _failure_in(where: str, numbers: Mapping[str, float]) -> _Failed | None:
@@ -321,21 +320,21 @@ def _failure_in(where: str, numbers: Mapping[str, float]) -> _Failed | None:
         if not math.isfinite(value):
             return _Failed("diverged", f"{name} is {value} in {where}")
     if numbers.get(COLLAPSED, 0.0) > 0:
-        return _Failed("collapsed", f"the workload says so ({COLLAPSED} is above 0) in {where}")
+        return _Failed("collapsed", f"the workload reports it ({COLLAPSED} is above 0) in {where}")
     return None
 
 
 def _classify(error: BaseException) -> _Failed:
     try:
         text = " ".join(str(error).split())
-    except Exception:  # an exception may be as broken as what raised it
-        text = "its text cannot be made"
+    except Exception:  # an exception's own __str__ may fail
+        text = "its text cannot be shown"
     message = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if isinstance(error, MemoryError) or _is_about_memory(text):
         return _Failed("oom", message)
     if isinstance(error, FloatingPointError):
         return _Failed("diverged", message)
-    # The border says that ValueError means parameters or data that cannot be.
+    # The workload interface reserves ValueError for impossible parameters or data.
     return _Failed("invalid" if isinstance(error, ValueError) else "crash", message)
 
 
@@ -370,7 +369,7 @@ class _Provenance(NamedTuple):
     host: str
 
 
-@functools.cache  # asked once per fork server: git and package metadata cost tens of milliseconds
+@functools.cache  # once per fork server: git and package metadata cost tens of milliseconds
 def _provenance(workload: str) -> _Provenance:
     file = getattr(sys.modules.get(workload), "__file__", None)
     git = _known_git.get(workload)
@@ -380,7 +379,7 @@ def _provenance(workload: str) -> _Provenance:
 
 
 def _peak_mib() -> float | None:
-    """Largest resident memory of this process so far; None where the system does not say."""
+    """Return the peak resident memory of this process; None if the system does not report it."""
     try:
         import resource
     except ImportError:  # Windows, where only the local executor works

@@ -1,6 +1,6 @@
-"""The places in a run's folder that a worker writes to, its log above all.
+"""The log and the work folder that a worker writes to in a run's folder.
 
-The log holds what the workers of a run have printed, one attempt after the other.
+The log holds the output of the run's workers, one attempt after another.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LINES = 100
 
 
 def open_log(job: Job) -> int:
-    """A file descriptor that appends to the run's log; the run's directory is made.
+    """Open the run's log for appending, creating the run's directory; return the descriptor.
 
     Raises:
         StoreError: the disk is full, or the place is not writable.
@@ -32,20 +32,21 @@ def open_log(job: Job) -> int:
 
 
 def log_path(job: Job) -> Path:
-    """Where the output of the run's workers is kept, one attempt after the other."""
+    """Return the path of the log, which the runs of one process share."""
     return job.process / "stderr.log"
 
 
 def log_size(job: Job) -> int:
-    """How many bytes earlier attempts have left in the run's log."""
+    """Return the current size of the run's log in bytes; 0 if there is none."""
     path = log_path(job)
     return path.stat().st_size if path.exists() else 0
 
 
 def last_lines(path: Path, start: int) -> str | None:
-    """The last hundred lines of the file from byte ``start`` on; None if there is nothing.
+    """Return the last hundred lines of a file from byte ``start`` on; None if there are none.
 
-    None as well where it cannot be read, or is no plain file: how a run ended can be told without.
+    Also None if the file cannot be read or is not a plain file: the end of a run can be recorded
+    without it.
     """
     try:
         with os.fdopen(open_no_follow(path, os.O_RDONLY), "rb") as stream:
@@ -58,7 +59,7 @@ def last_lines(path: Path, start: int) -> str | None:
 
 
 def make_work_dir(job: Job) -> Path:
-    """The workload's own folder, which is made.
+    """Create and return the workload's own folder.
 
     Raises:
         StoreError: the disk is full, or the place is not writable.
@@ -72,7 +73,7 @@ def make_work_dir(job: Job) -> Path:
 
 
 def why_not_writable(job: Job) -> StoreError:
-    """What keeps a worker from writing the run's files; a disk that is full where all can be."""
+    """Find why a worker could not write its files; if all are writable, assume a full disk."""
     try:
         os.close(open_log(job))
         append_lines(spool_path(job.directory), b"")

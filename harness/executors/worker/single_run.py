@@ -1,7 +1,7 @@
-"""A process for one run, started anew: ``python -m harness.executors.one_run WORKLOAD``.
+"""A fresh process for one run: ``python -m harness.executors.worker.single_run WORKLOAD``.
 
-The order comes as one JSON line on standard input, which then stays open: its end means that
-whoever started the run is gone, and the run goes too, as it does when its guard is killed.
+It reads its order as one JSON line from standard input, which then stays open. When the input ends,
+the parent process is gone, and the run exits; it also exits when its guard is killed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LOOK_EVERY_S = 0.5
 
 
 def main() -> int:
-    """Execute the run; the exit status, 0 when its end is in its spool."""
+    """Execute the run; return the exit status, which is 0 if the run's end is in its spool."""
     parent = os.getppid()
     if IS_GUARDED:
         os.setsid()  # a group of its own, without the guard
@@ -39,7 +39,7 @@ def main() -> int:
         order = json.loads(stream.readline())
     threading.Thread(target=_die_with_parent, args=(orders, parent), daemon=True).start()
     if IS_GUARDED:
-        stay_without_guard()  # from here on the thread takes more with it
+        stay_without_guard()  # from here on the thread ends us, along with our whole group
     faulthandler.enable()
     job = Job.from_json(order["job"])
     if job.device is not None:
@@ -61,7 +61,7 @@ def main() -> int:
 
 
 def _take_input() -> int:
-    """A descriptor for standard input, in place of which the workload finds an empty one."""
+    """Return a descriptor of standard input, and give the workload an empty one instead."""
     orders = os.dup(0)
     empty = os.open(os.devnull, os.O_RDONLY)
     os.dup2(empty, 0)
@@ -75,7 +75,7 @@ def _die_with_parent(orders: int, parent: int) -> NoReturn:
         readable, _, _ = select.select([orders], [], [], _LOOK_EVERY_S)
         is_over = bool(readable) and not os.read(orders, 4096)
     if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
-        os.killpg(0, signal.SIGKILL)  # with all that the run has started
+        os.killpg(0, signal.SIGKILL)  # including every process that the run has started
     os._exit(1)
 
 

@@ -1,4 +1,4 @@
-"""Whether the run in this process was asked to end: noted by a signal, looked at by ``report``."""
+"""A flag that asks the run in this process to end, set by a signal and read by ``report``."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ _is_set = False
 
 
 def set(*_: object) -> None:
-    """Ask the run in this process to end with the epoch that it is in; fit for a signal handler."""
+    """Ask the run in this process to end after its current epoch; usable as a signal handler."""
     global _is_set
     _is_set = True
 
 
 def is_set() -> bool:
-    """Whether it was asked to."""
+    """Return whether the run was asked to end."""
     return _is_set
 
 
 def forget() -> None:
-    """Let the next run of this process begin without having been asked."""
+    """Clear the request, for the next run in this process."""
     global _is_set
     _is_set = False
 
 
 def listen() -> None:
-    """From now on SIGTERM asks the run to end, instead of ending this process.
+    """Make SIGTERM ask the run to end instead of ending this process.
 
-    A process that the run forks ends at SIGTERM as ever, or whoever ends it so would wait for it
-    for ever: a pool of processes, the workers of a data loader.
+    Processes that the run forks, such as the workers of a pool or a data loader, still end on
+    SIGTERM; otherwise their parent would wait for them forever.
     """
     signal.signal(signal.SIGTERM, set)
     os.register_at_fork(after_in_child=_be_ended_by_sigterm)

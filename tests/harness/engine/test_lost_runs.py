@@ -126,7 +126,7 @@ def test_a_worker_ends_once_its_run_is_trained_elsewhere(
         return report(writer, step, metrics)
 
     monkeypatch.setattr(_EpochWriter, "__call__", take_over)
-    with pytest.raises(OutrunError, match=r"another driver trains it by now"):
+    with pytest.raises(OutrunError, match=r"another driver now trains it"):
         place.run(GRID.replace("epochs: 1", "epochs: 3"))
     kinds = [type(event).__name__ for event in read_spool(spools[0])]
     assert kinds == ["Started", "EpochReported", "Started"]
@@ -143,4 +143,4 @@ def test_a_run_that_is_lost_time_and_again_has_failed(
     *_, end = read_spool(spool_path(loser.jobs[0].directory))
     assert isinstance(end, Finished)
     assert end.failure == "crash"
-    assert "lost time and again" in str(end.message)
+    assert "lost repeatedly" in str(end.message)

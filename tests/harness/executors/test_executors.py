@@ -440,7 +440,7 @@ def test_ray_that_is_missing_is_told_with_the_remedy(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "ray://127.0.0.1:1"])
 def test_an_address_where_nobody_listens_is_refused_at_once(address: str) -> None:
-    with pytest.raises(InputError, match=f"--address {address}: nobody listens there"):
+    with pytest.raises(InputError, match=f"--address {address}: nothing listens there"):
         make_executor(
             "ray", "toy_workload", slots=1, threads=1, placement=Placement(address=address)
         )

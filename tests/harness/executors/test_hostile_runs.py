@@ -52,10 +52,10 @@ def run(place: Place, how: str, executor: ExecutorName = "process", limits: str 
         ("returns a text value", "crash", "TypeError: run: 'val/recall@1': a number is needed, got str '0.5'"),
         ("reports text", "crash", "TypeError: report of epoch 0: 'loss': a number is needed, got str 'low'"),
         ("returns nan", "diverged", "val/nmi is nan in the result"),
-        ("collapses", "collapsed", "the workload says so (collapsed is above 0) in epoch 1"),
-        ("collapsed in the end", "collapsed", "the workload says so (collapsed is above 0) in the result"),
+        ("collapses", "collapsed", "the workload reports it (collapsed is above 0) in epoch 1"),
+        ("collapsed in the end", "collapsed", "the workload reports it (collapsed is above 0) in the result"),
         ("unpicklable", "crash", "Unpicklable: holds what cannot be sent"),
-        ("unprintable", "crash", "Unprintable: its text cannot be made"),
+        ("unprintable", "crash", "Unprintable: its text cannot be shown"),
     ],
 )  # fmt: skip
 def test_a_run_that_breaks_the_border_is_told_in_one_line(
