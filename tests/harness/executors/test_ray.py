@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 import toy_workload
 from driver_place import RECALL, Place, Witness
-from ray_cluster import RayCluster
+from ray_cluster import ON_LOOPBACK, RayCluster
 from ray_marks import ON_RAY
 from subject import GRID, Subject
 from waiting import DEADLINE_S, wait_until
@@ -42,8 +42,10 @@ seeds: 2
 
 
 @pytest.fixture
-def cluster(ray_cluster: RayCluster) -> RayCluster:
+def cluster(ray_cluster: RayCluster, monkeypatch: pytest.MonkeyPatch) -> RayCluster:
     ray_cluster.complete()  # another test may have killed a node
+    for name, value in ON_LOOPBACK.items():
+        monkeypatch.setenv(name, value)
     return ray_cluster
 
 
