@@ -84,12 +84,7 @@ class RayExecutor:
     @property
     def slots(self) -> int:
         """How many runs may be active at once; changes as nodes come and go."""
-        now = time.monotonic()
-        if now - self._counted > _COUNT_EVERY_S:
-            self._counted = now
-            self._room = self._count_room()
-            if self._room:
-                self._had_room = now
+        self._keep_count()
         return max(1, min(self._room, self._most or self._room))
 
     def submit(self, job: Job) -> None:
@@ -114,6 +109,7 @@ class RayExecutor:
             HarnessError: there is no node left, or the nodes cannot be set up.
             StoreError: this machine's disk is full.
         """
+        self._keep_count()
         ended, self._given_up = self._given_up, []
         asked = {active.answer: active for active in self._active.values()}
         if not asked:
@@ -197,6 +193,15 @@ class RayExecutor:
     def _nodes(self) -> list[dict[str, float]]:
         """Return the resources of each living node."""
         return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+
+    def _keep_count(self) -> None:
+        """Count the room again where the last count is old; a call that ends asks for no slots."""
+        now = time.monotonic()
+        if now - self._counted > _COUNT_EVERY_S:
+            self._counted = now
+            self._room = self._count_room()
+            if self._room:
+                self._had_room = now
 
     def _count_room(self) -> int:
         """Count how many runs fit on the nodes."""

@@ -203,7 +203,13 @@ def test_one_that_fails_leaves_the_others_alone_and_is_heard(tmp_path: Path) -> 
     assert_alike(results, train_tiny(tmp_path / "alone", test=True)[0])
 
 
-BACKBONES = ["conv4", "resnet18", "resnet50", "squeezenet1_1", "mobilenet_v2"]
+BACKBONES = [
+    "conv4",
+    "squeezenet1_1",
+    "mobilenet_v2",
+    pytest.param("resnet18", marks=pytest.mark.slow),
+    pytest.param("resnet50", marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -390,6 +396,7 @@ def test_a_step_is_measured_for_each_number_of_runs() -> None:
     assert min(measured.values()) > 0
 
 
+@pytest.mark.process
 def test_a_process_of_its_own_measures_once_a_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 import toy_workload
 from driver_place import RECALL, Place, Witness
-from ray_cluster import RayCluster
+from ray_cluster import ON_LOOPBACK, RayCluster
 from ray_marks import ON_RAY
 from subject import GRID, Subject
 from waiting import DEADLINE_S, wait_until
@@ -23,6 +23,7 @@ from harness.engine.run_study import run_study
 from harness.errors import InputError, StoreError
 from harness.executors import make_executor
 from harness.executors.interface import Ended, Executor, Job, Placement
+from harness.executors.ray import executor as ray_executor
 from harness.records.event_log import read_spool
 from harness.records.events import EpochReported, Finished
 from harness.records.folders import run_dir, spool_path, work_dir
@@ -41,8 +42,10 @@ seeds: 2
 
 
 @pytest.fixture
-def cluster(ray_cluster: RayCluster) -> RayCluster:
+def cluster(ray_cluster: RayCluster, monkeypatch: pytest.MonkeyPatch) -> RayCluster:
     ray_cluster.complete()  # another test may have killed a node
+    for name, value in ON_LOOPBACK.items():
+        monkeypatch.setenv(name, value)
     return ray_cluster
 
 
@@ -118,6 +121,18 @@ def test_a_run_is_cancelled_or_stopped_wherever_it_is(executor: Executor, tmp_pa
     assert not any(isinstance(event, Finished) for event in events)
 
 
+def test_to_wait_for_a_run_without_asking_for_slots_is_no_lack_of_nodes(
+    executor: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_executor, "_COUNT_EVERY_S", 0.0)
+    monkeypatch.setattr(ray_executor, "_NO_ROOM_S", 5.0)
+    monkeypatch.setattr(executor, "_had_room", 0.0)  # as if the last count were of long ago
+    job = make_job(tmp_path, wait_for="never")
+    executor.submit(job)
+    assert executor.poll(0.0) == []
+    executor.stop()
+
+
 def test_a_place_here_that_cannot_be_written_is_told_as_such(
     executor: Executor, tmp_path: Path
 ) -> None:
@@ -189,7 +204,7 @@ def test_nodes_killed_at_random_moments_change_nothing(cluster: RayCluster, tmp_
     process = subject.start(*on_cluster)
     for at_line in sorted(moments.randrange(1, 7 * 32) for _ in range(3)):
         wait_until(partial(has_come_to, subject, process, at_line), timeout_s=4 * DEADLINE_S)
-        assert process.poll() is None
+        assert process.poll() is None, subject.lines()
         cluster.remove_node(moments.randrange(len(cluster.nodes)))
         cluster.complete()
     _, error = process.communicate()
