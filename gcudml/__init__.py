@@ -1,6 +1,6 @@
-"""Unsupervised deep metric learning: images, embeddings and losses, and no study.
+"""Unsupervised deep metric learning: images, embeddings and losses. Studies are the harness's part.
 
-model = gcudml.load("best")                    # what `harness best STUDY.yaml --to best` wrote
+model = gcudml.load("best")                    # written by `harness best STUDY.yaml --to best`
 gallery = gcudml.embed("photographs", model)
 found = gcudml.search(gcudml.embed(["this.jpg"], model), gallery, k=8)
 """
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["EmbeddedImages", "Neighbours", "TrainedModel", "embed", "load", "search"]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 -- what a module gives is of any type
-    """What ``__all__`` names, imported with its first use: torch alone takes seconds."""
+def __getattr__(name: str) -> Any:  # noqa: ANN401 -- a module's attributes have any type
+    """Import the names in ``__all__`` on first use: importing torch alone takes seconds."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from gcudml import api

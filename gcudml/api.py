@@ -22,36 +22,36 @@ class EmbeddedImages:
     """Image files and their embeddings."""
 
     root: Path
-    """The folder that ``paths`` start at."""
+    """Folder that ``paths`` are relative to."""
     paths: tuple[str, ...]
-    """In alphabetical order, with ``/``."""
+    """Relative paths with ``/``: of a folder in alphabetical order, else in the order given."""
     vectors: Float32[np.ndarray, "n dim"]
-    """A row an image; of length 1 where ``distance`` is cosine."""
+    """One row per image; of unit length if ``distance`` is cosine."""
     distance: Distance
-    """What says how alike two rows are."""
+    """How rows are compared."""
 
 
 class Neighbours(NamedTuple):
-    """For each query the images most like it."""
+    """The most similar gallery images of each query."""
 
     places: Int64[np.ndarray, "queries k"]
-    """Rows of the gallery, best first."""
+    """Row indices in the gallery, best first."""
     scores: Float32[np.ndarray, "queries k"]
-    """Cosine similarity, or Euclidean distance where the model is compared by that."""
+    """Cosine similarities, or Euclidean distances if the model uses those."""
     paths: tuple[tuple[Path, ...], ...]
-    """The files of ``places``."""
+    """Image files of ``places``."""
 
 
 def embed(images: str | Path | Sequence[str | Path], model: TrainedModel) -> EmbeddedImages:
-    """Embed image files, some at a time: pixels of all of them never lie in memory together.
+    """Embed image files, in blocks, so that their pixels are never all in memory.
 
     Args:
-        images: A folder, of which all images at any depth are taken, or files.
+        images: A folder, searched at any depth, or a sequence of files.
         model: From ``gcudml.load``.
 
     Raises:
-        ValueError: no such folder, no image in it, or images that cannot be read: up to five of
-            them are named.
+        ValueError: no such folder, no image in it, or some images cannot be read; the message names
+            up to five.
     """
     try:
         if isinstance(images, str | Path):
@@ -60,10 +60,10 @@ def embed(images: str | Path | Sequence[str | Path], model: TrainedModel) -> Emb
         else:
             root, paths = Path(), tuple(str(path) for path in images)
         if not paths:
-            raise ValueError(f"{root}: no image to embed; name a folder that holds some")
+            raise ValueError(f"{root}: no image to embed; give a folder with images")
         vectors = np.concatenate(list(_vectors(root, paths, model)))
     except ValueError as error:
-        # Reading images speaks of the study's parameter; here there is none.
+        # The reader's messages name the study's parameter, which does not exist here.
         raise ValueError(str(error).removeprefix("data.root: ")) from error
     return EmbeddedImages(root, paths, vectors, model.distance)
 
@@ -79,17 +79,17 @@ def _vectors(
 
 
 def search(queries: EmbeddedImages, gallery: EmbeddedImages, k: int = 8) -> Neighbours:
-    """The ``k`` images of ``gallery`` most like each query, by exact search with faiss.
+    """Find the ``k`` images of ``gallery`` most similar to each query, by exact search with faiss.
 
-    An image is no neighbour of itself: where both are the same object, a row does not find itself.
+    If ``queries`` and ``gallery`` are the same object, an image is never its own neighbour.
 
     Args:
-        queries: Embedded by the same model.
-        gallery: What is searched.
-        k: At least 1; of fewer images all are found.
+        queries: Embedded by the same model as ``gallery``.
+        gallery: The images to search.
+        k: At least 1; if the gallery is smaller, all its images are returned.
 
     Raises:
-        ValueError: the two are embedded by different models.
+        ValueError: the two were embedded by different models.
     """
     mine, others = queries.vectors, gallery.vectors
     if mine.shape[1] != others.shape[1] or queries.distance != gallery.distance:
@@ -112,7 +112,7 @@ def search(queries: EmbeddedImages, gallery: EmbeddedImages, k: int = 8) -> Neig
 def _without_itself(
     scores: Float32[np.ndarray, "n k"], places: Int64[np.ndarray, "n k"]
 ) -> tuple[Float32[np.ndarray, "n _"], Int64[np.ndarray, "n _"]]:
-    """Take each row off its own list; where ties pushed it out, the last one goes."""
+    """Drop each row from its own list; if ties pushed it off the list, drop the last neighbour."""
     is_self = places == np.arange(len(places))[:, None]
     order = np.argsort(is_self, axis=1, kind="stable")[:, :-1]
     return np.take_along_axis(scores, order, 1), np.take_along_axis(places, order, 1)

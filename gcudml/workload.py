@@ -1,7 +1,6 @@
-"""The border to an ablation harness: plain values in, plain values and files out.
+"""Interface to an ablation harness: plain values in, plain values and files out.
 
-The functions are those that ``harness.workload.Workload`` asks for; neither package imports the
-other.
+Implements the functions of ``harness.workload.Workload``; neither package imports the other.
 """
 
 from __future__ import annotations
@@ -20,12 +19,14 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from gcudml.config import DataConfig, PixelsConfig, RunConfig, StmlConfig, UntrainedConfig
+from gcudml.config import DataConfig, PixelsConfig, RunConfig
+from gcudml.config.methods import is_control
 from gcudml.data.datasets import PARTS, appearance_of, glance, larger, load
 from gcudml.data.datasets import data_fingerprint as fingerprint_of_data
 from gcudml.methods import module_of as module_of_method
-from gcudml.methods.checks import DataSizes, check_fits, check_settings, may_be_stacked
-from gcudml.models.backbones.build import check_weights, takes_images_of
+from gcudml.methods.checks import check_fits, check_network, check_settings, may_be_stacked
+from gcudml.methods.interface import DataSizes
+from gcudml.models.backbones.build import check_weights
 from gcudml.models.backbones.build import module_of as module_of_backbone
 from gcudml.models.backbones.weights import weights_digest
 from gcudml.models.number_format import prepare_cache
@@ -42,15 +43,15 @@ else:
 
 
 def schema() -> Mapping[str, JsonValue]:
-    """JSON Schema of the parameters."""
+    """Return the JSON Schema of the parameters."""
     return RunConfig.model_json_schema()
 
 
 def check(params: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """The parameters with every default filled in.
+    """Validate parameters and return them with all defaults filled in.
 
     Raises:
-        ValueError: one line per unknown or impossible parameter, each ``dotted.key: rule``.
+        ValueError: one line per unknown or invalid parameter, each ``dotted.key: rule``.
     """
     try:
         config = RunConfig.model_validate(params)
@@ -58,7 +59,7 @@ def check(params: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         lines = [_explain(detail) for detail in error.errors(include_url=False)]
         raise ValueError("\n".join(dict.fromkeys(lines))) from None
     check_settings(config)
-    _look_again_after.clear()  # whoever checks parameters is about to plan: look at files anew
+    _look_again_after.clear()  # planning follows a check, so examine the files again
     if config.evaluate.map == "umap" and importlib.util.find_spec("umap") is None:
         raise ValueError(
             "evaluate.map: umap needs the package umap-learn; "
@@ -68,7 +69,7 @@ def check(params: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
 
 
 def controls() -> Mapping[str, Mapping[str, JsonValue]]:
-    """What every study is compared with for free: no learning, and no training."""
+    """Return the free baselines of every study: raw pixels and the untrained network."""
     return {
         "raw pixels": {"method": {"name": "pixels"}},
         "untrained": {"method": {"name": "untrained"}},
@@ -76,19 +77,18 @@ def controls() -> Mapping[str, Mapping[str, JsonValue]]:
 
 
 def epochs(params: Mapping[str, JsonValue]) -> int:
-    """How often a run reports: once an epoch, and once for a control."""
+    """Return how often a run reports: once per epoch, or once for a control."""
     config = RunConfig.model_validate(params)
-    is_control = isinstance(config.method, PixelsConfig | UntrainedConfig)
-    return 1 if is_control else config.train.epochs
+    return 1 if is_control(config.method) else config.train.epochs
 
 
 def data_fingerprint(params: Mapping[str, JsonValue]) -> str:
-    """Digest of the images, classes and pretrained weights that ``params`` name.
+    """Digest the images, classes and pretrained weights that ``params`` name.
 
-    Also the moment at which all images are decoded into the cache or, once a process and after
-    every change, what is there is verified, and at which weights and parameters that do not fit are
-    refused: before anything is trained. Every call looks at all files for changes, but many calls
-    in a row on very many files only now and then, see ``_prepare``.
+    Before anything is trained, this also decodes all images into the cache, or verifies the cached
+    ones (once per process and after every change), and rejects weights and parameters that do not
+    fit. Every call checks all files for changes, except in quick succession on very many files; see
+    ``_prepare``.
 
     Raises:
         ValueError: images or weights are missing or unusable, or the parameters do not fit them,
@@ -112,23 +112,20 @@ def data_fingerprint(params: Mapping[str, JsonValue]) -> str:
         config.data.network_size,
         None if path is None else _state_of(path),
     )
-    _check_whole_images(config, prepared.channels)
+    check_network(config, channels=prepared.channels)
     return f"{prepared.fingerprint}-{weights}" if weights else prepared.fingerprint
 
 
 def code(params: Mapping[str, JsonValue]) -> list[str]:
-    """The modules that a run imports for its method and its network; this one imports the others.
+    """List the modules that a run imports for its method and network, beyond this one's imports.
 
-    Pixels and an untrained network have no method, and pixels no network.
+    The controls have no method, and ``pixels`` has no network either.
     """
     config = RunConfig.model_validate(params)
     if isinstance(config.method, PixelsConfig):
         return []
-    network = module_of_backbone(config.model)
-    modules = [] if network is None else [network]
-    if not isinstance(config.method, UntrainedConfig):
-        modules.append(module_of_method(config))
-    return modules
+    modules = [module_of_backbone(config.model), module_of_method(config.method)]
+    return [module for module in modules if module]
 
 
 def run(
@@ -139,7 +136,7 @@ def run(
     report: Callable[[int, Mapping[str, float]], bool],
     test: bool,
 ) -> Mapping[str, float]:
-    """Train and evaluate once, or go on with it; see ``gcudml.training.run.run``.
+    """Train and evaluate one run, or resume it; see ``gcudml.training.run.run``.
 
     Raises:
         ValueError: the parameters do not fit the data (more clusters than images).
@@ -150,14 +147,14 @@ def run(
 
 
 def together(params: Mapping[str, JsonValue]) -> tuple[str, int] | None:
-    """What runs can be trained with this one, and how many of them are worth it on this machine.
+    """Tell which runs can be trained together with this one, and how many at a time pay off here.
 
-    Runs of equal data, network, batches and method may be; the method's settings, the learning
-    rate, the optimiser and the seed are each run's own.
+    Data, network, batches and method must be equal; the method's settings, learning rate, optimiser
+    and seed may differ.
 
     Returns:
-        A key, which is equal for such runs, and the number; None for a run that is trained alone: a
-        control, and a network that draws random numbers of its own or is not PyTorch's.
+        A key that is equal for such runs, and the number; None for a run that must be trained
+        alone: a control, or a network that draws its own random numbers or is not a PyTorch one.
     """
     config = RunConfig.model_validate(params)
     if not may_be_stacked(config):
@@ -172,41 +169,41 @@ def together(params: Mapping[str, JsonValue]) -> tuple[str, int] | None:
     channels = appearance_of(config.data).channels
     try:
         device = run_module.device_of(config.train)
-    except ValueError:  # which the run will say of itself
+    except ValueError:  # the run itself will report it
         return None
     return digest(alike), most_together(config, channels=channels, device=device)
 
 
 def run_together(calls: Sequence[Callable[[], None]]) -> None:
-    """Execute calls of ``run``, one each, in lock step; see ``gcudml.runtime.fused``."""
+    """Execute several calls of ``run`` in lock step; see ``gcudml.runtime.fused``."""
     keep_freed_memory()
     train_together(calls)
 
 
 class _Prepared(NamedTuple):
-    """What the trials of a study share."""
+    """Prepared data that the trials of a study share."""
 
     seen: str
-    """Of the files, see ``glance``."""
+    """Digest of the files' state, see ``glance``."""
     kept: Mapping[Path, Stamp | None]
-    """The files in the cache."""
+    """Files in the cache, with their stamps."""
     fingerprint: str
     sizes: DataSizes
     channels: int
 
 
-# Trials of one process share these; a file that changes ends that.
+# Shared by the trials of one process, until a file changes.
 _prepared: dict[str, _Prepared] = {}
 _look_again_after: dict[str, float] = {}
 MANY_FILES, GOOD_FOR_S = 5000, 0.1
 
 
 def _prepare(data: DataConfig) -> _Prepared:
-    """Decode a data set, or see that nothing has changed since it was.
+    """Decode a data set, unless nothing has changed since it was decoded.
 
-    Of many files a look is good for a tenth of a second, and no longer than until parameters are
-    checked: so a plan of a thousand trials looks a few times only, and two studies in a row never
-    share a look.
+    With many files, the result of examining them is reused for a tenth of a second, or until
+    parameters are next checked. So planning a thousand trials examines them only a few times, and
+    two studies in a row never share a result.
     """
     key = json.dumps([data.model_dump(mode="json"), str(cache_folder())])
     known = _prepared.get(key)
@@ -227,7 +224,7 @@ def _prepare(data: DataConfig) -> _Prepared:
 
 
 def _decode(data: DataConfig, seen: str) -> _Prepared:
-    """Make or verify the files in the cache."""
+    """Create or verify the files in the cache."""
     fingerprint = fingerprint_of_data(data)
     parts = {part: load(data, part, verify=True) for part in PARTS}
     arrays = [part.images for part in parts.values()]
@@ -246,14 +243,14 @@ def _decode(data: DataConfig, seen: str) -> _Prepared:
 
 
 def _state_of(path: Path) -> object:
-    """What changes with a file; never twice the same while it may still be written to."""
+    """Value that changes with a file; different at every call while the file may be changing."""
     stamp = stamp_of(path)
     is_settled = stamp is not None and stamp.is_settled
     return (path.resolve(), stamp, None if is_settled else time.monotonic_ns())
 
 
 def _explain_file(error: OSError) -> str:
-    """One line for a file that cannot be read, or for a cache that cannot be written."""
+    """Describe in one line a file that cannot be read or a cache that cannot be written."""
     name, reason = str(error.filename or ""), error.strerror or str(error)
     if name.startswith(str(cache_folder())):
         return (
@@ -262,33 +259,19 @@ def _explain_file(error: OSError) -> str:
     return f"data.root: cannot read {name}: {reason}; allow reading it, or name another folder"
 
 
-def _check_whole_images(config: RunConfig, channels: int) -> None:
-    """Refuse a search for neighbours on images that the network cannot take."""
-    method, data = config.method, config.data
-    is_asked = isinstance(method, StmlConfig) and method.searches_whole_images
-    if not is_asked or data.image_size == data.network_size:
-        return
-    if not takes_images_of(
-        data.image_size, config.model, channels=channels, image_size=data.network_size
-    ):
-        raise ValueError(
-            f"method.neighbours_on: {config.model.backbone} takes images of {data.network_size} "
-            f"pixels only, and whole ones have {data.image_size}; set it to centre"
-        )
-
-
 @functools.lru_cache
 def _check_network(model: str, channels: int, image_size: int, weights: object) -> str:
-    """Build a network once, given by the JSON of its configuration, with its weights.
+    """Build a network with its weights, once per configuration, to check that it works.
 
     Args:
-        model: The configuration.
-        channels: Of the images.
-        image_size: Of the images that it sees.
-        weights: State of their file: another one is read anew. None where they are of no file.
+        model: The configuration, as JSON.
+        channels: Channels of the images.
+        image_size: Side of the network's input images.
+        weights: State of the weights file, so that a changed file is read again; None if there is
+            no file.
 
     Returns:
-        What identifies the weights; empty where there are none.
+        Identifier of the weights; empty if there are none.
     """
     config = RunConfig.model_validate({"model": json.loads(model)}).model
     check_weights(config, channels=channels, image_size=image_size)
@@ -296,8 +279,8 @@ def _check_network(model: str, channels: int, image_size: int, weights: object) 
 
 
 def _explain(detail: ErrorDetails) -> str:
-    """One line for one validation error: ``dotted.key: rule, got VALUE``."""
-    # Pydantic puts the tag of a discriminated union into the path; it is no key of the file.
+    """Format one validation error as a line: ``dotted.key: rule, got VALUE``."""
+    # Pydantic puts the tag of a discriminated union into the path, which is not a key of the file.
     location = [str(part) for part in detail["loc"]]
     section = RunConfig.model_fields.get(location[0])
     tags = {_tag_of(model) for model in _models_in(section.annotation)} if section else set()
@@ -315,7 +298,7 @@ def _explain(detail: ErrorDetails) -> str:
         guess = f"did you mean {close[0]!r}? " if close else ""
         return f"{where}.name: unknown {where} {tag!r}; {guess}known: {offered}"
     if detail["type"] == "value_error":
-        # Rules over several fields name the one to change first, a line each: 'groups: ...'.
+        # Rules over several fields start each line with the field to change: 'groups: ...'.
         return "\n".join(f"{where}.{line}" if where else line for line in message.splitlines())
     value = detail["input"]
     shown = "" if isinstance(value, dict) else f", got {value!r}"
@@ -323,7 +306,7 @@ def _explain(detail: ErrorDetails) -> str:
 
 
 def _fields_beside(location: list[str]) -> Iterator[str]:
-    """Names of the fields that could stand where an unknown one was found."""
+    """Yield the names of the fields that are allowed where an unknown one was found."""
     models: list[type[BaseModel]] = [RunConfig]
     for part in location[:-1]:
         models = [

@@ -1,4 +1,4 @@
-"""The ablation engine: studies, trials, runs and numbers, and no tensor.
+"""The ablation engine: studies, trials, runs and numbers, but no tensors.
 
 From Python: ``harness.run(study)`` and ``harness.load(results)``; see ``harness.api``.
 """
@@ -15,7 +15,7 @@ __all__ = ["load", "run"]
 
 
 def __getattr__(name: str) -> object:
-    # On first use: the store and its libraries cost half a second that `harness --help` has not.
+    # On first use: the store and its libraries take half a second, too long for `harness --help`.
     if name in __all__:
         from harness import api
 

@@ -1,7 +1,7 @@
 """The harness from Python: run a study, and read its results as pandas frames.
 
-The command line is a thin layer over this. Imported with the first use of ``harness.run`` or
-``harness.load``, so that ``import harness`` alone is quick.
+The command line is a thin layer over this. The module is imported on first use of ``harness.run``
+or ``harness.load``, so that ``import harness`` alone is quick.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _WAIT_S = 10.0
 
 
 class Options(TypedDict, total=False):
-    """How a study is run, as keywords; see ``harness.engine.run_options.RunOptions``."""
+    """Keyword options of ``run``; see ``harness.engine.run_options.RunOptions``."""
 
     executor: ExecutorName
     workers: int | None
@@ -46,12 +46,12 @@ class Options(TypedDict, total=False):
 
 
 class Ran(NamedTuple):
-    """What ``run`` returns."""
+    """Result of ``run``."""
 
     outcome: Outcome
     """How many runs are done, failed and newly trained."""
     results: Results
-    """All that the results folder holds, other studies included."""
+    """Everything in the results folder, including other studies."""
 
 
 def run(
@@ -62,22 +62,22 @@ def run(
     watcher: ProgressListener | None = None,
     **options: Unpack[Options],
 ) -> Ran:
-    """Train what is missing of a study, and bring the database up to date.
+    """Train a study's missing runs, and bring the database up to date.
 
-    The same call goes on with what an interrupted one has left. A first Ctrl-C ends it in order:
-    then ``outcome.signal`` says so.
+    The same call resumes an interrupted study. The first Ctrl-C stops it in an orderly way;
+    ``outcome.signal`` then says so.
 
     Args:
         spec: A study file, its content as a mapping, or a loaded study.
-        results: Folder of spools and database; made where it is missing.
+        results: Folder of spools and database; created if missing.
         overrides: ``KEY=VALUE`` each: a field of the study, else a parameter of its base.
-        watcher: Is told what happens; None tells nobody.
+        watcher: Receives progress events; None for no listener.
         options: ``executor``, ``workers``, ``threads``, ``extend``, ``again``, ``reuse``,
             ``command``: as for the command line.
 
     Raises:
-        InputError: the study, its data or an option is wrong, or the results folder has a driver.
-        StoreError: the results are not writable or not readable.
+        InputError: the study, its data or an option is wrong, or a driver holds the results folder.
+        StoreError: the results cannot be written or read.
         HarnessError: the workers were lost.
     """
     if isinstance(spec, StudySpec):
@@ -91,16 +91,16 @@ def run(
 
 
 def load(results: str | Path = "results") -> Results:
-    """The results of all studies in a folder, as pandas frames.
+    """Open the results of all studies in a folder, as pandas frames.
 
     Raises:
-        InputError: nothing there yet, or pandas is not installed.
+        InputError: there are no results yet, or pandas is not installed.
     """
     _need_pandas()
     place = folder(results, "results")
     if not database_path(place).exists():
         raise InputError(
-            f"no results in {place} yet; run a study first, or make the database with "
+            f"no results in {place} yet; run a study first, or rebuild the database with "
             "`harness rebuild`"
         )
     return Results(place)
@@ -108,16 +108,16 @@ def load(results: str | Path = "results") -> Results:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """A results folder; each frame is read from its database anew when it is asked for."""
+    """A results folder; each frame is read anew from its database on every access."""
 
     folder: Path
 
     def query(
         self, sql: str, params: Sequence[object] | Mapping[str, object] | None = None
     ) -> pandas.DataFrame:
-        """The answer to ``sql``, which can read the database and nothing else.
+        """Return the answer to ``sql``, which can read the database and nothing else.
 
-        Null is NaN in a column of numbers, None elsewhere; a mapping is its JSON text.
+        Null is NaN in a column of numbers and None elsewhere; a mapping is its JSON text.
 
         Args:
             sql: One or more statements; the last one's answer is returned.
@@ -125,24 +125,24 @@ class Results:
 
         Raises:
             InputError: the SQL is wrong or tries to write, or pandas is not installed.
-            StoreError: in use by a driver for more than ten seconds, or damaged.
+            StoreError: the database is damaged, or in use by a driver for more than ten seconds.
         """
         _need_pandas()
         with answered(self.folder, sql, params, wait_s=_WAIT_S) as con:
             return con.df()
 
     def frame(self, name: str) -> pandas.DataFrame:
-        """The whole of any table or view, those that a workload wrote included."""
+        """Return a whole table or view, including those that a workload wrote."""
         return self.query(f'FROM "{name.replace(chr(34), chr(34) * 2)}"')
 
     @property
     def studies(self) -> pandas.DataFrame:
-        """A row a study: its question, metric, spec and versions."""
+        """One row per study: its question, metric, spec and versions."""
         return self.frame("study")
 
     @property
     def trials(self) -> pandas.DataFrame:
-        """A row a trial: its settings, and the primary metric with its interval."""
+        """One row per trial: its settings, and the primary metric with its interval."""
         return self.frame("trials")
 
     @property
@@ -162,12 +162,12 @@ class Results:
 
     @property
     def runs(self) -> pandas.DataFrame:
-        """A row a run: state, failure, seconds, memory, versions, parameters."""
+        """One row per run: state, failure, seconds, memory, versions, parameters."""
         return self.frame("run")
 
     @property
     def results(self) -> pandas.DataFrame:
-        """A row for each finite result of each finished run, by study, trial and seed."""
+        """One row per finite result of each finished run, by study, trial and seed."""
         return self.frame("results")
 
     @property
@@ -197,11 +197,11 @@ class Results:
 
     @property
     def mixed(self) -> pandas.DataFrame:
-        """In what the finished runs of a study differ beside its question, such as torch."""
+        """Differences between the environments of a study's finished runs, such as in torch."""
         return self.frame("mixed")
 
     def best(self, study: str, to: str | Path | None = None, trial: str | None = None) -> BestModel:
-        """The best model of a study by validation, or a named trial's, copied to ``to`` if given.
+        """Return the best model by validation, or a named trial's; copy it to ``to`` if given.
 
         Raises:
             InputError: no such study, trial or model, or ``to`` holds something already.
@@ -212,32 +212,32 @@ class Results:
         return take_model(self.folder, study, Path(to), trial)
 
     def report(self, study: str, reports: str | Path = "reports") -> Path:
-        """Write the page of a study from what is finished; where it lies.
+        """Write a study's page from what has finished, and return its path.
 
         Raises:
             InputError: no such study.
-            StoreError: the database cannot be read, or the page not be written.
+            StoreError: the database cannot be read, or the page cannot be written.
         """
-        # Loaded here: Plotly costs more than a short study.
+        # Imported here: loading Plotly takes longer than a short study.
         from harness.report.study_page import write_report
 
         return write_report(self.folder, study, Path(reports))
 
 
 class _Nobody:
-    """A watcher that keeps what it is told to itself."""
+    """A progress listener that does nothing."""
 
     def started(self, line: RunLine, snapshot: Snapshot) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def ended(self, line: RunLine, snapshot: Snapshot) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def tick(self, snapshot: Snapshot) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def say(self, text: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 def _need_pandas() -> None:
@@ -245,6 +245,6 @@ def _need_pandas() -> None:
         import pandas  # noqa: F401  DuckDB makes the frames with it
     except ImportError:
         raise InputError(
-            "frames need pandas: pip install 'gcudml-harness[pandas]'; without it ask the "
-            "database by `harness sql`"
+            "frames need pandas: pip install 'gcudml-harness[pandas]'; without it, query "
+            "the database with `harness sql`"
         ) from None

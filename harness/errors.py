@@ -21,7 +21,7 @@ class InputError(HarnessError):
 
 
 class StoreError(HarnessError):
-    """The results database is not usable: no database, newer than this program, damaged."""
+    """The results database is unusable: missing, damaged, or newer than this program."""
 
 
 class StoreBusyError(StoreError):
@@ -29,11 +29,11 @@ class StoreBusyError(StoreError):
 
 
 class StoreDamagedError(StoreError):
-    """The database file is damaged; what it held is in the spools, and it can be made anew."""
+    """The database file is damaged; it can be rebuilt from the spools, which hold its content."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """``did you mean ...?`` for an unknown name, and all known names."""
+    """Suggest the nearest known name (``did you mean ...?``), and list all of them."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1)
     guess = f"did you mean {close[0]!r}? " if close else ""

@@ -1,8 +1,8 @@
 """Kill a study at random, resume it, and compare its tables with an uninterrupted one.
 
-The study is run once without interruption and then again and again in other folders, while the
-driver, the fork server or a worker is killed by SIGKILL; the same command goes on until the study
-is finished. Whatever it decides and computes must be equal in the end.
+The study is run once without interruption, and then again and again in other folders, while the
+driver, the fork server or a worker is killed by SIGKILL; the same command is repeated until the
+study is finished. Everything it decides and computes must be equal in the end.
 """
 
 from __future__ import annotations
@@ -30,22 +30,23 @@ VICTIMS: tuple[Victim, ...] = ("driver", "fork server", "worker")
 _CALLS_AFTER_LAST_KILL = 5
 _CALLS_A_KILL = 4
 _LONGEST_PEACE = 0.4
-"""Of a whole study, between two kills: each study is hit several times, wherever it then is."""
+"""Longest time between two kills, as a fraction of a whole study: each study is hit several times,
+at any stage."""
 _START_S = 10.0
-"""A short study is not only to be hit while it starts."""
+"""Lower limit of that time, so that a short study is not hit only while it starts."""
 _WORDS = 300
 
 
 class Verified(NamedTuple):
-    """How a verification ended."""
+    """Outcome of a verification."""
 
     kills: dict[Victim, int]
     studies: int
-    """Folders in which the study was killed and went on to its end."""
+    """Number of folders in which the study was killed and then ran to its end."""
     tables: tuple[TableDiff, ...]
-    """Of the first study that differs, else of the last one."""
+    """Comparison of the first study that differs, else of the last one."""
     kept: Path | None
-    """Where the folders of a study that differs lie."""
+    """Where the folders of a study that differs are kept."""
 
     @property
     def is_equal(self) -> bool:
@@ -55,7 +56,7 @@ class Verified(NamedTuple):
 
 @dataclass(frozen=True)
 class Verification:
-    """What is tried out."""
+    """The study to verify, and how."""
 
     study: Path
     overrides: tuple[str, ...]
@@ -66,10 +67,10 @@ class Verification:
     say: Callable[[str], None]
 
     def run(self) -> Verified:
-        """Run the study whole, then kill it until there were enough kills.
+        """Run the study uninterrupted, then kill it until there have been enough kills.
 
         Raises:
-            InputError: the study is wrong, or does not come to an end.
+            InputError: the study is wrong, or does not finish.
         """
         load_study(self.study, self.overrides)
         place = Path(tempfile.mkdtemp(prefix="harness-verify-"))
@@ -84,7 +85,7 @@ class Verification:
 
     def _run(self, place: Path) -> Verified:
         began = time.monotonic()
-        self.say("the study without interruption ...")
+        self.say("running the study without interruption ...")
         status = self._call(place / "whole")
         whole_s = time.monotonic() - began
         if status not in (0, 1):
@@ -125,7 +126,7 @@ class Verification:
                 return
             if status == 2 and not is_hit:
                 break
-        raise InputError(f"{self.study}: the killed study does not end: {_said(folder)}")
+        raise InputError(f"{self.study}: the killed study does not finish: {_said(folder)}")
 
     def _harm(
         self,
@@ -134,9 +135,9 @@ class Verification:
         dice: random.Random,
         longest_s: float,
     ) -> bool:
-        """Kill parts of a running call, each kind once, until it is over; whether any was hit.
+        """Kill parts of a running call, each kind once, until it ends; return whether any was hit.
 
-        Not more: a run that is lost time and again counts as one that cannot be trained.
+        No more than once: a run that is lost repeatedly counts as one that cannot be trained.
         """
         left = list(VICTIMS)
         while left and sum(kills.values()) < self.kills:
@@ -157,7 +158,7 @@ class Verification:
             _end(process)
 
     def _start(self, folder: Path) -> subprocess.Popen[bytes]:
-        """``harness run`` into a folder, as a user types it."""
+        """Start ``harness run`` into a folder, as a user would."""
         command: list[str] = [sys.executable, "-m", "harness", "run", str(self.study)]
         command += ["--results", str(folder), "--reports", str(folder / "reports")]
         for name, number in (("--workers", self.workers), ("--threads", self.threads)):
@@ -178,7 +179,7 @@ class Verification:
 
 
 def describe(verified: Verified) -> list[str]:
-    """The outcome as lines of text."""
+    """Describe the outcome as lines of text."""
     counts = ", ".join(f"{count} x {victim}" for victim, count in verified.kills.items())
     plural = "study" if verified.studies == 1 else "studies"
     lines = [
@@ -191,14 +192,14 @@ def describe(verified: Verified) -> list[str]:
 
 
 def _kill(process: subprocess.Popen[bytes], victim: Victim, after_s: float) -> Victim | None:
-    """Kill a part of the study after some time; what it was, or None if the study was faster.
+    """Kill a part of the study after some time; return which, or None if the study ended first.
 
-    Where there is no such part at that moment, or this system does not tell, it is the driver.
+    If there is no such part at that moment, or the system does not tell, kill the driver.
     """
     with suppress(subprocess.TimeoutExpired):
         process.wait(after_s)
         return None
-    servers = _children(_children([process.pid]))  # between them stands a guard
+    servers = _children(_children([process.pid]))  # a guard process is in between
     pids: Sequence[int] = [process.pid]
     if victim == "fork server":
         pids = servers
@@ -215,10 +216,10 @@ def _kill(process: subprocess.Popen[bytes], victim: Victim, after_s: float) -> V
 
 
 def _children(parents: Sequence[int]) -> list[int]:
-    """The processes that these have started; none where there is no ``/proc``."""
+    """Return the processes that these have started; none without ``/proc``."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it has just ended
+        with suppress(OSError):  # the process has just ended
             state, parent = path.read_text().rpartition(")")[2].split()[:2]
             if state != "Z" and int(parent) in parents:
                 found.append(int(path.parent.name))
@@ -226,7 +227,7 @@ def _children(parents: Sequence[int]) -> list[int]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Make sure that a call is over; its fork server and workers follow it by themselves."""
+    """Make sure that a call has ended; its fork server and workers then end by themselves."""
     if process.poll() is None:
         process.kill()
         process.wait()
@@ -237,9 +238,9 @@ def _log(folder: Path) -> Path:
 
 
 def _said(folder: Path) -> str:
-    """The last words of the calls in a folder."""
+    """Return the end of what the calls in a folder printed."""
     words = " ".join(_log(folder).read_text(errors="replace").split())
-    return words[-_WORDS:] or "it said nothing"
+    return words[-_WORDS:] or "it printed nothing"
 
 
 def _remove(folder: Path) -> None:

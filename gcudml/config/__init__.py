@@ -5,23 +5,22 @@ Every model rejects unknown keys and is immutable once validated.
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field
-
 from gcudml.config.cbswr import CbswrConfig
 from gcudml.config.controls import InstanceConfig, PixelsConfig, SupervisedConfig, UntrainedConfig
 from gcudml.config.data import ClassSplit, DataConfig, FolderData, Share, StrokesData
 from gcudml.config.evaluation import EvaluateConfig
-from gcudml.config.fields import Distance, MetricLossConfig, Strict, count_clusters
+from gcudml.config.fields import Distance, MetricLossConfig, Strict, check_clusters, count_clusters
 from gcudml.config.gce import GceConfig, check_learners_fit
 from gcudml.config.gcudml import GcudmlConfig, LossWeights
+from gcudml.config.methods import METHODS, AnyMethodConfig, MethodConfig, MethodEntry
 from gcudml.config.model import ModelConfig
 from gcudml.config.stml import StmlConfig, StmlWeights
 from gcudml.config.training import TrainConfig, Views
 from gcudml.config.udml_ss import UdmlSsConfig
 
 __all__ = [
+    "METHODS",
+    "AnyMethodConfig",
     "CbswrConfig",
     "ClassSplit",
     "DataConfig",
@@ -32,6 +31,7 @@ __all__ = [
     "InstanceConfig",
     "LossWeights",
     "MethodConfig",
+    "MethodEntry",
     "MetricLossConfig",
     "ModelConfig",
     "PixelsConfig",
@@ -46,26 +46,14 @@ __all__ = [
     "UdmlSsConfig",
     "UntrainedConfig",
     "Views",
+    "check_clusters",
     "check_learners_fit",
     "count_clusters",
 ]
 
-MethodConfig = Annotated[
-    GcudmlConfig
-    | StmlConfig
-    | UdmlSsConfig
-    | CbswrConfig
-    | GceConfig
-    | SupervisedConfig
-    | InstanceConfig
-    | UntrainedConfig
-    | PixelsConfig,
-    Field(discriminator="name"),
-]
-
 
 class RunConfig(Strict):
-    """Everything that defines a run but its seed."""
+    """Everything that defines a run, except its seed."""
 
     data: DataConfig = StrokesData()
     model: ModelConfig = ModelConfig()
@@ -76,6 +64,6 @@ class RunConfig(Strict):
 
     @property
     def distance(self) -> Distance:
-        """How embeddings are compared when they are tested."""
+        """Distance used at evaluation."""
         chosen = self.evaluate.distance
         return self.method.distance if chosen == "method" else chosen

@@ -10,23 +10,24 @@ from gcudml.config.fields import Distance, Strict, Supervision, Weight
 
 
 class CbswrWeights(Strict):
-    """How much each term counts; 0 leaves the term out. The defaults are the authors' code's.
+    """Weight of each loss term; 0 drops the term. Defaults are those of the authors' code.
 
-    ``reconstruction: 0`` is what the authors call CBS, ``metric: 0`` with it "only L_rim".
+    The authors call ``reconstruction: 0`` "CBS", and ``metric: 0`` on top of it "only L_rim".
     """
 
     metric: Weight = 0.9
     clustering: Weight = 0.3
-    """At 0 the clustering head stays at random, and still says which rows share a centroid."""
+    """At 0 the clustering head keeps its random weights but still assigns rows to centroids."""
     reconstruction: Weight = 0.001
-    """Of the mean squared error: 0.001 is 6.6e-9 of the text's sum over 224-pixel images."""
+    """Weight of the mean squared error. For 224-pixel images, 0.001 corresponds to a weight of
+    6.6e-9 on the sum that the text uses."""
 
 
 class CbswrConfig(Strict):
     """Deep Metric Learning Meets Deep Clustering (Nguyen et al., BMVC 2020, arXiv:2009.04091).
 
-    Needs ``train.views: 2``. Where the authors' text and code differ, the default is named in the
-    parameter's description.
+    Needs ``train.views: 2``. Where the authors' text and code differ, each parameter's description
+    says which of the two the default follows.
     """
 
     name: Literal["cbswr"] = "cbswr"
@@ -36,46 +37,48 @@ class CbswrConfig(Strict):
     needed_views: ClassVar[int] = 2
     """The only value of ``train.views`` that the method can use."""
     clusters: int = Field(default=32, ge=2, le=1_000_000)
-    """Outputs of the clustering head. 32 is the text's and the code's test; the code's training
-    script has 100."""
+    """Outputs of the clustering head. The text and the code's test use 32; the code's training
+    script uses 100."""
     temperature: float = Field(default=0.1, gt=0.0, le=100.0)
-    """Of the similarities to the partner and to the centroids."""
+    """Temperature of the similarities to the partner and to the centroids."""
     weights: CbswrWeights = CbswrWeights()
     balance: Weight = 1.0
-    """Factor on the entropy of the mean assignment (the code's mu). The text's lambda
-    scales both entropies, which is ``weights.clustering``; at 1 the two agree."""
+    """Factor on the entropy of the mean assignment (mu in the code). The text's lambda, which
+    scales both entropies, is ``weights.clustering``; with ``balance: 1`` the two agree."""
     negative_weight: Weight = 1.0
-    """Factor on the separation from the other centroids (the code's alpha)."""
+    """Factor on the separation from the other centroids (alpha in the code)."""
     dropout: float = Field(default=0.6, ge=0.0, lt=1.0)
-    """Of the clustering head."""
+    """Dropout rate of the clustering head."""
     l2: Weight = 1e-4
-    """Weight decay of the clustering head's linear layer. The text has such a penalty and no value
-    for it; the code has none (0)."""
+    """Weight decay of the clustering head's linear layer. The text has this penalty but gives no
+    value for it; the code has none (0)."""
     normalize_logits: bool = False
-    """Divide a row's cluster scores by their norm before the softmax: the code does, the text does
-    not. With it no probability exceeds 0.082 at 32 clusters."""
+    """Divide a row's cluster scores by their norm before the softmax; the code does, the text does
+    not. With it, no probability exceeds 0.082 at 32 clusters."""
     entropy_scale: Literal["clusters", "rows", "none"] = "clusters"
-    """``clusters``: both entropies are divided by log K; ``rows``: H(Y|X) by the log of a batch's
-    rows, as in the code; ``none``: neither, as in the text."""
+    """``clusters``: divide both entropies by log K; ``rows``: divide H(Y|X) by the log of the
+    number of rows in the batch, as the code does; ``none``: divide neither, as in the text."""
     positive_denominator: Literal["z_minus", "z"] = "z_minus"
-    """What a row's similarity to its partner is divided by: the other centroids alone (the code's
-    training script) or all centroids (a second version in the code)."""
+    """Denominator of a row's similarity to its partner: ``z_minus`` sums over the other centroids
+    only (the code's training script), ``z`` over all centroids (a second version in the code)."""
     floor: float = Field(default=1e-6, gt=0.0, lt=1.0)
-    """Least probability of not belonging to another cluster; below it there is no gradient."""
+    """Lower bound on the probability of not belonging to another cluster; below it there is no
+    gradient."""
     metric_reduction: Literal["mean", "sum"] = "mean"
-    """Over rows: ``mean`` is the code's, ``sum`` the text's."""
+    """Reduction over rows: ``mean`` as in the code, ``sum`` as in the text."""
     target: Literal["unit", "centred"] = "unit"
-    """What the decoder must draw: pixels in [0, 1], or the code's, from which the mean colour was
-    subtracted, so that about half of them are negative and out of the sigmoid's reach."""
+    """What the decoder reconstructs. ``unit``: pixels in [0, 1]. ``centred``, as in the code: the
+    same minus the mean colour, so that about half the values are negative and out of the sigmoid's
+    range."""
     pixel_reduction: Literal["mean", "sum"] = "mean"
-    """Over an image's pixels: ``mean`` is the code's, ``sum`` the text's."""
+    """Reduction over an image's pixels: ``mean`` as in the code, ``sum`` as in the text."""
     nn_positive: bool = False
-    """Show in place of an image's second view its nearest neighbour, every second time, found anew
-    each epoch. In the code for CUB-200-2011 alone, not in the text."""
+    """With probability 0.5, replace an image's second view by its nearest neighbour, searched anew
+    each epoch. The code does this for CUB-200-2011 only; the text does not mention it."""
 
     @model_validator(mode="after")
     def _check_weights(self) -> CbswrConfig:
         weights = self.weights
         if weights.metric == weights.clustering == weights.reconstruction == 0:
-            raise ValueError("weights.metric: nothing is left to train; set a weight above 0")
+            raise ValueError("weights.metric: all weights are 0; set one of them above 0")
         return self

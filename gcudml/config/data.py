@@ -1,9 +1,7 @@
-"""Parameters of the data sets: where images come from and how classes are divided."""
+"""Parameters of the data sets: where the images come from and how the classes are split."""
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, TypeAlias
@@ -11,11 +9,11 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 from pydantic import Field, ValidationError, WrapValidator, model_validator
 from pydantic_core import PydanticCustomError
 
-from gcudml.config.fields import Fraction, Strict, expand_home
+from gcudml.config.fields import Fraction, Strict, expand_path
 
 
 def _as_share(value: object, parse: Callable[[object], Share]) -> Share:
-    """One message in place of one for each kind of value that is possible."""
+    """Validate a share; report one error instead of one per accepted type."""
     try:
         return parse(value)
     except ValidationError:
@@ -30,50 +28,50 @@ Share: TypeAlias = Annotated[
     | Annotated[list[str], Field(min_length=1)],
     WrapValidator(_as_share),
 ]
-"""Which classes a split takes: a count, a fraction of all, or names of classes or sub-folders."""
+"""Classes of a split: a count, a fraction of all classes, or names of classes or sub-folders."""
 
 
 class ClassSplit(Strict):
-    """How classes are divided; no class is in two parts.
+    """How classes are split; no class is in two parts.
 
     Counts and fractions are drawn with ``seed`` from the classes that no list names.
     """
 
     train: Literal["rest"] | Share = "rest"
-    """``rest``: every class that neither ``val`` nor ``test`` takes."""
+    """``rest``: every class that is in neither ``val`` nor ``test``."""
     val: Share = 0.2
     test: Share = 0.3
     seed: int = 0
 
 
 class ValidationSplit(Strict):
-    """Which of the standard training classes are for validation; the test classes are fixed."""
+    """Which standard training classes are held out for validation; the test classes are fixed."""
 
     val: Share = 0.2
-    """A count or fraction of the standard training classes, drawn with ``seed``, or names."""
+    """A count or fraction of the standard training classes, drawn with ``seed``, or their names."""
     seed: int = 0
 
 
 class ImageData(Strict):
-    """What every data set has."""
+    """Parameters common to all data sets."""
 
     name: str
     image_size: int
     crop_size: int | None = Field(default=None, ge=12)
-    """Side of the centre square that the network sees at the test, and of the training views;
+    """Side of the centre crop that the network sees at evaluation, and of the training views;
     ``null``: the whole stored image."""
     protocol: Literal["validated", "published"] = "validated"
-    """``published``: all standard training classes train and none is left for validation; of
-    strokes and folders, the first half of the classes by name trains and the rest is the test.
-    ``validated``: some classes are for validation, as ``split`` says."""
+    """``published``: train on all standard training classes, with none held out for validation;
+    for strokes and folders, train on the first half of the classes by name and test on the rest.
+    ``validated``: hold out classes for validation, as ``split`` says."""
     split: ClassSplit | ValidationSplit
     labelled_fraction: Fraction = 0.0
-    """Share of the training classes whose labels a semi-supervised method may see, drawn with the
-    seed of ``split``; a larger share contains the classes of a smaller one."""
+    """Fraction of the training classes whose labels a semi-supervised method may see, drawn with
+    the seed of ``split``; a larger fraction includes the classes of a smaller one."""
 
     @property
     def network_size(self) -> int:
-        """Side of the images that the network sees."""
+        """Side of the network's input images."""
         return self.crop_size or self.image_size
 
     @model_validator(mode="after")
@@ -91,67 +89,66 @@ class ImageData(Strict):
         default = type(self.split)(seed=self.split.seed)
         if self.protocol == "published" and self.split != default:
             raise ValueError(
-                "split: the published protocol has its own division; leave split out (its seed "
-                "may stay) or set protocol to validated"
+                "split: the published protocol has a fixed split; leave split out (its seed may "
+                "stay) or set protocol to validated"
             )
         return self
 
 
 class StrokesData(ImageData):
-    """Synthetic drawings: a class is a set of random curves, an image one shaky copy of it."""
+    """Synthetic drawings: a class is a set of random curves, an image a distorted copy of them."""
 
     name: Literal["strokes"] = "strokes"
     classes: int = Field(default=160, ge=3, le=100_000)
     images_per_class: int = Field(default=20, ge=2, le=10_000)
-    """Of every class, or of the largest training class when ``imbalance`` is above 1."""
+    """Images in every class, or in the largest training class when ``imbalance`` is above 1."""
     image_size: int = Field(default=28, ge=12, le=256)
     imbalance: float = Field(default=1.0, ge=1.0, le=1000.0)
-    """Size of the largest training class over the smallest; sizes fall geometrically."""
+    """Size of the largest training class divided by the smallest; sizes decay geometrically."""
     variation: float = Field(default=1.0, ge=0.0, le=3.0)
-    """How far two drawings of one class differ; 0 = only in line width and position."""
+    """How much two drawings of a class differ; at 0 only in line width and position."""
     seed: int = 0
     split: ClassSplit = ClassSplit()
 
 
 class FileData(ImageData):
-    """What every data set of image files has."""
+    """Parameters common to all data sets of image files."""
 
     root: str = Field(min_length=1)
-    """The folder; ``$NAME`` is replaced by an environment variable, ``~`` by the home folder."""
+    """Folder of the images; environment variables (``$NAME``) and ``~`` are expanded."""
     image_size: int = Field(default=64, ge=12, le=1024)
-    """Side of the square that images are stored as."""
+    """Side of the squares that images are stored as."""
     view_size: int | None = Field(default=None, ge=12, le=2048)
-    """Side of the squares that training views are cut from, which are stored beside the others; a
-    crop of a larger one is sharper, while the network's input stays as large. ``null``:
-    ``image_size``."""
+    """Side of a second, larger set of stored squares from which training views are cropped. Crops
+    are sharper and the network's input size does not change. ``null``: ``image_size``."""
     fit: Literal["squeeze", "crop"] = "squeeze"
-    """How an image becomes a square: warped to it, or scaled by its short side and the middle cut
-    out."""
+    """How an image is made square: ``squeeze`` ignores the aspect ratio, ``crop`` scales the short
+    side and keeps the centre."""
     color: Literal["rgb", "grey"] = "rgb"
     invert: bool = False
-    """Swap dark and light: for black strokes on white paper."""
+    """Invert brightness, for black strokes on white paper."""
 
     @model_validator(mode="after")
     def _check_view_size(self) -> FileData:
         if self.view_size is not None and self.view_size < self.image_size:
             raise ValueError(
-                f"view_size: views from images of {self.view_size} where image_size is "
+                f"view_size: {self.view_size} is smaller than image_size = "
                 f"{self.image_size}; needs view_size >= image_size"
             )
         return self
 
 
 class FolderData(FileData):
-    """Images in a folder of class folders; nested folders are classes named ``outer/inner``."""
+    """Images in one folder per class; nested folders are classes named ``outer/inner``."""
 
     name: Literal["folder"] = "folder"
     labels: Literal["folders", "none"] = "folders"
-    """``none``: no image has a class, wherever below ``root`` it lies. Images in place of classes
-    are then divided into training and validation (``split.val`` is a count or fraction of images,
-    or names sub-folders), and nothing is tested."""
+    """``none``: no image has a class, wherever it is below ``root``. Images instead of classes are
+    then split into training and validation (``split.val`` is a count or fraction of images, or
+    names sub-folders), and there is no test set."""
     split: ClassSplit = ClassSplit()
     source: str = ""
-    """Where the images can be obtained: shown when the folder is missing."""
+    """Where to get the images; shown when the folder is missing."""
 
     @property
     def path(self) -> Path:
@@ -173,23 +170,23 @@ class FolderData(FileData):
             )
         if self.labelled_fraction > 0:
             raise ValueError(
-                "labelled_fraction: labels is none, so there is no label to see; set it to 0 or "
+                "labelled_fraction: labels is none, so there are no labels; set it to 0 or "
                 "labels to folders"
             )
         default = ClassSplit(val=self.split.val, seed=self.split.seed)
         if self.split != default:
             raise ValueError(
-                "split: without labels there is nothing to test, and what val does not take is "
+                "split: without labels there is no test set, and all images outside val are "
                 "for training; leave train and test out"
             )
         return self
 
 
 class StandardData(FileData):
-    """A data set of the literature in its published layout, with its published test classes."""
+    """A standard benchmark in its published file layout, with its published test classes."""
 
     source: ClassVar[str]
-    """What to get where: shown when something is missing."""
+    """What to download from where; shown when something is missing."""
     split: ValidationSplit = ValidationSplit()
 
     @property
@@ -203,7 +200,7 @@ class StandardData(FileData):
 
 
 class CubData(StandardData):
-    """CUB-200-2011, birds: the first 100 classes train (5,864 images), the others test (5,924)."""
+    """CUB-200-2011, birds: first 100 classes to train (5,864 images), the rest to test (5,924)."""
 
     name: Literal["cub200"] = "cub200"
     source: ClassVar[str] = (
@@ -212,7 +209,7 @@ class CubData(StandardData):
 
 
 class CarsData(StandardData):
-    """Cars196: the first 98 models train (8,054 images), the others test (8,131)."""
+    """Cars196: first 98 models to train (8,054 images), the rest to test (8,131)."""
 
     name: Literal["cars196"] = "cars196"
     source: ClassVar[str] = (
@@ -243,7 +240,7 @@ class InShopData(StandardData):
 class OmniglotData(StandardData):
     """Omniglot, handwritten characters: 964 background classes train, 659 evaluation classes test.
 
-    White strokes on black as it comes here.
+    Stored as white strokes on black.
     """
 
     name: Literal["omniglot"] = "omniglot"
@@ -260,16 +257,11 @@ DataConfig = Annotated[
     StrokesData | FolderData | CubData | CarsData | ProductsData | InShopData | OmniglotData,
     Field(discriminator="name"),
 ]
-"""Images and how their classes are divided."""
+"""Images and how their classes are split."""
 
 
 def _expand(root: str, source: str) -> Path:
-    """A folder with environment variables and ``~`` replaced."""
-    text = os.path.expandvars(root)
-    if missing := re.search(r"\$\{?(\w+)\}?", text):
-        hint = f"; {source}" if source else ""
-        raise ValueError(
-            f"data.root: the environment variable {missing[1]} of {root!r} is not set; "
-            f"set it to the folder that holds your images{hint}"
-        )
-    return expand_home(text, key="data.root")
+    """Expand environment variables and ``~`` in a folder's path."""
+    hint = f"; {source}" if source else ""
+    advice = f"set it to the folder that holds your images{hint}"
+    return expand_path(root, key="data.root", advice=advice)

@@ -1,9 +1,11 @@
-"""Field types and the strict base of every configuration."""
+"""Shared field types, and the strict base class of every configuration."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, TypeAlias, get_args, get_origin
@@ -14,29 +16,40 @@ from pydantic_core import PydanticCustomError
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0, le=1e6)]
 Supervision: TypeAlias = Literal["none", "some", "all"]
-"""How many of the training classes a method knows: none, ``data.labelled_fraction``, or all."""
+"""Which training labels a method sees: none, those of ``data.labelled_fraction``, or all."""
 Distance: TypeAlias = Literal["cosine", "euclidean"]
 """How two embeddings are compared."""
 Search: TypeAlias = Literal["exact", "ivf", "hnsw"]
-"""How neighbours are found: all are compared, or one of faiss's indexes leaves most out."""
+"""How neighbours are found: exhaustively, or with an approximate faiss index."""
 
 
-def expand_home(path: str, *, key: str) -> Path:
-    """The path with a leading ``~`` replaced.
+def expand_path(path: str, *, key: str, advice: str) -> Path:
+    """Expand environment variables and a leading ``~`` in a path.
+
+    Args:
+        path: As written in the study file.
+        key: Its key there; error messages start with it.
+        advice: What to set a missing variable to.
 
     Raises:
-        ValueError: ``key: ...``: nobody of that name has a home folder.
+        ValueError: a variable is not set, or no such user has a home folder.
     """
+    text = os.path.expandvars(path)
+    if missing := re.search(r"\$\{?(\w+)\}?", text):
+        raise ValueError(
+            f"{key}: the environment variable {missing[1]} of {path!r} is not set; {advice}"
+        )
     try:
-        return Path(path).expanduser()
+        return Path(text).expanduser()
     except RuntimeError:
-        raise ValueError(f"{key}: no home folder for {path!r}; give the path in full") from None
+        raise ValueError(f"{key}: no home folder for {text!r}; give the path in full") from None
 
 
 class Strict(BaseModel):
-    """Immutable, and an unknown key is an error: a typo must not become a silent default.
+    """Immutable model that rejects unknown keys: a typo must not silently leave a default.
 
-    Nor does ``true`` or a quoted ``'1_000'`` become a number; ``3.0`` is 3, and 3 is 3.0.
+    ``true`` and quoted numbers such as ``'1_000'`` are not accepted as numbers; integers and
+    floats of equal value are interchangeable (``3.0`` and ``3``).
     """
 
     model_config = ConfigDict(
@@ -46,10 +59,10 @@ class Strict(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _check_numbers(cls, values: object) -> object:
-        """Refuse a quoted number or a truth value where a number is meant, also in a list.
+        """Reject quoted numbers and booleans in numeric fields, also inside lists.
 
-        For the whole model, a line a field: Pydantic has it that the field which tells models apart
-        must not have a rule of its own.
+        Checks the whole model and reports one line per field: Pydantic allows no validator on the
+        discriminator field of a union.
         """
         lines = []
         for name, value in values.items() if isinstance(values, dict) else ():
@@ -57,7 +70,7 @@ class Strict(BaseModel):
                 alone, listed = _kinds_of(cls, name)
                 parts, kinds = (value, listed) if isinstance(value, list) else ([value], alone)
                 lines += [
-                    f"{name}: needs a number, and one without quotes, got {each!r}"
+                    f"{name}: needs a number, not a boolean or a number in quotes, got {each!r}"
                     for each in parts
                     if _is_no_number(each, kinds)
                 ]
@@ -67,7 +80,7 @@ class Strict(BaseModel):
 
 
 def _is_no_number(value: object, kinds: frozenset[object]) -> bool:
-    """Whether a number is meant and the value is none, though Pydantic would make one of it."""
+    """Whether Pydantic would coerce this non-number in a field that takes numbers."""
     if not kinds & {int, float} or type(value) in kinds:
         return False
     if isinstance(value, str) and value not in kinds:
@@ -78,11 +91,11 @@ def _is_no_number(value: object, kinds: frozenset[object]) -> bool:
 
 
 class _Kinds(NamedTuple):
-    """Types and words that a field takes."""
+    """Types and literal strings that a field accepts."""
 
     alone: frozenset[object]
     listed: frozenset[object]
-    """As an element of a list."""
+    """Accepted as an element of a list."""
 
 
 @functools.cache
@@ -105,13 +118,13 @@ FEWEST = 2
 
 
 def _as_number_or_share(value: object, parse: Callable[[object], ClusterNumber]) -> ClusterNumber:
-    """One message in place of one for each kind of value that is possible."""
+    """Validate a number of clusters; report one error instead of one per accepted type."""
     try:
         return parse(value)
     except ValidationError:
         raise PydanticCustomError(
             "clusters",
-            "give a number of clusters from 2 to 1000000, or a share of the training images "
+            "give a number of clusters from 2 to 1000000, or a fraction of the training images "
             "between 0 and 1",
         ) from None
 
@@ -120,18 +133,32 @@ ClusterNumber: TypeAlias = Annotated[
     Annotated[int, Field(ge=FEWEST, le=1_000_000)] | Annotated[float, Field(gt=0.0, lt=1.0)],
     WrapValidator(_as_number_or_share),
 ]
-"""A number of clusters, or a share: so many clusters for each training image."""
+"""A number of clusters, or a fraction: clusters per training image."""
 
 
 def count_clusters(clusters: ClusterNumber, *, images: int) -> int:
-    """The number of clusters of so many images.
+    """Return the number of clusters for a number of images.
 
-    A number stays as it is, whatever the images. A share is rounded, to at least two clusters and
-    to at most two fewer than images, so that it fits every data set of four images.
+    A number is returned unchanged. A fraction of the images is rounded and clipped to between 2 and
+    ``images - 2``, so that it works for any data set of four images or more.
     """
     if isinstance(clusters, int):
         return clusters
     return max(FEWEST, min(round(clusters * images), images - FEWEST))
+
+
+def check_clusters(clusters: ClusterNumber, *, images: int) -> None:
+    """Refuse more clusters than so many images can fill batches of.
+
+    Raises:
+        ValueError: ``method.clusters: what; remedy``.
+    """
+    count = count_clusters(clusters, images=images)
+    if count > images - FEWEST:
+        raise ValueError(
+            f"method.clusters: {count} clusters of {images} training images; a batch "
+            f"needs two of two images or more, so at most {images - FEWEST}"
+        )
 
 
 Plain = bool | int | float | str | None
@@ -141,8 +168,8 @@ class MetricLossConfig(Strict):
     """A loss on embeddings and labels."""
 
     name: str = Field(default="multi_similarity", min_length=1)
-    """``multi_similarity`` (with pair mining) and ``nt_xent``, both ours; ``margin``, ``triplet``,
-    ``contrastive``, or the name of a class of ``pytorch_metric_learning.losses``."""
+    """``multi_similarity`` (with pair mining) or ``nt_xent``, implemented here; ``margin``,
+    ``triplet``, ``contrastive`` or a class name, from ``pytorch_metric_learning.losses``."""
     args: dict[str, Plain] = Field(default_factory=dict)
-    """Arguments of the loss by name; those that are missing keep the library's defaults. The number
-    of classes and the size of the embedding are filled in."""
+    """Keyword arguments of the loss; the others keep the library's defaults. The number of classes
+    and the embedding size are filled in."""

@@ -10,11 +10,11 @@ from gcudml.config.fields import ClusterNumber, Distance, Strict, Supervision, W
 
 
 class LossWeights(Strict):
-    """How much each term of the GC-UDML loss counts; 0 leaves the term out.
+    """Weight of each term of the GC-UDML loss; 0 drops the term.
 
     The paper's weights are not known. The defaults come from a search on validation alphabets of
-    Omniglot from scratch (``studies/omniglot/loss_weights.yaml``), whose best settings were
-    trained again on fresh seeds (``weights.yaml``); SHA-GCL's and STML's own weights are 1.
+    Omniglot, trained from scratch (``studies/omniglot/loss_weights.yaml``), whose best settings
+    were retrained with new seeds (``weights.yaml``). SHA-GCL and STML use weights of 1.
     """
 
     metric: Weight = 1.0
@@ -30,52 +30,60 @@ class GcudmlConfig(Strict):
     supervision: ClassVar[Supervision] = "none"
     distance: ClassVar[Distance] = "cosine"
     remarks: ClassVar[tuple[str, ...]] = (
-        "GC-UDML is a reconstruction: of its paper only the abstract could be read. Equations and "
-        "settings are ours or those of the works it rests on, and no number here is the paper's.",
+        "GC-UDML is a reconstruction: only the abstract of its paper was available. Equations and "
+        "settings are ours or those of the works it builds on, and no number here is the paper's.",
     )
     teacher_momentum: float = Field(default=0.9, ge=0.0, le=1.0)
-    """Share of the old teacher that a step keeps; 0 = the teacher is the student."""
+    """Momentum of the moving average: fraction of the old teacher kept by an update; at 0 the
+    teacher equals the student."""
     momentum_warmup: bool = True
     """Use min(m, (1+t)/(10+t)) at step t; ``false`` is the published form."""
     clusters: ClusterNumber = 100
-    """A number, or a share of the training images, such as 0.05: then data of any size will do."""
+    """Number of clusters, or their number as a fraction of the training images, such as 0.05, which
+    suits data of any size."""
     cluster_with: Literal["teacher", "student"] = "teacher"
     recluster_every: int = Field(default=1, ge=1)
-    """Epochs between two clusterings; re-sampling and imprinting go with it."""
+    """Epochs between two clusterings, each followed by re-sampling and imprinting."""
     groups: int | None = Field(default=4, ge=1)
-    """This many groups of clusters, equal in log-size range, or one a cluster where a share of the
-    images makes fewer clusters; ``null``: by ``group_ratio``."""
+    """Number of cluster groups, with equal ranges of log size. If ``clusters`` is a fraction that
+    gives fewer clusters than groups, each cluster is a group. ``null``: use ``group_ratio``."""
     group_ratio: float | None = Field(default=None, gt=1.0)
-    """SHA-GCL's rule: a group's largest cluster is at most so many times its smallest."""
+    """SHA-GCL's rule: the largest cluster of a group is at most this many times its smallest."""
     group_floor: int = Field(default=5, ge=1)
-    """With ``group_ratio``: no further cut once largest / ratio is below so many images."""
+    """With ``group_ratio``: stop cutting once largest / ratio is below this many images."""
     grouping: Literal["size", "random"] = "size"
-    """``random`` is the control: groups of the same sizes, clusters drawn at random."""
+    """``random`` is the control: groups of the same sizes, with clusters drawn at random."""
     cumulative: bool = True
-    """Classifier k knows the clusters of groups 1..k, as in SHA-GCL; ``false``: of group k."""
+    """Classifier k covers the clusters of groups 1..k, as in SHA-GCL; ``false``: only group k's."""
     transfer: Literal["top_down", "adjacency", "bidirectional", "none"] = "top_down"
-    """Which classifiers teach: every smaller set each larger one, its neighbour, or both ways."""
+    """Distillation between classifiers: ``top_down`` from each smaller set of clusters to every
+    larger one, ``adjacency`` to the next larger one only, ``bidirectional`` both ways between all.
+    """
     group_loss: Literal["classifier", "pair"] = "classifier"
     group_embedding: Literal["compact", "wide", "both"] = "compact"
     metric: Literal["multi_similarity", "cbml"] = "multi_similarity"
-    """Loss of the metric term: with pair mining (arXiv:1904.06627), or contextualised by the means
-    of positives and negatives (CBML, arXiv:2210.04402), a loss of the same group."""
+    """Loss of the metric term: multi-similarity with pair mining (arXiv:1904.06627), or CBML
+    (arXiv:2210.04402), by the same research group, which uses the mean similarity of positives and
+    negatives as context."""
     distillation: Literal["relational", "logits"] = "relational"
-    """What the teacher hands on: how rows relate, or the class scores of its own copies of the
-    group classifiers on the wide embedding (needs ``group_embedding`` wide or both)."""
+    """What the student learns from the teacher: the relations between rows, or the logits of the
+    teacher's own copies of the group classifiers on the wide embedding (needs ``group_embedding``
+    wide or both)."""
     renumbering: Literal["imprint", "warm_start"] = "imprint"
-    """At a clustering: k-means anew and all classifiers imprinted, or k-means from the centres
-    before and classifiers that keep the clusters they knew."""
+    """At each clustering: ``imprint`` runs k-means from new centres and imprints all classifiers;
+    ``warm_start`` runs it from the previous centres and classifiers keep the weights of clusters
+    they already covered."""
     weights: LossWeights = LossWeights()
     scale: float = Field(default=16.0, gt=0.0, le=1000.0)
-    """Factor on the cosine logits of the group classifiers (not used by the pair loss)."""
+    """Scale of the group classifiers' cosine logits (not used by the pair loss)."""
     temperature: float = Field(default=1.0, gt=0.0, le=100.0)
-    """Of the collaborative distillation between groups, and of ``distillation: logits``."""
+    """Temperature of the collaborative distillation between groups and of ``distillation: logits``.
+    """
     detach_source: bool = True
-    """Whether the smaller group's classifier only teaches; ``false`` is SHA-GCL's code."""
+    """Stop the gradient at the classifier that teaches; ``false`` as in SHA-GCL's code."""
     metric_on: Literal["compact", "both"] = "compact"
-    """Embeddings that the metric term acts on; ``compact`` leaves the wide head untrained, unless
-    the group terms act on it."""
+    """Embeddings that the metric loss is applied to. ``compact`` leaves the wide head untrained
+    unless the group terms train it."""
 
     @model_validator(mode="after")
     def _check_groups(self) -> GcudmlConfig:
@@ -95,7 +103,7 @@ class GcudmlConfig(Strict):
             and weights.collaborative > 0 == weights.group
         ):
             raise ValueError(
-                "weights.collaborative: classifiers that no group term trains agree from the "
+                "weights.collaborative: no group term trains the classifiers, which agree from the "
                 "start; set weights.collaborative to 0 or weights.group above 0"
             )
         distils_to_compact = self.distillation == "relational" or self.group_embedding == "both"
@@ -104,7 +112,7 @@ class GcudmlConfig(Strict):
             or (weights.distillation > 0 and distils_to_compact)
         ):
             raise ValueError(
-                "weights.metric: no term is left that trains the compact embedding; set it above 0"
+                "weights.metric: no remaining term trains the compact embedding; set it above 0"
             )
         if self.group_loss == "pair" and distils and weights.collaborative > 0:
             raise ValueError(
@@ -123,7 +131,7 @@ class GcudmlConfig(Strict):
         if self.distillation == "logits" and weights.distillation > 0:
             if self.group_loss != "classifier" or weights.group == 0:
                 raise ValueError(
-                    "distillation: logits are those of trained group classifiers; needs "
+                    "distillation: logits come from trained group classifiers; needs "
                     "group_loss: classifier and weights.group above 0"
                 )
             if self.group_embedding == "compact":

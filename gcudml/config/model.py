@@ -1,17 +1,15 @@
-"""Parameters of the network."""
+"""Parameters of the network: backbone, pretrained weights, pooling and heads."""
 
 from __future__ import annotations
 
 import difflib
-import os
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from gcudml.config.fields import Strict, expand_home
+from gcudml.config.fields import Strict, expand_path
 
 BACKBONES = (
     "conv4",
@@ -29,32 +27,32 @@ class ModelConfig(Strict):
     """The network that embeds an image."""
 
     backbone: str = "conv4"
-    """conv4, resnet18, resnet34, resnet50, googlenet, mobilenet_v2, squeezenet1_1 or vit_b_16 (of
-    torchvision), or ``timm:NAME`` for a network of timm."""
+    """conv4, resnet18, resnet34, resnet50, googlenet, mobilenet_v2, squeezenet1_1 or vit_b_16 (from
+    torchvision), or ``timm:NAME`` for a timm network."""
     width: int = Field(default=32, ge=4, le=512)
     """Channels of conv4; other backbones ignore it."""
     weights: str = Field(default="none", min_length=1)
-    """What the backbone starts from: ``none`` (drawn at random), ``imagenet`` (those that its
-    library publishes) or the path of a state dict or ``.safetensors`` file, in which ``$NAME`` is
-    replaced by an environment variable and ``~`` by the home folder."""
+    """Initial weights of the backbone: ``none`` (random), ``imagenet`` (those its library
+    publishes), or the path of a state dict or ``.safetensors`` file, in which environment variables
+    (``$NAME``) and ``~`` are expanded."""
     input_format: InputFormat | str = "auto"
-    """How the weights want their images: ``unit`` ([-1, 1]), ``imagenet``, ``caffe`` (BGR 0..255
-    less its mean), ``rgb_mean`` (RGB 0..255 less its mean) or range, mean, std and order. ``auto``
-    is ``unit`` without weights and what they were trained with for ``imagenet``."""
+    """Pixel normalisation that the weights expect: ``unit`` ([-1, 1]), ``imagenet``, ``caffe`` (BGR
+    0..255 minus the mean), ``rgb_mean`` (RGB 0..255 minus the mean), or range, mean, std and order.
+    ``auto`` is ``unit`` without weights; with ``imagenet``, the format they were trained with."""
     padding: Literal["symmetric", "tensorflow"] = "symmetric"
-    """``tensorflow``: convolutions of stride 2 pad as its SAME does (maps of even size more on the
-    right and at the bottom), for weights that come from there."""
+    """``tensorflow``: pad stride-2 convolutions as TensorFlow's SAME does (for maps of even size,
+    more on the right and at the bottom). For weights converted from TensorFlow."""
     freeze_batch_norm: bool = False
-    """Batch norm keeps its statistics, scale and shift in training too."""
+    """Freeze batch norm (statistics, scale and shift) during training."""
     pooling: Literal["avg", "max", "avg+max", "token"] = "avg+max"
-    """``token``: no pooling but a transformer's class token."""
+    """``token``: a transformer's class token instead of pooling."""
     head_init: Literal["orthogonal", "default"] = "orthogonal"
-    """``default``: PyTorch's own start of a linear layer."""
+    """``default``: PyTorch's default initialisation of a linear layer."""
     embedding_dim: int = Field(default=64, ge=2, le=4096)
-    """Size of the compact embedding, the one that is tested."""
+    """Size of the compact embedding, the one that is evaluated."""
     wide_dim: int = Field(default=128, ge=2, le=8192)
-    """Size of the wide embedding, which student and teacher share; what trains it is up to the
-    method (for gcudml: ``metric_on`` and ``group_embedding``)."""
+    """Size of the wide embedding, which both student and teacher have. Which terms train it depends
+    on the method (for gcudml: ``metric_on`` and ``group_embedding``)."""
 
     @field_validator("input_format", mode="before")
     @classmethod
@@ -90,10 +88,12 @@ class ModelConfig(Strict):
     @model_validator(mode="after")
     def _check_weights(self) -> ModelConfig:
         if self.weights == "imagenet" and self.backbone == "conv4":
-            raise ValueError("weights: nobody publishes weights of conv4; give none or a path")
+            raise ValueError(
+                "weights: there are no published weights of conv4; give none or a path"
+            )
         if self.weights not in {"none", "imagenet"} and self.input_format == "auto":
             raise ValueError(
-                "input_format: a file of weights does not tell how its images must look; give "
+                "input_format: a weights file does not say how its input is normalised; give "
                 f"one of {', '.join(INPUT_FORMATS)}, or range, mean, std and order"
             )
         if self.pooling == "token" and self.backbone in set(BACKBONES) - {"vit_b_16"}:
@@ -105,34 +105,29 @@ class ModelConfig(Strict):
 
     @property
     def timm_name(self) -> str:
-        """What follows ``timm:``; empty for other backbones."""
+        """The name after ``timm:``; empty for other backbones."""
         return self.backbone.partition("timm:")[2] if self.backbone.startswith("timm:") else ""
 
     @property
     def is_pretrained(self) -> bool:
-        """Whether the backbone starts from weights that somebody has trained."""
+        """Whether the backbone starts from pretrained weights."""
         return self.weights != "none"
 
     @property
     def weights_path(self) -> Path | None:
-        """The file of weights, with variables replaced; None for ``none`` and ``imagenet``.
+        """The weights file, with variables expanded; None for ``none`` and ``imagenet``.
 
         Raises:
             ValueError: an environment variable is not set.
         """
         if self.weights in {"none", "imagenet"}:
             return None
-        text = os.path.expandvars(self.weights)
-        if missing := re.search(r"\$\{?(\w+)\}?", text):
-            raise ValueError(
-                f"model.weights: the environment variable {missing[1]} of {self.weights!r} is not "
-                "set; set it to the folder or file that holds your weights"
-            )
-        return expand_home(text, key="model.weights")
+        advice = "set it to the folder or file that holds your weights"
+        return expand_path(self.weights, key="model.weights", advice=advice)
 
 
 def _guess(name: str, known: Iterable[str]) -> str:
-    """The nearest known name, if any is near, and all of them."""
+    """Suggest the closest known name, if there is one, and list them all."""
     names = list(known)
     close = difflib.get_close_matches(name, names, n=1)
     return f"{f'did you mean {close[0]!r}? ' if close else ''}known: {', '.join(names)}"
@@ -143,18 +138,18 @@ Positive = Annotated[float, Field(gt=0.0)]
 
 
 class InputFormat(Strict):
-    """A pixel of 0..``range`` enters the network as ``(pixel - mean) / std``."""
+    """Normalisation of pixels in 0..``range``: the network's input is ``(pixel - mean) / std``."""
 
     range: Literal[1, 255]
     mean: Colours
-    """In units of ``range``, and in the order of colours that ``order`` names."""
+    """In units of ``range``, with channels in the order that ``order`` names."""
     std: tuple[Positive, Positive, Positive]
-    """As ``mean``."""
+    """In the same units and channel order as ``mean``."""
     order: Literal["rgb", "bgr"] = "rgb"
 
     @property
     def is_grey(self) -> bool:
-        """Whether all colours are treated alike."""
+        """Whether all channels have the same mean and the same std."""
         return len(set(self.mean)) == len(set(self.std)) == 1
 
 
@@ -164,5 +159,6 @@ INPUT_FORMATS: Mapping[str, InputFormat] = {
     "caffe": InputFormat(range=255, mean=(104, 117, 128), std=(1, 1, 1), order="bgr"),
     "rgb_mean": InputFormat(range=255, mean=(123, 117, 104), std=(1, 1, 1)),
 }
-"""Formats with a name: [-1, 1]; torchvision's and most of timm's; that of the Caffe networks of
-metric learning (STML, UDML-SS); colours less their mean."""
+"""Named formats: ``unit`` is [-1, 1]; ``imagenet`` that of torchvision and most of timm; ``caffe``
+that of the Caffe networks used in metric learning (STML, UDML-SS); ``rgb_mean`` subtracts the mean
+colour."""

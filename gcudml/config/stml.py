@@ -10,41 +10,42 @@ from gcudml.config.fields import Distance, Strict, Supervision, Weight
 
 
 class StmlWeights(Strict):
-    """How much each term of the STML loss counts; 0 leaves the term out. Published: 1 each."""
+    """Weight of each term of the STML loss; 0 drops the term. Published: 1 each."""
 
     relaxed_contrastive: Weight = 1.0
     distillation: Weight = 1.0
     supervised: Weight = 1.0
-    """Of the loss on labelled images; without labels there is no such term."""
+    """Weight of the loss on labelled images; the term exists only if some images have labels."""
 
 
 class StmlConfig(Strict):
     """Self-Taught Metric Learning without Labels (Kim et al., CVPR 2022, arXiv:2205.01903).
 
-    "Published" below means the authors' code; the defaults are its settings for CUB and Cars
-    unless a line says otherwise.
+    "Published" below means the authors' code. The defaults are its settings for CUB and Cars unless
+    a parameter's description says otherwise.
     """
 
     name: Literal["stml"] = "stml"
     supervision: ClassVar[Supervision] = "some"
     remarks: ClassVar[tuple[str, ...]] = ()
     distance: Distance = "euclidean"
-    """How embeddings are compared when they are tested; the published one is Euclidean, on the
-    compact embedding as it is. The training always uses Euclidean distances."""
+    """How embeddings are compared at evaluation; published: Euclidean, on the unnormalised compact
+    embedding. Training always uses Euclidean distances."""
 
     teacher_momentum: float = Field(default=0.999, ge=0.0, le=1.0)
-    """Share of the old teacher that a step keeps; published: 0.999, on SOP 0.9."""
+    """Momentum of the moving average: fraction of the old teacher kept by an update; published:
+    0.999, on SOP 0.9."""
     momentum_warmup: bool = False
-    """Use min(m, (1+t)/(10+t)) at step t: ours, for short runs."""
+    """Use min(m, (1+t)/(10+t)) at step t; an addition of ours for short runs."""
     init_teacher: Literal["copy", "independent"] = "copy"
-    """``independent`` is the published code: a wide head of the teacher's own and, where there are
-    no pretrained weights, a backbone of its own."""
+    """``independent``, as in the published code: the teacher's wide head, and without pretrained
+    weights also its backbone, are initialised independently of the student's."""
     update_teacher: Literal["after", "before"] = "after"
-    """When the teacher follows: after the optimiser's step, or (the published code) before it, so
-    that it lags by one step more."""
+    """Update the teacher after the optimiser's step, or, as in the published code, before it, so
+    that it lags one step more."""
 
     similarity: Literal["combined", "pairwise", "contextual"] = "combined"
-    """What says how alike two images are; ``combined`` is the mean of the other two."""
+    """Similarity of two images that the losses use; ``combined`` is the mean of the other two."""
     query_expansion: bool = True
     """Average the contextual similarity over each row's nearest neighbours."""
     sigma: float = Field(default=3.0, gt=0.0, le=1000.0)
@@ -53,31 +54,33 @@ class StmlConfig(Strict):
     """Rows of the batch that form a row's neighbourhood; ``null`` (published):
     ``neighbours`` * ``train.views``."""
     margin: float = Field(default=1.0, gt=0.0, le=100.0)
-    """Pairs are pushed up to this distance, in units of a row's mean distance; on SOP 0.9."""
+    """Distance up to which dissimilar pairs are pushed apart, in units of a row's mean distance;
+    published for SOP: 0.9."""
     metric_on: Literal["both", "compact", "wide"] = "both"
-    """Embeddings that the relaxed contrastive loss acts on; with ``compact`` nothing trains the
-    wide head, with ``wide`` the compact one learns by distillation alone."""
+    """Embeddings that the relaxed contrastive loss is applied to. With ``compact`` the wide head is
+    not trained; with ``wide`` the compact head learns by distillation alone."""
     temperature: float = Field(default=1.0, gt=0.0, le=100.0)
-    """Of the distillation from the wide to the compact embedding."""
+    """Temperature of the distillation from the wide to the compact embedding."""
     supervised_on: Literal["compact", "both"] = "compact"
-    """Embeddings that the loss on labelled images acts on."""
+    """Embeddings that the loss on labelled images is applied to."""
 
     batches: Literal["neighbours", "random"] = "neighbours"
-    """``random`` is the control: each image once an epoch, no neighbours looked for."""
+    """``random`` is the control: each image once per epoch, without a neighbour search."""
     neighbours: int = Field(default=5, ge=1, le=1000)
-    """Nearest images that a batch takes for each of its queries, the query included; on SOP 2."""
+    """Nearest images sampled into a batch for each query, the query included; published for SOP: 2.
+    """
     neighbours_from: Literal["student", "teacher"] = "student"
-    """Whose wide embeddings decide which images are near; published: the student's."""
+    """Whose wide embeddings the neighbour search uses; published: the student's."""
     neighbours_on: Literal["whole", "centre"] = "whole"
-    """What the search for neighbours sees of an image: all of it (published), or the middle that a
-    test sees, for networks that take images of one size only."""
+    """Part of the image that the neighbour search embeds: all of it (published), or the centre crop
+    used at evaluation, for networks with a fixed input size."""
     refresh_every: int = Field(default=1, ge=1)
-    """Epochs between two searches for neighbours."""
+    """Epochs between two neighbour searches."""
     weights: StmlWeights = StmlWeights()
 
     @property
     def searches_whole_images(self) -> bool:
-        """Whether the network is shown more than ``data.crop_size``."""
+        """Whether the neighbour search embeds whole images, not only their ``data.crop_size``."""
         return self.batches == "neighbours" and self.neighbours_on == "whole"
 
     @model_validator(mode="after")
@@ -86,7 +89,7 @@ class StmlConfig(Strict):
         contrasted = weights.relaxed_contrastive > 0 and self.metric_on != "wide"
         if not contrasted and weights.distillation == 0 and weights.supervised == 0:
             raise ValueError(
-                "weights.distillation: no term is left that trains the compact embedding; set it "
+                "weights.distillation: no remaining term trains the compact embedding; set it "
                 "above 0, or weights.relaxed_contrastive with metric_on both or compact"
             )
         return self

@@ -1,4 +1,4 @@
-"""Parameters of the training loop."""
+"""Parameters of the training loop and of the random training views."""
 
 from __future__ import annotations
 
@@ -10,31 +10,33 @@ from gcudml.config.fields import Fraction, Strict
 
 
 class TrainConfig(Strict):
-    """The loop: how long, how fast, on what."""
+    """Training loop: length, batches, optimiser and hardware."""
 
     epochs: int = Field(default=12, ge=1, le=100_000)
     batch_size: int = Field(default=120, ge=4, le=65_536)
-    """Images a step; each is seen in ``views`` random views."""
+    """Images per step; each is seen in ``views`` random views."""
     images_per_cluster: int = Field(default=5, ge=2, le=1000)
-    """Images that a batch takes from each cluster it holds."""
+    """Images sampled from each cluster in a batch."""
     views: int = Field(default=2, ge=1, le=8)
     steps_per_epoch: int | None = Field(default=None, ge=1)
-    """``null``: as many as show each training image once on average."""
+    """``null``: as many as are needed to see each training image once on average."""
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    """``adam`` adds the weight decay to the gradient, ``adamw`` to the step."""
+    """``adam`` adds the weight decay to the gradient; ``adamw`` applies it to the weights directly.
+    """
     learning_rate: float = Field(default=1e-3, gt=0.0, le=10.0)
     head_learning_rate: float | None = Field(default=None, gt=0.0, le=10.0)
-    """Of the heads and of what a method adds to them; ``null``: ``learning_rate``."""
+    """Learning rate of the heads and of the parameters a method adds; ``null``: ``learning_rate``.
+    """
     momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
-    """Of ``sgd``; the other optimisers ignore it."""
+    """Momentum of ``sgd``; other optimisers ignore it."""
     weight_decay: float = Field(default=1e-2, ge=0.0, le=10.0)
     schedule: Literal["cosine", "constant"] = "cosine"
-    """Learning rate over the run, step by step: ``cosine`` falls to 0 at the end."""
+    """Learning-rate schedule, updated every step; ``cosine`` decays to 0 at the end of the run."""
     clip_norm: float | None = Field(default=None, gt=0.0)
-    """Gradients are scaled down to this norm; ``null``: never."""
+    """Maximum gradient norm; ``null``: no clipping."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     number_format: Literal["auto", "fp32", "bf16"] = "auto"
-    """``auto``: the faster one of a short measurement, kept for this machine and model."""
+    """``auto``: the faster one in a short benchmark, cached per machine and model."""
     memory_layout: Literal["auto", "contiguous", "channels_last"] = "auto"
 
     @model_validator(mode="after")
@@ -48,21 +50,21 @@ class TrainConfig(Strict):
 
 
 class Views(Strict):
-    """Random changes of a training image; every image of a batch draws its own."""
+    """Random augmentations, drawn for each image of a batch separately."""
 
     crop_scale: tuple[Fraction, Fraction] = (0.6, 1.0)
-    """Area of the crop as a share of the image, smallest and largest; a side that ``aspect`` would
-    make longer than the image is cut to it, which makes the area smaller."""
+    """Smallest and largest area of the crop, as a fraction of the image. A side that ``aspect``
+    would make longer than the image is cut to the image, so the crop gets smaller."""
     aspect: float = Field(default=1.2, ge=1.0, le=4.0)
-    """Largest ratio of the crop's sides."""
+    """Largest aspect ratio of the crop."""
     rotate_deg: float = Field(default=10.0, ge=0.0, le=180.0)
     flip: Fraction = 0.0
-    """Probability of a left-right flip. Keep 0 for characters."""
+    """Probability of a horizontal flip. Keep at 0 for characters."""
     brightness: float = Field(default=0.2, ge=0.0, lt=1.0)
-    """Most that is added to or taken from all pixels of an image, which are from -1 to 1."""
+    """Largest value added to or subtracted from all pixels of an image; pixels are in [-1, 1]."""
     contrast: float = Field(default=0.2, ge=0.0, lt=1.0)
-    """0.2 multiplies the pixels by 0.8 to 1.2, around the grey of 0. Unlike torchvision's jitter
-    both act on a black background too; 0 and 0 leave light as it is."""
+    """At 0.2, pixels are multiplied by 0.8 to 1.2, which leaves mid-grey (0) unchanged. Unlike
+    torchvision's jitter, brightness and contrast change a black background too."""
 
     @model_validator(mode="after")
     def _check_scale(self) -> Views:

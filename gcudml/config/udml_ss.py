@@ -17,11 +17,11 @@ from gcudml.config.fields import (
 
 
 class UdmlSsWeights(Strict):
-    """How much each term counts; 0 leaves the term out."""
+    """Weight of each loss term; 0 drops the term."""
 
     metric: Weight = 1.0
     rotation: Weight = 0.1
-    """Published for CUB-200-2011; its launch scripts also try 0.05 and 0.5."""
+    """Published value for CUB-200-2011; the authors' launch scripts also try 0.05 and 0.5."""
 
 
 class UdmlSsConfig(Strict):
@@ -32,36 +32,37 @@ class UdmlSsConfig(Strict):
     distance: ClassVar[Distance] = "cosine"
     remarks: ClassVar[tuple[str, ...]] = ()
     clusters: ClusterNumber = 100
-    """A number, or a share of the training images. Published: 100 for CUB-200-2011 and Cars196,
-    10,000 for SOP."""
+    """Number of clusters, or their number as a fraction of the training images. Published: 100 for
+    CUB-200-2011 and Cars196, 10,000 for SOP."""
     recluster_every: int = Field(default=5, ge=1)
-    """Passes over the clusters between two clusterings (the published epoch is one pass)."""
+    """Passes over the clusters between two clusterings (one published epoch is one pass)."""
     warm_start: bool = True
-    """Start k-means from the centres before; ``false``: anew each time."""
+    """Start k-means from the previous centres; ``false``: from new ones each time."""
     loss: MetricLossConfig = MetricLossConfig()
     weights: UdmlSsWeights = UdmlSsWeights()
     rotated_images: int = Field(default=16, ge=1, le=65_536)
-    """Images of a step that are shown in all four rotations, drawn with replacement."""
+    """Images per step shown in all four rotations, drawn with replacement."""
     rotation_hidden: int = Field(default=512, ge=1, le=65_536)
     """Width of the rotation head's hidden layer."""
     rotation_learning_rate: float | None = Field(default=None, gt=0.0, le=10.0)
-    """``null``: that of the heads."""
+    """``null``: the learning rate of the heads."""
     rotation_flip: Literal["published", "fixed"] = "published"
     """``published``: each rotated image is cropped and flipped on its own, so that with
-    ``views.flip`` above 0 quarter turns left and right look alike; ``fixed``: one flip before the
-    rotations."""
+    ``views.flip`` above 0 a quarter turn to the left cannot be told from one to the right;
+    ``fixed``: one flip before the rotations."""
     rotation_logits: Literal["published", "fixed"] = "published"
     """``published``: a ReLU after the four logits, as in the code; ``fixed``: none."""
     cluster_views: Literal["centre", "random"] = "centre"
-    """What is clustered: the unchanged image, or (the published code) a random view of it."""
+    """Which embeddings are clustered: those of the unchanged images, or, as in the published code,
+    of a random view of each."""
     restarts: int = Field(default=10, ge=1, le=1000)
-    """Starts of k-means where no centres are at hand, of which the best counts; published: 10, on
-    SOP 1."""
+    """Restarts of k-means when there are no previous centres; the best result is kept. Published:
+    10, on SOP 1."""
     iterations: int = Field(default=100, ge=1, le=10_000)
-    """Of k-means at most; published: 100, on SOP 20."""
+    """Maximum number of k-means iterations. Published: 100, on SOP 20."""
 
     @model_validator(mode="after")
     def _check_weights(self) -> UdmlSsConfig:
         if self.weights.metric == self.weights.rotation == 0:
-            raise ValueError("weights.metric: nothing is left to train; set a weight above 0")
+            raise ValueError("weights.metric: all weights are 0; set one of them above 0")
         return self

@@ -1,4 +1,4 @@
-"""Which images go into which step."""
+"""Batch sampling: which images go into which step."""
 
 import torch
 from jaxtyping import Int
@@ -14,27 +14,27 @@ def cluster_batches(
     generator: torch.Generator,
     in_turn: bool = False,
 ) -> Int[Tensor, "steps batch"]:
-    """Batches of P clusters with Q images each, clusters drawn uniformly.
+    """Sample batches of P clusters with Q images each, clusters drawn uniformly.
 
     Uniform over clusters, not over images: a small cluster is seen as often as a large one, which
-    already softens the long tail. Clusters of one image have no positive pair and are left out.
+    already mitigates the long tail. Clusters of one image have no positive pair and are left out.
 
     Args:
         labels: ``(n,)`` cluster of each image, on the CPU; negative = unassigned, never drawn.
-        batch_size: Images a batch, at least two clusters' worth; cut to a multiple of
+        batch_size: Images per batch, at least two clusters' worth; rounded down to a multiple of
             ``images_per_cluster``.
         images_per_cluster: Q. A smaller cluster's images are drawn repeatedly.
         steps: Number of batches.
         generator: Draws clusters and images.
         in_turn: Go through all clusters in shuffled passes, as UDML-SS does, instead of drawing
-            each batch on its own. What is left of a pass is less than a batch and dropped.
+            each batch independently. An incomplete batch at the end of a pass is dropped.
 
     Returns:
         Indices into the images. The P = ``batch_size // images_per_cluster`` clusters of a batch
-        are distinct where there are at least P.
+        are distinct if there are at least P.
 
     Raises:
-        ValueError: fewer than two clusters have two images, so that a batch would have no pair of
+        ValueError: fewer than two clusters have two images, so no batch could hold a pair from
             different clusters.
     """
     order = torch.argsort(labels, stable=True)
@@ -46,7 +46,7 @@ def cluster_batches(
     if len(counts) < 2:
         raise ValueError(
             f"method.clusters: {len(counts)} clusters have two images or more and a batch needs "
-            "two; change the number of clusters, or look for a collapse of the embedding"
+            "two; change the number of clusters, or check whether the embedding has collapsed"
         )
 
     wanted = max(1, batch_size // images_per_cluster)
@@ -59,13 +59,13 @@ def cluster_batches(
 def random_batches(
     images: int, *, batch_size: int, steps: int, generator: torch.Generator
 ) -> Int[Tensor, "steps batch"]:
-    """Batches of distinct images, drawn uniformly; no image comes again before all were drawn.
+    """Sample batches of distinct images without replacement; no image repeats within a pass.
 
     Args:
-        images: How many there are; with fewer than ``batch_size`` a batch holds all of them.
-        batch_size: Images a batch.
+        images: Number of images; with fewer than ``batch_size`` a batch holds all of them.
+        batch_size: Images per batch.
         steps: Number of batches.
-        generator: Draws them.
+        generator: Draws the images.
     """
     return _draw_in_turn(images, min(batch_size, images), steps, generator)
 
@@ -73,18 +73,18 @@ def random_batches(
 def repeat_views(
     batches: Int[Tensor, "steps batch"], views: int
 ) -> Int[Tensor, "steps views batch"]:
-    """The same images in every view."""
+    """Use the same images for every view of a batch."""
     return batches[:, None, :].expand(-1, views, -1)
 
 
 def _draw_in_turn(
     available: int, wanted: int, steps: int, generator: torch.Generator
 ) -> Int[Tensor, "steps wanted"]:
-    """Rows of ``wanted`` distinct numbers below ``available``, all of them before any again.
+    """Draw rows of ``wanted`` distinct numbers below ``available``, in shuffled passes.
 
-    But for the last few of a pass, which fill no row. Needs ``wanted <= available``.
+    The remainder of a pass, which would not fill a row, is dropped. Needs ``wanted <= available``.
     """
-    rows = available // wanted  # that one shuffling fills
+    rows = available // wanted  # per pass
     passes = [
         torch.randperm(available, generator=generator)[: rows * wanted].view(rows, wanted)
         for _ in range(-(-steps // rows))
@@ -95,7 +95,7 @@ def _draw_in_turn(
 def _draw_distinct(
     available: int, wanted: int, steps: int, generator: torch.Generator
 ) -> Int[Tensor, "steps wanted"]:
-    """Rows of ``wanted`` numbers below ``available``: distinct as far as there are enough."""
+    """Draw rows of ``wanted`` numbers below ``available``, distinct if there are enough."""
     rounds = -(-wanted // available)
     shuffled = [
         torch.cat([torch.randperm(available, generator=generator) for _ in range(rounds)])[:wanted]
@@ -107,9 +107,9 @@ def _draw_distinct(
 def _draw_places(
     counts: Int[Tensor, "steps clusters"], images: int, generator: torch.Generator
 ) -> Int[Tensor, "steps clusters images"]:
-    """``images`` numbers below each count, distinct where the count allows.
+    """Draw ``images`` numbers below each count, distinct where the count allows.
 
-    Floyd's way to draw a uniform set, for all clusters at once.
+    Floyd's sampling algorithm, vectorised over all clusters.
     """
     shape = (*counts.shape, images)
     places = torch.empty(shape, dtype=torch.int64)

@@ -1,7 +1,7 @@
-"""Data sets of the literature, read from the files that their authors publish.
+"""Readers for the standard benchmarks, in the file layouts their authors publish.
 
-An archive may have been unpacked into the root or into the folder of its name below. A copy may
-lack classes; which half a class belongs to never depends on the others.
+An archive may be unpacked into the root or into a folder of its own name below it. A copy may lack
+classes: the half a class belongs to never depends on the other classes.
 """
 
 import re
@@ -26,15 +26,15 @@ CUB_TRAINING_CLASSES = 100
 CARS_TRAINING_CLASSES = 98
 # The official class numbers follow the makers' names: 98 is the last before Ferrari and FIAT.
 CARS_TRAINING_NAMES_BEFORE = "F"
-CARS_NAME = re.compile(r".+ (19|20)\d\d$")  # maker, model and year: no other folder looks like it
+CARS_NAME = re.compile(r".+ (19|20)\d\d$")  # maker, model and year
 
 
 def read(config: StandardData) -> Listing:
-    """The classes and files of a standard data set.
+    """List the classes and files of a standard data set.
 
     Raises:
-        ValueError: the folder or a file of the layout is missing, a list is damaged, or no class
-            is left for one of the halves; ``data.root: what; remedy``.
+        ValueError: the folder or a file of the layout is missing, a list is damaged, or one of the
+            halves has no class; ``data.root: what; remedy``.
     """
     if isinstance(config, CubData):
         return _read_cub(config)
@@ -72,14 +72,14 @@ def _read_cub(config: CubData) -> Listing:
 
 
 def _read_cars(config: CarsData) -> Listing:
-    tree = "{cars_annos.mat, car_ims/000001.jpg, ...}, or a folder for each of the 196 classes"
+    tree = "{cars_annos.mat, car_ims/000001.jpg, ...}, or one folder for each of the 196 classes"
     below = ["cars196", "CARS196", "Cars196", "cars", "stanford_cars"]
     folder = _first(config.path, below, ["cars_annos.mat"])
     if folder is None:
         found = class_folders(config.path) if config.path.is_dir() else {}
         if not found or not all(CARS_NAME.match(_last(name)) for name in found):
             raise _missing(config, "cars_annos.mat", tree)
-        # Copies made for classification halve every class: its two folders are one class again.
+        # Copies made for classification split every class into two folders; merge them again.
         images = [
             _Image(path, _last(name), is_test=_last(name) >= CARS_TRAINING_NAMES_BEFORE)
             for name, paths in sorted(found.items(), key=lambda item: (_last(item[0]), item[0]))
@@ -92,19 +92,19 @@ def _read_cars(config: CarsData) -> Listing:
 
 
 def _annotated_cars(path: Path) -> list["_Image"]:
-    """The rows of ``cars_annos.mat``, sorted by class."""
+    """Read the rows of ``cars_annos.mat``, sorted by class."""
     try:
         content = loadmat(path, squeeze_me=True)
         rows = np.atleast_1d(content["annotations"])
         names = [str(name) for name in np.atleast_1d(content["class_names"])]
         classes = [int(number) for number in rows["class"]]
         paths = [str(relative) for relative in rows["relative_im_path"]]
-        # A slash would make a name two levels deep.
+        # A slash in a name would look like a nested folder.
         titles = [f"{c:03d}.{names[c - 1].replace('/', '-')}" for c in classes]
-    except Exception as error:  # a damaged file raises anything
+    except Exception as error:  # a damaged file can raise any exception
         raise ValueError(
-            f"data.root: {path}: no annotations as published ({type(error).__name__}: "
-            f"{str(error)[:80]}); get the file anew"
+            f"data.root: {path}: not the published annotations ({type(error).__name__}: "
+            f"{str(error)[:80]}); download the file again"
         ) from error
     found = [
         _Image(relative, title, is_test=number > CARS_TRAINING_CLASSES)
@@ -123,7 +123,7 @@ def _read_products(config: ProductsData) -> Listing:
     )
     columns = "image_id class_id super_class_id path"
     images = [
-        # Below the folder of its kind, so that a list of validation classes can name a kind.
+        # Prefixed with its super-class, so that a validation list can name a whole super-class.
         _Image(path, f"{path.rpartition('/')[0] or '.'}/{number}", is_test)
         for name, is_test in lists.items()
         for _, number, _, path in _rows(folder / name, columns, header_lines=1)
@@ -184,15 +184,15 @@ class _Image(NamedTuple):
 
 
 def _listing(root: Path, images: Iterable[_Image]) -> Listing:
-    """Images by class, in the order in which the classes first appear."""
+    """Group images by class, in the order in which the classes first appear."""
     files: dict[str, list[str]] = {}
     is_test: dict[str, bool] = {}
     seen: set[str] = set()
     for image in images:
         if is_test.setdefault(image.class_name, image.is_test) != image.is_test:
             raise ValueError(
-                f"data.root: {str(root)!r}: class {image.class_name!r} is for training and for "
-                "test; repair the lists"
+                f"data.root: {str(root)!r}: class {image.class_name!r} is listed both for training "
+                "and for test; repair the lists"
             )
         if image.path in seen:
             raise ValueError(
@@ -209,11 +209,11 @@ def _listing(root: Path, images: Iterable[_Image]) -> Listing:
 
 
 def _find(config: StandardData, *, below: Sequence[str], needs: Sequence[str], tree: str) -> Path:
-    """The root or the folder of an archive's name in it, whichever has what the layout needs."""
+    """Find the layout's folder: the root, or one of the folders in ``below``."""
     folder = _first(config.path, below, needs)
     if folder is not None:
         return folder
-    # What is missing in the place that comes nearest to the layout.
+    # Report what is missing in the folder that comes closest to the layout.
     places = [config.path, *(config.path / name for name in below)]
     lacking = [[name for name in needs if not (place / name).exists()] for place in places]
     fewest = min(len(names) for names in lacking)
@@ -234,14 +234,14 @@ def _missing(config: StandardData, what: str, tree: str) -> ValueError:
 
 
 def _rows(path: Path, columns: str, *, header_lines: int = 0) -> Iterator[tuple[str, ...]]:
-    """The rows of a list whose columns are separated by spaces; empty lines are left out.
+    """Yield the rows of a list with columns separated by spaces, skipping empty lines.
 
-    The last header line, where there is one, has the columns' names.
+    The last header line, if there are any, must hold the column names.
     """
     width = len(columns.split())
-    if not path.is_file():  # a named pipe would never end
-        raise ValueError(f"data.root: {path} is no file; get it anew")
-    # Whatever bytes a name has, the file system knows the same ones.
+    if not path.is_file():  # reading a named pipe would block for ever
+        raise ValueError(f"data.root: {path} is not a file; download it again")
+    # Undecodable bytes in a name map back to the same bytes of the file system.
     with path.open(encoding="utf-8", errors="surrogateescape") as stream:
         for number, line in enumerate(stream, start=1):
             row = tuple(line.split())
@@ -251,32 +251,33 @@ def _rows(path: Path, columns: str, *, header_lines: int = 0) -> Iterator[tuple[
             if is_wrong:
                 raise ValueError(
                     f"data.root: {path}, line {number}: needs {columns!r}, got "
-                    f"{line.strip()[:80]!r}; repair the line or get the file anew"
+                    f"{line.strip()[:80]!r}; repair the line or download the file again"
                 )
             if number > header_lines and row:
                 yield row
 
 
 def _pairs(path: Path, columns: str) -> dict[str, str]:
-    """A list of two columns: the first one's entry -> the second one's."""
+    """Read a list of two columns as first column -> second column."""
     return {row[0]: row[1] for row in _rows(path, columns)}
 
 
 def _check_count(path: Path, rows: int) -> None:
-    """Refuse a list that has been cut short: its first line is the number of rows."""
+    """Reject a truncated list: its first line holds the number of rows."""
     with path.open(encoding="utf-8", errors="surrogateescape") as stream:
         first = stream.readline().strip()
     if first != str(rows):
         raise ValueError(
             f"data.root: {path}, line 1: says {first[:80]!r} images, but {rows} follow; "
-            "correct the count or get the file anew"
+            "correct the count or download the file again"
         )
 
 
 def _number(text: str, path: Path) -> int:
     if not text.isdecimal():
         raise ValueError(
-            f"data.root: {path}: {text!r} is no class number; repair the line or get the file anew"
+            f"data.root: {path}: {text!r} is not a class number; repair the line or download the "
+            "file again"
         )
     return int(text)
 

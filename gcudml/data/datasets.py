@@ -1,4 +1,4 @@
-"""The images of one part of a data set, wherever they come from."""
+"""Loading of data sets: the images and labels of the train, validation and test parts."""
 
 import hashlib
 from collections.abc import Mapping
@@ -26,47 +26,47 @@ from gcudml.runtime.files import digest, stamp_of
 
 Part: TypeAlias = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
-# What changes the drawings of a class, by the names of the parameters.
+# Parameters that change the drawings of a class.
 DRAWN = {"name", "images_per_class", "image_size", "imbalance", "variation", "seed"}
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images of one part, sorted by class, or by path where they have none."""
+    """Images of one part, sorted by class, or by path if they have no classes."""
 
     images: UInt8[np.ndarray, "n channels size size"]
-    """Mapped from a file: a page is read when it is used, and copied when it is written to, so
-    that no change reaches the file or another process."""
+    """Memory-mapped copy-on-write: pages are read on use, and changes reach neither the file nor
+    other processes."""
     labels: Int64[np.ndarray, " n"]
-    """Index into ``class_names``; -1 where images have no classes."""
+    """Index into ``class_names``; -1 if images have no classes."""
     class_names: tuple[str, ...]
     is_query: Bool[np.ndarray, " n"] | None = None
-    """Which images are queries; the others are the gallery that they are compared with. None: every
-    image is a query and is compared with all others."""
+    """Mask of the queries; the other images are the gallery. None: every image is a query and is
+    compared with all others."""
     files: tuple[str, ...] = ()
-    """Where each image comes from, as a path below ``data.root``; empty for drawn images."""
+    """Path of each image below ``data.root``; empty for synthetic drawings."""
 
 
 def has_validation(config: DataConfig) -> bool:
-    """Whether any class is held out for validation; without, the part ``val`` is empty."""
+    """Whether there is a validation part; otherwise ``val`` is empty."""
     return config.protocol == "validated"
 
 
 def has_classes(config: ImageData) -> bool:
-    """Whether images have classes, if only hidden ones; without, there is no test part."""
+    """Whether images have classes, visible or hidden; otherwise there is no test part."""
     return not (isinstance(config, FolderData) and config.labels == "none")
 
 
 def load(config: DataConfig, part: Part, *, verify: bool = False) -> ImageSet:
-    """The images of one part; no image of another part is opened.
+    """Load the images of one part; no image of another part is opened.
 
-    Drawn or decoded at the first call and read from the cache after that. Empty for ``val`` where
-    the protocol has no validation classes, and for ``test`` where images have no classes.
+    Images are drawn or decoded at the first call and read from the cache afterwards. ``val`` is
+    empty if the protocol has no validation classes, ``test`` if images have no classes.
 
     Args:
         config: The data set.
         part: Which part of it.
-        verify: Whether all of a file in the cache is read, and made anew where it is damaged.
+        verify: Whether to verify the cached file's checksum, and rebuild the file if it is damaged.
 
     Raises:
         ValueError: the folder, an image or the split is unusable, as ``data.key: what; remedy``.
@@ -78,9 +78,9 @@ def load(config: DataConfig, part: Part, *, verify: bool = False) -> ImageSet:
 
 
 def larger(config: DataConfig) -> DataConfig | None:
-    """The same data set in the size that training views are cut from; None where that is its own.
+    """The data set at ``view_size``, from which training views are cropped; None if not larger.
 
-    Only its part ``train`` is of use.
+    Only its part ``train`` is used.
     """
     size = config.view_size if isinstance(config, FileData) else None
     if size in (None, config.image_size):
@@ -89,7 +89,7 @@ def larger(config: DataConfig) -> DataConfig | None:
 
 
 def training_labels(config: DataConfig, training: ImageSet) -> Int64[np.ndarray, " n"]:
-    """The labels that a semi-supervised method may see: -1 where ``labelled_fraction`` hides them.
+    """Labels that a semi-supervised method may see: -1 where ``labelled_fraction`` hides them.
 
     Args:
         config: The data set.
@@ -104,17 +104,17 @@ def training_labels(config: DataConfig, training: ImageSet) -> Int64[np.ndarray,
 
 
 class Glance(NamedTuple):
-    """What a data set's files look like from outside."""
+    """State of a data set's files, without their contents."""
 
     digest: str
-    """Of their list, sizes and times of change; equal where nothing has changed since."""
+    """Digest of the files' names, sizes and change times; equal if nothing has changed."""
     files: int
     is_settled: bool
-    """Whether a later change is certain to give another digest."""
+    """Whether any later change is certain to change the digest."""
 
 
 def glance(config: DataConfig) -> Glance:
-    """Look at a data set's files without opening them.
+    """Examine a data set's files without opening them.
 
     Raises:
         ValueError: the folder is unusable.
@@ -133,18 +133,18 @@ def glance(config: DataConfig) -> Glance:
 
 
 def data_fingerprint(config: DataConfig) -> str:
-    """Digest of all that a run can see of the data: pixels, classes and their division.
+    """Digest of everything that a run can see of the data: pixels, classes and their split.
 
-    For strokes it is a digest of their parameters. For files it covers the contents of those that a
-    part uses, not where the folder is or when it was written; files are read once and after that
-    only when their size or time has changed. How much of an image is cropped away and which labels
-    are visible are parameters of a run, not of the data.
+    For strokes it is a digest of their parameters. For files it covers the contents of those that
+    belong to a part, but neither the folder's location nor its modification times; a file is read
+    again only if its size or time has changed. Crop size and visible labels are parameters of a
+    run, not of the data.
 
     Raises:
         ValueError: the folder or the split is unusable.
     """
     if isinstance(config, StrokesData):
-        _divide_strokes(config)  # refuse it now, not in a run
+        _divide_strokes(config)  # reject an invalid split now, not in a run
         division = {"split"} if has_validation(config) else set()
         drawn = config.model_dump(mode="json", include=DRAWN | {"classes"} | division)
         protocol = [] if has_validation(config) else ["published"]
@@ -154,7 +154,7 @@ def data_fingerprint(config: DataConfig) -> str:
     everything = [path for paths in used.values() for path in paths]
     digests = image_files.content_digests(listing.root, everything)
     content = {part: [(path, digests[path]) for path in paths] for part, paths in used.items()}
-    # In class folders the paths tell the classes; elsewhere only a list does.
+    # In class folders the paths imply the classes; elsewhere only a list has them.
     lists: list[object] = []
     if not has_classes(config):
         lists = ["no classes"]
@@ -164,7 +164,7 @@ def data_fingerprint(config: DataConfig) -> str:
 
 
 def appearance_of(config: FileData | StrokesData) -> Appearance:
-    """How image files must be read to look like the images of a data set."""
+    """Return how to decode image files so that they match the images of a data set."""
     if isinstance(config, FileData):
         return Appearance(config.image_size, config.color, config.invert, config.fit)
     return Appearance(config.image_size, "grey", False, "squeeze")
@@ -197,10 +197,10 @@ def _load_strokes(config: StrokesData, part: Part, *, verify: bool) -> ImageSet:
 
 
 def _list_files(config: FileData) -> Listing:
-    """The files that there are.
+    """List the files of a data set.
 
     Raises:
-        ValueError: the folder is unusable, or a name in it is not in UTF-8: tables of results are.
+        ValueError: the folder is unusable, or a name in it is not UTF-8, which result tables need.
     """
     if isinstance(config, StandardData):
         listing = benchmarks.read(config)
@@ -219,12 +219,12 @@ def _list_files(config: FileData) -> Listing:
 
 
 def _first_odd(name: str, paths: tuple[str, ...]) -> str:
-    """The first of some names that is not in UTF-8, its odd bytes escaped."""
+    """Return the first name that is not UTF-8, with its invalid bytes escaped."""
     return next(shown(each) for each in (name, *paths) if shown(each) != each)
 
 
 def _divide_files(config: FileData, listing: Listing) -> Division:
-    """The classes of each part.
+    """Assign classes to the parts.
 
     Raises:
         ValueError: a part has too few classes, or no class with two images.
@@ -241,7 +241,7 @@ def _divide_files(config: FileData, listing: Listing) -> Division:
 
 
 def _divide_paths(config: FileData, listing: Listing) -> dict[Part, list[str]]:
-    """The files of each part, class by class."""
+    """List the files of each part, class by class."""
     if isinstance(config, FolderData) and not has_classes(config):
         parts = hold_out_images(listing.files[folder.NO_CLASS], config.split)
         return {part: list(getattr(parts, part)) for part in PARTS}
@@ -250,33 +250,33 @@ def _divide_paths(config: FileData, listing: Listing) -> dict[Part, list[str]]:
 
 
 def _published(training: tuple[str, ...], test: tuple[str, ...], *, source: str) -> Division:
-    """The standard halves, without validation classes."""
+    """Return the standard halves, without validation classes."""
     if min(len(training), len(test)) < FEWEST_CLASSES:
         raise ValueError(
-            f"{source}: {len(training)} training and {len(test)} test classes by the standard "
-            f"division; needs at least {FEWEST_CLASSES} of each, add the missing classes"
+            f"{source}: {len(training)} training and {len(test)} test classes in the standard "
+            f"split; needs at least {FEWEST_CLASSES} of each, add the missing classes"
         )
     return Division(training, (), test)
 
 
 def _refuse_singles(listing: Listing, classes: tuple[str, ...], part: Part) -> None:
-    """Refuse a part in which no query has another image of its class to be found."""
+    """Reject a part in which no query has another image of its class to retrieve."""
     if not classes:
         return
     queries = listing.queries
     if queries is not None and part == "test":
-        # An image that is a query is not in the gallery.
+        # Queries are not in the gallery.
         if not any(
             {path in queries for path in listing.files[c]} == {True, False} for c in classes
         ):
             raise ValueError(
                 f"data.root: none of the {len(classes)} test classes has both a query and a "
-                "gallery image, so nothing could be retrieved; repair the list"
+                "gallery image, so there is nothing to retrieve; repair the list"
             )
     elif all(len(listing.files[name]) == 1 for name in classes):
         raise ValueError(
-            f"data.root: each of the {len(classes)} {part} classes has one image only, so nothing "
-            "could be retrieved; a class is a folder with two images or more"
+            f"data.root: each of the {len(classes)} {part} classes has only one image, so there is "
+            "nothing to retrieve; a class is a folder with two images or more"
         )
 
 
@@ -289,7 +289,7 @@ def _load_files(config: FileData, part: Part, *, verify: bool) -> ImageSet:
         return _nothing(channels, size)
     digests = image_files.content_digests(listing.root, paths)
     content = [(path, digests[path]) for path in paths]
-    # Pillow's version too: its decoders and its resizing change pixels between releases.
+    # Include Pillow's version: its decoders and resizing change pixels between releases.
     version = [image_files.VERSION, PIL.__version__]
     images = cached_images(
         digest(["folder", *version, _key(appearance), content]),
@@ -312,13 +312,13 @@ def _nothing(channels: int, size: int) -> ImageSet:
 
 
 def _key(appearance: Appearance) -> Mapping[str, object]:
-    """The parameters that change pixels, as digests name them."""
+    """Parameters that change pixels, in the form used in digests."""
     fields = appearance._asdict()
-    # Digests are older than this choice: squeezed images keep the names that they have.
+    # Digests predate ``fit``: leave the default out, so that squeezed images keep their digests.
     return {k: v for k, v in fields.items() if (k, v) != ("fit", "squeeze")}
 
 
 def _listed(listing: Listing, division: Division) -> object:
-    """What a list says beside the paths: class names and sizes by part, and the queries."""
+    """What a list adds to the paths: class names and sizes by part, and the queries."""
     classes = [[(name, len(listing.files[name])) for name in part] for part in division]
     return [classes, sorted(listing.queries or ())]

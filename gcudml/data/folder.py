@@ -1,8 +1,8 @@
-"""Images in folders: found.
+"""Find images in a folder, and the classes its sub-folders stand for.
 
 A class is a folder below the root that directly holds images; its name is its path from the root.
-Hidden files and folders, other files, and images that lie in the root itself belong to no class.
-Without labels every image below the root counts, and none has a class.
+Hidden files and folders, other files, and images directly in the root belong to no class. Without
+labels, every image at any depth counts and none has a class.
 """
 
 import os
@@ -16,8 +16,8 @@ from gcudml.config import FolderData
 
 ROOT = "."
 NO_CLASS = ""
-"""What all images are listed under where they have no classes."""
-# Pictures that nothing here can read: passed over, they would change a study without a word.
+"""Key of all images if they have no classes."""
+# Picture formats that cannot be read here: skipping them would silently change a study.
 UNREAD_ENDINGS = frozenset(
     {
         ".heic",
@@ -40,7 +40,7 @@ UNREAD_ENDINGS = frozenset(
         ".svgz",
     }
 )
-# Needs another program to read, or is a mere placeholder in Pillow.
+# Formats that need another program, or that Pillow registers without being able to read.
 UNREADABLE_FORMATS = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 
 
@@ -48,35 +48,35 @@ class Listing(NamedTuple):
     """Classes, their files and their standard halves."""
 
     root: Path
-    """Folder that the paths start at."""
+    """Folder that the paths are relative to."""
     files: Mapping[str, tuple[str, ...]]
-    """Class name -> its files, as paths from the root with ``/``."""
+    """Class name -> its files, as paths relative to the root with ``/``."""
     train: tuple[str, ...]
     """Classes that the published protocol trains on."""
     test: tuple[str, ...]
     """Classes that the published protocol tests on."""
     queries: frozenset[str] | None = None
-    """The files that are queries, where a test class has queries and a gallery; of a class without
-    any, every image is a query. None: the data set knows no such difference."""
+    """Files that are queries, where test classes have separate queries and gallery. In a class
+    without any, every image is a query. None: the data set does not separate the two."""
 
     def select(self, classes: Iterable[str]) -> list[str]:
-        """The files of some classes, class by class."""
+        """List the files of some classes, class by class."""
         return [path for name in classes for path in self.files[name]]
 
 
 def scan(config: FolderData) -> Listing:
-    """The class folders in alphabetical order, and which files they hold.
+    """List the class folders in alphabetical order, with their files.
 
     Without labels all files are under ``NO_CLASS``, and there are no standard halves.
 
     Raises:
-        ValueError: no such folder, or nothing in it that can be used.
+        ValueError: the folder does not exist or holds no usable image.
     """
     root = config.path
     source = f"; {config.source}" if config.source else ""
     if not root.is_dir():
         raise ValueError(
-            f"data.root: no folder {str(root)!r}; give the folder that holds a folder for each "
+            f"data.root: no folder {str(root)!r}; give the folder that holds one folder per "
             f"class{source}"
         )
     if config.labels == "none":
@@ -94,21 +94,21 @@ def scan(config: FolderData) -> Listing:
 
 
 def class_folders(root: Path) -> dict[str, tuple[str, ...]]:
-    """Class name -> its files, as paths from the root with ``/``; both in alphabetical order.
+    """Map class names to files, as paths relative to the root with ``/``, both alphabetically.
 
-    Links to folders are followed, each folder once.
+    Links to folders are followed, but each folder is visited only once.
 
     Raises:
-        ValueError: a folder cannot be read, or pictures in it.
+        ValueError: a folder, or a picture in it, cannot be read.
     """
     return _folders(root, root_too=False)
 
 
 def image_paths(root: Path) -> tuple[str, ...]:
-    """All images at any depth below ``root``, as paths from it with ``/``, in alphabetical order.
+    """List all images at any depth below ``root``, as relative paths with ``/``, alphabetically.
 
     Raises:
-        ValueError: no such folder, or one that cannot be read, or pictures in it.
+        ValueError: no such folder; or a folder, or a picture in it, cannot be read.
     """
     if not root.is_dir():
         raise ValueError(f"{root}: no such folder; name one that holds images")
@@ -117,7 +117,7 @@ def image_paths(root: Path) -> tuple[str, ...]:
 
 
 def _folders(root: Path, *, root_too: bool) -> dict[str, tuple[str, ...]]:
-    """The folders that hold images, with or without the root itself, and their files."""
+    """Map each folder that holds images to its files, with or without the root itself."""
     endings = _readable_endings()
     unread_endings = UNREAD_ENDINGS - endings
     unread: list[str] = []
@@ -149,19 +149,19 @@ def _folders(root: Path, *, root_too: bool) -> dict[str, tuple[str, ...]]:
             found[name] = tuple(sorted(images))
     if broken:
         raise ValueError(
-            f"data.root: {shown(min(broken))} in {str(root)!r} is a link to nothing that can be "
-            "reached; repair it or take it away"
+            f"data.root: {shown(min(broken))} in {str(root)!r} is a broken link; repair or "
+            "remove it"
         )
     if unread:
         raise ValueError(
-            f"data.root: {len(unread)} files in {str(root)!r} look like images and cannot be read, "
+            f"data.root: {len(unread)} files in {str(root)!r} are images in unsupported formats, "
             f"such as {shown(min(unread))}; convert them to JPEG or PNG, or move them out"
         )
     return dict(sorted(found.items()))
 
 
 def _is_broken_link(folder: str, name: str) -> bool:
-    """Whether a name is a link that leads nowhere: it may have been that of a class folder."""
+    """Whether a name is a dangling link, which may have been meant as a class folder."""
     path = Path(folder, name)
     return path.is_symlink() and not path.exists()
 
@@ -176,18 +176,18 @@ def _readable_endings() -> frozenset[str]:
 
 def _refuse(error: OSError) -> None:
     raise ValueError(
-        f"data.root: cannot look into folder {error.filename!r} ({error.strerror}); "
-        "allow reading it or take it away"
+        f"data.root: cannot read folder {error.filename!r} ({error.strerror}); "
+        "allow reading it or remove it"
     ) from error
 
 
 def shown(name: str) -> str:
-    """A file's name for a message: what a terminal would obey, or cannot show, is escaped."""
+    """Escape the control and non-printable characters of a file name for a message."""
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def halves(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The first half of some classes, rounded down, and the rest: what the literature does."""
+    """Split classes into the first half, rounded down, and the rest, as the literature does."""
     middle = len(names) // 2
     return names[:middle], names[middle:]

@@ -1,9 +1,9 @@
-"""A folder of prepared images that all runs share: written once, then mapped into memory.
+"""Cache of prepared images that all runs share: written once, then memory-mapped.
 
 The folder is ``$GCUDML_CACHE``, else ``$XDG_CACHE_HOME/gcudml``, else ``~/.cache/gcudml``. A file's
-name is a digest of what it was made from, so nothing in it goes out of date; all of it can be
-deleted at any time while no run is going on. Every file carries a checksum of its own: one without
-a valid one is said on stderr and made anew.
+name is a digest of its inputs, so no file goes stale; the whole cache can be deleted whenever
+nothing is running. Every file ends with a checksum; a file without a valid one is reported on
+stderr and rebuilt.
 """
 
 import io
@@ -28,20 +28,21 @@ def cached_images(
     *,
     verify: bool = False,
 ) -> UInt8[np.ndarray, "n channels size size"]:
-    """The images named ``key``, mapped; made and stored where they are not there yet.
+    """Memory-map the images stored under ``key``, creating the file if there is none.
 
-    Pages are shared with all processes that read them. One that is written to becomes a copy of
-    this process: the file never changes.
+    Pages are shared by all processes that read them. The mapping is copy-on-write, so the file
+    never changes.
 
-    A file that is cut short, has no checksum or is no array of that shape is made anew. Of several
-    processes that ask for the same key one makes it and the others wait.
+    A file that is truncated, has no checksum or holds an array of another shape is rebuilt. If
+    several processes ask for the same key, one builds the file and the others wait.
 
     Args:
         key: Digest of everything that the images depend on.
         shape: ``(n, channels, size, size)``.
-        make: Yields the images in order, in blocks of any length, so that never all are in memory.
-        verify: Read the whole file once, and make it anew where its checksum is wrong. A file that
-            this process has verified is read again only after it has changed.
+        make: Yields the images in order, in blocks of any length, so that they are never all in
+            memory.
+        verify: Read the whole file, and rebuild it if its checksum is wrong. A file that this
+            process has verified is read again only after it has changed.
 
     Raises:
         OSError: the folder cannot be written or the disk is full; names the file.
@@ -51,7 +52,7 @@ def cached_images(
     if images is not None:
         return images
     with locked(path):
-        # Another process may have made it while this one waited.
+        # Another process may have built it while this one waited.
         images = _open(path, shape, verify=verify)
         if images is None:
             if path.exists():
@@ -67,7 +68,7 @@ def cached_images(
 def _open(
     path: Path, shape: tuple[int, int, int, int], *, verify: bool
 ) -> UInt8[np.ndarray, "n channels size size"] | None:
-    """The mapped array, or None where there is no whole one."""
+    """Map the array; None if there is no complete file."""
     header = _header(shape)
     try:
         with path.open("rb") as stream:
@@ -90,7 +91,7 @@ def _write(
     blocks: Iterable[UInt8[np.ndarray, "block channels size size"]],
 ) -> None:
     written = 0
-    # Plain writes, not a mapped file: on a full disk a mapped page kills the process (SIGBUS).
+    # Not through a mapping: on a full disk, writing to a mapped page kills the process (SIGBUS).
     with path.open("wb") as stream:
         writer = SummedWriter(stream)
         writer.write(_header(shape))
@@ -104,7 +105,7 @@ def _write(
 
 
 def _header(shape: tuple[int, int, int, int]) -> bytes:
-    """What a ``.npy`` file of such images begins with."""
+    """Header of a ``.npy`` file that holds such images."""
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         stream, {"descr": "|u1", "fortran_order": False, "shape": shape}

@@ -1,7 +1,7 @@
-"""Image files: fingerprinted and decoded, on several threads.
+"""Digests and decoding of image files, on several threads.
 
-How large an image may be is said by ``MOST_PIXELS``, and how many large ones are held in memory at
-once by ``PIXELS_AT_ONCE``; a JPEG file counts as it is decoded, at about the size that is needed.
+``MOST_PIXELS`` limits the size of an image, ``PIXELS_AT_ONCE`` the pixels that are being decoded at
+one time. A JPEG file counts at its reduced size: it is decoded at about the size that is needed.
 """
 
 import contextlib
@@ -30,37 +30,37 @@ from gcudml.runtime.files import (
     write_sealed,
 )
 
-VERSION = 1  # goes up whenever the same file gives other pixels
+VERSION = 1  # increment whenever the same file gives different pixels
 BLOCK_IMAGES = 256
-MOST_NAMED = 5  # broken files in one error
-MOST_PIXELS = 178_956_970  # of a decoded image: so many Pillow takes by itself
-PIXELS_AT_ONCE = 1 << 27  # of all images that are being decoded; a larger one is decoded alone
+MOST_NAMED = 5  # broken files named in one error
+MOST_PIXELS = 178_956_970  # of one decoded image; equals Pillow's default limit
+PIXELS_AT_ONCE = 1 << 27  # of all images being decoded; a larger image is decoded alone
 ROWS_AT_ONCE = 512
-# Pillow's own limit knows no reduced size, and half-way to it warns of each image.
+# Pillow's own limit ignores the reduced size of a JPEG, and warns from half of it on.
 Image.MAX_IMAGE_PIXELS = None
 
 Result = TypeVar("Result")
 
 
 class Appearance(NamedTuple):
-    """What decides about the pixels that a file becomes."""
+    """How an image file is converted to pixels."""
 
     image_size: int
     """Side of the square."""
     color: Literal["rgb", "grey"]
     invert: bool
-    """Swap dark and light."""
+    """Invert brightness."""
     fit: Literal["squeeze", "crop"]
-    """Warp to the square, or scale by the short side and keep the middle."""
+    """``squeeze`` ignores the aspect ratio; ``crop`` scales the short side and keeps the centre."""
 
     @property
     def channels(self) -> int:
-        """3 or 1."""
+        """Number of channels: 3 for RGB, 1 for grey."""
         return 3 if self.color == "rgb" else 1
 
 
 class _Room:
-    """What images that are being decoded share: so many pixels."""
+    """Budget of pixels, shared by all images that are being decoded."""
 
     def __init__(self, pixels: int) -> None:
         self._all = self._free = pixels
@@ -68,7 +68,7 @@ class _Room:
 
     @contextlib.contextmanager
     def taken(self, pixels: int) -> Iterator[None]:
-        """Wait until there is room, and take it; who wants more than there is takes all."""
+        """Wait until this many pixels are free and reserve them; a larger image reserves all."""
         pixels = min(pixels, self._all)
         with self._changed:
             self._changed.wait_for(lambda: self._free >= pixels)
@@ -85,19 +85,19 @@ _ROOM = _Room(PIXELS_AT_ONCE)
 
 
 class Known(NamedTuple):
-    """A file's digest, and its stamp when it was read."""
+    """Digest of a file, and the file's stamp when it was read."""
 
     stamp: Stamp
     content: str
 
 
 def content_digests(root: Path, paths: Sequence[str]) -> dict[str, str]:
-    """Digest of each file's bytes; ``paths`` start at ``root``.
+    """Digest the bytes of each file; ``paths`` are relative to ``root``.
 
-    Kept in the cache folder by size and time of change, so that only new files are read.
+    Digests are cached by file size and change time, so that only new or changed files are read.
 
     Raises:
-        ValueError: files that cannot be read; names up to five.
+        ValueError: some files cannot be read; the message names up to five.
         OSError: the cache cannot be written.
     """
     kept_in = cache_folder() / "digests" / f"{digest(str(root.resolve()))}.json"
@@ -128,7 +128,7 @@ def decode(
     """Decode files in order, in blocks, on several threads.
 
     Raises:
-        ValueError: files that cannot be decoded; names up to five.
+        ValueError: some files cannot be decoded; the message names up to five.
     """
     work = functools.partial(decode_image, appearance=appearance)
     for images in _in_blocks(root, paths, work):
@@ -136,11 +136,11 @@ def decode(
 
 
 def decode_image(path: Path, *, appearance: Appearance) -> UInt8[np.ndarray, "channels size size"]:
-    """One image as a square of pixels 0..255.
+    """Decode one image to a square of pixels 0..255.
 
-    Turned as its EXIF data say, transparency put on white, brought to a square with antialiasing.
-    Of several frames the first. 16-bit values are divided by 257; floating-point values are taken
-    as 0..1 if none is above 1, else as 0..255.
+    Applies the EXIF orientation, composites transparency on white, and resizes with antialiasing.
+    Of several frames, the first is used. 16-bit values are divided by 257; floating-point values
+    are taken as 0..1 if none is above 1, else as 0..255.
     """
     mode = "RGB" if appearance.color == "rgb" else "L"
     size = appearance.image_size
@@ -159,7 +159,7 @@ def decode_image(path: Path, *, appearance: Appearance) -> UInt8[np.ndarray, "ch
 def _squared(
     opened: Image.Image, mode: str, appearance: Appearance
 ) -> UInt8[np.ndarray, "channels size size"]:
-    """The pixels of an opened image."""
+    """Convert an opened image to its square of pixels."""
     size = appearance.image_size
     ImageOps.exif_transpose(opened, in_place=True)
     image = _plain(opened, mode)
@@ -172,20 +172,20 @@ def _squared(
 
 
 def _check_is_file(path: Path) -> None:
-    """Refuse what would never end when it is read, without opening it.
+    """Reject pipes, devices and folders without opening them: reading a pipe could block for ever.
 
     Raises:
-        OSError: there is nothing.
-        ValueError: it is no file.
+        OSError: the path does not exist.
+        ValueError: the path is not a regular file.
     """
     kind = path.stat().st_mode
     if not stat.S_ISREG(kind):
         names = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
-        raise ValueError(f"{names.get(stat.S_IFMT(kind), 'a device')}, no file")
+        raise ValueError(f"{names.get(stat.S_IFMT(kind), 'a device')}, not a file")
 
 
 def _middle(image: Image.Image) -> tuple[float, float, float, float]:
-    """The largest square around the centre: left, upper, right, lower."""
+    """Largest centred square: left, upper, right, lower."""
     width, height = image.size
     side = min(width, height)
     left, upper = (width - side) / 2, (height - side) / 2
@@ -193,18 +193,18 @@ def _middle(image: Image.Image) -> tuple[float, float, float, float]:
 
 
 def _plain(image: Image.Image, mode: str) -> Image.Image:
-    """The image in ``mode`` (L or RGB), without transparency and with 8 bits a channel."""
+    """Convert to ``mode`` (L or RGB), without transparency and with 8 bits per channel."""
     if image.mode == "F" or image.mode.startswith("I"):
         image = _eight_bits(image)
     elif "transparency" in image.info or image.mode in {"RGBA", "LA", "PA", "RGBa", "La"}:
         image = _on_white(image)
     if image.mode not in {mode, "L", "1", "RGB"}:
-        image = image.convert("RGB")  # not every mode turns into grey directly
+        image = image.convert("RGB")  # not every mode converts to grey directly
     return image if image.mode == mode else image.convert(mode)
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """An image with transparency on white, some rows at a time: each copy of a large one counts."""
+    """Composite on white, in bands of rows: full copies of a large image take much memory."""
     flat = Image.new("RGB", image.size)
     for top in range(0, image.height, ROWS_AT_ONCE):
         rows = image.crop((0, top, image.width, min(top + ROWS_AT_ONCE, image.height)))
@@ -214,7 +214,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """An image of 16-bit, 32-bit or floating-point values as grey, some rows at a time as well."""
+    """Convert 16-bit, 32-bit or floating-point values to 8-bit grey, in bands of rows."""
     is_unit = image.mode == "F" and all(rows.max(initial=0) <= 1 for _, rows in _values_of(image))
     pixels = np.empty((image.height, image.width), dtype=np.uint8)
     for top, values in _values_of(image):
@@ -228,7 +228,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _values_of(image: Image.Image) -> Iterator[tuple[int, Float64[np.ndarray, "rows width"]]]:
-    """Some rows of an image after the others, NaN as 0, each with the number of its first row."""
+    """Yield the image in bands of rows, NaN as 0, each with the number of its first row."""
     for top in range(0, image.height, ROWS_AT_ONCE):
         rows = image.crop((0, top, image.width, min(top + ROWS_AT_ONCE, image.height)))
         yield top, np.nan_to_num(np.asarray(rows, dtype=np.float64), copy=False)
@@ -237,9 +237,9 @@ def _values_of(image: Image.Image) -> Iterator[tuple[int, Float64[np.ndarray, "r
 def _in_blocks(
     root: Path, paths: Sequence[str], work: Callable[[Path], Result]
 ) -> Iterator[list[Result]]:
-    """What ``work`` makes of each file, in order, in blocks, on several threads.
+    """Apply ``work`` to each file, in order, in blocks, on several threads.
 
-    After a file it fails on it only looks for more of them, to name them together.
+    After the first failure it yields nothing more and only collects further failures to report.
     """
     broken: list[str] = []
 
@@ -248,7 +248,7 @@ def _in_blocks(
             return [work(root / path)]
         except MemoryError:
             raise
-        except Exception as error:  # decoders of damaged files raise anything
+        except Exception as error:  # decoders can raise any exception on a damaged file
             broken.append(f"{shown(path)} ({shown(_reason(error))})")
             return []
 
@@ -280,7 +280,7 @@ def _digest_file(path: Path) -> str:
 
 
 def _digests_in(kept: object) -> dict[str, Known]:
-    """What an earlier call kept; nothing where that is missing or in another form."""
+    """Parse the digests kept by an earlier call; empty if missing or malformed."""
     try:
         known = kept.items() if isinstance(kept, dict) else ()
         return {name: Known(Stamp(*stamp), str(content)) for name, (stamp, content) in known}
@@ -289,7 +289,7 @@ def _digests_in(kept: object) -> dict[str, Known]:
 
 
 def _reason(error: Exception) -> str:
-    """A decoder's message in a few words; a path in it would be said twice."""
+    """Shorten a decoder's message, without the path, which the caller names."""
     if isinstance(error, UnidentifiedImageError):
         return "not an image"
     if isinstance(error, OSError) and error.strerror:

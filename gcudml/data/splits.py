@@ -1,4 +1,4 @@
-"""Which classes are for training, validation and test; no class is in two parts."""
+"""Class splits: training, validation and test parts; no class is in two parts."""
 
 import difflib
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from gcudml.config import ClassSplit, Share
 from gcudml.config.data import ValidationSplit
 from gcudml.runtime.seeding import numpy_generator
 
-FEWEST_CLASSES = 2  # with one class every retrieval is right
-FEWEST_IMAGES = 4  # of a part without classes: an image must have others to be told from
+FEWEST_CLASSES = 2  # with one class every retrieved image is a hit
+FEWEST_IMAGES = 4  # in a part without classes, so that an image has others to be told from
 
 
 class Division(NamedTuple):
@@ -26,13 +26,13 @@ class Division(NamedTuple):
 def divide_classes(names: Sequence[str], split: ClassSplit) -> Division:
     """Assign classes to parts.
 
-    Lists come first; then counts and fractions are drawn at random from the classes that no list
-    names, first for the test part, so that a change of ``val`` or ``train`` leaves the test
-    classes as they are. A fraction is one of all classes, rounded.
+    Lists come first. Counts and fractions are then drawn at random from the classes that no list
+    names, for the test part first, so that changing ``val`` or ``train`` does not change the test
+    classes. A fraction is of all classes, rounded.
 
     Args:
-        names: All classes. ``/`` separates levels: a list may name ``outer/inner`` or, for all
-            classes below it, ``outer``.
+        names: All classes. ``/`` separates levels: a list may name ``outer/inner``, or ``outer``
+            for all classes below it.
         split: Counts, fractions or lists.
 
     Raises:
@@ -77,27 +77,18 @@ def divide_classes(names: Sequence[str], split: ClassSplit) -> Division:
 def hold_out_classes(
     training: Sequence[str], test: Sequence[str], split: ValidationSplit
 ) -> Division:
-    """Take validation classes from the standard training classes; the test classes stay.
+    """Hold out validation classes from the standard training classes; test classes do not change.
 
     Args:
-        training: The standard training classes, of which a list may name some, as in
+        training: The standard training classes; a list of names selects from them as in
             ``divide_classes``.
         test: The standard test classes.
-        split: A fraction is one of the standard training classes, rounded.
+        split: A fraction is of the standard training classes, rounded.
 
     Raises:
         ValueError: ``data.split.val: ...``: an unknown name, or too few classes are left.
     """
-    if isinstance(split.val, list):
-        held_out = _select(training, split.val, "val")
-    else:
-        order = numpy_generator(split.seed, "classes").permutation(len(training)).tolist()
-        held_out = {training[place] for place in order[: _count(split.val, len(training))]}
-    division = Division(
-        tuple(name for name in training if name not in held_out),
-        tuple(name for name in training if name in held_out),
-        tuple(test),
-    )
+    division = _hold_out(training, split, path="classes", test=test)
     if min(len(division.train), len(division.val)) < FEWEST_CLASSES:
         raise ValueError(
             f"data.split.val: {len(division.val)} of the {len(training)} standard training "
@@ -108,25 +99,16 @@ def hold_out_classes(
 
 
 def hold_out_images(paths: Sequence[str], split: ClassSplit) -> Division:
-    """Divide images without classes into training and validation; none is for the test.
+    """Split images without classes into training and validation; there is no test part.
 
     Args:
-        paths: All images. A list may name some of them, or folders that they lie in.
-        split: Of it ``val``, a count or a fraction of the images, and ``seed``.
+        paths: All images. A list may name some of them, or folders that contain them.
+        split: Only ``val``, a count or a fraction of the images or names, and ``seed`` are used.
 
     Raises:
         ValueError: ``data.split.val: ...``: an unknown name, or too few images are left.
     """
-    if isinstance(split.val, list):
-        held_out = _select(paths, split.val, "val")
-    else:
-        order = numpy_generator(split.seed, "images").permutation(len(paths)).tolist()
-        held_out = {paths[place] for place in order[: _count(split.val, len(paths))]}
-    division = Division(
-        tuple(path for path in paths if path not in held_out),
-        tuple(path for path in paths if path in held_out),
-        (),
-    )
+    division = _hold_out(paths, split, path="images", test=())
     if min(len(division.train), len(division.val)) < FEWEST_IMAGES:
         raise ValueError(
             f"data.split.val: {len(division.val)} of {len(paths)} images, which leaves "
@@ -139,13 +121,13 @@ def hold_out_images(paths: Sequence[str], split: ClassSplit) -> Division:
 def visible_labels(
     labels: Int64[np.ndarray, " n"], *, classes: int, fraction: float, seed: int
 ) -> Int64[np.ndarray, " n"]:
-    """The labels of some classes, and -1 for the images of the others.
+    """Keep the labels of some classes and set those of the others to -1.
 
     Args:
         labels: ``(n,)`` class indices, 0..classes-1.
         classes: Number of classes.
-        fraction: Share of the classes whose labels are seen, rounded; 0 shows none, 1 all, and
-            anything between at least two, for fewer hold no pair of different classes.
+        fraction: Fraction of the classes whose labels are visible, rounded. 0 shows none, 1 all;
+            any value between shows at least two, since one class gives no negative pair.
         seed: Draws the classes; the classes of a smaller fraction are among those of a larger one.
 
     Returns:
@@ -158,12 +140,28 @@ def visible_labels(
     return np.where(np.isin(labels, order[:count]), labels, -1)
 
 
+def _hold_out(
+    names: Sequence[str], split: ValidationSplit | ClassSplit, *, path: str, test: Sequence[str]
+) -> Division:
+    """Take what ``split.val`` asks for from ``names``; ``path`` is that of the random numbers."""
+    if isinstance(split.val, list):
+        held_out = _select(names, split.val, "val")
+    else:
+        order = numpy_generator(split.seed, path).permutation(len(names)).tolist()
+        held_out = {names[place] for place in order[: _count(split.val, len(names))]}
+    return Division(
+        tuple(name for name in names if name not in held_out),
+        tuple(name for name in names if name in held_out),
+        tuple(test),
+    )
+
+
 def _count(share: int | float, total: int) -> int:
     return share if isinstance(share, int) else round(share * total)
 
 
 def _select(names: Sequence[str], wanted: Sequence[str], part: str) -> set[str]:
-    """The classes that a list of classes and outer folders names."""
+    """Resolve a list of classes and outer folders to class names."""
     found: set[str] = set()
     for entry in wanted:
         folder = entry.strip("/")
@@ -177,7 +175,7 @@ def _select(names: Sequence[str], wanted: Sequence[str], part: str) -> set[str]:
 
 
 def _hint(names: Sequence[str], wanted: str) -> str:
-    """The nearest known name, or a few known ones."""
+    """Suggest the closest known name, or list a few."""
     folders = dict.fromkeys(
         "/".join(name.split("/")[:depth])
         for name in names

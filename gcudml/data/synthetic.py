@@ -1,8 +1,8 @@
-"""Synthetic drawings: a class is a set of random curves, an image one shaky copy of them.
+"""Synthetic drawings: a class is a set of random curves, an image a distorted copy of them.
 
-White lines (255) on black (0), one channel. An image depends on the seed, its class and its place
-in the class alone, so the other parameters of the data set (how many classes, which split) leave
-it as it is. Unit of length: the image's side.
+White lines (255) on black (0), one channel. An image depends only on the seed, its class and its
+position in the class; the number of classes and the split do not affect it. Unit of length: the
+image's side.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,11 +14,11 @@ from jaxtyping import Float32, UInt8
 from gcudml.config import StrokesData
 from gcudml.runtime.seeding import numpy_generator
 
-VERSION = 1  # goes up whenever the same parameters give other images
+VERSION = 1  # increment whenever the same parameters give different images
 MOST_CURVES = 4
-SEGMENTS = 16  # straight pieces of a curve
+SEGMENTS = 16  # straight segments per curve
 MARGIN = 0.17  # around the curves of a class
-BLOCK_PIXELS = 1 << 17  # images are drawn in blocks whose arrays fit the processor's cache
+BLOCK_PIXELS = 1 << 17  # images are drawn in blocks whose arrays fit the CPU's cache
 WAVES = 2  # of the smooth warp, in each direction
 
 # How two drawings of one class differ at variation 1 (standard deviations).
@@ -28,18 +28,18 @@ ROTATION = 0.22  # radians
 STRETCH = 0.14  # scale and shear
 # ... and at any variation.
 SHIFT = 0.04
-WIDTH, WIDTH_SPREAD = 0.032, 0.25  # half of a line's width: median, and sd of its logarithm
-EDGE, EDGE_SPREAD = 0.045, 0.25  # distance over which a line fades out, likewise
+WIDTH, WIDTH_SPREAD = 0.032, 0.25  # half the line width: median, and sd of its logarithm
+EDGE, EDGE_SPREAD = 0.045, 0.25  # distance over which a line fades out: the same two
 
 
 def class_names(config: StrokesData) -> tuple[str, ...]:
-    """Names of all classes."""
+    """Return the names of all classes."""
     digits = len(str(config.classes - 1))
     return tuple(f"strokes{number:0{digits}d}" for number in range(config.classes))
 
 
 def class_sizes(config: StrokesData, classes: int, *, training: bool) -> list[int]:
-    """Images of each class: all equal, or falling geometrically for imbalanced training classes."""
+    """Return the images per class: equal, or decaying geometrically for imbalanced training."""
     full = config.images_per_class
     if not training:
         return [full] * classes
@@ -65,7 +65,7 @@ def draw(
 
 
 class _Drawings(NamedTuple):
-    """Lines to be rendered. Shape letters: ``n`` images, ``curve`` curves, ``point`` points."""
+    """Lines to render. Shape letters: ``n`` images, ``curve`` curves, ``point`` points."""
 
     points: Float32[np.ndarray, "n curve point 2"]
     half_width: Float32[np.ndarray, " n"]
@@ -73,10 +73,10 @@ class _Drawings(NamedTuple):
 
 
 def _imagine(config: StrokesData, number: int, size: int) -> _Drawings:
-    """The shaky copies of class ``number``, as lines."""
+    """Draw distorted copies of class ``number``, as lines."""
     prototype = _prototype(numpy_generator(config.seed, "class", number))  # (curve, 4, 2)
     curves = len(prototype)
-    # One row of numbers an image: the first images stay the same whatever ``size`` is.
+    # One row of numbers per image, so that the first images do not depend on ``size``.
     columns = curves * 8 + WAVES * 6 + 8
     normal = numpy_generator(config.seed, "images", number).standard_normal(
         (size, columns), dtype=np.float32
@@ -103,7 +103,7 @@ def _imagine(config: StrokesData, number: int, size: int) -> _Drawings:
 
 
 def _prototype(randomness: np.random.Generator) -> Float32[np.ndarray, "curve 4 2"]:
-    """Two to four cubic Bezier curves that fill the image but for a margin."""
+    """Draw two to four cubic Bezier curves that fill the image up to a margin."""
     curves = int(randomness.integers(2, MOST_CURVES + 1))
     control = randomness.random((curves, 4, 2), dtype=np.float32)
     drawn = np.einsum("pk,ckx->cpx", _bezier_weights(), control)
@@ -112,7 +112,7 @@ def _prototype(randomness: np.random.Generator) -> Float32[np.ndarray, "curve 4 
 
 
 def _bezier_weights() -> Float32[np.ndarray, "point 4"]:
-    """Weight of each control point at even parameters of a cubic curve."""
+    """Weights of the control points at evenly spaced parameters of a cubic curve."""
     t = np.linspace(0, 1, SEGMENTS + 1, dtype=np.float32)[:, None]
     return np.hstack([(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3])
 
@@ -120,7 +120,7 @@ def _bezier_weights() -> Float32[np.ndarray, "point 4"]:
 def _warp(
     points: Float32[np.ndarray, "n curve point 2"], waves: Float32[np.ndarray, "n wave 6"]
 ) -> Float32[np.ndarray, "n curve point 2"]:
-    """A smooth field at the points: a sum of slow waves of random direction and phase."""
+    """Displacement of the points: a sum of low-frequency waves of random direction and phase."""
     frequency, phase, amplitude = waves[:, :, :2], waves[:, :, 2:4], waves[:, :, 4:]
     along = np.einsum("ncpx,nwx->ncpw", points, 4 * frequency) + 3 * phase[:, None, None, :, 0]
     return np.asarray(np.einsum("ncpw,nwx->ncpx", np.sin(along), amplitude))
@@ -134,7 +134,7 @@ def _render(
     starts, ends = [], []
     for each in drawings:
         missing = MOST_CURVES - each.points.shape[1]
-        # A class of fewer curves repeats its first: that changes no distance.
+        # A class with fewer curves repeats its first, which changes no distance.
         curves = np.concatenate([each.points, *[each.points[:, :1]] * missing], axis=1)
         starts.append(curves[:, :, :-1].reshape(-1, segments, 2))
         ends.append(curves[:, :, 1:].reshape(-1, segments, 2))
@@ -153,12 +153,12 @@ def _distance(
 ) -> Float32[np.ndarray, "n size size"]:
     """Distance of each pixel's centre to the nearest segment, in pixels.
 
-    In a frame along the segment the distance is the offset across it, joined with how far the
-    pixel lies beyond an end.
+    In the segment's own coordinates: the root of the squared offset across the segment plus the
+    squared distance beyond its nearer end.
     """
     centres = np.arange(size, dtype=np.float32) + np.float32(0.5)
     direction = end - start
-    direction[..., 0] += np.float32(1e-6)  # a segment without length has a direction too
+    direction[..., 0] += np.float32(1e-6)  # gives a segment of zero length a direction
     length = np.hypot(direction[..., 0], direction[..., 1])
     unit = direction / length[..., None]
     middle = (start + end) / 2
@@ -169,7 +169,7 @@ def _distance(
     half = length / 2
     nearest = np.full((len(start), size, size), np.inf, dtype=np.float32)
     beyond, across = np.empty_like(nearest), np.empty_like(nearest)
-    for i in range(start.shape[1]):  # over segments; each step works on all images
+    for i in range(start.shape[1]):  # over segments, vectorised over images
         np.add(along_x[:, i, None, :], along_y[:, i, :, None], out=beyond)
         np.abs(beyond, out=beyond)
         beyond -= half[:, i, None, None]

@@ -1,7 +1,7 @@
-"""Random views of training images, a whole batch at a time, every image with its own draw.
+"""Random views of training images, computed per batch with independent draws for each image.
 
-Random numbers come from a CPU generator and are moved to the images' device, so that CPU and GPU
-see the same views.
+Random numbers come from a CPU generator and are moved to the images' device, so that views are the
+same on CPU and GPU.
 """
 
 import math
@@ -17,14 +17,14 @@ from gcudml.config import Views
 def to_unit(
     images: UInt8[Tensor, "batch channels height width"],
 ) -> Float[Tensor, "batch channels height width"]:
-    """Pixels 0..255 as numbers in [-1, 1]."""
+    """Scale pixels 0..255 to [-1, 1]."""
     return images.float().sub_(127.5).div_(127.5)
 
 
 def centre(
     images: UInt8[Tensor, "batch channels height width"], size: int | None
 ) -> UInt8[Tensor, "batch channels tall wide"]:
-    """The square of side ``size`` in the middle of each image; None: the whole images."""
+    """Take the centre crop of side ``size`` of each image; None: the whole image."""
     height, width = images.shape[2:]
     if size is None or (size, size) == (height, width):
         return images
@@ -39,15 +39,14 @@ def random_views(
     generator: torch.Generator,
     size: int | None = None,
 ) -> Float[Tensor, "batch channels tall wide"]:
-    """One random view of each image: crop, rotation, flip, brightness and contrast.
+    """Draw one random view of each image: crop, rotation, flip, brightness and contrast.
 
-    The crop takes a share of the area drawn from ``crop_scale``, with sides in a ratio of at most
-    ``aspect``, from a random place, and is resized to ``size`` (None: to the image's size). Crop,
-    rotation and flip are one affine map, sampled bilinearly once; beyond the border the border is
-    repeated.
+    The crop has a random position, an area drawn from ``crop_scale`` and an aspect ratio of at most
+    ``aspect``, and is resized to ``size`` (None: to the image's size). Crop, rotation and flip form
+    one affine map, sampled once, bilinearly; border pixels are repeated beyond the border.
 
     Returns:
-        Pixels around [-1, 1]; brightness and contrast may exceed it a little.
+        Pixels around [-1, 1]; brightness and contrast may slightly exceed that range.
     """
     count, _, height, width = images.shape
     shape = (height, width) if size is None else (size, size)
@@ -61,7 +60,7 @@ def random_views(
         align_corners=False,
     )
     lighting = 2 * uniform[:, 6:8] - 1  # (batch, 2) in [-1, 1)
-    lighting = lighting.to(images.device, non_blocking=True)  # else a GPU is waited for
+    lighting = lighting.to(images.device, non_blocking=True)  # avoids a GPU synchronisation
     contrast = 1 + config.contrast * lighting[:, 0, None, None, None]
     brightness = config.brightness * lighting[:, 1, None, None, None]
     return views.mul_(contrast).add_(brightness)
@@ -70,10 +69,10 @@ def random_views(
 def sampling_grid(
     maps: Float[Tensor, "batch 2 3"], shape: tuple[int, int]
 ) -> Float[Tensor, "batch tall wide 2"]:
-    """Where each pixel of a view lies in its image: ``F.affine_grid``, much faster.
+    """Compute where each pixel of a view lies in its image, as ``F.affine_grid`` but much faster.
 
-    That one multiplies every pixel's coordinates by a matrix. A map is affine, so one part for the
-    row and one for the column, added, are the same.
+    ``F.affine_grid`` multiplies every pixel's coordinates by a matrix. An affine map is also the
+    sum of a term per row and a term per column, which are computed once each.
     """
     down, across = (
         torch.arange(1, 2 * side, 2, device=maps.device, dtype=maps.dtype) / side - 1
@@ -85,7 +84,7 @@ def sampling_grid(
 
 
 def _random_maps(uniform: Float[Tensor, "batch 8"], config: Views) -> Float[Tensor, "batch 2 3"]:
-    """Affine maps from a view's coordinates in [-1, 1] to the image's."""
+    """Draw affine maps from a view's coordinates in [-1, 1] to the image's."""
     low, high = config.crop_scale
     area = low + (high - low) * uniform[:, 0]
     ratio = torch.exp((2 * uniform[:, 1] - 1) * math.log(config.aspect) / 2)

@@ -1,4 +1,4 @@
-"""What can be said of clusters and embeddings while a method trains: never used in training."""
+"""Diagnostics of clusters and embeddings during training; never used in training itself."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -12,54 +12,54 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-MOST_EXACT_CLUSTERS = 2000  # above it an exact matching takes longer than the clustering
-ALIKE = 1e-4  # a spread below it: the embeddings of a batch differ in rounding alone
+MOST_EXACT_CLUSTERS = 2000  # above this, exact matching takes longer than the clustering
+ALIKE = 1e-4  # below this spread, the embeddings of a batch differ only by rounding
 
 
 class Clusters(NamedTuple):
-    """A clustering, by itself and against the clustering before."""
+    """Statistics of a clustering, on its own and compared with the previous clustering."""
 
     sizes: list[int]
     against_classes: "AgainstClasses | None"
-    """None where images have no classes."""
+    """None if images have no classes."""
     gini: float
-    """Of the sizes: 0 = all alike, towards 1 = one cluster holds nearly everything."""
+    """Gini coefficient of the sizes: 0 if all are equal, near 1 if one cluster holds almost all."""
     filled: int
-    """Clusters that hold an image."""
+    """Number of non-empty clusters."""
     unassigned: float
-    """Share of the images without a cluster; they count in nothing else."""
+    """Fraction of images without a cluster; the other statistics leave them out."""
     changed: float | None
     """See ``share_changed``; None for the first clustering."""
 
 
 class AgainstClasses(NamedTuple):
-    """A clustering against the hidden classes."""
+    """Agreement of a clustering with the hidden classes."""
 
     purity_of: list[float]
-    """Share of each cluster's most frequent class; 0 for an empty cluster."""
+    """Fraction of each cluster that its most frequent class makes up; 0 for an empty cluster."""
     purity: float
-    """Share of the images whose class is the most frequent one of their cluster."""
+    """Fraction of images whose class is the most frequent one in their cluster."""
     nmi: float
-    """Normalised mutual information with the classes, by the arithmetic mean of the entropies."""
+    """Normalised mutual information with the classes (arithmetic mean of the entropies)."""
     ari: float
-    """Rand index, adjusted for chance: 1 = the classes, 0 = as good as random."""
+    """Adjusted Rand index: 1 for a clustering equal to the classes, 0 for chance level."""
 
 
 ALARMS = {
     "alarm/one_cluster": "one cluster held all images.",
     "alarm/collapsed": "all embeddings of a batch were alike.",
 }
-"""What is wrong where the metric of that name is above 0."""
+"""Metric -> the problem that a value above 0 indicates."""
 
 
 def alarms_after(alarms: Sequence[str], metrics: Mapping[str, float]) -> tuple[str, ...]:
-    """The alarms so far and those of an epoch's metrics, each once."""
+    """Add the alarms in an epoch's metrics to those raised so far, without duplicates."""
     raised = [ALARMS[name] for name in ALARMS if metrics.get(name)]
     return tuple(dict.fromkeys([*alarms, *raised]))
 
 
 def is_finite(network: nn.Module) -> bool:
-    """Whether all weights and statistics are numbers."""
+    """Whether all weights and buffers are finite."""
     return all(bool(value.isfinite().all()) for value in network.state_dict().values())
 
 
@@ -70,13 +70,13 @@ def describe_clustering(
     clusters: int,
     previous: Int[Tensor, " n"] | None,
 ) -> Clusters:
-    """Numbers of a clustering.
+    """Compute the statistics of a clustering.
 
     Args:
         labels: Cluster of each image; -1 = unassigned.
-        hidden_labels: True classes, >= 0; all -1 where images have none.
-        clusters: Number of clusters, empty ones too.
-        previous: The labels before, whatever their numbering; None: there were none.
+        hidden_labels: True classes, >= 0; all -1 if images have none.
+        clusters: Number of clusters, including empty ones.
+        previous: Labels of the previous clustering, in any numbering; None for the first.
     """
     known = labels >= 0
     sizes = torch.bincount(labels[known], minlength=clusters)
@@ -114,12 +114,12 @@ def _against_classes(
 def share_changed(
     labels: Int[Tensor, " n"], previous: Int[Tensor, " n"], *, clusters: int
 ) -> float:
-    """Share of the images that are in another cluster than before, numbers aside.
+    """Fraction of images that changed cluster, independent of how clusters are numbered.
 
     Old and new clusters are matched one to one so that as many images as possible stay (Hungarian
-    method); above 2,000 clusters pairs are matched by falling overlap instead, which can only call
-    more images changed. An image that is unassigned in one of the two counts as changed, in both as
-    unchanged.
+    algorithm). Above 2,000 clusters, pairs are matched greedily by decreasing overlap, which can
+    only overestimate the change. An image that is unassigned in one of the two counts as changed,
+    in both as unchanged.
     """
     both = (labels >= 0) & (previous >= 0)
     pairs, overlaps = torch.unique(labels[both] * clusters + previous[both], return_counts=True)
@@ -136,7 +136,7 @@ def share_changed(
 
 
 def _greedy_overlap(new: list[int], old: list[int], counts: list[int]) -> int:
-    """Images in pairs of clusters that are matched by falling overlap."""
+    """Number of images that stay when clusters are matched greedily by decreasing overlap."""
     kept, used_new, used_old = 0, set[int](), set[int]()
     for count, mine, theirs in sorted(zip(counts, new, old, strict=True), reverse=True):
         if mine not in used_new and theirs not in used_old:
@@ -157,11 +157,11 @@ def gini(sizes: Sequence[int]) -> float:
 
 
 def embedding_health(embeddings: Float[Tensor, "batch dim"]) -> dict[str, float]:
-    """Whether the embeddings of a batch still differ.
+    """Measure whether the embeddings of a batch have collapsed.
 
-    ``embedding/norm`` is their mean norm; ``embedding/spread`` is 1 minus the squared norm of the
-    mean direction: 0 when all point the same way, near 1 when they point everywhere;
-    ``alarm/collapsed`` is 1 where the spread is nothing but rounding, else 0.
+    ``embedding/norm`` is their mean norm. ``embedding/spread`` is 1 minus the squared norm of the
+    mean direction: 0 when all point the same way, near 1 when directions are spread evenly.
+    ``alarm/collapsed`` is 1 if the spread is within rounding error of 0, else 0.
     """
     norms = embeddings.norm(dim=1)
     centre = F.normalize(embeddings.double(), dim=1).mean(dim=0)

@@ -1,8 +1,8 @@
-"""Judge embeddings without labels: by how often one view of an image finds another view of it.
+"""Label-free criterion: how often one view of an image retrieves another view of the same image.
 
-A search for parameters needs a number even where no image has a class. Of the candidates that were
-compared with Recall@1 of hidden classes (``tests/benchmarks/criterion.py``) this one agreed best
-over both data sets. It is no proof: a method may make images easy to find again and keep the images
+A hyperparameter search needs an objective even if no image has a class. Of the candidates compared
+with Recall@1 of hidden classes (``tests/benchmarks/criterion.py``), this one agreed best over both
+data sets. It is no guarantee: a method may make images easy to find again while keeping the images
 of a class apart.
 """
 
@@ -18,30 +18,30 @@ from gcudml.runtime.seeding import generator
 
 NAME = "view_recall@1"
 MOST_IMAGES = 500  # enough for a standard error of about 0.02
-# The same for all runs, whatever views they train on: a search must not choose an easier question.
+# The same for all runs, whatever views they train on: else a search could pick easier views.
 VIEWS = Views()
 
 
 def choose_images(count: int, *, seed: int) -> Int[Tensor, " chosen"]:
-    """Which of so many images are looked at: all, or ``MOST_IMAGES`` drawn at random."""
+    """Choose the images to score: all, or ``MOST_IMAGES`` drawn at random."""
     return torch.randperm(count, generator=generator(seed, "criterion images"))[:MOST_IMAGES]
 
 
 def view_recall(
     views: Float[Tensor, "n dim"], others: Float[Tensor, "n dim"], *, distance: Distance
 ) -> float:
-    """Share of the views that are nearer to the other view of their image than to any other's.
+    """Fraction of views that are nearer to the other view of their image than to any other image's.
 
-    A tie is a miss, so that embeddings which are all alike score 0. An embedding that is not
-    finite, or too long to be squared, finds nothing and is never found.
+    A tie is a miss, so that collapsed embeddings score 0. An embedding that is not finite, or too
+    long to be squared, retrieves nothing and is never retrieved.
 
     Args:
         views: ``(n, dim)`` embeddings of a random view of each image.
         others: ``(n, dim)`` embeddings of another random view, images in the same order.
-        distance: What near means.
+        distance: How embeddings are compared.
 
     Source:
-        The task of instance discrimination (Wu et al., CVPR 2018, arXiv:1805.01978) as a measure.
+        Instance discrimination (Wu et al., CVPR 2018, arXiv:1805.01978), used as a metric.
     """
     if not len(views):
         return 0.0

@@ -1,4 +1,4 @@
-"""The pixels themselves as embeddings: what no learning gives."""
+"""Raw pixels as embeddings: the baseline without learning."""
 
 import torch
 from jaxtyping import Float, UInt8
@@ -8,10 +8,10 @@ from torch.nn import functional as F
 from gcudml.data.views import centre, random_views
 from gcudml.models.inference import RandomViews
 
-MOST_PIXELS, FEW_PIXELS = 128, 32  # a side
+MOST_PIXELS, FEW_PIXELS = 128, 32  # per side
 ROWS = 256
 SHRUNK = (
-    f"Raw pixels are those of images reduced to {FEW_PIXELS} x {FEW_PIXELS}: as they are, they "
+    f"The raw-pixel control uses images reduced to {FEW_PIXELS} x {FEW_PIXELS}: at full size it "
     "would need more memory and time than the methods do."
 )
 
@@ -23,15 +23,15 @@ def pixel_vectors(
     device: torch.device,
     views: RandomViews | None = None,
 ) -> Float[Tensor, "n values"]:
-    """Unit vectors of the images' pixels in [0, 1], on the device.
+    """Flatten the pixels of each image to a unit vector, on the device.
 
-    Images of more than ``MOST_PIXELS`` a side are first reduced to ``FEW_PIXELS`` by area.
+    Images of more than ``MOST_PIXELS`` per side are first reduced to ``FEW_PIXELS`` by averaging.
 
     Args:
         images: On any device.
-        size: Side of the centre square that is looked at.
-        device: Where the vectors are wanted.
-        views: Look at a random view of each image in place of the unchanged one.
+        size: Side of the centre crop that is used.
+        device: Device of the result.
+        views: Use a random view of each image instead of the unchanged one.
     """
     rows = []
     for block in images.split(ROWS):

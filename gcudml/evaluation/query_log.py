@@ -1,9 +1,9 @@
-"""What single test queries find: tables and pictures that show what a number is made of.
+"""Log of what each test query retrieves: the tables and pictures behind the scores.
 
-``tables/queries.jsonl`` has a row for each query, ``tables/projection.jsonl`` a row for each image
-of a sample on a map of two principal components (or by UMAP), and ``images/`` small pictures of
-that sample, of a few queries and of what these found. Samples depend on the data alone, so that all
-runs on the same data show the same images.
+``tables/queries.jsonl`` has one row per query; ``tables/projection.jsonl`` one row per image of a
+sample, on a map of two principal components (or UMAP); ``images/`` holds thumbnails of that sample,
+of a few queries and of their neighbours. Samples depend only on the data, so that all runs on the
+same data show the same images.
 """
 
 import warnings
@@ -21,7 +21,7 @@ from gcudml.config import DataConfig, EvaluateConfig
 from gcudml.config.fields import Distance
 from gcudml.data.datasets import ImageSet, load
 from gcudml.evaluation.retrieval import FEWEST_KEPT, Hits
-from gcudml.evaluation.run_files import note, write_rows
+from gcudml.evaluation.run_files import write_facts, write_rows
 from gcudml.evaluation.thumbnails import write_thumbnail
 from gcudml.neighbours.search import as_compared, is_approximate, rank_of_first
 from gcudml.runtime.seeding import generator
@@ -32,37 +32,41 @@ SHOWN_QUERIES = 48
 MAP_IMAGES = 600
 FEWEST_FOR_UMAP = 8
 FEWEST_OF_A_CLASS = 10
-"""Images of a class on the map, where it has so many: a map of single images shows no classes."""
-ROWS_AT_ONCE = 4096  # of the table, as Python objects: of a million queries these fill gigabytes
-MOST_PRODUCTS = 1 << 22  # numbers at a time, where similarities are computed
+"""Least images of a class on the map, if it has that many: with single images of many classes the
+map would show no classes."""
+ROWS_AT_ONCE = 4096  # table rows held as Python objects: a million would take gigabytes
+MOST_PRODUCTS = 1 << 22  # numbers held at a time when computing similarities
 
 Row = dict[str, object]
 
 
 class _Block(NamedTuple):
-    """Shape letters: ``block`` queries, ``kept`` neighbours of each. On the host."""
+    """Results of a block of queries, in host memory.
+
+    Shape letters: ``block`` queries, ``kept`` neighbours of each.
+    """
 
     rows: Int[Tensor, " block"]
     ranks: Int[Tensor, " block"]
-    """Of the first hit, from 1; 0 where it is none of the first ``depth``."""
+    """Rank of the first hit, from 1; 0 if it is not among the first ``depth``."""
     nearest: Int[Tensor, "block kept"]
     depth: int
 
 
 @dataclass
 class QueryLog:
-    """Takes down what queries of the test classes find while they are scored, and writes it."""
+    """Collects what test queries retrieve while they are scored, then writes it to files."""
 
     workdir: Path
     data: DataConfig
     config: EvaluateConfig = field(default_factory=EvaluateConfig)
-    """How they were searched for, and what lays the map out."""
+    """Determines the search method and the layout of the map."""
     blocks: list[_Block] = field(default_factory=list)
 
     def keep(self, found: Hits) -> None:
-        """Take down a block of queries."""
+        """Keep the results of a block of queries."""
         ranks = torch.where(found.hits.any(dim=1), found.hits.int().argmax(dim=1) + 1, 0)
-        nearest = found.nearest[:, :NEIGHBOURS].contiguous().clone()  # the rest may go
+        nearest = found.nearest[:, :NEIGHBOURS].contiguous().clone()  # frees the rest
         depth = found.hits.shape[1]
         self.blocks.append(_Block(found.rows.cpu(), ranks.cpu(), nearest.cpu(), depth))
 
@@ -73,10 +77,10 @@ class QueryLog:
         *,
         distance: Distance,
     ) -> None:
-        """Write the tables and pictures of what was kept, and forget it.
+        """Write the tables and pictures of the kept results, and discard the results.
 
         Args:
-            embeddings: Those of all test images, that were searched.
+            embeddings: Embeddings of all test images, as they were searched.
             labels: Their classes.
             distance: How they were compared.
         """
@@ -87,7 +91,7 @@ class QueryLog:
         places = _shown_queries(len(found.rows))
         late = (found.ranks == 0).nonzero()[:, 0]
         if is_approximate(self.config.search, embeddings.device):
-            # Counting takes as long as the exact search that was not wanted.
+            # Counting exact ranks takes as long as the exact search that the user opted out of.
             late = late[torch.isin(late, torch.tensor(places))]
         if len(late):
             _rank_late_hits(found, late, embeddings, labels, source, distance=distance)
@@ -96,15 +100,15 @@ class QueryLog:
         chosen = map_images(source.labels)
         points = lay_out(as_compared(embeddings[chosen], distance), by=self.config.map)
         if self.config.map == "umap":
-            note(self.workdir, map="UMAP")
+            write_facts(self.workdir, map="UMAP")
         write_rows(self.workdir, "projection", _map_rows(chosen, points, source, pictures))
 
 
 def map_images(labels: np.ndarray) -> list[int]:
-    """Which images are on the map: classes drawn at random, and of each some images.
+    """Choose the images on the map: all, or random images of randomly drawn classes.
 
-    All of at most ``MAP_IMAGES`` images; else as many of each class, up to that number in all but
-    no fewer than ``FEWEST_OF_A_CLASS`` of a class where it has them.
+    Of more than ``MAP_IMAGES`` images, the same number per class is drawn, at least
+    ``FEWEST_OF_A_CLASS`` (or all that a class has), until the map is full.
     """
     classes, sizes = np.unique(labels, return_counts=True)
     if len(labels) <= MAP_IMAGES:
@@ -125,12 +129,12 @@ def map_images(labels: np.ndarray) -> list[int]:
 def lay_out(
     points: Float[Tensor, "n dim"], *, by: Literal["pca", "umap"]
 ) -> Float[np.ndarray, "n 2"]:
-    """Coordinates in two dimensions.
+    """Project points to two dimensions.
 
     Args:
-        points: What distances are taken between.
-        by: ``pca``, or ``umap`` (McInnes et al., arXiv:1802.03426) with 15 neighbours from a fixed
-            seed; too few points for it are laid out by ``pca``.
+        points: Points in the space in which distances are measured.
+        by: ``pca``, or ``umap`` (McInnes et al., arXiv:1802.03426) with 15 neighbours and a fixed
+            seed; ``pca`` is used if there are too few points for UMAP.
     """
     if by == "pca" or len(points) < FEWEST_FOR_UMAP:
         return principal_plane(points)
@@ -141,18 +145,18 @@ def lay_out(
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", UserWarning
-        )  # of classes that are far apart: all the better
+        )  # UMAP warns about classes that are far apart, which is welcome here
         found = layout.fit_transform(points.cpu().float().numpy())
     return np.asarray(found, dtype=np.float64)
 
 
 def principal_plane(points: Float[Tensor, "n dim"]) -> Float[np.ndarray, "n 2"]:
-    """Coordinates on the two principal components of the points, the larger one first.
+    """Project points on their two principal components, the larger one first.
 
-    Signs are fixed: the coordinate farthest from 0 is positive.
+    Signs are fixed: on each axis, the coordinate farthest from 0 is positive.
     """
     centred = points.cpu() - points.cpu().mean(dim=0)
-    products = (centred @ centred.T).double()  # (n, n): few points may have very many values
+    products = (centred @ centred.T).double()  # (n, n): there may be far more dims than points
     values, vectors = np.linalg.eigh(products.numpy())
     plane = np.zeros((len(points), 2))
     for axis in range(min(2, len(points))):
@@ -162,11 +166,11 @@ def principal_plane(points: Float[Tensor, "n dim"]) -> Float[np.ndarray, "n 2"]:
 
 
 class _Found(NamedTuple):
-    """What all queries that count found; shape letters as in ``_Block``. On the host."""
+    """Results of all counted queries, in host memory; shape letters as in ``_Block``."""
 
     rows: Int[Tensor, " block"]
     ranks: Int[Tensor, " block"]
-    """From 1; 0 where it is none of the first ``depth``, in the end where there is none at all."""
+    """From 1; 0 if the hit is not among the first ``depth``, finally only if there is no hit."""
     nearest: Int[Tensor, "block kept"]
     similarities: Float[Tensor, "block kept"]
     depth: int
@@ -178,7 +182,7 @@ def _join(
     *,
     distance: Distance,
 ) -> _Found:
-    """The blocks as one."""
+    """Concatenate the blocks and compute the similarities."""
     if not blocks:
         nothing = torch.zeros(0, dtype=torch.int64)
         return _Found(nothing, nothing, nothing[:, None], torch.zeros(0, 1), 0)
@@ -198,7 +202,7 @@ def _rank_late_hits(
     *,
     distance: Distance,
 ) -> None:
-    """Fill in ranks of hits that no list was long enough for, of the queries at places ``late``."""
+    """Fill in the ranks of first hits beyond ``depth``, for the queries at positions ``late``."""
     gallery = None
     if source.is_query is not None:
         gallery = torch.from_numpy((~source.is_query).nonzero()[0]).to(labels.device)
@@ -209,7 +213,7 @@ def _rank_late_hits(
         gallery=gallery,
         distance=distance,
     ).cpu()
-    # No list holds these hits: where sums differ in their last digits, the list is right.
+    # These hits are beyond the list; where rounding disagrees with it, the list is right.
     beyond = counted.clamp(min=found.depth + 1)
     found.ranks[late] = torch.where(counted > 0, beyond, 0)
 
@@ -220,7 +224,7 @@ def _similarities(
     nearest: Int[Tensor, "block kept"],
     distance: Distance,
 ) -> Float[Tensor, "block kept"]:
-    """Cosine, or less the Euclidean distance."""
+    """Cosine similarity, or the negative Euclidean distance."""
     at_once = max(1, MOST_PRODUCTS // max(1, nearest.shape[1] * points.shape[1]))
     parts = []
     for asked, found in zip(rows.split(at_once), nearest.split(at_once), strict=True):
@@ -233,26 +237,26 @@ def _similarities(
 
 
 def _shown_queries(count: int) -> list[int]:
-    """Places of the queries with pictures, among those that count."""
+    """Choose the queries with pictures, as positions among the counted queries."""
     return torch.randperm(count, generator=generator(0, "shown"))[:SHOWN_QUERIES].tolist()
 
 
 @dataclass(frozen=True)
 class _Pictures:
-    """The pictures of a data set's images in a run's folder."""
+    """Thumbnails of a data set's images in a run's folder."""
 
     folder: Path
     source: ImageSet
 
     def of(self, image: int) -> str:
-        """Where the picture of an image is, below the run's folder."""
+        """Write the thumbnail of an image and return its path below the run's folder."""
         return f"{self.folder.name}/{write_thumbnail(self.folder, self.source.images[image])}"
 
 
 def _query_rows(
     found: _Found, source: ImageSet, shown: set[int], pictures: _Pictures
 ) -> Iterator[Mapping[str, object]]:
-    """A row for each query, in the order of the images."""
+    """Yield one row per query, in the order of the images."""
     names = source.class_names
     asks = np.ones(len(source.labels), bool) if source.is_query is None else source.is_query
     place_of = torch.full((len(asks),), -1)
@@ -289,6 +293,6 @@ def _map_rows(
 
 
 def _named(image: int, source: ImageSet) -> Row:
-    """What an image is called."""
+    """Index, class name and file of an image."""
     row: Row = {"image": image, "label": source.class_names[source.labels[image]]}
     return row | ({"file": source.files[image]} if source.files else {})

@@ -1,4 +1,4 @@
-"""How well embeddings retrieve and cluster their classes."""
+"""Retrieval and clustering metrics: Recall@K, MAP@R, R-precision, NMI and AMI."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from gcudml.neighbours.search import Found, is_approximate, search_in_blocks, us
 
 
 class Hits(NamedTuple):
-    """What some queries found. Shape letters: ``block`` queries, ``depth`` neighbours."""
+    """Results of a block of queries. Shape letters: ``block`` queries, ``depth`` neighbours."""
 
     rows: Int[Tensor, " block"]
     """Indices of the queries."""
@@ -26,23 +26,23 @@ class Hits(NamedTuple):
 
 
 Keep = Callable[[Hits], None]
-"""Takes what a block of queries has found."""
-FEWEST_KEPT = 8  # neighbours of each query, where somebody keeps them
+"""Callback that receives the results of a block of queries."""
+FEWEST_KEPT = 8  # neighbours of each query, if a callback keeps them
 
 
 class Retrieval(NamedTuple):
-    """How well one set of embeddings retrieves."""
+    """Retrieval scores of one set of embeddings."""
 
     recall: dict[int, float]
-    """K -> share of the counted queries with a hit among their K nearest neighbours."""
+    """K -> fraction of the counted queries with a hit among their K nearest neighbours."""
     map_at_r: float
     r"""Mean over queries of :math:`\tfrac1R \sum_{i \le R} h_i \cdot \tfrac1i \sum_{j \le i} h_j`,
-    where R images are relevant and :math:`h_i` says whether the i-th neighbour is one of them; 0
-    where it was not asked for."""
+    where R images are relevant and :math:`h_i` is 1 if the i-th neighbour is one of them, else 0.
+    0 if not requested."""
     r_precision: float
-    """Share of hits among the R nearest, averaged over queries; 0 where not asked for."""
+    """Fraction of hits among the R nearest, averaged over queries; 0 if not requested."""
     queries: int
-    """Queries that count."""
+    """Number of counted queries."""
     dropped: int
     """Queries left out because no other image, or no gallery image, has their class."""
 
@@ -58,28 +58,28 @@ def retrieve(
     is_query: Bool[Tensor, " n"] | None = None,
     keep: Keep | None = None,
 ) -> Retrieval:
-    """Recall@K, MAP@R and R-precision, a block of queries at a time.
+    """Compute Recall@K, MAP@R and R-precision, a block of queries at a time.
 
-    A query without a relevant image cannot succeed: it is dropped and counted. An embedding that
-    is not finite, or too long to be squared, finds nothing and is never found. With no query left
-    everything is 0.
+    A query without a relevant image cannot succeed: it is left out and counted as dropped. An
+    embedding that is not finite, or too long to be squared, retrieves nothing and is never
+    retrieved. If no query is left, all scores are 0.
 
     Args:
         embeddings: ``(n, dim)``; compared by ``distance``.
         labels: ``(n,)`` class indices, >= 0.
-        k: Each K >= 1; a K above the number of neighbours looks at all of them.
-        map_at_r: Whether to look for R neighbours, which are many for large classes.
-        distance: What near means.
-        search: How neighbours are found; all numbers are approximate where that is.
-        is_query: Which images are queries; the others are the gallery they are compared with
-            (In-Shop). None: every image is a query against all others.
-        keep: Given what each block of queries found, ``FEWEST_KEPT`` neighbours or more.
+        k: Each K >= 1; a K above the number of neighbours uses all of them.
+        map_at_r: Whether to search for R neighbours, which is many for large classes.
+        distance: How embeddings are compared.
+        search: How neighbours are found; with an approximate search all scores are approximate.
+        is_query: Mask of the queries; the other images are the gallery (In-Shop). None: every
+            image is a query against all others.
+        keep: Called with the results of each block, with at least ``FEWEST_KEPT`` neighbours.
 
     Source:
         Recall@K: Jégou et al., TPAMI 2011, as metric learning uses it (libraries differ on dropped
         queries: some score them 0, some 1). MAP@R: Musgrave et al., ECCV 2020, arXiv:2003.08505.
     """
-    who = _who_asks(labels, is_query)
+    who = _select_queries(labels, is_query)
     if not len(who.queries):
         return Retrieval(dict.fromkeys(k, 0.0), 0.0, 0.0, 0, who.dropped)
 
@@ -110,23 +110,23 @@ def retrieve(
 def _hits(
     found: Found, labels: Int[Tensor, " n"], usable: Bool[Tensor, " n"]
 ) -> Bool[Tensor, "block depth"]:
-    """Which neighbours have their query's class, both being usable."""
+    """Mask of the neighbours with their query's class, where both embeddings are usable."""
     is_alike: Tensor = labels[found.nearest] == labels[found.rows][:, None]
     return is_alike & usable[found.nearest] & usable[found.rows][:, None]
 
 
 def remarks_on_search(search: Search, device: torch.device) -> list[str]:
-    """What every report has to say of scores on a device: that they are approximate, or nothing."""
+    """Note for reports that scores are approximate; empty for an exact search."""
     if not is_approximate(search, device):
         return []
     return [
         f"Recall@K, MAP@R and R-precision are approximate (evaluate.search: {search}): the index "
-        "misses some of the nearest images. Compare such runs with one another only."
+        "misses some of the nearest images. Compare such runs only with one another."
     ]
 
 
 class _PrecisionAtR(NamedTuple):
-    """Sums over some queries."""
+    """Sums over a block of queries."""
 
     average: float
     plain: float
@@ -143,19 +143,19 @@ def _precision_at_r(
 
 
 class _Asked(NamedTuple):
-    """Who searches among whom."""
+    """The queries, and the gallery they are compared with."""
 
     queries: Int[Tensor, " queries"]
-    """Those that count."""
+    """Counted queries: those with a relevant image."""
     relevant: Int[Tensor, " queries"]
-    """How many images each should find, at least one."""
+    """Number of relevant images of each query, at least one."""
     gallery: Int[Tensor, " gallery"] | None
-    """None: all images but the query."""
+    """None: all images except the query itself."""
     dropped: int
-    """Queries that have nothing to find."""
+    """Queries without a relevant image."""
 
 
-def _who_asks(labels: Int[Tensor, " n"], is_query: Bool[Tensor, " n"] | None) -> _Asked:
+def _select_queries(labels: Int[Tensor, " n"], is_query: Bool[Tensor, " n"] | None) -> _Asked:
     gallery = None
     if is_query is None:
         queries = torch.arange(len(labels), device=labels.device)
@@ -177,7 +177,7 @@ def _find(
     distance: Distance,
     search: Search,
 ) -> Iterator[Found]:
-    """The ``depth`` neighbours of all who ask, a block at a time."""
+    """Find the ``depth`` nearest neighbours of all queries, a block at a time."""
     return search_in_blocks(
         embeddings,
         depth,
@@ -189,12 +189,12 @@ def _find(
 
 
 class ClusterScores(NamedTuple):
-    """How well k-means of embeddings finds the classes."""
+    """Agreement of k-means clusters with the classes."""
 
     nmi: float
-    """Normalised mutual information in [0, 1], by the arithmetic mean of the entropies."""
+    """Normalised mutual information in [0, 1] (arithmetic mean of the entropies)."""
     ami: float
-    """Adjusted mutual information: at most 1, and 0 on average for a random clustering."""
+    """Adjusted mutual information: at most 1; 0 on average for a random clustering."""
 
 
 def score_clusters(
@@ -204,14 +204,14 @@ def score_clusters(
     seed: int,
     distance: Distance = "cosine",
 ) -> ClusterScores:
-    """k-means with the true number of classes against the classes, one start.
+    """Compare k-means clusters, as many as there are classes, with the classes.
 
-    Spherical for cosine, else Euclidean. Queries and gallery are clustered together. Embeddings
-    that are not finite, or too long to be squared, form a cluster of their own.
+    k-means is run once: spherical for cosine, else Euclidean. Queries and gallery are clustered
+    together. Embeddings that are not finite, or too long to be squared, form an extra cluster.
 
     Source:
-        As in the field's tables (Oh Song et al., CVPR 2016, arXiv:1511.06452); AMI: Vinh et al.,
-        JMLR 2010.
+        The usual protocol in metric learning (Oh Song et al., CVPR 2016, arXiv:1511.06452); AMI:
+        Vinh et al., JMLR 2010.
     """
     usable = usable_rows(embeddings)
     found = torch.full_like(labels, -1)
@@ -235,10 +235,10 @@ def evaluate(
     is_query: Bool[Tensor, " n"] | None = None,
     keep: Keep | None = None,
 ) -> dict[str, float]:
-    """All metrics of one split by name.
+    """Compute all configured metrics of one split, by name.
 
-    ``recall@1``, ``map@r``, ``r_precision``, ``nmi``, ``ami``, ``queries``, ``dropped``; those that
-    the configuration leaves out are missing.
+    The names are ``recall@1`` (and so on), ``map@r``, ``r_precision``, ``nmi``, ``ami``,
+    ``queries`` and ``dropped``; metrics that the configuration turns off are missing.
     """
     retrieval = retrieve(
         embeddings,

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder for whoever keeps its results: tables and facts."""
+"""Files that a run writes to its folder: tables and ``facts.json``."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from gcudml.runtime.files import replacing
 def append_rows(
     workdir: Path, table: str, rows: Iterable[Mapping[str, int | float | None]]
 ) -> None:
-    """Add rows to a table, a JSON object a line."""
+    """Append rows to a table, one JSON object per line."""
     lines = [json.dumps(row) + "\n" for row in rows]
     if lines:
         path = _table(workdir, table)
@@ -23,7 +23,7 @@ def append_rows(
 
 
 def write_rows(workdir: Path, table: str, rows: Iterable[Mapping[str, object]]) -> None:
-    """Write a whole table in place of the one that may be there."""
+    """Write a whole table, replacing any earlier one."""
     path = _table(workdir, table)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as draft, draft.open("w", encoding="utf-8") as stream:
@@ -32,35 +32,35 @@ def write_rows(workdir: Path, table: str, rows: Iterable[Mapping[str, object]]) 
 
 
 class TableState(NamedTuple):
-    """What a table was when a checkpoint was written."""
+    """State of a table when a checkpoint was written."""
 
     size: int
-    """Bytes."""
+    """Size in bytes."""
     checksum: int
 
 
 def state_of_table(workdir: Path, name: str, size: int | None = None) -> TableState:
-    """What a table is by now, or what its first ``size`` bytes are."""
+    """Return the state of a table, or of its first ``size`` bytes."""
     path = _table(workdir, name)
     content = path.read_bytes()[:size] if path.exists() else b""
     return TableState(len(content), zlib.crc32(content))
 
 
 def cut_table(workdir: Path, name: str, size: int) -> None:
-    """Take away the rows that an attempt wrote after its last checkpoint."""
+    """Truncate a table to remove the rows written after the last checkpoint."""
     path = _table(workdir, name)
     if path.exists() and path.stat().st_size > size:
         os.truncate(path, size)
 
 
 def begin_facts(workdir: Path, **facts: object) -> None:
-    """Write ``facts.json`` anew: that of an earlier attempt is not needed, and may be damaged."""
+    """Write a new ``facts.json``; one of an earlier attempt is discarded, as it may be damaged."""
     workdir.mkdir(parents=True, exist_ok=True)
-    with replacing(workdir / "facts.json") as draft:  # a run that is killed here must go on
+    with replacing(workdir / "facts.json") as draft:  # a run killed here must be able to resume
         draft.write_text(json.dumps(facts), encoding="utf-8")
 
 
-def note(workdir: Path, **facts: object) -> None:
+def write_facts(workdir: Path, **facts: object) -> None:
     """Add facts to ``facts.json``."""
     path = workdir / "facts.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -68,5 +68,5 @@ def note(workdir: Path, **facts: object) -> None:
 
 
 def _table(workdir: Path, name: str) -> Path:
-    """The file of a table's rows."""
+    """Path of a table's file."""
     return workdir / "tables" / f"{name}.jsonl"

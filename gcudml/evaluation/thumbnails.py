@@ -1,4 +1,4 @@
-"""Small copies of images for whoever looks at results."""
+"""Thumbnails of images, for reports."""
 
 import hashlib
 import io
@@ -12,16 +12,16 @@ from PIL import Image
 
 from gcudml.runtime.files import cache_folder, replacing
 
-VERSION = 1  # goes up whenever the same image gives another file
+VERSION = 1  # increment whenever the same image gives a different file
 LONGEST_SIDE = 64
 QUALITY = 70
 
 
 def write_thumbnail(folder: Path, image: UInt8[np.ndarray, "channels height width"]) -> str:
-    """Put a WebP file of an image into a folder and return its name, which its pixels decide.
+    """Write a WebP thumbnail of an image to a folder and return its name, a digest of the pixels.
 
-    At most ``LONGEST_SIDE`` pixels a side; smaller images stay as they are. A file is made once and
-    kept in the cache folder: where that is on the same disk, all folders share it as hard links.
+    Images larger than ``LONGEST_SIDE`` pixels per side are reduced to that. A file is made once and
+    kept in the cache folder; if that is on the same disk, all folders share it as hard links.
 
     Raises:
         OSError: a folder cannot be written.
@@ -42,7 +42,7 @@ def write_thumbnail(folder: Path, image: UInt8[np.ndarray, "channels height widt
         os.link(kept, wanted)
     except FileExistsError:
         pass
-    except OSError:  # another disk, or no links there
+    except OSError:  # another disk, or a file system without links
         with replacing(wanted) as draft:
             shutil.copyfile(kept, draft)
     return name

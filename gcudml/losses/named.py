@@ -1,4 +1,4 @@
-"""Metric losses by name: the only home of pytorch-metric-learning."""
+"""Metric losses selected by name; the only module that imports pytorch-metric-learning."""
 
 import difflib
 import functools
@@ -23,28 +23,28 @@ SHORT_NAMES = {
     "margin": "MarginLoss",
     "triplet": "TripletMarginLoss",
 }
-# They compare two sets of embeddings, wrap another loss, or ask for more than labels.
+# Losses that compare two sets of embeddings, wrap another loss, or need more than labels.
 NOT_FOR_LABELS = {
     "CrossBatchMemory",
-    "DynamicSoftMarginLoss",  # keeps a graph from one step to the next
+    "DynamicSoftMarginLoss",  # keeps the autograd graph from one step to the next
     "GenericPairLoss",
-    "HistogramLoss",  # indexes in a way that torch gave another meaning
+    "HistogramLoss",  # relies on indexing whose meaning torch has changed
     "ManifoldLoss",
     "MultipleLosses",
     "SelfSupervisedLoss",
     "VICRegLoss",
 }
 
-NAMES_OF_WIDTH = ("embedding_size", "descriptors_dim")  # the library's, of one quantity
+NAMES_OF_WIDTH = ("embedding_size", "descriptors_dim")  # the library's two names for it
 
 
 class NamedLoss(nn.Module):
-    """A loss on embeddings and labels, with parameters of its own where it has proxies."""
+    """A loss on embeddings and labels; has trainable parameters if it uses proxies."""
 
     def __init__(
         self, config: MetricLossConfig, *, classes: int, embedding_dim: int, seed: int
     ) -> None:
-        """Build the loss; its parameters, if any, come from ``seed`` alone.
+        """Build the loss; its parameters, if any, depend only on ``seed``.
 
         Args:
             config: Name and arguments.
@@ -53,7 +53,7 @@ class NamedLoss(nn.Module):
             seed: Of the proxies.
 
         Raises:
-            ValueError: ``name: ...`` or ``args: ...``, as the configuration's keys.
+            ValueError: ``name: ...`` or ``args: ...``, after the configuration's keys.
         """
         super().__init__()
         self.name = config.name
@@ -73,15 +73,15 @@ class NamedLoss(nn.Module):
         except (TypeError, ValueError, AssertionError, KeyError) as error:
             own = ", ".join(name for name in known if name not in sizes) or "none"
             raise ValueError(
-                f"args: {config.name} does not take {self.args} ({error}); its own: {own}"
+                f"args: {config.name} does not take {self.args} ({error}); it takes: {own}"
             ) from None
 
     def forward(
         self, embeddings: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
     ) -> Float[Tensor, ""]:
-        """The loss of the rows with a known label (>= 0); 0 where there is none.
+        """Compute the loss of the rows with a known label (>= 0); 0 if there is none.
 
-        NaN when an embedding is not finite, whatever the loss makes of it.
+        NaN when an embedding is not finite, even if the loss itself would not be.
         """
         loss = 0.0 * embeddings.sum()
         known = labels >= 0
@@ -92,32 +92,35 @@ class NamedLoss(nn.Module):
         return loss
 
 
-def check_loss(config: MetricLossConfig) -> None:
-    """Build a loss and compute it once, so that a wrong kind of argument is found before a run.
+def check_loss(config: MetricLossConfig, *, key: str) -> None:
+    """Build a loss and compute it, to find invalid arguments before a run starts.
 
     Raises:
-        ValueError: ``name: ...`` or ``args: ...``, as the configuration's keys.
+        ValueError: ``name: ...`` or ``args: ...`` below ``key``, the place of ``config``.
     """
-    loss = NamedLoss(config, classes=4, embedding_dim=8, seed=0)
+    try:
+        loss = NamedLoss(config, classes=4, embedding_dim=8, seed=0)
+    except ValueError as error:
+        raise ValueError(f"{key}.{error}") from None
     rows = torch.arange(16)
     embeddings = torch.outer(rows + 1.0, torch.arange(8.0)).cos().requires_grad_()
     try:
         with torch.random.fork_rng(devices=[]):
-            for _ in range(2):  # a second step finds what the first one left
+            for _ in range(2):  # a second step shows whether the first left state behind
                 loss(embeddings, rows % 4).backward()
-    except Exception as error:  # whatever a library's loss makes of its arguments
+    except Exception as error:  # a library's loss can raise anything on invalid arguments
         reason = str(error).partition("\n")[0]
-        raise ValueError(f"args: {config.name} fails with {loss.args} ({reason})") from None
+        raise ValueError(f"{key}.args: {config.name} fails with {loss.args} ({reason})") from None
 
 
 def loss_names() -> list[str]:
-    """All names that ``NamedLoss`` takes."""
+    """List all names that ``NamedLoss`` accepts."""
     return [*OWN, *SHORT_NAMES, *sorted(_library())]
 
 
 @functools.cache
 def _library() -> dict[str, type[nn.Module]]:
-    losses = importlib.import_module("pytorch_metric_learning.losses")  # slow: only when asked for
+    losses = importlib.import_module("pytorch_metric_learning.losses")  # slow: only when needed
     return {
         name: kind
         for name, kind in vars(losses).items()
@@ -142,7 +145,7 @@ def _loss_class(name: str) -> type[nn.Module]:
 
 
 def _arguments(kind: type[nn.Module]) -> list[str]:
-    """Names of the arguments of a class and of the classes it passes its own on to."""
+    """Names of a class's arguments, including those it passes on to its base classes."""
     names: dict[str, None] = {}
     for each in kind.__mro__:
         parameters = inspect.signature(vars(each).get("__init__", _takes_all)).parameters.values()
@@ -154,11 +157,11 @@ def _arguments(kind: type[nn.Module]) -> list[str]:
 
 
 def _takes_all(self: object, **kwargs: object) -> None:
-    """The constructor of a class without one: all goes on to the next class."""
+    """Signature of a class without its own constructor: every argument is passed on."""
 
 
 def _refuse_unknown(name: str, given: Mapping[str, Plain]) -> None:
     parameters = inspect.signature(OWN[name]).parameters
     own = [key for key, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY]
     if unknown := sorted(given.keys() - set(own)):
-        raise ValueError(f"args: {name} does not take {', '.join(unknown)}; its own: {own}")
+        raise ValueError(f"args: {name} does not take {', '.join(unknown)}; it takes: {own}")

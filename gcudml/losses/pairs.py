@@ -1,4 +1,4 @@
-"""Losses on pairs of rows with equal and with different labels."""
+"""Pair-based losses: pull rows with equal labels together, push those with different ones apart."""
 
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ def multi_similarity_loss(
     base: float = 0.5,
     margin: float = 0.1,
 ) -> Float[Tensor, ""]:
-    r"""Pull same-label pairs together and push the rest apart, hard pairs weighted most.
+    r"""Multi-similarity loss: pull positives together, push negatives apart, hard pairs the most.
 
     With cosine similarity :math:`S`, anchor :math:`i` keeps the negatives
     :math:`N_i = \{j : S_{ij} > \min_{pos} S_{i\cdot} - margin\}` and the positives
@@ -30,16 +30,16 @@ def multi_similarity_loss(
 
     Args:
         embeddings: ``(batch, dim)``. Normalised here, so any non-zero scale is fine.
-        labels: ``(batch,)`` pseudo-labels. An unassigned row is neither an anchor nor a pair.
+        labels: ``(batch,)`` pseudo-labels. An unassigned row is neither an anchor nor in a pair.
         alpha: Sharpness over positives, > 0.
         beta: Sharpness over negatives, > 0.
-        base: Similarity (in [-1, 1]) at which a pair neither pulls nor pushes much.
+        base: Similarity (in [-1, 1]) around which a pair's weight changes from small to large.
         margin: Slack of the pair mining, in similarity.
 
     Returns:
-        Scalar >= 0. An anchor without a kept positive or a kept negative adds 0 but is counted;
-        exactly 0 when no row has a known label. NaN when an embedding is not finite: comparisons
-        with NaN are false, so that mining alone would make it a harmless 0.
+        Scalar >= 0. An anchor without a kept positive or a kept negative contributes 0 but is
+        counted; exactly 0 when no row has a known label. NaN when an embedding is not finite, which
+        mining alone would turn into 0, because comparisons with NaN are false.
 
     Source:
         Wang et al., CVPR 2019, arXiv:1904.06627, with its pair mining; the beta of 40 is the
@@ -63,7 +63,7 @@ def contextual_bias_loss(
     bias: float = 1.0,
     share: float = 0.2,
 ) -> Float[Tensor, ""]:
-    r"""Multi-similarity's mined pairs, and all negatives drawn to one similarity (CBML).
+    r"""CBML: multi-similarity on mined pairs, plus a pull of all negatives to one similarity.
 
     With cosine similarity :math:`S`, the mined pairs :math:`P_i, N_i` of
     ``multi_similarity_loss`` and all positives :math:`P_i^*` and negatives :math:`N_i^*` of
@@ -78,18 +78,19 @@ def contextual_bias_loss(
 
     Args:
         embeddings: ``(batch, dim)``, any non-zero scale.
-        labels: ``(batch,)`` pseudo-labels; an unassigned row is neither an anchor nor a pair.
+        labels: ``(batch,)`` pseudo-labels; an unassigned row is neither an anchor nor in a pair.
         margin: Slack of the pair mining, in similarity.
-        bias: Weight of the third part.
-        share: Of the positives in the similarity that negatives are drawn to, in [0, 1].
+        bias: Weight of the third term.
+        share: Weight in [0, 1] of the positives' mean in the similarity that negatives are pulled
+            to.
 
     Returns:
-        Scalar >= 0. An anchor without a kept positive or a kept negative adds 0 but is counted.
-        NaN when an embedding is not finite.
+        Scalar >= 0. An anchor without a kept positive or a kept negative contributes 0 but is
+        counted. NaN when an embedding is not finite.
 
     Source:
         Kan et al., TPAMI 2023, arXiv:2210.04402, in its ``log`` form with the example settings of
-        its code. The row itself is left out by its place, not by a similarity of 1.
+        its code. A row is excluded from its own pairs by its index, not by a similarity of 1.
     """
     unit = F.normalize(embeddings, dim=1)
     similarity = unit @ unit.T  # (batch, batch)
@@ -112,7 +113,7 @@ def nt_xent_loss(
     *,
     temperature: float = 0.1,
 ) -> Float[Tensor, ""]:
-    r"""Pick each positive out of all negatives: a softmax over similarities.
+    r"""NT-Xent: cross-entropy of a softmax that picks each positive out of all negatives.
 
     With cosine similarity :math:`S`, averaged over all pairs of an anchor :math:`i` and a positive
     :math:`p` (rows with equal known labels), where :math:`N_i` are the anchor's negatives:
@@ -122,15 +123,15 @@ def nt_xent_loss(
 
     Args:
         embeddings: ``(batch, dim)``, any non-zero scale.
-        labels: ``(batch,)``; an unassigned row is neither an anchor nor a pair.
+        labels: ``(batch,)``; an unassigned row is neither an anchor nor in a pair.
         temperature: t > 0.
 
     Returns:
-        Scalar >= 0; 0 where there is no positive pair, NaN when an embedding is not finite.
+        Scalar >= 0; 0 when there is no positive pair, NaN when an embedding is not finite.
 
     Source:
-        Chen et al., ICML 2020, arXiv:2002.05709; with several positives an anchor as in
-        pytorch-metric-learning, each in a softmax of its own.
+        Chen et al., ICML 2020, arXiv:2002.05709; several positives of an anchor are each in a
+        softmax of their own, as in pytorch-metric-learning.
     """
     unit = F.normalize(embeddings, dim=1)
     similarity = unit @ unit.T / temperature  # (batch, batch)
@@ -142,7 +143,7 @@ def nt_xent_loss(
 
 
 class _Pairs(NamedTuple):
-    """Which pairs of rows have equal and which have different labels; no row with itself."""
+    """Masks of the pairs of rows with equal and with different labels, without the diagonal."""
 
     positive: Bool[Tensor, "batch batch"]
     negative: Bool[Tensor, "batch batch"]
@@ -157,22 +158,23 @@ def _pairs(labels: Int[Tensor, " batch"]) -> _Pairs:
 
 
 class _Mined(NamedTuple):
-    """The pairs that mining kept."""
+    """Masks of the pairs that mining keeps."""
 
     positive: Bool[Tensor, "batch batch"]
     negative: Bool[Tensor, "batch batch"]
     active: Bool[Tensor, " batch"]
-    """Rows with a positive and a negative pair that were kept."""
+    """Rows with at least one kept positive and one kept negative."""
 
 
 def _mine(similarity: Float[Tensor, "batch batch"], pairs: _Pairs, *, margin: float) -> _Mined:
-    """The pairs that are hard: against the row's hardest one of the other kind."""
+    """Mine hard pairs: each is compared with the row's hardest pair of the other kind."""
     infinity = float("inf")
     positive, negative = pairs
     hardest_positive = similarity.masked_fill(~positive, infinity).amin(dim=1, keepdim=True)
     hardest_negative = similarity.masked_fill(~negative, -infinity).amax(dim=1, keepdim=True)
     most, least = hardest_negative + margin, hardest_positive - margin
-    # Of each kind a row keeps its hardest pair or none; `any` over the pairs takes much longer.
+    # A row keeps its hardest pair of a kind or none of it, so testing that one pair is enough;
+    # `any` over all pairs takes much longer.
     active = (hardest_positive < most) & (hardest_negative > least)  # (batch, 1)
     return _Mined(
         positive & (similarity < most), negative & (similarity > least), active.squeeze(1)
@@ -182,7 +184,7 @@ def _mine(similarity: Float[Tensor, "batch batch"], pairs: _Pairs, *, margin: fl
 def _row_mean(
     x: Float[Tensor, "rows cols"], where: Bool[Tensor, "rows cols"]
 ) -> Float[Tensor, " rows"]:
-    """Row-wise mean of the entries ``where`` says; 0 for a row with none."""
+    """Row-wise mean of ``x[where]``; 0 for a row with no entry."""
     return (x * where).sum(dim=1) / where.sum(dim=1).clamp(min=1)
 
 

@@ -1,4 +1,4 @@
-"""Distillation of how rows relate to each other."""
+"""Relational distillation: transfer the distances between rows, not the rows themselves."""
 
 import torch
 from jaxtyping import Float
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 def relational_distillation_loss(
     student: Float[Tensor, "batch dim"], teacher: Float[Tensor, "batch wide"]
 ) -> Float[Tensor, ""]:
-    r"""Make the student's distances rank the batch as the teacher's do (equation 4, L_KD).
+    r"""Match the student's distances within a batch to the teacher's (L_KD of GC-UDML).
 
     Per row, with Euclidean distances of unit vectors divided by their row mean over
     :math:`j \ne i`: :math:`p_i = softmax_j(-d^T_{ij})`, :math:`q_i = softmax_j(-d^S_{ij})`; the
@@ -17,30 +17,31 @@ def relational_distillation_loss(
 
     Args:
         student: ``(batch, dim)``; normalised here.
-        teacher: ``(batch, wide)``; need not have the student's width. Receives no gradient.
+        teacher: ``(batch, wide)``; may have another width than the student. Receives no gradient.
 
     Returns:
         Scalar >= 0; 0 when one is an isometric copy of the other, or with fewer than 3 rows.
 
     Source:
         The self-distillation of STML (Kim et al., CVPR 2022, arXiv:2205.01903), which compares
-        its raw compact embedding; here both sides are normalised and the diagonal is left out.
+        unnormalised compact embeddings; here both sides are normalised and the diagonal is left
+        out.
     """
     if len(student) < 3:
         return student.new_zeros(())
     with torch.no_grad():
         target = _row_scores(teacher)
-    # Written out: torch has no rule yet to stack ``kl_div`` over networks.
+    # Written out because ``kl_div`` has no batching rule for ``vmap`` yet.
     divergence = target.exp() * (target - _row_scores(student))
     return divergence.sum() / len(divergence)
 
 
 def _row_scores(embeddings: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch others"]:
-    """Log-softmax of minus the mean-scaled distances to the other rows, ``(batch, batch - 1)``."""
+    """Log-softmax of the negative mean-scaled distances to the other rows: (batch, batch - 1)."""
     unit = F.normalize(embeddings, dim=1)
-    # |a-b|^2 = 2 - 2 cos; the floor keeps the root's slope finite where two rows coincide.
+    # |a-b|^2 = 2 - 2 cos; the floor keeps the gradient of the root finite where rows coincide.
     distance = (2 - 2 * unit @ unit.T).clamp(min=1e-6).sqrt()
     rows = len(distance)
-    # A view without the diagonal: drop the first element, then every (rows+1)-th one.
+    # Remove the diagonal: drop the first element, then every (rows+1)-th one.
     others = distance.flatten()[1:].view(rows - 1, rows + 1)[:, :-1].reshape(rows, rows - 1)
     return F.log_softmax(-others / others.mean(dim=1, keepdim=True), dim=1)

@@ -1,4 +1,4 @@
-"""The triplet loss, with semi-hard or with all negatives."""
+"""Triplet loss, with semi-hard mining or all negatives."""
 
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -11,23 +11,23 @@ Mining: TypeAlias = Literal["semihard", "all"]
 
 
 class Hinges(NamedTuple):
-    """How far triplets violate the margin. Shape letters: ``pairs``, ``negatives`` of each."""
+    """Hinge values of triplets. Shape letters: ``pairs``, ``negatives`` of each pair."""
 
     values: Float[Tensor, "pairs negatives"]
     """``max(0, d(a, p) - d(a, n) + margin)``; 0 where there is no triplet."""
     exists: Bool[Tensor, "pairs negatives"]
-    """Where there is a triplet."""
+    """Mask of the entries that are triplets."""
     zero: Float[Tensor, ""]
-    """0, or NaN where an embedding is not finite, so that it cannot hide where no triplet is."""
+    """0, or NaN if any embedding is not finite, so that NaN shows even without a triplet."""
 
     @property
     def mean_of_active(self) -> Float[Tensor, ""]:
-        """Mean of the values above 0; 0 where there is none, NaN where an embedding is NaN."""
+        """Mean of the values above 0; 0 if there is none, NaN if an embedding is not finite."""
         return self.values.sum() / (self.values > 0).sum().clamp(min=1) + self.zero
 
     @property
     def share_active(self) -> Float[Tensor, ""]:
-        """Triplets above 0 among all; 0 where there is none."""
+        """Fraction of triplets with a value above 0; 0 if there is no triplet."""
         return (self.values > 0).sum() / self.exists.sum().clamp(min=1)
 
 
@@ -38,7 +38,7 @@ def triplet_loss(
     margin: float = 0.2,
     mining: Mining = "semihard",
 ) -> Float[Tensor, ""]:
-    r"""Make each row nearer to rows of its label than to others, by a margin.
+    r"""Require each anchor to be nearer to its positives than to negatives, by a margin.
 
     With Euclidean distance :math:`d` (not squared) of unit vectors, averaged over the triplets
     whose term is above 0:
@@ -46,17 +46,17 @@ def triplet_loss(
     .. math:: \max(0, d(a, p) - d(a, n) + margin)
 
     Args:
-        embeddings: ``(batch, dim)``. Normalised here, so any non-zero scale is fine; a row
-            of zeros stays one.
+        embeddings: ``(batch, dim)``. Normalised here, so any non-zero scale is fine; a row of
+            zeros stays zero.
         labels: ``(batch,)``. A row with a negative label is in no triplet.
         margin: >= 0, in units of distance.
-        mining: ``semihard`` takes one negative for each pair (a, p): the nearest of those farther
-            from the anchor than the positive is, or, where none is, the farthest of all. ``all``
-            takes every negative.
+        mining: ``semihard`` takes one negative for each pair (a, p): the nearest one that is
+            farther from the anchor than the positive, or the farthest of all if there is none.
+            ``all`` takes every negative.
 
     Returns:
         Scalar >= 0; exactly 0 when no triplet exists or none is active. NaN when an embedding is
-        not finite. The gradient is finite also where rows coincide (0 for that distance).
+        not finite. The gradient is finite even where rows coincide (0 for that distance).
 
     Source:
         Schroff et al., CVPR 2015, arXiv:1503.03832, who square the distance and average over
@@ -72,10 +72,11 @@ def triplet_hinges(
     margin: float,
     mining: Mining,
 ) -> Hinges:
-    """Every triplet's term; arguments as those of ``triplet_loss``."""
+    """Compute the hinge value of every triplet; arguments as in ``triplet_loss``."""
     norms = embeddings.norm(dim=1, keepdim=True)
-    unit = embeddings / norms.masked_fill(norms == 0, 1.0)  # F.normalize: a gradient of 1e12 at 0
-    # By differences, not by a matrix product: exactly 0, with gradient 0, where rows coincide.
+    # F.normalize would give a gradient of 1e12 at a row of zeros.
+    unit = embeddings / norms.masked_fill(norms == 0, 1.0)
+    # By differences, not a matrix product: exactly 0, with gradient 0, where rows coincide.
     distance = torch.cdist(unit, unit, compute_mode="donot_use_mm_for_euclid_dist")
 
     known = labels >= 0
@@ -90,7 +91,7 @@ def triplet_hinges(
         to_negative = distance.gather(1, _semihard(distance.detach(), negative)).flatten()[:, None]
         exists = (positive & negative.any(dim=1, keepdim=True)).flatten()[:, None]
     else:
-        anchors, positives = positive.nonzero(as_tuple=True)  # waits for a GPU
+        anchors, positives = positive.nonzero(as_tuple=True)  # synchronises with a GPU
         to_positive = distance[anchors, positives][:, None]  # (pairs, 1)
         to_negative, exists = distance[anchors], negative[anchors]  # (pairs, batch)
     values = F.relu(to_positive - to_negative + margin) * exists
@@ -100,8 +101,8 @@ def triplet_hinges(
 def _semihard(
     distance: Float[Tensor, "batch batch"], negative: Bool[Tensor, "batch batch"]
 ) -> Int[Tensor, "batch batch"]:
-    """For anchor i and positive j the negative of the triplet; any row where i has no negative."""
+    """Index of the negative for anchor i and positive j; arbitrary if i has no negative."""
     rising, order = distance.masked_fill(~negative, torch.inf).sort(dim=1)  # negatives come first
-    beyond = torch.searchsorted(rising, distance, right=True)  # the first one farther than j
+    beyond = torch.searchsorted(rising, distance, right=True)  # first one farther than j
     farthest = negative.sum(dim=1, keepdim=True) - 1
     return order.gather(1, torch.minimum(beyond, farthest).clamp(min=0))

@@ -1,96 +1,56 @@
-"""Methods by name: adding one is a file here, its configuration and a case below.
+"""Methods by name. Each is a room (or, for a bound, a file) here and an entry in the table.
 
-A method is imported where it is used: its code counts for the runs that use it and for no others.
+The table ``gcudml.config.METHODS`` names the class of a method as text, so that its module is
+imported only by the runs that use it.
 """
 
-import functools
+import pkgutil
+from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from gcudml.config import (
-    CbswrConfig,
-    GceConfig,
-    GcudmlConfig,
-    InstanceConfig,
-    RunConfig,
-    StmlConfig,
-    SupervisedConfig,
-    UdmlSsConfig,
-)
+from gcudml.config import METHODS, AnyMethodConfig, RunConfig
 from gcudml.data.splits import visible_labels
-from gcudml.methods.interface import Method, Setup
+from gcudml.methods.interface import Method, RunContext
 from gcudml.models.embedding import Embedder
 
 
-def module_of(config: RunConfig) -> str:
-    """The module of the method that the run's configuration names.
-
-    A control, which trains nothing, has none.
-    """
-    name = config.method.name
-    in_file = isinstance(config.method, SupervisedConfig | InstanceConfig)
-    return f"{__name__}.{name}" if in_file else f"{__name__}.{name}.method"
+def module_of(config: AnyMethodConfig) -> str:
+    """The module of a method's class; empty for a control, which trains nothing."""
+    return METHODS[config.name].builder.partition(":")[0]
 
 
-def build_method(setup: Setup) -> Method:
+def class_of(config: AnyMethodConfig) -> type[Method[Any]] | None:
+    """A method's class, imported now; None for a control, which trains nothing."""
+    builder = METHODS[config.name].builder
+    found: type[Method[Any]] | None = pkgutil.resolve_name(builder) if builder else None
+    return found
+
+
+def build_method(context: RunContext) -> Method[Any]:
     """The method that the run's configuration names.
 
     Raises:
         ValueError: the method does not fit the data, or it is a control, which trains nothing.
     """
-    match setup.config.method:
-        case GcudmlConfig() as config:
-            from gcudml.methods.gcudml.method import Gcudml
-
-            return Gcudml(setup, config)
-        case StmlConfig() as config:
-            from gcudml.methods.stml.method import Stml
-
-            return Stml(setup, config)
-        case UdmlSsConfig() as config:
-            from gcudml.methods.udml_ss.method import UdmlSs
-
-            return UdmlSs(setup, config)
-        case CbswrConfig() as config:
-            from gcudml.methods.cbswr.method import Cbswr
-
-            return Cbswr(setup, config)
-        case GceConfig() as config:
-            from gcudml.methods.gce.method import Gce
-
-            return Gce(setup, config)
-        case SupervisedConfig() as config:
-            from gcudml.methods.supervised import Supervised
-
-            return Supervised(setup, config)
-        case InstanceConfig() as config:
-            from gcudml.methods.instance import Instance
-
-            return Instance(setup, config)
-    raise ValueError(f"method.name: {setup.config.method.name!r} trains nothing")
+    config = context.config.method
+    method = class_of(config)
+    if method is None:
+        raise ValueError(f"method.name: {config.name!r} trains nothing")
+    return method(context, config)
 
 
 def build_student(config: RunConfig, *, channels: int, seed: int) -> Embedder:
     """The network that the method trains, with fresh weights from ``seed``."""
-    method, compact_from_maps = config.method, None
-    if isinstance(method, GceConfig):
-        from gcudml.methods.gce.group_head import GroupHead
-
-        compact_from_maps = functools.partial(
-            GroupHead,
-            dim=config.model.embedding_dim,
-            learners=method.learners,
-            block=method.block,
-            width=method.block_width,
-        )
+    method = class_of(config.method)
     return Embedder(
         config.model,
         channels=channels,
         image_size=config.data.network_size,
         seed=seed,
-        compact_from_maps=compact_from_maps,
+        compact_from_maps=None if method is None else method.compact_head(config.method, config),
     )
 
 

@@ -1,4 +1,4 @@
-"""What is reported of pseudo-labels, by every method that makes some."""
+"""Metrics and table rows of a clustering, for every method with pseudo-labels."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -10,27 +10,26 @@ from gcudml.evaluation.diagnostics import describe_clustering
 
 
 class Logged(NamedTuple):
-    """One clustering in numbers."""
+    """Metrics and table rows of one clustering."""
 
     metrics: Mapping[str, float]
     rows: Sequence[Mapping[str, int | float | None]]
-    """For the table ``clusters``: one row a cluster. Purity is None where images have no
-    classes."""
+    """For the table ``clusters``: one row per cluster. Purity is None if images have no classes."""
 
 
 class ClusterLog:
-    """Describes clusterings one after the other; the hidden classes are used for nothing else."""
+    """Describes successive clusterings; uses the hidden classes only for this."""
 
     def __init__(self, hidden_labels: Int[Tensor, " n"]) -> None:
         self.hidden_labels = hidden_labels
         self.previous: Int[Tensor, " n"] | None = None
 
     def state_dict(self) -> dict[str, Int[Tensor, " n"] | None]:
-        """What a run that goes on needs."""
+        """Return the state that a resumed run needs."""
         return {"previous": self.previous}
 
     def load_state_dict(self, state: Mapping[str, Int[Tensor, " n"] | None]) -> None:
-        """Go on after the clusterings of another log."""
+        """Restore the state from ``state_dict``."""
         self.previous = state["previous"]
 
     def record(
@@ -41,13 +40,13 @@ class ClusterLog:
         epoch: int,
         group_of: Int[Tensor, " clusters"] | None = None,
     ) -> Logged:
-        """Compare a clustering with the hidden classes and with the one before.
+        """Compare a clustering with the hidden classes and with the previous clustering.
 
         Args:
             labels: Cluster of each training image; -1 = unassigned.
-            clusters: Number of clusters, empty ones too.
-            epoch: That it serves first.
-            group_of: Group of each cluster, where the method groups them.
+            clusters: Number of clusters, including empty ones.
+            epoch: First epoch that uses the clustering.
+            group_of: Group of each cluster, if the method groups them.
         """
         found = describe_clustering(
             labels, self.hidden_labels, clusters=clusters, previous=self.previous

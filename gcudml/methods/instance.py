@@ -10,40 +10,32 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gcudml.config import InstanceConfig, RunConfig
-from gcudml.data.batches import random_batches, repeat_views
-from gcudml.losses.named import NamedLoss
-from gcudml.methods.interface import Batch, EpochPlan, ParameterGroup, Setup
+from gcudml.data.batches import repeat_views
+from gcudml.losses.named import check_loss
+from gcudml.methods.interface import Batch, EpochPlan, Method, ParameterGroup, RunContext
+from gcudml.methods.metric_loss import metric_loss
 from gcudml.models.embedding import Embeddings
-from gcudml.runtime.seeding import derive, generator
 
 
-def check_views(config: RunConfig) -> None:
-    """Refuse a single view: no image would have a positive.
-
-    Raises:
-        ValueError: ``train.views: ...``.
-    """
-    if config.train.views < 2:
-        raise ValueError(
-            f"train.views: {config.train.views} view leaves an image without a positive; "
-            f"method {config.method.name} needs at least 2"
-        )
-
-
-class Instance:
+class Instance(Method[InstanceConfig]):
     """A metric loss whose labels are the numbers of the images."""
 
-    lasting = ("loss",)
+    saved = ("loss",)
 
-    def __init__(self, setup: Setup, config: InstanceConfig) -> None:
-        self.setup = setup
+    @classmethod
+    def check_settings(cls, config: InstanceConfig, run: RunConfig) -> None:
+        """Refuse a single view, which leaves an image without a positive, and an unknown loss."""
+        if run.train.views < 2:
+            raise ValueError(
+                f"train.views: {run.train.views} view leaves an image without a positive; "
+                f"method {config.name} needs at least 2"
+            )
+        check_loss(config.loss, key="method.loss")
+
+    def __init__(self, context: RunContext, config: InstanceConfig) -> None:
+        super().__init__(context, config)
         self.weights: Mapping[str, float] = {"metric": 1.0}
-        self.loss = NamedLoss(
-            config.loss,
-            classes=len(setup.images),
-            embedding_dim=setup.config.model.embedding_dim,
-            seed=derive(setup.seed, "loss"),
-        ).to(setup.device)
+        self.loss = metric_loss(context, config.loss, classes=len(context.images))
 
     def parameters(self) -> Sequence[ParameterGroup]:
         """The loss's proxies, where it has any."""
@@ -51,22 +43,9 @@ class Instance:
 
     def begin_epoch(self, epoch: int) -> EpochPlan:
         """Draw the epoch's batches."""
-        train = self.setup.config.train
-        batches = random_batches(
-            len(self.setup.images),
-            batch_size=train.batch_size,
-            steps=self.setup.steps(train.batch_size),
-            generator=generator(self.setup.seed, "batches", epoch),
-        )
-        return EpochPlan(batches=repeat_views(batches, train.views))
+        batches = self.context.random_batches(epoch)
+        return EpochPlan(repeat_views(batches, self.context.config.train.views))
 
-    def terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
+    def loss_terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
         """The loss of the compact embeddings."""
         return {"metric": self.loss(embeddings.compact, batch.indices)}
-
-    def after_step(self, step: int) -> None:
-        """Nothing follows a step."""
-
-    def describe(self) -> dict[str, float]:
-        """Nothing beside the loss."""
-        return {}

@@ -1,21 +1,29 @@
 """What the training loop hands to a method, and what it asks of it."""
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, ClassVar, Generic, NamedTuple, TypeAlias, TypeVar
 
 import torch
 from jaxtyping import Float, Int, UInt8
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from gcudml.config import RunConfig
+from gcudml.data.batches import cluster_batches, random_batches
 from gcudml.models.embedding import Embedder, Embeddings
+from gcudml.models.inference import Head, RandomViews, embed_images
 from gcudml.models.number_format import Format
+from gcudml.runtime.seeding import generator
 from gcudml.runtime.timer import Stopwatch
+
+CompactHead: TypeAlias = Callable[[int], nn.Module]
+"""Makes a compact head on the backbone's maps from their number of features."""
 
 
 @dataclass(frozen=True)
-class Setup:
+class RunContext:
     """What stays the same during a run. Shape letters: ``n`` training images."""
 
     config: RunConfig
@@ -52,6 +60,55 @@ class Setup:
         """Steps of an epoch: as configured, else as many as show each image once on average."""
         return self.config.train.steps_per_epoch or max(1, len(self.images) // batch_size)
 
+    def random_batches(self, epoch: int) -> Int[Tensor, "steps batch"]:
+        """An epoch's batches of images, drawn uniformly; see ``gcudml.data.batches``."""
+        train = self.config.train
+        return random_batches(
+            len(self.images),
+            batch_size=train.batch_size,
+            steps=self.steps(train.batch_size),
+            generator=generator(self.seed, "batches", epoch),
+        )
+
+    def cluster_batches(self, labels: Int[Tensor, " n"], epoch: int) -> Int[Tensor, "steps batch"]:
+        """An epoch's batches of a few images from each of some clusters; see there, too."""
+        train = self.config.train
+        return cluster_batches(
+            labels.cpu(),
+            batch_size=train.batch_size,
+            images_per_cluster=train.images_per_cluster,
+            steps=self.steps(train.batch_size),
+            generator=generator(self.seed, "batches", epoch),
+        )
+
+    def embed(
+        self,
+        network: nn.Module,
+        heads: Sequence[Head],
+        *,
+        images: UInt8[Tensor, "rows channels height width"] | None = None,
+        views: RandomViews | None = None,
+        whole: bool = False,
+    ) -> dict[Head, Float[Tensor, "rows _"]]:
+        """Embed images without gradient, as they are tested.
+
+        Args:
+            network: The student or a teacher.
+            heads: Which embeddings are wanted.
+            images: None: all training images.
+            views: Show a random view of each image in place of the unchanged one.
+            whole: Show all of an image in place of the centre that a test sees.
+        """
+        return embed_images(
+            network,
+            self.images if images is None else images,
+            heads=heads,
+            number_format=self.number_format,
+            size=None if whole else self.config.data.network_size,
+            views=views,
+            clock=self.clock,
+        )
+
 
 @dataclass(frozen=True)
 class ParameterGroup:
@@ -70,9 +127,8 @@ class EpochPlan:
 
     batches: Int[Tensor, "steps views batch"]
     """Training image that each view of each step shows, on the CPU."""
-    parameters: Sequence[nn.Parameter] = ()
-    """Parameters of the method's own that are new since the last epoch, in place of those that an
-    earlier plan named; empty: no change."""
+    replaces_parameters: bool = False
+    """Whether the method's ``replaced_parameters`` are new ones since the last epoch."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Diagnostics of the epoch, reported with its losses."""
     cluster_rows: Sequence[Mapping[str, int | float | None]] = ()
@@ -91,42 +147,107 @@ class Batch:
     """From 0, over all epochs: a path for random numbers of the step's own."""
 
 
-@runtime_checkable  # the tests check types as they run
-class Method(Protocol):
-    """A way to learn an embedding. One file each in this package."""
+class DataSizes(NamedTuple):
+    """How much data there is."""
 
+    images: Mapping[str, int]
+    """By part: ``train``, ``val``, ``test``."""
+    training_classes: int
+    """Of two images or more: of one, nothing can be learned."""
+    gallery: int | None = None
+    """Test images that queries are compared with, where these are told apart."""
+
+
+Config = TypeVar("Config", bound=BaseModel)
+
+
+class Method(ABC, Generic[Config]):
+    """A way to learn an embedding.
+
+    A subclass sets ``weights``, defines ``begin_epoch`` and ``loss_terms``, and overrides what else
+    it needs. The class methods are called before a run, with no run at hand.
+    """
+
+    saved: ClassVar[Sequence[str]] = ()
+    """Names of the attributes that a resumed run needs: tensors, numbers, None, and whatever has a
+    ``state_dict``. Anything else is saved by a ``state_dict`` of the subclass."""
     weights: Mapping[str, float]
-    """Weight of each loss term, by the names that ``terms`` returns."""
+    """Weight of each loss term, by the names that ``loss_terms`` returns."""
 
-    @property
-    def lasting(self) -> Sequence[str]:
-        """Names of the attributes that change during a run and outlive an epoch.
+    def __init__(self, context: RunContext, config: Config) -> None:
+        self.context = context
+        self.config = config
 
-        A stopped run goes on with them and the student; see ``gcudml.training.checkpoint``.
+    @classmethod
+    def check_settings(cls, config: Config, run: RunConfig) -> None:
+        """Refuse settings that are impossible together, whatever the data.
+
+        Raises:
+            ValueError: ``section.key: what; remedy``.
         """
-        ...
+
+    @classmethod
+    def check_data(cls, config: Config, run: RunConfig, sizes: DataSizes) -> None:
+        """Refuse settings that so few images or classes cannot serve.
+
+        Raises:
+            ValueError: ``section.key: what; remedy``.
+        """
+
+    @classmethod
+    def check_network(cls, config: Config, run: RunConfig, *, channels: int) -> None:
+        """Refuse settings that the network cannot serve; it is known to exist and to load.
+
+        Raises:
+            ValueError: ``section.key: what; remedy``.
+        """
+
+    @classmethod
+    def compact_head(cls, config: Config, run: RunConfig) -> CompactHead | None:
+        """Make the student's compact head from the number of features; None: a linear layer."""
+        return None
 
     def parameters(self) -> Sequence[ParameterGroup]:
-        """The method's own parameters that live as long as the run; often none."""
-        ...
+        """The method's own parameters that live as long as the run."""
+        return ()
 
+    def replaced_parameters(self) -> Sequence[nn.Parameter]:
+        """The method's own parameters that some epochs replace, see ``EpochPlan``."""
+        return ()
+
+    @abstractmethod
     def begin_epoch(self, epoch: int) -> EpochPlan:
         """Prepare pseudo-labels, neighbours or whatever the batches need."""
-        ...
 
-    def terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
+    @abstractmethod
+    def loss_terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
         """The loss terms of one step.
 
         Args:
             batch: The rows.
             embeddings: The student's embeddings of ``batch.views``, with gradient.
         """
-        ...
 
     def after_step(self, step: int) -> None:
         """Called after optimiser step ``step`` (from 0, over all epochs)."""
-        ...
 
-    def describe(self) -> dict[str, float]:
+    def diagnostics(self) -> dict[str, float]:
         """Numbers worth a curve that only the method knows, such as the teacher's momentum."""
-        ...
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs beside the student: tensors and plain values, not copied."""
+        values = {name: getattr(self, name) for name in self.saved}
+        return {
+            name: value.state_dict() if hasattr(value, "state_dict") else value
+            for name, value in values.items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
+        for name in self.saved:
+            value = getattr(self, name)
+            if hasattr(value, "load_state_dict"):
+                value.load_state_dict(state[name])
+            else:
+                setattr(self, name, state[name])

@@ -9,28 +9,37 @@ from collections.abc import Mapping, Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from gcudml.config import SupervisedConfig
-from gcudml.data.batches import cluster_batches, repeat_views
-from gcudml.losses.named import NamedLoss
-from gcudml.methods.interface import Batch, EpochPlan, ParameterGroup, Setup
+from gcudml.config import RunConfig, SupervisedConfig
+from gcudml.data.batches import repeat_views
+from gcudml.losses.named import check_loss
+from gcudml.methods.interface import Batch, DataSizes, EpochPlan, Method, ParameterGroup, RunContext
+from gcudml.methods.metric_loss import metric_loss
 from gcudml.models.embedding import Embeddings
-from gcudml.runtime.seeding import derive, generator
 
 
-class Supervised:
-    """A metric loss on ``Setup.labels``; rows without a label are left out."""
+class Supervised(Method[SupervisedConfig]):
+    """A metric loss on ``RunContext.labels``; rows without a label are left out."""
 
-    lasting = ("loss",)
+    saved = ("loss",)
 
-    def __init__(self, setup: Setup, config: SupervisedConfig) -> None:
-        self.setup = setup
+    @classmethod
+    def check_settings(cls, config: SupervisedConfig, run: RunConfig) -> None:
+        """Refuse an unknown loss."""
+        check_loss(config.loss, key="method.loss")
+
+    @classmethod
+    def check_data(cls, config: SupervisedConfig, run: RunConfig, sizes: DataSizes) -> None:
+        """Refuse fewer than two classes."""
+        if sizes.training_classes < 2:
+            raise ValueError(
+                f"data.root: {sizes.training_classes} training classes have two images or more, "
+                "and supervised training compares two; add images"
+            )
+
+    def __init__(self, context: RunContext, config: SupervisedConfig) -> None:
+        super().__init__(context, config)
         self.weights: Mapping[str, float] = {"metric": 1.0}
-        self.loss = NamedLoss(
-            config.loss,
-            classes=int(setup.labels.max()) + 1,
-            embedding_dim=setup.config.model.embedding_dim,
-            seed=derive(setup.seed, "loss"),
-        ).to(setup.device)
+        self.loss = metric_loss(context, config.loss, classes=int(context.labels.max()) + 1)
 
     def parameters(self) -> Sequence[ParameterGroup]:
         """The loss's proxies, where it has any."""
@@ -38,23 +47,9 @@ class Supervised:
 
     def begin_epoch(self, epoch: int) -> EpochPlan:
         """Draw the epoch's batches."""
-        train = self.setup.config.train
-        batches = cluster_batches(
-            self.setup.labels.cpu(),
-            batch_size=train.batch_size,
-            images_per_cluster=train.images_per_cluster,
-            steps=self.setup.steps(train.batch_size),
-            generator=generator(self.setup.seed, "batches", epoch),
-        )
-        return EpochPlan(batches=repeat_views(batches, train.views))
+        batches = self.context.cluster_batches(self.context.labels, epoch)
+        return EpochPlan(repeat_views(batches, self.context.config.train.views))
 
-    def terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
+    def loss_terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
         """The loss of the compact embeddings."""
-        return {"metric": self.loss(embeddings.compact, self.setup.labels[batch.indices])}
-
-    def after_step(self, step: int) -> None:
-        """Nothing follows a step."""
-
-    def describe(self) -> dict[str, float]:
-        """Nothing beside the loss."""
-        return {}
+        return {"metric": self.loss(embeddings.compact, self.context.labels[batch.indices])}

@@ -1,4 +1,4 @@
-"""The student with its compact and its wide head, and the teacher that shares the wide one."""
+"""The student network with a compact and a wide head, and the teacher with a wide head."""
 
 import copy
 from collections.abc import Callable
@@ -13,12 +13,12 @@ from gcudml.models.backbones.build import build_backbone
 
 
 class Embeddings(NamedTuple):
-    """What a network makes of a batch; nothing is normalised."""
+    """Outputs of a network for a batch, none of them normalised."""
 
     compact: Float[Tensor, "batch dim"]
-    """The embedding that is tested, in single precision."""
+    """The embedding that is evaluated, in single precision."""
     wide: Float[Tensor, "batch wide"]
-    """The embedding that student and teacher share, in single precision."""
+    """The embedding that both student and teacher have, in single precision."""
     pooled: Float[Tensor, "batch features"]
     """The backbone's pooled features, in single precision."""
     maps: Float[Tensor, "batch features height width"]
@@ -26,7 +26,7 @@ class Embeddings(NamedTuple):
 
 
 class Pooled(nn.Module):
-    """A backbone and the global pooling of its maps."""
+    """A backbone followed by global pooling of its feature maps."""
 
     def __init__(self, config: ModelConfig, *, channels: int, image_size: int) -> None:
         super().__init__()
@@ -38,15 +38,15 @@ class Pooled(nn.Module):
     def forward(
         self, images: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch features"]:
-        """Pooled features of images."""
+        """Compute pooled features of images."""
         return self.pool(self.maps(images))
 
     def pool(
         self, maps: Float[Tensor, "batch features height width"]
     ) -> Float[Tensor, "batch features"]:
-        """Global pooling; in single precision whatever the backbone computes in."""
+        """Pool maps globally, in single precision whatever the backbone computes in."""
         exact = maps.float()
-        if self.pooling in {"avg", "token"}:  # a token is a map of one place
+        if self.pooling in {"avg", "token"}:  # a token is a 1x1 map
             return exact.mean(dim=(2, 3))
         largest = exact.amax(dim=(2, 3))
         return largest if self.pooling == "max" else exact.mean(dim=(2, 3)) + largest
@@ -55,8 +55,8 @@ class Pooled(nn.Module):
 class Embedder(nn.Module):
     """The student: pooled backbone, compact head and wide head.
 
-    By default heads start orthogonal with zero bias. Average plus maximum pooling, the two heads
-    and their start are STML's (Kim et al., CVPR 2022, arXiv:2205.01903).
+    By default, heads are initialised orthogonal with zero bias. Average plus maximum pooling, the
+    two heads and their initialisation follow STML (Kim et al., CVPR 2022, arXiv:2205.01903).
     """
 
     def __init__(
@@ -68,19 +68,19 @@ class Embedder(nn.Module):
         seed: int,
         compact_from_maps: Callable[[int], nn.Module] | None = None,
     ) -> None:
-        """Fresh weights from ``seed`` alone; the global random state is left as it was.
+        """Initialise from ``seed`` alone, without changing the global random state.
 
         Args:
             config: Backbone, sizes and pooling.
             channels: 1 (grey) or 3 (RGB).
             image_size: Side of the images in pixels.
-            seed: Of the weights.
-            compact_from_maps: Makes, for a number of features, a compact head of the method's own,
+            seed: Draws the weights.
+            compact_from_maps: Given the number of features, builds a method's own compact head,
                 which takes the backbone's maps; None: one linear layer on the pooled features.
         """
         super().__init__()
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)  # the CPU's alone, which fork_rng restores
+            torch.default_generator.manual_seed(seed)  # only the CPU's, which fork_rng restores
             self.features = Pooled(config, channels=channels, image_size=image_size)
             features = self.features.out_channels
             self.wide = linear_head(features, config.wide_dim, start=config.head_init)
@@ -92,7 +92,7 @@ class Embedder(nn.Module):
             )
 
     def forward(self, images: Float[Tensor, "batch channels height width"]) -> Embeddings:
-        """Embeddings of each image."""
+        """Embed each image."""
         maps = self.features.maps(images)
         pooled = self.features.pool(maps)
         compact = self.compact(maps).float() if self.compact_takes_maps else None
@@ -101,19 +101,19 @@ class Embedder(nn.Module):
             return Embeddings(compact, self.wide(pooled), pooled, maps)
 
     def shared(self) -> nn.ModuleList:
-        """What the teacher averages: backbone and wide head, in a fixed order."""
+        """Modules that the teacher averages: backbone and wide head, in a fixed order."""
         return nn.ModuleList([self.features, self.wide])
 
     def heads(self) -> nn.ModuleList:
-        """What is trained at the heads' learning rate."""
+        """Modules that are trained at the heads' learning rate."""
         return nn.ModuleList([self.wide, self.compact])
 
 
 class TeacherNet(nn.Module):
-    """The teacher's network: a copy of the student's backbone and wide head, never trained."""
+    """The teacher network: a copy of the student's backbone and wide head, without gradients."""
 
     def __init__(self, student: Embedder) -> None:
-        """Start as an exact copy of what the student shares."""
+        """Copy the modules that the student shares with it."""
         super().__init__()
         self.features = copy.deepcopy(student.features)
         self.wide = copy.deepcopy(student.wide)
@@ -121,7 +121,7 @@ class TeacherNet(nn.Module):
         self.eval()
 
     def forward(self, images: Float[Tensor, "batch channels height width"]) -> Embeddings:
-        """The wide embedding; ``compact`` is empty, ``(batch, 0)``."""
+        """Compute the wide embedding; ``compact`` is empty, ``(batch, 0)``."""
         maps = self.features.maps(images)
         pooled = self.features.pool(maps)
         with torch.autocast(pooled.device.type, enabled=False):
@@ -131,7 +131,7 @@ class TeacherNet(nn.Module):
 def linear_head(
     inputs: int, outputs: int, *, start: Literal["orthogonal", "default"] = "orthogonal"
 ) -> nn.Linear:
-    """A linear layer with orthogonal weights and zero bias, or as PyTorch makes it."""
+    """Build a linear layer with orthogonal weights and zero bias, or PyTorch's initialisation."""
     head = nn.Linear(inputs, outputs)
     if start == "orthogonal":
         nn.init.orthogonal_(head.weight)

@@ -1,4 +1,4 @@
-"""Embedding whole sets of images without gradient."""
+"""Inference: embed whole sets of images without gradients."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
@@ -16,12 +16,13 @@ from gcudml.runtime.timer import Stopwatch
 
 Head: TypeAlias = Literal["compact", "wide", "pooled"]
 ROWS_AT_MOST = 256
-# A block's maps should stay in a CPU's cache: of 128-px images 16 are 2 to 4 times faster than 256.
+# A block's maps should fit a CPU's cache: for 128-px images, blocks of 16 are 2 to 4 times as fast
+# as blocks of 256.
 CPU_PIXELS = 16 * 128 * 128
 
 
 class RandomViews(NamedTuple):
-    """How to draw random views."""
+    """Settings and generator for drawing random views."""
 
     config: Views
     generator: torch.Generator
@@ -38,19 +39,19 @@ def embed_images(
     views: RandomViews | None = None,
     clock: Stopwatch | None = None,
 ) -> dict[Head, Float[Tensor, "n _"]]:
-    """The network's embeddings of images, in evaluation mode.
+    """Embed images with the network in evaluation mode.
 
     Args:
         network: Returns ``Embeddings``; its mode is restored.
-        images: On any device; blocks of them are moved to the network's.
-        heads: Which embeddings are wanted.
-        number_format: What the network computes in.
-        size: Side of the centre square that the network sees; None: whole images.
-        views: Show a random view of each image in place of the unchanged one.
-        clock: Counts pixels, views and the forward as those of a training step; None: nobody does.
+        images: On any device; moved to the network's device in blocks.
+        heads: Which embeddings to return.
+        number_format: Number format and memory layout of the computation.
+        size: Side of the centre crop that the network sees; None: whole images.
+        views: Embed a random view of each image instead of the unchanged one.
+        clock: Times the parts (data, views, forward) as in a training step; None: no timing.
 
     Returns:
-        For each of ``heads`` the embeddings, on the network's device, not normalised.
+        The embeddings of each head, on the network's device, not normalised.
     """
     clock = clock or Stopwatch.off()
     forward = "teacher" if isinstance(network, TeacherNet) else "student"

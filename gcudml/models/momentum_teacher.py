@@ -1,23 +1,23 @@
-"""The momentum teacher: an exponential moving average of what it shares with the student."""
+"""The momentum teacher: an exponential moving average of the student's shared modules."""
 
 import torch
 from torch import Tensor, nn
 
 
 def momentum_at(step: int, momentum: float, *, warmup: bool) -> float:
-    """Share of the old teacher that update ``step`` (from 0) keeps.
+    """Momentum of update ``step`` (from 0): the fraction of the old teacher that it keeps.
 
-    With ``warmup`` it is ``min(momentum, (1 + step) / (10 + step))``: a slow teacher would keep
-    its random start for most of a short run. Without it is the published constant.
+    With ``warmup`` it is ``min(momentum, (1 + step) / (10 + step))``: in a short run, a slow
+    teacher would stay near its random initialisation. Without, it is the published constant.
     """
     return min(momentum, (1 + step) / (10 + step)) if warmup else momentum
 
 
 @torch.no_grad()
 def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
-    """``teacher <- momentum * teacher + (1 - momentum) * student``, in place.
+    """Update in place: ``teacher <- momentum * teacher + (1 - momentum) * student``.
 
-    Parameters and floating-point buffers (batch-norm statistics) are averaged, counters copied.
+    Parameters and floating-point buffers (batch-norm statistics) are averaged; counters are copied.
     The two modules must have the same state names and shapes.
     """
     averaged: tuple[list[Tensor], list[Tensor]] = ([], [])
@@ -31,18 +31,18 @@ def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> N
 
 
 def is_copy(teacher: nn.Module, student: nn.Module) -> bool:
-    """Whether the two are equal to the bit: before the first step, and after each with momentum 0.
+    """Whether the two are bit-identical, as before the first step, or after any with momentum 0.
 
-    A GPU is waited for.
+    Synchronises with a GPU.
     """
     return all(map(torch.equal, _state(teacher), _state(student)))
 
 
 @torch.no_grad()
 def teacher_distance(teacher: nn.Module, student: nn.Module) -> float:
-    """How far the weights are apart: norm of their difference over the norm of the student's.
+    """Relative distance of the weights: norm of their difference over the norm of the student's.
 
-    0 right after a copy, and where the student's are all 0. Statistics of batch norms are left out.
+    0 right after a copy. Batch-norm statistics are left out.
     """
     mine: list[Tensor] = list(teacher.parameters())
     theirs: list[Tensor] = list(student.parameters())

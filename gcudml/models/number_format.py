@@ -1,8 +1,8 @@
-"""Number format and memory layout: measured once a machine and model, then kept.
+"""Number format and memory layout: benchmarked once per machine and model, then cached.
 
-On a CPU no setting is the fastest for every network (up to 6x apart), so a few training steps
-decide. The choice is written to the cache folder: the first run measures and everyone reads the
-file, so that all runs of a machine compute alike and a table can be reproduced to the bit.
+On a CPU no setting is the fastest for every network (they differ by up to 6x), so a few training
+steps decide. The choice is written to the cache folder: the first run measures and later runs read
+the file, so that all runs on a machine use the same format and results are reproducible to the bit.
 """
 
 import contextlib
@@ -28,34 +28,34 @@ from gcudml.runtime.files import cache_folder, digest, locked, read_sealed, writ
 Number: TypeAlias = Literal["fp32", "bf16"]
 Layout: TypeAlias = Literal["contiguous", "channels_last"]
 WARM_STEPS, TIMED_STEPS = 2, 5
-ENOUGH_S = 2.0  # after this long one timed step has to do, of slow networks the first
-# Images of a measured step: enough to tell the settings apart.
+ENOUGH_S = 2.0  # after this long one timed step is enough; for slow networks the first, unwarmed
+# Images per measured step: enough to tell the settings apart.
 ROWS = {"conv4": 64, "resnet18": 16}
 ROWS_OF_OTHERS = 2  # batch norm needs two
-ROWS_ON_CUDA = 32  # at least; fewer leave a GPU waiting for the CPU
-SIMPLE_IS_WORTH = 0.9  # fp32 is kept unless bf16 takes less than this share of its time
+ROWS_ON_CUDA = 32  # at least; with fewer, a GPU waits for the CPU
+SIMPLE_IS_WORTH = 0.9  # bf16 is used only if it takes less than this fraction of fp32's time
 
 
 @dataclass(frozen=True)
 class Format:
-    """How a network computes."""
+    """Number format and memory layout of a network's computations."""
 
     dtype: Number
     layout: Layout
     measured: Mapping[str, float] = field(default_factory=dict)
-    """Milliseconds a step of each setting tried; empty where nothing was measured."""
+    """Setting -> milliseconds per step; empty if nothing was measured."""
 
     @property
     def name(self) -> str:
-        """Such as ``bf16 channels_last``."""
+        """Name of the setting, such as ``bf16 channels_last``."""
         return f"{self.dtype} {self.layout}"
 
     def arrange(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """The images in the layout."""
+        """Convert images to the memory layout."""
         return images.contiguous(memory_format=self._memory)
 
     def place(self, network: nn.Module, device: torch.device) -> None:
-        """Move the network to the device and its weights into the layout, in place."""
+        """Move the network to the device and convert it to the memory layout, in place."""
         network.to(device=device, memory_format=self._memory)  # type: ignore[call-overload]
 
     @property
@@ -67,16 +67,16 @@ class Format:
 
 @contextlib.contextmanager
 def autocast(number_format: Format, device: torch.device) -> Iterator[None]:
-    """Compute convolutions in the format's numbers."""
+    """Run convolutions in the format's dtype."""
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=number_format.dtype == "bf16"):
         yield
 
 
 def choose_format(config: RunConfig, *, channels: int, device: torch.device) -> Format:
-    """The setting the configuration asks for; what is ``auto`` is measured, or known already.
+    """Return the configured setting; ``auto`` is resolved by a benchmark or from the cache.
 
-    Equal networks on one machine get one setting whatever runs beside them at that time. A bf16
-    setting must save more than a tenth of the time. The global random state is not touched.
+    Equal networks on one machine get the same setting, whatever else was running at the time. bf16
+    must save more than a tenth of the time. The global random state is not changed.
 
     Raises:
         OSError: the cache folder cannot be written.
@@ -88,7 +88,7 @@ def choose_format(config: RunConfig, *, channels: int, device: torch.device) -> 
     rows = ROWS.get(config.model.backbone, ROWS_OF_OTHERS)
     if device.type == "cuda":
         rows = max(rows, ROWS_ON_CUDA)
-    # Not the batch, the heads' sizes or the method: a study of those must not mix number formats.
+    # Leaves out batch size, head sizes and method: a study that varies these must not mix formats.
     key = {
         "machine": _machine(device),
         "torch": torch.__version__,
@@ -108,7 +108,7 @@ def choose_format(config: RunConfig, *, channels: int, device: torch.device) -> 
     if kept is not None:
         return kept
     with locked(path):
-        # Another process may have measured while this one waited.
+        # Another process may have measured it while this one waited.
         kept = _choice_in(read_sealed(path), candidates)
         if kept is not None:
             return kept
@@ -120,10 +120,10 @@ def choose_format(config: RunConfig, *, channels: int, device: torch.device) -> 
 
 
 def prepare_cache(train: TrainConfig) -> None:
-    """Make the folder of measured settings, so that a cache that cannot serve is found early.
+    """Create the folder of measured settings, so that an unusable cache is found early.
 
     Raises:
-        OSError: it cannot be written, and holds nothing yet.
+        OSError: the folder cannot be written and holds nothing yet.
     """
     if "auto" not in (train.number_format, train.memory_layout):
         return
@@ -134,7 +134,7 @@ def prepare_cache(train: TrainConfig) -> None:
 
 
 def _candidates(train: TrainConfig, device: torch.device) -> list[Format]:
-    """What the configuration leaves open on this device."""
+    """List the settings that the configuration allows on this device."""
     dtypes: list[Number] = ["fp32"]
     if train.number_format != "auto":
         dtypes = [train.number_format]
@@ -147,7 +147,7 @@ def _candidates(train: TrainConfig, device: torch.device) -> list[Format]:
 
 
 def _choice_in(kept: object, candidates: list[Format]) -> Format | None:
-    """The choice made earlier; None where there is none, or one in another form."""
+    """Parse an earlier choice; None if there is none or it is malformed."""
     if not isinstance(kept, dict):
         return None
     known = {candidate.name: candidate for candidate in candidates}
@@ -160,7 +160,7 @@ def _choice_in(kept: object, candidates: list[Format]) -> Format | None:
 def _measure(
     candidates: list[Format], config: RunConfig, channels: int, rows: int, device: torch.device
 ) -> dict[str, float]:
-    """Least milliseconds of a training step for each candidate, in turn (A B A B)."""
+    """Time a training step of each candidate, interleaved (A B A B): minimum in milliseconds."""
     size = config.data.network_size
     images = torch.zeros(rows, channels, size, size, device=device)
     images.normal_(generator=torch.Generator(device).manual_seed(0))
@@ -188,7 +188,7 @@ def _measure(
             if step >= WARM_STEPS or is_late or lasted > ENOUGH_S / len(candidates):
                 taken.append(1000 * lasted)
     return {
-        candidate.name: round(min(taken), 3)  # whatever else runs here can only add to it
+        candidate.name: round(min(taken), 3)  # other load can only make a step slower
         for candidate, taken in zip(candidates, times, strict=True)
     }
 

@@ -1,4 +1,4 @@
-"""k-means of embeddings, with faiss."""
+"""k-means clustering of embeddings, with faiss."""
 
 from typing import NamedTuple
 
@@ -13,12 +13,12 @@ from gcudml.neighbours.search import usable_rows
 
 
 class Clustering(NamedTuple):
-    """Clusters of points."""
+    """A k-means clustering of points."""
 
     labels: Int[Tensor, " n"]
     """Index of each point's centre."""
     centres: Float[Tensor, "clusters dim"]
-    """Unit vectors where the clustering is spherical."""
+    """Unit vectors if the clustering is spherical."""
 
 
 def spherical_kmeans(
@@ -29,20 +29,19 @@ def spherical_kmeans(
     iterations: int = 20,
     start: Float[Tensor, "clusters dim"] | None = None,
 ) -> Clustering:
-    """k-means on the unit sphere with cosine similarity.
+    """Run k-means on the unit sphere, with cosine similarity.
 
     Args:
         features: ``(n, dim)``, any non-zero scale; normalised here.
         clusters: Number of centres, at most ``n``.
-        seed: Picks the starting centres (faiss would take 1234 whatever the run's seed).
-        iterations: Of Lloyd's algorithm. faiss re-seeds a centre that loses all its points by
-            splitting a large one; after the last iteration, or among equal points, a cluster can
-            still be empty.
-        start: Centres to start from, so that clusters keep their numbers; None: drawn points.
+        seed: Draws the initial centres (faiss would use 1234 whatever the run's seed).
+        iterations: Of Lloyd's algorithm. faiss replaces an empty cluster by splitting a large one;
+            after the last iteration, or among equal points, a cluster can still be empty.
+        start: Initial centres, so that clusters keep their numbers; None: randomly drawn points.
 
     Raises:
         ValueError: more clusters than points.
-        FloatingPointError: a feature is not finite or immense: the training has diverged.
+        FloatingPointError: a feature is not finite or too large, so the training has diverged.
     """
     unit = F.normalize(features.float(), dim=1)
     kmeans = _faiss_kmeans(unit, clusters, seed=seed, iterations=iterations, spherical=True)
@@ -58,10 +57,10 @@ def euclidean_kmeans(
     restarts: int = 1,
     start: Float[Tensor, "clusters dim"] | None = None,
 ) -> Clustering:
-    """k-means with Euclidean distance on features as they are.
+    """Run k-means with Euclidean distance on unnormalised features.
 
-    ``restarts`` times from other points, of which the best counts (one start where ``start`` is
-    given); the rest as ``spherical_kmeans``.
+    Keeps the best of ``restarts`` runs from different points (one run if ``start`` is given). The
+    other arguments and the errors are those of ``spherical_kmeans``.
     """
     points = features.float()
     kmeans = _faiss_kmeans(points, clusters, seed=seed, iterations=iterations, spherical=False)
@@ -79,7 +78,7 @@ def _faiss_kmeans(
         )
     if not usable_rows(points).all():
         raise FloatingPointError(
-            "k-means: a feature is not finite, or too long to be squared; the training has diverged"
+            "k-means: a feature is not finite or too large to square; the training has diverged"
         )
     faiss.omp_set_num_threads(torch.get_num_threads())
     return faiss.Kmeans(
@@ -88,7 +87,7 @@ def _faiss_kmeans(
         niter=iterations,
         seed=seed % 2**31,
         spherical=spherical,
-        min_points_per_centroid=1,  # fewer than faiss' 39 is normal here, no reason to warn
+        min_points_per_centroid=1,  # fewer than faiss's 39 is normal here and needs no warning
         max_points_per_centroid=2**31 - 1,  # no silent sub-sampling
     )
 

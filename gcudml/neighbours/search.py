@@ -1,4 +1,4 @@
-"""Nearest neighbours and k-means: the only home of faiss."""
+"""Nearest-neighbour search: exact, or approximate with faiss indexes."""
 
 import math
 from collections.abc import Iterator
@@ -14,18 +14,18 @@ from torch.nn import functional as F
 from gcudml.config.fields import Distance, Search
 
 BLOCK_ROWS = 4096
-BLOCK_ENTRIES = 1 << 22  # neighbours that a block may hold: bounds memory where many are asked for
-MOST_COMPARED = 1 << 24  # similarities at a time, where ranks are counted
-CELLS = 4  # of an IVF index, times the square root of the number of points
-FEWEST_OF_A_CELL = 39  # points on average: with fewer, faiss warns that its centres are ill-placed
-PROBED = 16  # cells of an IVF index that a query looks into, and more where it wants many points
-LINKS = 32  # of a point of an HNSW index
-FOLLOWED = 64  # candidates that an HNSW search keeps, and more where it wants many points
-LONGEST_ROW = 1e15  # squared distances, and sums of very many, stay below the largest 32-bit number
+BLOCK_ENTRIES = 1 << 22  # neighbours per block: bounds the memory if many are requested
+MOST_COMPARED = 1 << 24  # similarities held at a time when counting ranks
+CELLS = 4  # cells of an IVF index, times the square root of the number of points
+FEWEST_OF_A_CELL = 39  # points per cell on average: with fewer, faiss warns of poor centres
+PROBED = 16  # cells of an IVF index searched per query; more if it wants many neighbours
+LINKS = 32  # links per point of an HNSW index
+FOLLOWED = 64  # candidates kept by an HNSW search; more if it wants many neighbours
+LONGEST_ROW = 1e15  # squared distances, even summed over very many, do not overflow float32
 
 
 class Found(NamedTuple):
-    """The neighbours of some rows."""
+    """Neighbours of a block of rows."""
 
     rows: Int[Tensor, " block"]
     """Indices of the rows."""
@@ -34,20 +34,20 @@ class Found(NamedTuple):
 
 
 def usable_rows(embeddings: Float[Tensor, "n dim"]) -> Bool[Tensor, " n"]:
-    """Which rows are finite and short enough to be squared without overflow."""
+    """Mask of the rows that are finite and short enough to be squared without overflow."""
     usable: Tensor = embeddings.float().norm(dim=1) <= LONGEST_ROW  # False for NaN
     return usable
 
 
 def as_compared(embeddings: Float[Tensor, "n dim"], distance: Distance) -> Float[Tensor, "n dim"]:
-    """The points that searches compare: of unit length for cosine; zeros for unusable rows."""
+    """Prepare points for a search: unit length for cosine; zeros for unusable rows."""
     points = embeddings.detach().float().where(usable_rows(embeddings)[:, None], 0.0)
-    # In place: of very many points there is one copy and no second.
+    # In place, so that there is only one copy of very many points.
     return F.normalize(points, dim=1, out=points) if distance == "cosine" else points
 
 
 def is_approximate(search: Search, device: torch.device) -> bool:
-    """Whether ``search_in_blocks`` may miss neighbours of points on a device: never on a GPU."""
+    """Whether ``search_in_blocks`` may miss neighbours; never for points on a GPU."""
     return search != "exact" and device.type == "cpu"
 
 
@@ -58,7 +58,7 @@ def nearest(
     distance: Distance = "cosine",
     block_rows: int = BLOCK_ROWS,
 ) -> Int[Tensor, "n kept"]:
-    """Indices of the ``k`` nearest other rows, best first; never the row itself.
+    """Find the ``k`` nearest other rows of each row, best first; never the row itself.
 
     ``kept`` is ``min(k, n - 1)``. See ``search_in_blocks``.
     """
@@ -76,24 +76,24 @@ def search_in_blocks(
     search: Search = "exact",
     block_rows: int = BLOCK_ROWS,
 ) -> Iterator[Found]:
-    """The ``k`` nearest rows of each query, some queries at a time.
+    """Find the ``k`` nearest rows of each query, a block of queries at a time.
 
-    Exact unless ``is_approximate``: then some of the nearest may be missing, and farther ones have
-    their places. Equal calls find equal rows, on any number of threads.
+    Exact unless ``is_approximate``: then farther rows may take the place of some of the nearest.
+    Results are the same in every call and for any number of threads.
 
-    Ties are broken by the search, equally in every call on one device. Rows that are not
-    ``usable_rows`` take part as zeros: it is the caller's to look for them.
+    Ties are broken by the search, in the same way in every call on one device. Rows that are not
+    ``usable_rows`` take part as zeros; the caller has to handle them.
 
     Args:
-        embeddings: ``(n, dim)``; any scale for cosine, as they are for Euclidean.
-        k: At least 1; of fewer rows all are found.
-        distance: What nearest means.
-        queries: Indices of the rows to search for; None: all.
-        gallery: Indices of the rows to search among, none of them a query; None: all rows, and a
-            row is no neighbour of itself, whatever equals it.
-        search: How they are found. An index is made anew by every call; a query for which it finds
-            fewer than ``k`` is searched for exactly.
-        block_rows: Most queries of a block; fewer where ``k`` is large.
+        embeddings: ``(n, dim)``; normalised here for cosine, used unnormalised for Euclidean.
+        k: At least 1; if there are fewer rows, all are found.
+        distance: How rows are compared.
+        queries: Indices of the query rows; None: all.
+        gallery: Indices of the rows to search, none of them a query; None: all rows, where a row
+            is never its own neighbour, even if others are equal to it.
+        search: How neighbours are found. Every call builds a new index; a query for which it finds
+            fewer than ``k`` rows is searched again exactly.
+        block_rows: Maximum number of queries per block; smaller if ``k`` is large.
     """
     points = as_compared(embeddings, distance)
     among = points if gallery is None else points[gallery]
@@ -107,7 +107,7 @@ def search_in_blocks(
     for rows in asked.split(max(1, min(block_rows, BLOCK_ENTRIES // max(1, wanted)))):
         found = _search(points[rows], among, wanted, distance, index)
         if without_self:
-            # The row itself goes last and off; where ties pushed it out, the last one does.
+            # Drop the row itself; if ties pushed it off the list, drop the last neighbour.
             is_self = found == rows[:, None]
             order = is_self.to(torch.uint8).argsort(dim=1, stable=True)
             found = found.gather(1, order)[:, :kept]
@@ -121,13 +121,13 @@ def nearest_of(
     *,
     distance: Distance,
 ) -> tuple[Float32[np.ndarray, "q k"], Int64[np.ndarray, "q k"]]:
-    """Cosine similarity or Euclidean distance to the ``k`` nearest of ``among``, and their places.
+    """Find the ``k`` nearest rows of ``among``: their similarities or distances, and their indices.
 
     Args:
-        queries: Of length 1 for cosine.
+        queries: Of unit length for cosine.
         among: The same.
         k: At most ``m``.
-        distance: What nearest means.
+        distance: Cosine similarity, or Euclidean distance.
     """
     faiss.omp_set_num_threads(torch.get_num_threads())
     metric = faiss.METRIC_INNER_PRODUCT if distance == "cosine" else faiss.METRIC_L2
@@ -135,7 +135,7 @@ def nearest_of(
         np.ascontiguousarray(queries), np.ascontiguousarray(among), k, metric=metric
     )
     if distance != "cosine":
-        scores = np.sqrt(scores.clip(min=0))  # faiss gives squares, by rounding just below 0
+        scores = np.sqrt(scores.clip(min=0))  # faiss returns squares, which rounding may make < 0
     return scores, places.astype(np.int64, copy=False)
 
 
@@ -148,13 +148,13 @@ def rank_of_first(
     distance: Distance = "cosine",
     block_entries: int = MOST_COMPARED,
 ) -> Int[Tensor, " queries"]:
-    """The rank, from 1, at which each query finds the first row with its label; 0 for never.
+    """Rank, from 1, of the first row with each query's label; 0 if there is none.
 
-    Counts the rows that are nearer than the nearest one with the label, so nothing is sorted.
-    Similarities are those of ``search_in_blocks``, summed by another library: where two differ in
-    the last digits only, or not at all (then the row that comes first counts as nearer), a list of
-    that search may have them in another order. Takes as long as the search itself for as many
-    queries, and ``block_entries`` numbers at a time in memory.
+    Counts the rows that are nearer than the nearest one with the label, without sorting. The
+    similarities of ``search_in_blocks`` are summed by another library, so that rows whose
+    similarities are equal (here the lower index counts as nearer) or differ only by rounding may
+    be ordered differently there. Takes as long as the search itself for the same number of
+    queries, and holds ``block_entries`` numbers at a time.
     """
     points, usable = as_compared(embeddings, distance), usable_rows(embeddings)
     among = torch.arange(len(points), device=points.device) if gallery is None else gallery
@@ -166,12 +166,12 @@ def rank_of_first(
         asked = queries[first : first + rows]
         nearness = points[asked] @ candidates.T  # (block, gallery)
         if distance == "euclidean":
-            nearness = 2 * nearness - squares  # less the distance's square, but for a constant
+            nearness = 2 * nearness - squares  # minus the squared distance, up to a constant
         is_self = asked[:, None] == among
         nearness.masked_fill_(is_self, -torch.inf)
         wanted = (labels[asked][:, None] == labels[among]) & usable[among] & ~is_self
         wanted &= usable[asked][:, None]
-        best = nearness.masked_fill(~wanted, -torch.inf).max(dim=1)  # of equals the first
+        best = nearness.masked_fill(~wanted, -torch.inf).max(dim=1)  # the first among equals
         nearer = nearness > best.values[:, None]
         places = torch.arange(len(among), device=among.device)
         nearer |= (nearness == best.values[:, None]) & (places < best.indices[:, None])
@@ -187,12 +187,12 @@ def _search(
     distance: Distance,
     index: faiss.Index | None = None,
 ) -> Int[Tensor, "block k"]:
-    """Places in ``among`` of the ``k`` nearest points, best first; ``index``: of these."""
+    """Indices in ``among`` of the ``k`` nearest points, best first; ``index`` indexes ``among``."""
     if index is not None:
         faiss.omp_set_num_threads(torch.get_num_threads())
         _, indexed = index.search(queries.contiguous().numpy(), k)
         found = torch.from_numpy(indexed.astype(np.int64, copy=False))
-        short = (found < 0).any(dim=1)  # few points in the cells, or equal ones that hide others
+        short = (found < 0).any(dim=1)  # too few points in the cells, or hidden by equal ones
         if short.any():
             found[short] = _search(queries[short], among, k, distance)
         return found
@@ -211,9 +211,9 @@ def _search(
 def _index(
     among: Float[Tensor, "m dim"], k: int, *, search: Search, distance: Distance
 ) -> faiss.Index:
-    """An approximate index of points on the host, set for searches of ``k`` neighbours.
+    """Build an approximate index of points in host memory, set up to find ``k`` neighbours.
 
-    The same for the same points: faiss draws from seeds of its own.
+    Deterministic: faiss uses fixed seeds of its own.
 
     Source:
         IVF: Jégou et al., TPAMI 2011. HNSW: Malkov and Yashunin, TPAMI 2020, arXiv:1603.09320.
@@ -224,14 +224,14 @@ def _index(
     if search == "hnsw":
         links = faiss.IndexHNSWFlat(dim, LINKS, metric)
         links.hnsw.efSearch = max(FOLLOWED, 2 * k)
-        faiss.omp_set_num_threads(1)  # several threads link in the order in which they come
+        faiss.omp_set_num_threads(1)  # with several threads, links depend on their timing
         links.add(points)
         return links
     cells = max(1, min(int(CELLS * math.sqrt(count)), count // FEWEST_OF_A_CELL))
     quantizer = faiss.IndexFlat(dim, metric)
     lists = faiss.IndexIVFFlat(quantizer, dim, cells, metric)
     lists.nprobe = min(cells, max(PROBED, math.ceil(4 * k * cells / count)))
-    lists.cp.min_points_per_centroid = 1  # as few as in tests are no reason to warn
+    lists.cp.min_points_per_centroid = 1  # no warning for the few points of a test
     faiss.omp_set_num_threads(torch.get_num_threads())
     lists.train(points)
     lists.add(points)

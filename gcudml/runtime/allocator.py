@@ -1,4 +1,4 @@
-"""The host's memory, kept between training steps."""
+"""Allocator setting: keep freed host memory between training steps."""
 
 import ctypes
 import platform
@@ -7,14 +7,15 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # names of glibc's mallopt
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc keep freed memory for the next step in place of giving it back to the system.
+    """Make glibc keep freed memory for the next step instead of returning it to the system.
 
-    A step frees maps of up to hundreds of MB, which glibc unmaps at once, and the next step waits
-    while the system clears the same pages again: a quarter of the time of 120 images of 128 px. The
-    price: the process stays as large as its largest step was. Numbers do not change.
+    A step frees feature maps of up to hundreds of MB. By default glibc unmaps them at once, and the
+    next step waits while the system zeroes the pages again: a quarter of the time of a step on 120
+    images of 128 px. In return, the process stays as large as its largest step. Results do not
+    change.
 
     Returns:
-        Whether the allocator took it; False where it is not glibc.
+        Whether the setting was accepted; False if the allocator is not glibc's.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

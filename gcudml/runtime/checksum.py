@@ -1,7 +1,7 @@
 """Files that end with a checksum of their content.
 
-CRC-32: against damage, not against malice. It is several times as fast as any SHA, and what is
-summed may have 20 GB and must be read at the speed of the disk.
+CRC-32 detects damage, not tampering. It is several times as fast as any SHA: files may have 20 GB,
+and verifying them must keep up with the disk.
 """
 
 import os
@@ -16,7 +16,7 @@ END_BYTES = len(_END.format(0))
 
 
 class SummedWriter:
-    """Writes to a file and sums what it writes; ``finish`` puts the checksum behind it."""
+    """Writes to a file and sums what it writes; ``finish`` appends the checksum."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -28,17 +28,17 @@ class SummedWriter:
         return self._stream.write(content)
 
     def flush(self) -> None:
-        """Hand what was written to the system."""
+        """Flush buffered data to the operating system."""
         self._stream.flush()
 
     def finish(self) -> None:
-        """Write the checksum."""
+        """Append the checksum and flush."""
         self._stream.write(_END.format(self._sum).encode())
         self._stream.flush()
 
 
 def is_sound(stream: BinaryIO) -> bool:
-    """Whether a file, opened to be read, ends with the checksum of what is before it."""
+    """Whether a file, opened for reading, ends with a valid checksum of its content."""
     left = os.fstat(stream.fileno()).st_size - END_BYTES
     stream.seek(0)
     summed = 0
@@ -49,5 +49,5 @@ def is_sound(stream: BinaryIO) -> bool:
 
 
 def say_useless(path: Path, reason: str) -> None:
-    """Say on stderr that a file of an earlier attempt is unusable and training starts over."""
+    """Report on stderr that a file of an earlier attempt is unusable and training starts over."""
     print(f"{path}: not readable ({reason}); training from the start", file=sys.stderr)

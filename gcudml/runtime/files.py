@@ -1,4 +1,4 @@
-"""Files that are whole or not there, in a cache that all runs share."""
+"""Atomic writes, locks and checksummed JSON, for files in a cache that all runs share."""
 
 import contextlib
 import hashlib
@@ -14,24 +14,23 @@ from typing import NamedTuple
 if sys.platform != "win32":
     import fcntl
 
-SETTLED_S = 2.0  # a file changed more recently may change again within its time stamp's grain
+SETTLED_S = 2.0  # a more recent change may be followed by one with the same time stamp
 
 
 class Stamp(NamedTuple):
-    """What changes with a file's content, as far as a glance can tell."""
+    """Size and times of a file, which change with its content."""
 
     size: int
     modified_ns: int
     changed_ns: int
-    """Time of the last change of any kind: setting ``modified_ns`` back does not set this back."""
+    """Time of the last change of any kind; resetting ``modified_ns`` does not reset this."""
 
     @property
     def is_settled(self) -> bool:
-        """Whether a later change is certain to give another stamp.
+        """Whether any later change is certain to change the stamp.
 
-        A time ahead of the clock is no sign of a recent change where ``modified_ns`` has it, which
-        anybody can set: ``changed_ns`` decides then. Where that is ahead too, the clock was set
-        back, and nothing is certain.
+        Anybody can set ``modified_ns``, so if it is in the future, only ``changed_ns`` counts. If
+        that is in the future too, the clock was set back and nothing is certain.
         """
         now = time.time_ns()
         is_ahead = self.modified_ns > now
@@ -40,7 +39,7 @@ class Stamp(NamedTuple):
 
 
 def stamp_of(path: str | Path) -> Stamp | None:
-    """The stamp of a file; None where it cannot be looked at."""
+    """Return the stamp of a file; None if its status cannot be read."""
     try:
         status = os.stat(path)  # noqa: PTH116 -- a Path would take longer than the call
     except OSError:
@@ -49,7 +48,7 @@ def stamp_of(path: str | Path) -> Stamp | None:
 
 
 def cache_folder() -> Path:
-    """Where prepared images and measurements are kept; need not exist yet."""
+    """Return the folder for prepared images and measurements; it may not exist yet."""
     if chosen := os.environ.get("GCUDML_CACHE"):
         return Path(chosen).expanduser()
     root = os.environ.get("XDG_CACHE_HOME")
@@ -57,16 +56,16 @@ def cache_folder() -> Path:
 
 
 def digest(content: object) -> str:
-    """24 hexadecimal digits for a JSON value; the order of keys does not matter."""
+    """Digest a JSON value to 24 hexadecimal digits, independent of the order of keys."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def read_sealed(path: Path, *, quietly: bool = False) -> object:
-    """The content of a JSON file that ``write_sealed`` wrote; None where there is none.
+    """Read a JSON file written by ``write_sealed``; None if there is none.
 
-    One without a valid checksum counts as none: make its content anew. Unless ``quietly``, it is
-    said on stderr.
+    A file without a valid checksum also gives None, so the caller recreates its content; unless
+    ``quietly``, this is reported on stderr.
     """
     try:
         found = path.read_bytes()
@@ -82,10 +81,10 @@ def read_sealed(path: Path, *, quietly: bool = False) -> object:
 
 
 def write_sealed(path: Path, content: object) -> None:
-    """Replace a JSON file by one with its checksum.
+    """Write a JSON file with its checksum, replacing any earlier one.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     body = json.dumps(content).encode()
     with replacing(path) as draft:
@@ -93,21 +92,21 @@ def write_sealed(path: Path, content: object) -> None:
 
 
 def _seal(body: bytes) -> bytes:
-    """What goes before a JSON text, so that with a ``}`` behind it is one again."""
+    """Return the header of a sealed file; header, body and a closing ``}`` form valid JSON."""
     return f'{{"sha256":"{hashlib.sha256(body).hexdigest()}","content":'.encode()
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock that belongs to ``path``; it ends with the process, however that ends.
+    """Hold the lock of ``path``; it is released when the process ends, however it ends.
 
-    Without file locks (Windows) nothing is held: then a file may be made twice, to equal effect.
+    Without file locks (Windows) there is no lock: a file may be created twice, with equal content.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("a") as holder:
         if sys.platform != "win32":
             fcntl.flock(holder, fcntl.LOCK_EX)
-            # Only a killed process leaves drafts: whoever holds the lock is the only writer.
+            # The holder of the lock is the only writer, so any draft is from a killed process.
             for left in path.parent.glob(f"{path.stem}.*.draft"):
                 left.unlink(missing_ok=True)
         yield
@@ -115,12 +114,12 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A draft to write; it becomes ``path`` at once if the block succeeds and vanishes if not.
+    """Yield a draft; it atomically replaces ``path`` if the block succeeds, else it is deleted.
 
     Raises:
-        OSError: as the block raised it, with the file's name where it had none (a full disk).
+        OSError: raised by the block; the file's name is added if it has none (a full disk).
     """
-    # Not by process: those of two containers or machines have equal numbers.
+    # Not named by process id: two containers or machines can have equal ones.
     draft = path.with_suffix(f".{uuid.uuid4().hex}.draft")
     try:
         yield draft
@@ -134,6 +133,6 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def say_damaged(path: Path) -> None:
-    """Say on stderr that a file is unusable and made anew."""
+    """Report on stderr that a file is unusable and will be recreated."""
     reason = "damaged, or of an older version (no valid checksum)"
-    print(f"{path}: {reason}; making it anew", file=sys.stderr)
+    print(f"{path}: {reason}; recreating it", file=sys.stderr)

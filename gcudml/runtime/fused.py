@@ -1,11 +1,11 @@
-"""Several runs trained together: in lock step, their networks and losses computed as one.
+"""Horizontally fused training: several runs in lock step, with batched networks and losses.
 
-Each run is ordinary code in a thread of its own, of which one at a time is awake. Where it needs
-its network, a loss or gradients it asks for them here and sleeps; once all runs have asked, equal
-requests are answered by one batched computation over stacked parameters (``torch.func``), and the
-others one by one. So runs may differ in whatever they like, and what fits together is faster:
-horizontally fused training (Wang et al., MLSys 2021, arXiv:2102.02344). Results are those of
-separate training within rounding. Outside ``train_together`` everything is computed at once.
+Each run is ordinary code in its own thread, and one thread runs at a time. Where a run needs its
+network, a loss or gradients, it submits a request here and waits. Once all runs have done so, equal
+requests are computed as one batch over stacked parameters (``torch.func``), the others one by one.
+So runs may differ in any way, and those parts that match are computed faster (HFTA, Wang et al.,
+MLSys 2021, arXiv:2102.02344). Results equal those of separate training up to rounding. Outside
+``train_together`` every request is computed immediately.
 """
 
 from __future__ import annotations
@@ -23,57 +23,57 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 Answer = Any
-"""What a request asks for: tensors in whatever a network or a loss returns."""
+"""Result of a request: whatever structure of tensors a network or a loss returns."""
 _here = threading.local()
 _builds: WeakKeyDictionary[nn.Module, Hashable] = WeakKeyDictionary()
 
 
 def forward(network: nn.Module, images: Tensor) -> Answer:
-    """``network(images)``."""
-    circle = _circle()
-    if circle is None:
+    """Compute ``network(images)``."""
+    group = _group()
+    if group is None:
         return network(images)
-    return circle.ask(_Forward(network, images))
+    return group.submit(_Forward(network, images))
 
 
 def loss(function: Callable[..., Tensor], *tensors: Tensor, **options: object) -> Tensor:
-    """``function(*tensors, **options)``, which must not depend on anything else."""
-    circle = _circle()
-    if circle is None:
+    """Compute ``function(*tensors, **options)``, which must not depend on anything else."""
+    group = _group()
+    if group is None:
         return function(*tensors, **options)
-    answer: Tensor = circle.ask(_Loss(function, tensors, options))
+    answer: Tensor = group.submit(_Loss(function, tensors, options))
     return answer
 
 
 def backward(total: Tensor) -> None:
-    """``total.backward()``."""
-    circle = _circle()
-    if circle is None:
+    """Run ``total.backward()``."""
+    group = _group()
+    if group is None:
         total.backward()
     else:
-        circle.ask(_Backward(total))
+        group.submit(_Backward(total))
 
 
 def company() -> int:
-    """How many runs were begun together with the one that asks, itself included."""
-    circle = _circle()
-    return 1 if circle is None else circle.size
+    """Number of runs that were started together with the calling one, including itself."""
+    group = _group()
+    return 1 if group is None else group.size
 
 
 def train_together(calls: Sequence[Callable[[], None]]) -> None:
     """Execute the calls, each of which trains one run, and return when all have returned.
 
-    A call that raises ends the others no earlier; the first exception is raised at the end.
+    If a call raises, the others still finish; the first exception is raised at the end.
     """
-    _Circle(len(calls)).run(calls)
+    _LockstepGroup(len(calls)).run(calls)
 
 
-def _circle() -> _Circle | None:
-    return getattr(_here, "circle", None)
+def _group() -> _LockstepGroup | None:
+    return getattr(_here, "group", None)
 
 
 class _Mode(NamedTuple):
-    """What a thread computes in."""
+    """PyTorch modes of a thread: gradients, autocast and its dtype."""
 
     has_gradient: bool
     is_mixed: bool
@@ -81,7 +81,7 @@ class _Mode(NamedTuple):
 
 
 class _Request(ABC):
-    """Something to compute, for one run."""
+    """A computation that one run requests."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -95,15 +95,15 @@ class _Request(ABC):
     @property
     @abstractmethod
     def key(self) -> Hashable:
-        """Equal for requests that can be answered together."""
+        """Key that is equal for requests that can be batched."""
 
     @abstractmethod
-    def alone(self) -> Answer:
-        """The answer."""
+    def compute_single(self) -> Answer:
+        """Compute this request alone."""
 
     @abstractmethod
-    def answers(self, requests: Sequence[Any]) -> list[Answer]:
-        """The answers to requests of one key, this one among them."""
+    def compute_batched(self, requests: Sequence[Any]) -> list[Answer]:
+        """Compute requests of equal key, including this one, as one batch."""
 
 
 class _Forward(_Request):
@@ -117,10 +117,10 @@ class _Forward(_Request):
         inputs = (self.images.shape, self.images.dtype, self.device)
         return ("forward", _build(self.network), modes, inputs, self.mode)
 
-    def alone(self) -> Answer:
+    def compute_single(self) -> Answer:
         return self.network(self.images)
 
-    def answers(self, requests: Sequence[_Forward]) -> list[Answer]:
+    def compute_batched(self, requests: Sequence[_Forward]) -> list[Answer]:
         states = [_state(request.network) for request in requests]
         stacked = {name: torch.stack([each[name] for each in states]) for name in states[0]}
 
@@ -152,10 +152,10 @@ class _Loss(_Request):
         shapes = tuple((x.shape, x.dtype, x.device) for x in self.tensors)
         return ("loss", self.function, repr(self.options), shapes, self.mode)
 
-    def alone(self) -> Tensor:
+    def compute_single(self) -> Tensor:
         return self.function(*self.tensors, **self.options)
 
-    def answers(self, requests: Sequence[_Loss]) -> list[Tensor]:
+    def compute_batched(self, requests: Sequence[_Loss]) -> list[Tensor]:
         columns = zip(*(request.tensors for request in requests), strict=True)
         stacked = [torch.stack(list(column)) for column in columns]
         found = vmap(lambda *tensors: self.function(*tensors, **self.options))(*stacked)
@@ -171,22 +171,22 @@ class _Backward(_Request):
     def key(self) -> Hashable:
         return ("backward", self.device)
 
-    def alone(self) -> None:
+    def compute_single(self) -> None:
         self.total.backward()
 
-    def answers(self, requests: Sequence[_Backward]) -> list[None]:
-        # No run's parameters are in another run's loss, so each gets its own gradient.
+    def compute_batched(self, requests: Sequence[_Backward]) -> list[None]:
+        # No run's loss depends on another run's parameters, so each gets its own gradient.
         torch.stack([request.total for request in requests]).sum().backward()
         return [None] * len(requests)
 
 
 class _Failed(NamedTuple):
-    """In place of an answer: the run's own error."""
+    """Error of a run, in place of its result."""
 
     error: BaseException
 
 
-class _Circle:
+class _LockstepGroup:
     """The runs of one call of ``train_together``: whose turn it is, and who waits for what."""
 
     def __init__(self, size: int) -> None:
@@ -216,7 +216,7 @@ class _Circle:
         if self._error is not None:
             raise self._error
 
-    def ask(self, request: _Request) -> Answer:
+    def submit(self, request: _Request) -> Answer:
         """The answer to a request of the run whose turn it is, once all others have asked too."""
         number: int = _here.number
         randomness = _random_state(request.device)
@@ -225,13 +225,13 @@ class _Circle:
             self._give_turn()
             self._await_turn(number)
             answer = self._answers.pop(number)
-        _set_random_state(request.device, randomness)  # others have drawn meanwhile
+        _set_random_state(request.device, randomness)  # other runs may have changed it meanwhile
         if isinstance(answer, _Failed):
             raise answer.error
         return answer
 
     def _live(self, number: int, call: Callable[[], None]) -> None:
-        _here.circle, _here.number = self, number
+        _here.group, _here.number = self, number
         with self._moved:
             self._await_turn(number)
         try:
@@ -266,7 +266,7 @@ class _Circle:
         requests = {number: self._asked.pop(number) for number in now}
         try:
             self._answers |= self._answers_to_all(requests)
-        except BaseException as error:  # else whoever asked would sleep for ever
+        except BaseException as error:  # else the waiting runs would never wake
             self._answers |= dict.fromkeys(now, _Failed(error))
         self._ready = dict.fromkeys(now)
 
@@ -284,24 +284,24 @@ class _Circle:
         with _as_in(requests[0]):
             if len(requests) > 1 and key not in self._not_batched:
                 try:
-                    return requests[0].answers(requests)
+                    return requests[0].compute_batched(requests)
                 except Exception as error:
-                    if isinstance(requests[0], _Backward):  # there is no second way back
+                    if isinstance(requests[0], _Backward):  # backward cannot be repeated
                         return [_Failed(error)] * len(requests)
-                    # It cannot be batched, or one of them has an error, which is not the others'.
+                    # Cannot be batched, or a single request is at fault: compute them one by one.
                     self._not_batched.add(key)
-            return [_alone(request) for request in requests]
+            return [_compute_single(request) for request in requests]
 
 
-def _alone(request: _Request) -> Answer:
+def _compute_single(request: _Request) -> Answer:
     try:
-        return request.alone()
+        return request.compute_single()
     except Exception as error:
         return _Failed(error)
 
 
 def _as_in(request: _Request) -> ExitStack:
-    """What a request is computed in: the mode of the thread that asked."""
+    """Restore the PyTorch modes of the thread that made the request."""
     mode, stack = request.mode, ExitStack()
     stack.enter_context(torch.set_grad_enabled(mode.has_gradient))
     kind = request.device.type
@@ -310,10 +310,10 @@ def _as_in(request: _Request) -> ExitStack:
 
 
 def _build(network: nn.Module) -> Hashable:
-    """Equal for networks of one architecture."""
+    """Key that is equal for networks of the same architecture."""
     if network not in _builds:
         shapes = tuple((name, x.shape, x.dtype) for name, x in _state(network).items())
-        # Its text has what shapes do not tell: strides, padding, slopes.
+        # The text includes what shapes do not show: strides, padding, slopes.
         _builds[network] = (str(network), shapes)
     return _builds[network]
 
@@ -323,7 +323,7 @@ def _state(network: nn.Module) -> dict[str, Tensor]:
 
 
 class _Randomness(NamedTuple):
-    """Where the global random generators stand."""
+    """State of the global random generators."""
 
     torch_cpu: Tensor
     torch_cuda: Tensor | None
@@ -332,7 +332,7 @@ class _Randomness(NamedTuple):
 
 def _random_state(device: torch.device) -> _Randomness:
     is_cuda = device.type == "cuda"
-    numbers = np.random.get_state()  # noqa: NPY002 - of other libraries: nothing here draws from it
+    numbers = np.random.get_state()  # noqa: NPY002 - used only by other libraries
     return _Randomness(
         torch.get_rng_state(), torch.cuda.get_rng_state(device) if is_cuda else None, numbers
     )

@@ -1,7 +1,7 @@
 """Independent random streams by seed and purpose.
 
-A stream depends on nothing but its path, such as (run seed, "views", epoch), so that a run which is
-continued, or that skips a part, draws the same numbers as any other.
+A stream depends only on its path, such as (run seed, "views", epoch), so that a run that is resumed
+or skips a part draws the same numbers as one that does not.
 """
 
 import hashlib
@@ -11,16 +11,16 @@ import torch
 
 
 def derive(seed: int, *path: int | str) -> int:
-    """A 63-bit seed for the purpose ``path``; equal arguments, equal seed, on every machine."""
+    """Derive a 63-bit seed for the purpose ``path``; deterministic across machines."""
     text = "/".join(repr(part) for part in (seed, *path))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def generator(seed: int, *path: int | str) -> torch.Generator:
-    """A CPU generator for the purpose ``path``; numbers are drawn there and then moved."""
+    """Create a CPU generator for the purpose ``path``; draw on the CPU, then move the numbers."""
     return torch.Generator().manual_seed(derive(seed, *path))
 
 
 def numpy_generator(seed: int, *path: int | str) -> np.random.Generator:
-    """A NumPy generator for the purpose ``path``."""
+    """Create a NumPy generator for the purpose ``path``."""
     return np.random.default_rng(derive(seed, *path))

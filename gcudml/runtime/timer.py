@@ -1,4 +1,4 @@
-"""Where the time of a run goes, part by part."""
+"""Timing of a run by part."""
 
 import os
 import time
@@ -20,20 +20,20 @@ PARTS = (
     "evaluation",
     "checkpoint",
 )
-"""What a network computes counts for the network, whatever asks for it: ``student`` and ``teacher``
-are their forwards in training steps, before a clustering and in an evaluation; ``data`` (indices
-and pixels) and ``views`` are what is made for these. So ``losses`` is without the teacher's
-forward, ``clustering`` is k-means or the search for neighbours, groups, imprinting and what is told
-of the clusters, and ``evaluation`` is searches, k-means and scores."""
+"""Forward passes count for their network, whatever they are for: ``student`` and ``teacher`` are
+forwards in training steps, before a clustering and in an evaluation; ``data`` (indices and pixels)
+and ``views`` prepare their inputs. So ``losses`` excludes the teacher's forward; ``clustering`` is
+k-means or the neighbour search, groups, imprinting and the statistics of the clusters; and
+``evaluation`` is searches, k-means and scores."""
 VARIABLE = "HARNESS_PROFILE"
-"""Set to 1 in the environment of a run whose parts shall be measured."""
+"""Environment variable; set it to 1 to time the parts of a run."""
 
 
 class Stopwatch:
-    """Wall time by part. What runs inside another part counts for the inner one alone.
+    """Measures wall time by part; the time of a nested part counts only for the inner part.
 
-    A GPU works on while Python goes ahead, so it is waited for at both ends of a part: that costs
-    time, which is why nothing is measured unless it is asked for.
+    GPU work is asynchronous, so both ends of a part synchronise with the device. This slows the run
+    down, so timing is off by default.
     """
 
     def __init__(self, device: torch.device, *, is_on: bool) -> None:
@@ -43,21 +43,21 @@ class Stopwatch:
         )
         self._seconds: dict[str, float] = {}
         self._open: list[float] = []
-        """For each part that is under way: seconds of parts inside it."""
+        """For each open part: seconds spent in parts nested in it."""
 
     @staticmethod
     def for_run(device: torch.device) -> "Stopwatch":
-        """One that is on where the environment says so."""
+        """Create a stopwatch that is on if the environment variable says so."""
         return Stopwatch(device, is_on=os.environ.get(VARIABLE) == "1")
 
     @staticmethod
     def off() -> "Stopwatch":
-        """One that measures nothing."""
+        """Create a stopwatch that measures nothing."""
         return Stopwatch(torch.device("cpu"), is_on=False)
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
-        """Count what happens meanwhile for ``part``."""
+        """Add the time spent in the block to ``part``."""
         if not self._is_on:
             yield
             return
@@ -75,7 +75,7 @@ class Stopwatch:
             self._seconds[part] = self._seconds.get(part, 0.0) + took - inner
 
     def take(self) -> dict[str, float]:
-        """``seconds/part/PART`` of each part since the last call; empty where it is off."""
+        """Return ``seconds/part/PART`` for the time since the last call; empty if timing is off."""
         taken = {f"seconds/part/{part}": self._seconds.get(part, 0.0) for part in PARTS}
         found = taken if self._is_on else {}
         self._seconds = {}

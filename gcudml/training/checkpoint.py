@@ -5,57 +5,25 @@ Its last bytes are a checksum: flipped bits would give other epochs and another 
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 
 from gcudml.config import RunConfig
-from gcudml.methods.gcudml.pseudo_labels import PseudoLabels
 from gcudml.runtime.checksum import SummedWriter, is_sound, say_useless
 from gcudml.runtime.files import replacing
 
 FILE = "checkpoint.pt"
-
-
-@runtime_checkable  # the tests check types as they run
-class Lasting(Protocol):
-    """Something with a state that outlives an epoch."""
-
-    @property
-    def lasting(self) -> Sequence[str]:
-        """Names of its attributes that do.
-
-        Anything with ``state_dict`` and ``load_state_dict``, tensors, numbers, None, pseudo-labels,
-        and lists and dicts of these.
-        """
-        ...
+FORM = 2
+"""Of the content; a file of another form is useless, though it can be read."""
 
 
 def key_of(config: RunConfig, seed: int) -> str:
     """What a run computes, as a text."""
     return json.dumps([config.model_dump(mode="json"), seed], sort_keys=True)
-
-
-def state_of(owner: Lasting) -> dict[str, Any]:
-    """The lasting attributes by name; no copies, so write them before the next step."""
-    values = {name: getattr(owner, name) for name in owner.lasting}
-    return {
-        name: value.state_dict() if hasattr(value, "state_dict") else value
-        for name, value in values.items()
-    }
-
-
-def restore(owner: Lasting, state: Mapping[str, Any]) -> None:
-    """Set the lasting attributes to what ``state_of`` gave."""
-    for name in owner.lasting:
-        value = getattr(owner, name)
-        if hasattr(value, "load_state_dict"):
-            value.load_state_dict(state[name])
-        else:
-            setattr(owner, name, state[name])
 
 
 def save(workdir: Path, key: str, content: Mapping[str, Any]) -> None:
@@ -67,13 +35,13 @@ def save(workdir: Path, key: str, content: Mapping[str, Any]) -> None:
     Args:
         workdir: The run's folder.
         key: What the run computes; only a run with an equal key goes on from here.
-        content: Plain values and tensors. Objects that are in it twice are one after ``load``.
+        content: Plain values and tensors.
     """
     path = workdir / FILE
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         with replacing(path) as draft:
-            _write({"key": key, "content": dict(content)}, draft)
+            _write({"form": FORM, "key": key, "content": dict(content)}, draft)
     except OSError as error:
         print(f"{path}: not written ({error.strerror or error}); going on", file=sys.stderr)
 
@@ -87,8 +55,8 @@ def remove(workdir: Path) -> None:
 def load(workdir: Path, key: str, device: torch.device) -> dict[str, Any] | None:
     """The content of the run's checkpoint, on the device.
 
-    None where there is none, where another run wrote it, or where it is damaged, which is said on
-    stderr. Code in the file is never run.
+    None where there is none, where another run wrote it, or where it is damaged or of an older
+    form, which is said on stderr. Code in the file is never run.
     """
     path = workdir / FILE
     for left in workdir.glob(f"{path.stem}.*.draft"):  # of an attempt that was killed
@@ -99,8 +67,10 @@ def load(workdir: Path, key: str, device: torch.device) -> dict[str, Any] | None
             if not is_sound(stream):
                 say_useless(path, "damaged, or of an older version: no valid checksum")
                 return None
-        with torch.serialization.safe_globals([PseudoLabels]):
-            kept = torch.load(path, map_location=device, weights_only=True)
+        kept = torch.load(path, map_location=device, weights_only=True)
+        if kept.get("form") != FORM:
+            say_useless(path, "of an older version")
+            return None
         content: dict[str, Any] = kept["content"]
         return content if kept["key"] == key else None
     except FileNotFoundError:

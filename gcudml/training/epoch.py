@@ -1,7 +1,7 @@
 """One epoch of training, step by step."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from gcudml.config import TrainConfig
 from gcudml.data.views import random_views
 from gcudml.evaluation.diagnostics import embedding_health
-from gcudml.methods.interface import Batch, EpochPlan, Method, Setup
+from gcudml.methods.interface import Batch, EpochPlan, Method, RunContext
 from gcudml.models.embedding import Embeddings
 from gcudml.models.number_format import autocast
 from gcudml.runtime import fused
@@ -27,8 +27,8 @@ class Trained(NamedTuple):
 
 
 def train_epoch(
-    setup: Setup,
-    method: Method,
+    context: RunContext,
+    method: Method[Any],
     plan: EpochPlan,
     optimizers: list[torch.optim.Optimizer],
     *,
@@ -36,29 +36,29 @@ def train_epoch(
     step: int,
 ) -> Trained:
     """One epoch's steps."""
-    config, student, device, clock = setup.config, setup.student, setup.device, setup.clock
+    config, student, device, clock = context.config, context.student, context.device, context.clock
     steps = len(plan.batches)
-    randomness = generator(setup.seed, "views", epoch)
-    torch.manual_seed(derive(setup.seed, "libraries", epoch))  # losses and layers of others draw
+    randomness = generator(context.seed, "views", epoch)
+    torch.manual_seed(derive(context.seed, "libraries", epoch))  # losses and layers of others draw
     totals: dict[str, Tensor] = {}
     student.train()
     batches = plan.batches.to(device)
     # Images that did not fit onto the GPU are picked by indices that never were there.
-    picked = batches if setup.sources.device == device else plan.batches
+    picked = batches if context.sources.device == device else plan.batches
     for position, places in enumerate(batches):
         set_learning_rate(optimizers, config.train, done=epoch + position / steps)
         indices = places.flatten()  # (views * batch,)
         with clock("data"):
-            images = setup.pick(picked[position].flatten())
+            images = context.pick(picked[position].flatten())
         with clock("views"):
             views = random_views(
                 images, config.views, generator=randomness, size=config.data.network_size
             )
-            views = setup.number_format.arrange(views)
-        with clock("student"), autocast(setup.number_format, device):
+            views = context.number_format.arrange(views)
+        with clock("student"), autocast(context.number_format, device):
             embeddings: Embeddings = fused.forward(student, views)
         with clock("losses"):
-            terms = method.terms(Batch(views, indices, step + position), embeddings)
+            terms = method.loss_terms(Batch(views, indices, step + position), embeddings)
             loss = torch.stack([method.weights[name] * term for name, term in terms.items()]).sum()
 
         with clock("backward"):

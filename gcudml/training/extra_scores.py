@@ -6,43 +6,43 @@ validation classes; the teacher has no other embedding.
 """
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
 from gcudml.data.datasets import has_classes
 from gcudml.evaluation.retrieval import retrieve
-from gcudml.methods.interface import Method, Setup
-from gcudml.models.inference import Head, embed_images
+from gcudml.methods.interface import Method, RunContext
+from gcudml.models.inference import Head
 
 Part: TypeAlias = tuple[Tensor, Tensor, Tensor | None]
 """Images, their classes, and which of them are queries (None: all)."""
 
 
 def score_beside(
-    setup: Setup, method: Method, *, validation: Part, test: Part | None
+    context: RunContext, method: Method[Any], *, validation: Part, test: Part | None
 ) -> dict[str, float]:
     """What the configuration asks for, after an epoch; draws no random numbers.
 
     Args:
-        setup: The run.
+        context: The run.
         method: Whose teacher may be compared with the student.
         validation: Validation images; may be none.
         test: Test images; None where they are closed or not asked for.
     """
     found: dict[str, float] = {}
-    if not has_classes(setup.config.data):
+    if not has_classes(context.config.data):
         return found
     if test is not None:
-        found |= _recall(setup, setup.student, test, head="compact", name="hindsight")
+        found |= _recall(context, context.student, test, head="compact", name="hindsight")
     teacher = getattr(method, "teacher", None)
-    if setup.config.evaluate.teacher and isinstance(teacher, nn.Module) and len(validation[0]):
-        for name, network in (("student", setup.student), ("teacher", teacher)):
-            found |= _recall(setup, network, validation, head="wide", name=name)
+    if context.config.evaluate.teacher and isinstance(teacher, nn.Module) and len(validation[0]):
+        for name, network in (("student", context.student), ("teacher", teacher)):
+            found |= _recall(context, network, validation, head="wide", name=name)
     return found
 
 
-def best_in_hindsight(
+def best_oracle_epoch(
     best: Mapping[str, float], metrics: Mapping[str, float], *, k: int
 ) -> dict[str, float]:
     """The ``hindsight/...`` of the epoch with the highest Recall@k so far; ties: the earlier.
@@ -57,30 +57,23 @@ def best_in_hindsight(
     return found if found and (not best or found[by] > best[by]) else dict(best)
 
 
-def in_hindsight(best: Mapping[str, float]) -> dict[str, float]:
-    """What ``best_in_hindsight`` gave at last, by the names of results."""
+def oracle_results(best: Mapping[str, float]) -> dict[str, float]:
+    """What ``best_oracle_epoch`` gave at last, by the names of results."""
     return {f"test/{name.partition('/')[2]}_best_test_epoch": best[name] for name in best}
 
 
 def _recall(
-    setup: Setup, network: nn.Module, part: Part, *, head: Head, name: str
+    context: RunContext, network: nn.Module, part: Part, *, head: Head, name: str
 ) -> dict[str, float]:
     images, labels, is_query = part
-    embeddings = embed_images(
-        network,
-        images,
-        heads=[head],
-        number_format=setup.number_format,
-        size=setup.config.data.network_size,
-        clock=setup.clock,
-    )[head]
+    embeddings = context.embed(network, [head], images=images)[head]
     found = retrieve(
         embeddings,
         labels,
-        k=setup.config.evaluate.k,
+        k=context.config.evaluate.k,
         map_at_r=False,
-        distance=setup.config.distance,
-        search=setup.config.evaluate.search,
+        distance=context.config.distance,
+        search=context.config.evaluate.search,
         is_query=is_query,
     )
     return {f"{name}/recall@{k}": value for k, value in found.recall.items()}

@@ -23,9 +23,15 @@ from gcudml.evaluation.diagnostics import alarms_after, is_finite
 from gcudml.evaluation.pixels import MOST_PIXELS, SHRUNK, pixel_vectors
 from gcudml.evaluation.query_log import QueryLog
 from gcudml.evaluation.retrieval import evaluate, remarks_on_search
-from gcudml.evaluation.run_files import append_rows, begin_facts, cut_table, note, state_of_table
+from gcudml.evaluation.run_files import (
+    append_rows,
+    begin_facts,
+    cut_table,
+    state_of_table,
+    write_facts,
+)
 from gcudml.methods import build_method, build_student, known_labels
-from gcudml.methods.interface import Method, Setup
+from gcudml.methods.interface import RunContext
 from gcudml.models.embedding import Embedder
 from gcudml.models.inference import Head, RandomViews, embed_images
 from gcudml.models.number_format import Format, choose_format
@@ -35,10 +41,10 @@ from gcudml.runtime.seeding import derive, generator
 from gcudml.runtime.timer import Stopwatch
 from gcudml.training import checkpoint
 from gcudml.training.epoch import train_epoch
-from gcudml.training.extra_scores import best_in_hindsight, in_hindsight, score_beside
+from gcudml.training.extra_scores import best_oracle_epoch, oracle_results, score_beside
 from gcudml.training.model_file import ModelFacts, results_of, save_model
 from gcudml.training.optimizers import student_optimizer
-from gcudml.training.state import Snapshot, Standing, content_of, go_on, keep_best
+from gcudml.training.state import Snapshot, TrainingState
 
 ReportEpoch = Callable[[int, Mapping[str, float]], bool]
 """Takes an epoch and its metrics; False means: stop now."""
@@ -92,7 +98,7 @@ def run(
         device = device_of(config.train)
         remarks = [SHRUNK] if config.data.network_size > MOST_PIXELS else []
         if remarks := remarks + remarks_on_search(config.evaluate.search, device):
-            note(workdir, remarks=remarks)
+            write_facts(workdir, remarks=remarks)
         log = QueryLog(workdir, config.data, config.evaluate) if test else None
         return _score_pixels(config, device, report=report, log=log, seed=seed)
     return _run_network(config, seed=seed, workdir=workdir, report=report, test=test)
@@ -119,16 +125,16 @@ def _run_network(
         images, clock = training.images, Stopwatch.for_run(device)
         sharper = _load_larger(config, device)
         given = (images, labels, training.labels, number_format, clock, sharper)
-        setup = Setup(config, seed, student, *given)
+        context = RunContext(config, seed, student, *given)
         unseen = (
             _open_test(config, test=test) if test and config.evaluate.test_every_epoch else None
         )
-        snapshot = _train(setup, validation, unseen, workdir=workdir, report=report)
+        snapshot = _train(context, validation, unseen, workdir=workdir, report=report)
         if snapshot is None:
             return {}
         chosen = snapshot
 
-    note(workdir, chosen_epoch=chosen.epoch)
+    write_facts(workdir, chosen_epoch=chosen.epoch)
     results = {f"val/{name}": value for name, value in chosen.validation.items()}
     if test:
         log = QueryLog(workdir, config.data, config.evaluate)
@@ -155,7 +161,7 @@ def _note_circumstances(
     workdir: Path, config: RunConfig, number_format: Format, device: torch.device
 ) -> None:
     """Write down what a run computes on and with, and what its reader must know."""
-    note(
+    write_facts(
         workdir,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         torch_threads=torch.get_num_threads(),
@@ -168,31 +174,40 @@ def _note_circumstances(
 
 
 def _train(
-    setup: Setup, validation: Images, unseen: Images | None, *, workdir: Path, report: ReportEpoch
+    context: RunContext,
+    validation: Images,
+    unseen: Images | None,
+    *,
+    workdir: Path,
+    report: ReportEpoch,
 ) -> Snapshot | None:
     """The epochs. None where the run must not be used: stopped, or a loss was not finite.
 
     ``unseen`` are test images that are scored beside the training, and nothing depends on.
     """
-    config, student, clock = setup.config, setup.student, setup.clock
-    method = build_method(setup)
-    at = Standing(student_optimizer(student, method.parameters(), config.train))
-    key = checkpoint.key_of(config, setup.seed)
-    _take_up(at, setup, method, key, workdir)
-    for epoch in range(at.epoch, config.train.epochs):
+    config, student, clock = context.config, context.student, context.clock
+    method = build_method(context)
+    optimizer = student_optimizer(student, method.parameters(), config.train)
+    state = TrainingState(context, method, optimizer)
+    key = checkpoint.key_of(config, context.seed)
+    _resume(state, key, workdir)
+    for epoch in range(state.epoch, config.train.epochs):
         started = time.perf_counter()
         with clock("clustering"):
             plan = method.begin_epoch(epoch)
         append_rows(workdir, "clusters", plan.cluster_rows)
-        at.renew(plan.parameters, config.train)
+        if plan.replaces_parameters:
+            state.replace_parameters()
         prepared = time.perf_counter()
 
-        losses, health = train_epoch(setup, method, plan, at.optimizers, epoch=epoch, step=at.step)
-        at.step += len(plan.batches)
+        losses, health = train_epoch(
+            context, method, plan, state.optimizers, epoch=epoch, step=state.step
+        )
+        state.step += len(plan.batches)
         trained = time.perf_counter()
-        metrics = losses | health | dict(plan.metrics) | method.describe()
-        at.alarms = alarms_after(at.alarms, metrics)
-        metrics["learning_rate"] = at.optimizer.param_groups[0]["lr"]
+        metrics = losses | health | dict(plan.metrics) | method.diagnostics()
+        state.alarms = alarms_after(state.alarms, metrics)
+        metrics["learning_rate"] = state.optimizer.param_groups[0]["lr"]
         if not is_finite(student):  # the last step's loss was computed before the step
             losses["loss"] = metrics["loss"] = math.nan
         if not all(math.isfinite(value) for value in losses.values()):
@@ -200,54 +215,56 @@ def _train(
             return None
 
         with clock("evaluation"):
-            measured = _validate(setup, validation)
+            measured = _validate(context, validation)
             metrics |= {f"val/{name}": value for name, value in measured.items()}
             metrics |= score_beside(
-                setup, method, validation=validation[:3], test=unseen and unseen[:3]
+                context, method, validation=validation[:3], test=unseen and unseen[:3]
             )
-        at.hindsight = best_in_hindsight(at.hindsight, metrics, k=min(config.evaluate.k))
+        state.oracle_epoch = best_oracle_epoch(
+            state.oracle_epoch, metrics, k=min(config.evaluate.k)
+        )
         metrics |= {
             "seconds/prepare": prepared - started,
             "seconds/train": trained - prepared,
             "seconds/evaluate": time.perf_counter() - trained,
             **clock.take(),
         }
-        keep_best(at, setup, measured, epoch=epoch)
-        note(workdir, alarms=list(at.alarms))
+        state.update_best(measured, epoch=epoch)
+        write_facts(workdir, alarms=list(state.alarms))
         is_wanted = report(epoch, metrics)
-        at.epoch = epoch + 1
+        state.epoch = epoch + 1
         table = state_of_table(workdir, "clusters")
         # After the report: an epoch that is reported twice counts once, one that is not is lost.
         if all(math.isfinite(value) for value in metrics.values()):  # else never go on from here
             with clock("checkpoint"):  # counts in the next epoch: this one is reported
-                checkpoint.save(workdir, key, content_of(at, setup, method, table=tuple(table)))
+                checkpoint.save(workdir, key, state.state_dict() | {"table": tuple(table)})
         if not is_wanted:
             return None
-    return at.best and at.best._replace(hindsight=at.hindsight)
+    return state.best and state.best._replace(oracle_epoch=state.oracle_epoch)
 
 
-def _take_up(at: Standing, setup: Setup, method: Method, key: str, workdir: Path) -> None:
-    """Go on from the checkpoint of an earlier attempt, where it and its table are whole."""
-    kept = checkpoint.load(workdir, key, setup.device)
+def _resume(state: TrainingState, key: str, workdir: Path) -> None:
+    """Restore the checkpoint of an earlier attempt, where it and its table are whole."""
+    kept = checkpoint.load(workdir, key, state.context.device)
     size, checksum = kept["table"] if kept else (0, 0)
     if state_of_table(workdir, "clusters", size) != (size, checksum):
         say_useless(workdir / "tables" / "clusters.jsonl", "not what was written")
         kept, size = None, 0
     cut_table(workdir, "clusters", size)
     if kept is not None:
-        go_on(at, setup, method, kept)
-        note(workdir, alarms=list(at.alarms))
+        state.load_state_dict(kept)
+        write_facts(workdir, alarms=list(state.alarms))
 
 
-def _validate(setup: Setup, validation: Images) -> dict[str, float]:
+def _validate(context: RunContext, validation: Images) -> dict[str, float]:
     """All metrics of the validation images, as the student stands."""
     return _measure(
-        setup.student,
+        context.student,
         validation,
-        setup.config,
-        setup.number_format,
-        seed=setup.seed,
-        clock=setup.clock,
+        context.config,
+        context.number_format,
+        seed=context.seed,
+        clock=context.clock,
     )
 
 
@@ -303,7 +320,7 @@ def _score_test(
         student.load_state_dict(chosen.state)
         final = _measure(student, logged, config, number_format, seed=seed)
     results = {f"test/{name}": value for name, value in final.items()}
-    results |= in_hindsight(chosen.hindsight)
+    results |= oracle_results(chosen.oracle_epoch)
     if not chosen.validation:  # no epoch was chosen
         return results
     return results | {

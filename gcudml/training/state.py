@@ -1,16 +1,14 @@
-"""How far the training of a run has come, and how it goes on from there."""
+"""Training state: what a checkpoint saves and a resumed run restores."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from gcudml.config import TrainConfig
 from gcudml.evaluation import label_free
-from gcudml.methods.interface import Method, Setup
-from gcudml.training.checkpoint import restore, state_of
+from gcudml.methods.interface import Method, RunContext
 from gcudml.training.optimizers import head_optimizer
 
 
@@ -26,79 +24,72 @@ class Snapshot(NamedTuple):
     """Empty without validation images."""
     is_last: bool
     """Whether no epoch came after it."""
-    hindsight: Mapping[str, float] = {}
-    """Test scores at the epoch where they were best, see ``side_scores``; empty: not asked for."""
+    oracle_epoch: Mapping[str, float] = {}
+    """Test scores at the epoch where they were best, see ``extra_scores``; empty: not asked for."""
 
 
 @dataclass
-class Standing:
-    """How far the training of a run has come."""
+class TrainingState:
+    """What changes during a run: saved by a checkpoint, restored by a resumed run."""
 
+    context: RunContext
+    method: Method[Any]
     optimizer: torch.optim.Optimizer
     """Of the student and of the method's lasting parameters."""
     epoch: int = 0
     """The next one."""
     step: int = 0
-    renewed: Sequence[nn.Parameter] = ()
-    """Parameters that the method put in place of others."""
-    renewed_optimizer: torch.optim.Optimizer | None = None
+    replaced_optimizer: torch.optim.Optimizer | None = None
+    """Of the method's ``replaced_parameters``; None before there are any."""
     best: Snapshot | None = None
     alarms: tuple[str, ...] = ()
-    hindsight: Mapping[str, float] = field(default_factory=dict)
+    oracle_epoch: Mapping[str, float] = field(default_factory=dict)
     """See ``Snapshot``."""
-
-    def renew(self, parameters: Sequence[nn.Parameter], config: TrainConfig) -> None:
-        """Train ``parameters`` in place of those that were renewed before; none: no change."""
-        if parameters:  # a new optimiser: moments of the old one would be those of other clusters
-            self.renewed = parameters
-            self.renewed_optimizer = head_optimizer(parameters, config)
 
     @property
     def optimizers(self) -> list[torch.optim.Optimizer]:
         """All of them."""
-        return [each for each in (self.optimizer, self.renewed_optimizer) if each is not None]
+        return [each for each in (self.optimizer, self.replaced_optimizer) if each is not None]
 
+    def replace_parameters(self) -> None:
+        """Train the method's new parameters in place of those that they replace."""
+        # A new optimiser: moments of the old one would be those of other clusters.
+        if parameters := self.method.replaced_parameters():
+            self.replaced_optimizer = head_optimizer(parameters, self.context.config.train)
 
-def keep_best(at: Standing, setup: Setup, measured: dict[str, float], *, epoch: int) -> None:
-    """Copy the student where ``measured``, its validation metrics, are the best so far.
+    def update_best(self, measured: dict[str, float], *, epoch: int) -> None:
+        """Copy the student where ``measured``, its validation metrics, are the best so far.
 
-    A tie goes to the earlier epoch; without validation images the last one counts.
-    """
-    by_classes = f"recall@{min(setup.config.evaluate.k)}"
-    score = measured.get(by_classes, measured.get(label_free.NAME, 0.0))
-    if at.best is None or score > at.best.score or not measured:
-        state = {name: value.clone() for name, value in setup.student.state_dict().items()}
-        is_last = epoch == setup.config.train.epochs - 1
-        at.best = Snapshot(epoch, score, state, measured, is_last)
+        A tie goes to the earlier epoch; without validation images the last one counts.
+        """
+        config, student = self.context.config, self.context.student
+        by_classes = f"recall@{min(config.evaluate.k)}"
+        score = measured.get(by_classes, measured.get(label_free.NAME, 0.0))
+        if self.best is None or score > self.best.score or not measured:
+            weights = {name: value.clone() for name, value in student.state_dict().items()}
+            is_last = epoch == config.train.epochs - 1
+            self.best = Snapshot(epoch, score, weights, measured, is_last)
 
+    def state_dict(self) -> dict[str, Any]:
+        """What ``load_state_dict`` restores, without copies."""
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "student": self.context.student.state_dict(),
+            "method": self.method.state_dict(),
+            "optimizers": [each.state_dict() for each in self.optimizers],
+            "best": self.best and self.best._asdict(),
+            "alarms": list(self.alarms),
+            "oracle_epoch": dict(self.oracle_epoch),
+        }
 
-def content_of(
-    at: Standing, setup: Setup, method: Method, *, table: tuple[int, ...]
-) -> dict[str, Any]:
-    """What ``go_on`` needs, without copies. ``table``: state of the table of clusters."""
-    return {
-        "epoch": at.epoch,
-        "step": at.step,
-        "student": setup.student.state_dict(),
-        "method": state_of(method),
-        "optimizer": at.optimizer.state_dict(),
-        "renewed": list(at.renewed),  # the very objects that the method holds
-        "renewed_optimizer": at.renewed_optimizer and at.renewed_optimizer.state_dict(),
-        "best": at.best and at.best._asdict(),
-        "alarms": list(at.alarms),
-        "hindsight": dict(at.hindsight),
-        "table": table,
-    }
-
-
-def go_on(at: Standing, setup: Setup, method: Method, kept: Mapping[str, Any]) -> None:
-    """Put everything in place as it was when ``content_of`` gave ``kept``."""
-    setup.student.load_state_dict(kept["student"])
-    restore(method, kept["method"])
-    at.optimizer.load_state_dict(kept["optimizer"])
-    at.epoch, at.step, at.alarms = kept["epoch"], kept["step"], tuple(kept["alarms"])
-    at.best, at.hindsight = Snapshot(**kept["best"]), kept["hindsight"]
-    if kept["renewed"]:
-        at.renewed = kept["renewed"]
-        at.renewed_optimizer = head_optimizer(at.renewed, setup.config.train)
-        at.renewed_optimizer.load_state_dict(kept["renewed_optimizer"])
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
+        self.context.student.load_state_dict(state["student"])
+        self.method.load_state_dict(state["method"])
+        self.replace_parameters()
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.best, self.alarms = Snapshot(**state["best"]), tuple(state["alarms"])
+        self.oracle_epoch = state["oracle_epoch"]

@@ -1,6 +1,6 @@
-"""The command line: it parses, calls and prints, and decides nothing.
+"""Define the command line, which parses, calls and prints, and decides nothing.
 
-Imports that cost time stand inside the commands, so that ``harness --help`` is quick.
+Slow imports are inside the commands, so that ``harness --help`` is quick.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main() -> None:
         if os.environ.get("HARNESS_TRACEBACK"):
             traceback.print_exception(error)
         _fail(str(error), error.exit_status)
-    except BrokenPipeError:  # whoever read along, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         if error.errno != errno.ENOSPC:
@@ -83,7 +83,10 @@ def _print_version(is_wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say which.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Ablation studies: one file asks a question, paired seeds answer it."""
@@ -101,19 +104,19 @@ def run(
     address: Address = None,
     overrides: Overrides = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List trials and runs; train and write nothing.")
+        bool, typer.Option("--dry-run", help="List trials and runs without training or writing.")
     ] = False,
     extend: Annotated[
         bool, typer.Option("--extend", help="Accept that the study has new trials or seeds.")
     ] = False,
     no_reuse: Annotated[
-        bool, typer.Option("--no-reuse", help="Train finished runs anew, and compare.")
+        bool, typer.Option("--no-reuse", help="Retrain finished runs and compare the results.")
     ] = False,
     profile: Annotated[
-        bool, typer.Option("--profile", help="Store where the time of each trained run goes.")
+        bool, typer.Option("--profile", help="Record where each trained run spends its time.")
     ] = False,
 ) -> None:
-    """Train what is missing of a study, then print its table and write its report."""
+    """Train a study's missing runs, then print its table and write its report."""
     from harness.cli.output import print_preview
     from harness.engine.preview import preview
 
@@ -142,7 +145,7 @@ def retry(
     study: Study,
     classes: Annotated[
         list[FailureChoice] | None,
-        typer.Option("--class", help="Which failures; can be given again [default: all]."),
+        typer.Option("--class", help="Failure class to retry; repeatable [default: all]."),
     ] = None,
     results: Results = RESULTS,
     reports: Reports = REPORTS,
@@ -153,7 +156,7 @@ def retry(
     address: Address = None,
     overrides: Overrides = None,
 ) -> None:
-    """Train failed runs of a study again, also those that a run leaves alone, then go on."""
+    """Retry a study's failed runs, including those that `run` leaves alone, then run the rest."""
     _run_and_print(
         study,
         tuple(overrides or ()),
@@ -190,7 +193,7 @@ def _run_and_print(
     if outcome.budget_message is not None:
         show(outcome.budget_message)
     if outcome.signal is not None:
-        say("interrupted; the same command goes on with what is missing")
+        say("interrupted; run the same command again to continue")
     raise typer.Exit(outcome.exit_status)
 
 
@@ -202,13 +205,13 @@ def plan(
     threads: Threads = None,
     overrides: Overrides = None,
     no_probe: Annotated[
-        bool, typer.Option("--no-probe", help="Train nothing to find out what an epoch takes.")
+        bool, typer.Option("--no-probe", help="Do not train two epochs to time them.")
     ] = False,
-    form: Annotated[PlanFormat, typer.Option("--format", help="How to print it.")] = (
+    form: Annotated[PlanFormat, typer.Option("--format", help="Output format.")] = (
         PlanFormat.TEXT
     ),
 ) -> None:
-    """Say what a study will take, and what difference it could detect; write nothing."""
+    """Estimate what a study will take and what difference it could detect; write nothing."""
     import dataclasses
     import json
 
@@ -227,13 +230,13 @@ def plan(
 @app.command()
 def verify(
     study: Study,
-    kills: Annotated[int, typer.Option(min=1, help="How often the study is killed.")] = 20,
-    seed: Annotated[int, typer.Option(help="Of what is killed when.")] = 0,
+    kills: Annotated[int, typer.Option(min=1, help="Number of kills.")] = 20,
+    seed: Annotated[int, typer.Option(help="Seed of what is killed, and when.")] = 0,
     workers: Workers = None,
     threads: Threads = None,
     overrides: Overrides = None,
 ) -> None:
-    """Kill a study at random, go on with it, and compare its tables with an uninterrupted one."""
+    """Kill a study at random, resume it, and compare its tables with an uninterrupted run."""
     from harness.verify import Verification, describe
 
     given = tuple(overrides or ())
@@ -244,7 +247,7 @@ def verify(
 
 @app.command()
 def check(study: Study, overrides: Overrides = None) -> None:
-    """Say whether a study file is right, and how many runs it makes; nothing is read but it."""
+    """Check a study file and print how many runs it makes; no data is read."""
     from harness.cli.output import size_of
     from harness.search.rules import NEWEST_RULES, check_rules
     from harness.study.loading import load_study
@@ -254,13 +257,13 @@ def check(study: Study, overrides: Overrides = None) -> None:
     loaded = load_study(study, tuple(overrides or ()))
     plan = make_plan(loaded, load_workload(loaded.spec.workload))
     check_rules(loaded, NEWEST_RULES)
-    show(f"{study}: fine: {size_of(plan)}")
+    show(f"{study}: valid: {size_of(plan)}")
 
 
 @app.command()
 def schema(
     workload: Annotated[
-        str, typer.Option(help="Whose parameters to describe.", metavar="MODULE")
+        str, typer.Option(help="Workload whose parameters to describe.", metavar="MODULE")
     ] = "gcudml.workload",
 ) -> None:
     """Print the JSON Schema of study files, for editors."""
@@ -274,6 +277,6 @@ def schema(
         document = study_schema(parameters)
     except (AttributeError, TypeError, KeyError) as error:
         raise InputError(
-            f"workload {workload!r}: schema: is no JSON Schema: {error}; mend it"
+            f"workload {workload!r}: schema: not a JSON Schema: {error}; fix it"
         ) from error
     show_data(json.dumps(document, indent=2))

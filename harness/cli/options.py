@@ -1,4 +1,4 @@
-"""Arguments and options that commands of the command line share, and their defaults."""
+"""Arguments and options that several commands share, and their defaults."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ExecutorChoice(StrEnum):
 
 
 class FailureChoice(StrEnum):
-    """Classes of failure."""
+    """Failure classes."""
 
     DIVERGED = "diverged"
     COLLAPSED = "collapsed"
@@ -33,7 +33,7 @@ class FailureChoice(StrEnum):
 
 
 class FormatChoice(StrEnum):
-    """How rows are printed."""
+    """Output formats for rows."""
 
     TABLE = "table"
     CSV = "csv"
@@ -42,7 +42,7 @@ class FormatChoice(StrEnum):
 
 
 class ExportChoice(StrEnum):
-    """What a study can be exported for."""
+    """Export formats."""
 
     CSV = "csv"
     PARQUET = "parquet"
@@ -54,7 +54,7 @@ class ExportChoice(StrEnum):
 
 
 class PlanFormat(StrEnum):
-    """How a forecast is printed."""
+    """Output formats for a forecast."""
 
     TEXT = "text"
     JSON = "json"
@@ -69,41 +69,47 @@ def _reports(given: str) -> Path:
 
 
 Study = Annotated[
-    # Not readable=True, the default, which says in four lines what the reader says in one.
+    # readable=True, the default, would take four lines for an error that our loader puts in one.
     Path, typer.Argument(metavar="STUDY.yaml", help="The study file.", readable=False)
 ]
 Results = Annotated[
     Path, typer.Option(help="Folder of spools and database.", metavar="DIR", parser=_results)
 ]
-Reports = Annotated[Path, typer.Option(help="Folder of pages.", metavar="DIR", parser=_reports)]
+Reports = Annotated[Path, typer.Option(help="Folder for pages.", metavar="DIR", parser=_reports)]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="A field of the study (seeds=2), an axis (search.KEY={choice: [1, 2]}), else a "
+        help="Set a field of the study (seeds=2), an axis (search.KEY={choice: [1, 2]}) or a "
         "parameter of its base (train.epochs=2).",
     ),
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(min=1, help="Most runs at once [default: one a GPU, else a core, at most 8]."),
+    typer.Option(
+        min=1,
+        help="Maximum number of runs at once [default: one per GPU, else per core, at most 8].",
+    ),
 ]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="Threads of each run [default: cores / workers].")
+    int | None, typer.Option(min=1, help="Threads per run [default: cores / workers].")
 ]
 ExecutorOption = Annotated[
     ExecutorChoice,
-    typer.Option(help="A process a run, all in this process to debug, or a Ray cluster."),
+    typer.Option(
+        help="One process per run, everything in this process (to debug), or a Ray cluster."
+    ),
 ]
-RunsPerGpu = Annotated[int, typer.Option(min=1, help="Runs at once on one GPU.")]
+RunsPerGpu = Annotated[int, typer.Option(min=1, help="Number of runs at once per GPU.")]
 Address = Annotated[
     str | None,
-    typer.Option(help="Of the Ray cluster [default: a cluster of this machine alone]."),
+    typer.Option(help="Address of the Ray cluster [default: a cluster on this machine only]."),
 ]
 Host = Annotated[
-    str, typer.Option(help="Where to listen; any other than this machine's own can be reached.")
+    str,
+    typer.Option(help="Address to listen on; other machines can reach any but a loopback address."),
 ]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")]
 RESULTS = Path("results")
 REPORTS = Path("reports")

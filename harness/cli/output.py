@@ -1,4 +1,4 @@
-"""What the command line prints of a study: its size, what is to be done, and its table."""
+"""Print a study's size, what is to be done, and its table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.study.plan import Plan
 
 
 def size_of(plan: Plan) -> str:
-    """How many trials and runs a study has, in words."""
+    """Say how many trials and runs a study has."""
     spec = plan.spec
     trials = len(plan.fixed)
     if not spec.is_fixed:
@@ -38,7 +38,7 @@ def size_of(plan: Plan) -> str:
 
 
 def print_preview(planned: Preview) -> None:
-    """Print what a call would do."""
+    """Print what `harness run` would do."""
     show(f"study {planned.study}: {planned.question}")
     columns = ("trial", "seed", "run", "state")
     show(format_rows(columns, planned.runs, "table"))
@@ -47,13 +47,13 @@ def print_preview(planned: Preview) -> None:
     for change in planned.changes:
         show(f"changed since it was run: {change}")
     if planned.is_open:
-        show("and the trials that the search will propose until its budget is spent")
+        show("plus the trials that the search will propose until its budget is spent")
     elif planned.proposed_later:
-        show(f"and up to {planned.proposed_later} trials that the search has still to propose")
+        show(f"plus up to {planned.proposed_later} trials that the search has yet to propose")
 
 
 def print_results(results: Path, study: str, reports: Path) -> None:
-    """Print a study's table, and write its report."""
+    """Print a study's table and write its report."""
     table = final_table(results, study)
     page = Results(results).report(study, reports)
     rows = [
@@ -75,6 +75,6 @@ def print_results(results: Path, study: str, reports: Path) -> None:
 
 
 def describe_model(model: BestModel) -> str:
-    """Where it lies, and what it is."""
+    """Say where a model is and which run it comes from."""
     score = "" if model.score is None else f", val {model.score:.4f}"
     return f"{model.path} ({model.trial}, seed {model.seed}{score})"

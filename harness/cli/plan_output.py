@@ -1,13 +1,13 @@
-"""Print the forecast of `harness plan`."""
+"""Format the forecast of `harness plan`."""
 
 from __future__ import annotations
 
 from harness.planning.forecast import Forecast, Power
-from harness.units import _mib, duration
+from harness.units import duration, mebibytes
 
 
 def describe(forecast: Forecast) -> list[str]:
-    """The forecast as lines of text."""
+    """Format the forecast as lines of text."""
     seeds = f"{forecast.seeds} seed{'s' * (forecast.seeds != 1)}"
     size = f"{forecast.trials} trials and {forecast.controls} controls x {seeds}"
     if forecast.confirmed:
@@ -15,7 +15,7 @@ def describe(forecast: Forecast) -> list[str]:
             f"{forecast.trials} trials x {seeds}, then {forecast.confirmed} trials and "
             f"{forecast.controls} controls x {forecast.confirm_seeds} fresh seeds"
         )
-    failed = f", {forecast.failed} failed for good" if forecast.failed else ""
+    failed = f", {forecast.failed} failed permanently" if forecast.failed else ""
     lines = [
         f"study {forecast.study}: {forecast.question}",
         f"runs: {size} = {forecast.runs}; {forecast.done} done{failed}, {forecast.to_do} to do",
@@ -36,7 +36,7 @@ def _expense_lines(forecast: Forecast) -> list[str]:
     return [
         f"time: about {duration(expense.total_s)} on {workers}, {duration(expense.run_s)} a run "
         f"(by {expense.basis}){together}",
-        f"disk: about {_mib(expense.needed_mib)}, {_mib(expense.free_mib)} free",
+        f"disk: about {mebibytes(expense.needed_mib)}, {mebibytes(expense.free_mib)} free",
     ]
 
 
@@ -48,11 +48,11 @@ def _power_line(power: Power) -> str:
     if power.difference is None or power.spread is None:
         return (
             f"power: a difference in {what} of {power.effect:.1f} standard deviations of paired "
-            f"differences is found in 80 % of such studies ({family}); no earlier runs tell that "
-            "deviation"
+            f"differences is detected in 80 % of such studies ({family}); that deviation is "
+            "unknown without earlier runs"
         )
     return (
-        f"power: a difference in {what} of {power.difference:.4f} is found in 80 % of such studies "
-        f"({family}, paired sd {power.spread.sd:.4f} of {power.spread.trials} trials of "
+        f"power: a difference in {what} of {power.difference:.4f} is detected in 80 % of such "
+        f"studies ({family}, paired sd {power.spread.sd:.4f} of {power.spread.trials} trials of "
         f"{power.spread.where})"
     )

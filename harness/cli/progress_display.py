@@ -1,4 +1,4 @@
-"""Progress on the screen: a live picture on a terminal, a line an event elsewhere."""
+"""Show progress: a live view on a terminal, one line per event elsewhere."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from harness.units import duration
 
 @contextmanager
 def open_display(stream: TextIO) -> Iterator[ProgressListener]:
-    """The display that suits ``stream``, for the length of a ``with`` block."""
+    """Open the display that suits ``stream``, for the length of a ``with`` block."""
     if not stream.isatty():
         yield PlainDisplay(stream)
         return
-    # Loaded here: plain lines need no Rich.
+    # Imported here: plain lines need no Rich.
     from rich.console import Console
     from rich.live import Live
 
@@ -32,7 +32,7 @@ def open_display(stream: TextIO) -> Iterator[ProgressListener]:
 
 
 class PlainDisplay:
-    """A line for every run that starts or ends."""
+    """Prints a line for every run that starts or ends."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -48,14 +48,14 @@ class PlainDisplay:
         self.say(f"{describe_end(line, snapshot.metric)}  ({counts(snapshot)})")
 
     def tick(self, snapshot: Snapshot) -> None:
-        """Print nothing but the heading, once."""
+        """Print the heading, once."""
         self._begin(snapshot)
 
     def say(self, text: str) -> None:
-        """Print a line; silent from the moment that nobody reads any more (``| head``)."""
+        """Print a line; fall silent once the reader has closed the pipe (``| head``)."""
         try:
             print(visible(text), file=self._stream, flush=True)
-        except BrokenPipeError:  # no reason to end a study that trains for hours
+        except BrokenPipeError:  # must not end a study that trains for hours
             with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123  a device
                 os.dup2(nowhere.fileno(), self._stream.fileno())
 
@@ -67,30 +67,30 @@ class PlainDisplay:
 
 
 class LiveDisplay:
-    """A picture that is drawn over itself; failures and notices scroll above it."""
+    """Redraws a view in place; failures and notices scroll above it."""
 
     def __init__(self, live: Live) -> None:
         self._live = live
 
     def started(self, line: RunLine, snapshot: Snapshot) -> None:
-        """Nothing: the next tick shows the run."""
+        """Do nothing: the next tick shows the run."""
 
     def ended(self, line: RunLine, snapshot: Snapshot) -> None:
-        """Keep a line on failures; what is done or pruned is only counted."""
+        """Print a line for a failure; runs that are done or pruned are only counted."""
         if line.state.state not in ("done", "pruned"):
             self.say(describe_end(line, snapshot.metric))
 
     def tick(self, snapshot: Snapshot) -> None:
-        """Draw the picture anew."""
+        """Redraw the view."""
         self._live.update(picture(snapshot), refresh=True)
 
     def say(self, text: str) -> None:
-        """Print a line above the picture."""
+        """Print a line above the view."""
         self._live.console.print(visible(text), markup=False, highlight=False)
 
 
 def picture(snapshot: Snapshot) -> RenderableType:
-    """The whole picture: the study, a bar, and a line for each active run."""
+    """Draw the whole view: the study, a progress bar, and a line per active run."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -119,14 +119,14 @@ def picture(snapshot: Snapshot) -> RenderableType:
 
 
 def counts(snapshot: Snapshot) -> str:
-    """How many runs are done, failed, pruned and running, and the time left."""
+    """Say how many runs are done, failed, pruned and running, and how much time is left."""
     parts = [f"{snapshot.done}/{snapshot.total} done"]
     if snapshot.failed:
         parts.append(f"{snapshot.failed} failed")
     if snapshot.pruned:
         parts.append(f"{snapshot.pruned} pruned")
     if snapshot.reused:
-        parts.append(f"{snapshot.reused} from earlier")
+        parts.append(f"{snapshot.reused} reused")
     if snapshot.running:
         parts.append(f"{len(snapshot.running)} running")
     over = snapshot.done + snapshot.failed + snapshot.pruned
@@ -136,7 +136,7 @@ def counts(snapshot: Snapshot) -> str:
 
 
 def describe_end(line: RunLine, metric: str) -> str:
-    """How a run ended: its result, or why it failed or was pruned."""
+    """Say how a run ended: its result, or why it failed or was pruned."""
     state = line.state
     if state.state == "pruned":
         return f"pruned {_name(line)}  {state.message}"

@@ -1,4 +1,4 @@
-"""Commands that read what studies have left: tables, reports, the database."""
+"""Define the commands that read results: tables, reports, the database."""
 
 from __future__ import annotations
 
@@ -34,23 +34,25 @@ def sql(
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option("--file", "-f", metavar="FILE", help="Of a query; - is standard input."),
+        typer.Option(
+            "--file", "-f", metavar="FILE", help="File with the query; - is standard input."
+        ),
     ] = None,
     results: Results = RESULTS,
-    form: Annotated[FormatChoice, typer.Option("--format", help="How to print the rows.")] = (
+    form: Annotated[FormatChoice, typer.Option("--format", help="Output format.")] = (
         FormatChoice.TABLE
     ),
 ) -> None:
-    """Ask the database; waits a moment while a run is writing to it."""
+    """Query the database; waits a moment while a run is writing to it."""
     from harness.cli import sql_prompt
     from harness.cli.row_formats import format_rows
     from harness.store.database import query
 
     if question is not None and file is not None:
-        raise InputError("a query and --file are given; give one of them")
+        raise InputError("give either a query or --file, not both")
     if question is None and file is None and sys.stdin.isatty():
         known = sql_prompt.words(results)
-        say(".help says how to ask, .tables what can be asked")
+        say(".help explains the prompt, .tables lists what can be queried")
         ask = sql_prompt.terminal(known, sql_prompt.history_file())
         sql_prompt.converse(results, form.value, ask, show)
         return
@@ -67,10 +69,10 @@ def report(
     results: Results = RESULTS,
     reports: Reports = REPORTS,
     every: Annotated[
-        bool, typer.Option("--all", help="Write the pages of all studies, and one over them.")
+        bool, typer.Option("--all", help="Write the pages of all studies, and an index.")
     ] = False,
 ) -> None:
-    """Print a study's table and write its report from what is finished."""
+    """Print a study's table and write its report from the finished runs."""
     from harness.errors import InputError
 
     if (study is None) is not every:
@@ -88,14 +90,14 @@ def report(
 def best(
     study: Annotated[str, typer.Argument(metavar="STUDY.yaml|NAME", help="File or name.")],
     to: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="A new folder for a copy of the model.")
+        Path | None, typer.Option(metavar="DIR", help="New folder for a copy of the model.")
     ] = None,
     trial: Annotated[
-        str | None, typer.Option(metavar="LABEL", help="Which trial [default: the best].")
+        str | None, typer.Option(metavar="LABEL", help="Trial to take [default: the best].")
     ] = None,
     results: Results = RESULTS,
 ) -> None:
-    """Say where a study's best model lies, chosen on validation images, or take it away."""
+    """Print the path of a study's best model, chosen on validation images, or copy it."""
     from harness.cli.output import describe_model
     from harness.export.best_model import find_model, take_model
     from harness.study.loading import study_name
@@ -108,7 +110,7 @@ def best(
 
 
 def _report_all(results: Path, reports: Path) -> None:
-    """Write all pages; what could not be written is named, and makes the exit status 1."""
+    """Write all pages; those that fail are named, and make the exit status 1."""
     from harness.report.index_page import write_all
 
     written = write_all(results, reports)
@@ -128,12 +130,14 @@ def compare(
     ],
     baseline: Annotated[
         str | None,
-        typer.Option(metavar="STUDY/TRIAL", help="The reference [default: the first baseline]."),
+        typer.Option(
+            metavar="STUDY/TRIAL", help="The reference [default: the first study's baseline]."
+        ),
     ] = None,
     results: Results = RESULTS,
     reports: Reports = REPORTS,
 ) -> None:
-    """Write a page that sets trials of several studies against each other."""
+    """Write a page that compares trials of several studies."""
     from harness.report.comparison_page import write_comparison
     from harness.study.loading import study_name
 
@@ -147,11 +151,9 @@ def watch(
     results: Results = RESULTS,
     host: Host = "127.0.0.1",
     port: Port = 0,
-    every: Annotated[
-        float, typer.Option(min=0.1, max=3600, help="Seconds between two looks.")
-    ] = 2.0,
+    every: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds between updates.")] = 2.0,
 ) -> None:
-    """Serve a study's page to a browser of this machine while the study runs; Ctrl-C ends it."""
+    """Serve a study's page to a local browser while the study runs; Ctrl-C ends it."""
     import os
     import signal
     import threading
@@ -162,13 +164,13 @@ def watch(
     from harness.watch.page_server import is_loopback
 
     name = study_name(study)
-    os.nice(10)  # runs come first
-    # A shell that starts a command in the background has it ignore Ctrl-C: `kill -INT` must end it.
+    os.nice(10)  # leave the CPU to the runs
+    # Shells make background commands ignore Ctrl-C, but `kill -INT` must still end this one.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     watched = Watch(results, name, every_s=every)
     with serve(watched, host, port) as server, suppress(KeyboardInterrupt):
         if not is_loopback(host):
-            say(f"warning: whoever reaches {host} can read the results of {name}")
+            say(f"warning: anyone who can reach {host} can read the results of {name}")
         show(f"watching {name}: {server.url} (Ctrl-C ends it)")
         sys.stdout.flush()
         watched.start()
@@ -179,21 +181,19 @@ def watch(
 @app.command()
 def export(
     study: Annotated[str, typer.Argument(metavar="STUDY.yaml|NAME", help="File or name.")],
-    form: Annotated[ExportChoice, typer.Option("--format", help="For whom or what.")],
+    form: Annotated[ExportChoice, typer.Option("--format", help="Format of the export.")],
     to: Annotated[
         str | None,
         typer.Option(
             metavar="PATH",
-            help="File or folder, for MLflow also a URI [default: below exports; a table is "
+            help="File or folder, or a URI for MLflow [default: below exports; a table is "
             "printed].",
         ),
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace what an earlier export has written.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
     results: Results = RESULTS,
 ) -> None:
-    """Write a study for other tools: its rows, its table for a paper, its runs."""
+    """Export a study to other tools: its rows, its table for a paper, its runs."""
     from harness.export.export_study import export_study
     from harness.study.loading import study_name
 
@@ -231,10 +231,10 @@ def rebuild(
     results: Results = RESULTS,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Change nothing; name every damaged file, status 1 if any."),
+        typer.Option("--check", help="Change nothing; list damaged files, exit status 1 if any."),
     ] = False,
 ) -> None:
-    """Make the database anew from the spools, which hold all of it."""
+    """Rebuild the database from the spools, which hold everything in it."""
     if check:
         _check(results)
         return
@@ -243,11 +243,11 @@ def rebuild(
     made = rebuild_results(results, on_wait=say)
     for notice in made.notices:
         say(notice)
-    show(f"{results}: made anew from {made.studies} studies and {made.runs} runs")
+    show(f"{results}: rebuilt from {made.studies} studies and {made.runs} runs")
 
 
 def _check(results: Path) -> None:
-    """Name what is damaged in a results folder."""
+    """List what is damaged in a results folder."""
     from harness.store.inspection import inspect_results
 
     found = inspect_results(results)

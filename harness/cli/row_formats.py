@@ -1,4 +1,4 @@
-"""Rows as text: aligned columns to read, Markdown to paste, CSV and JSON for other programs."""
+"""Format rows: aligned columns to read, Markdown to paste, CSV and JSON for programs."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _WIDEST = 60
 
 
 def format_rows(columns: Sequence[str], rows: Sequence[Sequence[object]], form: Format) -> str:
-    """The rows as text without a line end.
+    """Format the rows as text without a final newline.
 
     Args:
-        columns: Their names.
-        rows: A value a column each.
-        form: ``table`` shortens long values, and numbers like ``markdown``; ``json`` keeps them,
-            and so does ``csv``, but for texts that a spreadsheet would compute.
+        columns: Column names.
+        rows: One value per column.
+        form: ``table`` shortens long values, and rounds numbers as ``markdown`` does; ``json``
+            keeps them, and so does ``csv``, except for text that a spreadsheet would evaluate.
     """
     if form == "json":
         documents = [
@@ -46,12 +46,12 @@ def format_rows(columns: Sequence[str], rows: Sequence[Sequence[object]], form: 
 
 
 def _cell(value: object) -> str:
-    """A value in CSV."""
+    """Format a value for CSV."""
     return no_formula(value) if isinstance(value, str) else "" if value is None else _text(value)
 
 
 def _aligned(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Columns side by side, numbers to the right."""
+    """Align columns, numbers to the right."""
     columns = [_short(name) for name in columns]
     shown = [[_short(value) for value in row] for row in rows]
     widths = [
@@ -78,20 +78,20 @@ def _is_number(value: object) -> bool:
 
 
 def _rounded(value: object) -> str:
-    """A value for the eye."""
+    """Format a value for reading."""
     if isinstance(value, float):
         return f"{value:.6g}"
     return "" if value is None else visible(_text(value))
 
 
 def _short(value: object) -> str:
-    """A value as a table shows it."""
+    """Format a value for a table."""
     text = _rounded(re.sub(r"[ \t\n]+", " ", value) if isinstance(value, str) else value)
     return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
 
 
 def _text(value: object) -> str:
-    """A value in full."""
+    """Format a value in full."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dict | list | tuple):
@@ -100,7 +100,7 @@ def _text(value: object) -> str:
 
 
 def _plain(value: object) -> JsonValue:
-    """A value as JSON has it: null for what is not finite, text for dates and the like."""
+    """Convert a value to JSON: null if it is not finite, text for dates and the like."""
     if isinstance(value, float | Decimal):
         return float(value) if math.isfinite(value) else None
     if value is None or isinstance(value, bool | int | str):

@@ -1,7 +1,7 @@
-"""Asking the database line by line: `harness sql` on a terminal, where no query is given.
+"""Query the database line by line: `harness sql` on a terminal, without a query.
 
-The database is open while a query is answered and at no other time: a driver that wants to write
-does not wait for somebody who thinks.
+The database is open only while a query is answered, so that a driver that wants to write does not
+wait for an idle prompt.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from harness.store import database
 
 _WAIT_S = 10.0
 HELP = """\
-a line is a query; Tab completes, the arrows find earlier lines, Ctrl-D ends
-.tables          the tables and views, and what a row of each is
+each line is a query; Tab completes, arrow keys recall earlier lines, Ctrl-D quits
+.tables          the tables and views, and what a row of each holds
 .schema [NAME]   the columns of one, or of all
 .format NAME     table, csv, json or markdown
-.quit            ends as well"""
+.quit            quit"""
 _KEYWORDS = """
     ALL AND AS ASC BETWEEN BY CASE CAST DESC DESCRIBE DISTINCT ELSE END EXCLUDE EXISTS FALSE FILTER
     FROM GROUP HAVING IN IS JOIN LEFT LIKE LIMIT NOT NULL NULLS OFFSET ON OR ORDER OVER PARTITION
@@ -43,30 +43,30 @@ _COLUMNS = """
 """
 
 Ask = Callable[[], str]
-"""Gives the next line; EOFError is the end, KeyboardInterrupt drops the line."""
+"""Returns the next line; EOFError is the end, KeyboardInterrupt drops the line."""
 
 
 def read_query(file: Path | None) -> str:
-    """The query in a file; ``-`` and None are standard input.
+    """Read the query from a file; ``-`` and None are standard input.
 
     Raises:
-        InputError: it cannot be read, or holds nothing.
+        InputError: it cannot be read, or is empty.
     """
     is_stdin = file is None or str(file) == "-"
     where = "standard input" if is_stdin else str(file)
     try:
         text = sys.stdin.read() if is_stdin or file is None else file.read_text(encoding="utf-8")
     except OSError as error:
-        raise InputError(f"{where}: {error.strerror}; give the path of a file of SQL") from None
+        raise InputError(f"{where}: {error.strerror}; give the path of an SQL file") from None
     except UnicodeDecodeError:
-        raise InputError(f"{where}: not text in UTF-8; give the path of a file of SQL") from None
+        raise InputError(f"{where}: not UTF-8 text; give the path of an SQL file") from None
     if not text.strip():
         raise InputError(f"{where}: no query in it; give one, such as FROM trials")
     return text
 
 
 def converse(results: Path, form: Format, ask: Ask, show: Callable[[str], None]) -> None:
-    """Answer line after line until the end; an error is a line, and the talk goes on."""
+    """Answer line after line until the end; after an error, the prompt continues."""
     while True:
         try:
             line = ask().strip()
@@ -89,32 +89,32 @@ def converse(results: Path, form: Format, ask: Ask, show: Callable[[str], None])
 
 
 def words(results: Path) -> Mapping[str, str]:
-    """What can be completed -> what it means: keywords, tables, views, columns and commands.
+    """Map completions to their meanings: keywords, tables, views, columns and commands.
 
     Raises:
-        InputError: no results yet.
+        InputError: there are no results yet.
         StoreError: the database cannot be read.
     """
     found = dict.fromkeys(_KEYWORDS.split(), "")
     for _, column, _, comment in database.query(results, _COLUMNS, wait_s=_WAIT_S).rows:
         known = found.setdefault(str(column), str(comment or ""))
         if known != (comment or ""):
-            found[str(column)] = ""  # it means another thing in another table
+            found[str(column)] = ""  # means something else in another table
     for name, _, comment in database.query(results, _OBJECTS, wait_s=_WAIT_S).rows:
         found[str(name)] = str(comment or "")
     return found | dict.fromkeys((".tables", ".schema", ".format", ".help", ".quit"), "")
 
 
 def history_file() -> Path:
-    """Where the lines of earlier talks are kept, on this machine and for this user."""
+    """Return the file that keeps earlier lines, per machine and user."""
     state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     return Path(state).expanduser() / "harness" / "sql_history"
 
 
 def terminal(completions: Mapping[str, str], history: Path) -> Ask:
-    """Asks on the terminal, with completion, and with the lines that ``history`` keeps.
+    """Return a terminal prompt with completion, and with the history that ``history`` keeps.
 
-    Where ``history`` cannot be written, they are known until the end only.
+    If ``history`` cannot be written, lines are remembered until the end only.
     """
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import WordCompleter
@@ -131,7 +131,7 @@ def terminal(completions: Mapping[str, str], history: Path) -> Ask:
         sorted(completions, key=str.lower),
         ignore_case=True,
         meta_dict=completions,
-        pattern=re.compile(r"\w*\.$|\w+"),  # it is searched from the cursor backwards
+        pattern=re.compile(r"\w*\.$|\w+"),  # searched backwards from the cursor
     )
     session: PromptSession[str] = PromptSession(
         "harness> ", history=kept, completer=completer, enable_history_search=True
@@ -140,7 +140,7 @@ def terminal(completions: Mapping[str, str], history: Path) -> Ask:
 
 
 def _answer(results: Path, form: Format, line: str) -> str:
-    """What to show for a line that is not empty."""
+    """Return what to show for a line that is not empty."""
     command, _, argument = line.partition(" ")
     name = argument.strip().rstrip(";")
     if command == ".help":
@@ -155,7 +155,7 @@ def _answer(results: Path, form: Format, line: str) -> str:
 
 
 def _schema(results: Path, name: str) -> database.Table:
-    """The columns of a table or view, or of all."""
+    """Return the columns of a table or view, or of all."""
     table = database.query(results, _COLUMNS, wait_s=_WAIT_S)
     if not name:
         return table
@@ -171,7 +171,7 @@ def _formatted(table: database.Table, form: Format) -> str:
 
 
 def _form(name: str) -> Format:
-    """The format of that name.
+    """Return the format of that name.
 
     Raises:
         InputError: there is none.

@@ -1,4 +1,4 @@
-"""Where the best model of a study lies, and a copy of it to take away."""
+"""Find the best model of a study, and copy it to a new folder."""
 
 from __future__ import annotations
 
@@ -70,26 +70,26 @@ class BestModel(NamedTuple):
     seed: int
     run_id: str
     score: float | None
-    """The study's metric on validation images, since test classes choose nothing. None where there
-    are none, and the trial was named."""
+    """The study's metric on validation images, since test classes are never used for selection.
+    None if there are none, and the trial was named."""
     path: Path
-    """Its model file, or the folder of its files where there is no such file."""
+    """Its model file, or the work folder of its run if there is none."""
 
 
 def best_model(results: Path, study: str, trial: str | None = None) -> BestModel | None:
-    """The run to take from a study: the best seed of the best trial, both by validation.
+    """Choose a study's best run: the best seed of the best trial, both by validation.
 
-    Trials that were confirmed come before those of the search, whose best is partly luck, and
-    trials that lack no seed before others. None where no run has a validation score yet.
+    Confirmed trials come before those of the search, whose best is partly luck, and complete trials
+    before those that lack seeds. None if no run has a validation score yet.
 
     Args:
-        results: Where spools and database lie.
+        results: Folder of spools and database.
         study: Its name.
-        trial: The label of the trial to take; None: the best. The seed of one that has no
-            validation score is its lowest.
+        trial: Label of the trial; None for the best. Without a validation score, its lowest seed
+            is taken.
 
     Raises:
-        InputError: nothing to read yet.
+        InputError: there are no results yet.
         StoreError: the database cannot be read.
     """
     wanted = {"study": study, "trial": trial}
@@ -111,7 +111,7 @@ def best_model(results: Path, study: str, trial: str | None = None) -> BestModel
 
 
 def find_model(results: Path, study: str, trial: str | None = None) -> BestModel:
-    """As ``best_model``, but it must be there.
+    """Return the best model, as ``best_model`` does, but raise if there is none.
 
     Raises:
         InputError: no such study, or trial, or no run that has finished.
@@ -124,22 +124,22 @@ def find_model(results: Path, study: str, trial: str | None = None) -> BestModel
 
 
 def model_files(work: Path) -> list[Path]:
-    """What a workload left as its model: ``model.*`` in its folder."""
+    """List the model files ``model.*`` in a run's work folder."""
     return sorted(path for path in work.glob("model.*") if path.is_file())
 
 
 def take_model(results: Path, study: str, to: Path, trial: str | None = None) -> BestModel:
-    """Copy the best model of a study, and all that says what it is, into a new folder.
+    """Copy a study's best model, and a description of it, into a new folder.
 
-    The folder appears whole or not at all. ``run.json`` in it names the study, the trial, the seed,
-    all parameters, the versions of code, data and libraries, and the results.
+    The folder is created whole or not at all. Its ``run.json`` names the study, the trial, the
+    seed, all parameters, the versions of code, data and libraries, and the results.
 
     Returns:
         The model, with the path of the copy.
 
     Raises:
         InputError: no such study, trial or model; or ``to`` holds something already.
-        StoreError: the database cannot be read, or the model is not what its run wrote.
+        StoreError: the database cannot be read, or the model is no longer what its run wrote.
     """
     found = find_model(results, study, trial)
     work = work_dir(run_dir(results, found.run_id))
@@ -165,7 +165,7 @@ def take_model(results: Path, study: str, to: Path, trial: str | None = None) ->
 
 
 def _nothing(results: Path, study: str, trial: str | None) -> str:
-    """Why there is no model to take, and what to do."""
+    """Explain why there is no model, and what to do."""
     known = [str(name) for (name,) in database.query(results, "SELECT study FROM study").rows]
     if study not in known:
         return f"{results}: unknown study {study!r}; {nearest(study, known)}"
@@ -213,15 +213,15 @@ def _describe(results: Path, study: str, model: BestModel) -> dict[str, object]:
 
 @contextmanager
 def _new_folder(to: Path) -> Iterator[Path]:
-    """A folder to fill, which then becomes ``to``."""
+    """Yield a temporary folder that becomes ``to`` on success."""
     if to.exists() and not (to.is_dir() and not any(to.iterdir())):
-        raise InputError(f"{to}: is there already; name a new folder, or remove this one")
+        raise InputError(f"{to}: already exists; name a new folder, or remove this one")
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{to.name}-", dir=to.parent))
         try:
             yield draft
-            draft.chmod(0o755)  # mkdtemp gives it to the owner alone
+            draft.chmod(0o755)  # mkdtemp makes it readable by its owner only
             draft.replace(to)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""A study for other tools: where an export goes, and that it is there whole or not at all."""
+"""Export a study for other tools, whole or not at all."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from harness.store import database
 ExportForm = Literal["csv", "parquet", "latex", "markdown", "optuna", "tensorboard", "mlflow"]
 
 MARKER = ".harness-export"
-"""A file in every folder that is written here: such a folder may be replaced."""
+"""Marks a folder as written by an export, so that a later export may replace it."""
 _WAIT_S = 10.0
 _FOLDERS = ("csv", "parquet", "tensorboard")
 _ENDINGS = {"latex": ".tex", "markdown": ".md", "optuna": ".journal.log", "mlflow": ".mlflow.db"}
 
 _HINTS = {
-    "csv": "trials, runs, results, summary, comparisons, curves and mixed, a file each",
-    "parquet": "trials, runs, results, summary, comparisons, curves and mixed, a file each",
+    "csv": "one file each for trials, runs, results, summary, comparisons, curves and mixed",
+    "parquet": "one file each for trials, runs, results, summary, comparisons, curves and mixed",
     "latex": "a table for \\input; it needs \\usepackage{booktabs}",
     "markdown": "a table",
     "optuna": "open it with `optuna-dashboard FILE`",
@@ -35,22 +35,22 @@ _HINTS = {
 def export_study(
     results: Path, study: str, form: ExportForm, to: str | None = None, *, force: bool = False
 ) -> str:
-    """Write ``study`` for another tool, and return what to say: where it lies, and what opens it.
+    """Export ``study`` for another tool; return where the export is and what opens it.
 
-    It is written beside its place and renamed, so that no reader sees half of it. A table is not
-    written but returned where ``to`` is None.
+    It is written to a temporary path and renamed, so that no reader sees half of it. If ``to`` is
+    None, a table is returned instead of written.
 
     Args:
         results: The results folder.
         study: Its name.
-        form: For what.
-        to: The file or folder, or for MLflow a URI; None is one below ``exports``.
-        force: Whether to replace what is there: a file, or a folder of an earlier export.
+        form: Format of the export.
+        to: File or folder, or a URI for MLflow; None for a path below ``exports``.
+        force: Whether to replace an existing file, or the folder of an earlier export.
 
     Raises:
         InputError: no such study, no finished run, something is in the way, or a library is
             not installed.
-        StoreError: the database cannot be read, or the place not be written.
+        StoreError: the database cannot be read, or the target cannot be written.
     """
     _check_study(results, study)
     if form in ("latex", "markdown") and to is None:
@@ -65,17 +65,17 @@ def export_study(
     except OSError as error:
         raise StoreError(
             f"{to or target}: cannot write: {error.strerror or error}; free some space, or choose "
-            "another place with --to"
+            "another path with --to"
         ) from None
     return f"{target}: {_HINTS[form]}"
 
 
 def _write(results: Path, study: str, form: ExportForm, part: Path, target: Path) -> None:
-    """Write into ``part``, which becomes ``target``."""
+    """Write the export to ``part``, which becomes ``target``."""
     if form in _FOLDERS:
         part.mkdir()
         (part / MARKER).write_text(f"{form} of {study}\n", encoding="utf-8")
-    # Loaded here: each of them costs an import of a second or more.
+    # Imported here: each takes a second or more to load.
     if form == "csv" or form == "parquet":
         from harness.export.row_files import write_tables
 
@@ -102,7 +102,7 @@ def _add_runs(results: Path, study: str, uri: str, artifacts: str | None = None)
 
 
 def _table(results: Path, study: str, form: ExportForm) -> str:
-    """The table for a paper, with a line end."""
+    """Return the table for a paper, ending with a newline."""
     from harness.report.findings.paper_table import paper_table
 
     table = paper_table(load_tables(results, study))
@@ -110,8 +110,8 @@ def _table(results: Path, study: str, form: ExportForm) -> str:
 
 
 def _check_study(results: Path, study: str) -> None:
-    """Refuse a study that is not there, or has nothing to show."""
-    tables = load_tables(results, study)  # names the nearest one
+    """Raise if the study does not exist, or has no finished run."""
+    tables = load_tables(results, study)  # raises, naming the nearest study
     done = "SELECT count(*) FROM trial JOIN member USING (trial_id) JOIN run USING (run_id)"
     rows = database.query(
         results, f"{done} WHERE study = $1 AND state = 'done'", [study], wait_s=_WAIT_S
@@ -124,22 +124,22 @@ def _check_study(results: Path, study: str) -> None:
 
 
 def _name(study: str, form: ExportForm) -> str:
-    """The name of a file or folder below ``exports``."""
+    """Return the default name of the file or folder below ``exports``."""
     return f"{study}-{form}" if form in _FOLDERS else study + _ENDINGS[form]
 
 
 def _check_target(target: Path, *, is_folder: bool, force: bool) -> None:
-    """Refuse to overwrite anything but, with ``force``, what an export may have written."""
+    """Refuse to overwrite anything except, with ``force``, what an export may have written."""
     if target.is_symlink() or target.exists():
         if not force:
-            raise InputError(f"{target}: already there; replace it with --force, or choose --to")
+            raise InputError(f"{target}: already exists; replace it with --force, or choose --to")
         is_ours = (target / MARKER).is_file() or (is_folder and _is_empty(target))
         if target.is_dir() and not (is_folder and is_ours):
             raise InputError(
-                f"{target}: a folder that is no earlier export; choose another place with --to"
+                f"{target}: a folder, but not an earlier export; choose another path with --to"
             )
         if is_folder and not target.is_dir():
-            raise InputError(f"{target}: a file is in the way; choose another place with --to")
+            raise InputError(f"{target}: a file is in the way; choose another path with --to")
     target.parent.mkdir(parents=True, exist_ok=True)
 
 
@@ -149,7 +149,7 @@ def _is_empty(folder: Path) -> bool:
 
 @contextmanager
 def _beside(target: Path) -> Iterator[Path]:
-    """A path beside ``target`` that takes its place at the end of the block, if that is reached."""
+    """Yield a temporary path that replaces ``target`` if the block succeeds."""
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
         part = Path(folder) / "part"
         yield part
@@ -160,7 +160,7 @@ def _beside(target: Path) -> Iterator[Path]:
 
 
 def _sync(path: Path) -> None:
-    """Have files on disk before they are named: a full disk shows here at the latest."""
+    """Sync files to disk before they are renamed: a full disk fails here at the latest."""
     for file in [path] if path.is_file() else sorted(path.rglob("*")):
         if file.is_file():
             with file.open("rb") as stream:

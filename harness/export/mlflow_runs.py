@@ -1,4 +1,4 @@
-"""A study's runs in a store of MLflow, the only file that imports it."""
+"""Export a study's runs to MLflow; the only module that imports it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from harness.errors import InputError
-from harness.export.study_runs import ExportedRun, Point, exported_runs, flat
+from harness.export.study_runs import ExportedRun, Point, exported_runs
+from harness.records.trial import flat
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _Item = TypeVar("_Item")
 
 RUN_ID = "harness.run_id"
-"""The tag that names a run of ours: it is written once, however often it is exported."""
+"""Tag that identifies a run, so that repeated exports write it only once."""
 _MOST_METRICS = 1000
 _MOST_PARAMS = 100
 _LONGEST_PARAM = 6000
@@ -31,21 +32,21 @@ _STATUS = {"done": "FINISHED", "failed": "FAILED", "pruned": "KILLED", "running"
 
 
 def write_runs(results: Path, study: str, uri: str, artifacts: str | None = None) -> int:
-    """Write the runs of ``study`` into the experiment of its name, and say how many were new.
+    """Write the runs of ``study`` to an experiment of that name; return how many were new.
 
     Args:
         results: The results folder.
         study: Its name.
-        uri: Of a tracking server or a database, such as ``sqlite:///mlflow.db``. Runs that are
-            there already are passed over.
-        artifacts: Where a new experiment's files would lie; None leaves it to the server.
+        uri: Tracking server or database, such as ``sqlite:///mlflow.db``. Runs that are already
+            there are skipped.
+        artifacts: Artifact location of a new experiment; None leaves it to the server.
 
     Raises:
-        InputError: MLflow is not installed, or no results yet.
+        InputError: MLflow is not installed, or there are no results yet.
         StoreError: the database cannot be read.
         OSError: MLflow refuses, or the disk is full.
     """
-    # What a study is about is nobody's business: MLflow would tell its makers how it is used.
+    # MLflow would otherwise report to its makers how it is used.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     try:
         from mlflow import MlflowClient
@@ -54,7 +55,7 @@ def write_runs(results: Path, study: str, uri: str, artifacts: str | None = None
         raise InputError("this export needs MLflow: pip install 'gcudml-harness[mlflow]'") from None
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    with warnings.catch_warnings():  # of libraries about each other
+    with warnings.catch_warnings():  # libraries warn about each other
         warnings.simplefilter("ignore")
         try:
             client = MlflowClient(tracking_uri=uri)
@@ -70,7 +71,7 @@ def write_runs(results: Path, study: str, uri: str, artifacts: str | None = None
 
 
 def metric_name(name: str) -> str:
-    """``recall@1`` -> ``recall_at_1``: MLflow has no @ in names."""
+    """Rename a metric for MLflow, which allows no @: ``recall@1`` -> ``recall_at_1``."""
     return re.sub(r"[^\w.: /-]", "_", name.replace("@", "_at_"))
 
 
@@ -82,7 +83,7 @@ def _experiment(client: MlflowClient, study: str, artifacts: str | None) -> str:
 
 
 def _known(client: MlflowClient, experiment: str) -> set[str]:
-    """Ids of the runs of ours that are there already."""
+    """Return the ids of our runs that are already there."""
     known: set[str] = set()
     token: str | None = None
     while True:
@@ -94,7 +95,7 @@ def _known(client: MlflowClient, experiment: str) -> set[str]:
 
 
 def _write(client: MlflowClient, experiment: str, study: str, run: ExportedRun) -> None:
-    """One run: parameters, tags, metrics by epoch, and results at the last epoch."""
+    """Write one run: parameters, tags, metrics by epoch, and results at the last epoch."""
     from mlflow.entities import Metric, Param
 
     started = _milliseconds(run.started)

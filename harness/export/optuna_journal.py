@@ -1,7 +1,7 @@
-"""A study as a journal of Optuna, which `optuna-dashboard` opens.
+"""Export a study as an Optuna journal, which `optuna-dashboard` opens.
 
-What Optuna calls the value of a trial is here the mean over its seeds. The confirmation of a search
-is a study of its own in the same file: its seeds and its classes are others.
+A trial's value in Optuna is its mean over seeds. The confirmation of a search is a separate study
+in the same file, since it uses other seeds and other classes.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ Choice = int | float | str | None
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """A trial of ours with what Optuna is to know of it."""
+    """One of our trials, with what Optuna needs to know about it."""
 
     number: int
     phase: str
@@ -73,10 +73,10 @@ class _Trial:
 
 
 def write_journal(results: Path, study: str, file: Path) -> None:
-    """Write a journal whose studies hold the trials of ``study``; controls are no points of it.
+    """Write a journal whose studies hold the trials of ``study``, without its controls.
 
     Raises:
-        InputError: no results yet.
+        InputError: there are no results yet.
         StoreError: the database cannot be read.
         OSError: the disk is full.
     """
@@ -90,7 +90,7 @@ def write_journal(results: Path, study: str, file: Path) -> None:
     for phase in phases:
         name = study if phase == phases[0] else f"{study} (confirmation)"
         written = optuna.create_study(storage=storage, study_name=name, direction="maximize")
-        with warnings.catch_warnings():  # names of metrics are experimental
+        with warnings.catch_warnings():  # metric names are experimental in Optuna
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             written.set_metric_names([f"{'test' if phase == 'confirm' else 'val'}/{measure}"])
         written.set_user_attr("question", str(question))
@@ -148,7 +148,7 @@ def _trial(row: Sequence[object], axes: Mapping[str, Axis], curve: Mapping[int, 
 
 
 def _params(row: Sequence[object], axes: Mapping[str, Axis]) -> dict[str, JsonValue]:
-    """What a trial varies; the baseline of a search has its place on the axes too."""
+    """Return what a trial varies; the baseline of a search also gets its values on the axes."""
     role, varied, everything, variant = row[4], *map(read_object, row[5:7]), row[7]
     found: dict[str, JsonValue] = {} if variant is None else {VARIANT: str(variant)}
     found |= varied
@@ -164,10 +164,10 @@ def _params(row: Sequence[object], axes: Mapping[str, Axis]) -> dict[str, JsonVa
 def _distributions(
     axes: Mapping[str, Axis], trials: Sequence[_Trial]
 ) -> dict[str, BaseDistribution]:
-    """Key -> where its values come from, wide enough for those that lie outside the axis.
+    """Map each key to its distribution, wide enough for values outside the axis.
 
-    A baseline may lie outside, and so may trials of an earlier version of the study. A range in
-    which something else than numbers occurs becomes a list.
+    A baseline may lie outside, and so may trials of an earlier version of the study. A range with
+    values that are not numbers becomes a list.
     """
     seen: defaultdict[str, list[JsonValue]] = defaultdict(list)
     for trial in trials:
@@ -185,7 +185,7 @@ def _distributions(
 
 
 def _range(axis: Axis, values: Sequence[JsonValue]) -> BaseDistribution | None:
-    """The range of an axis and of these values; None where there is none."""
+    """Return the range that covers an axis and these values; None if there is none."""
     if axis.bounds is None:
         return None
     numbers = [x for x in values if isinstance(x, int | float) and not isinstance(x, bool)]
@@ -199,7 +199,7 @@ def _range(axis: Axis, values: Sequence[JsonValue]) -> BaseDistribution | None:
 
 
 def _choice(value: JsonValue) -> Choice:
-    """A value as Optuna can choose it: JSON text for lists, and for true, which it takes for 1."""
+    """Convert a value to an Optuna choice: JSON text for lists, and for true, which equals 1."""
     if isinstance(value, bool | list | dict):
         return json.dumps(value, sort_keys=True)
     return value
@@ -208,7 +208,7 @@ def _choice(value: JsonValue) -> Choice:
 def _frozen(
     trials: Iterable[_Trial], distributions: Mapping[str, BaseDistribution]
 ) -> list[optuna.trial.FrozenTrial]:
-    """The trials as Optuna has them."""
+    """Convert trials to Optuna's."""
     found = []
     for trial in trials:
         params = {
@@ -235,5 +235,5 @@ def _frozen(
 
 
 def _local(time: datetime) -> datetime:
-    """A time as Optuna writes it: of this machine's zone, and without saying so."""
+    """Convert a time to Optuna's convention: local time without a time zone."""
     return time.astimezone().replace(tzinfo=None)

@@ -1,4 +1,4 @@
-"""A study's rows as files of CSV or Parquet, one for each of the main tables and views."""
+"""Export a study's rows as CSV or Parquet, one file per main table or view."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ QUERIES: Mapping[str, str] = {
     "curves": "SELECT * FROM curves WHERE study = $study"
     " ORDER BY number, trial_id, seed, epoch, name",
 }
-"""File name without its ending -> its rows."""
+"""File stem -> query for its rows."""
 
 
 def write_tables(results: Path, study: str, form: Literal["csv", "parquet"], folder: Path) -> None:
-    """Write a file for each of ``QUERIES`` into ``folder``, all of the same moment.
+    """Write a file for each of ``QUERIES`` into ``folder``, all from the same moment.
 
     Raises:
-        InputError: no results yet.
+        InputError: there are no results yet.
         StoreError: the database cannot be read, or the disk is full.
     """
     options = {"csv": "FORMAT csv, HEADER", "parquet": "FORMAT parquet, COMPRESSION zstd"}[form]
@@ -52,7 +52,7 @@ def write_tables(results: Path, study: str, form: Literal["csv", "parquet"], fol
 
 
 def _without_formulas(con: duckdb.DuckDBPyConnection, sql: str, study: str) -> str:
-    """The query, with ``no_formula`` of each text."""
+    """Return the query with ``no_formula`` applied to each text column."""
     described = con.execute(f"DESCRIBE {sql}", {"study": study}).fetchall()
     texts = [quoted(name) for name, kind, *_ in described if kind == "VARCHAR"]
     starts = ", ".join(f"chr({ord(start)})" for start in FORMULA_STARTS)

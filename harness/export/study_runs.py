@@ -1,4 +1,4 @@
-"""A study's runs with their curves and results, for exports that have a run where we have one."""
+"""Read a study's runs with their curves and results, for exports that work run by run."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ExportedRun:
-    """One run of a study that was started at least once."""
+    """A run of a study, started at least once."""
 
     run_id: str
     trial_id: str
     number: int
-    """Of its trial."""
+    """Number of its trial."""
     label: str
     phase: str
     role: str
     varied: Mapping[str, JsonValue]
     seed: int
     state: str
-    """running, done, failed or pruned."""
+    """``running``, ``done``, ``failed`` or ``pruned``."""
     failure: str | None
     started: datetime
     """In UTC."""
@@ -73,14 +73,14 @@ class ExportedRun:
     curve: Sequence[Point]
     """By epoch, then name."""
     results: Mapping[str, float]
-    """By name, such as ``test/recall@1``; empty unless it is done."""
+    """By name, such as ``test/recall@1``; empty unless the run is done."""
 
 
 def exported_runs(results: Path, study: str) -> Iterator[ExportedRun]:
-    """The runs of ``study`` by trial and seed, a few at a time.
+    """Yield the runs of ``study`` by trial and seed, read in batches.
 
     Raises:
-        InputError: no results yet.
+        InputError: there are no results yet.
         StoreError: the database cannot be read.
     """
     rows = database.query(results, _MEMBERS, {"study": study}, wait_s=_WAIT_S).rows
@@ -99,19 +99,8 @@ def exported_runs(results: Path, study: str) -> Iterator[ExportedRun]:
             yield _run(row, curves[str(row[0])], found[str(row[0])])
 
 
-def flat(params: Mapping[str, JsonValue], prefix: str = "") -> dict[str, JsonValue]:
-    """Nested parameters by their dotted keys; lists stay whole."""
-    found: dict[str, JsonValue] = {}
-    for key, value in params.items():
-        if isinstance(value, dict) and value:
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[prefix + key] = value
-    return found
-
-
 def as_utc(time: object) -> datetime | None:
-    """A TIMESTAMP of the database, which is in UTC and does not say so."""
+    """Mark a TIMESTAMP of the database as UTC; None for anything else."""
     return time.replace(tzinfo=UTC) if isinstance(time, datetime) else None
 
 

@@ -1,7 +1,7 @@
-"""A study's runs as event files of TensorBoard, the only file that imports it.
+"""Export a study's runs as TensorBoard event files; the only module that imports it.
 
-The records are written here and not by TensorBoard's own writer: that one works in a thread, in
-which a full disk goes unnoticed, and names its files by the time.
+Records are written here rather than by TensorBoard's own writer, which works in a thread, where a
+full disk goes unnoticed, and names its files after the time.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import InputError
-from harness.export.study_runs import ExportedRun, Point, exported_runs, flat
-from harness.records.trial import digest
+from harness.export.study_runs import ExportedRun, Point, exported_runs
+from harness.records.trial import digest, flat
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
@@ -24,12 +24,13 @@ FILE = "events.out.tfevents.0.harness"
 
 
 def write_event_files(results: Path, study: str, folder: Path) -> None:
-    """Write a folder ``<trial>/seed-<n>`` a run: its curves, its results and its parameters.
+    """Write one folder ``<trial>/seed-<n>`` per run: its curves, results and parameters.
 
-    Results are scalars at the last epoch. A run that is not done says so in its folder's name.
+    Results are scalars at the last epoch. A run that is not done has its state in its folder's
+    name.
 
     Raises:
-        InputError: TensorBoard is not installed, or no results yet.
+        InputError: TensorBoard is not installed, or there are no results yet.
         StoreError: the database cannot be read.
         OSError: the disk is full.
     """
@@ -53,7 +54,7 @@ def write_event_files(results: Path, study: str, folder: Path) -> None:
 
 
 def trial_folder(run: ExportedRun) -> str:
-    """The folder of a trial: its number, which sorts, and as much of its label as can be."""
+    """Return a trial's folder: its number, for sorting, and as much of its label as possible."""
     plain = re.sub(r"[^\w.=,+-]+", "_", run.label)
     if len(plain) > 80:
         plain = f"{plain[:80]}-{digest(run.label)[:8]}"
@@ -65,7 +66,7 @@ def _seed_folder(run: ExportedRun) -> str:
 
 
 def _scalars(run: ExportedRun) -> Iterator[tuple[int, Summary]]:
-    """Step and summary of each number."""
+    """Yield epoch and summary of each number."""
     from tensorboard.compat.proto.summary_pb2 import Summary
 
     last = run.curve[-1].epoch if run.curve else 0
@@ -75,7 +76,7 @@ def _scalars(run: ExportedRun) -> Iterator[tuple[int, Summary]]:
 
 
 def _start(run: ExportedRun) -> tuple[int, Summary]:
-    """The parameters, for TensorBoard's table of them."""
+    """Return the parameters, for TensorBoard's HParams table."""
     from tensorboard.plugins.hparams import metadata
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionStartInfo
 
@@ -95,7 +96,7 @@ def _start(run: ExportedRun) -> tuple[int, Summary]:
 
 
 def _end(run: ExportedRun) -> tuple[int, Summary]:
-    """How the run ended."""
+    """Return how the run ended."""
     from tensorboard.plugins.hparams import api_pb2, metadata
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
 

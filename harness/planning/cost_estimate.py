@@ -1,4 +1,4 @@
-"""What runs of a study cost in time and disk: from runs that are done, else from a probe."""
+"""Estimate the time and disk space of runs, from finished runs or else from a probe."""
 
 from __future__ import annotations
 
@@ -20,44 +20,44 @@ Basis = Literal["earlier runs", "a probe"]
 
 
 class Cost(NamedTuple):
-    """Of one run."""
+    """Cost of one run."""
 
     seconds: float
     size: float
-    """Bytes."""
+    """In bytes."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a finished run has cost."""
+    """Measured cost of a finished run."""
 
     trial: Trial
     cost: Cost
 
 
 class CostEstimator:
-    """What each trial's runs are expected to cost."""
+    """Estimates what each trial's runs will cost."""
 
     def __init__(
         self, study: StudyState, measured: Sequence[Measured], probed: PilotRun | None
     ) -> None:
-        """Take up what was measured; a probe of the baseline fills in where that is nothing."""
+        """Use the measured costs; a probe of the baseline stands in if there are none."""
         self._workload = study.plan.workload
         self._measured = measured
         self._probe = probed
 
     @property
     def basis(self) -> Basis | None:
-        """What it rests on; None where there is nothing."""
+        """What the estimate rests on; None if nothing is known."""
         if any(each.trial.role != "control" for each in self._measured):
             return "earlier runs"
         return None if self._probe is None else "a probe"
 
     def of_run(self, trial: Trial) -> Cost | None:
-        """The expected cost of one run of ``trial``; None where nothing tells.
+        """Estimate the cost of one run of ``trial``; None if nothing is known.
 
-        What its own runs took; else what an epoch took of other trials, for its number of epochs
-        (controls report once); else what the probe says.
+        The estimate is the mean of the trial's own runs; else the cost per epoch of other trials
+        times its number of epochs (controls report once); else what the probe gives.
         """
         own = [each.cost for each in self._measured if each.trial.trial_id == trial.trial_id]
         if own:
@@ -86,10 +86,10 @@ class CostEstimator:
 def estimate_costs(
     study: StudyState, results: Path, *, threads: int, may_probe: bool
 ) -> CostEstimator:
-    """Measure where nothing is known.
+    """Collect measured costs, and run a probe if nothing is known.
 
-    Runs that are done count, those of this study under earlier code included; a probe is made only
-    where no training is among them.
+    Finished runs count, including those of this study under earlier code; a probe is run only if
+    none of them was a training run.
 
     Raises:
         InputError: the probe failed.
@@ -131,7 +131,7 @@ def _of_members(
     found = []
     for member in members:
         state = states.get(member.run_id)
-        # A second attempt that went on from a checkpoint tells only a part of the time.
+        # A second attempt that resumed from a checkpoint covers only part of the time.
         if state and state.state == "done" and state.attempts == 1 and state.seconds is not None:
             size = folder_size(run_dir(results, member.run_id))
             found.append(Measured(trials[member.trial_id], Cost(state.seconds, size)))

@@ -1,4 +1,4 @@
-"""What a study will take and what it can show, before anything is trained."""
+"""Estimate what a study will take and what it can detect, before anything is trained."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ from harness.store.database import query
 from harness.study.plan import Plan
 from harness.study.spec import StudySpec
 from harness.study.spec_diff import changes_of
-from harness.units import _mib
+from harness.units import mebibytes
 
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """Time and disk of the runs that are to do."""
+    """Time and disk space of the runs still to do."""
 
     basis: Basis
     workers: int
     threads: int
     run_s: float
-    """Of a typical training."""
+    """Of a typical training run."""
     total_s: float
-    """Until all is done, on so many workers."""
+    """Until everything is done, on this many workers."""
     needed_mib: float
     free_mib: float
-    """Where the results are."""
+    """On the disk of the results."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How much paired differences vary, by earlier runs."""
+    """Spread of paired differences, in earlier runs."""
 
     sd: float
-    """The median over trials of the standard deviation of their differences to the baseline."""
+    """Median over trials of the standard deviation of their differences from the baseline."""
     trials: int
     where: str
     """``this study`` or ``other studies``."""
@@ -64,56 +64,58 @@ class Power:
     seeds: int
     comparisons: int
     smallest_p: float
-    """Of any result, after Holm's correction."""
+    """Smallest p that any result can have, after Holm's correction."""
     seeds_needed: int | None
-    """So that any result could be significant."""
+    """Number of seeds with which a result could be significant; None if no number is enough."""
     effect: float | None
-    """Found in 80 % of studies, in standard deviations of paired differences; None: none is."""
+    """Detected in 80 % of studies, in standard deviations of paired differences; None if nothing is
+    detectable."""
     spread: Spread | None
     difference: float | None
-    """The effect in the metric's own units, where the spread is known."""
+    """The effect in the metric's own units, if the spread is known."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """All that is foretold of a study."""
+    """Everything that is estimated for a study."""
 
     study: str
     question: str
     trials: int
-    """Of the whole study, controls and confirmations apart."""
+    """In the whole study, not counting controls and confirmations."""
     controls: int
     seeds: int
     confirmed: int
-    """Trials that are trained again, the baseline included."""
+    """Trials that are retrained, including the baseline."""
     confirm_seeds: int
     runs: int
     """An upper bound for a search."""
     done: int
     failed: int
-    """Failed for good."""
+    """Failed permanently."""
     to_do: int
     changes: tuple[str, ...]
-    """What differs from the study of this name in the results."""
+    """Differences from the study of this name in the results."""
     expense: CostEstimate | None
-    """None where nothing tells, or where there is nothing to do."""
+    """None if nothing is known, or if there is nothing to do."""
     power: Power | None
-    """None where nothing is tested: one trial, or a search without a confirmation."""
+    """None if nothing is tested: one trial, or a search without a confirmation."""
     warnings: tuple[str, ...]
     together: int
-    """The most runs that one worker would train at once; 1 where the workload was not asked."""
+    """Maximum number of runs that one worker would train at once; 1 if the workload was not asked
+    for it."""
 
 
 def make_forecast(
     path: Path, overrides: tuple[str, ...], options: RunOptions, *, may_probe: bool
 ) -> Forecast:
-    """Foretell what ``run_study`` would do with the same arguments. Nothing is written.
+    """Estimate what ``run_study`` would do with the same arguments. Nothing is written.
 
     Args:
         path: The study file.
-        overrides: ``KEY=VALUE`` each, over the file.
-        options: Where and how it would be run.
-        may_probe: Whether to train two epochs of the baseline where no earlier run tells the time.
+        overrides: ``KEY=VALUE`` each, taking precedence over the file.
+        options: Where and how the study would be run.
+        may_probe: Whether to train two epochs of the baseline if no earlier run gives the time.
 
     Raises:
         InputError: the study or its data is wrong, or the probe failed.
@@ -152,7 +154,7 @@ def _warnings(power: Power | None, expense: CostEstimate | None) -> tuple[str, .
     found = []
     if power is not None and power.effect is None:
         needed = (
-            "no number of seeds is enough for so many comparisons: compare fewer trials"
+            "no number of seeds is enough for this many comparisons: compare fewer trials"
             if power.seeds_needed is None
             else f"use at least {power.seeds_needed} seeds"
         )
@@ -164,8 +166,9 @@ def _warnings(power: Power | None, expense: CostEstimate | None) -> tuple[str, .
         )
     if expense is not None and expense.needed_mib > expense.free_mib:
         found.append(
-            f"the results need about {_mib(expense.needed_mib)}, and {_mib(expense.free_mib)} are "
-            "free; make space, or choose another folder with --results"
+            f"the results need about {mebibytes(expense.needed_mib)}, and "
+            f"{mebibytes(expense.free_mib)} are free; make space, or choose another "
+            "folder with --results"
         )
     return tuple(found)
 
@@ -192,14 +195,14 @@ def _expense(found: StudyState, options: RunOptions, *, may_probe: bool) -> Cost
 
 
 def _together(found: StudyState, options: RunOptions) -> int:
-    """The most runs that are to do and may share a process."""
+    """Return the largest number of runs still to do that may share a process."""
     packing = Packing(found.plan, is_possible=options.executor in PROCESS_EXECUTORS)
     waiting = found.schedule.tasks.keys() - found.runs.finished.keys()
     return max((packing.capacity(found.schedule.tasks[run_id]) for run_id in waiting), default=1)
 
 
 def _run_costs(found: StudyState, costs: CostEstimator, typical: Cost) -> list[Cost]:
-    """Of every run that is to do; those of trials that are still to be proposed are typical."""
+    """Return the cost of every run still to do; runs not yet proposed get the typical cost."""
     schedule = found.schedule
     waiting = [task for run_id, task in schedule.tasks.items() if run_id not in found.runs.finished]
     by_trial: dict[str, Cost] = {}
@@ -212,7 +215,7 @@ def _run_costs(found: StudyState, costs: CostEstimator, typical: Cost) -> list[C
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that exists."""
+    """Return the folder, or the nearest one above it that exists."""
     return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
 
 
@@ -242,15 +245,15 @@ def _power(plan: Plan, results: Path) -> Power | None:
 
 
 def _confirmed(spec: StudySpec) -> int:
-    """Winners that will be compared with the baseline."""
+    """Count the winners that will be compared with the baseline."""
     return 0 if spec.confirm is None else min(spec.confirm.top, (spec.trials or 1) - 1)
 
 
 def _spread(spec: StudySpec, results: Path) -> Spread | None:
-    """From comparisons that are in the store, this study's own before those of others."""
+    """Return the spread of the comparisons in the store, preferring this study's own."""
     try:
         rows = query(results, _SPREAD, [spec.metric, spec.workload]).rows
-    except InputError:  # nothing there yet
+    except InputError:  # no results yet
         return None
     found = [(str(study), _sd(int(str(n)), float(str(width)))) for study, n, width in rows]
     own = [sd for study, sd in found if study == spec.study]
@@ -261,7 +264,7 @@ def _spread(spec: StudySpec, results: Path) -> Spread | None:
     return None
 
 
-# Of each trial the split that counts; differences of one and the same number say nothing.
+# One row per trial, on the decisive split; constant differences carry no information.
 _SPREAD = """
     SELECT comparison.study, comparison.n, comparison.high - comparison.low
     FROM comparison
@@ -280,5 +283,5 @@ _SPREAD = """
 
 
 def _sd(pairs: int, width: float) -> float:
-    """The standard deviation behind a 95 % t-interval of that width."""
+    """Return the standard deviation behind a 95 % t-interval of this width."""
     return float(width / 2 * pairs**0.5 / t_quantile(pairs - 1))

@@ -1,4 +1,4 @@
-"""A probe: one run is begun in a folder that is thrown away, to see what an epoch costs."""
+"""Probe what an epoch costs: start one run in a temporary folder."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from harness.records.folders import spool_path, work_dir
 from harness.records.trial import Run
 from harness.workload.loaded_code import Table
 
-_REPORTS = 2  # the first epoch alone would count what is done only once
+_REPORTS = 2  # the first epoch alone would include one-off work
 _POLL_S = 0.05
 
 
 class PilotRun(NamedTuple):
-    """What a run costs, as far as its first epochs tell."""
+    """Cost of a run, extrapolated from its first epochs."""
 
     start_s: float
-    """What an epoch does not explain: data, network, first steps."""
+    """Time outside the epochs: data, network, first steps."""
     epoch_s: float
     once_bytes: int
-    """Of files that a run has once, such as its checkpoint."""
+    """Size of files that a run writes once, such as its checkpoint."""
     epoch_bytes: int
-    """By which spool and tables grow."""
+    """Growth of spool and tables per epoch."""
 
     def seconds(self, epochs: int) -> float:
-        """Of a run that reports so often."""
+        """Estimate the duration of a run that reports this often."""
         return self.start_s + epochs * self.epoch_s
 
     def size(self, epochs: int) -> int:
-        """Bytes that such a run leaves."""
+        """Estimate the size of such a run in bytes."""
         return self.once_bytes + epochs * self.epoch_bytes
 
 
 def run_pilot(run: Run, *, threads: int, code: Table) -> PilotRun:
-    """Train ``run`` until its second report, in a process of its own; nothing of it stays.
+    """Train ``run`` until its second report, in a process of its own, and discard the files.
 
-    The test classes stay shut, whatever the run would do.
+    The test classes are not scored, even if the run would score them.
 
     Args:
         run: What to train.
@@ -79,7 +79,7 @@ def run_pilot(run: Run, *, threads: int, code: Table) -> PilotRun:
 
 
 def folder_size(directory: Path) -> int:
-    """Bytes of all files below a folder, but for drafts that a stopped run left."""
+    """Return the size of all files below a folder in bytes, except drafts of a stopped run."""
     return sum(
         path.stat().st_size
         for path in directory.rglob("*")
@@ -88,11 +88,11 @@ def folder_size(directory: Path) -> int:
 
 
 def _times(events: Iterable[Entry]) -> tuple[float, float]:
-    """Seconds of the start and of an epoch."""
+    """Return the seconds of the start and of an epoch."""
     started = next(event for event in events if isinstance(event, Started))
     times = [datetime.fromisoformat(event.time) for event in _epochs(events)]
     begun = datetime.fromisoformat(started.time)
-    if len(times) < _REPORTS:  # it was over before
+    if len(times) < _REPORTS:  # the run ended first
         ended = next(event for event in events if isinstance(event, Finished))
         return 0.0, ended.seconds or 0.0
     epoch_s = (times[1] - times[0]).total_seconds()
@@ -104,7 +104,7 @@ def _epochs(events: Iterable[Entry]) -> list[EpochReported]:
 
 
 def _refuse_failure(events: Iterable[Entry], has_ended: bool) -> None:
-    """Refuse a run that came to no good end, or to none."""
+    """Raise if the run failed, or its process died."""
     ends = [event for event in events if isinstance(event, Finished)]
     if ends and ends[0].state == "failed":
         said = f"{ends[0].failure}: {ends[0].message}"
@@ -112,4 +112,4 @@ def _refuse_failure(events: Iterable[Entry], has_ended: bool) -> None:
         said = "its process died"
     else:
         return
-    raise InputError(f"the probe of the baseline failed ({said}); mend it, or give --no-probe")
+    raise InputError(f"the probe of the baseline failed ({said}); fix it, or pass --no-probe")

@@ -1,7 +1,7 @@
-"""Messages from a running worker to the driver: plain JSON both ways, one object an event.
+"""Events that a worker reports to the driver, and their JSON form, one object per event.
 
-A run is tried one or more times. Each attempt is ``Started``, any number of ``EpochReported`` and
-one ``Finished``; an attempt whose worker was killed lacks the last.
+A run has one or more attempts. Each attempt consists of ``Started``, any number of
+``EpochReported`` and one ``Finished``, which is missing if the worker was killed.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from harness.records.trial import Run
 from harness.workload import JsonValue
 
 MOST_COUNT = 2**31 - 1
-"""The largest epoch or attempt that the database has room for."""
+"""The largest epoch or attempt number that fits into the database."""
 
 
 def _checked_time(time: str) -> str:
     try:
         datetime.fromisoformat(time).astimezone(UTC)
     except OverflowError:  # in year 1
-        raise ValueError(f"{time!r} cannot be told in UTC") from None
+        raise ValueError(f"{time!r} cannot be converted to UTC") from None
     return time
 
 
 Time: TypeAlias = Annotated[str, AfterValidator(_checked_time)]
-"""ISO-8601, UTC; see ``utc_now``."""
+"""Time as ISO-8601 text in UTC; see ``utc_now``."""
 Count: TypeAlias = Annotated[int, Field(ge=1, le=MOST_COUNT)]
 Epoch: TypeAlias = Annotated[int, Field(ge=-MOST_COUNT, le=MOST_COUNT)]
 
@@ -43,29 +43,29 @@ class Started:
     """A worker has begun an attempt at a run."""
 
     attempt: Count
-    """Counts from 1."""
+    """Number of the attempt, from 1."""
     time: Time
     run: Run
     host: str
     pid: int
     threads: Count
     commit: str | None
-    """Git commit of the code, where it lies in a repository."""
+    """Git commit of the code; None outside a repository."""
     dirty: bool | None
-    """Whether tracked files differed from that commit."""
+    """Whether tracked files differed from that commit; None if unknown."""
     versions: Mapping[str, str]
     """Distribution name -> version."""
     device: str | None = None
-    """The GPU that the worker was given, as ``CUDA_VISIBLE_DEVICES`` names it."""
+    """The GPU assigned to the worker, as ``CUDA_VISIBLE_DEVICES`` names it."""
     together: Count = 1
-    """How many runs the worker executes at once, this one included."""
+    """Number of runs that the worker executes at once, including this one."""
     is_anew: bool = False
-    """Whether it starts from nothing: what earlier attempts reported is void."""
+    """Whether the attempt starts from scratch, which voids what earlier attempts reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class EpochReported:
-    """The numbers of one epoch; they may be non-finite here, but not in the database."""
+    """The metrics of one epoch; they may be non-finite here, but not in the database."""
 
     attempt: Count
     time: Time
@@ -75,25 +75,25 @@ class EpochReported:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The end of an attempt, written by the worker or, where that has died, by the driver."""
+    """The end of an attempt, written by the worker or, if the worker has died, by the driver."""
 
     attempt: Count
     time: Time
     state: Literal["done", "failed", "pruned"]
     failure: Failure | None = None
     message: str | None = None
-    """One line: why it failed, or was pruned."""
+    """One line: why the run failed or was pruned."""
     seconds: float | None = None
-    """Wall time of the attempt; of runs that one worker executes at once, each has its share."""
+    """Wall time of the attempt, divided equally among the runs that one worker executes at once."""
     peak_mib: float | None = None
-    """Largest resident memory of the worker, with all runs that it executes."""
+    """Peak resident memory of the worker, including all runs that it executes."""
     results: Mapping[str, float] = field(default_factory=dict)
-    """``split/metric`` -> value, as the workload returned them."""
+    """``split/metric`` -> value, as returned by the workload."""
     stderr: str | None = None
-    """The last lines that a failed attempt printed."""
+    """The last lines of output of the attempt."""
     files: Mapping[str, str] = field(default_factory=dict)
-    """Path below the work folder -> digest, of every file that a finished run left there. None is
-    listed by versions of this program before this field."""
+    """Path below the work folder -> digest, for every file of a finished run. Empty in events
+    written before this field existed."""
 
 
 Event: TypeAlias = Started | EpochReported | Finished
@@ -101,14 +101,14 @@ Event: TypeAlias = Started | EpochReported | Finished
 
 @dataclass(frozen=True, slots=True)
 class Damaged:
-    """Stands in a run's events where its spool is not any more what was written."""
+    """Takes the place of a spool line that is not what was written."""
 
     line: int
-    """Of the spool, from 1."""
+    """Line number in the spool, from 1."""
 
 
 Entry: TypeAlias = Event | Damaged
-"""What a reader of a spool finds."""
+"""One entry of a spool as it is read: an event, or a mark of damage."""
 
 _KINDS: Mapping[str, type[Event]] = {
     "started": Started,
@@ -123,15 +123,15 @@ _NUMBER_MAPS = {"metrics", "results"}
 
 
 def utc_now() -> str:
-    """The time now as ISO-8601 text in UTC, to the microsecond."""
+    """Return the current time as ISO-8601 text in UTC, to the microsecond."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def to_json(event: Event) -> dict[str, JsonValue]:
-    """The event as plain JSON values, its kind under ``event``.
+    """Convert an event to plain JSON values, with its kind under ``event``.
 
-    Non-finite numbers become the texts ``NaN``, ``Infinity`` and ``-Infinity``, because JSON has
-    no such numbers; ``from_json`` turns them back.
+    Non-finite numbers, which JSON lacks, become the texts ``NaN``, ``Infinity`` and ``-Infinity``;
+    ``from_json`` converts them back.
     """
     document: dict[str, JsonValue] = {"event": _NAMES[type(event)]}
     for item in fields(event):
@@ -148,12 +148,12 @@ def to_json(event: Event) -> dict[str, JsonValue]:
 
 
 def from_json(document: Mapping[str, JsonValue]) -> Event:
-    """The event that ``to_json`` made ``document`` from.
+    """Restore an event from the output of ``to_json``.
 
-    Unknown fields are passed over, so that an older program reads what a newer one wrote.
+    Unknown fields are ignored, so that an older program can read what a newer one wrote.
 
     Raises:
-        ValueError: not an event, one that lacks a field, or a field of the wrong type.
+        ValueError: ``document`` is not an event, lacks a field, or has a field of the wrong type.
     """
     name = document.get("event")
     reader = _READERS.get(name) if isinstance(name, str) else None
@@ -168,8 +168,8 @@ def from_json(document: Mapping[str, JsonValue]) -> Event:
 
 
 def _number_to_json(number: float) -> float | str:
-    """``number``, or its name where JSON has none for it."""
-    number = float(number)  # a NumPy scalar is no JSON
+    """Return ``number``, or its name if it is not finite."""
+    number = float(number)  # json cannot write NumPy scalars
     if math.isfinite(number):
         return number
     return "NaN" if math.isnan(number) else ("Infinity" if number > 0 else "-Infinity")

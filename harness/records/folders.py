@@ -1,4 +1,4 @@
-"""Folders that a user names, and the places of a run's files below them."""
+"""Folders given by the user, and the paths of a run's files below them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ _PARTS = ("runs", "studies", "drivers")
 
 
 def folder(given: str | Path, kind: Literal["results", "reports"]) -> Path:
-    """The folder that a user names; it need not exist.
+    """Check a folder given by the user; it need not exist.
 
     Raises:
-        InputError: it has no name, or there can be none, because a file is in its place or above.
+        InputError: the name is empty or invalid, or a file is in the place of the folder, of a
+            folder above it, or of one that the harness needs in it.
     """
     remedy = f"choose another with --{kind}"
     if not str(given).strip() or "\0" in str(given):
-        raise InputError(f"{str(given)!r}: no name of a folder; {remedy}")
+        raise InputError(f"{str(given)!r}: not a folder name; {remedy}")
     path = Path(given)
     try:
         there = next(each for each in (path, *path.parents, Path("/")) if each.exists())
@@ -31,20 +32,20 @@ def folder(given: str | Path, kind: Literal["results", "reports"]) -> Path:
         what = "a file" if there == path else f"below {there}, which is a file"
         raise InputError(f"{path}: {what}, not a {kind} folder; {remedy}")
     if in_the_way:
-        raise InputError(f"{in_the_way[0]}: a file in the place of a folder; move it, or {remedy}")
+        raise InputError(f"{in_the_way[0]}: a file where a folder is needed; move it, or {remedy}")
     return path
 
 
 def run_dir(results: Path, run_id: str) -> Path:
-    """The folder of a run; it need not exist."""
+    """Return the folder of a run; it need not exist."""
     return results / "runs" / run_id
 
 
 def spool_path(directory: Path) -> Path:
-    """The file of events in a run's folder ``directory`` (see ``run_dir``)."""
+    """Return the event file in a run's folder ``directory`` (see ``run_dir``)."""
     return directory / "spool.jsonl"
 
 
 def work_dir(directory: Path) -> Path:
-    """The workload's own folder in a run's folder ``directory``."""
+    """Return the workload's own folder in a run's folder ``directory``."""
     return directory / "work"

@@ -1,8 +1,7 @@
-"""Opening the files of a results folder, each of which is a plain file.
+"""Opens the files of a results folder, which must be plain files.
 
-The folder and those in it may be symbolic links. What is written or read there under a file's name
-may not: a link could lead the harness to overwrite any file of the user, and a named pipe would
-hold it up for ever.
+The results folder and its subfolders may be symbolic links. The files in them may not: through a
+link the harness could overwrite any file of the user, and a named pipe would block it forever.
 """
 
 from __future__ import annotations
@@ -25,21 +24,21 @@ _REMEDIES = {
     errno.ENOTDIR: "a file is in the way; choose another folder with --results",
     errno.EISDIR: "a folder is in the way; move it or choose another one with --results",
     errno.ENAMETOOLONG: "choose a folder with a shorter path with --results",
-    errno.ENOENT: f"its folder was deleted or moved meanwhile: {_RERUN}",
-    errno.EIO: "the disk is at fault: check it, or choose a folder on another one with --results",
-    errno.ENOLCK: "this disk knows no locks: choose a folder on another one with --results",
+    errno.ENOENT: f"its folder was deleted or moved in the meantime: {_RERUN}",
+    errno.EIO: "the disk is faulty: check it, or choose a folder on another one with --results",
+    errno.ENOLCK: "this disk does not support locks: choose a folder on another with --results",
     errno.EMFILE: f"raise the limit of open files (ulimit -n), then {_RERUN}",
 }
 
 
 def open_no_follow(path: Path, flags: int) -> int:
-    """A descriptor of the plain file ``path``, opened with ``flags`` of ``os.open``.
+    """Open the plain file ``path`` with ``flags`` of ``os.open``; return the descriptor.
 
     Raises:
         StoreError: a symbolic link, a folder, a pipe or a device is in its place.
         OSError: it cannot be opened for another reason.
     """
-    # Not to wait where it is a pipe; of no effect on a file.
+    # O_NONBLOCK: do not wait if it is a pipe; it has no effect on a plain file.
     apart = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     if not hasattr(os, "O_NOFOLLOW"):
         refuse_link(path)
@@ -57,23 +56,23 @@ def open_no_follow(path: Path, flags: int) -> int:
 
 
 def read_no_follow(path: Path) -> bytes:
-    """The content of the plain file ``path``.
+    """Read the plain file ``path``.
 
     Raises:
-        StoreError: as ``open_no_follow``.
-        OSError: as there.
+        StoreError: as for ``open_no_follow``.
+        OSError: as for ``open_no_follow``.
     """
     with os.fdopen(open_no_follow(path, os.O_RDONLY), "rb") as stream:
         return stream.read()
 
 
 def names_in(folder: Path) -> list[str]:
-    """The names in a folder of the results, in order, but for hidden ones; none without a folder.
+    """List the names in a folder, sorted and without hidden ones; empty if there is no folder.
 
-    ``Path.glob`` would pass over a folder that may not be read without a word.
+    ``Path.glob`` would silently skip a folder that cannot be read.
 
     Raises:
-        StoreError: it is there and cannot be read.
+        StoreError: the folder exists but cannot be read.
     """
     try:
         return sorted(each.name for each in folder.iterdir() if not each.name.startswith("."))
@@ -84,26 +83,26 @@ def names_in(folder: Path) -> list[str]:
 
 
 def refuse_link(path: Path) -> None:
-    """Refuse a file that another library opens, and would follow a symbolic link to.
+    """Reject a symbolic link, for files that another library opens and would follow.
 
     Raises:
-        StoreError: it is one.
+        StoreError: ``path`` is a symbolic link.
     """
     if path.is_symlink():
         raise StoreError(
             f"{path}: is a symbolic link, which is not followed here; put the file itself in its "
-            "place, or make a link of the whole results folder"
+            "place, or link the whole results folder"
         )
 
 
 def unwritable(path: Path, error: OSError) -> StoreError:
-    """The error to show when ``path`` cannot be written, with a remedy that fits."""
-    remedy = _REMEDIES.get(error.errno or 0, f"mend that, then {_RERUN}")
+    """Make the error for a ``path`` that cannot be written, with a fitting remedy."""
+    remedy = _REMEDIES.get(error.errno or 0, f"fix that, then {_RERUN}")
     return StoreError(f"{path}: cannot write: {error.strerror or error}; {remedy}")
 
 
 def unreadable(path: Path, error: OSError) -> StoreError:
-    """The error to show where a file of the results is there and cannot be read."""
+    """Make the error for a file of the results that exists but cannot be read."""
     return StoreError(
         f"{path}: cannot be read: {error.strerror or error}; give read access, or move it away and "
         "run the same command again"
@@ -112,4 +111,4 @@ def unreadable(path: Path, error: OSError) -> StoreError:
 
 def _no_file(path: Path) -> StoreError:
     what = " but a folder" if path.is_dir() else ""
-    return StoreError(f"{path}: is no plain file{what}; move it away")
+    return StoreError(f"{path}: is not a plain file{what}; move it away")

@@ -1,4 +1,4 @@
-"""Where numbers come from: the commit of the code, the libraries and the machine."""
+"""Provenance of results: the commit of the code, the versions of libraries, and the machine."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _LIBRARIES = (
     "torch",
     "torchvision",
 )
-"""What is asked for where the project runs from its folder without being installed."""
+"""Libraries to report if the project runs from its folder without being installed."""
 _GIT_TIMEOUT_S = 5.0
 
 
 class GitState(NamedTuple):
-    """The commit that a folder is at; both None where there is no repository or no git."""
+    """The commit checked out in a folder; both fields are None without a repository or git."""
 
     commit: str | None
     dirty: bool | None
@@ -34,7 +34,7 @@ class GitState(NamedTuple):
 
 
 def git_state(path: Path) -> GitState:
-    """The commit of the repository that ``path`` lies in, and whether its tracked files differ."""
+    """Return the commit of the repository around ``path``, and whether tracked files differ."""
     commit = _git(path, "rev-parse", "HEAD")
     if commit is None:
         return GitState(None, None)
@@ -43,7 +43,7 @@ def git_state(path: Path) -> GitState:
 
 
 def library_versions() -> dict[str, str]:
-    """Distribution -> installed version of all that the harness requires, and Python's own."""
+    """Return distribution -> installed version, for Python and everything the harness requires."""
     versions = {"python": platform.python_version()}
     for name in _required():
         try:
@@ -54,12 +54,12 @@ def library_versions() -> dict[str, str]:
 
 
 def host_name() -> str:
-    """The name of this machine."""
+    """Return the name of this machine."""
     return platform.node() or "unknown"
 
 
 def _git(path: Path, *arguments: str) -> str | None:
-    """What a git command prints; None where it fails, hangs or is missing."""
+    """Return the output of a git command; None if git fails, hangs or is missing."""
     try:
         done = subprocess.run(
             ["git", "-C", str(path), *arguments],
@@ -74,7 +74,7 @@ def _git(path: Path, *arguments: str) -> str | None:
 
 
 def _required() -> list[str]:
-    """The names of the distributions that the harness requires, extras left out."""
+    """Return the distributions that the harness requires, without extras."""
     try:
         requirements = importlib.metadata.requires(_DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Digests of a run's files, and what is damaged by them."""
+"""Digests of a run's files, and detection of files that have changed since."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from typing import NamedTuple
 FACTS = "facts.json"
 TABLES = "tables"
 _CHUNK = 1 << 20
-_TABLE = re.compile(TABLES + r"/[^/]+\.jsonl")
+TABLE_FILE = re.compile(TABLES + r"/[^/]+\.jsonl")
 
 
 class Left(NamedTuple):
-    """What a run has left."""
+    """The files that a run has left behind."""
 
     directory: Path
-    """Its work folder."""
+    """The run's work folder."""
     files: Mapping[str, str]
-    """Path below it -> digest, by the end of the run; none where that is not known."""
+    """Path below the folder -> digest at the end of the run; empty if not recorded."""
 
 
 def digest_file(path: str | Path) -> str:
-    """What tells a file from one that was changed: 16 hex digits of its SHA-256.
+    """Compute a digest of a file's content: 16 hex digits of its SHA-256.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     found = hashlib.sha256()
     with open(path, "rb", buffering=0) as stream:  # noqa: PTH123 -- a run leaves hundreds of files
@@ -40,9 +40,9 @@ def digest_file(path: str | Path) -> str:
 
 
 def digests_below(directory: Path) -> dict[str, str]:
-    """Path below ``directory`` with ``/`` -> digest, of every file there that is no link.
+    """Return path below ``directory`` (with ``/``) -> digest, for every plain file.
 
-    What vanishes meanwhile or cannot be read is left out.
+    Links are left out, and so are files that vanish in the meantime or cannot be read.
     """
     found = {}
     for folder, folders, names in os.walk(directory):
@@ -57,15 +57,15 @@ def digests_below(directory: Path) -> dict[str, str]:
 
 
 def damage_of(left: Left, name: str) -> str | None:
-    """What is wrong with a file that a run left, in a few words; None where nothing is.
+    """Say in a few words what is wrong with a file that a run left; None if nothing is.
 
     Args:
-        left: The run's folder, and what was in it.
+        left: The run's folder, and the digests of its files.
         name: Path below the folder, with ``/``.
     """
     path = left.directory / name
     if path.is_symlink() or (path.exists() and not path.is_file()):
-        return "is no plain file"  # but a link, a folder, a pipe, that could lead anywhere
+        return "is not a plain file"  # a link or a pipe could lead anywhere
     if not left.files:
         return None
     if name not in left.files:

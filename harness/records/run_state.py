@@ -1,14 +1,4 @@
-"""The append-only files of runs: with ``harness.study_record``, what the database is made from.
-
-Below the results folder::
-
-    runs/<run_id>/spool.jsonl   the run's events, one JSON object a line, synced line by line
-    runs/<run_id>/work/         the workload's own folder: tables/*.jsonl, facts.json, images/
-    runs/<run_id>/stderr.log    what the worker printed
-
-A line may be torn by a crash. It is left alone while it is the last, since its writer may be
-about to end it, and passed over for good once another line follows.
-"""
+"""Where a run stands, by the events in its spool: the one place that says which of them count."""
 
 from __future__ import annotations
 
@@ -83,27 +73,29 @@ def replay(
     """
     state = before or RunState()
     for entry in entries:
-        if isinstance(entry, Damaged):
-            state = _damaged(state, f"line {entry.line} is damaged")
-            continue
-        if entry.attempt < state.attempts:
-            continue
-        if entry.attempt > state.attempts:
-            state = replace(_unfinished(state), attempts=entry.attempt, started=None)
-            if isinstance(entry, Started) and entry.is_anew:
-                state = RunState("running", attempts=entry.attempt)
-        if isinstance(entry, Started):
-            if state.started is None:
-                state = replace(state, started=entry.time)
-        elif state.is_over:
-            continue
-        elif isinstance(entry, EpochReported):
-            state = _with_epoch(state, entry, watched)
-        elif state.started is None and entry.state != "failed":
-            state = _damaged(state, f"the start of attempt {entry.attempt} is missing")
-        elif state.damage is None:
-            state = _ended(state, entry)
+        state = advance(state, entry, watched=watched)
     return state
+
+
+def advance(state: RunState, entry: Entry, *, watched: str | None = None) -> RunState:
+    """The state after one more entry: the same object where ``replay`` passes the entry over."""
+    if isinstance(entry, Damaged):
+        return _damaged(state, f"line {entry.line} is damaged")
+    if entry.attempt < state.attempts:
+        return state
+    if entry.attempt > state.attempts:
+        state = replace(_unfinished(state), attempts=entry.attempt, started=None)
+        if isinstance(entry, Started) and entry.is_anew:
+            state = RunState("running", attempts=entry.attempt)
+    if isinstance(entry, Started):
+        return replace(state, started=entry.time) if state.started is None else state
+    if state.is_over:
+        return state
+    if isinstance(entry, EpochReported):
+        return _with_epoch(state, entry, watched)
+    if state.started is None and entry.state != "failed":
+        return _damaged(state, f"the start of attempt {entry.attempt} is missing")
+    return _ended(state, entry) if state.damage is None else state
 
 
 def _unfinished(state: RunState) -> RunState:
@@ -137,7 +129,9 @@ def _ended(state: RunState, event: Finished) -> RunState:
 
 def _with_epoch(state: RunState, event: EpochReported, watched: str | None) -> RunState:
     """The state after one more epoch, which voids what was said of it and of later ones."""
-    reported = tuple(epoch for epoch in state.reported if epoch < event.epoch)
+    reported = state.reported
+    if reported and reported[-1] >= event.epoch:
+        reported = tuple(epoch for epoch in reported if epoch < event.epoch)
     curve = {epoch: value for epoch, value in state.curve.items() if epoch < event.epoch}
     value = math.nan if watched is None else event.metrics.get(watched, math.nan)
     if math.isfinite(value):

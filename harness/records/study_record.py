@@ -1,10 +1,10 @@
-"""The records of studies: with the spools, all that the database is made from.
+"""The records of studies, from which, together with the spools, the database can be rebuilt.
 
-Each is a file ``studies/<study>.json`` below the results folder, replaced whole. Its first line
-holds a checksum of all that follows; a record of an earlier version of this program has none.
-Beside it ``<study>.json.before`` keeps the record before, which takes the place of a damaged one:
-it lacks half a minute of a budget at most, and a new call adds the trials that it lacks. A record
-that was deleted is gone: the one before is for damage alone.
+Each is a file ``studies/<study>.json`` below the results folder, and is always replaced as a whole.
+Its first line holds a checksum of the rest; records of earlier versions of this program have none.
+The previous record is kept as ``<study>.json.before`` and replaces a damaged one: it misses at most
+half a minute of a budget, and the next call adds the trials that it lacks. A deleted record stays
+deleted; the previous one is used only in case of damage.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 class Member(NamedTuple):
-    """Which run answers for a trial and seed; one run can serve several studies."""
+    """The run that belongs to a trial and seed; one run can serve several studies."""
 
     trial_id: str
     seed: Int64
     run_id: str
     is_pruned: bool = False
-    """Whether the study has stopped this run early, or spares it since it gave its trial up."""
+    """Whether the study stopped this run early, or skipped it because its trial was pruned."""
 
 
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True, slots=True)
 class StudyRecord:
-    """A study as planned so far: with the spools, all that the database is made from."""
+    """A study as planned so far."""
 
     study: str
     question: str
     metric: str
-    """The primary one, without a split: ``recall@1``."""
+    """The primary metric without a split, such as ``recall@1``."""
     sampler: str
     spec: Mapping[str, JsonValue]
     fingerprint: str
@@ -59,17 +59,17 @@ class StudyRecord:
     trials: tuple[Trial, ...]
     members: tuple[Member, ...]
     pruned: Mapping[str, str] = field(default_factory=dict)
-    """Id of a trial that was given up -> why, in a line."""
+    """Id of a pruned trial -> the reason, in one line."""
     spent_seconds: float = 0.0
-    """Time that the calls of the study have spent on its runs."""
+    """Time that all calls of the study have spent on its runs."""
     search_end: int | None = None
-    """At so many trials the search was ended, to leave time for the confirmation."""
+    """Number of trials at which the search was ended, to leave time for the confirmation."""
     search_end_hours: float | None = None
-    """What the budget was then; with a greater one the search goes on."""
+    """Time budget when the search was ended; with a larger one the search continues."""
     rules: int = 1
-    """By which its search proposes and gives trials up; see ``harness.search.rules``."""
+    """Number of the rules by which the search proposes and prunes; see ``harness.search.rules``."""
     version: int = 0
-    """Grows each time a driver writes (``harness.engine.record_writer``); 0 in old records."""
+    """Increases each time a driver writes (``harness.engine.record_writer``); 0 in old records."""
 
 
 _RECORD = TypeAdapter(StudyRecord)
@@ -79,24 +79,23 @@ class DamagedRecordError(StoreError):
     """The content of a record is not what was written."""
 
     def __init__(self, path: Path, what: str) -> None:
-        """Keep what is wrong with the record in ``path``."""
         self.what = f"{path}: damaged: {what}"
         super().__init__(f"{self.what}; run its study again, which makes a new one")
 
 
 def record_path(results: Path, study: str) -> Path:
-    """The file of a study's record; it need not exist."""
+    """Return the path of a study's record; it need not exist."""
     return results / "studies" / f"{study}.json"
 
 
 def write_study_record(results: Path, record: StudyRecord) -> None:
-    """Replace ``studies/<study>.json`` whole: a reader sees the old record or the new one.
+    """Replace ``studies/<study>.json`` atomically: a reader sees the old record or the new one.
 
     Raises:
         StoreError: the disk is full, or the place is not writable.
     """
     path = record_path(results, record.study)
-    # Not by process id: those of two containers can be equal.
+    # Not the process id: two containers can have the same.
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.draft")
     document = {item.name: getattr(record, item.name) for item in fields(record)}
     document["trials"] = [
@@ -120,16 +119,16 @@ def write_study_record(results: Path, record: StudyRecord) -> None:
 def read_study_record(
     results: Path, study: str, notices: list[str] | None = None
 ) -> StudyRecord | None:
-    """The record of a study; None where there is none.
+    """Read the record of a study; None if there is none.
 
     Args:
         results: The results folder.
-        study: Its name.
-        notices: Gets a line where the record is damaged and the one before takes its place.
+        study: Name of the study.
+        notices: Receives a line if the record is damaged and the previous one is used instead.
 
     Raises:
-        DamagedRecordError: the record is damaged, and so is the one before, or there is none.
-        StoreError: the record cannot be read, or is of another version of this program.
+        DamagedRecordError: the record is damaged, and the previous one is damaged or missing.
+        StoreError: the record cannot be read, or was written by another version of this program.
     """
     path = record_path(results, study)
     try:
@@ -139,19 +138,19 @@ def read_study_record(
         with suppress(StoreError):
             if (found := _read(before, study)) is not None:
                 if notices is not None:
-                    notices.append(f"{error.what}; {before.name} is used in its place")
+                    notices.append(f"{error.what}; {before.name} is used instead")
                 return found
         raise
 
 
 def read_study_records(results: Path, notices: list[str] | None = None) -> tuple[StudyRecord, ...]:
-    """The records of all studies, by name; none where there is no results folder.
+    """Read the records of all studies, sorted by name; empty if there is no results folder.
 
-    What cannot be read is left out: one damaged file is no reason to refuse other studies.
+    Unreadable records are skipped: one damaged file must not block the other studies.
 
     Args:
         results: The results folder.
-        notices: Gets a line for each record that is damaged or left out.
+        notices: Receives a line for each record that is damaged or skipped.
     """
     records = []
     names = names_in(results / "studies")
@@ -167,7 +166,7 @@ def read_study_records(results: Path, notices: list[str] | None = None) -> tuple
 
 
 def set_aside(results: Path, study: str) -> Path:
-    """Rename the record of a study, which is damaged, and the one before; the record's new name.
+    """Rename a study's damaged record and the previous one; return the damaged record's new path.
 
     Raises:
         StoreError: the place is not writable.
@@ -184,14 +183,14 @@ def set_aside(results: Path, study: str) -> Path:
 
 
 def remove_drafts(results: Path, study: str) -> None:
-    """Remove what writers of a study's record have left that were killed; see the caller's lock."""
+    """Remove drafts of a study's record left by killed writers; the caller must hold its lock."""
     with suppress(OSError):
         for path in (results / "studies").glob(f".{study}.json.*.draft"):
             path.unlink(missing_ok=True)
 
 
 def _read(path: Path, study: str) -> StudyRecord | None:
-    """The record in a file; None where there is no such file."""
+    """Read the record in a file; None if there is no such file."""
     try:
         content = read_no_follow(path)
     except FileNotFoundError:
@@ -201,7 +200,7 @@ def _read(path: Path, study: str) -> StudyRecord | None:
     body = content[len(_sealed(b"")) :]
     is_whole = content == _sealed(body)
     if not is_whole and content.startswith(_HEAD[:12]):
-        raise DamagedRecordError(path, "its checksum does not fit")
+        raise DamagedRecordError(path, "its checksum does not match")
     try:
         record = _RECORD.validate_json(b"{" + body if is_whole else content, strict=True)
     except ValidationError as error:
@@ -210,12 +209,12 @@ def _read(path: Path, study: str) -> StudyRecord | None:
         reason = f"{where}: {first['msg']}" if where else first["msg"]
         if is_whole:
             raise StoreError(
-                f"{path}: of another version of this program ({_line(reason)}); use that, or "
-                "another folder with --results"
+                f"{path}: written by another version of this program ({_line(reason)}); use that "
+                "version, or another folder with --results"
             ) from None
-        raise DamagedRecordError(path, f"no study record ({_line(reason)})") from None
+        raise DamagedRecordError(path, f"not a study record ({_line(reason)})") from None
     if not is_whole and record.version:
-        raise DamagedRecordError(path, "its checksum does not fit")
+        raise DamagedRecordError(path, "its checksum does not match")
     if not all(0 <= trial.number < 2**31 for trial in record.trials):
         raise DamagedRecordError(path, "the number of a trial is out of range")
     if {record.study, *(trial.study for trial in record.trials)} != {study}:
@@ -227,19 +226,19 @@ _HEAD = b'{\n "checksum": "%s",\n'
 
 
 def _sealed(body: bytes) -> bytes:
-    """A record's file, of which ``body`` is all but the line with the checksum."""
+    """Return the content of a record's file: the line with the checksum, then ``body``."""
     return _HEAD % hashlib.sha256(body).hexdigest().encode() + body
 
 
 def _before(path: Path) -> Path:
-    """The record before the one in ``path``."""
+    """Return the path of the previous record of the one in ``path``."""
     return path.with_name(f"{path.name}.before")
 
 
 def _keep_before(path: Path) -> None:
-    """Keep the record that is there as the one before, unless it is damaged."""
+    """Keep the current record as the previous one, unless it is damaged."""
     link = path.with_name(f".{path.name}.{uuid.uuid4().hex}.draft")
-    with suppress(OSError, StoreError):  # none yet, or a disk without links: no copy then
+    with suppress(OSError, StoreError):  # no record yet, or a disk without hard links: no copy
         content = read_no_follow(path)
         if content == _sealed(content[len(_sealed(b"")) :]):
             link.hardlink_to(path)
@@ -251,7 +250,7 @@ def _line(text: str) -> str:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Make the names in ``directory`` survive a power cut, where the system can."""
+    """Make file names in ``directory`` survive a power cut, if the system supports it."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)

@@ -1,4 +1,4 @@
-"""The page that sets trials of several studies against each other; see ``across``."""
+"""Write the page that compares trials of several studies; see ``cross_study``."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ _OTHER_CODE = "code differs"
 def write_comparison(
     results: Path, studies: Sequence[str], reports: Path, *, baseline: str | None = None
 ) -> Path:
-    """Write the page on ``studies``, if they can be compared.
+    """Write the page that compares ``studies``, if they are comparable.
 
     Args:
         results: The results folder.
-        studies: Names, the first study's baseline being the reference.
+        studies: Names; the baseline of the first is the reference.
         reports: Where ``compare-<names>.html`` goes.
-        baseline: ``STUDY/TRIAL`` of another reference.
+        baseline: Another reference, as ``STUDY/TRIAL``.
 
     Returns:
         The page.
@@ -85,12 +85,12 @@ def write_comparison(
 def load_contenders(
     results: Path, study: str, made: Mapping[str, Circumstances] | None = None
 ) -> list[Contender]:
-    """The trials of a study that have finished runs, those of its confirmation where it has one.
+    """Return the trials of a study with finished runs, confirmed ones only if it has any.
 
     Args:
         results: The results folder.
         study: Its name.
-        made: run_id -> what it was made with.
+        made: run_id -> its libraries, device and number format.
 
     Raises:
         InputError: no such study, or it has no finished run.
@@ -105,7 +105,7 @@ def load_contenders(
     counts = Counter(trial.label for trial in tables.trials)
     found = []
     for trial in tables.trials:
-        is_twice = counts[trial.label] > 1  # labels have five digits of a number
+        is_twice = counts[trial.label] > 1  # labels round numbers to five digits
         mine = [value for value in tables.values[view] if value.trial_id == trial.trial_id]
         if not mine:
             continue
@@ -130,7 +130,7 @@ def load_contenders(
 
 
 def render_comparison(found: Across) -> str:
-    """The page."""
+    """Render the comparison page."""
     title = " and ".join(found.studies) if len(found.studies) < 3 else ", ".join(found.studies)
     body = (
         f"{_header(found, title)}\n<main>\n"
@@ -142,7 +142,7 @@ def render_comparison(found: Across) -> str:
 
 
 def comparison_picture(found: Across) -> Picture:
-    """A line a trial: its seeds, its mean with the interval, and the reference across all."""
+    """Draw one line per trial, with its seeds and its mean, and the reference across all."""
     rows = found.rows[:MOST_DRAWN]
     if not any(row.contender == found.reference for row in rows):
         rows = (*rows, *(row for row in found.rows if row.contender == found.reference))
@@ -165,7 +165,7 @@ def comparison_picture(found: Across) -> Picture:
     measure = f"{measure_label(found.view.measure)}, {SPLIT_NAMES[found.view.split]}"
     said = "; ".join(
         f"{row.contender.name}: {decimal(row.summary.mean)}"
-        + (f", {difference_text(row.comparison)} to the reference" if row.comparison else "")
+        + (f", {difference_text(row.comparison)} against the reference" if row.comparison else "")
         for row in rows[:12]
     )
     more = f"; {len(found.rows) - 12} more in the table" if len(found.rows) > 12 else ""
@@ -198,7 +198,7 @@ def comparison_picture(found: Across) -> Picture:
 def _study_traces(
     study: str, mine: Sequence[tuple[int, Row]], colour: str, reference: Contender
 ) -> list[Trace]:
-    """The seeds of a study's trials as dots, and their means with intervals."""
+    """Draw the seeds of a study's trials as dots, and their means with intervals."""
     if not mine:
         return []
     seeds = [
@@ -245,8 +245,8 @@ def _header(found: Across, title: str) -> str:
     if not found.has_one_code:
         said = "; ".join(f"{study}: {', '.join(c)}" for study, c in found.code.items())
         warning = (
-            '<p class="notice">The runs were not trained by the same code, so that a difference '
-            f"may come from a change of it. Digests of the code: {escaped(said)}.</p>"
+            '<p class="notice">The runs were not all trained with the same code, so a difference '
+            f"may be due to a code change. Code digests: {escaped(said)}.</p>"
         )
     return (
         f'<header><p class="kind">Comparison of studies</p><h1>{escaped(title)}</h1>'
@@ -257,7 +257,7 @@ def _header(found: Across, title: str) -> str:
 
 
 def claim(found: Across) -> str:
-    """The best trial and how it stands to the reference, in a sentence."""
+    """State the best trial and how it compares with the reference, in one sentence."""
     best = next((row for row in found.rows if not row.contender.is_control), None)
     measure, where = measure_label(found.view.measure), SPLIT_NAMES[found.view.split]
     if best is None:
@@ -284,7 +284,7 @@ def _badge(found: Across) -> str:
 
 
 def _table(found: Across) -> str:
-    """A row a trial, best first, controls last."""
+    """Tabulate one row per trial, best first, controls last."""
     rows = []
     with_p = _has_p(found)
     for row in found.rows:
@@ -304,13 +304,13 @@ def _table(found: Across) -> str:
         kind = "control" if each.is_control else ""
         rows.append(table_row(label(each.name) + tag, cells, kind))
     heads = ["mean", "sd", "95 % interval", "seeds", "pairs"]
-    heads += comparison_heads("difference to reference", with_p=with_p)
+    heads += comparison_heads("difference from reference", with_p=with_p)
     caption = f"{measure_label(found.view.measure)} on {SPLIT_NAMES[found.view.split]}"
     return data_table(caption, ["study / trial", *heads], rows)
 
 
 def _has_p(found: Across) -> bool:
-    """Whether any comparison has pairs enough for a p to be shown."""
+    """Whether any comparison has enough pairs to show a p."""
     return any(row.comparison is not None and not row.comparison.exploratory for row in found.rows)
 
 
@@ -318,24 +318,24 @@ def _terms_in_words(found: Across) -> str:
     (terms,) = found.reference.terms
     words = (
         f"All trials were scored by {terms.workload} on the same data (digest "
-        f"{terms.data or 'none'}). Differences are to {found.reference.name}, paired by the seeds "
-        "that both have; intervals are t-intervals."
+        f"{terms.data or 'none'}). Differences are from {found.reference.name}, paired by the "
+        "seeds that both have; intervals are t-intervals."
     )
     if _has_p(found):
         words += (
-            " Exact p flips the signs of the differences, and Holm p corrects for the "
-            f"{found.family} trials of this page, controls apart."
+            " Exact p is from a sign-flip test of the differences; Holm p corrects it over the "
+            f"{found.family} trials on this page, separately for controls."
         )
     if any(row.comparison is not None and row.comparison.exploratory for row in found.rows):
-        words += f" Below {MIN_SEEDS_FOR_TEST} pairs no p is shown and no verdict passed."
+        words += f" With fewer than {MIN_SEEDS_FOR_TEST} pairs no p and no verdict are given."
     if found.twins:
         same = "; ".join(f"{one} is {other}" for one, other in found.twins)
-        words += f" Listed once, since their runs are the same: {same}."
+        words += f" Listed once because their runs are the same: {same}."
     return words
 
 
 def _scored(results: Path, tables: StudyTables) -> dict[str, tuple[str, Terms]]:
-    """run_id -> digest of its code, and how it was scored."""
+    """Map run_id to its code digest and to how it was scored."""
     rows = read_rows(
         results,
         "SELECT DISTINCT run_id, run.code, run.workload, run.test, run.data, run.params"

@@ -1,4 +1,4 @@
-"""The page over all studies of a results folder, and the pages that it links to."""
+"""Write the index page of a results folder, and the study pages it links to."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _STATES = ("done", "failed", "pruned", "running", "waiting")
 
 
 class Problem(NamedTuple):
-    """A study whose page could not be made."""
+    """A study whose page could not be written."""
 
     study: str
     reason: str
@@ -36,25 +36,25 @@ class Problem(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What was written."""
+    """The pages written, and the studies that failed."""
 
     path: Path
-    """Of the page over all studies."""
+    """Of the index page."""
     pages: tuple[Path, ...]
     problems: tuple[Problem, ...]
 
 
 class Entry(NamedTuple):
-    """A study in the page over all studies."""
+    """A study on the index page."""
 
     line: StudyLine
     tables: StudyTables | None
-    """None where they could not be read."""
+    """None if they could not be read."""
     problem: str | None
 
 
 def write_all(results: Path, reports: Path) -> Written:
-    """Write each study's page and one over all of them; a study that fails stops no other.
+    """Write each study's page and the index; a failing study does not stop the others.
 
     Raises:
         InputError: ``results`` is no folder, or the pages cannot be written.
@@ -68,7 +68,7 @@ def write_all(results: Path, reports: Path) -> Written:
             pages.append(path)
         except StoreBusyError:
             raise
-        except Exception as error:  # the others are worth having, whatever is wrong with this one
+        except Exception as error:  # one broken study must not cost the other pages
             kind = "" if isinstance(error, HarnessError) else f"{type(error).__name__}: "
             reason = kind + " ".join(str(error).split())
             entry = Entry(line, None, reason)
@@ -79,14 +79,14 @@ def write_all(results: Path, reports: Path) -> Written:
 
 
 def render_index(entries: Sequence[Entry]) -> str:
-    """The page over all studies, those first that were planned last."""
+    """Render the index page, newest plan first."""
     ordered = sorted(entries, key=lambda entry: entry.line.study)
     ordered.sort(key=lambda entry: entry.line.updated, reverse=True)
     head = '<header><p class="kind">Ablation reports</p><h1>All studies</h1></header>'
     if not ordered:
         words = (
-            "There is no study in this results folder yet. Run one with harness run; where spools "
-            "are there and the database is not, harness rebuild makes it."
+            "There is no study in this results folder yet. Run one with harness run; if there are "
+            "spools but no database, harness rebuild recreates it."
         )
         return document("All studies", f"{head}\n<main>\n{note(words)}</main>\n")
     parts = [_table_of(ordered), *(_entry(entry) for entry in ordered)]
@@ -94,7 +94,7 @@ def render_index(entries: Sequence[Entry]) -> str:
 
 
 def _studies(results: Path) -> list[StudyLine]:
-    """The studies of a folder; none where it has no database."""
+    """List the studies of a folder; none if it has no database."""
     if results.exists() and not results.is_dir():
         raise InputError(f"{results}: a file, not a results folder; choose another with --results")
     if not database_path(results).exists():
@@ -104,7 +104,7 @@ def _studies(results: Path) -> list[StudyLine]:
 
 
 def _table_of(entries: Sequence[Entry]) -> str:
-    """A row a study: where it stands."""
+    """Tabulate the state of the studies, one row each."""
     rows = []
     for entry in entries:
         line = entry.line
@@ -120,15 +120,15 @@ def _table_of(entries: Sequence[Entry]) -> str:
         ]
         rows.append(table_row(_link(line.study), cells))
     heads = ["study", "trials", "runs", "done", "running", "failed", "pruned", "updated (UTC)"]
-    return data_table("Studies, those planned last first", heads, rows)
+    return data_table("Studies, newest plan first", heads, rows)
 
 
 def _entry(entry: Entry) -> str:
-    """A study's question, its answer and how sure that is, and its first trials."""
+    """Render a study's question, its answer and how certain it is, and its top trials."""
     line = entry.line
     head = f'<section><h2>{_link(line.study)}</h2><p class="question">{escaped(line.question)}</p>'
     if entry.tables is None:
-        why = f"No page could be made: {entry.problem}"
+        why = f"No page could be written: {entry.problem}"
         return f'{head}<p class="notice">{escaped(why)}</p></section>\n'
     tables, _ = divided(entry.tables)
     found = answer(tables)
@@ -147,7 +147,7 @@ def _date(line: StudyLine) -> str:
 
 
 def _states(entry: Entry) -> Counter[str]:
-    """State -> how many runs are in it."""
+    """Count the runs in each state."""
     line = entry.line
     if entry.tables is None:
         return Counter(done=line.done, failed=line.failed)
@@ -157,7 +157,7 @@ def _states(entry: Entry) -> Counter[str]:
 
 
 def _first_trials(tables: StudyTables) -> str:
-    """The best trials and the baseline, on the study's own measure."""
+    """Tabulate the best trials and the baseline on the study's own measure."""
     view = tables.primary
     if view is None:
         return ""

@@ -1,7 +1,7 @@
-"""One HTML page a study: text, tables and pictures in a single file that needs no network.
+"""Write one HTML page per study: text, tables and pictures in a single file for offline use.
 
-The same results give the same bytes. All text from study files is escaped, in HTML and in the
-JSON inside scripts; the page's own policy forbids the browser to load anything.
+The same results give the same bytes. All text from study files is escaped, in HTML and in the JSON
+inside scripts; the page's content security policy stops the browser from loading anything.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from harness.report.plots import render as figures
 from harness.stats.paired import MIN_SEEDS_FOR_TEST
 
 MOST_BYTES = 7_900_000
-"""Of a page, as long as leaving out pictures helps."""
+"""Maximum size of a page, as far as leaving out pictures can achieve it."""
 FEWEST_PICTURE_BYTES = 300_000
-"""What pictures get however large the page is: the gallery's, which come first."""
+"""Room that pictures get however large the page is: enough for the gallery, which comes first."""
 BADGES = {
     "exploratory": f"exploratory: fewer than {MIN_SEEDS_FOR_TEST} paired seeds",
     "search": "search: no claim",
@@ -41,7 +41,7 @@ BADGES = {
 
 
 def write_report(results: Path, study: str, reports: Path) -> Path:
-    """Write ``reports/<study>.html`` from what has finished so far, replacing an older one whole.
+    """Write ``reports/<study>.html`` from what has finished so far, replacing an older one.
 
     Returns:
         The page.
@@ -54,7 +54,7 @@ def write_report(results: Path, study: str, reports: Path) -> Path:
 
 
 def page_text(results: Path, study: str, frame: Frame = OFFLINE) -> str:
-    """The page of a study from what has finished so far.
+    """Return a study's page from what has finished so far.
 
     Raises:
         InputError: no such study.
@@ -80,32 +80,32 @@ def page_text(results: Path, study: str, frame: Frame = OFFLINE) -> str:
 
 
 def divided(tables: StudyTables) -> tuple[StudyTables, StudyTables | None]:
-    """What a study claims rests on its confirmation alone: this, and the search before it."""
+    """Split a study into the trials its claims rest on and, if it was confirmed, the search."""
     if len(tables.phases) > 1:
         return tables.of_phase("confirm"), tables.of_phase("search")
     return tables, None
 
 
 class Content(NamedTuple):
-    """What a study's page shows."""
+    """Everything a study's page shows."""
 
     everything: StudyTables
     """All trials of the study."""
     tables: StudyTables
-    """What the page answers with: all of them, or those of the confirmation."""
+    """The trials the answer rests on: all of them, or those of the confirmation."""
     search: StudyTables | None
-    """What the trials of the confirmation were chosen from."""
+    """The search that the confirmed trials were chosen from."""
     training: Training
     agreement: Sequence[Agreement]
-    """How well criteria without labels rank runs."""
+    """How well label-free criteria rank runs."""
     seen: Seen | None
-    """What single queries find, and the maps of embeddings."""
+    """The query gallery and the embedding maps."""
     profile: Profile | None
-    """Where the time of the runs went."""
+    """Where run time went."""
 
 
 def render(content: Content, frame: Frame = OFFLINE) -> str:
-    """The whole page in its frame."""
+    """Render the complete page in its frame."""
     everything, tables, search = content.everything, content.tables, content.search
     parts = [
         sections.ablation_section(tables),
@@ -143,7 +143,7 @@ def _header(tables: StudyTables) -> str:
 
 
 def _claims(tables: StudyTables) -> str:
-    """A sentence on every compared trial."""
+    """Render a sentence on every compared trial."""
     said = claims(tables)
     if not said:
         return ""
@@ -153,7 +153,7 @@ def _claims(tables: StudyTables) -> str:
 
 
 def _optimism(tables: StudyTables) -> str:
-    """What choosing on test classes would have claimed."""
+    """Render what selection on test classes would have claimed."""
     found = optimism(tables)
     if found is None:
         return ""

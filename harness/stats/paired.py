@@ -1,7 +1,8 @@
-"""Statistics of paired seeds, pure: numbers in, numbers out.
+"""Tests and intervals for values paired by seed. Pure: numbers in, numbers out.
 
-Few seeds are the rule, so everything is exact: t-intervals instead of percentile bootstraps (which
-cover 76 % instead of 95 % at three seeds), sign flips instead of normal tails. Values are finite.
+Studies usually have few seeds, so the methods are exact: t-intervals instead of percentile
+bootstraps (which cover 76 % instead of 95 % at three seeds), and sign flips instead of normal
+tails. All values must be finite.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 MIN_SEEDS_FOR_TEST = 6
-"""With fewer pairs no exact two-sided p can be below 0.05: the smallest is ``2 / 2**n``."""
+"""With fewer pairs, no exact two-sided p can be below 0.05; the smallest is ``2 / 2**n``."""
 
 MOST_ENUMERATED = 20
 """With more pairs, sign patterns are sampled."""
@@ -23,7 +24,7 @@ _SIGNS_AT_ONCE = 16
 
 
 class Interval(NamedTuple):
-    """A mean with its spread and 95 % t-interval; all but the mean None below two values."""
+    """A mean, its spread and its 95 % t-interval; all but the mean are None for a single value."""
 
     mean: float
     sd: float | None
@@ -32,53 +33,53 @@ class Interval(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A trial against the baseline over the seeds that both have."""
+    """A trial compared with the baseline over the seeds that both have."""
 
     n: int
     difference: float
     """Mean of trial minus baseline."""
     low: float | None
-    """95 % paired t-interval; None at one pair."""
+    """Lower end of the 95 % paired t-interval; None for a single pair."""
     high: float | None
     p: float
-    """Two-sided sign-flip p."""
+    """Two-sided p value of the sign-flip test."""
     p_error: float
-    """Standard error of ``p``; 0 where it is exact."""
+    """Standard error of ``p`` from sampling; 0 if ``p`` is exact."""
     prob_improvement: float
     is_exploratory: bool
-    """Whether there are too few pairs for any verdict."""
+    """Whether there are too few pairs to draw a conclusion."""
 
 
 def may_show_p(pairs: int) -> bool:
-    """Whether a p of so many pairs may be shown and a verdict rest on it.
+    """Return whether a p value from this many pairs may be shown and used for a conclusion.
 
-    With fewer it stays in the database and in its rows as CSV or Parquet: a page, a table for
-    readers or a sentence that gives it invites a verdict that no such p can carry.
+    With fewer pairs it stays in the database and in exported rows (CSV or Parquet): shown on a page
+    or in a sentence, it would invite a conclusion that it cannot support.
     """
     return pairs >= MIN_SEEDS_FOR_TEST
 
 
 def half_interval(low: float | None, high: float | None) -> float | None:
-    """What stands after every "±": half the 95 % interval; None where there is none."""
+    """Return half the width of a 95 % interval, as shown after "±"; None if there is none."""
     return None if low is None or high is None else (high - low) / 2
 
 
 def t_quantile(degrees_of_freedom: int) -> float:
-    """The 97.5 % quantile of Student's t: half a 95 % interval in standard errors."""
+    """Return the 97.5 % quantile of Student's t: half a 95 % interval, in standard errors."""
     return float(stdtrit(degrees_of_freedom, 0.975))
 
 
 def t_interval(values: Sequence[float]) -> Interval:
-    """Mean, standard deviation (n - 1) and 95 % t-interval of one or more values.
+    """Compute mean, standard deviation (n - 1) and 95 % t-interval of one or more values.
 
     Raises:
-        ValueError: no values.
+        ValueError: there are no values.
     """
     if not values:
         raise ValueError("an interval needs at least one value")
     if len(values) == 1:
         return Interval(float(values[0]), None, None, None)
-    if min(values) == max(values):  # whose mean may be rounded, which would look like a spread
+    if min(values) == max(values):  # a rounded mean would show as spread
         same = float(values[0])
         return Interval(same, 0.0, same, same)
     mean = float(np.mean(values))
@@ -90,7 +91,7 @@ def t_interval(values: Sequence[float]) -> Interval:
 def paired_difference(
     trial: Mapping[int, float], baseline: Mapping[int, float]
 ) -> Difference | None:
-    """``trial`` minus ``baseline`` (seed -> value) over common seeds; None where there is none."""
+    """Compare ``trial`` with ``baseline`` (seed -> value) on common seeds; None without any."""
     seeds = sorted(trial.keys() & baseline.keys())
     if not seeds:
         return None
@@ -110,25 +111,25 @@ def paired_difference(
 
 
 def sign_flip_p(differences: Sequence[float]) -> float:
-    """Two-sided p that paired differences centre on zero, by flipping their signs.
+    """Compute the two-sided sign-flip p value for paired differences that centre on zero.
 
-    Exact up to 20 pairs, by all ``2**n`` sign patterns. Beyond that 2**18 random patterns from a
-    fixed seed, the observed one counted in, which is never too small.
+    Exact up to 20 pairs, using all ``2**n`` sign patterns. With more pairs, 2**18 random patterns
+    from a fixed seed are used and the observed one is counted in, so that p is never too small.
 
     Raises:
-        ValueError: no differences.
+        ValueError: there are no differences.
     """
     if not differences:
         raise ValueError("a test needs at least one difference")
     sizes = np.abs(np.asarray(differences, dtype=np.float64))
-    # Patterns that tie with the observed sum but for rounding count as ties.
+    # The tolerance counts patterns that equal the observed sum up to rounding as ties.
     observed = abs(float(np.sum(differences))) - 1e-12 * float(sizes.sum())
     if len(sizes) <= MOST_ENUMERATED:
-        # A pattern and its mirror image have the same absolute sum: the first sign stays.
+        # A pattern and its mirror image have the same absolute sum, so fix the first sign.
         sums = sizes[0] + _signed_sums(sizes[1:])
         return float(np.mean(np.abs(sums) >= observed))
-    # Sixteen signs are one random number, which looks up their sum: a hundred times faster than
-    # to draw and add sign by sign.
+    # One random number stands for sixteen signs and looks up their sum: a hundred times faster
+    # than drawing and adding sign by sign.
     generator = np.random.default_rng(0)
     sums = np.zeros(SAMPLED_FLIPS)
     for start in range(0, len(sizes), _SIGNS_AT_ONCE):
@@ -139,9 +140,9 @@ def sign_flip_p(differences: Sequence[float]) -> float:
 
 
 def sampling_error(p: float, pairs: int) -> float:
-    """The standard error of a ``sign_flip_p`` of so many pairs, from the patterns it sampled.
+    """Return the standard error of a ``sign_flip_p`` that is due to sampling patterns.
 
-    0 up to 20 pairs, where every pattern is enumerated; at most 0.001, and 0.0004 at p = 0.05.
+    0 up to 20 pairs, where every pattern is enumerated; else at most 0.001, and 0.0004 at p = 0.05.
     """
     if pairs <= MOST_ENUMERATED:
         return 0.0
@@ -149,7 +150,7 @@ def sampling_error(p: float, pairs: int) -> float:
 
 
 def _signed_sums(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The sum of ``sizes`` under each of the ``2**n`` patterns of signs."""
+    """Return the sum of ``sizes`` under each of the ``2**n`` sign patterns."""
     sums = np.zeros(1)
     for size in sizes:
         sums = np.concatenate([sums + size, sums - size])
@@ -157,7 +158,7 @@ def _signed_sums(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjusted p values of one family, in the order given."""
+    """Adjust the p values of one family by Holm's method, in the order given."""
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])
     adjusted = [0.0] * len(p_values)
     largest = 0.0
@@ -168,10 +169,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def probability_of_improvement(differences: Sequence[float]) -> float:
-    """The share of seeds in which the trial beats the baseline; a tie counts half.
+    """Return the share of seeds on which the trial beats the baseline; a tie counts half.
 
     Raises:
-        ValueError: no differences.
+        ValueError: there are no differences.
     """
     if not differences:
         raise ValueError("a share needs at least one difference")
@@ -179,7 +180,7 @@ def probability_of_improvement(differences: Sequence[float]) -> float:
 
 
 def spearman(xs: Sequence[float], ys: Sequence[float]) -> float | None:
-    """Spearman's rank correlation of pairs; None below three, or where one side is constant.
+    """Compute Spearman's rank correlation; None below three pairs or if one side is constant.
 
     Equal values share the mean of their ranks.
     """
@@ -191,7 +192,7 @@ def spearman(xs: Sequence[float], ys: Sequence[float]) -> float | None:
 
 
 def mean_ranks(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
-    """The rank of each value, from 1; equal values share the mean of their ranks."""
+    """Rank each value, from 1; equal values share the mean of their ranks."""
     _, place, counts = np.unique(
         np.asarray(values, dtype=np.float64), return_inverse=True, return_counts=True
     )

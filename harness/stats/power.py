@@ -1,7 +1,7 @@
-"""What a number of paired seeds can show, pure: asked before anything is trained.
+"""Power analysis for paired seeds, before anything is trained. Pure.
 
-A design is ``seeds`` pairs a comparison and a family of ``comparisons`` that Holm's correction
-covers. What is said is for the strictest step, which the best of the family has to pass: a
+A design has ``seeds`` pairs per comparison and a family of ``comparisons`` that Holm's correction
+covers. All results are for Holm's strictest step, which the best of the family must pass: a
 sign-flip p below ``LEVEL / comparisons``.
 """
 
@@ -17,29 +17,29 @@ from harness.stats.paired import MOST_ENUMERATED, SAMPLED_FLIPS
 LEVEL = 0.05
 POWER = 0.8
 MOST_SEEDS = 1000
-"""More than this nobody trains: such a difference is as good as none."""
+"""Largest number of seeds considered; a difference that needs more is practically none."""
 _MOST_SIMULATED = 12
 _STUDIES = 2000
-_MOST_EFFECT = 8.0  # in standard deviations; no design that can find anything needs more
+_MOST_EFFECT = 8.0  # in standard deviations; every usable design detects less than this
 _HALVINGS = 24
 
 
 def smallest_p(seeds: int) -> float:
-    """The smallest two-sided p that a sign-flip test of so many pairs can give.
+    """Return the smallest two-sided p that a sign-flip test of this many pairs can give.
 
-    It is ``2 / 2**seeds``, reached where all differences have one sign, and from where patterns are
-    sampled one in those that are drawn.
+    That is ``2 / 2**seeds``, reached if all differences have the same sign. Where patterns are
+    sampled it is one in the number of patterns.
     """
     return 2 / 2**seeds if seeds <= MOST_ENUMERATED else 1 / (SAMPLED_FLIPS + 1)
 
 
 def can_be_significant(seeds: int, comparisons: int) -> bool:
-    """Whether any result at all could pass Holm's first step."""
+    """Return whether any result at all could pass Holm's first step."""
     return comparisons * smallest_p(seeds) < LEVEL
 
 
 def seeds_needed(comparisons: int) -> int | None:
-    """The fewest seeds with which a result can pass Holm's first step; None if no number does."""
+    """Return the fewest seeds that can pass Holm's first step; None if no number can."""
     for seeds in range(1, MOST_ENUMERATED + 1):
         if can_be_significant(seeds, comparisons):
             return seeds
@@ -47,14 +47,14 @@ def seeds_needed(comparisons: int) -> int | None:
 
 
 def detectable_effect(seeds: int, comparisons: int) -> float | None:
-    """The true difference that is found in 80 % of studies, in sd of the paired differences.
+    """Return the true difference detected in 80 % of studies, in sd of the paired differences.
 
-    Differences are taken as normal. Up to 12 pairs the sign-flip test itself is simulated (2000
-    studies from a fixed seed); beyond that the paired t-test answers, by the noncentral t
-    distribution, which the sign-flip test then comes close to.
+    Assumes normal differences. Up to 12 pairs the sign-flip test itself is simulated (2000 studies
+    from a fixed seed). With more pairs it is close to the paired t-test, whose power is computed
+    from the noncentral t distribution.
 
     Returns:
-        None where no result could be significant.
+        The difference, or None if no result could be significant.
     """
     if not can_be_significant(seeds, comparisons):
         return None
@@ -65,27 +65,28 @@ def detectable_effect(seeds: int, comparisons: int) -> float | None:
 
 
 def t_power(effect: float, seeds: int, level: float) -> float:
-    """The power of the two-sided paired t-test at ``level``; ``effect`` in sd of differences."""
+    """Return the power of the two-sided paired t-test; ``effect`` is in sd of the differences."""
     freedom = seeds - 1
     critical = float(stdtrit(freedom, 1 - level / 2))
     shift = effect * seeds**0.5
-    # SciPy has NaN for some shares that are too small to matter.
+    # SciPy returns NaN for some probabilities that are too small to matter.
     missed, wrong_tail = np.nan_to_num(nctdtr(freedom, shift, [critical, -critical]))
     return float(1 - missed + wrong_tail)
 
 
 def seeds_to_settle(effect: float, comparisons: int) -> int | None:
-    """The fewest pairs with which a true ``effect`` is found in 80 % of studies.
+    """Return the fewest pairs that detect a true ``effect`` in 80 % of studies.
 
-    By the paired t-test at Holm's strictest step, and never fewer than a sign-flip test needs to be
-    significant at all. An effect that was estimated from few seeds makes this as rough as itself.
+    Uses the paired t-test at Holm's strictest step, and never fewer pairs than a sign-flip test
+    needs to be significant at all. If the effect was estimated from few seeds, the result is just
+    as uncertain.
 
     Args:
         effect: In sd of the paired differences; its sign does not matter.
-        comparisons: The family that Holm's correction covers.
+        comparisons: Size of the family that Holm's correction covers.
 
     Returns:
-        None where more than ``MOST_SEEDS`` would be needed.
+        The number of pairs, or None if it would exceed ``MOST_SEEDS``.
     """
     level = LEVEL / max(1, comparisons)
     low, high = max(2, seeds_needed(comparisons) or MOST_ENUMERATED + 1), MOST_SEEDS
@@ -101,9 +102,12 @@ def seeds_to_settle(effect: float, comparisons: int) -> int | None:
 
 
 def _simulated_power(seeds: int, level: float) -> Callable[[float], float]:
-    """The power of the exact sign-flip test as a function of the effect, on the same noise."""
+    """Return the simulated power of the exact sign-flip test as a function of the effect.
+
+    The same simulated noise is used for every effect.
+    """
     noise = np.random.default_rng(0).standard_normal((_STUDIES, seeds))
-    # A pattern and its mirror image have the same absolute sum: the first sign stays.
+    # A pattern and its mirror image have the same absolute sum, so fix one sign.
     bits = np.arange(2 ** (seeds - 1))[:, None] >> np.arange(seeds) & 1
     signs = 1.0 - 2.0 * bits  # (patterns, seeds); the last column is always +1, row 0 the observed
     sums, totals = noise @ signs.T, signs.sum(axis=1)
@@ -117,7 +121,7 @@ def _simulated_power(seeds: int, level: float) -> Callable[[float], float]:
 
 
 def _least_effect(power: Callable[[float], float]) -> float:
-    """The effect at which an increasing power reaches the one that is wanted, by halving."""
+    """Find the effect at which an increasing power function reaches ``POWER``, by bisection."""
     low, high = 0.0, _MOST_EFFECT
     for _ in range(_HALVINGS):
         middle = (low + high) / 2

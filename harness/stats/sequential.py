@@ -1,15 +1,16 @@
-"""A signed-rank test that may be evaluated after every pair, with one error for all looks. Pure.
+"""A sequential signed-rank test: one error level over all looks, one look after every pair. Pure.
 
 Under the null hypothesis each difference is as likely to be above zero as below it, whatever its
-size. So all patterns of signs are equally likely, and which of them have ended the test by a look
-can be counted. At each look the most extreme ones that are left may end it, as long as no more have
-ended it by then than ``level * sqrt(look / looks)`` of all. This needs no shape of the noise, and
-ties and zeros keep the level.
+size. All sign patterns are then equally likely, so the patterns that have ended the test by a given
+look can be counted. At each look the most extreme remaining patterns end the test, as long as no
+more than a share ``level * sqrt(look / looks)`` of all patterns has ended it by then. The test
+assumes nothing about the shape of the noise, and keeps its level with ties and zeros.
 
 Source:
-    Lan and DeMets, Biometrika 70 (1983), with the exact tail of the signed ranks instead of a
-    normal one, given the sizes of the differences so far. The square root spends much early: that
-    saves most seeds of trials that are worse by one standard deviation or more.
+    Lan and DeMets, Biometrika 70 (1983), but with the exact tail of the signed ranks, given the
+    sizes of the differences so far, instead of a normal tail. The square root spends much of the
+    error early, which saves the most seeds of trials that are worse by one standard deviation or
+    more.
 """
 
 from __future__ import annotations
@@ -23,25 +24,25 @@ from numpy.typing import NDArray
 from harness.stats.paired import mean_ranks
 
 MOST_ENUMERATED = 15
-"""With more looks, patterns of signs are sampled."""
+"""With more looks, sign patterns are sampled."""
 SAMPLED_PATTERNS = 2**14
 MOST_LOOKS = 50
-"""Most looks: more pairs would hardly show what these do not."""
+"""Maximum number of looks; further pairs would add little."""
 
 
 def first_crossing(differences: Sequence[float], *, looks: int, level: float) -> int | None:
-    """Number of differences after which the test first finds them below zero; None: never.
+    """Return after how many differences the test first finds them below zero; None if never.
 
     Args:
-        differences: Of the pairs so far, in their order.
-        looks: How many pairs there may be in the end; only the first ``MOST_LOOKS`` are looked at.
-        level: The most probable it may be, over all looks, for differences that centre on zero.
+        differences: Differences of the pairs so far, in order.
+        looks: Total number of pairs planned; only the first ``MOST_LOOKS`` are used.
+        level: Largest probability, over all looks, of a finding if differences centre on zero.
     """
     looks = min(looks, MOST_LOOKS)
     given = np.asarray(differences[:looks], dtype=np.float64)
     signs = np.sign(given)
     patterns = _patterns(looks)
-    if looks > MOST_ENUMERATED:  # the observed pattern counts as one of those that were drawn
+    if looks > MOST_ENUMERATED:  # count the observed pattern among the sampled ones
         observed = np.ones(looks)
         observed[: len(signs)] = signs
         patterns = np.vstack([patterns, observed])
@@ -52,7 +53,7 @@ def first_crossing(differences: Sequence[float], *, looks: int, level: float) ->
         most_ended = int(len(patterns) * level * (look / looks) ** 0.5 + 1e-9)
         room = most_ended - int(np.sum(~goes_on))
         left = np.sort(sums[goes_on])
-        bound = left[room]  # equal sums go on together
+        bound = left[room]  # patterns with equal sums stay in together
         if float(signs[:look] @ ranks) < bound:
             return look
         goes_on &= sums >= bound
@@ -61,7 +62,7 @@ def first_crossing(differences: Sequence[float], *, looks: int, level: float) ->
 
 @functools.lru_cache(maxsize=4)
 def _patterns(looks: int) -> NDArray[np.float64]:
-    """Patterns of so many signs: all, or as many as are sampled; 1 and -1, a row each."""
+    """Return sign patterns (1 and -1), one per row: all of them, or a sample if too many."""
     if looks <= MOST_ENUMERATED:
         bits = np.arange(2**looks)[:, None] >> np.arange(looks)
     else:

@@ -7,7 +7,6 @@ the driver for one transaction a tick, a reader for one question; whoever finds 
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -20,7 +19,7 @@ from harness.errors import InputError, StoreError
 from harness.records.folders import folder
 from harness.records.plain_file import refuse_link, unwritable
 from harness.store.database_file import OnWait, Settings, damage, first_line, log_of, open_patiently
-from harness.store.migrations import is_older, migrate, refuse_newer, schema_version
+from harness.store.migrations import is_outdated, migrate, refuse_newer, schema_version
 from harness.store.query_interrupt import ended_by_ctrl_c
 
 # A commit that finds the disk full is wrapped into a TransactionException.
@@ -67,7 +66,8 @@ def connect(
     To write: the file is made and brought to the newest schema where needed, and the block is one
     transaction: committed and checkpointed at its end, so that a copy of the file is whole, or
     undone by an exception. Do not begin or commit inside. To read: nothing outside the database
-    can be reached, and no setting changed; an older schema is brought up to date first.
+    can be reached, and no setting changed; an older schema, or other views than those of this
+    program, are brought up to date first.
 
     Args:
         results: The results folder.
@@ -83,15 +83,15 @@ def connect(
         StoreError: of a newer version, not writable, or the disk is full.
     """
     path = database_path(results)
-    _check_place(results, read_only)
+    check_place(results, read_only)
     settings = _READER if read_only and not may_copy else {}
     reach = partial(open_patiently, path, wait_s=wait_s, on_wait=on_wait, settings=settings)
     con = reach(read_only=read_only)
     try:
-        if read_only and is_older(con):
+        if read_only and is_outdated(con):
             con.close()
             with connect(results, read_only=False, wait_s=wait_s, on_wait=on_wait):
-                pass  # writing brings it to the newest schema
+                pass  # writing brings it up to date
             con = reach(read_only=True)
         _prepare(con, path, read_only)
         if not read_only:
@@ -167,14 +167,14 @@ def answered(
             raise InputError(f"SQL: {_refusal(error)}{first_line(error)}") from None
 
 
-def _check_place(results: Path, read_only: bool) -> None:
+def check_place(results: Path, read_only: bool) -> None:
     """Refuse a results folder that is none, and make one to write to."""
     for path in (database_path(results), log_of(database_path(results))):
         refuse_link(path)
     folder(results, "results")
     if read_only:
         if not database_path(results).exists():
-            raise InputError(_nothing_yet(results))
+            raise InputError(nothing_yet(results))
         return
     try:
         results.mkdir(parents=True, exist_ok=True)
@@ -182,7 +182,7 @@ def _check_place(results: Path, read_only: bool) -> None:
         raise unwritable(results, error) from None
 
 
-def _nothing_yet(results: Path) -> str:
+def nothing_yet(results: Path) -> str:
     """What to say where there is nothing to read."""
     return f"no results in {results} yet; run a study first"
 
@@ -198,24 +198,7 @@ def _prepare(con: duckdb.DuckDBPyConnection, path: Path, read_only: bool) -> Non
     except StoreError as error:
         raise StoreError(f"{path}: {error}") from None
     if version == 0:
-        raise InputError(_nothing_yet(path.parent))
-
-
-@contextmanager
-def _writable(path: Path) -> Iterator[None]:
-    """Say in a line that ``path`` cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise unwritable(path, error) from None
-
-
-def _clear(path: Path) -> None:
-    """Remove what an interrupted rebuild has left, and whatever else is in its place."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+        raise InputError(nothing_yet(path.parent))
 
 
 def _refusal(error: duckdb.Error) -> str:

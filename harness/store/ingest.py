@@ -19,11 +19,13 @@ from harness.records.event_log import read_spool
 from harness.records.events import MOST_COUNT, Damaged, Entry, EpochReported, Finished, Started
 from harness.records.folders import run_dir, spool_path, work_dir
 from harness.records.run_files import Left
+from harness.records.run_state import RunState, State, advance
 from harness.records.study_record import StudyRecord
 from harness.store.bulk_rows import Row, delete_runs, insert_rows, tables_of_runs, update_rows
 from harness.store.workload_files import read_facts, write_tables
 from harness.workload import JsonValue
 
+_UNFINISHED = "the run counts as unfinished, and the next run of its study trains it anew"
 _RECALL = re.compile(r"recall@([1-9]\d{0,8})")
 
 
@@ -31,7 +33,7 @@ class _Known(NamedTuple):
     """A run as the database has it."""
 
     attempts: int = 0
-    state: str = "queued"
+    state: State = "queued"
     started: str | None = None
     """When the newest attempt began, as ``_timestamp`` writes it."""
 
@@ -39,16 +41,22 @@ class _Known(NamedTuple):
 class _Change(NamedTuple):
     """What the events of one run add to what the database knows of it."""
 
-    attempts: int
+    state: RunState
     started: Started | None
     """The attempt that is new to the database."""
     damage: int | None
     """The line of its spool that is damaged, where that is why the run counts as unfinished."""
-    finished: Finished | None
+    end: Finished | None
+    """The last end among them; the run may have gone on since."""
     first_epochs: dict[int, int]
     """Attempt -> smallest epoch reported: what earlier attempts said from there on is void."""
     epochs: dict[tuple[int, str], tuple[int, float]]
     """(epoch, name) -> (attempt, value)."""
+
+    @property
+    def finished(self) -> Finished | None:
+        """The end that counts."""
+        return self.end if self.state.is_over else None
 
 
 def write_study(con: duckdb.DuckDBPyConnection, record: StudyRecord) -> None:
@@ -135,17 +143,18 @@ def ingest_all(
         run_id: _fold(items, known.get(run_id, _Known()))
         for run_id, items in {**entries, **replaced}.items()
     }
-    notices = [
-        f"run {run_id}: attempt {change.attempts} ended before it told what it runs; left out"
-        for run_id, change in changes.items()
-        if run_id not in known and change.started is None and change.finished is not None
-    ]
-    notices += [
-        f"{spool_path(run_dir(results, run_id))}:{change.damage}: a damaged line; the run counts "
-        "as unfinished, and the next run of its study trains it anew"
-        for run_id, change in changes.items()
-        if change.damage is not None
-    ]
+    notices = []
+    for run_id, change in changes.items():
+        path = spool_path(run_dir(results, run_id))
+        if change.damage is not None:
+            notices.append(f"{path}:{change.damage}: a damaged line; {_UNFINISHED}")
+        elif change.end is not None and change.started is None and run_id not in known:
+            notices.append(
+                f"run {run_id}: attempt {change.state.attempts} ended before it told what it runs; "
+                "left out"
+            )
+        elif change.state.damage is not None:
+            notices.append(f"{path}: {change.state.damage}; {_UNFINISHED}")
     changes = {key: it for key, it in changes.items() if key in known or it.started is not None}
     ended = {key: it.finished for key, it in changes.items() if it.finished is not None}
     facts = {
@@ -213,42 +222,37 @@ def same_time(time: str | None, stored: object) -> bool:
 
 
 def _fold(entries: Sequence[Entry], known: _Known) -> _Change:
-    """What ``entries`` add, by the rules of ``harness.records.run_state.replay``."""
-    attempts, state, _ = known
+    """What those of ``entries`` add that count (see ``harness.records.run_state.replay``)."""
+    state = RunState(known.state, attempts=known.attempts, started=known.started)
     started: Started | None = None
-    finished: Finished | None = None
+    end: Finished | None = None
     damage: int | None = None
     first_epochs: dict[int, int] = {}
     epochs: dict[tuple[int, str], tuple[int, float]] = {}
-    is_over = state in ("done", "failed", "pruned")
     for entry in entries:
+        before, state = state, advance(state, entry)
+        if state is before:
+            continue
         if isinstance(entry, Damaged):
-            damage, finished, is_over = damage or entry.line, None, True
-            continue
-        if entry.attempt < attempts:
-            continue
-        if entry.attempt > attempts:
-            attempts, is_over, finished = entry.attempt, damage is not None, None
-            if isinstance(entry, Started):
-                started = entry
-                if entry.is_anew:
-                    damage, is_over = None, False
-                    epochs.clear()
-                    first_epochs[attempts] = -MOST_COUNT
-        if is_over:
-            continue
-        if isinstance(entry, EpochReported):
-            if entry.epoch < first_epochs.get(attempts, entry.epoch + 1):
-                first_epochs[attempts] = entry.epoch
-                for key in [key for key, (by, _) in epochs.items() if by < attempts]:
+            damage = damage or entry.line
+        elif isinstance(entry, Finished):
+            end = entry
+        elif isinstance(entry, EpochReported):
+            if entry.epoch < first_epochs.get(entry.attempt, entry.epoch + 1):
+                first_epochs[entry.attempt] = entry.epoch
+                for key in [key for key, (by, _) in epochs.items() if by < entry.attempt]:
                     if key[0] >= entry.epoch:
                         del epochs[key]
             for name, value in entry.metrics.items():
                 if math.isfinite(value):
-                    epochs[entry.epoch, name] = attempts, value
-        elif isinstance(entry, Finished):
-            finished, is_over = entry, True
-    return _Change(attempts, started, damage, finished, first_epochs, epochs)
+                    epochs[entry.epoch, name] = entry.attempt, value
+        else:
+            started = entry
+            if entry.is_anew and entry.attempt > before.attempts:
+                damage = None
+                epochs.clear()
+                first_epochs[entry.attempt] = -MOST_COUNT
+    return _Change(state, started, damage, end, first_epochs, epochs)
 
 
 def _write_runs(

@@ -14,7 +14,7 @@ from harness.records.plain_file import names_in
 from harness.records.run_files import Left, damage_of
 from harness.records.run_state import replay
 from harness.records.study_record import read_study_records
-from harness.store.database import connect, database_path
+from harness.store.database import connect, database_path, nothing_yet
 from harness.store.database_file import read_all
 
 
@@ -36,7 +36,7 @@ def inspect_results(results: Path) -> Inspected:
     run_ids = names_in(results / "runs")
     studies = [name for name in names_in(results / "studies") if name.endswith(".json")]
     if not (run_ids or studies):
-        raise InputError(f"no results in {results} yet; run a study first")
+        raise InputError(nothing_yet(results))
     problems = [*_problems_of_records(results), *_problems_of_database(results)]
     for run_id in run_ids:
         problems += _problems_of_run(results, run_id)

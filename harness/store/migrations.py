@@ -1,8 +1,16 @@
-"""Schema changes of the results database, numbered from 1, each in a transaction of its own."""
+"""Bring a results database to the schema of this program: tables migrate, views are re-created.
+
+``tables.sql`` creates the tables that are missing and comments on all of them; a change of a table
+that exists is a numbered migration. ``views.sql`` holds every view: a database with other views
+gets those of this program, whatever its version.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
 from importlib.resources import files
 
 import duckdb
@@ -10,51 +18,20 @@ import duckdb
 from harness.errors import StoreError
 from harness.stats.paired import sampling_error, t_quantile
 from harness.store.bulk_rows import FROM_WORKLOAD, quoted
-from harness.store.view_comments import comment_on_views
 
 Migration = Callable[[duckdb.DuckDBPyConnection], None]
 
+SCHEMA_VERSION = 8
+"""Raise it with every change of ``tables.sql``; views have no version."""
+
 _MOST_DEGREES_OF_FREEDOM = 1000
-
-
-def create_schema(con: duckdb.DuckDBPyConnection) -> None:
-    """Migration 1: all of ``schema.sql``, and the quantiles that its views look up."""
-    con.execute(files("harness.store").joinpath("schema.sql").read_text(encoding="utf-8"))
-    degrees = list(range(1, _MOST_DEGREES_OF_FREEDOM + 1))
-    con.execute(
-        "INSERT INTO t_quantile SELECT unnest($1::INTEGER[]), unnest($2::DOUBLE[])",
-        [degrees, [t_quantile(df) for df in degrees]],
-    )
-
-
-def add_openings(con: duckdb.DuckDBPyConnection) -> None:
-    """Migration 2: the view of when test classes were opened, and why."""
-    con.execute(
-        """
-        CREATE VIEW openings AS
-        SELECT
-            trial.study, trial.label AS trial, trial_id, trial.number, member.seed, run_id,
-            run.started AS opened,
-            CASE study.sampler
-                WHEN 'grid' THEN 'a fixed study: all its trials were known before any result'
-                ELSE 'a confirmation: chosen by a search on validation classes'
-            END AS reason
-        FROM trial
-        JOIN study USING (study)
-        JOIN member USING (trial_id)
-        JOIN run USING (run_id)
-        WHERE run.test
-        ORDER BY run.started, trial.study, trial.number, member.seed
-        """
-    )
-    con.execute(
-        "COMMENT ON VIEW openings IS 'When a run was allowed to score the test classes, and why.'"
-    )
+_VIEWS_KEY = "views_sha256"
 
 
 def add_pruning(con: duckdb.DuckDBPyConnection) -> None:
-    """Migration 3: what searches have given up, which no table of results shows."""
-    con.execute(files("harness.store").joinpath("pruned.sql").read_text(encoding="utf-8"))
+    """Migration 3: what searches have given up; until then they gave up nothing."""
+    con.execute("ALTER TABLE trial ADD COLUMN pruned VARCHAR")
+    con.execute("ALTER TABLE member ADD COLUMN is_pruned BOOLEAN DEFAULT false")
 
 
 def add_sampling_error(con: duckdb.DuckDBPyConnection) -> None:
@@ -66,41 +43,19 @@ def add_sampling_error(con: duckdb.DuckDBPyConnection) -> None:
             "UPDATE comparison SET p_error = $1 WHERE p = $2 AND n = $3",
             [sampling_error(p, n), p, n],
         )
-    con.execute(
-        "COMMENT ON COLUMN comparison.p_error IS "
-        "'Standard error of p: 0 up to 20 seeds, where it is exact; beyond, signs are sampled.'"
-    )
-    con.execute(
-        """
-        CREATE OR REPLACE VIEW comparisons AS
-        SELECT
-            trial.study, trial.label AS trial, trial_id, trial.number, comparison.split,
-            comparison.metric, comparison.n, comparison.difference, comparison.low,
-            comparison.high, comparison.p, comparison.p_error, comparison.p_holm,
-            comparison.prob_improvement, comparison.exploratory
-        FROM comparison
-        JOIN trial USING (trial_id)
-        ORDER BY trial.study, trial.number, comparison.split, comparison.metric
-        """
-    )
-    con.execute(
-        "COMMENT ON VIEW comparisons IS "
-        "'Each trial against its baseline, paired by seed: difference, interval, exact p, Holm p.'"
-    )
 
 
-def add_decisive_split(con: duckdb.DuckDBPyConnection) -> None:
-    """Migration 5: ``trials`` also has the mean of confirmed trials that have no test score."""
-    con.execute(files("harness.store").joinpath("decisive_split.sql").read_text(encoding="utf-8"))
+def drop_undeclared(con: duckdb.DuckDBPyConnection) -> None:
+    """Migration 6: drop what a workload has put into tables that ``tables.sql`` declares since.
 
-
-def add_queries(con: duckdb.DuckDBPyConnection) -> None:
-    """Migration 6: what single queries found, and a map of the embeddings."""
-    con.execute(files("harness.store").joinpath("queries.sql").read_text(encoding="utf-8"))
+    It is still in the workload's files, from which ``harness rebuild`` takes what fits.
+    """
+    con.execute("DROP TABLE IF EXISTS queries")
+    con.execute("DROP TABLE IF EXISTS projection")
 
 
 def describe_columns(con: duckdb.DuckDBPyConnection) -> None:
-    """Migration 7: comments on columns that have none; ``migrate`` adds those of the views."""
+    """Migration 7: comments on columns that a workload has made and that have none."""
     silent = con.execute(
         """
         SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal AND comment IS NULL
@@ -111,22 +66,16 @@ def describe_columns(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(f"COMMENT ON COLUMN {quoted(table)}.{quoted(column)} IS '{FROM_WORKLOAD}'")
 
 
-def add_mixed(con: duckdb.DuckDBPyConnection) -> None:
-    """Migration 8: where the runs of a study were made by other means than each other."""
-    con.execute(files("harness.store").joinpath("mixed.sql").read_text(encoding="utf-8"))
+MIGRATIONS: Mapping[int, Migration] = {
+    3: add_pruning,
+    4: add_sampling_error,
+    6: drop_undeclared,
+    7: describe_columns,
+}
+"""Version -> the change of existing tables that leads to it.
 
-
-MIGRATIONS: tuple[Migration, ...] = (
-    create_schema,
-    add_openings,
-    add_pruning,
-    add_sampling_error,
-    add_decisive_split,
-    add_queries,
-    describe_columns,
-    add_mixed,
-)
-"""The change at index i leads from version i to version i + 1."""
+Tables that are new in a version do not exist at that time: ``tables.sql`` creates them afterwards.
+"""
 
 
 def schema_version(con: duckdb.DuckDBPyConnection) -> int:
@@ -149,37 +98,46 @@ def schema_version(con: duckdb.DuckDBPyConnection) -> int:
     return int(row[0])
 
 
-def migrate(con: duckdb.DuckDBPyConnection, migrations: Sequence[Migration] = MIGRATIONS) -> int:
-    """Bring the database to the newest version and return the version it had.
+def migrate(
+    con: duckdb.DuckDBPyConnection,
+    migrations: Mapping[int, Migration] = MIGRATIONS,
+    newest: int = SCHEMA_VERSION,
+) -> int:
+    """Bring tables and views up to date, all or nothing, and return the version it had.
 
     Raises:
         StoreError: the database is newer than this program, or no results database.
     """
     before = schema_version(con)
-    refuse_newer(before, len(migrations))
-    for number, change in enumerate(migrations[before:], start=before + 1):
-        con.execute("BEGIN")
-        try:
-            change(con)
-            if number == len(migrations):
-                comment_on_views(con)  # a view that was replaced has lost them
-            con.execute("INSERT OR REPLACE INTO meta VALUES ('schema_version', $1)", [str(number)])
-        except BaseException:
-            con.execute("ROLLBACK")
-            raise
-        con.execute("COMMIT")
+    refuse_newer(before, newest)
+    if before == newest and _has_views(con):
+        return before
+    con.begin()
+    try:
+        if before < newest:
+            _update_tables(con, before, migrations)
+        _replace_views(con)
+        con.execute(
+            "INSERT OR REPLACE INTO meta VALUES ('schema_version', $1), ($2, $3)",
+            [str(newest), _VIEWS_KEY, _digest_of_views()],
+        )
+    except BaseException:
+        con.rollback()
+        raise
+    con.commit()
     return before
 
 
-def is_older(con: duckdb.DuckDBPyConnection) -> bool:
-    """Whether it is a results database with a schema older than this program's."""
+def is_outdated(con: duckdb.DuckDBPyConnection) -> bool:
+    """Whether it is a results database with older tables than this program's, or other views."""
     try:
-        return 0 < schema_version(con) < len(MIGRATIONS)
+        version = schema_version(con)
     except StoreError:
         return False
+    return 0 < version < SCHEMA_VERSION or (version == SCHEMA_VERSION and not _has_views(con))
 
 
-def refuse_newer(version: int, newest: int = len(MIGRATIONS)) -> None:
+def refuse_newer(version: int, newest: int = SCHEMA_VERSION) -> None:
     """Stop where the database has schema ``version`` and this program knows ``newest`` only.
 
     Raises:
@@ -190,3 +148,46 @@ def refuse_newer(version: int, newest: int = len(MIGRATIONS)) -> None:
             f"schema version {version}, but this program knows up to {newest}; update the "
             "program, or move the database away and make it anew with `harness rebuild`"
         )
+
+
+def _update_tables(
+    con: duckdb.DuckDBPyConnection, before: int, migrations: Mapping[int, Migration]
+) -> None:
+    """Migrate the tables of version ``before`` and create those it lacks."""
+    if before > 0:
+        for number, change in sorted(migrations.items()):
+            if number > before:
+                change(con)
+    con.execute(_sql("tables.sql"))
+    if before == 0:
+        degrees = list(range(1, _MOST_DEGREES_OF_FREEDOM + 1))
+        con.execute(
+            "INSERT INTO t_quantile SELECT unnest($1::INTEGER[]), unnest($2::DOUBLE[])",
+            [degrees, [t_quantile(df) for df in degrees]],
+        )
+
+
+def _replace_views(con: duckdb.DuckDBPyConnection) -> None:
+    """Create all views again; a workload's table of the same name is dropped (see migration 6)."""
+    tables = {name for (name,) in con.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    views = _sql("views.sql")
+    for name in tables.intersection(
+        re.findall(r"^CREATE OR REPLACE VIEW (\w+)", views, re.MULTILINE)
+    ):
+        con.execute(f"DROP TABLE {quoted(name)}")
+    con.execute(views)
+
+
+def _has_views(con: duckdb.DuckDBPyConnection) -> bool:
+    """Whether its views are those of ``views.sql``."""
+    row = con.execute("SELECT value FROM meta WHERE key = $1", [_VIEWS_KEY]).fetchone()
+    return row == (_digest_of_views(),)
+
+
+@cache
+def _digest_of_views() -> str:
+    return hashlib.sha256(_sql("views.sql").encode()).hexdigest()
+
+
+def _sql(name: str) -> str:
+    return files("harness.store").joinpath(name).read_text(encoding="utf-8")

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from harness.errors import InputError, StoreError
 from harness.records.event_log import read_spool
 from harness.records.folders import spool_path
-from harness.records.plain_file import names_in
+from harness.records.plain_file import names_in, unwritable
 from harness.records.study_record import read_study_records
 from harness.store.comparisons import refresh_comparisons
-from harness.store.database import (
-    _check_place,
-    _clear,
-    _nothing_yet,
-    _writable,
-    connect,
-    database_path,
-)
+from harness.store.database import check_place, connect, database_path, nothing_yet
 from harness.store.database_file import OnWait, is_unusable, log_of, set_aside
 from harness.store.ingest import ingest_all, write_study
 
@@ -46,14 +42,14 @@ def rebuild(results: Path, *, wait_s: float = 0.0, on_wait: OnWait | None = None
         StoreBusyError: the database is still in use after ``wait_s``.
         StoreError: the disk is full.
     """
-    _check_place(results, read_only=False)
+    check_place(results, read_only=False)
     notices: list[str] = []
     records = read_study_records(results, notices)
     run_ids = names_in(results / "runs")
     path = database_path(results)
     is_bad = path.exists() and is_unusable(path, wait_s=wait_s, on_wait=on_wait)
     if not (records or run_ids or notices or is_bad):
-        raise InputError(_nothing_yet(results))
+        raise InputError(nothing_yet(results))
     beside = results / ".rebuild"
     with _writable(beside):
         _clear(beside)
@@ -82,3 +78,20 @@ def rebuild(results: Path, *, wait_s: float = 0.0, on_wait: OnWait | None = None
         database_path(beside).replace(path)
         _clear(beside)
     return Rebuilt(len(records), runs, tuple(notices))
+
+
+@contextmanager
+def _writable(path: Path) -> Iterator[None]:
+    """Say in a line that ``path`` cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(path, error) from None
+
+
+def _clear(path: Path) -> None:
+    """Remove what an interrupted rebuild has left, and whatever else is in its place."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import duckdb
 
-from harness.records.run_files import _TABLE, FACTS, TABLES, Left, damage_of
+from harness.records.run_files import FACTS, TABLE_FILE, TABLES, Left, damage_of
 from harness.store.bulk_rows import (
     NAME,
     Row,
@@ -110,7 +110,7 @@ def write_tables(
 def _table_files(left: Left) -> list[str]:
     """The tables that are there, and those that should be, as paths below the work folder."""
     there = {f"{TABLES}/{path.name}" for path in (left.directory / TABLES).glob("*.jsonl")}
-    return sorted(there | {name for name in left.files if _TABLE.fullmatch(name)})
+    return sorted(there | {name for name in left.files if TABLE_FILE.fullmatch(name)})
 
 
 class _Waiting(NamedTuple):

@@ -1,4 +1,4 @@
-"""One axis of a study: how a parameter varies."""
+"""One axis of a study, and access to parameters by dotted key."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from harness.records.trial import digest
 from harness.workload import JsonValue
 
 Whole: TypeAlias = Annotated[int, Field(strict=True)]
-"""A whole number; neither ``true`` nor text is one."""
+"""A whole number; ``true`` and text are rejected."""
 Number: TypeAlias = Annotated[float, Field(strict=True)]
-"""A number; neither ``true`` nor text is one."""
+"""A number; ``true`` and text are rejected."""
 Condition: TypeAlias = dict[str, JsonValue]
-"""Dotted key -> a value, or a list of values of which one must match."""
+"""Dotted key -> the required value, or a list of allowed values."""
 AXIS_KINDS = ("grid", "choice", "uniform", "loguniform", "int", "logint")
 
 
 class Strict(BaseModel):
-    """Immutable, and an unknown key is an error: a typo must not become a silent default."""
+    """Immutable model that rejects unknown keys: a typo must not become a silent default."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -29,22 +29,22 @@ class Strict(BaseModel):
 
 
 class Axis(Strict):
-    """How one parameter varies: exactly one of the kinds."""
+    """How one parameter varies; set exactly one of the kinds."""
 
     grid: list[JsonValue] | None = Field(default=None, min_length=1)
-    """Each of these values."""
+    """Every one of these values."""
     choice: list[JsonValue] | None = Field(default=None, min_length=1)
     """One of these values; the same as ``grid`` for the grid sampler."""
     uniform: tuple[Number, Number] | None = None
     """A number in [low, high]."""
     loguniform: tuple[Number, Number] | None = None
-    """A number in [low, high], evenly on a log scale."""
+    """A number in [low, high], uniform on a log scale."""
     int: tuple[Whole, Whole] | None = None
     """A whole number in [low, high]."""
     logint: tuple[Whole, Whole] | None = None
-    """A whole number in [low, high], evenly on a log scale."""
+    """A whole number in [low, high], uniform on a log scale."""
     when: Condition | None = None
-    """The axis exists only where these parameters have these values."""
+    """Condition on other parameters; trials that do not meet it lack this axis."""
 
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
@@ -69,7 +69,7 @@ class Axis(Strict):
 
     @property
     def kind(self) -> str:
-        """The one kind that is given."""
+        """The kind that is set."""
         return next(kind for kind in AXIS_KINDS if getattr(self, kind) is not None)
 
     @property
@@ -84,7 +84,7 @@ class Axis(Strict):
 
     @property
     def is_log(self) -> bool:
-        """Whether a range is even on a log scale."""
+        """Whether a range is uniform on a log scale."""
         return self.kind.startswith("log")
 
     @property
@@ -94,7 +94,7 @@ class Axis(Strict):
 
 
 def set_at(target: dict[str, JsonValue], dotted: str, value: JsonValue) -> None:
-    """Set a parameter by its dotted key, making the mappings on the way; in place."""
+    """Set a parameter in place by its dotted key, creating missing mappings."""
     *outer, last = dotted.split(".")
     for key in outer:
         inner = target.get(key)
@@ -105,7 +105,7 @@ def set_at(target: dict[str, JsonValue], dotted: str, value: JsonValue) -> None:
 
 
 def get_at(params: Mapping[str, JsonValue], dotted: str) -> JsonValue:
-    """The value at a dotted key, or None where there is none."""
+    """Return the value at a dotted key, or None if there is none."""
     value: JsonValue = dict(params)
     for key in dotted.split("."):
         if not isinstance(value, dict) or key not in value:
@@ -115,7 +115,7 @@ def get_at(params: Mapping[str, JsonValue], dotted: str) -> JsonValue:
 
 
 def matches(condition: Condition, values: Mapping[str, JsonValue]) -> bool:
-    """Whether each key of ``condition`` has its value, or one of its values."""
+    """Return whether every key of ``condition`` has its required value or one of its values."""
     for key, wanted in condition.items():
         allowed = wanted if isinstance(wanted, list) else [wanted]
         if not any(same_value(values.get(key), each) for each in allowed):
@@ -124,7 +124,7 @@ def matches(condition: Condition, values: Mapping[str, JsonValue]) -> bool:
 
 
 def same_value(one: JsonValue, other: JsonValue) -> bool:
-    """Equality in which 1 is 1.0 but true is not 1."""
+    """Compare values so that 1 equals 1.0 but not true."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, int | float) and isinstance(other, int | float):

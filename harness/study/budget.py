@@ -1,7 +1,7 @@
-"""How far a budget reaches: the trials of a search, its confirmation, and the time that is left.
+"""How many trials a budget of runs allows a search, after reserving its confirmation.
 
-The arithmetic of runs is exact, so that a budget of runs makes the same study however it is
-interrupted. Time is not: where it ends a search early, that is decided once and written down.
+Counting runs is exact, so a budget of runs gives the same study however often it is interrupted.
+Time is not exact: if it ends a search early, that decision is made once and recorded.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from harness.study.spec import MOST_PROPOSED, StudySpec
 
 
 def goes_by_trials(spec: StudySpec) -> bool:
-    """Whether a trial waits until those before it are settled, instead of all being proposed."""
+    """Return whether each trial is proposed only once earlier trials are settled."""
     return spec.is_adaptive or (not spec.is_fixed and spec.budget.hours is not None)
 
 
 def confirm_runs(spec: StudySpec, *, trials: int, controls: int) -> int:
-    """Runs of the confirmation of a search of ``trials`` trials, the baseline among them."""
+    """Count the confirmation runs of a search of ``trials`` trials, including the baseline."""
     if spec.confirm is None:
         return 0
     confirmed = min(spec.confirm.top, max(0, trials - 1)) + 1 + controls
@@ -25,9 +25,9 @@ def confirm_runs(spec: StudySpec, *, trials: int, controls: int) -> int:
 
 
 def search_trials(spec: StudySpec, *, controls: int) -> int | None:
-    """The most trials of a search, so that its budget leaves room for the confirmation.
+    """Return the largest number of trials for which the budget still covers the confirmation.
 
-    None where only time ends it. Below 2, for the baseline and a trial, no search is possible.
+    None if only time ends the search. Below 2 (the baseline and one trial) no search is possible.
     """
     if spec.budget.runs is None:
         return spec.trials
@@ -45,10 +45,10 @@ def search_trials(spec: StudySpec, *, controls: int) -> int | None:
 
 
 def check_budget(loaded: Loaded, *, controls: int) -> None:
-    """Refuse a search that has no room for a trial beside its baseline and its confirmation.
+    """Reject a budget that does not cover the baseline, one more trial and the confirmation.
 
     Raises:
-        InputError: with the number of runs that it needs.
+        InputError: naming the number of runs that are needed.
     """
     spec = loaded.spec
     if spec.is_fixed or spec.budget.runs is None:
@@ -59,6 +59,6 @@ def check_budget(loaded: Loaded, *, controls: int) -> None:
         needed = 2 * len(spec.seed_list) + (later or controls * len(spec.seed_list))
         raise InputError(
             f"{loaded.source.where(('budget', 'runs'))}: budget.runs: the smallest search of this "
-            f"study, with its controls and its confirmation, has {needed} runs, got "
+            f"study, with its controls and its confirmation, needs {needed} runs, got "
             f"{spec.budget.runs}"
         )

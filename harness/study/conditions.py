@@ -1,4 +1,4 @@
-"""Which axes exist in a trial, and which combinations a study leaves out."""
+"""Conditional axes (``when``) and excluded combinations (``forbid``)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from harness.study.spec import StudySpec
 from harness.workload import JsonValue, Workload
 
 Varied: TypeAlias = dict[str, JsonValue]
-"""Dotted key -> value of what varies; the key ``variant`` names the variant."""
+"""Dotted key -> value of each varied parameter; the key ``variant`` names the variant."""
 Filled: TypeAlias = Mapping[str | None, Mapping[str, JsonValue]]
-"""Variant -> all parameters of it, before any axis is set; None where there are no variants."""
+"""Variant -> all its parameters before any axis is set; the key is None without variants."""
 VARIANT = "variant"
 
 
 def assemble(spec: StudySpec, varied: Varied) -> dict[str, JsonValue]:
-    """The base with what a variant overrides and what the axes set; a copy."""
+    """Return a copy of the base with the variant's overrides and the values of the axes applied."""
     params = copy.deepcopy(spec.base)
     variant = varied.get(VARIANT)
     overrides = spec.variants.get(str(variant), {}) if variant is not None else {}
@@ -31,7 +31,7 @@ def assemble(spec: StudySpec, varied: Varied) -> dict[str, JsonValue]:
 
 
 def fill(spec: StudySpec, workload: Workload) -> Filled:
-    """Each variant with the workload's defaults, or without where it is not valid by itself."""
+    """Complete each variant with the workload's defaults, unless it is invalid on its own."""
     filled: dict[str | None, Mapping[str, JsonValue]] = {}
     variants: list[str | None] = [*spec.variants]
     for variant in variants or [None]:
@@ -44,7 +44,7 @@ def fill(spec: StudySpec, workload: Workload) -> Filled:
 
 
 def is_active(spec: StudySpec, axis: Axis, varied: Varied, filled: Filled) -> bool:
-    """Whether an axis exists in a trial, given what is chosen so far."""
+    """Return whether an axis exists in a trial, given the values chosen so far."""
     if axis.when is None:
         return True
     variant = varied.get(VARIANT)
@@ -53,21 +53,21 @@ def is_active(spec: StudySpec, axis: Axis, varied: Varied, filled: Filled) -> bo
     for key in axis.when:
         if key in varied:
             known[key] = varied[key]
-        elif key not in spec.search:  # an axis that does not exist here matches nothing
+        elif key not in spec.search:  # an inactive axis matches nothing
             known[key] = get_at(params, key)
     return matches(axis.when, known)
 
 
 def is_forbidden(spec: StudySpec, varied: Varied) -> bool:
-    """Whether a rule under ``forbid`` leaves this combination out."""
+    """Return whether a ``forbid`` rule excludes this combination."""
     return any(all(key in varied for key in rule) and matches(rule, varied) for rule in spec.forbid)
 
 
 def check_conditions(loaded: Loaded, filled: Filled) -> None:
-    """Refuse an axis that no trial would have: a typo in ``when`` must not remove it silently.
+    """Reject an axis that no trial would have: a typo in ``when`` must not remove it silently.
 
     Raises:
-        InputError: a parameter that ``when`` names does not exist or never has that value.
+        InputError: a parameter named in ``when`` does not exist or never has that value.
     """
     spec = loaded.spec
     names = dict.fromkeys([*spec.search, *([VARIANT] if spec.variants else [])])
@@ -85,7 +85,7 @@ def check_conditions(loaded: Loaded, filled: Filled) -> None:
 
 
 def setting_for(spec: StudySpec, axis: Axis, filled: Filled) -> Varied:
-    """A variant, and values of other axes, with which ``axis`` exists."""
+    """Choose a variant and values of other axes for which ``axis`` exists."""
     chosen: Varied = {}
     elsewhere: Condition = {}
     waiting = [axis]
@@ -107,11 +107,11 @@ def setting_for(spec: StudySpec, axis: Axis, filled: Filled) -> Varied:
 
 
 def with_conditional(spec: StudySpec, varied: Varied, filled: Filled) -> Varied:
-    """``varied`` with a value for each conditional axis that exists beside it.
+    """Add to ``varied`` a value for each conditional axis that it activates.
 
-    No trial lacks these, so without them something would be checked that is never trained. The
-    value is the baseline's where it names one, else the first. Axes that conditions hang on have
-    the baseline's value as well.
+    Every trial has these values, so without them the check would cover a setting that is never
+    trained. Use the baseline's value if it names one, else the first. Axes that conditions depend
+    on take the baseline's value, too.
     """
     named = spec.baseline if isinstance(spec.baseline, dict) else {}
     asked = {key for axis in spec.search.values() for key in axis.when or {}}
@@ -123,7 +123,7 @@ def with_conditional(spec: StudySpec, varied: Varied, filled: Filled) -> Varied:
 
 
 def _possible(spec: StudySpec, key: str, wanted: JsonValue, filled: Filled) -> list[JsonValue]:
-    """Those of the wanted values that a parameter, an axis or ``variant`` can have."""
+    """Return the wanted values that a parameter, an axis or ``variant`` can have."""
     allowed = wanted if isinstance(wanted, list) else [wanted]
     axis = spec.search.get(key)
     if axis is not None and axis.bounds is not None:
@@ -139,7 +139,7 @@ def _possible(spec: StudySpec, key: str, wanted: JsonValue, filled: Filled) -> l
 
 
 def _keys(params: Mapping[str, JsonValue], before: str = "") -> Iterator[str]:
-    """All dotted keys of nested parameters."""
+    """Yield all dotted keys of nested parameters."""
     for key, value in params.items():
         yield before + key
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""All trials of a grid, and the axes that they come from."""
+"""Enumerates the trials of a grid, and checks the axes and the baseline of any study."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MOST_TRIALS = 100_000
 
 
 def units(spec: StudySpec) -> list[tuple[str, ...]]:
-    """Axes in file order, tied ones together, each after those that its ``when`` names."""
+    """Return the axes in file order, grouped by ``zip``, each after the axes that it depends on."""
     tied = {key: tuple(keys) for keys in spec.zip for key in keys}
     waiting = list(dict.fromkeys(tied.get(key, (key,)) for key in spec.search))
     ordered: list[tuple[str, ...]] = []
@@ -38,7 +38,7 @@ def units(spec: StudySpec) -> list[tuple[str, ...]]:
         if ready is None:
             keys = ", ".join(key for unit in waiting for key in unit)
             raise InputError(
-                f"search: the conditions of {keys} depend on each other; break the ring"
+                f"search: the conditions of {keys} depend on each other; break the cycle"
             )
         ordered.append(ready)
         waiting.remove(ready)
@@ -56,9 +56,9 @@ def _grid(loaded: Loaded, workload: Workload, filled: Filled) -> tuple[Trial, ..
     combinations: dict[str, Varied] = {}
     for varied in _combinations(spec, filled):
         if not is_forbidden(spec, varied):
-            combinations.setdefault(digest(varied), varied)  # ``when`` makes some equal
+            combinations.setdefault(digest(varied), varied)  # inactive axes leave duplicates
     if not combinations:
-        raise InputError(f"{loaded.source.where(('forbid',))}: forbid: leaves no trial at all")
+        raise InputError(f"{loaded.source.where(('forbid',))}: forbid: leaves no trial")
     trials: list[Trial] = []
     seen: dict[str, Trial] = {}
     for number, varied in enumerate(combinations.values()):
@@ -75,7 +75,7 @@ def _grid(loaded: Loaded, workload: Workload, filled: Filled) -> tuple[Trial, ..
 
 
 def _combinations(spec: StudySpec, filled: Filled) -> Iterator[Varied]:
-    """All combinations in file order, the last axis fastest, variants outermost."""
+    """Yield all combinations in file order: variants outermost, the last axis fastest."""
     variants: Sequence[str | None] = list(spec.variants) or [None]
     for variant in variants:
         start: Varied = {} if variant is None else {VARIANT: variant}
@@ -100,7 +100,7 @@ def _extend(
 
 
 def _find_baseline(loaded: Loaded, combinations: Sequence[Varied]) -> int:
-    """Position of the baseline among the combinations."""
+    """Return the position of the baseline among the combinations."""
     baseline = loaded.spec.baseline
     if baseline is None:
         return 0
@@ -122,15 +122,15 @@ def _find_baseline(loaded: Loaded, combinations: Sequence[Varied]) -> int:
     labels = [label_of(loaded.spec, combinations[position]) for position in found]
     if found:
         raise InputError(
-            f"{where}: baseline: fits {len(found)} trials ({'; '.join(labels[:4])}); "
-            "name a value for every varied parameter"
+            f"{where}: baseline: matches {len(found)} trials ({'; '.join(labels[:4])}); "
+            "give a value for every varied parameter"
         )
     there = "; ".join(label_of(loaded.spec, varied) for varied in combinations[:8])
-    raise InputError(f"{where}: baseline: is none of the trials; there are: {there}")
+    raise InputError(f"{where}: baseline: matches none of the trials: {there}")
 
 
 def _adaptive_baseline(loaded: Loaded) -> Varied:
-    """What the baseline of an adaptive study varies: the base as it stands, or what is named."""
+    """Return the varied values of a search's baseline: none, or those that the study names."""
     spec = loaded.spec
     if isinstance(spec.baseline, str):
         return {VARIANT: spec.baseline}
@@ -152,12 +152,12 @@ def _adaptive_baseline(loaded: Loaded) -> Varied:
 
 
 def _check_axes(loaded: Loaded) -> None:
-    """Rules that need more than one field: axes against variants, ``variant`` as a name."""
+    """Check the rules that span several fields, such as an axis that a variant overrides."""
     spec = loaded.spec
     for key in spec.search:
         where = f"{loaded.source.where(('search', key))}: search.{key}"
         if key == VARIANT:
-            raise InputError(f"{where}: 'variant' stands for the variants; rename the parameter")
+            raise InputError(f"{where}: 'variant' is reserved for variants; rename the parameter")
         if outer := next((other for other in spec.search if key.startswith(f"{other}.")), None):
             raise InputError(f"{where}: lies inside the axis {outer!r}; keep one")
     for name, overrides in spec.variants.items():
@@ -181,7 +181,7 @@ def _check_axes(loaded: Loaded) -> None:
 
 
 def _ends(loaded: Loaded, workload: Workload, filled: Filled) -> tuple[Trial, ...]:
-    """Check each axis of an adaptive study, with those tied to it: both ends, or every choice."""
+    """Check both ends or every choice of each axis of a search, along with the axes tied to it."""
     spec = loaded.spec
     found: list[Trial] = []
     for unit in units(spec):

@@ -1,4 +1,4 @@
-"""The JSON Schema of a study file: what an editor completes, explains and underlines."""
+"""The JSON Schema of a study file, from which editors complete, explain and check it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from harness.workload import JsonValue
 Schema: TypeAlias = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 PARAMS = "params"
-"""Name of the workload's schema among the definitions, and the prefix of its own definitions."""
+"""Name of the workload's schema in ``$defs``, and the prefix of the workload's own definitions."""
 _NAMED = ("properties", "patternProperties", "$defs", "dependentSchemas")  # name -> schema
-_DATA = ("default", "const", "enum", "examples")  # values, in which nothing is a schema
+_DATA = ("default", "const", "enum", "examples")  # plain values, which contain no schemas
 
 
 def study_schema(workload_schema: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """The schema of studies of one workload, JSON Schema draft 2020-12.
+    """Build the schema of studies of one workload, in JSON Schema draft 2020-12.
 
     Args:
         workload_schema: The schema of the workload's parameters.
@@ -46,7 +46,7 @@ def study_schema(workload_schema: Mapping[str, JsonValue]) -> dict[str, JsonValu
     fields["extends"] = {
         "type": "string",
         "minLength": 1,
-        "description": "Start from this study file; ``base`` is merged, other fields are replaced.",
+        "description": "Study file to start from; ``base`` is merged, other fields are replaced.",
     }
     return {
         "$schema": DIALECT,
@@ -57,7 +57,7 @@ def study_schema(workload_schema: Mapping[str, JsonValue]) -> dict[str, JsonValu
 
 
 def _partial(schema: Mapping[str, JsonValue]) -> Schema:
-    """The schema with everything optional and with references that fit where it is put."""
+    """Make everything in the workload's schema optional, and adjust its references."""
     partial: Schema = {}
     for key, value in schema.items():
         if key in _DATA:
@@ -66,7 +66,7 @@ def _partial(schema: Mapping[str, JsonValue]) -> Schema:
             partial[key] = {name: _inner(inner) for name, inner in value.items()}
         elif key == "$ref":
             partial[key] = _moved(str(value))
-        elif key == "oneOf":  # a part of a setting can fit several members
+        elif key == "oneOf":  # an incomplete setting can match several members
             partial["anyOf"] = _inner(value)
         elif key not in ("required", "discriminator", "$schema", "$id"):
             partial[key] = _inner(value)
@@ -80,14 +80,14 @@ def _inner(value: JsonValue) -> Any:  # noqa: ANN401  a schema, a list of schema
 
 
 def _moved(reference: str) -> str:
-    """A reference into the workload's schema, after that became a definition itself."""
+    """Adjust a reference within the workload's schema, which is now a definition itself."""
     if reference.startswith("#/$defs/"):
         return f"#/$defs/{PARAMS}.{reference.removeprefix('#/$defs/')}"
     return f"#/$defs/{PARAMS}{reference[1:]}" if reference.startswith("#") else reference
 
 
 def _grouped(params: Schema, defs: Schema) -> dict[str, list[Schema]]:
-    """Dotted key -> the schemas that its value may have."""
+    """Return dotted key -> the schemas that its value may have."""
     grouped: dict[str, list[Schema]] = {}
     for key, inner in _walk(params, defs, "", ()):
         found = grouped.setdefault(key, [])
@@ -99,9 +99,9 @@ def _grouped(params: Schema, defs: Schema) -> dict[str, list[Schema]]:
 def _walk(
     schema: Schema, defs: Schema, before: str, seen: tuple[str, ...]
 ) -> Iterator[tuple[str, Schema]]:
-    """Every property below a schema, through references and alternatives."""
+    """Yield every property below a schema, following references and alternatives."""
     reference = schema.get("$ref")
-    if isinstance(reference, str) and reference not in seen:  # a recursive schema has no end
+    if isinstance(reference, str) and reference not in seen:  # or a recursive schema never ends
         target = defs.get(reference.removeprefix("#/$defs/"))
         if target is not None:
             yield from _walk(target, defs, before, (*seen, reference))
@@ -118,9 +118,9 @@ def _walk(
 
 
 def _keyed(keys: Mapping[str, list[Schema]], make: Callable[[list[Schema]], Schema]) -> Schema:
-    """A mapping whose keys are dotted keys of parameters, and no others."""
+    """Return the schema of a mapping that allows only dotted keys of parameters."""
     named = {key: make(found) for key, found in keys.items() if key and key[-1] != "."}
-    # Where a parameter is a mapping of free names, so is what follows its dot.
+    # A parameter that is a mapping with free names allows any key after its dot.
     free: Schema = {f"^{key}".replace(".", r"\."): {} for key in keys if key not in named}
     return {
         "type": "object",

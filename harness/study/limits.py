@@ -1,7 +1,7 @@
-"""What a study may cost: the limits of one run, the budget of all of them, and the confirmation.
+"""Settings for what a study may cost: limits of one run, the overall budget, and the confirmation.
 
-Neither limits nor budget are part of what a run computes: a study may go on with other ones. Nor is
-how many runs share a process.
+Limits, budget and the number of runs per process do not affect what a run computes, so a study may
+continue with different ones.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ MOST_TOGETHER = 1000
 
 
 def _check_together(value: object) -> object:
-    """Refuse what is no way of sharing a process; a union would complain once for each member."""
+    """Reject an invalid ``train_together`` once; a union would report one error per member."""
     is_whole = isinstance(value, int) and not isinstance(value, bool)
     if value not in ("auto", "off") and not (is_whole and 2 <= value <= MOST_TOGETHER):  # type: ignore[operator]
         raise ValueError(
-            f"give auto, off, or how many runs at most (2 to {MOST_TOGETHER}), got {value!r}"
+            f"give auto, off, or a maximum number of runs (2 to {MOST_TOGETHER}), got {value!r}"
         )
     return value
 
@@ -36,31 +36,35 @@ TrainTogether: TypeAlias = Annotated[
 
 
 class Confirm(Strict):
-    """How the best trials of a search are trained again, with the test classes open."""
+    """Retrain the best trials of a search on fresh seeds and score them on the test classes."""
 
     top: Annotated[Whole, Field(ge=1, le=1000)] = 1
-    """So many of the best, by their mean on the validation classes, beside the baseline."""
+    """Number of trials to confirm besides the baseline: those with the best mean on the validation
+    classes."""
     seeds: (
         Annotated[Whole, Field(ge=1, le=100_000)]
         | list[Annotated[Whole, Field(ge=0, le=MOST_SEED)]]
     ) = 10
-    """This many that the search has not seen, or these."""
+    """Number of new seeds, or a list of seeds that the search has not used."""
 
 
 class Limits(Strict):
-    """When an attempt at a run is ended; None is never."""
+    """Time limits for one attempt at a run; None means no limit."""
 
     run_minutes: Number | None = Field(default=None, gt=0)
-    """Longer than this an attempt may not take; it fails as ``timeout``."""
+    """Maximum duration of an attempt; beyond it the attempt is stopped and fails as ``timeout``."""
     stall_minutes: Number | None = Field(default=None, gt=0)
-    """Longer than this it may not go without reporting an epoch; it fails as ``stalled``."""
+    """Maximum time without a reported epoch; beyond it the attempt is stopped and fails as
+    ``stalled``."""
 
 
 class Budget(Strict):
-    """When no new run is started any more; None is never."""
+    """Total cost of the study, after which no new run starts; None means no budget."""
 
     hours: Number | None = Field(default=None, gt=0)
-    """Time for the runs of all calls of the study together, however many run at once. Runs that
-    are under way then end after their epoch, with a checkpoint."""
+    """Wall-clock hours during which runs are active, summed over all calls of the study, however
+    many run in parallel. When they are spent, active runs stop after their current epoch, with a
+    checkpoint."""
     runs: Whole | None = Field(default=None, ge=1)
-    """Runs of the whole study, controls and confirmation included; a retry is no other run."""
+    """Maximum number of runs of the whole study, controls and confirmation included; a retry does
+    not count as another run."""

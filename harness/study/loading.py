@@ -1,4 +1,4 @@
-"""Read a study file, with changes from the command line."""
+"""Loads a study file and applies overrides from the command line."""
 
 from __future__ import annotations
 
@@ -28,22 +28,23 @@ from harness.workload import JsonValue
 
 
 class Loaded(NamedTuple):
-    """A study and where each of its values stood."""
+    """A study, and the place in the file of each of its values."""
 
     spec: StudySpec
     source: Source
 
 
 def load_study(study: Path | Mapping[str, JsonValue], overrides: Sequence[str] = ()) -> Loaded:
-    """Read and check one study.
+    """Read and validate one study.
 
     Args:
-        study: Its file, or what stands in one; then ``extends`` starts from the current folder.
-        overrides: ``KEY=VALUE`` each: a field of the study (``seeds=2``), else a parameter of its
+        study: Path of the study file, or its content; paths in ``extends`` are then relative to the
+            current folder.
+        overrides: ``KEY=VALUE`` each: a field of the study (``seeds=2``) or else a parameter of its
             base (``train.epochs=2``).
 
     Raises:
-        InputError: a line for each thing that is wrong: file, line, column, rule, value.
+        InputError: one line per fault, with file, line, column, rule and value.
     """
     if isinstance(study, Path):
         source = extended(read_yaml(study), study.parent)
@@ -63,7 +64,7 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "limits": Limits,
     "budget": Budget,
 }
-_PARTS = ("confirm", "limits", "budget")  # fields of which each part can be set alone
+_PARTS = ("confirm", "limits", "budget")  # fields whose parts can be set one by one
 
 
 def _override(source: Source, override: str) -> Source:
@@ -87,8 +88,8 @@ def _override(source: Source, override: str) -> Source:
         value[field] = merged(before, {part: new}) if isinstance(before, dict) else {part: new}
     elif key.split(".")[0] in StudySpec.model_fields:
         raise InputError(
-            f"{name}: only whole fields of a study can be set, and those of {', '.join(_PARTS)}; "
-            "name a parameter without 'base.'"
+            f"{name}: only whole fields of a study and the parts of {', '.join(_PARTS)} can be "
+            "set; name a parameter without 'base.'"
         )
     else:
         search = value.get("search")
@@ -106,7 +107,7 @@ def _override(source: Source, override: str) -> Source:
 
 
 def _with_axis(search: JsonValue, axis: str, new: JsonValue, *, name: str) -> JsonValue:
-    """The axes with another set of values for one that the study has."""
+    """Return the axes with one existing axis replaced."""
     known = search if isinstance(search, dict) else {}
     if axis not in known:
         guess = nearest(axis, known) if known else "it has none"
@@ -115,7 +116,7 @@ def _with_axis(search: JsonValue, axis: str, new: JsonValue, *, name: str) -> Js
 
 
 def study_name(argument: str) -> str:
-    """The name of a study that is given as its file or as its name.
+    """Return a study's name, given either the name itself or the path of the study file.
 
     Raises:
         InputError: the file is not a study.

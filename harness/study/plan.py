@@ -1,4 +1,4 @@
-"""From a study to its trials. Pure: nothing runs, nothing is read or written."""
+"""Turns a study into its trials, without running, reading or writing anything."""
 
 from __future__ import annotations
 
@@ -20,42 +20,42 @@ from harness.workload.code_version import CodeVersions
 
 @dataclass(frozen=True)
 class Plan:
-    """The trials of a study, as far as they are known before anything ran."""
+    """The trials of a study that are known before anything runs."""
 
     loaded: Loaded
     workload: Workload
     fixed: tuple[Trial, ...]
-    """All trials of a grid study; the baseline, number 0, of an adaptive one."""
+    """All trials of a grid; only the baseline, number 0, of a search."""
     controls: tuple[Trial, ...]
-    """The workload's free comparisons, numbered after all others."""
+    """The workload's control trials, numbered after all others."""
     ends: tuple[Trial, ...] = ()
-    """Of a search: a trial at each end of each axis, to be checked and never trained."""
+    """For a search: a trial at each end of each axis, which is checked but never trained."""
     most_epochs: int | None = None
-    """For hyperband: epochs of the longest run."""
+    """For hyperband: number of epochs of the longest run."""
     code: CodeVersions = field(kw_only=True)
-    """Of the workload's code, for this call."""
+    """Versions of the workload's code, as read by this call."""
 
     @property
     def spec(self) -> StudySpec:
-        """The study."""
+        """The study that was planned."""
         return self.loaded.spec
 
     def trial(self, number: int, varied: Varied) -> Trial:
-        """The trial of a proposal.
+        """Make the trial of a proposal.
 
         Raises:
-            InputError: the workload refuses the parameters.
+            InputError: the workload rejects the parameters.
         """
         return _trial(self.loaded, self.workload, number, varied, "trial")
 
     def seeds_of(self, trial: Trial) -> tuple[int, ...]:
-        """The seeds that a trial is trained with."""
+        """Return the seeds that a trial is trained with."""
         if trial.phase == "confirm" and not self.spec.is_fixed:
             return self.spec.confirm_seed_list
         return self.spec.seed_list
 
     def confirmation(self, winners: Sequence[Trial]) -> tuple[Trial, ...]:
-        """The baseline and the winners of the search, best first, as trials of their own."""
+        """Return confirmation trials of the baseline and of the search's winners, best first."""
         chosen = (*self.fixed, *winners)
         first = self.spec.trials or MOST_PROPOSED
         return tuple(
@@ -64,7 +64,7 @@ class Plan:
         )
 
     def is_allowed(self, varied: Varied) -> bool:
-        """Whether neither ``forbid`` nor the workload rules a proposal out."""
+        """Return whether both ``forbid`` and the workload allow a proposal."""
         if is_forbidden(self.spec, varied):
             return False
         try:
@@ -78,8 +78,8 @@ def make_plan(loaded: Loaded, workload: Workload) -> Plan:
     """Enumerate and check the trials of a study.
 
     Raises:
-        InputError: a parameter is unknown or impossible, two trials are the same, or the baseline
-            is none of them; with file, line and column.
+        InputError: with file, line and column: a parameter is unknown or impossible, two trials
+            are the same, or the baseline is not one of the trials.
     """
     spec = loaded.spec
     _check_axes(loaded)
@@ -106,16 +106,16 @@ def make_plan(loaded: Loaded, workload: Workload) -> Plan:
 
 
 def most_epochs(loaded: Loaded, workload: Workload, trials: Sequence[Trial]) -> int:
-    """The epochs of the longest run of a study, by which hyperband places its rungs.
+    """Return the number of epochs of a study's longest run, from which hyperband sets its rungs.
 
     Raises:
-        InputError: the workload does not say.
+        InputError: the workload does not report how many epochs a run has.
     """
     found = [workload.epochs(trial.params) for trial in trials]
     known = [epochs for epochs in found if epochs is not None]
     if len(known) < len(found):
         raise InputError(
-            f"{loaded.source.where(('pruner',))}: pruner: hyperband needs to know how many epochs "
-            f"a run has, and {loaded.spec.workload!r} does not say; set pruner to median"
+            f"{loaded.source.where(('pruner',))}: pruner: hyperband needs the number of epochs of "
+            f"a run, which {loaded.spec.workload!r} does not give; set pruner to median"
         )
     return max(known)

@@ -1,4 +1,4 @@
-"""The study file: its fields, its rules, and how it is loaded."""
+"""The fields of a study file and the rules they must satisfy."""
 
 from __future__ import annotations
 
@@ -13,82 +13,88 @@ from harness.study.axes import Axis, Condition, Strict, Whole
 from harness.study.limits import MOST_SEED, Budget, Confirm, Limits, TrainTogether
 from harness.workload import JsonValue
 
-MOST_PROPOSED = 1_000_000  # of a search
-LEAST_RANGES = 2  # that make CMA-ES more than a line search
-LEAST_WILCOXON_SEEDS = 6  # five are the least that can reach its level, and one must be left
-_LEAST_WILCOXON_SEEDS_ONCE = 5  # of searches that began by the first rules
+MOST_PROPOSED = 1_000_000  # trials of one search
+LEAST_RANGES = 2  # with one range, CMA-ES is only a line search
+LEAST_WILCOXON_SEEDS = 6  # the test needs five to reject, and pruning must save at least one
+_LEAST_WILCOXON_SEEDS_ONCE = 5  # for searches that began under the first version of the rules
 FIRST_REPEAT_SEED = 1_000_000
-"""From here on are the seeds of trials that a search proposes again: no study and no confirmation
-counts as far, so that these stay what they are when the study is given more seeds."""
+"""First seed of trials that a search proposes again. A number of seeds never reaches this far, so
+repeat seeds stay the same when the study is given more seeds."""
 
 
 def _said(text: str) -> str:
     if not text.strip():
-        raise ValueError("is blank; write it down")
+        raise ValueError("is blank; fill it in")
     return text
 
 
 def _module(name: str) -> str:
     if not all(part.isidentifier() for part in name.split(".")):
         raise ValueError(
-            f"{name!r} is no name of a module; give an importable one such as 'gcudml.workload'"
+            f"{name!r} is not a module name; give an importable one such as 'gcudml.workload'"
         )
     return name
 
 
 class StudySpec(Strict):
-    """One study: one question, a base configuration, what varies, which seeds."""
+    """One study: a question, a base configuration, the parameters that vary, and the seeds."""
 
     study: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=80)
-    """Its name, in the store and as the report's file name."""
+    """Name of the study, used in the store and as the report's file name."""
     question: Annotated[str, AfterValidator(_said)] = Field(min_length=1)
-    """The sentence that the report has to answer."""
+    """The question that the report answers, as one sentence."""
     workload: Annotated[str, AfterValidator(_module)] = Field(min_length=1)
-    """Module that is studied, such as ``gcudml.workload``."""
+    """Importable name of the module under study, such as ``gcudml.workload``."""
     base: dict[str, JsonValue] = Field(default_factory=dict)
-    """Parameters of every trial; what is left out has the workload's default."""
+    """Parameters shared by every trial; any left out take the workload's defaults."""
     search: dict[str, Axis] = Field(default_factory=dict)
-    """Dotted key of a parameter -> how it varies."""
+    """The parameters that vary: dotted key -> axis."""
     variants: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
-    """Name -> overrides of the base by dotted key: the component table of a paper."""
+    """Named sets of overrides of the base, by dotted key, such as the rows of a paper's component
+    table."""
     zip: list[Annotated[list[str], Field(min_length=2)]] = Field(default_factory=list)
-    """Axes that advance together; their lists must be equally long."""
+    """Groups of axes that advance together instead of being combined; their lists must be equally
+    long."""
     forbid: list[Condition] = Field(default_factory=list)
-    """Combinations that are left out."""
+    """Combinations of values to leave out."""
     seeds: (
         Annotated[Whole, Field(ge=1, le=100_000)]
         | list[Annotated[Whole, Field(ge=0, le=MOST_SEED)]]
     ) = 5
-    """This many (0, 1, ...) or these; the same for every trial, so that differences are paired."""
+    """Number of seeds (0, 1, ...), or a list of them. Every trial uses the same seeds, so that
+    differences are paired."""
     baseline: str | dict[str, JsonValue] | None = None
-    """The trial that others are compared with: a variant, or values of varied parameters."""
+    """The trial that others are compared with: the name of a variant, or values of parameters that
+    vary."""
     metric: Annotated[str, AfterValidator(_said)] = Field(default="recall@1", min_length=1)
-    """The primary metric, maximised; the others are descriptive."""
+    """The primary metric, which is maximised; all others are descriptive."""
     sampler: Literal["grid", "random", "qmc", "tpe", "gp", "cmaes"] = "grid"
-    """``grid`` trains everything. The others search, on validation classes only: at random, by a
-    low-discrepancy sequence (``qmc``), or by what they have seen: ``tpe`` for any space, ``gp`` for
-    few trials of a few axes, ``cmaes`` for many trials over ranges."""
+    """``grid`` trains every combination. The others search, scoring on validation classes only:
+    ``random`` draws at random, ``qmc`` follows a low-discrepancy sequence, and three learn from
+    earlier trials: ``tpe`` suits any space, ``gp`` few trials over a few axes, and ``cmaes`` many
+    trials over ranges."""
     trials: Whole | None = Field(default=None, ge=1, le=MOST_PROPOSED)
-    """For a search: how many, the baseline included; with a budget it may be left out."""
+    """Number of trials of a search, including the baseline; optional with a budget."""
     confirm: Confirm | None = None
-    """After a search: train the winners and the baseline anew, and open the test classes."""
+    """After a search, retrain the winners and the baseline and score them on the test classes."""
     parallel_trials: Whole = Field(default=2, ge=1, le=1000)
-    """For ``tpe``, ``gp`` and ``cmaes``, and with a pruner: trials in flight at once. What is
-    proposed and pruned depends on it, so it is part of the study."""
+    """Trials in flight at once, for ``tpe``, ``gp`` and ``cmaes`` and with any pruner. It affects
+    what is proposed and pruned, so it is part of the study."""
     pruner: Literal["none", "median", "hyperband", "wilcoxon"] = "none"
-    """For a search: how trials are given up early. After an epoch whose best value so far is below
-    the ``median`` of earlier trials; at the rungs of ``hyperband``, of which each keeps the best
-    third; or once a test over the seeds so far (``wilcoxon``) finds a trial worse than the best:
-    of trials that are as good as the best it gives up one in twenty at most, over all its looks.
-    The seeds of a trial are then trained one after another."""
+    """How a search stops trials early. ``median`` stops a trial whose best value after an epoch is
+    below the median of earlier trials. ``hyperband`` keeps the best third of the trials at each
+    rung. ``wilcoxon`` stops a trial once a test over its seeds so far finds it worse than the best;
+    it stops at most one in twenty of the trials that are as good as the best, over all its looks.
+    With a pruner, the seeds of a trial are trained one after another."""
     limits: Limits = Limits()
-    """How long a run may take, and how long it may be silent."""
+    """Time limits for each run."""
     budget: Budget = Budget()
-    """What the study may cost. A search leaves enough of it for its confirmation."""
+    """What the study may cost in total. A search reserves enough of it for its confirmation."""
     train_together: TrainTogether = "auto"
-    """Runs that one process trains at once where their workload can stack them: as many as it says
-    are worth it (``auto``), up to so many (a number), or each alone (``off``). Together they end
-    as they would alone but for rounding; ``auto`` never stacks where this costs time."""
+    """How many runs one process may train at once, if the workload can stack them: as many as the
+    workload finds worthwhile (``auto``), up to a given number, or one (``off``). Stacked runs give
+    the same results as separate ones, up to rounding; ``auto`` never stacks runs where that would
+    take longer."""
 
     @model_validator(mode="after")
     def _check_sampler(self) -> Self:
@@ -122,7 +128,7 @@ class StudySpec(Strict):
             return self
         if self.sampler == "grid":
             raise ValueError(
-                "pruner: a grid compares all its trials, so none is given up; remove pruner, or "
+                "pruner: a grid compares all its trials, so none can be pruned; remove pruner, or "
                 "set sampler to random, tpe or another search"
             )
         if self.pruner == "wilcoxon" and len(self.seed_list) < _LEAST_WILCOXON_SEEDS_ONCE:
@@ -143,7 +149,7 @@ class StudySpec(Strict):
             return self
         if self.sampler == "grid":
             raise ValueError(
-                "confirm: a grid opens the test classes for all its trials; remove confirm, or set "
+                "confirm: a grid scores all its trials on the test classes; remove confirm, or set "
                 "sampler to random, tpe or another search"
             )
         seeds = self.confirm_seed_list
@@ -151,8 +157,8 @@ class StudySpec(Strict):
             raise ValueError("confirm.seeds: give at least one seed, and none twice")
         if known := sorted(set(seeds) & set(self.seed_list)):
             raise ValueError(
-                f"confirm.seeds: the search has seen seed {known[0]}; winners are chosen by luck "
-                "as well, so give fresh ones"
+                f"confirm.seeds: the search has used seed {known[0]}; winners are partly chosen by "
+                "luck, so give fresh seeds"
             )
         return self
 
@@ -162,7 +168,7 @@ class StudySpec(Strict):
         for keys in self.zip:
             for key in keys:
                 if key not in self.search:
-                    raise ValueError(f"zip: {key!r} is no axis; {nearest(key, self.search)}")
+                    raise ValueError(f"zip: {key!r} is not an axis; {nearest(key, self.search)}")
                 if key in tied:
                     raise ValueError(f"zip: {key!r} is tied twice")
                 tied.add(key)
@@ -186,12 +192,12 @@ class StudySpec(Strict):
 
     @property
     def seed_list(self) -> tuple[int, ...]:
-        """The seeds, one run a trial and seed."""
+        """The seeds of every trial that is not a confirmation; one run per trial and seed."""
         return tuple(range(self.seeds)) if isinstance(self.seeds, int) else tuple(self.seeds)
 
     @property
     def confirm_seed_list(self) -> tuple[int, ...]:
-        """The seeds of the confirmation; by number they follow those of the search."""
+        """The seeds of the confirmation; given as a number, they follow those of the search."""
         if self.confirm is None:
             return ()
         if isinstance(self.confirm.seeds, list):
@@ -200,7 +206,7 @@ class StudySpec(Strict):
         return tuple(range(first, first + self.confirm.seeds))
 
     def repeat_seeds(self, times: int) -> tuple[int, ...]:
-        """The new seeds of a trial that is proposed again for the ``times``-th time, from 1."""
+        """New seeds for a trial that is proposed again; ``times`` counts the repeats from 1."""
         count = len(self.seed_list)
         taken = {*self.seed_list, *self.confirm_seed_list}
         free = (seed for seed in itertools.count(FIRST_REPEAT_SEED) if seed not in taken)
@@ -208,36 +214,37 @@ class StudySpec(Strict):
 
     @property
     def searched(self) -> str:
-        """What a search maximises, as runs report it."""
+        """The metric that a search maximises, under the name that runs report."""
         return f"val/{self.metric}"
 
     @property
     def stops_by_epochs(self) -> bool:
-        """Whether a run may be stopped early, by what it reports epoch by epoch."""
+        """Whether the pruner judges a run by its epochs, and so may stop it early."""
         return self.pruner in ("median", "hyperband")
 
     @property
     def is_adaptive(self) -> bool:
-        """Whether proposals depend on how earlier trials went."""
+        """Whether proposals depend on the results of earlier trials."""
         return self.sampler in ("tpe", "gp", "cmaes")
 
     @property
     def is_fixed(self) -> bool:
-        """Whether all trials are known beforehand, so that the test classes may be opened."""
+        """Whether all trials are known in advance, so that they may be scored on test classes."""
         return self.sampler == "grid"
 
     @property
     def fingerprint(self) -> str:
         """Twelve hex digits, equal for equal content whatever the order of its keys.
 
-        How runs share processes is no content.
+        ``train_together`` does not count as content.
         """
         return digest(self.model_dump(mode="json", exclude={"train_together"}))[:12]
 
 
 def too_few_seeds(seeds: int) -> str:
-    """Why ``pruner: wilcoxon`` is refused with so many seeds."""
+    """Return the message that rejects ``pruner: wilcoxon`` with this many seeds."""
     return (
-        f"pruner: wilcoxon needs {LEAST_WILCOXON_SEEDS} seeds or more, since its test says nothing "
-        f"before {LEAST_WILCOXON_SEEDS - 1}; got {seeds}: give more seeds, or set pruner to median"
+        f"pruner: wilcoxon needs at least {LEAST_WILCOXON_SEEDS} seeds, since its test cannot stop "
+        f"a trial before {LEAST_WILCOXON_SEEDS - 1}; got {seeds}: give more seeds, or set pruner "
+        "to median"
     )

@@ -1,8 +1,9 @@
-"""What happens when a study that has results is run with another content.
+"""Detects changes to a study that already has results, and decides whether it may continue.
 
 A study's name stands for its content: one table, one comparison with one baseline, one family of
-tests. A changed file under the same name is refused with the difference; what only adds trials or
-seeds can be accepted, since every run that is there keeps its meaning. Nothing is ever taken away.
+tests. A changed file under the same name is rejected, with the differences. A change that only adds
+trials or seeds can be accepted, since every existing run keeps its meaning. Results are never
+removed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pydantic import ValidationError
 
 from harness.errors import InputError
 from harness.records.study_record import StudyRecord, read_study_record
-from harness.records.trial import Trial
+from harness.records.trial import Trial, flat_set
 from harness.study.axes import same_value
 from harness.study.loading import Loaded
 from harness.study.plan import Plan, make_plan
@@ -25,35 +26,35 @@ from harness.study.yaml_source import Source
 from harness.workload import JsonValue, Workload
 
 FREE = frozenset({"question", "limits", "budget", "train_together"})
-"""Fields that change no result: they may be changed at any time."""
+"""Fields that affect no result, so they may change at any time."""
 _OF_TRIALS = frozenset({"base", "search", "variants", "zip", "forbid", "seeds", "baseline"})
-"""Fields of a grid whose changes are judged by the trials and seeds that they make."""
+"""Fields of a grid whose changes are judged by the resulting trials and seeds."""
 _ORDERED = ("search", "variants")
 
 
 class Change(NamedTuple):
-    """A field that two contents of a study differ in."""
+    """A field that differs between two versions of a study."""
 
     field: str
-    """Dotted."""
+    """Dotted key."""
     old: JsonValue
-    """None: not set."""
+    """None if not set."""
     new: JsonValue
 
     def __str__(self) -> str:
-        """Such as ``seeds: 2 -> 4``."""
+        """Describe the change in one line, such as ``seeds: 2 -> 4``."""
         return f"{self.field}: {_show(self.old)} -> {_show(self.new)}"
 
 
 def diff_specs(old: Mapping[str, JsonValue], new: StudySpec) -> tuple[Change, ...]:
-    """What has changed since a study was recorded, but for what changes no result.
+    """List the changes since a study was recorded, leaving out those that affect no result.
 
     Args:
-        old: The study as its record has it.
-        new: As it is now.
+        old: The recorded study.
+        new: The current study.
     """
     before, after = _filled(old), new.model_dump(mode="json")
-    flat_before, flat_after = dict(_flat(before)), dict(_flat(after))
+    flat_before, flat_after = flat_set(before), flat_set(after)
     changes = [
         Change(field, flat_before.get(field), flat_after.get(field))
         for field in dict.fromkeys([*flat_before, *flat_after])
@@ -68,7 +69,7 @@ def diff_specs(old: Mapping[str, JsonValue], new: StudySpec) -> tuple[Change, ..
 
 
 def changes_of(plan: Plan, results: Path) -> tuple[Change, ...]:
-    """What has changed since the study of this name was last run into ``results``."""
+    """List the changes since the study of this name was last run in ``results``."""
     record = read_study_record(results, plan.spec.study)
     return () if record is None else diff_specs(record.spec, plan.spec)
 
@@ -76,16 +77,16 @@ def changes_of(plan: Plan, results: Path) -> tuple[Change, ...]:
 def refuse_incompatible(
     plan: Plan, record: StudyRecord | None, results: Path, *, extend: bool
 ) -> None:
-    """Refuse a study that is not the one of this name in ``results``.
+    """Reject a study that differs from the one recorded under its name in ``results``.
 
     Args:
-        plan: The study as it is now.
-        record: As it was run before; None where it was not.
+        plan: The current study.
+        record: The study as run before; None if it was not.
         results: The results folder.
-        extend: Accept it where it only adds trials or seeds.
+        extend: Accept changes that only add trials or seeds.
 
     Raises:
-        InputError: a line for each difference, and the remedy.
+        InputError: one line per difference, and the remedy.
     """
     if record is None or not (changes := diff_specs(record.spec, plan.spec)):
         return
@@ -93,13 +94,13 @@ def refuse_incompatible(
     if obstacle is None and extend:
         return
     where = plan.loaded.source.where(("study",))
-    another = "give the changed one another name (in the file, or with --set study=NAME)"
+    another = "give the changed study another name (in the file, or with --set study=NAME)"
     if obstacle is None:
-        remedy = f"it only grows: accept that with --extend, or {another}"
+        remedy = f"it only adds trials or seeds: accept that with --extend, or {another}"
     else:
         remedy = f"{another}; --extend accepts new trials and seeds, but {obstacle}"
     lines = [
-        f"{where}: study {plan.spec.study!r} is not the one that is in {results}:",
+        f"{where}: study {plan.spec.study!r} differs from the one in {results}:",
         *(f"  {change}" for change in changes),
         remedy,
     ]
@@ -107,11 +108,11 @@ def refuse_incompatible(
 
 
 def _obstacle(plan: Plan, record: StudyRecord, changes: Iterable[Change]) -> str | None:
-    """Why a study is no extension of its record; None where it is one."""
+    """Explain why a study does not extend its record; None if it does."""
     try:
         old = StudySpec.model_validate(record.spec)
     except ValidationError:
-        return "the study in the results is of another version of this program"
+        return "the study in the results was written by another version of this program"
     touched = {change.field.partition(".")[0].partition(" ")[0] for change in changes}
     if old.is_fixed and plan.spec.is_fixed:
         if others := sorted(touched - _OF_TRIALS):
@@ -119,16 +120,16 @@ def _obstacle(plan: Plan, record: StudyRecord, changes: Iterable[Change]) -> str
         return _lost_of_grid(plan, old, plan.workload)
     allowed = {"trials", "confirm"} | (set() if old.is_adaptive else {"seeds"})
     if others := sorted(touched - allowed):
-        return f"{others[0]} has changed, on which the proposals of a search depend"
+        return f"{others[0]} has changed, and the proposals of a search depend on it"
     return _lost_of_search(plan.spec, old, record)
 
 
 def _lost_of_grid(plan: Plan, old: StudySpec, workload: Workload) -> str | None:
-    """The first thing that a grid no longer has."""
+    """Name the first thing that a grid would lose; None if it loses nothing."""
     try:
         before = make_plan(Loaded(old, Source(old.model_dump(mode="json"), {}, "")), workload)
     except InputError:
-        return "the workload no longer takes the parameters of the trials that are there"
+        return "the workload no longer accepts the parameters of the existing trials"
     kept = {trial.trial_id for trial in plan.fixed}
     if lost := [trial for trial in before.fixed if trial.trial_id not in kept]:
         return f"trial {lost[0].label!r} would be gone"
@@ -138,7 +139,7 @@ def _lost_of_grid(plan: Plan, old: StudySpec, workload: Workload) -> str | None:
 
 
 def _lost_of_search(new: StudySpec, old: StudySpec, record: StudyRecord) -> str | None:
-    """The first thing that a search no longer has."""
+    """Name the first thing that a search would lose; None if it loses nothing."""
     if (new.trials or 0) < (old.trials or 0):
         return "there would be fewer trials"
     if lost := _lost_seeds(old.seed_list, new.seed_list):
@@ -164,15 +165,15 @@ def _baseline(plan: Plan) -> Trial:
 
 
 def _filled(spec: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
-    """A recorded study with the defaults of fields that are newer than its record."""
+    """Complete a recorded study with the defaults of fields that were added since."""
     try:
         return StudySpec.model_validate(spec).model_dump(mode="json")
-    except ValidationError:  # of another version of this program
+    except ValidationError:  # written by another version of this program
         return spec
 
 
 def _is_in_other_words(change: Change, old: Mapping[str, JsonValue], new: StudySpec) -> bool:
-    """Whether seeds are the same ones, given as a number and as a list."""
+    """Return whether a change of seeds only rewrites a number as an equivalent list, or back."""
     if change.field not in ("seeds", "confirm.seeds"):
         return False
     try:
@@ -182,15 +183,6 @@ def _is_in_other_words(change: Change, old: Mapping[str, JsonValue], new: StudyS
     if change.field == "seeds":
         return set(before.seed_list) == set(new.seed_list)
     return set(before.confirm_seed_list) == set(new.confirm_seed_list)
-
-
-def _flat(value: Mapping[str, JsonValue], before: str = "") -> Iterable[tuple[str, JsonValue]]:
-    """Dotted key -> value of all that is set."""
-    for key, inner in value.items():
-        if isinstance(inner, dict) and inner:
-            yield from _flat(inner, f"{before}{key}.")
-        elif inner is not None and inner != {}:
-            yield f"{before}{key}", inner
 
 
 def _mapping(value: Mapping[str, JsonValue], field: str) -> Mapping[str, JsonValue]:

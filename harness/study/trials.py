@@ -1,4 +1,4 @@
-"""One trial: its parameters, its label, its check by the workload."""
+"""Makes one trial: assembles its parameters, has the workload check them, and labels it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.workload import JsonValue, Workload
 
 
 def label_of(spec: StudySpec, varied: Varied) -> str:
-    """What tables call a trial: its variant, then ``key=value`` by the shortest unique names."""
+    """Label a trial for tables: its variant, then ``key=value`` with the shortest unique keys."""
     parts = [str(varied[VARIANT])] if VARIANT in varied else []
     parts += [
         f"{_short(key, spec.search)}={show(value)}"
@@ -28,7 +28,7 @@ def label_of(spec: StudySpec, varied: Varied) -> str:
 
 
 def show(value: JsonValue) -> str:
-    """A value as tables print it: five significant digits, JSON for what is no number or text."""
+    """Format a value for tables: floats with five significant digits, all but text as JSON."""
     if isinstance(value, float):
         return f"{value:.5g}"
     return value if isinstance(value, str) else json.dumps(value)
@@ -58,7 +58,7 @@ def _checked(
     varied: Varied,
     blamed: str,
 ) -> dict[str, JsonValue]:
-    """The parameters as the workload completes them; what it refuses gets its place in the file."""
+    """Have the workload complete the parameters; add the place in the file to its errors."""
     try:
         return workload.check(params)
     except ValueError as error:
@@ -83,7 +83,7 @@ def _made(
         study=spec.study,
         number=number,
         label=label,
-        # Controls train nothing, and are compared with what is claimed in the end.
+        # Controls need no training, and are compared with the final, confirmed results.
         phase="confirm" if spec.is_fixed or (spec.confirm and role == "control") else "search",
         role=role,
         variant=None if variant is None else str(variant),
@@ -93,7 +93,7 @@ def _made(
 
 
 def locate(loaded: Loaded, varied: Mapping[str, JsonValue], dotted: str) -> str:
-    """Where the parameter that an error names was set: an axis, a variant, or the base."""
+    """Find where the parameter named in an error was set: an axis, a variant, or the base."""
     variant = str(varied.get(VARIANT))
     above: dict[str, Path_] = dict.fromkeys(varied, ("search",))
     above |= dict.fromkeys(loaded.spec.variants.get(variant, {}), ("variants", variant))
@@ -115,7 +115,7 @@ def _needs(spec: StudySpec, unit: tuple[str, ...]) -> set[str]:
 
 
 def _short(key: str, among: Mapping[str, object]) -> str:
-    """The shortest tail of a dotted key that no other axis shares."""
+    """Return the shortest suffix of a dotted key that no other axis shares."""
     parts = key.split(".")
     for count in range(1, len(parts)):
         tail = "." + ".".join(parts[-count:])

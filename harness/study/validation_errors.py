@@ -1,4 +1,4 @@
-"""What is wrong with a study, in lines: where it stands, the rule, and the value."""
+"""Formats validation errors of a study, one line each: the place, the rule and the value."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ Model: TypeAlias = type[BaseModel]
 
 _MOST_LINES = 20
 _MOST_SHOWN = 100
-_COMPLETE = {"value_error", "extra_forbidden", "missing"}  # errors whose text says it all
-_NUMBERS = ("int_type", "float_type")  # what Pydantic calls a text in place of a number
+_COMPLETE = {"value_error", "extra_forbidden", "missing"}  # errors that need no "got ..."
+_NUMBERS = ("int_type", "float_type")  # Pydantic's errors for text where a number is needed
 _QUOTED = re.compile(r"[-+]?[\d_]*\.?\d+([eE][-+]?\d+)?")
 
 
 def explained(
     error: ValidationError, source: Source, whole: Model, sections: Mapping[str, Model]
 ) -> str:
-    """A line for each thing that is wrong: file, line, column, rule, value.
+    """Format validation errors as one line each: file, line, column, rule, value.
 
     Args:
-        error: What Pydantic says.
-        source: Where everything stood.
+        error: Pydantic's error.
+        source: The document, with the place of each value.
         whole: The model of a study.
-        sections: Field -> the model of what is below it.
+        sections: Field -> the model of its content.
     """
     lines: dict[str, str] = {}
     for detail in error.errors(include_url=False):
@@ -43,7 +43,7 @@ def explained(
         if kind in _NUMBERS and isinstance(value, str) and _QUOTED.fullmatch(value):
             got += f"; write {value.replace('_', '')} without quotes"
         text = text.replace("\n", "\\n")
-        # A union complains once for each of its members: the first says what is usual.
+        # A union reports one error per member: keep the first, the usual form.
         field = text.partition(": ")[0]
         lines.setdefault(f"{where} {field}", f"{where}: {text}{'' if kind in _COMPLETE else got}")
     said = list(lines.values())
@@ -52,7 +52,7 @@ def explained(
 
 
 def shown(value: object, show: Callable[[object], str] = repr) -> str:
-    """A value in a line, cut where it is long."""
+    """Format a value on one line, cut if it is long."""
     text = show(value).replace("\n", "\\n")
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
@@ -60,9 +60,9 @@ def shown(value: object, show: Callable[[object], str] = repr) -> str:
 def _explain(
     source: Source, loc: Path_, kind: str, message: str, whole: Model, sections: Mapping[str, Model]
 ) -> tuple[str, str]:
-    """Where an error stands, and its text with the dotted path of the field."""
+    """Return the place of an error, and its text with the dotted path of the field."""
     message = message.removeprefix("Value error, ")
-    # For a union, Pydantic adds to the path which member it tried; that is no key of the file.
+    # For a union, Pydantic adds the member it tried to the path; that is not a key of the file.
     union = _union_at(loc)
     path = loc[:union] + loc[union + 1 :] if union else loc
     if kind == "value_error" and not loc:
@@ -86,18 +86,18 @@ def _explain(
 
 
 def _is_meant(source: Source, loc: Path_) -> bool:
-    """Whether an error belongs to the union member that the value was meant to be."""
+    """Return whether an error concerns the union member that the user meant."""
     union = _union_at(loc)
     if not union or loc[union - 1] != "seeds":
         return True
     value: JsonValue = dict(source.value)
     for key in loc[:union]:
-        value = value[key]  # type: ignore[index]  # the path of an error exists
+        value = value[key]  # type: ignore[index]  # an error's path always exists
     return isinstance(value, list) == str(loc[union]).startswith("list")
 
 
 def _union_at(loc: Path_) -> int:
-    """Place in an error's path where a union's member stands; 0 where there is none."""
+    """Return the index of the union member in an error's path; 0 if there is none."""
     for field in (("seeds",), ("baseline",), ("confirm", "seeds")):
         if loc[: len(field)] == field and len(loc) > len(field):
             return len(field)

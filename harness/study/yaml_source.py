@@ -1,6 +1,6 @@
-"""Reading YAML as people mean it, and remembering where each value stood.
+"""Reads YAML by the rules of version 1.2, and records the place of each value in the file.
 
-``1e-3`` is a number, ``off`` and ``NO`` are text, ``010`` is refused, and so is a key given twice.
+``1e-3`` is a number, and ``off`` and ``NO`` are text. ``010`` and duplicate keys are rejected.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from harness.errors import InputError
 from harness.workload import JsonValue
 
 Path_: TypeAlias = tuple[str | int, ...]
-"""Keys and indices from the top of a document to a value."""
+"""Keys and indices that lead from the top of a document to a value."""
 MOST_DIGITS = 18
-"""Of a whole number: so many always fit into the 64 bits of a database column."""
+"""Digits of a whole number; this many always fit into a 64-bit database column."""
 MOST_NODES = 100_000
-"""Values of a document, those behind an alias counted wherever it stands: some hundred bytes of
-aliases of aliases would make more values than any memory holds."""
+"""Values in a document, with those behind an alias counted at every use: a few hundred bytes of
+nested aliases could expand to more values than fit in memory."""
 MOST_LEVELS = 64
 _MOST_BYTES = 1 << 20
 _TOO_DEEP = f"it is nested over {MOST_LEVELS} levels deep, or an alias contains itself"
 
 
 class _Loader(yaml.SafeLoader):
-    """The scalars of YAML 1.2's core schema."""
+    """Loader for the scalars of YAML 1.2's core schema."""
 
     yaml_implicit_resolvers = {}  # noqa: RUF012  PyYAML's own mechanism
 
     _level = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Refuse ``!!bool``, ``!!set`` and the like, which no parameter needs, and deep nests."""
+        """Reject deep nesting, and tags such as ``!!bool`` and ``!!set``, which nobody needs."""
         event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
         mark = cast("yaml.Mark", event.start_mark)
         if (tag := getattr(event, "tag", None)) is not None:
@@ -68,7 +68,7 @@ for _tag, _pattern, _first in [
 
 @dataclass(frozen=True)
 class Source:
-    """A document's values, and where each of its keys stood."""
+    """A document's values, and the place of each of its keys."""
 
     value: dict[str, JsonValue]
     places: Mapping[Path_, str]
@@ -76,7 +76,7 @@ class Source:
     name: str
 
     def where(self, path: Path_) -> str:
-        """The place of ``path``, or of the nearest thing around it."""
+        """Return the place of ``path``, or of its nearest enclosing value."""
         for end in range(len(path), -1, -1):
             if (place := self.places.get(path[:end])) is not None:
                 return place
@@ -84,16 +84,16 @@ class Source:
 
 
 def read_yaml(path: Path) -> Source:
-    """Read one document, a mapping at its top.
+    """Read one document whose top level is a mapping.
 
     Raises:
-        InputError: the file cannot be read, is no YAML, is empty, or gives a key twice.
+        InputError: the file cannot be read, is not YAML, is empty, or has a duplicate key.
     """
     try:
-        with path.open("rb") as file:  # which may be a pipe, or have no end
+        with path.open("rb") as file:  # may be a pipe, or endless
             content = file.read(_MOST_BYTES + 1)
-        if len(content) > _MOST_BYTES:  # perhaps cut within a character
-            raise InputError(f"{path}: is over {_MOST_BYTES >> 20} MiB large; give a study file")
+        if len(content) > _MOST_BYTES:  # before decoding: the cut may split a character
+            raise InputError(f"{path}: is larger than {_MOST_BYTES >> 20} MiB; give a study file")
         text = content.decode("utf-8").replace("\r\n", "\n")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; give the path of a study file") from None
@@ -108,39 +108,39 @@ def read_yaml(path: Path) -> Source:
     places: dict[Path_, str] = {}
     value = _parse(text, str(path), places)
     if not isinstance(value, dict):
-        what = "is empty" if value is None else "holds no mapping at its top"
+        what = "is empty" if value is None else "has no mapping at its top level"
         raise InputError(f"{path}:1:1: {what}; a study file is 'key: value' lines")
     return Source(value, places, str(path))
 
 
 def plain_source(value: Mapping[str, object], *, name: str) -> Source:
-    """A document that is given as Python values; they have no places but ``name``.
+    """Make a document from Python values; ``name`` is the place of all of them.
 
     Raises:
-        InputError: a value is none that YAML could hold.
+        InputError: a value cannot be represented in YAML.
     """
     document = _plain(value, (), name, {}, itertools.count(1))
     return Source(cast("dict[str, JsonValue]", document), {}, name)
 
 
 def parse_value(text: str, *, name: str) -> JsonValue:
-    """The value that ``text`` means on a command line.
+    """Parse a value from the command line as YAML.
 
     Raises:
-        InputError: it is no YAML.
+        InputError: it is not YAML.
     """
     return _parse(text, name, {})
 
 
 def extended(source: Source, folder: Path) -> Source:
-    """The study with what its parent gives: ``base`` merged deeply, other fields replaced.
+    """Apply a study on top of the one it ``extends``: merge ``base`` deeply, replace other fields.
 
     Args:
         source: The study.
-        folder: From where the path of its parent counts.
+        folder: Folder that the path in ``extends`` is relative to.
 
     Raises:
-        InputError: there is no such parent, or it has a parent itself.
+        InputError: there is no such file, or it extends another study itself.
     """
     value = dict(source.value)
     if "extends" not in value:
@@ -156,7 +156,7 @@ def extended(source: Source, folder: Path) -> Source:
     if "extends" in parent.value:
         raise InputError(
             f"{parent.where(('extends',))}: extends: {parent_path} extends another study itself; "
-            "one level is allowed"
+            "only one level is allowed"
         )
     whole = parent.value | value
     below, above = parent.value.get("base"), value.get("base")
@@ -168,7 +168,7 @@ def extended(source: Source, folder: Path) -> Source:
 
 
 def merged(below: dict[str, JsonValue], above: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """``below`` with what ``above`` sets, mapping by mapping."""
+    """Merge ``above`` into a copy of ``below``, recursing into mappings."""
     whole = dict(below)
     for key, value in above.items():
         inner = whole.get(key)
@@ -200,7 +200,7 @@ def _parse(text: str, name: str, places: dict[Path_, str]) -> JsonValue:
         before = text[: error.position]
         place = f"{name}:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
         raise InputError(
-            f"{place}: not YAML: U+{ord(text[error.position]):04X} is no character of a text; "
+            f"{place}: not YAML: U+{ord(text[error.position]):04X} is not a text character; "
             "remove it"
         ) from None
 
@@ -208,12 +208,12 @@ def _parse(text: str, name: str, places: dict[Path_, str]) -> JsonValue:
 def _locate(
     node: yaml.Node, path: Path_, name: str, places: dict[Path_, str], numbers: Iterator[int]
 ) -> None:
-    """Record where everything below ``node`` stands, and refuse keys that are given twice."""
+    """Record the place of everything below ``node``, and reject duplicate keys."""
     mark = node.start_mark
     places.setdefault(path, f"{name}:{mark.line + 1}:{mark.column + 1}")
     _bound(next(numbers), path, places[path])
     if isinstance(node, yaml.ScalarNode):
-        # YAML 1.1 reads 010 as 8, YAML 1.2 as 10: whoever wrote it meant one of them.
+        # YAML 1.1 reads 010 as 8, YAML 1.2 as 10; we cannot know which was meant.
         if node.style is None and re.fullmatch(r"[-+]?0[0-9]+", node.value):
             raise InputError(
                 f"{places[path]}: {node.value} can be read as octal or decimal; "
@@ -232,24 +232,23 @@ def _locate(
             if not isinstance(key, yaml.ScalarNode):
                 raise InputError(f"{place}: a key must be plain text")
             if key.value == "<<" and key.style is None:
-                raise InputError(f"{place}: a merge ('<<') is not read; write its keys out")
+                raise InputError(f"{place}: merge keys ('<<') are not read; write them out")
             if key.value in seen:
                 raise InputError(
                     f"{place}: {key.value!r} is given twice (first on line {seen[key.value]}); "
                     "remove one"
                 )
             seen[key.value] = line
-            key.tag = "tag:yaml.org,2002:str"  # a key is the text that stands there
+            key.tag = "tag:yaml.org,2002:str"  # keys are text, whatever they look like
             places[(*path, key.value)] = place
             _locate(value, (*path, key.value), name, places, numbers)
 
 
 def _bound(number: int, path: Path_, place: str) -> None:
-    """Refuse a document that is too large, at its ``number``-th value."""
+    """Reject a document that is too large or too deep, at its ``number``-th value."""
     if number > MOST_NODES:
         raise InputError(
-            f"{place}: over {MOST_NODES:,} values, each alias counted as what it stands for; "
-            "write fewer"
+            f"{place}: more than {MOST_NODES:,} values, counting each alias in full; write fewer"
         )
     if len(path) > MOST_LEVELS:
         raise InputError(f"{place}: {_TOO_DEEP}; make it flatter")
@@ -264,7 +263,7 @@ def _too_long(place: str, digits: int) -> InputError:
 def _plain(
     value: object, path: Path_, name: str, places: Mapping[Path_, str], numbers: Iterator[int]
 ) -> JsonValue:
-    """The value as JSON would hold it: text keys, no dates, no infinities."""
+    """Convert a value to plain JSON: text keys, no dates, no infinities."""
     place = places.get(path, name)
     _bound(next(numbers), path, place)
     if isinstance(value, Mapping):
@@ -275,18 +274,18 @@ def _plain(
     if isinstance(value, list | tuple):
         return [_plain(inner, (*path, i), name, places, numbers) for i, inner in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
-        raise InputError(f"{place}: {value} is no usable number")
+        raise InputError(f"{place}: {value} is not a usable number")
     if isinstance(value, int) and abs(value) >= 10**MOST_DIGITS:
         raise _too_long(place, math.floor(math.log10(abs(value))) + 1)
     if isinstance(value, str):
         return _text(value, place)
     if value is None or isinstance(value, bool | int | float):
         return cast("JsonValue", value)
-    raise InputError(f"{place}: {value!r} is no text, number, true, false or null")
+    raise InputError(f"{place}: {value!r} is not text, a number, true, false or null")
 
 
 def _text(text: str, place: str) -> str:
-    """The text, unless half a character of it is missing, so that no file could hold it."""
+    """Return the text, rejecting lone surrogates and NUL, which no text file can hold."""
     if found := re.search("[\ud800-\udfff\0]", text):
-        raise InputError(f"{place}: U+{ord(found[0]):04X} is no character of a text; remove it")
+        raise InputError(f"{place}: U+{ord(found[0]):04X} is not a text character; remove it")
     return text

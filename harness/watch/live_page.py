@@ -1,8 +1,8 @@
-"""The page of a study while it runs: kept up to date, and served to a browser of this machine.
+"""Keep the page of a running study up to date, and serve it to local browsers.
 
-Everything is read-only. The running runs come from the spools; the page comes from the database,
-which is opened for one question at a time and read again only when it has changed, for at most a
-small part of the time. While a driver holds it, the last page that could be made is served.
+Everything is read-only. Active runs come from the spools; the page comes from the database, which
+is opened for one query at a time and reread only after it has changed, for at most a small part of
+the time. While a driver holds it, the last page made is served.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from harness.report.html.document import OFFLINE, Frame, asset, document
 from harness.report.html.escape import escaped
 from harness.report.study_page import page_text
 from harness.store.database import database_path
+from harness.units import whole_duration
 from harness.watch.page_server import Answer, PageServer
-from harness.watch.run_monitor import RunMonitor, RunningRun, StudyProgress
+from harness.watch.run_monitor import RunMonitor, RunningRun, StudyProgress, file_stamp
 
 _POLICY = f"{OFFLINE.policy}; connect-src 'self'"
 _VERSION = "version-of-this-page"
-"""Stands at the end of a page, where its version goes."""
+"""Placeholder at the end of a page, which its version replaces."""
 _REST = 20
-"""Pages are made for at most one part in so many of the time: two workers on two cores lack what is
-computed here."""
+"""Pages are made for at most one part in this many of the time: with two workers on two cores, the
+runs lose what is computed here."""
 _REST_WHILE_RUNNING_S = 10.0
 _SILENT_S = 600.0
 
@@ -36,12 +37,12 @@ class Watch:
     """The newest page and state of a study; two threads keep them up to date."""
 
     def __init__(self, results: Path, study: str, *, every_s: float) -> None:
-        """Make a first page from what is there, which may be nothing.
+        """Make the first page from what is there, which may be nothing.
 
         Args:
             results: The results folder; it need not exist yet.
             study: The study's name.
-            every_s: How often the runs are looked at.
+            every_s: Seconds between two looks at the runs.
         """
         self._results, self._study, self._every_s = results, study, every_s
         self._observer = RunMonitor(results, study)
@@ -55,22 +56,22 @@ class Watch:
         self.make_page()
 
     def look(self) -> None:
-        """Look at the runs."""
-        with suppress(HarnessError):  # a damaged record is what the page has to say
+        """Update the state of the runs."""
+        with suppress(HarnessError):  # the page reports a damaged record
             self._sight = self._observer.look()
 
     def make_page(self) -> bool:
-        """Make the page anew where the database has changed; whether it is another one now."""
-        stamp = self._database_stamp()
+        """Remake the page if the database has changed; return whether the page is different."""
+        stamp = file_stamp(database_path(self._results))
         if stamp is None or stamp == self._stamp:
             return False
-        began = time.thread_time()  # waiting for a driver costs it nothing
+        began = time.thread_time()  # waiting for a driver uses no CPU time
         try:
             text = page_text(self._results, self._study, self._frame)
-        except InputError as error:  # not in there yet
+        except InputError as error:  # not in the database yet
             self._stamp, self._problem = stamp, None if self._is_unknown(error) else str(error)
             return False
-        except Exception as error:  # whatever it is, the last page is worth more than none
+        except Exception as error:  # whatever went wrong, keep serving the last page
             kind = "" if isinstance(error, HarnessError) else f"{type(error).__name__}: "
             self._problem = kind + " ".join(str(error).split())
             return False
@@ -82,11 +83,11 @@ class Watch:
         return self._version != before
 
     def page(self) -> Answer:
-        """The page."""
+        """Return the current page."""
         return Answer("text/html; charset=utf-8", self._page, _POLICY)
 
     def state(self) -> Answer:
-        """Which page is the newest, and how the runs stand, as JSON."""
+        """Return the page's version and the state of the runs, as JSON."""
         sight = self._sight
         order = ("running", "done", "failed", "pruned", "queued")
         said = [f"{sight.counts[name]} {name}" for name in order if sight.counts.get(name)]
@@ -100,12 +101,12 @@ class Watch:
         return Answer("application/json; charset=utf-8", body)
 
     def start(self) -> None:
-        """Keep up to date until ``stop``."""
+        """Start to keep the page up to date, until ``stop``."""
         for task in (self._keep_looking, self._keep_making):
             threading.Thread(target=task, daemon=True).start()
 
     def stop(self) -> None:
-        """No longer."""
+        """Stop keeping the page up to date."""
         self._end.set()
 
     @property
@@ -129,23 +130,16 @@ class Watch:
             if now >= max(self._rests_until, made + rest_s) and self.make_page():
                 made = now
 
-    def _database_stamp(self) -> tuple[int, int] | None:
-        try:
-            found = database_path(self._results).stat()
-        except OSError:
-            return None
-        return (found.st_mtime_ns, found.st_size)
-
     def _is_unknown(self, error: InputError) -> bool:
-        """Whether a driver has only not come to write the study down yet."""
+        """Whether the study is merely not in the database yet."""
         return "unknown study" in str(error) or "no results in" in str(error)
 
 
 def serve(watch: Watch, host: str, port: int) -> PageServer:
-    """The server of what is watched, to be used in a ``with`` block.
+    """Return the server of ``watch``, to be used in a ``with`` block.
 
     Raises:
-        InputError: nobody can listen there.
+        InputError: the address cannot be used.
     """
     return PageServer(host, port, {"/": watch.page, "/state": watch.state})
 
@@ -156,49 +150,40 @@ _LIVE = (
     '<div class="scroll" role="region" tabindex="0" aria-label="Running runs">'
     '<table class="results" id="live-runs" hidden><thead><tr>'
     '<th scope="col">trial</th><th scope="col">seed</th><th scope="col">epochs</th>'
-    '<th scope="col">last value</th><th scope="col">running for</th><th scope="col">heard</th>'
+    '<th scope="col">last value</th><th scope="col">running for</th><th scope="col">last heard</th>'
     "</tr></thead><tbody></tbody></table></div></section>\n"
 )
 
 
 def _nothing_yet(study: str, frame: Frame) -> str:
-    """The page before the first run."""
+    """Return the page to show before the first run."""
     body = (
         f'<header><p class="kind">Ablation report</p><h1>{escaped(study)}</h1></header>\n'
-        '<main><p class="note">Nothing yet: this study has not been run into this results folder. '
-        "The page appears here by itself when its first results are in.</p></main>\n"
+        '<main><p class="note">Nothing yet: this study has no runs in this results folder. '
+        "The page will appear here when its first results are in.</p></main>\n"
     )
     return document(f"{study}: nothing yet", body, frame=frame)
 
 
 def _versioned(text: str) -> tuple[bytes, str]:
-    """The page with its version in it, and the version: a digest of the rest."""
+    """Insert the version, a digest of the rest, into a page; return both."""
     version = hashlib.sha256(text.encode()).hexdigest()[:16]
     head, _, tail = text.rpartition(_VERSION)
     return f"{head}{version}{tail}".encode(), version
 
 
 def _in_words(run: RunningRun) -> list[str]:
-    """The cells of a run."""
+    """Return the table cells of a running run."""
     value = "" if run.value is None else f"{run.metric} {run.value:.4f}"
     attempt = f" (attempt {run.attempt})" if run.attempt > 1 else ""
-    heard = f"{_duration(run.silent_seconds)} ago"
+    heard = f"{whole_duration(round(run.silent_seconds))} ago"
     if run.silent_seconds > _SILENT_S:
-        heard += "; does its driver still run?"
+        heard += "; is its driver still running?"
     return [
         run.trial + attempt,
         str(run.seed),
         str(run.epochs),
         value,
-        _duration(run.seconds),
+        whole_duration(round(run.seconds)),
         heard,
     ]
-
-
-def _duration(seconds: float) -> str:
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

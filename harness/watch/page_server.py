@@ -1,8 +1,8 @@
-"""Serves a few pages to browsers of this machine, and nothing else.
+"""Serve a few pages to browsers on this machine, and nothing else.
 
-Only GET and HEAD of the paths that it was given; no file is read and no folder listed. A request
-must name this machine in its Host header: otherwise a page from elsewhere, whose name suddenly
-means this machine (DNS rebinding), could read along.
+Only GET and HEAD of the given paths are answered; no file is read and no folder listed. A request
+must name this machine in its Host header: otherwise a foreign page whose name is made to resolve to
+this machine (DNS rebinding) could read the answers.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ _HEADERS = {
 
 
 class Answer(NamedTuple):
-    """What a path is answered with."""
+    """The response for a path."""
 
     kind: str
-    """Its media type."""
+    """Media type."""
     body: bytes
     policy: str = "default-src 'none'"
-    """Its content security policy."""
+    """Content security policy."""
 
 
 class PageServer(AbstractContextManager["PageServer"]):
-    """The server, for the length of a ``with`` block."""
+    """HTTP server, running for the length of a ``with`` block."""
 
     def __init__(self, host: str, port: int, pages: Mapping[str, Callable[[], Answer]]) -> None:
-        """Take the address; nothing is answered before the ``with`` block.
+        """Bind the address; requests are answered only inside the ``with`` block.
 
         Args:
             host: Address or name to listen on.
-            port: 0 is any free one.
-            pages: Path -> what gives its answer, from any thread.
+            port: 0 picks a free one.
+            pages: Path -> function that returns its response, called from any thread.
 
         Raises:
-            InputError: nobody can listen there.
+            InputError: the address cannot be used.
         """
         kind = type("_Handler", (_Handler,), {"pages": dict(pages), "host": host})
         family = _Server6 if ":" in host else _Server
@@ -69,18 +69,18 @@ class PageServer(AbstractContextManager["PageServer"]):
 
     @property
     def url(self) -> str:
-        """Where a browser finds it."""
+        """Address for a browser."""
         host, port = self._server.server_address[:2]
         shown = f"[{host!s}]" if ":" in str(host) else str(host)
         return f"http://{shown}:{port!s}/"
 
     def __enter__(self) -> Self:
-        """Begin to answer."""
+        """Start answering requests."""
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop."""
+        """Stop the server."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -97,12 +97,12 @@ def is_loopback(host: str) -> bool:
 def is_own_name(header: str | None, host: str) -> bool:
     """Whether a Host header names this machine.
 
-    An address always does: what DNS rebinding needs is a name. Any port is right, since it may have
-    been forwarded.
+    An IP address always does, since DNS rebinding needs a name. Any port is accepted, since it may
+    have been forwarded.
 
     Args:
-        header: The header; None where there is none.
-        host: What the server listens on.
+        header: The header; None if there is none.
+        host: Address or name that the server listens on.
     """
     if not header:
         return False
@@ -127,7 +127,7 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 class _Server(socketserver.ThreadingTCPServer):
-    """One thread a request; none of them keeps the program from ending."""
+    """Uses one thread per request; none of them keeps the program from ending."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -148,15 +148,15 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
 
     def do_GET(self) -> None:
-        """Answer with a page."""
+        """Send a page."""
         self._answer(has_body=True)
 
     def do_HEAD(self) -> None:
-        """Answer with the headers of a page."""
+        """Send the headers of a page."""
         self._answer(has_body=False)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: the terminal is for whoever watches."""
+        """Log nothing: the terminal belongs to whoever watches."""
 
     def _answer(self, *, has_body: bool) -> None:
         if not is_own_name(self.headers.get("Host"), self.host):
@@ -177,7 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             if has_body:
                 self.wfile.write(answer.body)
-        except (ConnectionError, TimeoutError):  # the browser has gone
+        except (ConnectionError, TimeoutError):  # the browser has disconnected
             self.close_connection = True
 
 

@@ -1,6 +1,6 @@
-"""Where the runs of a study stand while it is trained, from its record and spools alone.
+"""Read the state of a study's runs while it is trained, from its record and spools alone.
 
-The database is not touched: whoever looks on must not be in a driver's way.
+The database is not touched, so that watching never gets in a driver's way.
 """
 
 from __future__ import annotations
@@ -11,60 +11,56 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.records.event_log import SpoolReader
-from harness.records.events import Damaged, Entry, Started
-from harness.records.folders import run_dir, spool_path
-from harness.records.run_state import RunState, replay
+from harness.records.events import Damaged
+from harness.records.run_reader import RunReader
+from harness.records.run_state import RunState
 from harness.records.study_record import StudyRecord, read_study_record
 
 
 class RunningRun(NamedTuple):
-    """A run that has begun and not ended."""
+    """A run that has started and not ended."""
 
     trial: str
     """The trial's label."""
     seed: int
     attempt: int
     epochs: int
-    """Reported so far."""
+    """Number of epochs reported so far."""
     metric: str
-    """What of the last epoch is shown; empty before the first one."""
+    """Metric of the last epoch that is shown; empty before the first epoch."""
     value: float | None
     seconds: float
     """Since this attempt began."""
     silent_seconds: float
-    """Since the run was last heard of: a driver that died leaves runs that are silent for good."""
+    """Since the run's last event: a driver that died leaves runs that stay silent."""
 
 
 class StudyProgress(NamedTuple):
-    """A study as it stands now."""
+    """Current state of a study."""
 
     counts: Mapping[str, int]
-    """State -> runs of the trials so far; ``queued`` are those that have not begun."""
+    """State -> number of runs of the trials so far; ``queued`` runs have not started."""
     running: tuple[RunningRun, ...]
     """In the order of the study."""
 
 
 class RunMonitor:
-    """Looks at a study again and again; what has ended is read once, what has grown from there."""
+    """Polls a study; finished spools are read once, growing ones from where they were left."""
 
     def __init__(self, results: Path, study: str) -> None:
-        """Nothing is read yet, and nothing need be there."""
         self._results, self._study = results, study
         self._path = results / "studies" / f"{study}.json"
         self._stamp: tuple[int, int] | None = None
         self._record: StudyRecord | None = None
-        self._states: dict[str, RunState] = {}
-        self._spools: dict[str, SpoolReader] = {}
-        # Run -> when its attempt began, and when it was last heard of.
-        self._began: dict[str, str] = {}
+        self._runs: dict[str, RunReader] = {}
+        # Run -> the time of its last event.
         self._heard: dict[str, str] = {}
 
     def look(self, now: datetime | None = None) -> StudyProgress:
-        """Where the study stands.
+        """Return the current state of the study.
 
         Args:
-            now: For tests; None is the time now, UTC.
+            now: For tests; None for the current time, UTC.
 
         Raises:
             StoreError: the study's record is damaged.
@@ -84,32 +80,22 @@ class RunMonitor:
         return StudyProgress(counts, tuple(running))
 
     def _take_up_record(self) -> None:
-        """Read the study's record where it is there and has changed."""
-        stamp = _stamp(self._path)
+        """Read the study's record if it exists and has changed."""
+        stamp = file_stamp(self._path)
         if stamp is not None and stamp != self._stamp:
             self._record = read_study_record(self._results, self._study)
             self._stamp = stamp
 
     def _state(self, run_id: str) -> RunState:
-        """Read on in a run's spool where it has grown."""
-        known = self._states.get(run_id, RunState())
-        if known.state == "done":
-            return known
-        spool = self._spools.get(run_id)
-        if spool is None:
-            spool = self._spools[run_id] = SpoolReader(spool_path(run_dir(self._results, run_id)))
-        entries, is_from_start = spool.read()
-        for entry in entries:
-            self._note(run_id, entry)
-        state = self._states[run_id] = replay(entries, None if is_from_start else known)
-        return state
-
-    def _note(self, run_id: str, entry: Entry) -> None:
-        if isinstance(entry, Damaged):
-            return
-        if isinstance(entry, Started):
-            self._began[run_id] = entry.time
-        self._heard[run_id] = entry.time
+        """Return the state of a run, reading on in its spool if that has grown."""
+        run = self._runs.get(run_id)
+        if run is None:
+            run = self._runs[run_id] = RunReader(self._results, run_id)
+        if run.state.state != "done":
+            times = [entry.time for entry in run.read().entries if not isinstance(entry, Damaged)]
+            if times:
+                self._heard[run_id] = times[-1]
+        return run.state
 
     def _line(
         self, label: str, seed: int, run_id: str, state: RunState, now: datetime
@@ -122,13 +108,13 @@ class RunMonitor:
             epochs=state.epochs,
             metric=metric,
             value=value,
-            seconds=_since(self._began.get(run_id), now),
+            seconds=_since(state.started, now),
             silent_seconds=_since(self._heard.get(run_id), now),
         )
 
 
 def _shown_metric(state: RunState, metric: str) -> tuple[str, float | None]:
-    """The study's metric on validation classes where the last epoch has it, else the loss."""
+    """Return the study's metric on validation classes if the last epoch has it, else the loss."""
     for name in (f"val/{metric}", metric, "loss"):
         if name in state.last_metrics:
             return name, state.last_metrics[name]
@@ -136,7 +122,7 @@ def _shown_metric(state: RunState, metric: str) -> tuple[str, float | None]:
 
 
 def _since(time: str | None, now: datetime) -> float:
-    """Seconds since a time of an event; clocks of two machines may disagree, never below 0."""
+    """Return the seconds since an event; never below 0, since clocks of machines may disagree."""
     if time is None:
         return 0.0
     try:
@@ -145,8 +131,8 @@ def _since(time: str | None, now: datetime) -> float:
         return 0.0
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """When a file was written and how large it is; None where there is none."""
+def file_stamp(path: Path) -> tuple[int, int] | None:
+    """Return when a file was written and how large it is; None if there is none."""
     try:
         found = path.stat()
     except OSError:

@@ -1,10 +1,10 @@
-// Asks the server how the runs stand, and takes up a newer page without losing the reader's place
-// and choices. Runs after page.js, which has set everything to its beginning.
+// Polls the server for the state of the runs, and loads a newer page without losing the reader's
+// position and choices. Runs after page.js, which has reset everything.
 "use strict";
 (() => {
   const own = document.getElementById("watch").dataset;
   const KEY = "harness-watch";
-  const QUIET_MS = 4000; // nobody is interrupted
+  const QUIET_MS = 4000; // do not interrupt an active reader
   let touched = -QUIET_MS;
   let isLeaving = false;
 
@@ -22,7 +22,7 @@
   function show(state) {
     counts.textContent = `Runs: ${state.counts}.`;
     problem.hidden = !state.problem;
-    problem.textContent = state.problem ? `The page could not be brought up to date: ${state.problem}` : "";
+    problem.textContent = state.problem ? `The page could not be updated: ${state.problem}` : "";
     runs.hidden = state.running.length === 0;
     runs.tBodies[0].replaceChildren(...state.running.map((texts) => {
       const row = document.createElement("tr");
@@ -37,7 +37,7 @@
   const headings = () => [...document.querySelectorAll("h1, h2")];
 
   function keep() {
-    // The heading that is read now: what stands above it may have grown in the new page.
+    // Anchor on the heading being read: content above it may have grown in the new page.
     const all = headings();
     const place = all.findLastIndex((each) => each.getBoundingClientRect().top <= innerHeight / 3);
     const near = place < 0 ? null : all[place];
@@ -90,7 +90,7 @@
         location.reload();
       }
     } catch {
-      counts.textContent = "The server does not answer: this is the last page that it gave.";
+      counts.textContent = "The server does not respond: this is the last page it sent.";
     }
   }
 

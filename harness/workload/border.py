@@ -1,7 +1,7 @@
-"""The border: all that the harness knows of what it studies.
+"""The interface between the harness and what it studies.
 
-A workload is a module with the functions of ``Workload``. Only plain values cross: numbers,
-text, lists and dicts of them, a path and one callback. Tables and pictures cross as files.
+A workload is a module with the functions of ``Workload``. Only plain values pass between the two:
+numbers, text, lists and dicts of them, a path and one callback. Tables and images pass as files.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ Params: TypeAlias = Mapping[str, JsonValue]
 
 
 class Report(Protocol):
-    """How a running workload hands the numbers of one epoch to the harness."""
+    """The callback through which a running workload reports the metrics of each epoch."""
 
     def __call__(self, step: int, metrics: Mapping[str, float]) -> bool:
         """Record the metrics of one epoch. False means: save, stop now, return what you have.
 
-        A name is free text (``loss``, ``loss/metric``, ``learning_rate``); a metric of a data
-        split is written ``val/recall@1``. A non-finite value ends the run as diverged, a metric
-        named ``collapsed`` that is above 0 as collapsed. False may also mean that the user
-        interrupts: what is returned then is not used, and a later call of ``run`` goes on.
+        Names are free text (``loss``, ``loss/metric``, ``learning_rate``); a metric of a data split
+        is written ``val/recall@1``. A non-finite value ends the run as ``diverged``; a metric named
+        ``collapsed`` above 0 ends it as ``collapsed``. False may also mean that the user interrupts
+        the run: its return value is then ignored, and a later call of ``run`` resumes it.
         """
         ...
 
 
 class Workload(Protocol):
-    """What is studied: a module with ``schema``, ``check`` and ``run``; the rest is optional."""
+    """A module to study; it must have ``schema``, ``check`` and ``run``, the rest is optional."""
 
     def schema(self) -> Mapping[str, JsonValue]:
-        """JSON Schema of the parameters, for editors and ``harness schema``."""
+        """Return the JSON Schema of the parameters, for editors and ``harness schema``."""
         ...
 
     def check(self, params: Params) -> dict[str, JsonValue]:
-        """The parameters with every default filled in; what it returns is fingerprinted.
+        """Validate the parameters and fill in every default; the result is part of a run's id.
 
-        Fast: no data, no GPU.
+        Must be fast: it uses no data and no GPU.
 
         Raises:
             ValueError: one line per unknown or impossible parameter, each ``dotted.key: rule``.
@@ -56,107 +56,108 @@ class Workload(Protocol):
         ...
 
     def controls(self) -> Mapping[str, Params]:
-        """Trials that every study gets for free: name -> overrides by dotted key.
+        """Return control trials that every study includes: name -> overrides by dotted key.
 
-        May be empty, and is where the module lacks it.
+        May be empty. A module without this function has no controls.
         """
         ...
 
     def data_fingerprint(self, params: Params) -> str:
-        """A digest of the data that ``params`` name: equal data, equal text.
+        """Return a digest of the data that ``params`` name; equal data give equal text.
 
-        Asked once a trial before anything is trained, so that it is also the place to make the
-        data ready and to refuse parameters that do not fit them.
+        Called once per trial before anything is trained, so it is also the place to prepare the
+        data and to reject parameters that do not fit them.
 
         Raises:
             ValueError: the data are missing or unusable, or the parameters do not fit them, as
                 ``dotted.key: what, remedy``.
 
-        Where the module lacks it, all data count as equal.
+        Without this function, all data count as equal.
         """
         ...
 
     def code(self, params: Params) -> Sequence[str] | None:
-        """The modules that a run with ``params`` uses, by their dotted names.
+        """Return the dotted names of the modules that a run with ``params`` uses.
 
-        An edit of any other trains nothing anew. A package stands for all below it. Listed need be
-        only what is imported late, inside functions: this module itself always belongs to it, and
-        so does what is imported at the top of a module that does. A run that imports a module of
-        the same packages that is not part of it fails.
+        Editing any other module does not cause retraining. A package stands for everything below
+        it. Only late imports, inside functions, must be listed: this module always counts, and so
+        does whatever a counted module imports at its top level. A run fails if it imports a module
+        of the same packages that does not count.
 
-        None, or no such function, is everything: all modules below this one's package or, where it
-        is one file, this file and, from file to file, those beside it that are imported in them.
+        None, or no such function, means everything: all modules below this module's package. For a
+        single-file workload it means this file and the files beside it that it imports, directly or
+        through others.
         """
         ...
 
     def epochs(self, params: Params) -> int | None:
-        """How often a run with ``params`` will report; None, or no such function, is not known.
+        """Return how many epochs a run with ``params`` will report; None if unknown.
 
-        What forecasts and stopping rules go by; a run may end earlier.
+        Forecasts and pruners use it; a run may end earlier. Without this function it is unknown.
         """
         ...
 
     def together(self, params: Params) -> tuple[str, int] | None:
-        """With which runs, and with how many, one process can train a run with ``params``.
+        """Return which runs, and how many, one process can train along with a run with ``params``.
 
-        A key, and the most runs that are worth training at once on this machine (1: it is not worth
-        it). Runs of equal keys differ in numbers only, so that ``run_together`` can stack them.
-        None, or no such function: such a run is always trained alone.
+        The result is a key and the largest number of runs worth training at once on this machine (1
+        if it is not worthwhile). Runs with equal keys differ in numbers only, so ``run_together``
+        can stack them. None, or no such function, means that such a run is always trained alone.
 
-        Asked by the driver, once a trial, and for all trials that are known before any starts: a
-        workload may measure what it says, but the process that asks must not hold a GPU for it.
+        The driver calls this once per trial, and for all trials known in advance before any starts.
+        The workload may measure its answer, but the calling process must not keep hold of a GPU.
         """
         ...
 
     def run_together(self, calls: Sequence[Callable[[], None]]) -> None:
-        """Train several runs of equal keys at once; returns when all calls have returned.
+        """Train several runs with equal keys at once; return when all calls have returned.
 
-        Each call is to be made once, in a thread of its own. It calls ``run`` for one of the runs,
-        with its own parameters, seed, folder and ``report``, and never raises: what ``run`` raises
-        is the failure of that run alone, and a run may return earlier than the others.
+        Make each call exactly once, in a thread of its own. It calls ``run`` for one of the runs,
+        with that run's parameters, seed, folder and ``report``, and never raises: an exception in
+        ``run`` fails that run alone. A run may return earlier than the others.
 
-        Where the module lacks it, the calls are made one after another.
+        Without this function, the calls are made one after another.
         """
         ...
 
     def run(
         self, params: Params, *, seed: int, workdir: Path, report: Report, test: bool
     ) -> Mapping[str, float]:
-        """Train and evaluate once; ``test`` opens the test classes.
+        """Train and evaluate once; score the test classes only if ``test`` is true.
 
         Results are named ``split/metric``: ``val/recall@1``, ``test/nmi``, and ``val/queries``
-        and ``val/dropped``, the number of queries that Recall@K counts and leaves out. Every
-        file goes below ``workdir``: rows for the store in ``tables/<name>.jsonl`` (one object a
-        row) and a few facts worth recording (device, number format) in ``facts.json``. Two facts
-        are lists of sentences that every report repeats: ``remarks``, what a reader must know of
-        these parameters, and ``alarms``, what went wrong in this run though it finished. The fact
+        and ``val/dropped``, the numbers of queries that Recall@K counts and leaves out. All files
+        go below ``workdir``: rows for the store in ``tables/<name>.jsonl`` (one object per row) and
+        a few facts worth recording (device, number format) in ``facts.json``. Two facts are lists
+        of sentences that every report repeats: ``remarks``, what a reader must know about these
+        parameters, and ``alarms``, what went wrong in this run although it finished. The fact
         ``criterion`` names a metric that needs no labels, which reports compare with Recall@1.
 
-        A call with the folder of a call that was stopped goes on from its last checkpoint there,
-        if there is one: it reports the epochs that are left and ends with the same numbers as if
-        it had never stopped. An epoch that is reported again counts once. A workload without
-        checkpoints starts over, and replaces the files of the first call.
+        If ``workdir`` holds a checkpoint of an earlier call that was stopped, the run resumes from
+        it: it reports the remaining epochs and ends with the same numbers as if it had never
+        stopped. An epoch that is reported again counts once. A workload without checkpoints starts
+        over and replaces the files of the first call.
 
         Raises:
             ValueError: the parameters or the data are impossible; the run is ``invalid``.
-            FloatingPointError: numbers have left what can be computed with; it has ``diverged``.
-            MemoryError: there is not enough of it, here or on a GPU; the run is ``oom``. Any other
+            FloatingPointError: values became non-finite or unusable; the run has ``diverged``.
+            MemoryError: out of memory, on the host or a GPU; the run is ``oom``. Any other
                 exception is a ``crash``.
         """
         ...
 
 
 def load_workload(name: str) -> Workload:
-    """Import the module ``name`` and check that it offers what a workload must.
+    """Import the module ``name`` and check that it has the functions that a workload needs.
 
-    What the driver asks of it is guarded: whatever it raises but the ``ValueError`` of a refusal,
-    and whatever it answers that is none, becomes a line that names the function.
+    The functions that the driver calls are wrapped: an invalid answer, or any exception except the
+    ``ValueError`` that rejects parameters, becomes a one-line error that names the function.
 
     Raises:
-        InputError: no such module, it cannot be imported, or a function is missing.
+        InputError: there is no such module, it cannot be imported, or it lacks a function.
     """
     if not _is_dotted(name):
-        raise InputError(f"workload {name!r}: no name of a module; {_SUCH_AS}")
+        raise InputError(f"workload {name!r}: not a module name; {_SUCH_AS}")
     watch(name)
     try:
         module = importlib.import_module(name)
@@ -184,7 +185,7 @@ def _guarded(
     form: str,
     is_right: Callable[[Any], bool],
 ) -> Callable[..., object]:
-    """The function, with a line in place of a traceback where it goes wrong."""
+    """Wrap a workload's function so that failures become one-line errors."""
 
     @functools.wraps(function)
     def ask(*arguments: object) -> object:
@@ -192,7 +193,7 @@ def _guarded(
             answer = function(*arguments)
         except ValueError as error:
             if name in _MAY_REFUSE and _text_of(error):
-                raise  # its own words for what is wrong with the parameters
+                raise  # the workload's own message about the parameters
             raise _broken(workload, f"{name} failed", error) from error
         except _WHATEVER as error:
             raise _broken(workload, f"{name} failed", error) from error
@@ -205,7 +206,7 @@ def _guarded(
 
 
 def _broken(workload: str, what: str, error: BaseException) -> InputError:
-    """The line for an error that is one of the workload's code, and where it was raised."""
+    """Make the one-line error for an exception in the workload's code, with its file and line."""
     frames = [
         (frame.filename, frame.lineno)
         for frame in traceback.extract_tb(error.__traceback__)
@@ -216,19 +217,19 @@ def _broken(workload: str, what: str, error: BaseException) -> InputError:
     place = f" ({frames[-1][0]}:{frames[-1][1]})" if frames else ""
     said = f": {text}" if (text := _text_of(error)) else ""
     return InputError(
-        f"workload {workload!r}: {what}: {type(error).__name__}{said}{place}; mend it, "
-        "HARNESS_TRACEBACK=1 shows all of the error"
+        f"workload {workload!r}: {what}: {type(error).__name__}{said}{place}; fix it, "
+        "HARNESS_TRACEBACK=1 shows the full traceback"
     )
 
 
 def _text_of(error: BaseException) -> str:
-    """What an error says, in a line."""
+    """Return an exception's message on one line."""
     text = error.msg if isinstance(error, SyntaxError) else _shown(error, str)
     return " ".join(text.split())[:_MOST_SHOWN]
 
 
 def _shown(value: object, show: Callable[[object], str] = repr) -> str:
-    """A value as text, be it of a class that cannot say it."""
+    """Format a value as text, even if its class fails to do so."""
     try:
         return show(value)[:_MOST_SHOWN]
     except Exception as error:
@@ -236,7 +237,7 @@ def _shown(value: object, show: Callable[[object], str] = repr) -> str:
 
 
 def _is_plain(value: object, levels: int = 64) -> bool:
-    """Whether JSON can hold a value."""
+    """Return whether JSON can hold a value."""
     if isinstance(value, Mapping):
         return _are_named(value) and all(_is_plain(each, levels - 1) for each in value.values())
     if isinstance(value, list | tuple):
@@ -253,7 +254,7 @@ def _is_whole(value: object) -> bool:
 
 
 def _is_dotted(value: object) -> bool:
-    """Whether it can be the name of a module."""
+    """Return whether a value can be the dotted name of a module."""
     return isinstance(value, str) and all(part.isidentifier() for part in value.split("."))
 
 
@@ -269,7 +270,7 @@ def _one_after_another(calls: Sequence[Callable[[], None]]) -> None:
 _MOST_SHOWN = 200
 _SUCH_AS = "give an importable one such as 'gcudml.workload'"
 _WHATEVER = (Exception, SystemExit)
-"""What code may end with; an interruption by the user is not its own."""
+"""Exceptions to blame on the workload; ``KeyboardInterrupt`` comes from the user."""
 _NEEDED = ("schema", "check", "run")
 _DEFAULTS: Mapping[str, Callable[..., object]] = {
     "controls": dict,
@@ -298,4 +299,4 @@ _ANSWERS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     ),
     "together": ("a key and a number of runs, or None,", lambda a: a is None or _is_offer(a)),
 }
-"""Function that the driver asks -> what it must answer, in words and as a test."""
+"""Function that the driver calls -> the answer it must give, in words and as a test."""

@@ -1,10 +1,10 @@
 """Digests of Python code that depend on what it does, not on layout, location or file names.
 
-A file counts as its syntax tree without comments, docstrings and layout. What it imports of the
-same code counts as the digest of the module that is meant, so that a file can be moved or renamed,
-and two files whose contents change places are another code for those that import them. Equal files
-have equal digests under every supported Python, which is why the tree is written here and not by
-``ast.dump``, and why this module needs nothing but the standard library.
+The digest of a file covers its syntax tree without comments, docstrings and layout. An import from
+the same code counts as the digest of the imported module. A file can therefore be moved or renamed,
+while swapping the contents of two files changes the code of those that import them. Equal files
+have equal digests under every supported Python; for this reason the tree is written here and not by
+``ast.dump``, and this module uses only the standard library.
 """
 
 from __future__ import annotations
@@ -22,40 +22,40 @@ _SILENT = frozenset({"ctx", "kind", "type_comment"})
 _BY_NAME = frozenset({"import_module", "__import__"})
 _LISTINGS = frozenset({"iter_modules", "walk_packages"})
 _HOLE = "\0"
-"""Stands for a block of imports; no literal contains it, because ``ascii`` writes them."""
+"""Placeholder for a block of imports; literals cannot contain it, because ``ascii`` escapes it."""
 
 
 class Import(NamedTuple):
     """One name that an import statement binds."""
 
     level: int
-    """Dots of a relative import; 0 is absolute."""
+    """Number of dots of a relative import; 0 if absolute."""
     module: str
     taken: str | None
-    """What is taken from the module, ``*`` for all of it; None where it is imported as a whole."""
+    """Name imported from the module, ``*`` for all; None if the module itself is imported."""
     bound: str
-    """The name that it gets."""
+    """The name that the import binds."""
     is_late: bool = False
     """Whether it is inside a function or under ``TYPE_CHECKING``."""
 
 
 class Form(NamedTuple):
-    """A file as far as its digest is concerned."""
+    """The parts of a file that determine its digest."""
 
     digest: str
     """Digest of everything except the imports."""
     blocks: tuple[tuple[Import, ...], ...] = ()
     """Its imports, grouped into runs of consecutive import statements."""
     passed_on: Mapping[str, Import] = {}
-    """Top-level imports whose name nothing else in the file binds: what others may re-import."""
+    """Top-level imports whose name nothing else in the file binds, so others may re-import it."""
     bound: frozenset[str] = frozenset()
-    """All names that it binds anywhere."""
+    """All names that the file binds anywhere."""
     composes_names: bool = False
-    """Whether it imports modules by names that are only known when it runs."""
+    """Whether the file imports modules by names known only at run time."""
 
     @property
     def by_name(self) -> str:
-        """Digest in which imports count literally."""
+        """Digest in which imports count by their literal names."""
         return _sha(self.digest, repr([[tuple(each) for each in block] for block in self.blocks]))
 
 
@@ -68,13 +68,13 @@ class Module(NamedTuple):
 
 @functools.lru_cache(maxsize=4096)
 def form_of(source: bytes) -> Form:
-    """Parse the Python source ``source`` into its ``Form``.
+    """Parse Python source into its ``Form``.
 
-    What cannot be parsed, and so cannot be imported either, counts byte by byte.
+    Source that cannot be parsed, and so cannot be imported either, counts byte by byte.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of escapes and comparisons: the import tells
+            warnings.simplefilter("ignore")  # the import itself shows syntax warnings
             tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return compiled_form(source)
@@ -82,18 +82,18 @@ def form_of(source: bytes) -> Form:
 
 
 def compiled_form(content: bytes) -> Form:
-    """The ``Form`` of a file that is not Python source: a digest of its bytes."""
+    """Return the ``Form`` of a file that is not Python source: a digest of its bytes."""
     return Form(hashlib.sha256(content).hexdigest())
 
 
 def version(modules: Mapping[str, Module]) -> str:
-    """Digest of a set of modules that does not depend on their names.
+    """Compute a digest of a set of modules that does not depend on their names.
 
-    A module of another name that begins like one of theirs counts as nothing, since it is not used.
-    Names do count where one of the modules composes them.
+    A module of the same packages that is outside the set does not count, even if it is imported,
+    since it is not used. Names do count if any module imports by names composed at run time.
     """
     tops = {name.partition(".")[0] for name in modules}
-    # A file that only makes a folder a package is no code: neither is a new folder.
+    # An empty ``__init__`` only makes a folder a package, so a new folder changes nothing.
     nothing = (form_of(b""), form_of(b'"A docstring."'))
     modules = {name: module for name, module in modules.items() if module.form not in nothing}
     linked = {
@@ -103,7 +103,7 @@ def version(modules: Mapping[str, Module]) -> str:
         for name, module in modules.items()
     }
     digests = {name: module.form.digest for name, module in modules.items()}
-    # Each round hands on what is imported by one step. Without circles it ends by itself.
+    # Each round propagates digests by one import. Without cycles it reaches a fixed point.
     for _ in modules:
         found = {
             name: _sha(module.form.digest, *(_written(block, digests) for block in linked[name]))
@@ -127,7 +127,7 @@ def absolute(name: str, *, is_package: bool, level: int, module: str) -> str:
 
 
 class _Link(NamedTuple):
-    """An import, and the modules of the same code that it stands for."""
+    """An import, and the modules of the same code that it refers to."""
 
     text: str
     targets: tuple[str, ...]
@@ -141,14 +141,14 @@ def _linked(each: Import, name: str, modules: Mapping[str, Module], tops: set[st
     if module.partition(".")[0] not in tops:
         return _Link(f"{module} {each.taken} {each.bound}", (), each.bound)
     targets, taken = _meant(module, each.taken, modules, frozenset())
-    others = tuple(target for target in targets if target != name)  # in itself it says nothing
+    others = tuple(target for target in targets if target != name)  # skip imports of itself
     return _Link(f"{taken} {each.bound}", others or ("",), each.bound)
 
 
 def _meant(
     module: str, taken: str | None, modules: Mapping[str, Module], seen: frozenset[tuple[str, str]]
 ) -> tuple[tuple[str, ...], str | None]:
-    """Resolve an import to the modules that define it, following re-exports, and what it takes."""
+    """Resolve an import to the modules that define it, following re-exports, and the name taken."""
     here = (module,) if module in modules else ()
     if taken is None or taken == "*":
         return here, taken
@@ -166,12 +166,12 @@ def _meant(
             if found[0]:
                 return found
     if below in modules:
-        return ((*here, below) if is_bound else (below,)), None  # both where it could be either
+        return ((*here, below) if is_bound else (below,)), None  # both if it could be either
     return here, taken
 
 
 def _written(block: Sequence[_Link], digests: Mapping[str, str]) -> str:
-    """A block of imports as text, sorted unless it binds a name twice, when order matters."""
+    """Write a block of imports as text, sorted unless it binds a name twice and order matters."""
     lines = [
         f"{'+'.join(digests.get(target, '') for target in each.targets)} {each.text}"
         for each in block
@@ -182,7 +182,7 @@ def _written(block: Sequence[_Link], digests: Mapping[str, str]) -> str:
 
 
 class _Reader:
-    """Writes a syntax tree as text, without recursion: trees may be deep."""
+    """Writes a syntax tree as text, without recursion because trees may be deep."""
 
     def __init__(self) -> None:
         self._text: list[str] = []
@@ -229,11 +229,11 @@ class _Reader:
         )
 
     def _parts(self, node: ast.AST) -> list[object]:
-        """What a node is written as: its kind, and each field that is set."""
+        """Return the text and the parts of a node: its kind, and each field that is set."""
         if isinstance(node, ast.Constant | ast.MatchSingleton):
             return [f"({type(node).__name__} {_literal(node.value)})"]
         if isinstance(node, ast.JoinedStr):
-            # Pythons differ in how they cut the text between what is filled in.
+            # Python versions differ in how they split the text between replacement fields.
             pieces = [ascii(each) if isinstance(each, str) else each for each in _flat(node)]
             return ["(JoinedStr ", *pieces, ")"]
         if isinstance(node, ast.Name):
@@ -261,7 +261,7 @@ class _Reader:
         return parts
 
     def _elements(self, items: Sequence[object]) -> list[object]:
-        """The elements of a list, without docstrings and with imports gathered into blocks."""
+        """Return the elements of a list, omitting docstrings and grouping imports into blocks."""
         parts: list[object] = ["["]
         block: list[Import] = []
         for item in items:
@@ -281,7 +281,7 @@ class _Reader:
         self._text.append(_HOLE)
 
     def _import_by_name(self, node: ast.Call) -> list[object]:
-        """``import_module("a.b")`` also counts as an import; of another name nothing is known."""
+        """Count ``import_module("a.b")`` as an import; a computed name sets ``composes_names``."""
         called = getattr(node.func, "attr", None) or getattr(node.func, "id", None)
         if called not in _BY_NAME:
             self._composes_names = self._composes_names or called in _LISTINGS
@@ -311,7 +311,7 @@ def _names_bound_by(node: ast.AST) -> Iterable[str]:
 
 
 def _makes_late(node: ast.AST, field: str) -> bool:
-    """Whether this field is not executed at import time."""
+    """Return whether a node's field is not executed at import time."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         return field == "body"
     if isinstance(node, ast.If) and field == "body":
@@ -328,7 +328,7 @@ def _imports(node: ast.Import | ast.ImportFrom) -> list[Import]:
 
 
 def _is_bare_text(item: object) -> bool:
-    """Whether a statement is only a string, such as a docstring, which has no effect."""
+    """Return whether a statement is only a string, such as a docstring."""
     return (
         isinstance(item, ast.Expr)
         and isinstance(item.value, ast.Constant)
@@ -337,7 +337,7 @@ def _is_bare_text(item: object) -> bool:
 
 
 def _flat(node: object) -> list[str | ast.AST]:
-    """The pieces of an f-string, with text in as few as can be."""
+    """Return the pieces of an f-string, with adjacent texts joined."""
     found: list[str | ast.AST] = []
     for value in node.values if isinstance(node, ast.JoinedStr) else ():
         pieces = _flat(value) if isinstance(value, ast.JoinedStr) else [value]
@@ -351,9 +351,9 @@ def _flat(node: object) -> list[str | ast.AST]:
 
 
 def _literal(value: object) -> str:
-    """A constant, the same under every Python."""
+    """Write a constant in the same way under every Python."""
     if isinstance(value, int) and not isinstance(value, bool):
-        return hex(value)  # in decimal there is a limit
+        return hex(value)  # Python limits the digits of decimal conversion
     return ascii(value)
 
 

@@ -1,7 +1,8 @@
-"""Which files a workload's code consists of, and what stood in them when it was asked.
+"""Finds and reads the files that make up a workload's code.
 
-Found as ``import`` finds them, from the folders, whatever is loaded; nothing is executed. What lies
-in a package counts by its place, a workload of one file also by what it imports from beside it.
+Modules are searched for in folders as ``import`` would, whatever is already loaded, and nothing is
+executed. All modules in the workload's package count; for a single-file workload, the modules
+beside it that it imports.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from harness.errors import InputError
 from harness.workload.code_digest import Form, Module, absolute, compiled_form, form_of
 
 SUFFIXES = (*EXTENSION_SUFFIXES, *SOURCE_SUFFIXES, *BYTECODE_SUFFIXES)
-"""Of modules, in the order in which Python looks for them."""
+"""Suffixes of module files, in the order in which Python tries them."""
 _NEVER_OURS = "harness"
 
 
@@ -28,24 +29,24 @@ class Source(NamedTuple):
 
     path: Path
     digest: str
-    """Of its bytes."""
+    """Digest of the file's bytes."""
     module: Module
 
 
 class _Place(NamedTuple):
-    """Where a module lies."""
+    """The location of a module."""
 
     file: Path | None
-    """None for a folder without ``__init__``."""
+    """The module's file; None for a package folder without ``__init__``."""
     folders: tuple[Path, ...]
-    """Of a package: where its modules are."""
+    """For a package: the folders of its modules."""
 
 
 class CodeFiles:
-    """The code of one workload; each file as it was when it was first looked at."""
+    """The code files of one workload; each file is read once and its content kept."""
 
     def __init__(self, workload: str) -> None:
-        """Nothing is read yet.
+        """Set the workload to look at.
 
         Args:
             workload: Importable module name, which need not be imported.
@@ -58,15 +59,15 @@ class CodeFiles:
 
     @property
     def is_one_file(self) -> bool:
-        """Whether the workload is a single file and not a package."""
+        """Whether the workload is a single file rather than a package."""
         place = self._place(self.top)
         return place is not None and not place.folders
 
     def all(self) -> dict[str, Source]:
-        """Module name -> file, of all below the workload's package.
+        """Return module name -> file, for everything below the workload's package.
 
-        Of a workload of one file it is that file and, from file to file, those beside it that are
-        imported anywhere in them.
+        For a single-file workload: that file and the files beside it that it imports anywhere,
+        directly or through others.
 
         Raises:
             InputError: there is no such file, or one cannot be read.
@@ -74,9 +75,10 @@ class CodeFiles:
         return self._reached([self.workload, *self._below(self.top)], with_late=True)
 
     def behind(self, names: Sequence[str]) -> dict[str, Source]:
-        """The same of the workload's module and those in ``names``, with all below a package.
+        """Return module name -> file, for the workload's module and those in ``names``.
 
-        What the top level of one of them imports of the same code belongs to it.
+        A package includes everything below it. Modules of the same code that any of them imports at
+        its top level are included.
 
         Raises:
             InputError: there is no such module, or a file cannot be read.
@@ -85,7 +87,7 @@ class CodeFiles:
             if self._place(name) is None:
                 raise InputError(
                     f"workload {self.workload!r}: its function code() names {name!r}, and there is "
-                    "no such module; mend the name there"
+                    "no such module; correct the name there"
                 )
             self._is_ours[name.partition(".")[0]] = True
         wanted = [each for name in names for each in (name, *self._below(name))]
@@ -95,8 +97,8 @@ class CodeFiles:
         place = self._place(self.workload)
         if place is None or place.file is None:
             raise InputError(
-                f"workload {self.workload!r}: no file of it is found; give the name of a module "
-                "that lies in a folder"
+                f"workload {self.workload!r}: its file is not found; give the name of a module "
+                "that is a file in a folder"
             )
         found: dict[str, Source] = {}
         seen: set[str] = set()
@@ -127,13 +129,13 @@ class CodeFiles:
                     yield f"{source}.{each.taken}"
 
     def _owns(self, top: str) -> bool:
-        """Whether imports of ``top`` are part of this code."""
+        """Return whether imports of ``top`` are part of this code."""
         if top not in self._is_ours:
             self._is_ours[top] = self._lies_beside(top)
         return self._is_ours[top]
 
     def _lies_beside(self, top: str) -> bool:
-        """Whether the workload is one file, and this a module in the same folder."""
+        """Return whether the workload is a single file and ``top`` a module in the same folder."""
         mine, other = self._place(self.top), self._place(top)
         if not self.is_one_file or mine is None or mine.file is None or other is None:
             return False
@@ -141,7 +143,7 @@ class CodeFiles:
         return where is not None and where.parent == mine.file.parent not in _library_folders()
 
     def _read(self, name: str) -> Source | None:
-        """The file of a module; None where it has none."""
+        """Return the file of a module; None if it has none."""
         place = self._place(name)
         if place is None or place.file is None:
             return None
@@ -160,7 +162,7 @@ class CodeFiles:
         return self._places[name]
 
     def _below(self, name: str) -> Iterator[str]:
-        """All modules in a package and in those below it, or nothing."""
+        """Yield all modules in a package and its subpackages; nothing for a plain module."""
         place = self._place(name)
         for folder in () if place is None else place.folders:
             for parts in _modules_in(folder, frozenset()):
@@ -172,7 +174,7 @@ def read(file: Path, *, is_package: bool) -> Source:
     """Read a module's file.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the file cannot be read.
     """
     try:
         content = file.read_bytes()
@@ -182,19 +184,19 @@ def read(file: Path, *, is_package: bool) -> Source:
 
 
 def form_in(file: Path, content: bytes) -> Form:
-    """What the content of a module's file is digested as."""
+    """Return the ``Form`` of a module's content, by the kind of its file."""
     return form_of(content) if file.suffix in SOURCE_SUFFIXES else compiled_form(content)
 
 
 def digest_of(content: bytes) -> str:
-    """A digest of a file as it is."""
+    """Compute a digest of a file's bytes."""
     return hashlib.sha256(content).hexdigest()[:32]
 
 
 def _found_by_import(top: str) -> _Place | None:
     try:
         spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError, AttributeError):  # none, or of a module made by hand
+    except (ImportError, ValueError, AttributeError):  # no spec, as for a module made by hand
         return None
     if spec is None:
         return None
@@ -221,9 +223,9 @@ def _file_of(path: Path) -> Path | None:
 
 
 def _modules_in(folder: Path, above: frozenset[str]) -> Iterator[tuple[str, ...]]:
-    """The names of the modules below a folder, each as its parts."""
+    """Yield the names of the modules below a folder, each as its parts."""
     real = os.path.realpath(folder)
-    if real in above:  # a link that leads back
+    if real in above:  # a link back to a folder above
         return
     try:
         entries = sorted(folder.iterdir())
@@ -240,7 +242,7 @@ def _modules_in(folder: Path, above: frozenset[str]) -> Iterator[tuple[str, ...]
 
 
 def _library_folders() -> set[Path]:
-    """Where modules lie beside each other that have nothing to do with each other."""
+    """Return the folders of installed libraries, where neighbouring modules are unrelated."""
     return {Path(path) for path in sysconfig.get_paths().values()}
 
 

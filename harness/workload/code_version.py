@@ -1,4 +1,4 @@
-"""The code version of each setting of a study, which is part of a run's identity."""
+"""The code version for each setting of a study, which is part of a run's id."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from harness.workload.loaded_code import Table, refuse_changed_code, table_of
 
 
 class CodeVersions:
-    """The versions of a workload's code, as its files were when this object first read them.
+    """Versions of a workload's code, from its files as this object first read them.
 
-    So one belongs to one call: a file that is edited meanwhile has its old content here, and what a
-    run loads of the new is refused there.
+    Make one for each call: a file edited in the meantime keeps its old content here, and a run that
+    loads the new content is rejected.
     """
 
     def __init__(self, workload: str, code: Callable[[Params], Sequence[str] | None]) -> None:
-        """Nothing is read yet.
+        """Set the workload; files are read when they are first needed.
 
         Args:
             workload: Importable module name.
-            code: The workload's own function; see ``harness.workload``.
+            code: The workload's ``code`` function; see ``harness.workload``.
         """
         self._files = CodeFiles(workload)
         self._code = code
@@ -29,11 +29,11 @@ class CodeVersions:
         self._tables: dict[str, Table] = {}
 
     def of(self, params: Params) -> str:
-        """The version of the code that a run with ``params`` uses: sixteen hex digits.
+        """Return the version of the code that a run with ``params`` uses: sixteen hex digits.
 
         Raises:
-            InputError: the workload names a module that is none, a file cannot be read, or this
-                process has loaded another code than stands there.
+            InputError: the workload names a module that does not exist, a file cannot be read, or
+                a file has changed since this process loaded it.
         """
         names = self._named(params)
         if names not in self._versions:
@@ -43,7 +43,7 @@ class CodeVersions:
         return self._versions[names]
 
     def table(self, version: str) -> Table:
-        """The files behind a version, for the process that trains with them."""
+        """Return the file digests behind a version, for the process that trains with it."""
         return self._tables[version]
 
     def _version(self, sources: Mapping[str, Source]) -> str:
@@ -53,6 +53,6 @@ class CodeVersions:
         return version
 
     def _named(self, params: Params) -> tuple[str, ...] | None:
-        """The modules that the workload declares for ``params``; None: all of them."""
+        """Return the modules that the workload declares for ``params``; None means all."""
         names = self._code(params)
         return None if names is None else tuple(sorted(set(names)))

@@ -1,8 +1,8 @@
 """Checks that the code this process has loaded is the code that was hashed.
 
-A finder on ``sys.meta_path`` hands on what the others find, and notes the bytes that each module is
-made from. They come from the source always: Python takes a cached ``.pyc`` for current whose source
-had the same size and second of change.
+A finder on ``sys.meta_path`` delegates to the others and records the bytes from which each module
+is made. It always loads from source: Python accepts a cached ``.pyc`` as current if the source has
+the same size and was modified in the same second.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from harness.errors import InputError
 from harness.workload.code_files import CodeFiles, Source, digest_of, form_in
 
 Table = Mapping[str, Sequence[str]]
-"""Module -> digests of its file: as it is, and of what it does. For the way to another process."""
+"""Module -> two digests of its file, literal and by meaning, to be sent to another process."""
 
 
 class _Loaded(NamedTuple):
-    """What a module was made from."""
+    """The source that a loaded module was made from."""
 
     path: Path
     digest: str
     content: bytes
 
     def is_as(self, expected: Sequence[str]) -> bool:
-        """Whether it matches these digests, literally or in meaning."""
+        """Return whether the source matches these digests, literally or by meaning."""
         as_it_is, by_meaning = expected
         return self.digest == as_it_is or form_in(self.path, self.content).by_name == by_meaning
 
@@ -43,7 +43,7 @@ class Expectation:
 
     table: Table
     violation: str | None = None
-    """A sentence on the first mismatch; None so far."""
+    """A sentence on the first mismatch; None if there is none so far."""
 
 
 _loaded: dict[str, _Loaded] = {}
@@ -51,34 +51,34 @@ _active: list[Expectation] = []
 
 
 def watch(workload: str) -> None:
-    """Record from now on the source of every module of ``workload`` as it is imported.
+    """Start recording the source of every module of ``workload`` as it is imported.
 
-    What is loaded already counts as what stands in its file now.
+    For modules already loaded, the current content of their files is recorded.
 
     Raises:
-        InputError: a file of it cannot be read.
+        InputError: a file of the workload cannot be read.
     """
     code = CodeFiles(workload)
     tops = {code.top}
-    with suppress(InputError):  # the import will say so
+    with suppress(InputError):  # the import will report it
         if code.is_one_file:
             tops |= _tops_of(code.all())
     _watch_tops(tops)
 
 
 def table_of(sources: Mapping[str, Source]) -> dict[str, list[str]]:
-    """The digests of files, by module."""
+    """Return the digests of files, by module."""
     return {name: [source.digest, source.module.form.by_name] for name, source in sources.items()}
 
 
 def refuse_changed_code(sources: Mapping[str, Source]) -> None:
-    """Stop where files are no longer what this process has loaded from them.
+    """Raise an error if files have changed since this process loaded them.
 
-    A notebook lives on while its workload is edited. Runs in processes of their own would train
-    the new code, while this one completes and checks parameters by the old.
+    A notebook stays open while its workload is edited. Separate worker processes would train the
+    new code, while this process completes and checks parameters with the old.
 
     Raises:
-        InputError: naming a file that has changed.
+        InputError: a file has changed; the message names it.
     """
     _watch_tops(_tops_of(sources))
     if (changed := _first_other(table_of(sources))) is not None:
@@ -87,13 +87,14 @@ def refuse_changed_code(sources: Mapping[str, Source]) -> None:
 
 @contextmanager
 def expecting(table: Table) -> Iterator[Expectation]:
-    """Hold this process to the code in ``table`` while the block runs.
+    """Restrict this process to the code in ``table`` while the block runs.
 
-    What is loaded already and differs is a violation from the beginning. A module of the same code
-    that is imported later and differs, or that the table lacks, is one and is not executed.
+    A loaded module that differs is a violation from the start. A module of the same code that is
+    imported later and differs, or is missing from the table, is also a violation and is not
+    executed.
 
     Args:
-        table: By module; empty where nothing is expected.
+        table: The digests by module; empty if any code may be used.
     """
     expectation = Expectation(table)
     _watch_tops(_tops_of(table))
@@ -107,7 +108,7 @@ def expecting(table: Table) -> Iterator[Expectation]:
 
 
 def _first_other(table: Table) -> Path | None:
-    """The file of a loaded module that is not what the table says."""
+    """Return the file of a loaded module that differs from the table; None if there is none."""
     for name, expected in table.items():
         if name in sys.modules and name in _loaded and not _loaded[name].is_as(expected):
             return _loaded[name].path
@@ -118,7 +119,7 @@ def _note(name: str, path: Path, content: bytes) -> None:
     """Record the source of a module before it is executed.
 
     Raises:
-        ImportError: a run in this process must not use it.
+        ImportError: an active expectation does not allow this module.
     """
     loaded = _loaded[name] = _Loaded(path, digest_of(content), content)
     faults = []
@@ -128,9 +129,9 @@ def _note(name: str, path: Path, content: bytes) -> None:
             continue
         if expected is None:
             fault = (
-                f"{path}: this run imports it, and it is not part of the code that its version "
-                f"was made from; name {name!r} in the workload's code(), or run the same command "
-                "again where it is new"
+                f"{path}: this run imports it, but the run's code version does not cover it; "
+                f"name {name!r} in the workload's code(), or run the same command again if the "
+                "file is new"
             )
         elif not loaded.is_as(expected):
             fault = _has_changed(path)
@@ -143,19 +144,19 @@ def _note(name: str, path: Path, content: bytes) -> None:
 
 
 def _tops_of(names: Iterable[str]) -> set[str]:
-    """The packages that modules lie in."""
+    """Return the top-level packages of modules."""
     return {name.partition(".")[0] for name in names}
 
 
 def _has_changed(path: Path) -> str:
     return (
-        f"{path}: has changed since this call read it, so that this run would not be what its code "
-        "version says; run the same command again"
+        f"{path}: has changed since this call read it, so this run would not match its code "
+        "version; run the same command again"
     )
 
 
 def _watch_tops(tops: set[str]) -> None:
-    """Watch imports from these packages, and record those modules that are loaded already."""
+    """Watch imports from these packages, and record their modules that are already loaded."""
     new = tops - _WATCHER.tops
     if not new:
         return
@@ -172,7 +173,7 @@ def _watch_tops(tops: set[str]) -> None:
 
 
 class _Watcher(importlib.abc.MetaPathFinder):
-    """Delegates to the other finders, and records what their loaders read."""
+    """Finder that delegates to the other finders and records what their loaders read."""
 
     def __init__(self) -> None:
         self.tops: set[str] = set()
@@ -180,7 +181,7 @@ class _Watcher(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Return the spec that the other finders give, with a loader that records."""
+        """Return the spec found by another finder, with a loader that records the source."""
         if fullname.partition(".")[0] not in self.tops:
             return None
         for finder in list(sys.meta_path):

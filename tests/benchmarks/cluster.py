@@ -25,7 +25,7 @@ from kept import ROOT, keep
 
 sys.path[:0] = [str(ROOT / "tests" / "fixtures"), str(ROOT / "tests" / "fixtures" / "workloads")]
 
-from subject import Subject  # noqa: E402  the line above finds it
+from subject import GRID, Subject  # noqa: E402  the line above finds it
 from waiting import wait_until  # noqa: E402
 
 from harness.store.database import query  # noqa: E402
@@ -87,12 +87,13 @@ def main() -> None:
 def killed(folder: Path, kills: int, cluster: Nodes) -> dict[str, int | bool]:
     """How many studies of formulas lost a node in time, and how many ended in the same tables."""
     moments = random.Random("ray node")
-    whole = Subject(folder / "whole")
+    study = GRID.replace("held", "quadratic")  # the nodes get one module
+    whole = Subject(folder / "whole", study)
     whole.finish()
     hit = same = calls = 0
     place = ("--executor", "ray", "--address", cluster.address)
     for number in range(kills):
-        subject = Subject(folder / f"node{number}")
+        subject = Subject(folder / f"node{number}", study)
         at_line, process = moments.randrange(1, 7 * 32), subject.start(*place)
         wait_until(partial(has_come_to, at_line, subject, process), timeout_s=HOUR_S)
         hit += process.poll() is None

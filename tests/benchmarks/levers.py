@@ -42,7 +42,7 @@ from gcudml.data.datasets import load
 from gcudml.data.image_files import Appearance, decode_image
 from gcudml.methods import build_method, build_student, known_labels
 from gcudml.methods.gcudml.method import Gcudml
-from gcudml.methods.interface import Setup
+from gcudml.methods.interface import RunContext
 from gcudml.models.backbones import conv4
 from gcudml.models.embedding import Embeddings
 from gcudml.models.inference import embed_images
@@ -133,21 +133,21 @@ class Training:
         number_format.place(student, torch.device("cpu"))
         labels = known_labels(self.config, classes)
         images = torch.from_numpy(data.images)
-        self.setup = Setup(self.config, 0, student, images, labels, classes, number_format)
-        method = build_method(self.setup)
+        self.context = RunContext(self.config, 0, student, images, labels, classes, number_format)
+        method = build_method(self.context)
         assert isinstance(method, Gcudml)
         self.method = method
         plan = method.begin_epoch(0)
         self.plan = plan.__class__(batches=plan.batches[:STEPS])
         self.optimizers = [
             student_optimizer(student, method.parameters(), self.config.train),
-            head_optimizer(plan.parameters, self.config.train),
+            head_optimizer(method.replaced_parameters(), self.config.train),
         ]
         self.step()
 
     def step(self) -> None:
         """Some steps."""
-        epoch.train_epoch(self.setup, self.method, self.plan, self.optimizers, epoch=0, step=0)
+        epoch.train_epoch(self.context, self.method, self.plan, self.optimizers, epoch=0, step=0)
 
     def prepare(self) -> None:
         """What precedes the steps of an epoch."""
@@ -155,8 +155,8 @@ class Training:
 
     def embed(self) -> None:
         """The student's embeddings of all training images."""
-        student, number_format = self.setup.student, self.setup.number_format
-        embed_images(student, self.setup.images, heads=["compact"], number_format=number_format)
+        student, number_format = self.context.student, self.context.number_format
+        embed_images(student, self.context.images, heads=["compact"], number_format=number_format)
 
 
 def levers(stack: ExitStack) -> Iterator[Lever]:
@@ -200,11 +200,11 @@ def _levers_of_images(usual: Training, stack: ExitStack) -> Iterator[Lever]:
         "views: grids of rows plus columns against affine_grid", work, step, by_product, "yes"
     )
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    for place, image in enumerate(usual.setup.images):
+    for place, image in enumerate(usual.context.images):
         Image.fromarray(image[0].numpy()).save(folder / f"{place}.png")
     seen = Appearance(28, "grey", invert=False, fit="squeeze")
 
-    def decoded(_: Setup, indices: Tensor) -> Tensor:
+    def decoded(_: RunContext, indices: Tensor) -> Tensor:
         unique, inverse = indices.unique(return_inverse=True)
         pixels = [decode_image(folder / f"{each}.png", appearance=seen) for each in unique.tolist()]
         return torch.stack([torch.from_numpy(each.copy()) for each in pixels])[inverse]
@@ -213,7 +213,7 @@ def _levers_of_images(usual: Training, stack: ExitStack) -> Iterator[Lever]:
         "decoded images in a mapped file against decoding PNG files in each step",
         work,
         step,
-        within(partial(patch.object, Setup, "pick", decoded), step),
+        within(partial(patch.object, RunContext, "pick", decoded), step),
         "yes",
     )
 
@@ -309,22 +309,22 @@ def _levers_of_clustering() -> Iterator[Lever]:
 
 
 def _compiled(usual: Training) -> Lever:
-    setup = usual.setup
-    images = setup.number_format.arrange(torch.randn(240, 1, 28, 28))
+    context = usual.context
+    images = context.number_format.arrange(torch.randn(240, 1, 28, 28))
 
     def pass_through(network: Callable[[Tensor], Embeddings]) -> None:
-        setup.student.train()
+        context.student.train()
         for _ in range(STEPS):
-            with autocast(setup.number_format, setup.device):
+            with autocast(context.number_format, context.device):
                 found = network(images)
             (found.compact.square().mean() + found.wide.square().mean()).backward()
-            setup.student.zero_grad(set_to_none=True)
+            context.student.zero_grad(set_to_none=True)
 
     return Lever(
         "torch.compile of the student",
         f"{STEPS} forwards and backwards",
-        partial(pass_through, torch.compile(setup.student)),
-        partial(pass_through, setup.student),
+        partial(pass_through, torch.compile(context.student)),
+        partial(pass_through, context.student),
         "no",
     )
 

@@ -25,7 +25,7 @@ from gcudml.data.datasets import load
 from gcudml.data.views import to_unit
 from gcudml.losses.distances import squared_distances
 from gcudml.methods import build_method, build_student, known_labels
-from gcudml.methods.interface import Setup
+from gcudml.methods.interface import RunContext
 from gcudml.methods.stml.contextual import contextual_similarity
 from gcudml.models.number_format import Format
 from gcudml.training.epoch import train_epoch
@@ -74,7 +74,7 @@ def measure(name: str, rounds: int) -> tuple[float, float]:
     classes = torch.from_numpy(data.labels)
     student = build_student(config, channels=1, seed=0)
     images = torch.from_numpy(data.images)
-    setup = Setup(
+    context = RunContext(
         config,
         0,
         student,
@@ -83,11 +83,11 @@ def measure(name: str, rounds: int) -> tuple[float, float]:
         classes,
         Format("fp32", "contiguous"),
     )
-    method = build_method(setup)
+    method = build_method(context)
     plan = method.begin_epoch(0)
     optimizers = [student_optimizer(student, method.parameters(), config.train)]
-    if plan.parameters:
-        optimizers.append(head_optimizer(plan.parameters, config.train))
+    if replaced := method.replaced_parameters():
+        optimizers.append(head_optimizer(replaced, config.train))
     teacher = getattr(method, "teacher", None)
     batch = to_unit(images[plan.batches[0].flatten()])
     extra = to_unit(images[: EXTRA_ROWS.get(name, 0)])
@@ -107,7 +107,7 @@ def measure(name: str, rounds: int) -> tuple[float, float]:
             optimizer.step()
 
     def step() -> None:
-        train_epoch(setup, method, plan, optimizers, epoch=0, step=0)
+        train_epoch(context, method, plan, optimizers, epoch=0, step=0)
 
     student.train()
     return interleaved(step, floor, rounds)

@@ -23,7 +23,7 @@ from kept import keep
 from gcudml.config import RunConfig
 from gcudml.data.datasets import load
 from gcudml.methods import build_method, build_student, known_labels
-from gcudml.methods.interface import Setup
+from gcudml.methods.interface import RunContext
 from gcudml.models.number_format import Format
 from gcudml.runtime.fused import train_together
 from gcudml.training.epoch import train_epoch
@@ -76,19 +76,19 @@ def epoch_of(backbone: str, seed: int, device: torch.device) -> Callable[[], flo
     student = build_student(config, channels=images.shape[1], seed=seed)
     number_format = Format("fp32", "contiguous")
     number_format.place(student, device)
-    setup = Setup(
+    context = RunContext(
         config, seed, student, images, known_labels(config, labels), labels, number_format
     )
-    method = build_method(setup)
+    method = build_method(context)
     optimizers = [student_optimizer(student, method.parameters(), config.train)]
     plan = method.begin_epoch(0)
-    train_epoch(setup, method, plan, optimizers, epoch=0, step=0)
+    train_epoch(context, method, plan, optimizers, epoch=0, step=0)
 
     def train() -> float:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         started = time.perf_counter()
-        train_epoch(setup, method, plan, optimizers, epoch=1, step=len(plan.batches))
+        train_epoch(context, method, plan, optimizers, epoch=1, step=len(plan.batches))
         return time.perf_counter() - started
 
     return train

@@ -13,7 +13,7 @@ import pytest
 import torch
 from flip import flip_byte
 from PIL import Image
-from tiny import Recorder, setup_for, tiny
+from tiny import Recorder, context_for, tiny
 
 from gcudml import workload
 from gcudml.config import RunConfig
@@ -50,7 +50,7 @@ def test_check_fills_in_every_default_and_accepts_its_own_answer() -> None:
         ),
         (
             {"method": {"name": "udml_ss", "loss": {"name": "triplet", "args": {"magrin": 1}}}},
-            r"^method\.loss\.args: triplet does not take .*its own: margin,",
+            r"^method\.loss\.args: triplet does not take .*it takes: margin,",
         ),
         (
             {
@@ -63,7 +63,7 @@ def test_check_fills_in_every_default_and_accepts_its_own_answer() -> None:
         ),
         (
             {"method": {"name": "udml_ss", "weights": {"metric": 0, "rotation": 0}}},
-            r"^method\.weights\.metric: nothing is left to train",
+            r"^method\.weights\.metric: all weights are 0",
         ),
         (
             {
@@ -73,7 +73,7 @@ def test_check_fills_in_every_default_and_accepts_its_own_answer() -> None:
                     "weights": {"metric": 0, "distillation": 0},
                 }
             },
-            r"^method\.weights\.metric: no term is left that trains the compact embedding",
+            r"^method\.weights\.metric: no remaining term trains the compact embedding",
         ),
         (
             {
@@ -84,7 +84,7 @@ def test_check_fills_in_every_default_and_accepts_its_own_answer() -> None:
                     "weights": {"metric": 0},
                 }
             },
-            r"^method\.weights\.metric: no term is left that trains the compact embedding",
+            r"^method\.weights\.metric: no remaining term trains the compact embedding",
         ),
         (
             {"method": {"name": "instance"}, "train": {"views": 1}},
@@ -126,7 +126,7 @@ def test_check_fills_in_every_default_and_accepts_its_own_answer() -> None:
                     "weights": {"metric": 0, "group": 0, "collaborative": 0, "distillation": 0},
                 }
             },
-            r"^method\.weights\.metric: no term is left that trains the compact",
+            r"^method\.weights\.metric: no remaining term trains the compact",
         ),
         (
             {"method": {"name": "gcudml", "weights": {"group": 0}}},
@@ -154,7 +154,10 @@ def test_check_fills_in_every_default_and_accepts_its_own_answer() -> None:
             {"data": {"name": "strokes", "crop_size": "20"}},
             r"^data\.crop_size: needs a number, .*got '20'",
         ),
-        ({"evaluate": {"k": [1, "2"]}}, r"^evaluate\.k: needs a number, and one without quotes"),
+        (
+            {"evaluate": {"k": [1, "2"]}},
+            r"^evaluate\.k: needs a number, not a boolean or a number in quotes",
+        ),
         ({"views": {"crop_scale": ["0.5", 1]}}, r"^views\.crop_scale: needs a number"),
         (
             {"data": {"name": "strokes", "split": {"val": "2"}}},
@@ -301,7 +304,7 @@ def flip(root: Path) -> None:
 
 def save_weights(path: Path) -> dict[str, torch.Tensor]:
     """Weights of the tiny network, which are returned."""
-    maps = setup_for().student.features.maps.state_dict()
+    maps = context_for().student.features.maps.state_dict()
     state = {name: value.contiguous().clone() for name, value in maps.items()}
     torch.save(state, path)
     return state

@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from functools import wraps
 from pathlib import Path
 
+import duckdb
 import pytest
 import toy_workload
 from driver_place import Place
 
 from harness.engine.dispatch import retry_policy
+from harness.store import database
+
+
+@pytest.fixture(scope="session", autouse=True)
+def new_databases_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Create the empty database once and copy it: most of a small test went into its schema.
+
+    What creates one is tested in test_migrations.py and by every test that starts a process. To
+    DuckDB copies are the same database: a test that needs two creates one of the files itself.
+    """
+    folder = tmp_path_factory.mktemp("empty_database")
+    with database.connect(folder, read_only=False):
+        pass
+    template = database.database_path(folder)
+    really_open = database.open_patiently
+
+    @wraps(really_open)
+    def open_copy(path: Path, *, read_only: bool, **options: object) -> duckdb.DuckDBPyConnection:
+        if not (read_only or path.exists()):
+            shutil.copyfile(template, path)
+        return really_open(path, read_only=read_only, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "open_patiently", open_copy)
+        yield
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def done(tmp_path: Path) -> Results:
     return results
 
 
-@pytest.mark.parametrize("executor", ["local", "process"])
+@pytest.mark.parametrize("executor", ["local", pytest.param("process", marks=pytest.mark.process)])
 def test_a_mapping_is_a_study(tmp_path: Path, executor: ExecutorName) -> None:
     outcome, results = harness.run(
         HILL, results=tmp_path / "results", executor=executor, workers=2, threads=1
@@ -111,8 +111,8 @@ def test_a_report_is_written_from_python(done: Results, tmp_path: Path) -> None:
         ({"seeds": 0}, r"^study: seeds: input should be greater than or equal to 1, got 0"),
         ({"seed": 3}, r"^study: seed: unknown key; did you mean 'seeds'"),
         ({"base": {"z": 1}}, r"^study: z: unknown; known: x, y"),
-        ({"base": {"x": {1, 2}}}, r"^study: \{1, 2\} is no text, number, true, false or null"),
-        ({"base": {"x": float("nan")}}, r"^study: nan is no usable number"),
+        ({"base": {"x": {1, 2}}}, r"^study: \{1, 2\} is not text, a number, true, false or null"),
+        ({"base": {"x": float("nan")}}, r"^study: nan is not a usable number"),
         ({"base": {"epochs": 10**5000}}, r"^study: a whole number of 5001 digits is too large"),
         ({"extends": "nowhere.yaml"}, r"^study: extends: no file 'nowhere.yaml'"),
         ({"workload": "no_such_module"}, r"no such module"),
@@ -169,6 +169,7 @@ def test_a_watcher_is_told(tmp_path: Path) -> None:
     assert len(witness.ended_lines) == 6
 
 
+@pytest.mark.process
 def test_code_that_is_edited_meanwhile_is_not_run_under_its_old_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +227,7 @@ def test_the_second_workload_resumes_exactly(tmp_path: Path, stop: int) -> None:
     assert told == {epoch: whole[epoch] for epoch in range(stop, 4)}
 
 
+@pytest.mark.process
 def test_importing_the_harness_loads_nothing_heavy() -> None:
     code = "import sys, harness; print(*sys.modules)"
     done = subprocess.run(
@@ -238,10 +240,10 @@ def test_importing_the_harness_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     ("changes", "options", "message"),
     [
-        ({}, {"results": ""}, "no name of a folder"),
+        ({}, {"results": ""}, "not a folder name"),
         ({}, {"workers": 99_999_999}, "--workers 99999999: give a whole number from 1 to 1024"),
         ({}, {"threads": True}, "--threads True: give a whole number"),
-        ({"workload": ".x"}, {}, "study: workload: '.x' is no name of a module"),
+        ({"workload": ".x"}, {}, "study: workload: '.x' is not a module name"),
         ({"question": " "}, {}, "study: question: is blank"),
         ({"seeds": "12"}, {}, "got '12'; write 12 without quotes"),
     ],

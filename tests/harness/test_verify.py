@@ -33,6 +33,7 @@ def verification(place: Place, text: str, *overrides: str, kills: int = 3) -> Ve
     return Verification(place.write(text), overrides, kills, 1, 2, 1, said.append)
 
 
+@pytest.mark.process
 @pytest.mark.timeout(180)
 def test_a_killed_study_ends_equal_and_leaves_nothing(place: Place, temporary: Path) -> None:
     verified = verification(place, LONGER).run()

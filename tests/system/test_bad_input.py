@@ -119,7 +119,7 @@ def test_classes_of_one_image_that_leave_nothing_to_find(
         path.unlink()
     split = {"train": "rest", "val": ["c", "d"], "test": ["a", "b"]}
     said = answer({"data": images | {"split": split}})
-    assert "data.root: each of the 2 test classes has one image only" in said
+    assert "data.root: each of the 2 test classes has only one image" in said
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_classes_of_one_image_that_leave_nothing_to_find(
             {"data": {"split": {"val": 2.5}}},
             r"data\.split\.val: give a number .*, got 2\.5",
         ),
-        ({"evaluate": {"k": [1, 2, 1]}}, r"evaluate\.k: Recall@1 is asked for twice"),
+        ({"evaluate": {"k": [1, 2, 1]}}, r"evaluate\.k: 1 is listed twice"),
         ({"evaluate": {"k": [1, 1000]}}, r"evaluate\.k: Recall@1000 of 2\d val images would"),
         (
             {"method": {"name": "gcudml", "clusters": 63}},
@@ -178,7 +178,7 @@ def test_pictures_that_are_not_read_are_not_passed_over(
     (tmp_path / "images" / "c" / "2.png").rename(tmp_path / "images" / "c" / "2.HEIC")
     (tmp_path / "images" / "c" / "notes.txt").write_text("these do no harm")
     said = answer({"data": images})
-    assert "data.root: 1 files in 'images' look like images and cannot be read, such as" in said
+    assert "data.root: 1 files in 'images' are images in unsupported formats, such as" in said
     assert "c/2.HEIC" in said
 
 

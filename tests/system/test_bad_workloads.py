@@ -74,6 +74,7 @@ FAILURES = {
 FINE = ("nothing wrong", "prints 100 MB")
 
 
+@pytest.mark.process
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("executor", ["process", "local"])
 def test_a_bad_workload_costs_its_own_run_only(

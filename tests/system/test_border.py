@@ -75,6 +75,7 @@ def test_the_library_satisfies_the_border() -> None:
     assert loaded.check(full) == full
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("module", "forbidden"),
     [

@@ -25,6 +25,7 @@ STUDIES = sorted((ROOT / "studies").rglob("*.yaml"))
 Versions = Callable[..., str]
 
 
+@pytest.mark.process
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_runs_of_every_shipped_study_load_what_they_declare(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Subject:
     return subject
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("moment", range(3))
 @pytest.mark.parametrize("victim", VICTIMS)
 def test_kill_9_at_any_moment(whole: Subject, tmp_path: Path, victim: str, moment: int) -> None:
@@ -43,6 +44,7 @@ def test_kill_9_at_any_moment(whole: Subject, tmp_path: Path, victim: str, momen
     assert subject.tables() == whole.tables()
 
 
+@pytest.mark.process
 def test_kill_9_of_a_search_changes_no_proposal(tmp_path: Path) -> None:
     undisturbed, subject = Subject(tmp_path / "whole", SEARCH), Subject(tmp_path / "hurt", SEARCH)
     undisturbed.finish()
@@ -52,6 +54,7 @@ def test_kill_9_of_a_search_changes_no_proposal(tmp_path: Path) -> None:
     assert subject.tables() == undisturbed.tables()
 
 
+@pytest.mark.process
 def test_torn_last_lines(whole: Subject, tmp_path: Path) -> None:
     subject = Subject(tmp_path)
     shutil.copytree(whole.results, subject.results)
@@ -69,6 +72,7 @@ def test_torn_last_lines(whole: Subject, tmp_path: Path) -> None:
     assert ends == [1] * 8
 
 
+@pytest.mark.process
 def test_a_store_that_a_reader_holds(whole: Subject, tmp_path: Path) -> None:
     subject = Subject(tmp_path)
     assert subject.start("--set", "seeds=1").communicate(timeout=DEADLINE_S)
@@ -82,6 +86,7 @@ def test_a_store_that_a_reader_holds(whole: Subject, tmp_path: Path) -> None:
     assert subject.tables() == whole.tables()
 
 
+@pytest.mark.process
 def test_a_store_that_is_deleted(whole: Subject, tmp_path: Path) -> None:
     subject = Subject(tmp_path)
     shutil.copytree(whole.results, subject.results)
@@ -118,9 +123,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("free_kib", [0, 100, 600])
 def test_a_disk_that_fills_up(tmp_path: Path, small_disk: Path, free_kib: int) -> None:
-    study = GRID.replace("quadratic", "hoarder").replace("epochs: 30", "epochs: 15")
+    study = GRID.replace("held", "hoarder").replace("epochs: 30", "epochs: 15")
     subject = Subject(tmp_path / "study", study, results=str(small_disk / "results"))
     (subject.folder / "hoarder.py").write_text(HOARDER)
     whole = Subject(tmp_path / "study", study, results="whole")

@@ -44,6 +44,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
         path.chmod(0o755)
 
 
+@pytest.mark.process
 @pytest.mark.skipif(
     bool(DROP) and shutil.which("setpriv") is None,
     reason="root without setpriv may read everything",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from roots import ROOT
-from waiting import wait_until
+from waiting import DEADLINE_S, wait_until
 
 from harness.records.event_log import read_spool
 from harness.records.events import EpochReported, Finished, Started
@@ -19,7 +19,7 @@ from harness.store.database import query
 STUDY = """
 study: killed
 question: Does a killed study end in the same table?
-workload: gcudml.workload
+workload: waiting_training
 base:
   data: {name: strokes, classes: 16, images_per_class: 8}
   model: {width: 8, embedding_dim: 8, wide_dim: 12}
@@ -35,6 +35,21 @@ search:
   method.teacher_momentum: {grid: [0.5]}
 seeds: 1
 """
+WORKLOAD = '''
+"""``gcudml.workload``, which stays in its seventh epoch until it may go on."""
+import time
+from pathlib import Path
+from gcudml import workload
+from gcudml.workload import check, controls, data_fingerprint, epochs, schema
+
+def run(params, *, seed, workdir, report, test):
+    def report_and_wait(epoch, metrics):
+        goes_on = report(epoch, metrics)
+        while epoch == 6 and not (workdir.parents[3] / "go").exists():
+            time.sleep(0.01)
+        return goes_on
+    return workload.run(params, seed=seed, workdir=workdir, report=report_and_wait, test=test)
+'''
 TABLES = (
     "SELECT run_id, split, k, recall FROM recall ORDER BY ALL",
     "SELECT run_id, epoch, name, value FROM epoch WHERE name NOT LIKE 'seconds/%' ORDER BY ALL",
@@ -47,7 +62,11 @@ def start(folder: Path, results: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [*command, "--workers", "1", "--threads", "1"],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "GCUDML_CACHE": str(folder / "cache")},
+        env=os.environ
+        | {
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(folder)]),
+            "GCUDML_CACHE": str(folder / "cache"),
+        },
         start_new_session=True,
         stdout=subprocess.DEVNULL,
     )
@@ -72,13 +91,16 @@ def _method(events: tuple[object, ...]) -> object:
     return first.run.params["method"]["name"]  # type: ignore[call-overload,index]
 
 
+@pytest.mark.process
 @pytest.mark.timeout(180)
 def test_a_killed_study_goes_on_after_the_last_epoch(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(STUDY)
+    (tmp_path / "waiting_training.py").write_text(WORKLOAD)
     process = start(tmp_path, "killed")
-    wait_until(lambda: len(epochs(tmp_path / "killed")) >= 3)
+    wait_until(lambda: len(epochs(tmp_path / "killed")) >= 3, 4 * DEADLINE_S)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    (tmp_path / "go").touch()
     before = epochs(tmp_path / "killed")
     assert len(before) < 8
     assert start(tmp_path, "killed").wait() == 0

@@ -1,4 +1,4 @@
-"""A decoder from feature maps to images, for maps that stand for several rows each."""
+"""Decoder from feature maps to images, where each map may stand for several rows."""
 
 import itertools
 import math
@@ -9,33 +9,33 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 CHANNELS = (128, 64, 32, 16, 16)
-"""Of the stages, first to last; further ones have as many as the last."""
+"""Output channels of the stages; further stages have as many as the last."""
 
 
 class Decoder(nn.Module):
     """Stages of 3x3 convolution, batch norm, ReLU and upsampling, then a convolution and a sigmoid.
 
-    Maps may stand for several rows: batch norm counts each as often, so that the result is, to
-    rounding, what decoding every row gives, at a fraction of the cost. There are only statistics
-    of the batch: a decoder is used in training alone.
+    A map may stand for several rows: batch norm weights it accordingly, so that the result equals,
+    up to rounding, that of decoding every row, at a fraction of the cost. There are no running
+    statistics, since a decoder is used only in training.
 
     Source:
-        Nguyen et al., BMVC 2020, arXiv:2009.04091: channels, order and the nearest-neighbour
-        upsampling are the released code's, which is made for 224 pixels and maps of 7. Here the
-        number of stages and their sizes follow from the sizes at hand.
+        Nguyen et al., BMVC 2020, arXiv:2009.04091: channels, order of layers and nearest-neighbour
+        upsampling follow the released code, which is written for 224-pixel images and 7x7 maps.
+        Here the number of stages and their sizes are derived from the map and image sizes.
     """
 
     def __init__(
         self, features: int, *, map_size: int, image_size: int, channels: int, seed: int
     ) -> None:
-        """Fresh weights from ``seed`` alone; the global random state is left as it was.
+        """Initialise from ``seed`` alone, without changing the global random state.
 
         Args:
             features: Channels of the maps.
             map_size: Side of the maps.
             image_size: Side of the images.
-            channels: Of the images.
-            seed: Of the weights.
+            channels: Channels of the images.
+            seed: Draws the weights.
         """
         super().__init__()
         self.sides = stage_sides(map_size, image_size)
@@ -53,11 +53,12 @@ class Decoder(nn.Module):
     def forward(
         self, maps: Float[Tensor, "n features side side"], counts: Float[Tensor, " n"]
     ) -> Float[Tensor, "n channels size size"]:
-        """Pictures in [0, 1], in single precision.
+        """Decode maps to pictures in [0, 1], in single precision.
 
         Args:
-            maps: Any side; those of ``map_size`` are enlarged evenly.
-            counts: Rows that each map stands for, > 0.
+            maps: Any side; maps of side ``map_size`` are upsampled by about the same factor at each
+                stage.
+            counts: Number of rows that each map stands for, > 0.
         """
         for convolution, norm, side in zip(self.convolutions, self.norms, self.sides, strict=True):
             maps = F.interpolate(F.relu(norm(convolution(maps), counts)), size=side)
@@ -66,7 +67,7 @@ class Decoder(nn.Module):
 
 
 class CountedBatchNorm(nn.Module):
-    """Batch norm in training mode, as if each row were there ``counts`` times."""
+    """Batch norm in training mode, as if each map occurred ``counts`` times in the batch."""
 
     def __init__(self, channels: int, *, eps: float = 1e-5) -> None:
         super().__init__()
@@ -77,9 +78,9 @@ class CountedBatchNorm(nn.Module):
     def forward(
         self, maps: Float[Tensor, "n channels side side"], counts: Float[Tensor, " n"]
     ) -> Float[Tensor, "n channels side side"]:
-        """The maps with mean ``bias`` and standard deviation ``weight``, in single precision.
+        """Normalise to mean ``bias`` and standard deviation ``weight``, in single precision.
 
-        A single value gives ``bias``, where the usual batch norm refuses it.
+        A single value gives ``bias``; PyTorch's batch norm would raise an error.
         """
         share = (counts / counts.sum())[:, None]
         exact = maps.float()
@@ -91,7 +92,7 @@ class CountedBatchNorm(nn.Module):
 
 
 def stage_sides(map_size: int, image_size: int) -> list[int]:
-    """Side of the maps after each stage: about doubled every time, the image's at the end.
+    """Side of the maps after each stage: about doubled each time, ending at ``image_size``.
 
     From 7 to 224: 14, 28, 56, 112, 224. At least one stage.
     """

@@ -1,4 +1,4 @@
-"""The losses of CBSwR."""
+"""Losses of CBSwR: centre softmax, deep clustering and reconstruction."""
 
 import math
 from typing import Literal, NamedTuple
@@ -20,7 +20,7 @@ def centre_softmax_loss(
     positive_denominator: Literal["z_minus", "z"] = "z_minus",
     floor: float = 1e-6,
 ) -> Float[Tensor, ""]:
-    r"""Pull each row to its partner and push it from the centroids that are not its own.
+    r"""Pull each row towards its partner and push it away from the centroids of other clusters.
 
     With unit vectors, :math:`s_i = e^{x_i \cdot x_{i'} / \tau}`,
     :math:`a_{ij} = e^{x_i \cdot c_j / \tau}`, :math:`Z_i = \sum_j a_{ij}` and
@@ -33,23 +33,23 @@ def centre_softmax_loss(
     Args:
         embeddings: ``(rows, dim)``. All three are normalised here, so any non-zero scale is fine.
         partners: ``(rows, dim)``, each row's other view. Receives no gradient.
-        centres: ``(present, dim)``, one for each cluster of the batch. Receives no gradient.
+        centres: ``(present, dim)``, one for each cluster in the batch. Receives no gradient.
         own: ``(rows,)`` index of each row's centre.
         temperature: tau > 0.
         negative_weight: alpha >= 0.
-        positive_denominator: ``z_minus`` as above, or ``z``: Z in place of Z^-.
-        floor: Least value of 1 - a / Z; below it a term is constant. At tau = 0.1 a row is there
-            when it is more similar to a wrong centre than to all others by 1.38.
+        positive_denominator: ``z_minus`` as above, or ``z``: Z instead of Z^-.
+        floor: Lower bound of 1 - a / Z, below which a term is constant. At tau = 0.1, this happens
+            when a row's similarity to a wrong centre exceeds that to all others by 1.38.
 
     Returns:
-        Scalar. With ``z_minus`` it can be negative, down to ``-2 / tau``: s is not part of what it
-        is divided by. With one centre and ``z_minus`` nothing is left to compare with: exactly 0.
-        NaN when an embedding, a partner or a centre is not finite.
+        Scalar. With ``z_minus`` it can be negative, down to ``-2 / tau``, since the denominator
+        does not include s. With ``z_minus`` and one centre there is nothing to compare with:
+        exactly 0. NaN when an embedding, a partner or a centre is not finite.
 
     Source:
         Nguyen et al., BMVC 2020, arXiv:2009.04091. The text does not define its l(I, c); the
-        equation is that of the released training script, ``z`` that of a second version there. The
-        floor is ours. The text sums over rows.
+        equation is that of the released training script, ``z`` that of a second version in the same
+        code. The floor is ours. The text sums over rows.
     """
     unit = F.normalize(embeddings, dim=1)
     with torch.no_grad():
@@ -70,13 +70,13 @@ def centre_softmax_loss(
 
 
 class ClusteringLoss(NamedTuple):
-    """The loss and the two entropies it is made of, in nats and without gradient."""
+    """The loss and its two entropies, in nats and without gradient."""
 
     loss: Float[Tensor, ""]
     entropy: Float[Tensor, ""]
-    """H(Y), of the mean assignment: log K where all clusters are used alike."""
+    """H(Y), of the mean assignment: log K if all clusters are used equally."""
     conditional_entropy: Float[Tensor, ""]
-    """H(Y|X), the mean over rows of a row's own: 0 where every row is sure."""
+    """H(Y|X), averaged over rows: 0 if every assignment is certain."""
 
 
 def deep_clustering_loss(
@@ -86,7 +86,7 @@ def deep_clustering_loss(
     balance: float = 1.0,
     entropy_scale: Literal["clusters", "rows", "none"] = "clusters",
 ) -> ClusteringLoss:
-    r"""Raise the mutual information of images and clusters: sure rows, balanced clusters.
+    r"""Maximise the mutual information of images and clusters: certain rows, balanced clusters.
 
     With :math:`y_i` the softmax of row i, :math:`\bar y` their mean and :math:`\mu` the balance:
 
@@ -98,20 +98,20 @@ def deep_clustering_loss(
     Args:
         logits: ``(rows, clusters)``, at least two of each.
         normalize_logits: Divide each row by its norm first. No probability then exceeds
-            ``g / (g + K - 1)`` with ``g = exp(sqrt(K / (K - 1)))``, 0.082 at K = 32, and the first
-            term can hardly fall.
+            ``g / (g + K - 1)`` with ``g = exp(sqrt(K / (K - 1)))``, which is 0.082 at K = 32, so
+            the first term can hardly decrease.
         balance: Factor on H(Y), >= 0.
-        entropy_scale: What s is: ``clusters`` log K, ``rows`` log n; with ``none`` the loss is
-            H(Y|X) - balance * H(Y).
+        entropy_scale: Defines s: ``clusters`` is log K, ``rows`` is log n; with ``none`` the loss
+            is H(Y|X) - balance * H(Y).
 
     Returns:
-        The loss; with ``clusters`` and balance 1 in [0, 1]. Probabilities that underflow to 0 count
-        0 and have a finite gradient; a logit that is not a number makes all three NaN.
+        The loss; in [0, 1] with ``clusters`` and balance 1. Probabilities that underflow to 0
+        contribute 0 and have a finite gradient; a NaN logit makes all three values NaN.
 
     Source:
-        Nguyen et al., BMVC 2020, arXiv:2009.04091, after the RIM of Krause et al., NIPS 2010.
-        ``none`` is the text's form, without its penalty on the classifier, which is left to the
-        optimiser; ``normalize_logits`` with ``rows`` is the released code's.
+        Nguyen et al., BMVC 2020, arXiv:2009.04091, after RIM (Krause et al., NIPS 2010). ``none``
+        is the form in the text, whose penalty on the classifier is left to the optimiser here;
+        ``normalize_logits`` with ``rows`` is the form in the released code.
     """
     rows, clusters = logits.shape
     if normalize_logits:
@@ -129,7 +129,7 @@ def deep_clustering_loss(
 
 
 MEAN_COLOR = (122.77, 115.95, 102.98)
-"""Red, green and blue of the images that Caffe's GoogLeNet was trained on, of 255."""
+"""Mean RGB colour, 0..255, of the images that Caffe's GoogLeNet was trained on."""
 
 
 def reconstruction_loss(
@@ -139,19 +139,22 @@ def reconstruction_loss(
     *,
     reduction: Literal["mean", "sum"] = "mean",
 ) -> Float[Tensor, ""]:
-    r"""Squared error of each row's image against the picture of its cluster, mean over rows.
+    r"""Squared error between each row's image and the picture decoded from its cluster.
+
+    Averaged over rows:
 
     .. math:: \tfrac1n \sum_i \| I_i - D(R_{q_i}) \|^2
 
     Args:
-        decoded: ``(present, ...)``, one picture a cluster.
+        decoded: ``(present, ...)``, one picture per cluster.
         targets: ``(rows, ...)``.
         own: ``(rows,)`` index of each row's picture.
         reduction: Over an image's values: ``sum`` as above, or ``mean``.
 
     Source:
-        Nguyen et al., BMVC 2020, arXiv:2009.04091: ``sum`` is the text's, ``mean`` the released
-        code's, less by the number of values in an image (150,528 at 224 pixels).
+        Nguyen et al., BMVC 2020, arXiv:2009.04091: ``sum`` as in the text; ``mean`` as in the
+        released code, smaller by a factor of the number of values per image (150,528 at 224
+        pixels).
     """
     squared = (targets - decoded.index_select(0, own)).square()
     return squared.mean() if reduction == "mean" else squared.sum() / len(targets)
@@ -160,10 +163,10 @@ def reconstruction_loss(
 def reconstruction_target(
     views: Float[Tensor, "rows channels height width"], *, target: Literal["unit", "centred"]
 ) -> Float[Tensor, "rows channels height width"]:
-    """Views around [-1, 1] as what a decoder has to draw.
+    """Convert views around [-1, 1] to the target of the decoder.
 
-    ``unit``: pixels in [0, 1], cut where a view exceeds that. ``centred``: the same minus the mean
-    colour, about -0.48 to 0.60 (grey images: minus the mean of the three).
+    ``unit``: pixels in [0, 1], clipped. ``centred``: the same minus the mean colour, about -0.48 to
+    0.60 (for grey images, minus the mean of its three channels).
     """
     unit = ((views + 1) / 2).clamp(0.0, 1.0)
     if target == "unit":

@@ -51,8 +51,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gcudml.config import CbswrConfig
-from gcudml.data.batches import random_batches, repeat_views
+from gcudml.config import CbswrConfig, RunConfig
+from gcudml.data.batches import repeat_views
 from gcudml.methods.cbswr.decoder import Decoder
 from gcudml.methods.cbswr.losses import (
     ClusteringLoss,
@@ -62,9 +62,9 @@ from gcudml.methods.cbswr.losses import (
     reconstruction_target,
 )
 from gcudml.methods.cluster_log import ClusterLog
-from gcudml.methods.interface import Batch, EpochPlan, ParameterGroup, Setup
+from gcudml.methods.interface import Batch, EpochPlan, Method, ParameterGroup, RunContext
 from gcudml.models.embedding import Embeddings
-from gcudml.models.inference import Head, embed_images
+from gcudml.models.inference import Head
 from gcudml.models.number_format import autocast
 from gcudml.neighbours.search import nearest
 from gcudml.runtime.seeding import derive, generator
@@ -73,28 +73,32 @@ NEIGHBOUR_SHARE = 0.5
 """How often ``nn_positive`` shows the neighbour: the released code's."""
 
 
-class Cbswr:
+class Cbswr(Method[CbswrConfig]):
     """State of CBSwR during one run: clustering head, decoder, the epoch's entropies."""
 
-    lasting = ("head", "decoder", "log")
+    saved = ("head", "decoder", "log")
 
-    def __init__(self, setup: Setup, config: CbswrConfig) -> None:
+    @classmethod
+    def check_settings(cls, config: CbswrConfig, run: RunConfig) -> None:
+        """Refuse a number of views that the method's pairs cannot be made of."""
+        check_views(run.train.views)
+
+    def __init__(self, context: RunContext, config: CbswrConfig) -> None:
         """Fresh head and decoder.
 
         Raises:
             ValueError: ``train.views`` is not 2.
         """
-        check_views(setup.config.train.views)
-        self.setup = setup
-        self.config = config
+        check_views(context.config.train.views)
+        super().__init__(context, config)
         self.weights: Mapping[str, float] = config.weights.model_dump()
         self.head = ClusteringHead(
-            setup.config.model.embedding_dim,
+            context.config.model.embedding_dim,
             config.clusters,
-            seed=derive(setup.seed, "clustering head"),
-        ).to(setup.device)
-        self.decoder = _decoder(setup) if config.weights.reconstruction > 0 else None
-        self.log = ClusterLog(setup.hidden_labels)
+            seed=derive(context.seed, "clustering head"),
+        ).to(context.device)
+        self.decoder = _decoder(context) if config.weights.reconstruction > 0 else None
+        self.log = ClusterLog(context.hidden_labels)
         self.observed: list[Float[Tensor, " entries"]] = []
 
     def parameters(self) -> Sequence[ParameterGroup]:
@@ -111,43 +115,30 @@ class Cbswr:
 
     def begin_epoch(self, epoch: int) -> EpochPlan:
         """Look at the clusters of all images, find neighbours and draw the epoch's batches."""
-        setup, config = self.setup, self.config
+        context, config = self.context, self.config
         heads: list[Head] = ["compact", "pooled"] if config.nn_positive else ["compact"]
-        found = embed_images(
-            setup.student,
-            setup.images,
-            heads=heads,
-            number_format=setup.number_format,
-            size=setup.config.data.network_size,
-            clock=setup.clock,
-        )
+        found = context.embed(context.student, heads)
         labels = self.head.assign(found["compact"])
         metrics, rows = self.log.record(labels, clusters=config.clusters, epoch=epoch)
         if epoch == 0:  # nobody has trained the head yet: one cluster is no collapse
             metrics = {**metrics, "alarm/one_cluster": 0.0}
         self.observed = []
-        train = setup.config.train
-        batches = random_batches(
-            len(setup.images),
-            batch_size=train.batch_size,
-            steps=setup.steps(train.batch_size),
-            generator=generator(setup.seed, "batches", epoch),
-        )
-        shown = repeat_views(batches, train.views)
+        batches = context.random_batches(epoch)
+        shown = repeat_views(batches, context.config.train.views)
         if config.nn_positive:
             shown = show_neighbours(
                 batches,
                 nearest(found["pooled"], 1)[:, 0].cpu(),
-                generator=generator(setup.seed, "neighbours", epoch),
+                generator=generator(context.seed, "neighbours", epoch),
             )
         return EpochPlan(batches=shown, metrics=metrics, cluster_rows=rows)
 
-    def terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
+    def loss_terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
         """The terms with a weight above 0."""
-        setup, config, weights = self.setup, self.config, self.config.weights
+        context, config, weights = self.context, self.config, self.config.weights
         unit = F.normalize(embeddings.compact, dim=1)
         images = len(unit) // 2
-        randomness = generator(setup.seed, "dropout", batch.step)
+        randomness = generator(context.seed, "dropout", batch.step)
         logits = self.head(unit, dropout_mask(unit, config.dropout, generator=randomness))
         clustering = deep_clustering_loss(
             logits,
@@ -168,7 +159,7 @@ class Cbswr:
         centroids = centroid_maps(embeddings.maps, own, counts=counts)
         if weights.metric > 0:
             with torch.no_grad():
-                centres = setup.student.compact(setup.student.features.pool(centroids))
+                centres = context.student.compact(context.student.features.pool(centroids))
             terms["metric"] = centre_softmax_loss(
                 unit,
                 unit.roll(images, dims=0),
@@ -182,18 +173,15 @@ class Cbswr:
             if config.metric_reduction == "sum":
                 terms["metric"] = len(unit) * terms["metric"]
         if self.decoder is not None:
-            with autocast(setup.number_format, setup.device):
-                decoded = self.decoder(setup.number_format.arrange(centroids), counts.float())
+            with autocast(context.number_format, context.device):
+                decoded = self.decoder(context.number_format.arrange(centroids), counts.float())
             targets = reconstruction_target(batch.views, target=config.target)
             terms["reconstruction"] = reconstruction_loss(
                 decoded, targets, own, reduction=config.pixel_reduction
             )
         return terms
 
-    def after_step(self, step: int) -> None:
-        """Nothing follows a step."""
-
-    def describe(self) -> dict[str, float]:
+    def diagnostics(self) -> dict[str, float]:
         """H(Y) and H(Y|X) in nats and the clusters present, each the mean of the epoch's steps."""
         if not self.observed:
             return {}
@@ -296,22 +284,22 @@ def show_neighbours(
     return torch.stack([batches, torch.where(swapped, neighbours[batches], batches)], dim=1)
 
 
-def _decoder(setup: Setup) -> Decoder:
+def _decoder(context: RunContext) -> Decoder:
     """A decoder for the student's maps, which are measured with one image."""
-    student, size = setup.student, setup.config.data.network_size
-    channels = setup.images.shape[1]
+    student, size = context.student, context.config.data.network_size
+    channels = context.images.shape[1]
     was_training = student.training
     student.eval()
     with torch.no_grad():
-        blank = torch.zeros(1, channels, size, size, device=setup.device)
-        maps = student.features.maps(setup.number_format.arrange(blank))
+        blank = torch.zeros(1, channels, size, size, device=context.device)
+        maps = student.features.maps(context.number_format.arrange(blank))
     student.train(was_training)
     decoder = Decoder(
         maps.shape[1],
         map_size=maps.shape[2],
         image_size=size,
         channels=channels,
-        seed=derive(setup.seed, "decoder"),
+        seed=derive(context.seed, "decoder"),
     )
-    setup.number_format.place(decoder, setup.device)
+    context.number_format.place(decoder, context.device)
     return decoder

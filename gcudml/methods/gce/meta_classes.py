@@ -1,7 +1,7 @@
 """Meta-classes: which learner of an ensemble is responsible for which classes.
 
 A partition is a tensor with the meta-class of each class. Shape letters: ``n`` images, ``classes``,
-``learners`` (as many as meta-classes).
+``learners`` (one per meta-class).
 """
 
 import torch
@@ -13,13 +13,13 @@ from torch.nn import functional as F
 from gcudml.neighbours.kmeans import Clustering, spherical_kmeans
 from gcudml.runtime.seeding import derive
 
-RESTARTS, ITERATIONS = 5, 100  # of k-means: Divide and Conquer's
+RESTARTS, ITERATIONS = 5, 100  # of k-means, as in Divide and Conquer
 
 
 def usable_classes(labels: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-    """Classes of two images or more, numbered anew from 0 in their old order; all others are -1.
+    """Renumber the classes of two or more images from 0, in their old order; set others to -1.
 
-    A class of one image has no pair to train on, whichever learner gets it.
+    A class of one image has no positive pair to train on.
     """
     known = labels >= 0
     _, positions, counts = torch.unique(labels[known], return_inverse=True, return_counts=True)
@@ -33,7 +33,7 @@ def usable_classes(labels: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
 def class_proxies(
     features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], *, classes: int
 ) -> Float[Tensor, "classes dim"]:
-    """Unit mean of each class's unit features; images with a negative label are left out."""
+    """Normalised mean of each class's unit features; images with a negative label are left out."""
     known = labels >= 0
     unit = F.normalize(features[known], dim=1)
     sums = unit.new_zeros(classes, unit.shape[1]).index_add_(0, labels[known], unit)
@@ -43,13 +43,13 @@ def class_proxies(
 def cluster_classes(
     proxies: Float[Tensor, "classes dim"], learners: int, *, least: int, seed: int
 ) -> Int[Tensor, " classes"]:
-    """Meta-classes of similar classes: k-means of their proxies, the best of several starts.
+    """Group similar classes into meta-classes: k-means of their proxies, the best of several runs.
 
     Args:
-        proxies: ``(classes, dim)``; at least as many as learners.
+        proxies: ``(classes, dim)``, with at least as many classes as learners.
         learners: Number of meta-classes.
-        least: Classes that each must have, see ``fill_up``.
-        seed: Of the starts.
+        least: Least number of classes per meta-class, see ``fill_up``.
+        seed: Draws the initial centres.
     """
     unit = F.normalize(proxies, dim=1)
     found = [
@@ -64,7 +64,7 @@ def cluster_classes(
 def random_classes(
     classes: int, learners: int, *, generator: torch.Generator
 ) -> Int[Tensor, " classes"]:
-    """Meta-classes drawn at random, of equal size as far as that divides; on the CPU."""
+    """Draw meta-classes at random, with sizes that differ by at most one; on the CPU."""
     return torch.randperm(classes, generator=generator) % learners
 
 
@@ -74,15 +74,15 @@ def fill_up(
     *,
     least: int,
 ) -> Int[Tensor, " classes"]:
-    """Move the nearest classes into meta-classes that have fewer than ``least``.
+    """Move the most similar classes into meta-classes that have fewer than ``least``.
 
-    The smallest meta-class is served first. Only meta-classes with more than ``least`` give; where
-    there are fewer than ``learners * least`` classes, ``classes // learners`` takes its place.
+    The smallest meta-class is filled first, from meta-classes with more than ``least`` classes. If
+    there are fewer than ``learners * least`` classes, ``classes // learners`` replaces ``least``.
 
     Args:
-        partition: ``(classes,)``; not changed.
-        similarity: Of each class to the centre of each meta-class.
-        least: Classes that a batch, or a triplet, needs.
+        partition: ``(classes,)``; not modified.
+        similarity: Similarity of each class to the centre of each meta-class.
+        least: Number of classes that a batch, or a triplet, needs.
     """
     learners = similarity.shape[1]
     least = min(least, len(partition) // learners)
@@ -101,26 +101,26 @@ def fill_up(
 def match_names(
     new: Int[Tensor, " items"], previous: Int[Tensor, " items"], *, learners: int
 ) -> Int[Tensor, " learners"]:
-    """The old name of each new meta-class, so that a learner keeps what it is good at.
+    """Match new meta-classes to the old ones, so that each learner keeps most of its classes.
 
-    Hungarian assignment that makes the fewest items change their meta-class.
+    Hungarian assignment that minimises the number of items that change their meta-class.
 
     Args:
         new: ``(items,)`` meta-class of each class, or of each image; negative = none.
-        previous: The same before.
+        previous: The previous meta-classes, likewise.
         learners: Number of meta-classes.
 
     Returns:
-        A permutation: ``match_names(...)[new]`` are the new meta-classes by their old names.
+        A permutation: ``match_names(...)[new]`` are the new meta-classes in the old numbering.
     """
     both = (new >= 0) & (previous >= 0)
     pairs = new[both] * learners + previous[both]
     shared = torch.bincount(pairs, minlength=learners**2).view(learners, learners)
-    # Sizes are given, so the most shared items are the fewest different ones.
+    # The total is fixed, so maximising the shared items minimises the changed ones.
     _, names = linear_sum_assignment(shared.cpu().numpy(), maximize=True)
     return torch.from_numpy(names).to(new.device)
 
 
 def _closeness(unit: Float[Tensor, "classes dim"], found: Clustering) -> Float[Tensor, ""]:
-    """What spherical k-means maximises: summed cosines of classes and their centres."""
+    """Objective of spherical k-means: summed cosine similarity of classes and their centres."""
     return (unit * found.centres[found.labels]).sum()

@@ -35,6 +35,7 @@ and Conquer freezes it), and an optimiser with momentum or weight decay also mov
 were not their turn.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -42,11 +43,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from gcudml.config import GceConfig
+from gcudml.config import GceConfig, RunConfig, check_learners_fit
 from gcudml.data.batches import cluster_batches, repeat_views
 from gcudml.losses.triplet import Hinges, triplet_hinges
 from gcudml.methods.cluster_log import ClusterLog
-from gcudml.methods.gce.group_head import cut_slices
+from gcudml.methods.gce.group_head import GroupHead, cut_slices
 from gcudml.methods.gce.meta_classes import (
     class_proxies,
     cluster_classes,
@@ -54,39 +55,55 @@ from gcudml.methods.gce.meta_classes import (
     random_classes,
     usable_classes,
 )
-from gcudml.methods.interface import Batch, EpochPlan, ParameterGroup, Setup
+from gcudml.methods.interface import Batch, CompactHead, DataSizes, EpochPlan, Method, RunContext
 from gcudml.models.embedding import Embeddings
-from gcudml.models.inference import Head, embed_images
+from gcudml.models.inference import Head
 from gcudml.neighbours.kmeans import spherical_kmeans
 from gcudml.runtime.seeding import derive, generator
 
 CORRELATED_IMAGES = 500  # enough pairs for a diagnostic, few enough for memory
 
 
-class Gce:
+class Gce(Method[GceConfig]):
     """State of GCE during one run: labels, and which learner each class belongs to."""
 
-    lasting = ("labels", "learner_of", "log")
+    saved = ("labels", "learner_of", "log")
 
-    def __init__(self, setup: Setup, config: GceConfig) -> None:
-        self.setup = setup
-        self.config = config
+    @classmethod
+    def check_settings(cls, config: GceConfig, run: RunConfig) -> None:
+        """Refuse slices, channels or batches that cannot be divided among the learners."""
+        check_learners_fit(config, model=run.model, train=run.train)
+
+    @classmethod
+    def check_data(cls, config: GceConfig, run: RunConfig, sizes: DataSizes) -> None:
+        """Refuse more learners than the data can serve."""
+        check_learners(config, images=sizes.images["train"], classes=sizes.training_classes)
+
+    @classmethod
+    def compact_head(cls, config: GceConfig, run: RunConfig) -> CompactHead:
+        """The group channel-wise block."""
+        return functools.partial(
+            GroupHead,
+            dim=run.model.embedding_dim,
+            learners=config.learners,
+            block=config.block,
+            width=config.block_width,
+        )
+
+    def __init__(self, context: RunContext, config: GceConfig) -> None:
+        super().__init__(context, config)
         self.weights: Mapping[str, float] = {"triplet": 1.0}
         self.labels: Int[Tensor, " n"] | None = None
         """Class, or pseudo-label, that an image is trained on; -1: none."""
         self.learner_of: Int[Tensor, " n"] | None = None
         """Learner that each image trains; -1: none."""
-        self.log = ClusterLog(setup.hidden_labels)
+        self.log = ClusterLog(context.hidden_labels)
         self.conquers = False
         self.active: list[Float[Tensor, ""]] = []
 
-    def parameters(self) -> Sequence[ParameterGroup]:
-        """None: the group block is the student's compact head."""
-        return ()
-
     def begin_epoch(self, epoch: int) -> EpochPlan:
         """Divide the classes among the learners when it is time, and draw the epoch's batches."""
-        train = self.setup.config.train
+        train = self.context.config.train
         self.conquers = epoch >= train.epochs - self.config.conquer_epochs
         metrics: Mapping[str, float] = {}
         rows: Sequence[Mapping[str, int | float | None]] = ()
@@ -98,7 +115,7 @@ class Gce:
             cluster_rows=rows,
         )
 
-    def terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
+    def loss_terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
         """The triplet loss of the learner whose turn it is, or the mean of all learners'."""
         assert self.labels is not None
         assert self.learner_of is not None
@@ -118,10 +135,7 @@ class Gce:
         self.active.append(torch.stack([each.share_active for each in found]).mean().detach())
         return {"triplet": torch.stack([each.mean_of_active for each in found]).mean()}
 
-    def after_step(self, step: int) -> None:
-        """Nothing."""
-
-    def describe(self) -> dict[str, float]:
+    def diagnostics(self) -> dict[str, float]:
         """The mean share of triplets with a loss, over the steps since the last call."""
         active, self.active = self.active, []
         return {"active_triplets": float(torch.stack(active).mean())} if active else {}
@@ -144,20 +158,13 @@ class Gce:
         self, epoch: int
     ) -> tuple[Mapping[str, float], Sequence[Mapping[str, int | float | None]]]:
         """Renew labels and meta-classes; metrics and rows for the table ``clusters``."""
-        setup, config = self.setup, self.config
+        context, config = self.context, self.config
         heads: list[Head] = ["pooled", "compact"]
-        by_name = embed_images(
-            setup.student,
-            setup.images,
-            heads=heads,
-            number_format=setup.number_format,
-            size=setup.config.data.network_size,
-            clock=setup.clock,
-        )
+        by_name = context.embed(context.student, heads)
         is_pseudo = config.labels == "pseudo"
-        raw = setup.labels
+        raw = context.labels
         if is_pseudo:
-            seed = derive(setup.seed, "k-means", epoch)
+            seed = derive(context.seed, "k-means", epoch)
             raw = spherical_kmeans(by_name["pooled"], config.clusters, seed=seed).labels
         labels = usable_classes(raw)
         learner_of = self._learners(by_name["pooled"], labels, epoch)
@@ -187,7 +194,7 @@ class Gce:
         self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], epoch: int
     ) -> Int[Tensor, " n"]:
         """Learner of each image, -1 without a label; under names of no meaning yet."""
-        config, seed = self.config, self.setup.seed
+        config, seed = self.config, self.context.seed
         classes = int(labels.max()) + 1
         if config.learners > classes // 2:
             raise ValueError(_too_many_learners(config, classes, kind="of two images or more"))
@@ -195,7 +202,7 @@ class Gce:
         known = labels >= 0
         items, least = int(known.sum()), self._own_batch_size
         if not config.divides_images:
-            items, least = classes, least // self.setup.config.train.images_per_cluster
+            items, least = classes, least // self.context.config.train.images_per_cluster
         if config.data_subsets in ("random", "random_samples"):
             randomness = generator(seed, "meta-classes", epoch)
             found = random_classes(items, config.learners, generator=randomness).to(labels.device)
@@ -217,15 +224,15 @@ class Gce:
     def _own_batch_size(self) -> int:
         """Images that a batch takes from one meta-class."""
         shared_by = self.config.learners if self.config.routing == "mixed" else 1
-        return self.setup.config.train.batch_size // shared_by
+        return self.context.config.train.batch_size // shared_by
 
     def _batches(self, epoch: int) -> Int[Tensor, "steps batch"]:
         """Each step's images: of all classes, of one learner's, or some of every learner's."""
         assert self.labels is not None
         assert self.learner_of is not None
         labels, learner_of = self.labels.cpu(), self.learner_of.cpu()
-        train, learners = self.setup.config.train, self.config.learners
-        steps = self.setup.steps(train.batch_size)
+        train, learners = self.context.config.train, self.config.learners
+        steps = self.context.steps(train.batch_size)
 
         def draw(own: Int[Tensor, " n"], *, steps: int, size: int, learner: int) -> Tensor:
             return cluster_batches(
@@ -233,7 +240,7 @@ class Gce:
                 batch_size=size,
                 images_per_cluster=train.images_per_cluster,
                 steps=steps,
-                generator=generator(self.setup.seed, "batches", epoch, learner),
+                generator=generator(self.context.seed, "batches", epoch, learner),
             )
 
         if self.conquers:
@@ -254,7 +261,7 @@ class Gce:
         return in_turn.flatten(0, 1)[:steps] if alternate else in_turn.flatten(1)
 
     def _correlation(self, embeddings: Float[Tensor, "n dim"]) -> float:
-        randomness = generator(self.setup.seed, "correlation")
+        randomness = generator(self.context.seed, "correlation")
         drawn = torch.randperm(len(embeddings), generator=randomness)[:CORRELATED_IMAGES]
         sample = embeddings[drawn.to(embeddings.device)]
         return learner_correlation(cut_slices(sample, learners=self.config.learners))

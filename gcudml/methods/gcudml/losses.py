@@ -1,4 +1,4 @@
-"""Group-collaborative losses of GC-UDML; equation numbers are those of ``methods/gcudml.py``.
+"""Group-collaborative losses of GC-UDML; ``method.py`` in this folder combines them.
 
 Shape letters: ``batch`` rows, ``dim`` embedding width, ``groups`` group classifiers.
 """
@@ -19,23 +19,23 @@ def group_classifier_loss(
     labels: Int[Tensor, " batch"],
     sampled: Bool[Tensor, "groups batch"],
 ) -> Float[Tensor, ""]:
-    r"""Train every group's classifier on its own re-sampled rows (equation 1, L_PCO).
+    r"""Average the cross-entropy of each group's classifier on its re-sampled rows (L_PCO).
 
     .. math:: \tfrac1G \sum_k \tfrac1{|B_k|} \sum_{i \in B_k} CE(softmax(z_i^k), y_i)
 
     Args:
-        logits: One ``(batch, C_k)`` tensor a group; ``C_k`` grows with ``k``.
+        logits: One ``(batch, C_k)`` tensor per group; ``C_k`` grows with ``k``.
         labels: ``(batch,)`` pseudo-labels, numbered in group order, so that classifier ``k``
-            knows the labels below ``C_k``.
-        sampled: ``(groups, batch)``, the subset ``B_k`` of each classifier; may hold only rows
-            whose label is known to it.
+            covers the labels below ``C_k``.
+        sampled: ``(groups, batch)``, mask of the subset ``B_k`` of each classifier; may hold only
+            rows whose label the classifier covers.
 
     Returns:
-        Scalar >= 0; a group with an empty subset adds 0 but is counted in ``G``.
+        Scalar >= 0; a group with an empty subset contributes 0 but is counted in ``G``.
 
     Source:
         "Parallel classifier optimisation" of SHA-GCL (Dong et al., CVPR 2022, arXiv:2203.09811),
-        without its background class. Our reading of GC-UDML, not the authors' code.
+        without its background class. Our interpretation of GC-UDML, not the authors' code.
     """
     total = logits[0].new_zeros(())
     for scores, subset in zip(logits, sampled, strict=True):
@@ -53,13 +53,13 @@ def group_pair_loss(
 ) -> Float[Tensor, ""]:
     """Average over groups of the multi-similarity loss on each group's re-sampled rows.
 
-    The pair-loss reading (H2) of group-collaborative learning: where L_PCO trains a classifier
-    on the subset ``B_k``, this compares the rows of ``B_k`` with each other.
+    The pair-loss interpretation of group-collaborative learning: L_PCO trains a classifier on the
+    subset ``B_k``; this loss compares the rows of ``B_k`` with each other.
 
     Args:
         embeddings: ``(batch, dim)``.
         labels: ``(batch,)`` pseudo-labels.
-        sampled: ``(groups, batch)``, the rows that each group uses.
+        sampled: ``(groups, batch)``, mask of the rows that each group uses.
     """
     losses = [
         multi_similarity_loss(embeddings, torch.where(subset, labels, -1)) for subset in sampled
@@ -77,23 +77,23 @@ def collaborative_distillation_loss(
     detach_source: bool = True,
     outside_weight: float = 0.1,
 ) -> Float[Tensor, ""]:
-    r"""Let the classifier of the larger clusters teach those that also know smaller ones.
+    r"""Distil from classifiers of the large clusters to those that also cover smaller ones.
 
-    Equation 2, L_CKD, over the pairs :math:`Q` of a smaller set ``a`` and a larger set ``b``:
+    L_CKD, over the pairs :math:`Q` of a smaller label set ``a`` and a larger one ``b``:
 
     .. math::
         \tfrac1{|Q|} \sum_{(a,b)} \tfrac1{|B_b|} \sum_{i \in B_b} w_i^a \tau^2
         KL\bigl(softmax(z_i^a/\tau) \,\|\, softmax(z_i^b[1..C_a]/\tau)\bigr)
 
     Args:
-        logits: One ``(batch, C_k)`` tensor a group, ``C_k`` growing with ``k``.
+        logits: One ``(batch, C_k)`` tensor per group, ``C_k`` growing with ``k``.
         labels: ``(batch,)`` pseudo-labels in group order.
-        sampled: ``(groups, batch)`` subsets ``B_k``.
-        transfer: ``top_down`` takes every pair a < b, ``adjacency`` the neighbours (k-1, k);
-            ``bidirectional`` takes every pair both ways, each over the rows ``B_b``.
+        sampled: ``(groups, batch)``, masks of the subsets ``B_k``.
+        transfer: ``top_down`` uses every pair a < b, ``adjacency`` only (k-1, k);
+            ``bidirectional`` uses every pair in both directions, each over the rows ``B_b``.
         temperature: tau > 0.
-        detach_source: Whether ``a`` only teaches; ``False`` is what SHA-GCL's code does.
-        outside_weight: Weight of rows whose label ``a`` does not know; known ones count 1.
+        detach_source: Whether to stop the gradient at ``a``; SHA-GCL's code does not.
+        outside_weight: Weight of rows whose label ``a`` does not cover; others have weight 1.
 
     Returns:
         Scalar >= 0; exactly 0 with one group.
@@ -106,8 +106,8 @@ def collaborative_distillation_loss(
         pairs = [(b - 1, b) for b in range(1, groups)]
     else:
         pairs = [(a, b) for b in range(groups) for a in range(b)]
-    sources: dict[tuple[int, int], Tensor] = {}  # a source that only teaches serves many learners
-    total = 0.0 * logits[-1].sum()  # a zero that can be differentiated, for the case of no pair
+    sources: dict[tuple[int, int], Tensor] = {}  # a detached source is shared by its learners
+    total = 0.0 * logits[-1].sum()  # a differentiable zero, for the case of no pair
     directed = pairs if transfer != "bidirectional" else [*pairs, *((b, a) for a, b in pairs)]
     for source, learner in directed:
         shared, rows = logits[min(source, learner)].shape[1], sampled[max(source, learner)]
@@ -130,14 +130,14 @@ def logit_distillation_loss(
     *,
     temperature: float = 1.0,
 ) -> Float[Tensor, ""]:
-    r"""Let the student's group classifiers score as the teacher's copies of them do.
+    r"""Distil the teacher's copies of the group classifiers to those of the student.
 
     .. math:: \tfrac1G \sum_k \tfrac1n \sum_i
         KL\bigl(softmax(t_i^k/\tau) \,\|\, softmax(z_i^k/\tau)\bigr)
 
     Args:
-        student: One ``(batch, C_k)`` tensor a group.
-        teacher: The same of the teacher; no gradient flows into it.
+        student: One ``(batch, C_k)`` tensor per group.
+        teacher: The same for the teacher; receives no gradient.
         temperature: tau > 0.
     """
     losses = [

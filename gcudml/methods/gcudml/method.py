@@ -30,15 +30,15 @@ backbone alone. ``metric_on: both`` trains it, as STML trains its wide head.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gcudml.config import GcudmlConfig, count_clusters
-from gcudml.data.batches import cluster_batches, repeat_views
+from gcudml.config import GcudmlConfig, RunConfig, check_clusters, count_clusters
+from gcudml.data.batches import repeat_views
 from gcudml.losses.pairs import contextual_bias_loss, multi_similarity_loss
 from gcudml.losses.relational import relational_distillation_loss
 from gcudml.methods.cluster_log import ClusterLog
@@ -49,9 +49,9 @@ from gcudml.methods.gcudml.losses import (
     logit_distillation_loss,
 )
 from gcudml.methods.gcudml.pseudo_labels import PseudoLabels, order_clusters, sample_for_groups
-from gcudml.methods.interface import Batch, EpochPlan, ParameterGroup, Setup
+from gcudml.methods.interface import Batch, DataSizes, EpochPlan, Method, RunContext
 from gcudml.models.embedding import Embeddings, TeacherNet
-from gcudml.models.inference import Head, embed_images
+from gcudml.models.inference import Head
 from gcudml.models.momentum_teacher import is_copy, momentum_at, teacher_distance, update_teacher
 from gcudml.models.number_format import autocast
 from gcudml.neighbours.kmeans import spherical_kmeans
@@ -62,27 +62,22 @@ NO_CLUSTER = -1e4
 """Score of an empty cluster: its probability is 0, and finite, so that no 0 * inf appears."""
 
 
-class Gcudml:
+class Gcudml(Method[GcudmlConfig]):
     """State of GC-UDML during one run: teacher, pseudo-labels, group classifiers."""
 
-    lasting = (
-        "teacher",
-        "momentum",
-        "pseudo",
-        "sampled",
-        "classifiers",
-        "taught_classifiers",
-        "centres",
-        "log",
-    )
+    saved = ("teacher", "momentum", "sampled", "taught_classifiers", "centres", "log")
 
-    def __init__(self, setup: Setup, config: GcudmlConfig) -> None:
-        self.setup = setup
-        self.config = config
-        self.clusters = count_clusters(config.clusters, images=len(setup.images))
+    @classmethod
+    def check_data(cls, config: GcudmlConfig, run: RunConfig, sizes: DataSizes) -> None:
+        """Refuse too many clusters."""
+        check_clusters(config.clusters, images=sizes.images["train"])
+
+    def __init__(self, context: RunContext, config: GcudmlConfig) -> None:
+        super().__init__(context, config)
+        self.clusters = count_clusters(config.clusters, images=len(context.images))
         self.groups = config.groups and min(config.groups, self.clusters)
         self.weights: Mapping[str, float] = config.weights.model_dump()
-        self.teacher = TeacherNet(setup.student)
+        self.teacher = TeacherNet(context.student)
         self.momentum = 0.0
         self.pseudo: PseudoLabels | None = None
         self.sampled: Bool[Tensor, "groups n"] | None = None
@@ -90,28 +85,27 @@ class Gcudml:
         self.taught_classifiers: list[Float[Tensor, "clusters wide"]] = []
         """Moving averages of the classifiers on the wide embedding (``distillation: logits``)."""
         self.centres: Float[Tensor, "clusters wide"] | None = None
-        self.log = ClusterLog(setup.hidden_labels)
+        self.log = ClusterLog(context.hidden_labels)
 
-    def parameters(self) -> Sequence[ParameterGroup]:
-        """None that last: classifiers are new after every clustering."""
-        return ()
+    def replaced_parameters(self) -> Sequence[nn.Parameter]:
+        """The group classifiers, which are new after every clustering."""
+        return [weight for weights in self.classifiers.values() for weight in weights]
 
     def begin_epoch(self, epoch: int) -> EpochPlan:
         """Cluster, group, imprint and draw the epoch's batches."""
-        train = self.setup.config.train
-        parameters: Sequence[nn.Parameter] = ()
+        has_clustered = self.pseudo is None or epoch % self.config.recluster_every == 0
         metrics: Mapping[str, float] = {}
         rows: Sequence[Mapping[str, int | float | None]] = ()
-        if self.pseudo is None or epoch % self.config.recluster_every == 0:
+        if has_clustered:
             embedded = self._embed()
             before, pseudo = self.pseudo, self._cluster(embedded.clustered, epoch)
             self.pseudo = pseudo
             self.sampled = sample_for_groups(
                 pseudo,
-                generator=generator(self.setup.seed, "resample", epoch),
+                generator=generator(self.context.seed, "resample", epoch),
                 cumulative=self.config.cumulative,
             )
-            parameters = self._imprint(embedded.imprinted, pseudo, before)
+            self._imprint(embedded.imprinted, pseudo, before)
             metrics, rows = self.log.record(
                 pseudo.labels,
                 clusters=self.clusters,
@@ -119,21 +113,16 @@ class Gcudml:
                 group_of=pseudo.group_of,
             )
             metrics = {**metrics, "clusters/groups": float(len(pseudo.ends))}
-        batches = cluster_batches(
-            self.pseudo.by_size.cpu(),
-            batch_size=train.batch_size,
-            images_per_cluster=train.images_per_cluster,
-            steps=self.setup.steps(train.batch_size),
-            generator=generator(self.setup.seed, "batches", epoch),
-        )
+        assert self.pseudo is not None
+        batches = self.context.cluster_batches(self.pseudo.by_size, epoch)
         return EpochPlan(
-            batches=repeat_views(batches, train.views),
-            parameters=parameters,
+            batches=repeat_views(batches, self.context.config.train.views),
+            replaces_parameters=has_clustered,
             metrics=metrics,
             cluster_rows=rows,
         )
 
-    def terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
+    def loss_terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
         """The terms with a weight above 0; ``gcudml.methods.gcudml.losses`` has the equations."""
         config, weights = self.config, self.config.weights
         assert self.pseudo is not None
@@ -170,11 +159,11 @@ class Gcudml:
                 for each in logits
             ]
         if weights.distillation > 0:
-            setup = self.setup
+            context = self.context
             with (
-                setup.clock("teacher"),
+                context.clock("teacher"),
                 torch.no_grad(),
-                autocast(setup.number_format, setup.device),
+                autocast(context.number_format, context.device),
             ):
                 taught = fused.forward(self.teacher, batch.views).wide
             if config.distillation == "relational":
@@ -194,17 +183,36 @@ class Gcudml:
         self.momentum = momentum_at(
             step, self.config.teacher_momentum, warmup=self.config.momentum_warmup
         )
-        update_teacher(self.teacher, self.setup.student.shared(), self.momentum)
+        update_teacher(self.teacher, self.context.student.shared(), self.momentum)
         if self.taught_classifiers:
             with torch.no_grad():
                 torch._foreach_lerp_(
                     self.taught_classifiers, list(self.classifiers["wide"]), 1.0 - self.momentum
                 )
 
-    def describe(self) -> dict[str, float]:
+    def diagnostics(self) -> dict[str, float]:
         """The teacher's momentum after the last step, and how far it is from the student."""
-        distance = teacher_distance(self.teacher, self.setup.student.shared())
+        distance = teacher_distance(self.teacher, self.context.student.shared())
         return {"teacher_momentum": self.momentum, "teacher_distance": distance}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Teacher, clusters and classifiers, as tensors and plain values."""
+        return super().state_dict() | {
+            "pseudo": None if self.pseudo is None else self.pseudo._asdict(),
+            "classifiers": {
+                head: [weight.detach() for weight in weights]
+                for head, weights in self.classifiers.items()
+            },
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore them; the classifiers are new parameters."""
+        super().load_state_dict(state)
+        self.pseudo = None if state["pseudo"] is None else PseudoLabels(**state["pseudo"])
+        self.classifiers = {
+            head: [nn.Parameter(weight) for weight in weights]
+            for head, weights in state["classifiers"].items()
+        }
 
     @property
     def _grouped(self) -> list[Head]:
@@ -214,7 +222,7 @@ class Gcudml:
 
     def _embed(self) -> "_Embedded":
         """All training images, in one forward where one network, or its equal, gives everything."""
-        config, student = self.config, self.setup.student
+        config, student = self.config, self.context.student
         trained = config.weights.group > 0 or config.weights.collaborative > 0
         heads = self._grouped if config.group_loss == "classifier" and trained else []
         if config.cluster_with == "student" or is_copy(self.teacher, student.shared()):
@@ -224,22 +232,14 @@ class Gcudml:
         return _Embedded(clustered, self._embed_by(student, set(heads)) if heads else {})
 
     def _embed_by(self, network: nn.Module, heads: set[Head]) -> dict[Head, Float[Tensor, "n _"]]:
-        setup = self.setup
-        return embed_images(
-            network,
-            setup.images,
-            heads=sorted(heads),
-            number_format=setup.number_format,
-            size=setup.config.data.network_size,
-            clock=setup.clock,
-        )
+        return self.context.embed(network, sorted(heads))
 
     def _cluster(self, features: Float[Tensor, "n wide"], epoch: int) -> PseudoLabels:
-        setup, config = self.setup, self.config
+        context, config = self.context, self.config
         found = spherical_kmeans(
             features,
             self.clusters,
-            seed=derive(setup.seed, "k-means", epoch),
+            seed=derive(context.seed, "k-means", epoch),
             start=self.centres if config.renumbering == "warm_start" else None,
         )
         self.centres = found.centres
@@ -250,7 +250,7 @@ class Gcudml:
             ratio=config.group_ratio,
             floor=config.group_floor,
             grouping=config.grouping,
-            generator=generator(setup.seed, "grouping", epoch),
+            generator=generator(context.seed, "grouping", epoch),
         )
 
     def _scores(
@@ -276,8 +276,8 @@ class Gcudml:
         embedded: Mapping[Head, Float[Tensor, "n _"]],
         pseudo: PseudoLabels,
         before: PseudoLabels | None,
-    ) -> list[nn.Parameter]:
-        """New group classifiers: row c of each is the student's mean direction of cluster c.
+    ) -> None:
+        """Make new group classifiers: row c of each is the student's mean direction of cluster c.
 
         k-means renumbers its clusters, so classifiers of the last epoch mean nothing; after a warm
         start they do, and a row that a classifier had for a cluster is kept.
@@ -300,7 +300,6 @@ class Gcudml:
                 self.taught_classifiers = imprinted(means, self.taught_classifiers)
             weights = imprinted(means, self.classifiers.get(name, []))
             self.classifiers[name] = [nn.Parameter(weight) for weight in weights]
-        return [weight for weights in self.classifiers.values() for weight in weights]
 
 
 class _Embedded(NamedTuple):

@@ -1,7 +1,7 @@
-"""Pseudo-labels from clusters, groups of clusters, and which images each group uses.
+"""Pseudo-labels from clusters, groups of clusters, and the images that each group uses.
 
-Clusters are renumbered in *group order*: group 1 first, so that "the classifier of group k knows
-the clusters of groups 1..k" means "the labels below ``ends[k]``".
+Clusters are renumbered in *group order*, group 1 first, so that the clusters of groups 1..k, which
+the classifier of group k covers, are the labels below ``ends[k]``.
 """
 
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from torch import Tensor
 
 
 class PseudoLabels(NamedTuple):
-    """Clusters as labels, in group order."""
+    """Pseudo-labels: clusters numbered in group order."""
 
     labels: Int[Tensor, " n"]
     """Cluster of each image."""
     by_size: Int[Tensor, " n"]
-    """The same clusters numbered by falling size, whatever the grouping: what batches are drawn
-    from, so that two groupings with one seed see the same batches."""
+    """The same clusters numbered by decreasing size, whatever the grouping. Batches are drawn from
+    these labels, so that with one seed two groupings see the same batches."""
     sizes: Int[Tensor, " clusters"]
     """Images in each cluster."""
     order: Int[Tensor, " clusters"]
-    """Number that k-means gave each cluster."""
+    """Each cluster's number in k-means."""
     ends: tuple[int, ...]
     """``C_1 < ... < C_G``: group k holds the clusters ``ends[k-1] <= c < ends[k]``."""
 
@@ -47,16 +47,16 @@ def order_clusters(
     grouping: Literal["size", "random"],
     generator: torch.Generator,
 ) -> PseudoLabels:
-    """Cut clusters into groups of similar size and renumber them in group order.
+    """Divide clusters into groups of similar size and renumber them in group order.
 
     Args:
         labels: ``(n,)`` cluster indices in ``[0, clusters)``.
         clusters: Number of clusters.
-        groups: This many groups, or None to use ``ratio``.
+        groups: Number of groups; None: use ``ratio``.
         ratio: Largest over smallest cluster of a group, see ``group_ends_by_ratio``.
         floor: See ``group_ends_by_ratio``.
-        grouping: ``size`` sorts by falling size; ``random`` keeps the groups' numbers of
-            clusters but fills them at random: the control that shows whether size matters.
+        grouping: ``size`` groups clusters by decreasing size; ``random`` keeps the number of
+            clusters per group but assigns them at random, as a control for the effect of size.
         generator: Draws the random grouping; a CPU generator.
     """
     sizes = torch.bincount(labels, minlength=clusters)
@@ -75,20 +75,21 @@ def order_clusters(
 
 
 def _rank(order: Int[Tensor, " clusters"]) -> Int[Tensor, " clusters"]:
-    """Where each cluster stands in ``order``."""
+    """Return the position of each cluster in ``order``."""
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order), device=order.device)
     return rank
 
 
 def group_ends_by_ratio(sizes: Sequence[int], ratio: float, floor: int) -> tuple[int, ...]:
-    """Cut clusters of falling size where they get ``ratio`` times smaller than the group's first.
+    """Start a new group where sizes, sorted decreasingly, drop below first / ``ratio``.
 
-    A cluster joins the current group while its size is at least ``int(first / ratio)``; once that
-    bound is below ``floor``, all remaining clusters stay in the last group.
+    A cluster joins the current group while its size is at least ``int(first / ratio)``, with the
+    size of the group's first cluster; once that bound is below ``floor``, all remaining clusters
+    join the last group.
 
     Returns:
-        Running numbers of clusters ``C_1 < ... < C_G = len(sizes)``.
+        Cumulative numbers of clusters ``C_1 < ... < C_G = len(sizes)``.
 
     Source:
         The splitting rule of SHA-GCL (arXiv:2203.09811), whose floor is 200 images.
@@ -106,17 +107,17 @@ def group_ends_by_ratio(sizes: Sequence[int], ratio: float, floor: int) -> tuple
 
 
 def group_ends_by_count(sizes: Sequence[int], groups: int) -> tuple[int, ...]:
-    """Cut clusters of falling size into exactly ``groups`` parts of equal log-size range.
+    """Divide sizes, sorted decreasingly, into ``groups`` parts of equal log-size range.
 
-    Where a range holds no cluster, the cut moves so that every group has at least one.
+    If a range holds no cluster, its bound moves so that every group has at least one.
 
     Returns:
-        Running numbers of clusters ``C_1 < ... < C_G = len(sizes)``.
+        Cumulative numbers of clusters ``C_1 < ... < C_G = len(sizes)``.
     """
     count = len(sizes)
     logs = np.log(np.maximum(np.asarray(sizes, dtype=float), 1.0))
     span = logs[0] - logs[-1]
-    if span == 0:  # all alike: equal numbers of clusters
+    if span == 0:  # all sizes equal: use equal numbers of clusters
         ends = [round(count * (k + 1) / groups) for k in range(groups)]
     else:
         cuts = logs[0] - span * np.arange(1, groups) / groups
@@ -134,15 +135,15 @@ def keep_rates(
     cumulative: bool = True,
     smallest: float = 0.01,
 ) -> Float[Tensor, "groups clusters"]:
-    """How likely each group's classifier keeps an image of each cluster (median re-sampling).
+    """Probability that each group's classifier keeps an image of each cluster (median re-sampling).
 
-    ``r_k(c) = min(1, median_k / n_c)`` with the median size over the clusters that classifier k
-    knows (empty ones left out), at least ``smallest``; 0 for clusters it does not know. It knows
-    those of groups 1..k, or without ``cumulative`` those of group k.
+    ``r_k(c) = min(1, median_k / n_c)``, at least ``smallest``, with the median size of the
+    non-empty clusters that classifier k covers; 0 for clusters it does not cover. It covers those
+    of groups 1..k, or without ``cumulative`` those of group k only.
 
     Source:
-        SHA-GCL (arXiv:2203.09811); there images of unknown classes become background, here they
-        are dropped, since retrieval has no background class.
+        SHA-GCL (arXiv:2203.09811), where images of other classes become background; here they are
+        dropped, since retrieval has no background class.
     """
     rates = torch.zeros(len(ends), len(sizes), device=sizes.device)
     counts = sizes.clamp(min=1).float()
@@ -157,10 +158,10 @@ def keep_rates(
 def sample_for_groups(
     pseudo: PseudoLabels, *, generator: torch.Generator, cumulative: bool = True
 ) -> Bool[Tensor, "groups n"]:
-    """Which images each group's classifier uses until the next clustering.
+    """Sample the images that each group's classifier uses until the next clustering.
 
-    One uniform number an image decides for all classifiers, so that the subsets are nested from
-    an image's own group on. See ``keep_rates`` for ``cumulative``.
+    One uniform number per image decides for all classifiers, so that the subsets are nested from
+    the image's own group on. See ``keep_rates`` for ``cumulative``.
     """
     rates = keep_rates(pseudo.sizes, pseudo.ends, cumulative=cumulative)
     uniform = torch.rand(len(pseudo.labels), generator=generator).to(pseudo.labels.device)

@@ -1,4 +1,4 @@
-r"""How alike the rows of a batch are, read off a teacher's embeddings: the labels of STML.
+r"""Semantic similarity of the rows of a batch, from the teacher's embeddings: STML's soft labels.
 
 Rows are views of images; two rows may show the same image. Nothing here has a gradient.
 """
@@ -25,15 +25,15 @@ def semantic_similarity(
     kind: Literal["combined", "pairwise", "contextual"] = "combined",
     query_expansion: bool = True,
 ) -> Float[Tensor, "rows rows"]:
-    """Similarity of every two rows in [0, 1], symmetric up to rounding.
+    """Compute the similarity of every two rows, in [0, 1], symmetric up to rounding.
 
     Args:
         teacher: ``(rows, dim)``; normalised here. A row of zeros has squared distance 1 to all
             others.
-        images: ``(rows,)``, which image each row shows; rows of one image are neighbours
-            whatever their embeddings say.
+        images: ``(rows,)``, index of each row's image; rows of one image are neighbours whatever
+            their embeddings.
         sigma: Width of the pairwise similarity, > 0.
-        context: Size of a row's neighbourhood, itself included.
+        context: Size of a row's neighbourhood, including itself.
         kind: ``combined`` is the mean of the pairwise and the contextual similarity.
         query_expansion: See ``contextual_similarity``.
 
@@ -48,17 +48,17 @@ def semantic_similarity(
         squared, images, context=context, query_expansion=query_expansion
     )
     if kind == "contextual":
-        return contextual + 0.0 * squared  # a ranking has no NaN: it must not hide one
+        return contextual + 0.0 * squared  # a ranking hides NaN: put it back
     return (pairwise + contextual) / 2
 
 
 def pairwise_similarity(
     squared: Float[Tensor, "rows rows"], *, sigma: float
 ) -> Float[Tensor, "rows rows"]:
-    r""":math:`W^P_{ij} = \exp(-\|z_i - z_j\|^2 / \sigma)`: no square and no factor 2 on sigma.
+    r"""Gaussian similarity :math:`W^P_{ij} = \exp(-\|z_i - z_j\|^2 / \sigma)`.
 
-    Squared distances of unit vectors are at most 4, so at the published sigma of 3 no pair is
-    below 0.26: by design no pair counts as wholly different.
+    Sigma is neither squared nor doubled. Squared distances of unit vectors are at most 4, so at the
+    published sigma of 3 no value is below 0.26: by design, no pair is entirely dissimilar.
     """
     return torch.exp(-squared / sigma)
 
@@ -70,10 +70,10 @@ def contextual_similarity(
     context: int,
     query_expansion: bool = True,
 ) -> Float[Tensor, "rows rows"]:
-    r"""How far the neighbourhoods of two rows are the same ones, in [0, 1], symmetric.
+    r"""Overlap of the neighbourhoods of two rows, in [0, 1], symmetric.
 
-    :math:`R_i`, the reciprocal neighbours of row :math:`i`, are the rows that are among the
-    ``context`` first of :math:`i` and have :math:`i` among theirs. Then
+    :math:`R_i`, the reciprocal neighbours of row :math:`i`, are the rows that are among the first
+    ``context`` neighbours of :math:`i` and have :math:`i` among theirs. Then
 
     .. math:: \tilde W_{ij} = |R_i \cap R_j| / |R_i| \text{ if } j \in R_i \text{, else } 0,
 
@@ -84,16 +84,17 @@ def contextual_similarity(
     Args:
         squared: ``(rows, rows)`` squared distances in [0, 4], of which only the order matters; NaN
             ranks as 4.
-        images: ``(rows,)``, which image each row shows. A row's neighbours are first the row
-            itself, then the other rows of its image, then the nearest; ties go to the row that
-            comes first, on every device.
-        context: k, the size of a neighbourhood, itself included; with fewer rows all of them.
+        images: ``(rows,)``, index of each row's image. A row's neighbours are first the row itself,
+            then the other rows of its image, then the nearest ones; ties go to the row with the
+            lower index, on every device.
+        context: k, the size of a neighbourhood, including the row itself; with fewer rows, all.
         query_expansion: Whether to average over neighbours.
 
     Source:
         Kim et al., CVPR 2022, arXiv:2205.01903. Their code ranks a row and all rows of its image
-        as equal, so that with many copies of an image in a batch a row can miss itself, and then
-        gets similarity 0 to all; here each row is its own first neighbour. They loop over rows.
+        as equal, so that with many copies of an image in a batch a row may not be among its own
+        neighbours and then has similarity 0 to all rows; here each row is its own first neighbour.
+        Their code loops over rows.
     """
     first = _first_neighbours(squared, images, min(context, len(squared)))
     nearest = torch.zeros_like(squared).scatter_(1, first, 1.0)
@@ -108,11 +109,11 @@ def contextual_similarity(
 def _first_neighbours(
     squared: Float[Tensor, "rows rows"], images: Int[Tensor, " rows"], count: int
 ) -> Int[Tensor, "rows count"]:
-    """Each row, the rows of its image, then the nearest ones; ties go to the lower row."""
+    """Rank the row itself, the rows of its image, then the nearest; ties go to the lower index."""
     rows = len(squared)
     steps = squared.nan_to_num(nan=4.0).double().mul_(GRID).round_().long()
     steps = steps.masked_fill_(images[:, None] == images[None, :], -1).fill_diagonal_(-2)
-    # Numbers that are all different leave topk, which breaks ties as it likes, no choice.
+    # Make all values different, since topk breaks ties arbitrarily.
     ranks = steps.mul_(rows).add_(torch.arange(rows, device=squared.device))
     return ranks.topk(count, dim=1, largest=False).indices
 
@@ -120,9 +121,9 @@ def _first_neighbours(
 def _shared_part(
     mutual: Float[Tensor, "rows rows"], first: Int[Tensor, "rows k"]
 ) -> Float[Tensor, "rows k"]:
-    """For each row and neighbour, the share of the row's reciprocal neighbours they have in common.
+    """Fraction of each row's reciprocal neighbours that it shares with each of its neighbours.
 
-    Only neighbours can have any, so only pairs of them are looked at: k^2 a row, not rows^2.
+    It is 0 for all other rows, so only pairs of neighbours are compared: k^2 per row, not rows^2.
     """
     own = mutual.gather(1, first)  # (rows, k), never all 0: a row is its own neighbour
     between = mutual[first[:, :, None], first[:, None, :]]  # (rows, k, k)

@@ -1,6 +1,6 @@
-"""Losses of STML on scaled distances: pull and push by similarity, and one head teaching another.
+"""Losses of STML on scaled distances: relaxed contrastive loss and self-distillation between heads.
 
-Both take the scaled distances of a head, so that these are computed once for both.
+Both take the scaled distances of a head, so that these are computed only once.
 """
 
 import torch
@@ -14,15 +14,15 @@ from gcudml.losses.distances import distances
 def scaled_distances(embeddings: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch batch"]:
     r"""Euclidean distances of the rows in units of each row's mean distance.
 
-    :math:`d_{ij} = D_{ij} / (\tfrac1N \sum_{l=1}^N D_{il})`. The mean counts the zero distance of
-    a row to itself and has a gradient; d is not symmetric, and the same for embeddings of any
-    scale.
+    :math:`d_{ij} = D_{ij} / (\tfrac1N \sum_{l=1}^N D_{il})`. The mean includes the zero distance of
+    a row to itself and has a gradient. d is not symmetric and does not depend on the scale of the
+    embeddings.
 
     Args:
-        embeddings: ``(batch, dim)``, as they are: not normalised.
+        embeddings: ``(batch, dim)``, not normalised here.
 
     Returns:
-        ``(batch, batch)``; all 0, without gradient, when all rows are one point; all NaN when an
+        ``(batch, batch)``; all 0, without gradient, when all rows coincide; all NaN when an
         embedding is not finite.
 
     Source:
@@ -39,7 +39,7 @@ def relaxed_contrastive_loss(
     *,
     margin: float,
 ) -> Float[Tensor, ""]:
-    r"""Pull pairs as far as they are similar, push them as far as they are not.
+    r"""Relaxed contrastive loss: pull pairs in proportion to similarity, push the others apart.
 
     .. math::
         \tfrac1{N(N-1)} \sum_{i \ne j}
@@ -48,15 +48,15 @@ def relaxed_contrastive_loss(
     Args:
         scaled: ``(batch, batch)``, d, from ``scaled_distances``.
         similarity: ``(batch, batch)``, W in [0, 1], without gradient.
-        margin: In units of a row's mean distance, > 0.
+        margin: Distance up to which pairs are pushed, in units of a row's mean distance, > 0.
 
     Returns:
         Scalar >= 0; 0 with fewer than two rows.
 
     Source:
-        Kim et al., CVPR 2022, arXiv:2205.01903, as its code divides. The form goes back to Kim et
-        al., "Embedding Transfer with Label Relaxation for Improved Metric Learning", CVPR 2021,
-        arXiv:2103.14908.
+        Kim et al., CVPR 2022, arXiv:2205.01903, with the divisor of its code. The form goes back
+        to Kim et al., "Embedding Transfer with Label Relaxation for Improved Metric Learning", CVPR
+        2021, arXiv:2103.14908.
     """
     rows = len(scaled)
     pulled = similarity * scaled.square()
@@ -72,16 +72,16 @@ def distance_distillation_loss(
     *,
     temperature: float = 1.0,
 ) -> Float[Tensor, ""]:
-    r"""Make one embedding's distances rank the batch as another one's do.
+    r"""Match one embedding's distances within a batch to those of another embedding.
 
     With :math:`p_i = softmax_j(-d^{taught}_{ij} / T)` and :math:`q_i = softmax_j(-d_{ij} / T)`,
-    both over all N columns, a row itself included:
+    both over all N columns, including the row itself:
     :math:`\tfrac{T^2}{N} \sum_i KL(p_i \| q_i)`.
 
     Args:
         scaled: ``(batch, batch)``, d of the embedding that learns.
         taught: ``(batch, batch)``, d of the embedding that teaches; receives no gradient.
-        temperature: T > 0; the published one is 1. The square keeps the gradient's size.
+        temperature: T > 0; published: 1. The factor T^2 keeps the gradient's magnitude.
 
     Returns:
         Scalar >= 0; 0 when one embedding is an isometric or a scaled copy of the other.
@@ -91,6 +91,6 @@ def distance_distillation_loss(
     """
     learns = F.log_softmax(-scaled / temperature, dim=1)
     target = F.log_softmax(-taught.detach() / temperature, dim=1)
-    # Written out: torch has no rule yet to stack ``kl_div`` over networks.
+    # Written out because ``kl_div`` has no batching rule for ``vmap`` yet.
     divergence = (target.exp() * (target - learns)).sum() / len(target)
     return divergence * temperature**2

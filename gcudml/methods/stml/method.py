@@ -39,16 +39,17 @@ released. Here (our reading) a multi-similarity loss on the labelled rows of the
 added, on the compact embedding and weighted by ``weights.supervised``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gcudml.config import StmlConfig, TrainConfig
-from gcudml.data.batches import random_batches, repeat_views
+from gcudml.config import RunConfig, StmlConfig, TrainConfig
+from gcudml.data.batches import repeat_views
 from gcudml.losses.pairs import multi_similarity_loss
-from gcudml.methods.interface import Batch, EpochPlan, ParameterGroup, Setup
+from gcudml.methods.interface import Batch, DataSizes, EpochPlan, Method, RunContext
 from gcudml.methods.stml.contextual import semantic_similarity
 from gcudml.methods.stml.losses import (
     distance_distillation_loss,
@@ -56,62 +57,72 @@ from gcudml.methods.stml.losses import (
     scaled_distances,
 )
 from gcudml.methods.stml.neighbour_batches import neighbour_batches, neighbour_table
+from gcudml.models.backbones.build import takes_images_of
 from gcudml.models.embedding import Embedder, Embeddings, TeacherNet
-from gcudml.models.inference import embed_images
 from gcudml.models.momentum_teacher import momentum_at, teacher_distance, update_teacher
 from gcudml.models.number_format import autocast
 from gcudml.runtime import fused
 from gcudml.runtime.seeding import derive, generator
 
 
-class Stml:
+class Stml(Method[StmlConfig]):
     """State of STML during one run: the teacher and the table of neighbours."""
 
-    lasting = ("teacher", "momentum", "table")
+    saved = ("teacher", "momentum", "table")
 
-    def __init__(self, setup: Setup, config: StmlConfig) -> None:
-        check_stml(config, setup.config.train, images=len(setup.images))
-        self.setup = setup
-        self.config = config
+    @classmethod
+    def check_data(cls, config: StmlConfig, run: RunConfig, sizes: DataSizes) -> None:
+        """Refuse more neighbours than images or rows of a batch."""
+        check_stml(config, run.train, images=sizes.images["train"])
+
+    @classmethod
+    def check_network(cls, config: StmlConfig, run: RunConfig, *, channels: int) -> None:
+        """Refuse a search for neighbours on whole images that the network cannot take."""
+        whole, size = run.data.image_size, run.data.network_size
+        if not config.searches_whole_images or whole == size:
+            return
+        if not takes_images_of(whole, run.model, channels=channels, image_size=size):
+            raise ValueError(
+                f"method.neighbours_on: {run.model.backbone} takes images of {size} pixels only, "
+                f"and whole ones have {whole}; set it to centre"
+            )
+
+    def __init__(self, context: RunContext, config: StmlConfig) -> None:
+        check_stml(config, context.config.train, images=len(context.images))
+        super().__init__(context, config)
         self.weights: Mapping[str, float] = config.weights.model_dump()
-        self.teacher = _teacher(setup, config)
+        self.teacher = _teacher(context, config)
         self.momentum = 0.0
         self.table: Int[Tensor, "n q"] | None = None
-        self.has_labels = bool((setup.labels >= 0).any())
+        self.has_labels = bool((context.labels >= 0).any())
         if not self.has_labels and not _is_self_taught(config):
             raise ValueError(
                 "method.weights.supervised: the only term that trains the compact embedding needs "
                 "labels, and no training image has one; set data.labelled_fraction above 0"
             )
 
-    def parameters(self) -> Sequence[ParameterGroup]:
-        """None: only the student is trained."""
-        return ()
-
     def begin_epoch(self, epoch: int) -> EpochPlan:
         """Look for neighbours and draw the epoch's batches."""
-        setup, config, train = self.setup, self.config, self.setup.config.train
-        steps = setup.steps(train.batch_size)
-        randomness = generator(setup.seed, "batches", epoch)
+        context, config, train = self.context, self.config, self.context.config.train
         if config.batches == "random":
-            batches = random_batches(
-                len(setup.images), batch_size=train.batch_size, steps=steps, generator=randomness
-            )
-            return EpochPlan(repeat_views(batches, train.views))
+            return EpochPlan(repeat_views(context.random_batches(epoch), train.views))
 
         metrics = {}
         if self.table is None or epoch % config.refresh_every == 0:
             table = self._find_neighbours()
-            has_classes = bool((setup.hidden_labels >= 0).any())
+            has_classes = bool((context.hidden_labels >= 0).any())
             if config.neighbours > 1 and has_classes:
-                metrics["neighbours/purity"] = _purity(table, setup.hidden_labels)
+                metrics["neighbours/purity"] = _purity(table, context.hidden_labels)
             self.table = table.cpu()
         batches = neighbour_batches(
-            self.table, batch_size=train.batch_size, steps=steps, generator=randomness
+            self.table,
+            batch_size=train.batch_size,
+            steps=context.steps(train.batch_size),
+            generator=generator(context.seed, "batches", epoch),
         )
         return EpochPlan(repeat_views(batches, train.views), metrics=metrics)
 
-    def terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
+    def loss_terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
         """The terms with a weight above 0, the supervised one only where there are labels."""
         config, weights = self.config, self.config.weights
         by_name = {"compact": embeddings.compact, "wide": embeddings.wide}
@@ -137,7 +148,7 @@ class Stml:
                 temperature=config.temperature,
             )
         if weights.supervised > 0 and self.has_labels:
-            labels = self.setup.labels[batch.indices]
+            labels = self.context.labels[batch.indices]
             taught = ["compact", "wide"] if config.supervised_on == "both" else ["compact"]
             losses = [fused.loss(multi_similarity_loss, by_name[name], labels) for name in taught]
             terms["supervised"] = torch.stack(losses).mean()
@@ -150,23 +161,28 @@ class Stml:
         if self.config.update_teacher == "after":
             self._follow(step)
 
-    def describe(self) -> dict[str, float]:
+    def diagnostics(self) -> dict[str, float]:
         """The teacher's momentum after the last step, and how far it is from the student."""
-        distance = teacher_distance(self.teacher, self.setup.student.shared())
+        distance = teacher_distance(self.teacher, self.context.student.shared())
         return {"teacher_momentum": self.momentum, "teacher_distance": distance}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the state; batches are drawn from the table on the CPU."""
+        super().load_state_dict(state)
+        self.table = None if self.table is None else self.table.cpu()
 
     @torch.no_grad()
     def _similarity(self, batch: Batch) -> Float[Tensor, "rows rows"]:
         """How alike the teacher finds the rows; it sees the views that the student sees."""
-        config, setup = self.config, self.setup
-        with setup.clock("teacher"), autocast(setup.number_format, setup.device):
+        config, context = self.config, self.context
+        with context.clock("teacher"), autocast(context.number_format, context.device):
             embeddings = fused.forward(self.teacher, batch.views).wide
         # A ranking, which torch has no rule to stack; each run makes its own.
         return semantic_similarity(
             embeddings,
             batch.indices,
             sigma=config.sigma,
-            context=_context(config, self.setup.config.train),
+            context=_context_rows(config, self.context.config.train),
             kind=config.similarity,
             query_expansion=config.query_expansion,
         )
@@ -175,19 +191,14 @@ class Stml:
         self.momentum = momentum_at(
             step, self.config.teacher_momentum, warmup=self.config.momentum_warmup
         )
-        update_teacher(self.teacher, self.setup.student.shared(), self.momentum)
+        update_teacher(self.teacher, self.context.student.shared(), self.momentum)
 
     def _find_neighbours(self) -> Int[Tensor, "n q"]:
         """Neighbours of every training image by the wide embeddings, (n, q)."""
-        setup, config = self.setup, self.config
-        features = embed_images(
-            setup.student if config.neighbours_from == "student" else self.teacher,
-            setup.images,
-            heads=["wide"],
-            number_format=setup.number_format,
-            size=setup.config.data.network_size if config.neighbours_on == "centre" else None,
-            clock=setup.clock,
-        )["wide"]
+        context, config = self.context, self.config
+        network = context.student if config.neighbours_from == "student" else self.teacher
+        is_whole = config.neighbours_on == "whole"
+        features = context.embed(network, ["wide"], whole=is_whole)["wide"]
         return neighbour_table(features, config.neighbours)
 
 
@@ -211,10 +222,10 @@ def check_stml(config: StmlConfig, train: TrainConfig, *, images: int) -> None:
     size = min(train.batch_size, images)
     if config.batches == "neighbours":
         size = min(train.batch_size // q, images) * q
-    rows, context = size * train.views, _context(config, train)
-    if context > rows:
+    rows, near = size * train.views, _context_rows(config, train)
+    if near > rows:
         raise ValueError(
-            f"method.context: a neighbourhood of {context} in batches of {rows} rows (images * "
+            f"method.context: a neighbourhood of {near} in batches of {rows} rows (images * "
             "views); needs context (null: neighbours * views) <= rows"
         )
 
@@ -225,22 +236,22 @@ def _is_self_taught(config: StmlConfig) -> bool:
     return contrasted or config.weights.distillation > 0
 
 
-def _context(config: StmlConfig, train: TrainConfig) -> int:
+def _context_rows(config: StmlConfig, train: TrainConfig) -> int:
     """Size of a neighbourhood in rows."""
     return config.neighbours * train.views if config.context is None else config.context
 
 
-def _teacher(setup: Setup, config: StmlConfig) -> TeacherNet:
+def _teacher(context: RunContext, config: StmlConfig) -> TeacherNet:
     """The teacher before the first step."""
     if config.init_teacher == "copy":
-        return TeacherNet(setup.student)
+        return TeacherNet(context.student)
     stranger = Embedder(
-        setup.config.model,
-        channels=setup.images.shape[1],
-        image_size=setup.config.data.network_size,
-        seed=derive(setup.seed, "teacher"),
+        context.config.model,
+        channels=context.images.shape[1],
+        image_size=context.config.data.network_size,
+        seed=derive(context.seed, "teacher"),
     )
-    setup.number_format.place(stranger, setup.device)
+    context.number_format.place(stranger, context.device)
     return TeacherNet(stranger)
 
 

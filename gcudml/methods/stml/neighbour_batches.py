@@ -1,4 +1,4 @@
-"""Batches of images and their nearest neighbours."""
+"""Sample batches of images with their nearest neighbours."""
 
 import torch
 from jaxtyping import Float, Int
@@ -10,17 +10,17 @@ from gcudml.neighbours.search import BLOCK_ROWS, nearest
 def neighbour_table(
     features: Float[Tensor, "n dim"], neighbours: int, *, block_rows: int = BLOCK_ROWS
 ) -> Int[Tensor, "n q"]:
-    """Each image and those nearest to it by Euclidean distance.
+    """Find the nearest neighbours of each image by Euclidean distance, the image itself first.
 
     Args:
         features: ``(n, dim)``; not normalised here.
         neighbours: q, at most n; the image itself counts as its first neighbour.
-        block_rows: Most images that are searched for at a time.
+        block_rows: Maximum number of images searched for at a time.
     """
     itself = torch.arange(len(features), device=features.device)[:, None]
     if neighbours == 1:
         return itself
-    # Moved to their mean: less is lost when the squares of large numbers are subtracted.
+    # Centring reduces cancellation when squared distances are computed.
     centred = features - features.mean(dim=0)
     others = nearest(centred, neighbours - 1, distance="euclidean", block_rows=block_rows)
     return torch.cat([itself, others], dim=1)
@@ -29,21 +29,20 @@ def neighbour_table(
 def neighbour_batches(
     table: Int[Tensor, "n q"], *, batch_size: int, steps: int, generator: torch.Generator
 ) -> Int[Tensor, "steps batch"]:
-    """Batches of random query images, each with its neighbours.
+    """Sample batches of random query images, each with its neighbours.
 
-    Two queries may have neighbours in common, and a query may be a neighbour of another one, so
-    that a batch can hold an image more than once; batches are drawn independently, and an epoch
-    may leave images out.
+    Queries may share neighbours or be neighbours of each other, so a batch can hold an image more
+    than once. Batches are drawn independently, so an epoch may leave images out.
 
     Args:
-        table: ``(n, q)``, on the CPU: each image's neighbours, itself among them.
-        batch_size: Images a batch, at least q; cut to a multiple of q.
+        table: ``(n, q)``, on the CPU: each image's neighbours, including itself.
+        batch_size: Images per batch, at least q; rounded down to a multiple of q.
         steps: Number of batches.
         generator: Draws the queries, without replacement within a batch.
 
     Returns:
-        Indices into the images, the q of one query side by side. With fewer images than queries a
-        batch has all images as queries.
+        Indices into the images, the q images of a query next to each other. If there are fewer
+        images than queries in a batch, all images are queries.
 
     Source:
         The released code of STML (Kim et al., CVPR 2022, arXiv:2205.01903).

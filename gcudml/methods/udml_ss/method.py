@@ -33,14 +33,15 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gcudml.config import UdmlSsConfig, count_clusters
+from gcudml.config import RunConfig, UdmlSsConfig, check_clusters, count_clusters
 from gcudml.data.batches import cluster_batches, repeat_views
 from gcudml.data.views import random_views
-from gcudml.losses.named import NamedLoss
+from gcudml.losses.named import check_loss
 from gcudml.methods.cluster_log import ClusterLog
-from gcudml.methods.interface import Batch, EpochPlan, ParameterGroup, Setup
+from gcudml.methods.interface import Batch, DataSizes, EpochPlan, Method, ParameterGroup, RunContext
+from gcudml.methods.metric_loss import metric_loss
 from gcudml.models.embedding import Embeddings
-from gcudml.models.inference import Head, RandomViews, embed_images
+from gcudml.models.inference import Head, RandomViews
 from gcudml.models.number_format import autocast
 from gcudml.neighbours.kmeans import Clustering, euclidean_kmeans
 from gcudml.runtime.seeding import derive, generator
@@ -48,35 +49,38 @@ from gcudml.runtime.seeding import derive, generator
 TURNS = 4
 
 
-class UdmlSs:
+class UdmlSs(Method[UdmlSsConfig]):
     """State of UDML-SS during one run: clusters, rotation head, loss."""
 
-    lasting = ("loss", "rotation_head", "labels", "centres", "clusterings", "passes", "log")
+    saved = ("loss", "rotation_head", "labels", "centres", "clusterings", "passes", "log")
 
-    def __init__(self, setup: Setup, config: UdmlSsConfig) -> None:
-        self.setup = setup
-        self.config = config
-        self.clusters = count_clusters(config.clusters, images=len(setup.images))
+    @classmethod
+    def check_settings(cls, config: UdmlSsConfig, run: RunConfig) -> None:
+        """Refuse an unknown loss."""
+        check_loss(config.loss, key="method.loss")
+
+    @classmethod
+    def check_data(cls, config: UdmlSsConfig, run: RunConfig, sizes: DataSizes) -> None:
+        """Refuse too many clusters."""
+        check_clusters(config.clusters, images=sizes.images["train"])
+
+    def __init__(self, context: RunContext, config: UdmlSsConfig) -> None:
+        super().__init__(context, config)
+        self.clusters = count_clusters(config.clusters, images=len(context.images))
         self.weights: Mapping[str, float] = config.weights.model_dump()
-        model = setup.config.model
-        self.loss = NamedLoss(
-            config.loss,
-            classes=self.clusters,
-            embedding_dim=model.embedding_dim,
-            seed=derive(setup.seed, "loss"),
-        ).to(setup.device)
+        self.loss = metric_loss(context, config.loss, classes=self.clusters)
         self.rotation_head = _rotation_head(
-            setup.student.features.out_channels,
+            context.student.features.out_channels,
             config.rotation_hidden,
             relu_at_end=config.rotation_logits == "published",
-            seed=derive(setup.seed, "rotation head"),
-        ).to(setup.device)
+            seed=derive(context.seed, "rotation head"),
+        ).to(context.device)
         self.labels: Int[Tensor, " n"] | None = None
         self.centres: Float[Tensor, "clusters dim"] | None = None
         self.clusterings = 0
         self.passes = 0.0
         """Over the clusters, since the last clustering."""
-        self.log = ClusterLog(setup.hidden_labels)
+        self.log = ClusterLog(context.hidden_labels)
 
     def parameters(self) -> Sequence[ParameterGroup]:
         """The rotation head, and the loss's proxies where it has any."""
@@ -89,7 +93,7 @@ class UdmlSs:
 
     def begin_epoch(self, epoch: int) -> EpochPlan:
         """Cluster if it is time, and draw the epoch's passes over the clusters."""
-        config, train = self.config, self.setup.config.train
+        config, train = self.config, self.context.config.train
         metrics: Mapping[str, float] = {}
         rows: Sequence[Mapping[str, int | float | None]] = ()
         # A pass that is nearly complete counts: a few steps' worth of clusters fill no batch.
@@ -105,13 +109,13 @@ class UdmlSs:
             batch_size=train.batch_size,
             images_per_cluster=train.images_per_cluster,
             steps=steps,
-            generator=generator(self.setup.seed, "batches", epoch),
+            generator=generator(self.context.seed, "batches", epoch),
             in_turn=True,
         )
         self.passes += steps / a_pass
         return EpochPlan(repeat_views(batches, train.views), metrics=metrics, cluster_rows=rows)
 
-    def terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
+    def loss_terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
         """The metric loss on the compact embeddings, and the rotation loss."""
         assert self.labels is not None
         terms = {}
@@ -121,29 +125,18 @@ class UdmlSs:
             terms["rotation"] = self._rotation_loss(batch)
         return terms
 
-    def after_step(self, step: int) -> None:
-        """Nothing follows a step: there is no teacher."""
-
-    def describe(self) -> dict[str, float]:
+    def diagnostics(self) -> dict[str, float]:
         """How many clusterings there were."""
         return {"clusters/clusterings": float(self.clusterings)}
 
     def _cluster(self, epoch: int) -> Clustering:
-        setup, config = self.setup, self.config
+        context, config = self.context, self.config
         head: Head = "compact" if self.clusterings else "pooled"
         views = None
         if config.cluster_views == "random":
-            randomness = generator(setup.seed, "cluster views", epoch)
-            views = RandomViews(setup.config.views, randomness)
-        features = embed_images(
-            setup.student,
-            setup.images,
-            heads=[head],
-            number_format=setup.number_format,
-            size=setup.config.data.network_size,
-            views=views,
-            clock=setup.clock,
-        )[head]
+            randomness = generator(context.seed, "cluster views", epoch)
+            views = RandomViews(context.config.views, randomness)
+        features = context.embed(context.student, [head], views=views)[head]
         if head == "compact":
             features = F.normalize(features, dim=1)
         # Centres of the first clustering are in another space.
@@ -151,7 +144,7 @@ class UdmlSs:
         found = euclidean_kmeans(
             features,
             self.clusters,
-            seed=derive(setup.seed, "k-means", epoch),
+            seed=derive(context.seed, "k-means", epoch),
             iterations=config.iterations,
             restarts=config.restarts if start is None else 1,
             start=start,
@@ -162,29 +155,29 @@ class UdmlSs:
 
     def _rotation_loss(self, batch: Batch) -> Float[Tensor, ""]:
         """Mean cross-entropy over some of the batch's images in all four turns."""
-        setup = self.setup
-        randomness = generator(setup.seed, "rotation", batch.step)
+        context = self.context
+        randomness = generator(context.seed, "rotation", batch.step)
         count = self.config.rotated_images
         chosen = torch.randint(len(batch.indices), (count,), generator=randomness)
-        with setup.clock("data"):
-            images = setup.pick(batch.indices[chosen.to(setup.device)])
-        with setup.clock("views"):
-            views = setup.number_format.arrange(self._turned_views(images, randomness))
-        student, clock = setup.student, setup.clock
+        with context.clock("data"):
+            images = context.pick(batch.indices[chosen.to(context.device)])
+        with context.clock("views"):
+            views = context.number_format.arrange(self._turned_views(images, randomness))
+        student, clock = context.student, context.clock
         with (
             clock("student"),
             untracked_batch_norm(student),
-            autocast(setup.number_format, setup.device),
+            autocast(context.number_format, context.device),
         ):
             pooled = student.features(views)
-        turns = torch.arange(TURNS, device=setup.device).repeat_interleave(count)
+        turns = torch.arange(TURNS, device=context.device).repeat_interleave(count)
         return F.cross_entropy(self.rotation_head(pooled), turns)
 
     def _turned_views(
         self, images: UInt8[Tensor, "images channels side side"], randomness: torch.Generator
     ) -> Float[Tensor, "rows channels tall wide"]:
         """Views of the images in every turn, turn after turn."""
-        config = self.setup.config.views
+        config = self.context.config.views
         if self.config.rotation_flip == "fixed":
             draws = torch.rand(len(images), generator=randomness)
             draws = draws.to(images.device, non_blocking=True)
@@ -192,7 +185,7 @@ class UdmlSs:
             images = torch.where(flipped, images.flip(3), images)
             config = config.model_copy(update={"flip": 0.0})
         turned = torch.cat([images.rot90(turn, (2, 3)) for turn in range(TURNS)])
-        size = self.setup.config.data.network_size
+        size = self.context.config.data.network_size
         return random_views(turned, config, generator=randomness, size=size)
 
 

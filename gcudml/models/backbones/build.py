@@ -1,4 +1,4 @@
-"""Networks from images to feature maps."""
+"""Build backbones: networks from images to feature maps."""
 
 from collections import OrderedDict
 from typing import NamedTuple
@@ -22,22 +22,22 @@ class Backbone(NamedTuple):
 
 
 def module_of(config: ModelConfig) -> str | None:
-    """The module that builds ``config.backbone`` and is imported for it; conv4 has none."""
+    """Name of the module that is imported to build ``config.backbone``; None for conv4."""
     if config.backbone == "conv4":
         return None
     return f"gcudml.models.backbones.{'timm' if config.timm_name else 'torchvision'}"
 
 
 def build_backbone(config: ModelConfig, *, channels: int, image_size: int) -> Backbone:
-    """The feature extractor that ``config.backbone`` names, with the weights it asks for.
+    """Build the feature extractor ``config.backbone`` with its configured weights.
 
-    It takes images in [-1, 1] and brings them into the format of its weights itself. Weights that
+    It takes images in [-1, 1] and converts them to the format that its weights expect. Weights that
     are not loaded are drawn from torch's global random state.
 
     Args:
         config: Name, width and weights.
         channels: 1 (grey) or 3 (RGB).
-        image_size: Side of the images; decides how often conv4 and the ResNets halve them.
+        image_size: Side of the images; determines how often conv4 and the ResNets downsample.
 
     Raises:
         ValueError: no such network, it does not take such images, or its weights are not usable.
@@ -60,9 +60,9 @@ def build_backbone(config: ModelConfig, *, channels: int, image_size: int) -> Ba
 
 
 def check_weights(config: ModelConfig, *, channels: int, image_size: int) -> None:
-    """Build the network once, to refuse what cannot be used before anything is trained.
+    """Build the network once, so that unusable settings are rejected before any training.
 
-    The global random state is left as it was.
+    The global random state is not changed.
 
     Raises:
         ValueError: as ``build_backbone``.
@@ -78,15 +78,15 @@ def takes_images_of(shown: int, config: ModelConfig, *, channels: int, image_siz
         network = build_backbone(blank, channels=channels, image_size=image_size).module.eval()
         try:
             network(torch.zeros(1, channels, shown, shown))
-        except (RuntimeError, AssertionError, ValueError):  # each library refuses in its own way
+        except (RuntimeError, AssertionError, ValueError):  # depends on the library
             return False
     return True
 
 
 def input_channels(config: ModelConfig, *, channels: int) -> int:
-    """Channels of the images that enter the network itself.
+    """Number of channels that the network itself takes.
 
-    Grey images enter as three equal channels where weights or the input format are for colours.
+    Grey images are repeated to three channels if the weights or the input format are for colour.
     """
     wanted = _input_format(config)
     is_for_colours = config.is_pretrained and config.backbone != "conv4"
@@ -94,12 +94,12 @@ def input_channels(config: ModelConfig, *, channels: int) -> int:
 
 
 def has_small_stem(config: ModelConfig, *, image_size: int) -> bool:
-    """Whether the network begins as is usual for small images; pretrained weights are not so."""
+    """Whether a ResNet uses the stem for small images; never with pretrained weights."""
     return config.backbone.startswith("resnet") and image_size <= 40 and not config.is_pretrained
 
 
 def _input_format(config: ModelConfig) -> InputFormat | None:
-    """How the network wants its images; None where its published weights say so."""
+    """Configured input format; None if the published weights define it."""
     if isinstance(config.input_format, InputFormat):
         return config.input_format
     if config.input_format == "auto":

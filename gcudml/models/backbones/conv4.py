@@ -1,4 +1,4 @@
-"""The few-shot literature's small network, and a shorter way through it without gradient."""
+"""Conv-4, the small network of the few-shot literature, with a faster forward for inference."""
 
 import torch
 from jaxtyping import Float
@@ -6,15 +6,15 @@ from torch import Tensor, nn
 
 
 class Conv4(nn.Module):
-    """Four blocks of 3x3 convolution, batch norm, pooling while maps are large, and ReLU.
+    """Four blocks of 3x3 convolution, batch norm, max pooling (while maps are large) and ReLU.
 
-    Of Vinyals et al. 2016 (arXiv:1606.04080). It pools after every block there; here pooling ends
-    once the map is 4 pixels or less, so that the global pooling behind it has something left to
-    choose from. Layers are named by their place, as those of ``nn.Sequential``.
+    From Vinyals et al. 2016 (arXiv:1606.04080), where every block pools. Here pooling stops once
+    the map is 4 pixels or less per side, so that global pooling still has several positions. Layers
+    are named by their index, as in ``nn.Sequential``.
     """
 
     def __init__(self, width: int, *, channels: int, image_size: int) -> None:
-        """Weights as PyTorch draws them, from the global random state."""
+        """Initialise with PyTorch's defaults, from the global random state."""
         super().__init__()
         layers: list[nn.Module] = []
         side = image_size
@@ -26,7 +26,7 @@ class Conv4(nn.Module):
             if side > 4:
                 layers.append(nn.MaxPool2d(2))
                 side //= 2
-            # After the pooling: the same, at a quarter of the cost.
+            # After the pooling: same result at a quarter of the cost.
             layers.append(nn.ReLU(inplace=True))
         for place, layer in enumerate(layers):
             self.add_module(str(place), layer)
@@ -34,11 +34,11 @@ class Conv4(nn.Module):
     def forward(
         self, images: Float[Tensor, "n channels height width"]
     ) -> Float[Tensor, "n features tall wide"]:
-        """Maps of images."""
+        """Compute feature maps of images."""
         maps, norm = images, None
         for layer in self.children():
             if norm is None and isinstance(layer, nn.BatchNorm2d):
-                norm = layer  # until it is known what follows
+                norm = layer  # applied once the next layer is known
                 continue
             if norm is not None:
                 if isinstance(layer, nn.MaxPool2d) and _may_pool_first(norm, maps):
@@ -52,10 +52,10 @@ class Conv4(nn.Module):
 def largest_of_four(
     maps: Float[Tensor, "n channels height width"],
 ) -> Float[Tensor, "n channels tall wide"]:
-    """Max pooling of 2x2, without the places of the maxima: what needs no gradient needs none.
+    """2x2 max pooling without recording the positions of the maxima, which only gradients need.
 
-    The values of ``max_pool2d``, NaN where one of the four is; of contiguous maps in a twentieth of
-    its time on a CPU.
+    Same values as ``max_pool2d``, including NaN if one of the four is; for contiguous maps on a
+    CPU, in a twentieth of its time.
     """
     height, width = (side // 2 * 2 for side in maps.shape[2:])
     rows = torch.maximum(maps[:, :, 0:height:2], maps[:, :, 1:height:2])
@@ -63,15 +63,15 @@ def largest_of_four(
 
 
 def _may_pool_first(norm: nn.BatchNorm2d, maps: Tensor) -> bool:
-    """Whether pooling before the norm gives the same numbers, from a quarter of its work.
+    """Whether pooling before the norm gives the same numbers; it saves three quarters of the norm.
 
-    A norm with fixed statistics and positive scales keeps the order of a channel's values, rounding
-    included, so that the norm of the largest is the largest of the norms. Not asked on a GPU, which
-    would have to be waited for.
+    A norm with fixed statistics and positive scales preserves the order of a channel's values,
+    rounding included, so it commutes with the maximum. Not tested on a GPU, where reading the
+    weights would synchronise.
     """
     if norm.training or torch.is_grad_enabled() or maps.device.type != "cpu":
         return False
     try:
         return bool((norm.weight > 0).all())
-    except RuntimeError:  # in a stack of networks there is no one answer
+    except RuntimeError:  # under vmap, over stacked networks, there is no single answer
         return False

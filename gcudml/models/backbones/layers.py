@@ -1,4 +1,4 @@
-"""Small layers that several backbones share."""
+"""Layers shared by several backbones: input normalisation, frozen batch norm, padding."""
 
 import torch
 from jaxtyping import Float
@@ -10,9 +10,9 @@ from gcudml.config.model import InputFormat
 
 
 class InputLayer(nn.Module):
-    """Repeats grey images, puts colours in order and shifts and scales each.
+    """Converts images to an input format: repeats grey, orders channels, scales and shifts.
 
-    Scale and shift are no parameters: nothing trains them.
+    Scale and shift are buffers, not parameters: they are never trained.
     """
 
     scale: Tensor
@@ -30,7 +30,7 @@ class InputLayer(nn.Module):
     def forward(
         self, images: Float[Tensor, "n channels height width"]
     ) -> Float[Tensor, "n 3 height width"]:
-        """Images of 1 or 3 channels as the weights expect them."""
+        """Convert images of 1 or 3 channels to the format that the weights expect."""
         if images.shape[1] == 1:
             images = images.expand(-1, 3, -1, -1)
         elif self.is_bgr:
@@ -39,11 +39,11 @@ class InputLayer(nn.Module):
 
 
 def input_layer(wanted: InputFormat, *, channels: int, inputs: int) -> InputLayer | None:
-    """What must stand before a network; None where images can enter as they are.
+    """Build the layer that converts images for a network; None if no conversion is needed.
 
     Args:
-        wanted: How the network wants its images.
-        channels: Of the images.
+        wanted: Input format that the network expects.
+        channels: Channels of the images.
         inputs: Channels that the network takes.
     """
     is_plain = wanted.is_grey and wanted.mean[0] == wanted.std[0] == wanted.range / 2
@@ -53,10 +53,10 @@ def input_layer(wanted: InputFormat, *, channels: int, inputs: int) -> InputLaye
 
 
 def freeze_batch_norm(network: nn.Module) -> None:
-    """Batch norms keep their statistics, scale and shift from now on, in place.
+    """Freeze statistics, scale and shift of all batch norms, in place.
 
-    Survives ``train()`` and copying. A pre-hook rather than another layer, because libraries have
-    batch norms of their own that also activate.
+    Survives ``train()`` and copying. Uses a pre-hook instead of replacing layers, because libraries
+    have batch norms of their own that include an activation.
     """
     for module in network.modules():
         if isinstance(module, _BatchNorm):
@@ -69,10 +69,10 @@ def _stay_in_eval(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
 
 
 class SamePadding(nn.Module):
-    """Zeros around a map, so that a convolution of stride 2 halves its sides, rounded up.
+    """Zero padding with which a stride-2 convolution halves the sides of a map, rounded up.
 
-    Of the zeros that are needed the right and the bottom get the odd one: before a 3x3 convolution
-    a map of even size is padded there alone, one of odd size all around.
+    An odd number of zeros puts the extra one at the right and bottom: before a 3x3 convolution, a
+    map of even size is padded only there, a map of odd size on all sides.
     """
 
     def __init__(self, kernel: int) -> None:
@@ -82,7 +82,7 @@ class SamePadding(nn.Module):
     def forward(
         self, maps: Float[Tensor, "n c height width"]
     ) -> Float[Tensor, "n c padded_height padded_width"]:
-        """The padded map."""
+        """Pad the map."""
         height, width = maps.shape[2:]
         return F.pad(maps, [*self._sides(width), *self._sides(height)])
 
@@ -93,9 +93,9 @@ class SamePadding(nn.Module):
 
 
 def pad_as_tensorflow(network: nn.Module) -> int:
-    """Give each padded convolution of stride 2 that padding, in place; returns their number.
+    """Give every padded stride-2 convolution ``SamePadding``, in place; return their number.
 
-    Weights must be loaded before: the convolutions' names change.
+    Load weights before calling this, since it changes the names of the convolutions.
     """
     found = [
         name

@@ -1,4 +1,4 @@
-"""Networks of timm without their classifiers. The only home of timm, which is an extra."""
+"""timm networks without their classifiers; the only module that imports timm, an optional extra."""
 
 import difflib
 import functools
@@ -16,19 +16,19 @@ from gcudml.models.backbones.trunk import StateDict, Trunk
 
 
 class Published(NamedTuple):
-    """What timm says of a network and its weights."""
+    """timm's information about a network and its weights."""
 
     recipe: str
     has_weights: bool
     fixed_size: bool
-    """Whether it must be told the size of the images."""
+    """Whether the image size must be given when building it."""
     own_format: InputFormat
     classifier: tuple[str, ...]
-    """Beginnings of the names that a network without classifier lacks."""
+    """Prefixes of the classifier's weight names."""
 
 
 class TimmMaps(nn.Module):
-    """What a network of timm calls its features, as maps: of maps or of tokens."""
+    """Adapter that returns a timm network's features, maps or tokens, as maps."""
 
     def __init__(self, network: nn.Module, *, token: bool) -> None:
         super().__init__()
@@ -38,12 +38,12 @@ class TimmMaps(nn.Module):
         self.token = token
 
     def features(self, images: Float[Tensor, "n c height width"]) -> object:
-        """What timm's ``forward_features`` gives."""
+        """Call timm's ``forward_features``."""
         compute = cast("Callable[[Tensor], object]", self.network.forward_features)
         return compute(images)
 
     def forward(self, images: Float[Tensor, "n c height width"]) -> Float[Tensor, "n dim h w"]:
-        """Maps of the patch tokens or of a convolutional network, or the class token as one."""
+        """Return a convolutional network's maps, the patch tokens as a map, or the class token."""
         found = self.features(images)
         assert isinstance(found, Tensor)
         if found.ndim == 4:
@@ -56,17 +56,17 @@ class TimmMaps(nn.Module):
 
 
 def timm_trunk(name: str, *, channels: int, image_size: int, token: bool) -> Trunk:
-    """The network that ``name`` is in timm.
+    """Build the timm network ``name``.
 
     Args:
-        name: As ``timm.list_models`` gives it, with or without the tag of its weights.
-        channels: Of the images it takes: 1 or 3.
+        name: As listed by ``timm.list_models``, with or without the tag of its weights.
+        channels: Channels of the images it takes, 1 or 3.
         image_size: Side of the images.
-        token: Whether a transformer gives its class token.
+        token: Whether a transformer returns its class token.
 
     Raises:
-        ValueError: timm is not installed, has no such network, or it does not take such images or
-            has no class token.
+        ValueError: timm is not installed or has no such network, or the network does not take such
+            images or has no class token.
     """
     published = _published(name)
     network = _create(name, channels, image_size)
@@ -131,7 +131,7 @@ def _published(name: str) -> Published:
 
 
 def _create(name: str, channels: int, image_size: int, *, pretrained: bool = False) -> nn.Module:
-    """The network without its classifier, for images of that size where it must be told."""
+    """Create the network without its classifier, passing the image size if it needs it."""
     timm = _import()
     create = functools.partial(
         timm.create_model, name, pretrained=pretrained, num_classes=0, in_chans=channels
@@ -140,7 +140,7 @@ def _create(name: str, channels: int, image_size: int, *, pretrained: bool = Fal
         if _published(name).fixed_size:
             try:
                 network: nn.Module = create(img_size=image_size)
-            except TypeError:  # some of these take no size either; the images must fit them
+            except TypeError:  # some take no size; then the images must fit
                 network = create()
         else:
             network = create()
@@ -151,11 +151,11 @@ def _create(name: str, channels: int, image_size: int, *, pretrained: bool = Fal
 
 @torch.no_grad()
 def _check(module: TimmMaps, name: str, images: Float[Tensor, "1 channels size size"]) -> int:
-    """Channels of the maps, found by making some."""
+    """Run the network once to check its features, and return the number of channels."""
     _, channels, size, _ = images.shape
     patch = getattr(getattr(module.network, "patch_embed", None), "patch_size", 1)
     side = patch[0] if isinstance(patch, tuple) else patch
-    if isinstance(side, int) and size % side:  # timm would leave out what remains at two borders
+    if isinstance(side, int) and size % side:  # timm would ignore the remainder at two borders
         error = ValueError(f"patches of {side} pixels")
         raise ValueError(_unfit(name, channels, size, error))
     module.eval()
@@ -174,7 +174,7 @@ def _check(module: TimmMaps, name: str, images: Float[Tensor, "1 channels size s
         found.shape[1] - module.prefix_tokens
     ):
         raise ValueError(
-            f"model.backbone: the {found.shape[1]} tokens of timm:{name} are no square map"
+            f"model.backbone: the {found.shape[1]} tokens of timm:{name} do not form a square map"
         )
     dim = int(module(images).shape[1])
     module.train()
@@ -190,7 +190,7 @@ def _unfit(name: str, channels: int, image_size: int, error: Exception) -> str:
 
 
 def _resample(state: StateDict, *, network: nn.Module) -> StateDict:
-    """Position embeddings of another image size become this network's, by interpolation."""
+    """Interpolate position embeddings to this network's image size."""
     positions, mine = state.get("pos_embed"), getattr(network, "pos_embed", None)
     grid = getattr(getattr(network, "patch_embed", None), "grid_size", None)
     if positions is None or mine is None or grid is None:

@@ -1,6 +1,6 @@
-"""Networks of torchvision without their classifiers. The only home of torchvision.
+"""torchvision networks without their classifiers; the only module that imports torchvision.
 
-It takes a second to import, so that only those who need one of these networks import this file.
+torchvision takes a second to import, so import this module only when one of them is needed.
 """
 
 import math
@@ -16,17 +16,17 @@ from torch import Tensor, nn
 from gcudml.config.model import INPUT_FORMATS
 from gcudml.models.backbones.trunk import StateDict, Trunk, as_it_is
 
-RECIPE = "IMAGENET1K_V1"  # the one that exists for all, and that papers compare with
+RECIPE = "IMAGENET1K_V1"  # exists for all networks, and is what papers compare with
 
 
 class Known(NamedTuple):
-    """What the code must know of a network of torchvision."""
+    """Properties of a torchvision network."""
 
     out_channels: int
     weights: str
-    """The enumeration of its published weights."""
+    """Name of the enumeration of its published weights."""
     smallest: int = 1
-    """Smallest side of an image that leaves a map."""
+    """Smallest image side that gives a non-empty map."""
 
 
 KNOWN = {
@@ -41,7 +41,7 @@ KNOWN = {
 
 
 class VisionTransformer(nn.Module):
-    """torchvision's ViT up to its last norm: the patch tokens as a map, or the class token as one.
+    """torchvision's ViT up to its last norm: the patch tokens, or the class token, as a map.
 
     Source: Dosovitskiy et al., ICLR 2021, arXiv:2010.11929.
     """
@@ -54,7 +54,7 @@ class VisionTransformer(nn.Module):
         self.token = token
 
     def forward(self, images: Float[Tensor, "n c height width"]) -> Float[Tensor, "n dim h w"]:
-        """``(n, dim, height / 16, width / 16)``, or ``(n, dim, 1, 1)`` for the class token."""
+        """Return ``(n, dim, height / 16, width / 16)``; for the class token ``(n, dim, 1, 1)``."""
         patches: Tensor = self.conv_proj(images)
         first = self.class_token.expand(len(images), -1, -1)
         entering = torch.cat([first, patches.flatten(2).transpose(1, 2)], dim=1)
@@ -67,11 +67,11 @@ class VisionTransformer(nn.Module):
 def torchvision_trunk(
     name: str, *, channels: int, image_size: int, small_stem: bool, token: bool
 ) -> Trunk:
-    """The network that ``name`` is in torchvision.
+    """Build the torchvision network ``name``.
 
     Args:
         name: A key of ``KNOWN``.
-        channels: Of the images it takes: 1 or 3.
+        channels: Channels of the images it takes, 1 or 3.
         image_size: Side of the images.
         small_stem: Whether a ResNet gets first layers for small images.
         token: Whether a ViT gives its class token.
@@ -108,7 +108,7 @@ def torchvision_trunk(
         module,
         known.out_channels,
         inputs=channels,
-        # torchvision's GoogLeNet turns ImageNet's format into its own in its first step.
+        # GoogLeNet expects [-1, 1]; torchvision's forward converts ImageNet's format to it first.
         own_format=INPUT_FORMATS["unit" if name == "googlenet" else "imagenet"],
         prefix="features." if hasattr(module, "features") else "",
         classifier=("fc.", "classifier.", "heads.", "aux1.", "aux2."),
@@ -118,21 +118,21 @@ def torchvision_trunk(
 
 
 def recipe(name: str) -> str:
-    """Name of the published weights, such as ``ResNet18_Weights.IMAGENET1K_V1``."""
+    """Return the name of the published weights, such as ``ResNet18_Weights.IMAGENET1K_V1``."""
     return f"{KNOWN[name].weights}.{RECIPE}"
 
 
 def _stages(network: nn.Module) -> nn.Sequential:
-    """All of a network but its classifier."""
+    """Return a network without its classifier."""
     ends = {"avgpool", "dropout", "fc", "classifier", "aux1", "aux2"}
     return nn.Sequential(OrderedDict((n, m) for n, m in network.named_children() if n not in ends))
 
 
 def _resnet(network: nn.Module, channels: int, *, small_stem: bool) -> nn.Sequential:
-    """The stages of a ResNet.
+    """Return the stages of a ResNet.
 
-    With ``small_stem`` the first convolution is 3x3 with stride 1 and there is no max pooling, as
-    is usual for small images; otherwise the map would be 1 pixel wide.
+    With ``small_stem`` the first convolution is 3x3 with stride 1 and max pooling is removed, as is
+    usual for small images, whose map would otherwise be 1 pixel wide.
     """
     if small_stem:
         network.conv1 = nn.Conv2d(channels, 64, 3, stride=1, padding=1, bias=False)
@@ -143,7 +143,7 @@ def _resnet(network: nn.Module, channels: int, *, small_stem: bool) -> nn.Sequen
 
 
 def _first_layer(like: nn.Module, channels: int) -> nn.Conv2d:
-    """A fresh convolution like another one, for images of ``channels``."""
+    """Create a newly initialised convolution like another one, for images of ``channels``."""
     assert isinstance(like, nn.Conv2d)
     return nn.Conv2d(
         channels,
@@ -159,13 +159,13 @@ def _check_patches(image_size: int) -> None:
     if image_size % 16:
         nearest = max(16, round(image_size / 16) * 16)
         raise ValueError(
-            f"model.backbone: vit_b_16 cuts images into patches of 16 pixels, and data.image_size "
+            f"model.backbone: vit_b_16 uses patches of 16 pixels, and data.image_size "
             f"is {image_size}; give a multiple of 16, such as {nearest}"
         )
 
 
 def _at_size(image_size: int) -> Callable[[StateDict], StateDict]:
-    """Position embeddings of another image size become this one's, by interpolation."""
+    """Return a function that interpolates position embeddings to this image size."""
 
     def adapt(state: StateDict) -> StateDict:
         positions = state.get("encoder.pos_embedding")

@@ -1,4 +1,4 @@
-"""What every source of networks gives: a network without its classifier, and how to fill it."""
+"""Common interface of all backbone sources: a network without its classifier, and its weights."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,27 +12,27 @@ StateDict: TypeAlias = Mapping[str, Tensor]
 
 
 def as_it_is(state: StateDict) -> StateDict:
-    """The same state."""
+    """Return the state unchanged."""
     return state
 
 
 @dataclass(frozen=True)
 class Trunk:
-    """A network from normalised images to maps ``(n, out_channels, h, w)``, freshly drawn."""
+    """A randomly initialised network from normalised images to maps ``(n, out_channels, h, w)``."""
 
     module: nn.Module
     holder: nn.Module
-    """The module, or the part of it that has the names which published weights have."""
+    """``module``, or the part of it whose names match those of published weights."""
     out_channels: int
     inputs: int
     """Channels of the images it takes."""
     own_format: InputFormat
-    """How the published weights want their images."""
+    """Input format of the published weights."""
     prefix: str = ""
-    """What a file of the features alone may leave out of all its names."""
+    """Name prefix that a file of the features alone may omit."""
     classifier: tuple[str, ...] = ()
-    """Beginnings of names that only a whole network has."""
+    """Name prefixes of the classifier's weights, which only a whole network has."""
     adapt: Callable[[StateDict], StateDict] = as_it_is
-    """Fits weights of another image size to this one's."""
+    """Adapts weights for another image size to this one."""
     fetch: Callable[[], StateDict] | None = None
-    """Gets the published weights, from the network if need be; None where there are none."""
+    """Loads the published weights, downloading them if necessary; None if there are none."""

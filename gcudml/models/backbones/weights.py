@@ -1,4 +1,4 @@
-"""Pretrained weights: read without running what a file holds, checked name by name, loaded."""
+"""Pretrained weights: read safely (no code is run), checked name by name, and loaded."""
 
 import contextlib
 import hashlib
@@ -15,21 +15,22 @@ from torch import Tensor
 from gcudml.config import ModelConfig
 from gcudml.models.backbones.trunk import StateDict, Trunk
 
-WRAPPERS = ("state_dict", "model")  # under which training scripts put a state dict
+WRAPPERS = ("state_dict", "model")  # keys under which training scripts store a state dict
 IS_LEFT_OUT: ContextVar[bool] = ContextVar("IS_LEFT_OUT", default=False)
 
 
 def load_weights(trunk: Trunk, config: ModelConfig) -> tuple[str, ...]:
-    """Fill a network with the weights that ``config.weights`` names, in place.
+    """Load the weights named by ``config.weights`` into a network, in place.
 
-    A file may hold a whole network's state dict, or that of its features without their common
-    prefix, also under ``state_dict`` or ``model`` and with names that begin with ``module.``.
+    A file may hold the state dict of a whole network, or of its features without their common
+    prefix; it may be nested under ``state_dict`` or ``model``, and names may start with
+    ``module.``.
 
     Returns:
         Names of the classifier's weights, which were left out.
 
     Raises:
-        ValueError: the weights are missing, unreadable, not finite or another network's.
+        ValueError: the weights are missing, unreadable, not finite, or of another network.
     """
     if config.weights == "none" or IS_LEFT_OUT.get():
         return ()
@@ -39,13 +40,13 @@ def load_weights(trunk: Trunk, config: ModelConfig) -> tuple[str, ...]:
     wanted = trunk.holder.state_dict()
     named, left_out = _rename(state, wanted, trunk)
     _check_fit(trunk.adapt(named), wanted, source, config.backbone)
-    trunk.holder.load_state_dict(trunk.adapt(named), strict=False)  # strictly checked above
+    trunk.holder.load_state_dict(trunk.adapt(named), strict=False)  # checked strictly above
     return left_out
 
 
 @contextlib.contextmanager
 def without_weights() -> Iterator[None]:
-    """Networks built in this block get the shape for their weights but not the weights."""
+    """Build networks for pretrained weights in this block without loading the weights."""
     token = IS_LEFT_OUT.set(True)
     try:
         yield
@@ -54,7 +55,7 @@ def without_weights() -> Iterator[None]:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a state dict or safetensors file, by name.
+    """Read the tensors of a state-dict or safetensors file, by name.
 
     Raises:
         ValueError: no such file, or it is damaged or holds anything but tensors; code in it is
@@ -67,10 +68,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if not _is_pickle(path) and "GLOBAL" not in str(error):
-            raise ValueError(_broken(path, "it is no file of PyTorch")) from error
+            raise ValueError(_broken(path, "it is not a PyTorch file")) from error
         raise ValueError(
             f"model.weights: {str(path)!r} is refused: it holds objects or code, not only tensors; "
-            "convert it to safetensors where you trust it"
+            "convert it to safetensors if you trust it"
         ) from error
     except MemoryError:
         raise
@@ -78,18 +79,18 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise ValueError(_broken(path, str(error))) from error
     except PermissionError as error:
         raise ValueError(_broken(path, error.strerror or "not allowed")) from error
-    except Exception as error:  # readers of damaged files raise anything
-        raise ValueError(_broken(path, "it is no file of PyTorch or cut short")) from error
+    except Exception as error:  # readers can raise any exception on a damaged file
+        raise ValueError(_broken(path, "it is not a PyTorch file, or truncated")) from error
     return _unwrap(found, path)
 
 
 def weights_digest(config: ModelConfig) -> str:
-    """What identifies the weights of a run: digest of the file, or the published weights' name.
+    """Identify a run's pretrained weights: the file's digest, or the published weights' name.
 
-    Empty without weights.
+    Empty without pretrained weights.
 
     Raises:
-        ValueError: the file is missing or cannot be read, or timm is.
+        ValueError: the file is missing or cannot be read, or timm is missing.
     """
     if not config.is_pretrained:
         return ""
@@ -117,7 +118,7 @@ def _recipe(config: ModelConfig) -> str:
 def _check_is_file(path: Path) -> None:
     try:
         is_folder, is_file = path.is_dir(), path.is_file()
-    except OSError as error:  # a folder that may not be entered, a name that is too long
+    except OSError as error:  # no permission for the folder, or the name is too long
         raise ValueError(
             f"model.weights: {str(path)!r} cannot be read ({error.strerror}); allow reading it, or "
             "give another file"
@@ -134,7 +135,8 @@ def _check_is_file(path: Path) -> None:
 def _fetch(trunk: Trunk, config: ModelConfig) -> StateDict:
     if trunk.fetch is None:
         raise ValueError(
-            f"model.weights: nobody publishes weights of {config.backbone}; give none or a path"
+            f"model.weights: there are no published weights of {config.backbone}; "
+            "give none or a path"
         )
     try:
         return trunk.fetch()
@@ -142,13 +144,13 @@ def _fetch(trunk: Trunk, config: ModelConfig) -> StateDict:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise ValueError(
             f"model.weights: the ImageNet weights of {config.backbone} could not be fetched "
-            f"({reason}); give the path of a file with them, or put them into the cache "
+            f"({reason}); give the path of a file with them, or put them into the cache at "
             f"{torch.hub.get_dir()}"
         ) from error
 
 
 def _is_pickle(path: Path) -> bool:
-    """Whether a file that could not be read is whole: a pickle, or a zip with one."""
+    """Whether an unreadable file is at least a pickle or a zip archive."""
     with path.open("rb") as stream:
         start = stream.read(2)
     return start == b"PK" or (start[:1] == b"\x80" and start[1:] in {b"\2", b"\3", b"\4", b"\5"})
@@ -165,9 +167,10 @@ def _unwrap(found: object, path: Path) -> dict[str, Tensor]:
         )
     others = [str(name) for name, value in found.items() if not isinstance(value, Tensor)]
     if others or not found:
-        what = f"{others[0]!r} is no tensor" if others else "it is empty"
+        what = f"{others[0]!r} is not a tensor" if others else "it is empty"
         raise ValueError(
-            f"model.weights: {str(path)!r} is no state dict: {what}; save a network's state_dict()"
+            f"model.weights: {str(path)!r} is not a state dict: {what}; "
+            "save a network's state_dict()"
         )
     return {str(name): value for name, value in found.items()}
 
@@ -175,7 +178,7 @@ def _unwrap(found: object, path: Path) -> dict[str, Tensor]:
 def _rename(
     state: StateDict, wanted: StateDict, trunk: Trunk
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The state under the network's own names, and the names that were left out."""
+    """Rename the state to the network's own names; also return the names that were left out."""
     named = dict(state)
     while named and all(name.startswith("module.") for name in named):
         named = {name.removeprefix("module."): value for name, value in named.items()}
@@ -190,7 +193,7 @@ def _rename(
 
 
 def _check_fit(state: StateDict, wanted: StateDict, source: str, backbone: str) -> None:
-    """Every weight that is needed is there, and no other, in its shape and with finite numbers."""
+    """Check that exactly the needed weights are there, with the right shapes and finite values."""
     missing = [
         name for name in wanted if name not in state and not name.endswith("num_batches_tracked")
     ]
@@ -216,12 +219,12 @@ def _check_fit(state: StateDict, wanted: StateDict, source: str, backbone: str) 
             )
         if not state[name].float().isfinite().all():
             raise ValueError(
-                f"model.weights: {name} of {source} holds NaN or infinity; give sound weights"
+                f"model.weights: {name} of {source} holds NaN or infinity; give finite weights"
             )
 
 
 def _counted(names: list[str], what: str) -> Iterable[str]:
-    """Such as ``12 keys missing (first conv1.weight)``; nothing without names."""
+    """Summarise, as in ``12 keys missing (first conv1.weight)``; empty without names."""
     if names:
         noun = "key" if len(names) == 1 else "keys"
         yield f"{len(names)} {noun} {what} (first {names[0]})"
@@ -230,5 +233,5 @@ def _counted(names: list[str], what: str) -> Iterable[str]:
 def _broken(path: Path, reason: str) -> str:
     return (
         f"model.weights: {str(path)!r} cannot be read ({reason.splitlines()[0][:120]}); "
-        "download or write it again"
+        "download or save it again"
     )

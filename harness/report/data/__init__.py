@@ -1,1 +1,1 @@
-"""Read from the database what a page shows."""
+"""Load what a page shows from the database."""

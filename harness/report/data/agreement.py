@@ -1,8 +1,8 @@
-"""Whether a criterion that needs no labels ranks runs as Recall@1 does, where both are known.
+"""Measure whether a label-free criterion ranks runs as Recall@1 does, where both are known.
 
-A workload names its criterion in the fact ``criterion`` of a run; a study's own metric counts as
-well. All finished runs of the study's workload are looked at, whichever study asked for them, and
-controls are left out: an untrained network would make any agreement look better.
+A workload names its criterion in a run's fact ``criterion``; a study's own metric counts as well.
+All finished runs of the study's workload count, whichever study asked for them, except controls: an
+untrained network would make any agreement look better.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from harness.workload import JsonValue
 
 REFERENCE = "recall@1"
 MOST_DATA = 6
-"""Data sets that are shown, those with the most runs."""
+"""Maximum number of data sets shown: those with the most runs."""
 FEWEST_RUNS = 5
-"""With fewer a rank correlation says nothing."""
+"""With fewer runs a rank correlation says nothing."""
 
 _PAIRS = """
 WITH mine AS (
@@ -52,24 +52,24 @@ class Agreement:
 
     criterion: str
     data: str
-    """What the data are called."""
+    """Name of the data."""
     is_own: bool
-    """Whether they are the study's own."""
+    """Whether it is the study's own data."""
     points: tuple[tuple[float, float], ...]
     """Criterion and Recall@1 of each run, both on validation classes."""
     rho: float | None
-    """Spearman's; None where one of the two is the same in all runs."""
+    """Spearman's rank correlation; None if either of the two is constant."""
 
 
 def rho_text(found: Agreement) -> str:
-    """The rank correlation in words."""
+    """Format the rank correlation."""
     if found.rho is None:
-        return "no rank correlation (one of the two never changes)"
+        return "no rank correlation (one of the two is constant)"
     return f"Spearman\N{RIGHT SINGLE QUOTATION MARK}s \N{GREEK SMALL LETTER RHO} = {found.rho:.2f}"
 
 
 def load_agreement(results: Path, tables: StudyTables) -> tuple[Agreement, ...]:
-    """The study's own data first, then those with the most runs; empty where nothing has both.
+    """Return the study's own data first, then those with the most runs; empty if none has both.
 
     Raises:
         StoreError: the database cannot be read.
@@ -99,7 +99,7 @@ def load_agreement(results: Path, tables: StudyTables) -> tuple[Agreement, ...]:
 
 
 def _name(params: Mapping[str, JsonValue], data: str) -> str:
-    """What a reader would call the data: their name and folder, else the start of their digest."""
+    """Name the data for a reader: name and folder, else the start of the digest."""
     given = params.get("data")
     parts: list[str] = []
     if isinstance(given, dict):

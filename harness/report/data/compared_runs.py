@@ -1,8 +1,8 @@
-"""Which two runs the gallery and the map set side by side.
+"""Choose the two runs that the gallery and the maps show side by side.
 
-The baseline and the best other trial, both at the lowest seed that both have finished. The best one
-is chosen by validation classes, as a model is: test classes choose nothing. Only runs on the same
-data can be compared image by image.
+They are the baseline and the best other trial, both at the lowest seed that both have finished. The
+best trial is chosen on validation classes, as a model is, not on test classes. Only runs on the
+same data can be compared image by image.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ORDER BY trial.number, member.seed
 
 @dataclass(frozen=True, slots=True)
 class ShownRun:
-    """One of the runs that are looked at."""
+    """One of the runs shown."""
 
     trial: TrialRow
     run_id: str
@@ -35,18 +35,18 @@ class ShownRun:
 
 @dataclass(frozen=True, slots=True)
 class ShownRuns:
-    """The baseline's run and the best trial's, or the only one of them that there is."""
+    """The runs of the baseline and of the best trial, or the only one that exists."""
 
     runs: tuple[ShownRun, ...]
     seed: int
     shared_seeds: tuple[int, ...]
-    """Those that all of these trials have finished on the same data."""
+    """Seeds that all of these trials have finished on the same data."""
     chosen_by: str
-    """The split that the best trial was chosen by."""
+    """The split on which the best trial was chosen."""
 
 
 def choose_runs(results: Path, tables: StudyTables) -> ShownRuns | None:
-    """The runs to show; None where no run has written what its queries found.
+    """Choose the runs to show; None if no run has written what its queries found.
 
     Raises:
         StoreError: the database cannot be read.
@@ -76,7 +76,7 @@ def _shown(
     found: Mapping[str, Mapping[int, tuple[str, str]]],
     split: str,
 ) -> ShownRuns | None:
-    """The runs of some trials at the lowest seed that they share; None where they share none."""
+    """Return the trials' runs at their lowest shared seed; None if they share none."""
     if not trials:
         return None
     of_each = [found[trial.trial_id] for trial in trials]

@@ -1,16 +1,17 @@
-"""Trials of several studies set against one reference: what must agree for that, and the numbers.
+"""Compare trials of several studies with one reference, after checking that they are comparable.
 
-Pure. Two trials may be compared where they were scored by the same workload on the same data, by
-the same rules and on the same measure. Different code is no reason to refuse, since every change of
-it makes new runs, but must be said.
+Pure. Two trials are comparable if they were scored by the same workload on the same data, by the
+same rules and on the same measure. Different code is allowed, since every code change makes new
+runs, but must be reported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.errors import InputError, nearest
+from harness.records.trial import flat_set
 from harness.report.data.mixture import Circumstances, Compared, MadeRun, Mixture, mixture
 from harness.report.data.study_data import Comparison, Summary, View, comparison_of
 from harness.stats.paired import Difference, holm, paired_difference, t_interval
@@ -19,13 +20,13 @@ from harness.workload import JsonValue
 RULES = ("data", "evaluate")
 """Sections of a workload's parameters that say what is scored and how."""
 PLACES = frozenset({"data.root", "data.source"})
-"""Where data lie: the digest of what lies there is what counts."""
+"""Where the data lie; not compared, since the digest of the data is."""
 _LONGEST = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What two trials must share."""
+    """What two trials must share to be comparable."""
 
     workload: str
     metric: str
@@ -34,7 +35,7 @@ class Terms:
     data: str
     """Digest of the data."""
     rules: Mapping[str, JsonValue] = field(hash=False)
-    """Dotted parameter -> value, of the sections ``RULES``."""
+    """Dotted parameter -> value, in the sections ``RULES``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,34 +51,34 @@ class Contender:
     """The parameters that its study varies."""
     view: View
     values: Mapping[int, float] = field(hash=False)
-    """Seed -> what a finished run reached."""
+    """Seed -> score of a finished run."""
     runs: tuple[str, ...]
     code: frozenset[str]
-    """Digests of the code that its runs were trained by."""
+    """Digests of the code that its runs were trained with."""
     terms: tuple[Terms, ...]
-    """Of its runs, each once."""
+    """Of its runs, without duplicates."""
     made: Mapping[int, MadeRun] = field(default_factory=dict, hash=False)
-    """Seed -> its run, and what that was made with, as far as runs of the studies differ in it."""
+    """Seed -> its run, with the environment as far as runs of the studies differ in it."""
 
     @property
     def name(self) -> str:
-        """Unique among the studies."""
+        """Study and label, unique across the studies."""
         return f"{self.study} / {self.label}"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A trial and how it stands to the reference."""
+    """A trial and its comparison with the reference."""
 
     contender: Contender
     summary: Summary
     comparison: Comparison | None
-    """None for the reference, and where no seed is shared."""
+    """None for the reference, and if no seed is shared."""
 
 
 @dataclass(frozen=True, slots=True)
 class Across:
-    """Trials of several studies against one of them."""
+    """Trials of several studies, compared with one of them."""
 
     view: View
     studies: tuple[str, ...]
@@ -85,33 +86,33 @@ class Across:
     rows: tuple[Row, ...]
     """Best mean first; controls last."""
     twins: tuple[tuple[str, str], ...]
-    """Trials that stand in no row, since they are the very runs of another one, and that one."""
+    """Trials without a row, because their runs are those of another trial, and that trial."""
     code: Mapping[str, tuple[str, ...]]
     """Study -> digests of its code."""
 
     @property
     def has_one_code(self) -> bool:
-        """Whether all runs were trained by the same code."""
+        """Whether all runs were trained with the same code."""
         return len({digest for digests in self.code.values() for digest in digests}) <= 1
 
     @property
     def family(self) -> int:
-        """How many comparisons Holm's correction is over; controls are a family of their own."""
+        """Number of comparisons in Holm's correction; controls are a family of their own."""
         return sum(row.comparison is not None and not row.contender.is_control for row in self.rows)
 
 
 def rules_of(params: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """Dotted parameter -> value of the sections that say what is scored and how."""
-    found = {key: value for name in RULES for key, value in _flat(name, params.get(name))}
+    """Map dotted parameters to values, in the sections that say what is scored and how."""
+    found = flat_set({name: params.get(name) for name in RULES})
     return {key: value for key, value in found.items() if key not in PLACES}
 
 
 def set_against(contenders: Sequence[Contender], baseline: str | None) -> Across:
-    """Compare trials, paired by seed, with one of them.
+    """Compare trials with one of them, paired by seed.
 
     Args:
         contenders: Trials with finished runs, in the order of their studies.
-        baseline: ``STUDY/TRIAL`` of the reference; None is the first study's baseline.
+        baseline: ``STUDY/TRIAL`` of the reference; None for the baseline of the first study.
 
     Raises:
         InputError: no such reference, or what was scored differs.
@@ -150,7 +151,7 @@ def set_against(contenders: Sequence[Contender], baseline: str | None) -> Across
 
 
 def mixture_across(found: Across) -> Mixture | None:
-    """In what the runs of the page differ; None where they were made alike."""
+    """Describe how the environments of the page's runs differ; None if they do not."""
     made = [run for row in found.rows for run in row.contender.made.values()]
     runs = {run.run_id: run.circumstances for run in made}  # studies may share some
     compared = [
@@ -166,10 +167,10 @@ def _by_seed(contender: Contender) -> dict[int, Circumstances]:
 
 
 def refuse_unlike(contenders: Sequence[Contender], reference: Contender) -> None:
-    """Stop where a trial was not scored as the reference was.
+    """Raise if a trial was not scored as the reference was.
 
-    Controls are let pass: they train nothing, and are there for the eye. A parameter that a study
-    varies itself is what it asks about, and no rule.
+    Controls are exempt: they train nothing and serve as visual references only. A parameter that a
+    study varies is what it asks about, not a rule.
 
     Raises:
         InputError: naming both trials and the first thing that differs.
@@ -177,7 +178,7 @@ def refuse_unlike(contenders: Sequence[Contender], reference: Contender) -> None
     (own, *more) = reference.terms
     if more:
         raise InputError(
-            f"compare: the runs of {reference.name} differ among each other in "
+            f"compare: the runs of {reference.name} differ among themselves in "
             f"{_difference(own, more[0], frozenset())}; choose another --baseline"
         )
     for each in contenders:
@@ -186,7 +187,7 @@ def refuse_unlike(contenders: Sequence[Contender], reference: Contender) -> None
             if found:
                 raise InputError(
                     f"compare: {reference.name} and {each.name} differ in {found}; "
-                    "only trials that were scored alike can be compared"
+                    "only trials that were scored in the same way can be compared"
                 )
 
 
@@ -212,7 +213,7 @@ def _reference(contenders: Sequence[Contender], baseline: str | None) -> Contend
 def _without_twins(
     contenders: Sequence[Contender], reference: Contender
 ) -> tuple[list[Contender], list[tuple[str, str]]]:
-    """Each set of runs once: a run that two studies share must not count twice."""
+    """Keep each set of runs once: a run that two studies share must not count twice."""
     by_runs = {reference.runs: reference}
     for each in contenders:
         by_runs.setdefault(each.runs, each)
@@ -234,7 +235,7 @@ def _comparison(found: Difference, p_holm: float) -> Comparison:
 
 
 def _difference(one: Terms, other: Terms, varied: frozenset[str]) -> str:
-    """The first thing in which two differ, in words; empty where there is none."""
+    """Name the first thing in which two terms differ; empty if there is none."""
     if one.workload != other.workload:
         return f"their workload ({one.workload}, {other.workload})"
     if one.metric != other.metric:
@@ -254,11 +255,3 @@ def _difference(one: Terms, other: Terms, varied: frozenset[str]) -> str:
 def _shown(value: JsonValue) -> str:
     text = "not set" if value is None else str(value)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
-
-
-def _flat(name: str, value: JsonValue) -> Iterator[tuple[str, JsonValue]]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _flat(f"{name}.{key}", inner)
-    elif value is not None:
-        yield name, value

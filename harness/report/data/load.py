@@ -1,4 +1,4 @@
-"""The numbers of a report, read from the store by SQL; nothing is drawn here."""
+"""Read the numbers of a report from the store with SQL."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from harness.store.typed_rows import (
 )
 
 SHOWN_SPLITS = ("test", "val")
-"""The splits a report speaks of, the one that counts first."""
+"""The splits that a report shows, the decisive one first."""
 
 
 def final_table(results: Path, study: str) -> FinalTable:
-    """The primary measure of each trial of ``study``; a search comes best first.
+    """Return the primary measure of each trial of ``study``; a search is sorted best first.
 
     Raises:
         InputError: no such study in ``results``.
@@ -71,7 +71,7 @@ def final_table(results: Path, study: str) -> FinalTable:
 
 
 def ordered_trials(tables: StudyTables, view: View) -> tuple[TrialRow, ...]:
-    """All trials as a table lists them: as planned, but a search best first; controls last."""
+    """Return all trials in table order: as planned, or best first in a search; controls last."""
     if not tables.is_search:
         return tables.trials
     ranked = tables.ranked(view)
@@ -80,13 +80,13 @@ def ordered_trials(tables: StudyTables, view: View) -> tuple[TrialRow, ...]:
 
 
 def measure_label(measure: str) -> str:
-    """How the field writes a measure: ``recall@1`` -> ``Recall@1``, ``nmi`` -> ``NMI``."""
+    """Return the usual spelling of a measure: ``recall@1`` -> ``Recall@1``, ``nmi`` -> ``NMI``."""
     known = {"nmi": "NMI", "ami": "AMI", "map@r": "MAP@R", "r_precision": "R-precision"}
     return known.get(measure, re.sub("^recall@", "Recall@", measure))
 
 
 def load_tables(results: Path, study: str) -> StudyTables:
-    """Read every number of ``study``; a study that is half done gives the half that is there.
+    """Read every number of ``study``; an unfinished study gives what is there so far.
 
     Raises:
         InputError: no such study in ``results``; the message names the nearest one.

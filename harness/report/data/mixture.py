@@ -1,7 +1,7 @@
-"""Notices about tables whose runs used different libraries, devices or number formats.
+"""Warn about tables whose runs used different libraries, devices or number formats.
 
-Which runs count, and what of them is looked at, is for the view ``circumstances`` to say. A run
-that recorded nothing of a kind, as raw pixels record no device, differs from none.
+The view ``circumstances`` decides which runs and which properties count. A run that did not record
+a property, as raw pixels record no device, differs from none in it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Compared(NamedTuple):
 
     name: str
     made: Mapping[int, Circumstances]
-    """Of its finished runs, by seed."""
+    """Seed -> circumstances of its finished run."""
 
 
 class MadeRun(NamedTuple):
@@ -42,22 +42,22 @@ class Mixture(NamedTuple):
     kinds: tuple[str, ...]
     """``torch 2.11.0 (20 runs) and 2.15.0 (10 runs)``, one for each thing that differs."""
     consequence: str
-    """What that means for the comparisons, in a sentence."""
+    """What that means for the comparisons, in one sentence."""
 
     @property
     def text(self) -> str:
-        """All of it, as one paragraph."""
+        """The whole notice, as one paragraph."""
         return f"{OPENING} {'; '.join(self.kinds)}. {self.consequence}"
 
 
-OPENING = "The runs were not all made alike:"
+OPENING = "Not all runs were made in the same environment:"
 
 
 def read_circumstances(results: Path, studies: Sequence[str]) -> dict[str, dict[str, str]]:
     """Map run_id to those libraries, devices and formats that differ among the runs.
 
     Raises:
-        InputError: no results yet.
+        InputError: there are no results yet.
         StoreError: the database cannot be read.
     """
     rows = read_rows(
@@ -98,10 +98,10 @@ def mixture(
     """Describe how runs differ and which comparisons that may affect; None where they do not.
 
     Args:
-        runs: All that count, each once.
-        compared: What is set against the reference.
-        reference: Its runs by seed.
-        reference_name: What it is called in a sentence.
+        runs: Every run that counts, each once.
+        compared: The trials compared with the reference.
+        reference: The reference's runs by seed.
+        reference_name: Its name in a sentence.
     """
     counts: dict[str, Counter[str]] = {}
     for run in runs:
@@ -122,7 +122,7 @@ def mixture(
 def _is_affected(
     made: Mapping[int, Circumstances], reference: Mapping[int, Circumstances], mixed: Iterable[str]
 ) -> bool:
-    """Whether any seed is paired with a run of the reference that differs in this."""
+    """Whether any seed is paired with a run of the reference that differs in any of ``mixed``."""
     return any(
         what in made[seed] and what in reference[seed] and made[seed][what] != reference[seed][what]
         for what in mixed
@@ -132,24 +132,24 @@ def _is_affected(
 
 def _consequence(affected: Sequence[str], compared: int, reference: str) -> str:
     if not compared:
-        return "A difference between trials may come from that."
+        return "A difference between trials may be due to this."
     if not affected:
         return (
-            f"Every run was compared with a run of {reference} that was made in the same way, so "
-            "the differences do not come from that; the means are over runs of different kinds."
+            f"Every run was compared with a run of {reference} in the same environment, so the "
+            "differences are not due to this; the means are over runs of different environments."
         )
     if len(affected) == compared:
         which = "The difference" if compared == 1 else "Every difference"
-        return f"{which} to {reference} may come from that."
+        return f"{which} from {reference} may be due to this."
     names = list(affected[:_MOST_NAMES])
     if more := len(affected) - len(names):
         names.append(f"{more} more")
     which = "The difference" if len(affected) == 1 else "The differences"
-    return f"{which} of {_joined(names)} to {reference} may come from that."
+    return f"{which} of {_joined(names)} from {reference} may be due to this."
 
 
 def _values(found: Counter[str]) -> str:
-    """The values, the most frequent first, each with its number of runs."""
+    """Format the values, most frequent first, each with its number of runs."""
     ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
     shown = [
         f"{_shown(value)} ({count} run{'' if count == 1 else 's'})"
@@ -165,6 +165,6 @@ def _joined(parts: Sequence[str]) -> str:
 
 
 def _shown(value: str) -> str:
-    """A value that a workload recorded, as a short line."""
+    """Format a value that a workload recorded as a short line."""
     line = " ".join("".join(each if each.isprintable() else " " for each in value).split())
     return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"

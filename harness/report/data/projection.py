@@ -1,4 +1,4 @@
-"""Maps of embeddings: the points that are shown."""
+"""Load the points of the embedding maps."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Point:
     x: float
     y: float
     picture: str | None
-    """Its name in the page."""
+    """Name of its picture in the page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,30 +46,30 @@ class ProjectedRun:
     run: ShownRun
     points: tuple[Point, ...]
     is_turned: bool
-    """Whether it was turned or mirrored to lie as the first one does."""
+    """Whether it was rotated or reflected to match the first map."""
 
 
 @dataclass(frozen=True, slots=True)
 class Maps:
-    """The maps of the runs that are looked at."""
+    """The maps of the runs shown."""
 
     seed: int
     runs: tuple[ProjectedRun, ...]
     labels: tuple[str, ...]
     """All classes on the maps."""
     coloured: tuple[str, ...]
-    """Those with a colour of their own: all, or those that are confused most often."""
+    """Classes with a colour of their own: all, or those confused most often."""
     layout: str = "two principal components"
-    """What the coordinates are, as the workload says (its fact ``map``)."""
+    """Kind of coordinates, as the workload states it (its fact ``map``)."""
 
 
 def load_maps(results: Path, shown: ShownRuns | None, pictures: Pictures) -> Maps | None:
-    """The maps of the runs; None where none was written.
+    """Load the maps of the runs; None if none was written.
 
     Args:
         results: The results folder.
-        shown: The runs to look at.
-        pictures: Takes in the images on the maps, as far as there is room.
+        shown: The runs to show.
+        pictures: Collects the images on the maps, as far as there is room.
 
     Raises:
         StoreError: the database cannot be read.
@@ -90,7 +90,7 @@ def load_maps(results: Path, shown: ShownRuns | None, pictures: Pictures) -> Map
 
 
 def _layout(results: Path, runs: Sequence[ProjectedRun]) -> str:
-    """What the coordinates of the maps are."""
+    """Return the kind of coordinates of the maps."""
     (row,) = read_rows(
         results,
         "SELECT json_extract_string(facts, '$.map') FROM run WHERE run_id = ?",
@@ -100,9 +100,10 @@ def _layout(results: Path, runs: Sequence[ProjectedRun]) -> str:
 
 
 def aligned(points: Sequence[Point], others: Sequence[Point]) -> tuple[Point, ...]:
-    """The points turned, and mirrored if that helps, towards the same images among ``others``.
+    """Rotate the points, and reflect them if that helps, towards the same images in ``others``.
 
-    Distances stay: two principal components know no direction. (Procrustes without scaling.)
+    Distances are preserved: the direction of principal components is arbitrary. (Procrustes without
+    scaling.)
     """
     there = {point.image: point for point in others}
     pairs = [(point, there[point.image]) for point in points if point.image in there]
@@ -132,7 +133,7 @@ def _read_points(results: Path, run: ShownRun, pictures: Pictures) -> tuple[Poin
 
 
 def _most_confused(results: Path, shown: ShownRuns, sizes: Mapping[str, int]) -> tuple[str, ...]:
-    """The classes whose queries find another class first most often; all where they are few."""
+    """Return the classes whose queries most often retrieve another class; all if they are few."""
     ids = [run.run_id for run in shown.runs]
     misses = {
         str(label): integer(count) for label, count in read_rows(results, _MISSES, {"run_ids": ids})

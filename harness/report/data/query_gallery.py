@@ -1,4 +1,4 @@
-"""What single queries find in the baseline's run and in the best trial's: numbers, no HTML."""
+"""Load what single queries retrieve in the runs of the baseline and of the best trial."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from harness.report.data.thumbnails import Pictures
 from harness.store.typed_rows import integer, number, number_or_none, read_rows, text_or_none
 
 MOST_QUERIES = 6
-"""In each group of the gallery."""
+"""Per group of the gallery."""
 MOST_NEIGHBOURS = 8
 MOST_CLASSES = 5
-"""Of the best and of the worst of each trial."""
+"""Best and worst classes per trial, this many of each."""
 _MOST_CANDIDATES = 500
 
 _QUERIES = """
@@ -48,22 +48,22 @@ ORDER BY label
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """An image that a query has found."""
+    """An image that a query retrieved."""
 
     label: str
     is_right: bool
     """Whether it has the query's class."""
     similarity: float | None
     picture: str | None
-    """Its name in the page."""
+    """Name of its picture in the page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finds:
-    """What one run finds for a query."""
+    """What one run retrieves for a query."""
 
     first_hit: int | None
-    """The rank of the first image of its class; None for never."""
+    """Rank of the first image of its class; None if there is none."""
     neighbours: tuple[Neighbour, ...]
 
     @property
@@ -74,7 +74,7 @@ class Finds:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A query and what each of the runs finds for it."""
+    """A query, and what each of the runs retrieves for it."""
 
     image: int
     label: str
@@ -84,12 +84,12 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Some queries that have something in common."""
+    """Queries that have something in common."""
 
     title: str
     queries: tuple[Query, ...]
     left_out: int
-    """More of the kind that could be shown."""
+    """Number of further queries of the kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +109,12 @@ class ClassRecall:
     label: str
     queries: int
     recall: tuple[float | None, ...]
-    """Of each trial, the mean over the shared seeds."""
+    """Per trial, the mean over the shared seeds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """All of it; with a single run there is one group and nothing to count."""
+    """The whole gallery; with a single run it has one group and no counts."""
 
     shown: ShownRuns
     groups: tuple[Group, ...]
@@ -127,13 +127,13 @@ class Gallery:
 def load_gallery(
     results: Path, study: str, shown: ShownRuns | None, pictures: Pictures
 ) -> Gallery | None:
-    """The queries to show, the same of all runs; None where none was written.
+    """Load the queries to show, the same for all runs; None if none was written.
 
     Args:
         results: The results folder.
-        study: Its study.
-        shown: The runs to look at.
-        pictures: Takes in the pictures that the gallery shows.
+        study: The study's name.
+        shown: The runs to show.
+        pictures: Collects the pictures that the gallery shows.
 
     Raises:
         StoreError: the database cannot be read.
@@ -162,9 +162,9 @@ _Found = Mapping[str, object]
 
 
 def _read_queries(results: Path, run: ShownRun) -> dict[int, tuple[str, _Found]]:
-    """Image -> label and what was found, of the queries that have a picture.
+    """Map image to label and findings, for queries with a picture.
 
-    Where none has one, of the first queries.
+    If none has one, for the first queries.
     """
     rows = read_rows(results, _QUERIES, {"run_id": run.run_id, "most": _MOST_CANDIDATES})
     names = ("first_hit", "neighbours", "labels", "similarities", "picture", "pictures")
@@ -191,7 +191,7 @@ def _groups(
 
 
 def _spread(images: Sequence[int], most: int) -> list[int]:
-    """So many of them, from the first to the last in even steps: classes follow each other."""
+    """Pick at most ``most`` images at even steps, so that they cover many classes."""
     if len(images) <= most:
         return list(images)
     return [images[place * len(images) // most] for place in range(most)]
@@ -257,7 +257,7 @@ def _read_classes(results: Path, study: str, shown: ShownRuns) -> list[ClassReca
 
 
 def _extremes(classes: Sequence[ClassRecall]) -> tuple[ClassRecall, ...]:
-    """The best and the worst classes of each trial; ties go to the earlier name."""
+    """Return the best and the worst classes of each trial; ties go to the earlier name."""
     chosen: set[str] = set()
     for place in range(len(classes[0].recall) if classes else 0):
         known = [(one.recall[place] or 0.0, one.label) for one in classes]

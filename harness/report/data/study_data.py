@@ -1,6 +1,6 @@
-"""What a report knows of a study, as plain dataclasses; ``tables`` and ``training`` fill them.
+"""Dataclasses for the numbers of a study, which ``load`` and ``training`` fill.
 
-Only finished runs count towards a number. A value that is not finite never enters one.
+Only finished runs count towards a number, and only finite values.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _BESIDE = ("_last_epoch", "_best_test_epoch")
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """What was asked, in the words of the study file."""
+    """A study, as its file states it."""
 
     name: str
     question: str
@@ -51,7 +51,7 @@ class TrialRow:
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """One run of the study, whatever its state; what is not known yet is None."""
+    """One run of the study, in any state; None for what is not known yet."""
 
     trial_id: str
     seed: int
@@ -72,38 +72,38 @@ class RunRow:
     versions: Mapping[str, JsonValue]
     stderr: str | None
     is_reused: bool
-    """Whether it was finished before this study began: trained for another one."""
+    """Whether it finished before this study began, having been trained for another one."""
     circumstances: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """What it was made with, as far as finished runs of the study differ in it."""
+    """Its environment, as far as finished runs of the study differ in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PrunedTrial:
-    """A trial that a search has given up; it enters no other table."""
+    """A trial that was pruned; it is in no other table."""
 
     number: int
     label: str
     reason: str
     seeds_done: int
-    """Seeds that were trained to their end."""
+    """Number of seeds trained to the end."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One thing that can be looked at: a measure on a split."""
+    """A measure on a split."""
 
     split: str
     measure: str
 
     @property
     def key(self) -> str:
-        """A name for it in the page, unique in the report."""
+        """Name in the page, unique in the report."""
         return f"{self.split}|{self.measure}"
 
 
 @dataclass(frozen=True, slots=True)
 class SeedValue:
-    """The value that one finished run reached."""
+    """The value of one finished run."""
 
     trial_id: str
     seed: int
@@ -131,10 +131,10 @@ class Comparison:
     low: float | None
     high: float | None
     p: float | None
-    """None where the pairs are too few for it to be shown, as is ``p_holm``."""
+    """None if there are too few pairs to show it; so is ``p_holm``."""
     p_holm: float | None
     better: float | None
-    """Probability of improvement: the share of seeds on which the trial is ahead, ties half."""
+    """Probability of improvement: the share of seeds on which it is ahead; ties count half."""
 
     @property
     def exploratory(self) -> bool:
@@ -152,7 +152,7 @@ def comparison_of(
     p_holm: float | None,
     better: float | None,
 ) -> Comparison:
-    """A comparison as a report may show it: without its p values where pairs are too few."""
+    """Build a comparison for a report, without p values if there are too few pairs."""
     if not may_show_p(n):
         p = p_holm = None
     return Comparison(n, difference, low, high, p, p_holm, better)
@@ -160,11 +160,11 @@ def comparison_of(
 
 @dataclass(frozen=True, slots=True)
 class StudyTables:
-    """All numbers of a study but its training curves."""
+    """All numbers of a study except its training curves."""
 
     study: Study
     trials: tuple[TrialRow, ...]
-    """In the order of the study; controls last. Those that were pruned are left out."""
+    """In the order of the study, controls last; pruned trials are left out."""
     runs: tuple[RunRow, ...]
     """Of these trials."""
     views: tuple[View, ...]
@@ -175,7 +175,7 @@ class StudyTables:
     comparisons: Mapping[tuple[View, str], Comparison]
     """By view and trial_id; the baseline and trials without a shared seed have none."""
     pruned: tuple[PrunedTrial, ...] = ()
-    """What a search has given up, by number."""
+    """Pruned trials, by number."""
 
     @property
     def is_search(self) -> bool:
@@ -184,17 +184,17 @@ class StudyTables:
 
     @property
     def is_confirmation(self) -> bool:
-        """Whether the trials were chosen by a search, and trained again on fresh seeds."""
+        """Whether the trials were chosen by a search, and retrained on fresh seeds."""
         return self.study.sampler != "grid" and not self.is_search
 
     @property
     def phases(self) -> tuple[str, ...]:
-        """``search``, ``confirm``, or both, in the order in which they come."""
+        """``search``, ``confirm``, or both, in this order."""
         found = {trial.phase for trial in self.contenders}
         return tuple(phase for phase in ("search", "confirm") if phase in found)
 
     def of_phase(self, phase: str) -> StudyTables:
-        """The same study as if it had this phase's trials only."""
+        """Return the study as if it had only this phase's trials."""
         ids = {trial.trial_id for trial in self.trials if trial.phase == phase}
         values = {
             view: tuple(value for value in found if value.trial_id in ids)
@@ -214,7 +214,7 @@ class StudyTables:
 
     @property
     def primary(self) -> View | None:
-        """The study's metric on the split that counts; None before the first finished run."""
+        """The study's metric on the decisive split; None before the first finished run."""
         of_metric = [view for view in self.views if view.measure == self.study.metric]
         return next(iter([*of_metric, *self.views]), None)
 
@@ -225,15 +225,15 @@ class StudyTables:
 
     @property
     def contenders(self) -> tuple[TrialRow, ...]:
-        """The trials without the controls."""
+        """All trials except the controls."""
         return tuple(trial for trial in self.trials if not trial.is_control)
 
     def ranked(self, view: View | None) -> tuple[TrialRow, ...]:
-        """Contenders by their mean, best first.
+        """Return the contenders by their mean, best first.
 
-        Trials with fewer seeds than the most complete one come after it, and those with fewer
-        than half are left out: lucky seeds must not lead a table. Ties go to the earlier trial.
-        More seeds than the study gives every trial count no more than these.
+        Trials with fewer seeds than the most complete one come after it, and those with fewer than
+        half are left out: lucky seeds must not lead a table. Ties go to the earlier trial. Seeds
+        beyond those that the study plans for every trial give no advantage.
         """
         if view is None:
             return ()
@@ -246,13 +246,13 @@ class StudyTables:
         return tuple(trial for trial, _ in ranked)
 
     def planned(self) -> Counter[str]:
-        """trial_id -> how many runs the study asks for."""
+        """Count the runs that the study plans, by trial_id."""
         return Counter(run.trial_id for run in self.runs)
 
     def measures(self) -> tuple[str, ...]:
-        """The measures that every split has, each once: what a reader can switch between.
+        """Return the measures that every split has, which a reader can switch between.
 
-        Those at an epoch that nothing chose (``recall@1_last_epoch``) are no choice.
+        Those at an epoch that was not selected (``recall@1_last_epoch``) are left out.
         """
         splits = set(self.splits())
         found: dict[str, set[str]] = {}
@@ -262,18 +262,18 @@ class StudyTables:
         return tuple(measure for measure, seen in found.items() if seen == splits)
 
     def chosen_views(self) -> tuple[View, ...]:
-        """What a reader can choose: every measure that all splits have."""
+        """Return the views that a reader can select: every measure that all splits have."""
         measures = set(self.measures())
         return tuple(view for view in self.views if view.measure in measures)
 
     def splits(self) -> tuple[str, ...]:
-        """The splits of the views, each once."""
+        """Return the splits of the views, each once."""
         return tuple(dict.fromkeys(view.split for view in self.views))
 
 
 @dataclass(frozen=True, slots=True)
 class FinalRow:
-    """A line of the table at the end of a study; numbers are None before a run is finished."""
+    """A row of the table at the end of a study; its numbers are None until a run has finished."""
 
     trial: str
     role: str
@@ -284,7 +284,7 @@ class FinalRow:
     high: float | None
     n: int
     planned: int
-    """Seeds that the study asks for."""
+    """Seeds that the study plans."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,4 +296,4 @@ class FinalTable:
     split: str
     rows: tuple[FinalRow, ...]
     note: str
-    """In what the runs differ beside what is asked; empty where they were made alike."""
+    """How the environments of the runs differ; empty if they do not."""

@@ -1,8 +1,8 @@
-"""Small pictures that runs left in their work folders, as data of the page: each one once.
+"""Embed small pictures from the runs' work folders in the page, each one once.
 
-A workload names them in its tables, as ``images/NAME.webp`` or ``.png``. They are taken as they
-are: what a file is, its first bytes tell, and one that is missing, too large or something else is
-no picture; nor is one that is not any more what its run wrote.
+A workload names them in its tables, as ``images/NAME.webp`` or ``.png``. They are embedded
+unchanged; the first bytes tell the format. A file that is missing, too large, of another format or
+no longer what its run wrote is not a picture.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from harness.records.run_state import replay
 
 MOST_BYTES_OF_ONE = 64_000
 MOST_BYTES = 2_000_000
-"""Of all pictures of a page as text."""
+"""Maximum size of all pictures of a page, as text."""
 _NAME = re.compile(r"images/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}\.(?:webp|png)")
 
 
 @dataclass
 class Pictures:
-    """The pictures of one page, in the order in which they were asked for."""
+    """The pictures of one page, in the order requested."""
 
     results: Path
     room: int | None = None
-    """Most bytes of all of them as text; None: ``MOST_BYTES``."""
+    """Maximum size of all of them as text, in bytes; None for ``MOST_BYTES``."""
     data: dict[str, str] = field(default_factory=dict)
     """Name in the page -> the picture as a data URI."""
     _size: int = 0
@@ -38,16 +38,16 @@ class Pictures:
     """Digest of a picture -> its name in the page."""
     _known: dict[tuple[str, str], str | None] = field(default_factory=dict)
     _left: dict[str, Left] = field(default_factory=dict)
-    """Run -> what it left."""
+    """run_id -> the files it left."""
 
     def add(self, run_id: str, path: object) -> str | None:
-        """Take in a picture of a run and return its name in the page.
+        """Add a picture of a run and return its name in the page.
 
-        None where there is no such picture, or no room for it any more.
+        None if there is no such picture, or no room left.
 
         Args:
             run_id: The run in whose work folder it lies.
-            path: What the table says; anything but a proper name is no picture.
+            path: The value in the table; anything but a valid path is not a picture.
         """
         if not isinstance(path, str) or not _NAME.fullmatch(path):
             return None
@@ -83,7 +83,7 @@ class Pictures:
 
 
 def _read(path: Path) -> bytes:
-    """A small regular file; empty where there is none."""
+    """Read a small regular file; empty if there is none."""
     try:
         # A link could lead anywhere: to a device, or out of the results.
         if path.is_symlink() or not path.is_file() or path.stat().st_size > MOST_BYTES_OF_ONE:
@@ -94,7 +94,7 @@ def _read(path: Path) -> bytes:
 
 
 def _kind(content: bytes) -> str | None:
-    """``webp`` or ``png``, by the first bytes."""
+    """Return ``webp`` or ``png``, judging by the first bytes."""
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "webp"
     return "png" if content[:8] == b"\x89PNG\r\n\x1a\n" else None

@@ -1,7 +1,7 @@
-"""What happened during training, by SQL: curves over epochs and the sizes of clusters.
+"""Read training curves and cluster sizes from the store with SQL.
 
-Curves average the seeds of a trial, finished and running ones; a failed run would bend the mean
-where it breaks off. Both are read for a few trials only: a page of two hundred is not read.
+Curves average the seeds of a trial, finished and running ones; a failed run would distort the mean
+where it stops. Both are read for a few trials only: nobody reads a page of two hundred.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from harness.report.data.study_data import StudyTables, TrialRow
 from harness.store.typed_rows import integer, number, number_or_none, read_rows
 
 MOST_TRIALS = 7
-"""Trials with curves: as many as colours that can be told apart."""
+"""Maximum number of trials with curves: as many as there are distinguishable colours."""
 
 _RUNS = (
     "SELECT member.trial_id, member.seed, member.run_id"
@@ -54,20 +54,20 @@ class ClusterSizes:
     epoch: int
     sizes: tuple[float, ...]
     borders: tuple[float, ...] = ()
-    """After which rank each group of clusters but the last ends, averaged over seeds; empty where
-    clusters have no groups, or where groups are not of similar size."""
+    """Rank after which each group of clusters but the last ends, averaged over seeds; empty if
+    clusters have no groups, or if groups overlap in size."""
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """All that a report shows of the training of a study."""
+    """Everything that a report shows of a study's training."""
 
     trials: tuple[TrialRow, ...]
-    """The trials that are shown, in the order of the study."""
+    """The trials shown, in the order of the study."""
     left_out: int
-    """How many more trials have runs that could be shown."""
+    """Number of further trials with runs that could be shown."""
     curves: tuple[Curve, ...]
-    """Loss, its terms, validation, what is measured beside, then the clusters."""
+    """Loss, its terms, validation, other quantities, then the clusters."""
     sizes: tuple[ClusterSizes, ...]
     """First, middle and last epoch of the baseline and of the best other trial."""
 
@@ -89,14 +89,14 @@ def load_training(results: Path, tables: StudyTables) -> Training:
 
 
 def _shown_trials(tables: StudyTables) -> list[TrialRow]:
-    """The baseline and the best, as many as can be shown; unfinished trials where room is left."""
+    """Return the baseline and the best trials, then unfinished ones, up to the limit."""
     first = [tables.baseline] if tables.baseline else []
     wanted = dict.fromkeys([*first, *tables.ranked(tables.primary), *tables.contenders])
     return sorted(list(wanted)[:MOST_TRIALS], key=lambda trial: trial.number)
 
 
 def _compared_trials(tables: StudyTables) -> list[TrialRow]:
-    """The baseline and the best other trial, as far as there are such."""
+    """Return the baseline and the best other trial, as far as they exist."""
     others = [t for t in tables.ranked(tables.primary) or tables.contenders if not t.is_baseline]
     return [*([tables.baseline] if tables.baseline else []), *others[:1]]
 
@@ -169,7 +169,7 @@ def _read_sizes(
         " SELECT trial_id, seed, epoch, size, row_number() OVER ("
         " PARTITION BY run_id, epoch ORDER BY size DESC, cluster) AS rank"
         " FROM chosen JOIN clusters USING (run_id) WHERE cluster >= 0),"
-        # Seeds that are still running have fewer epochs: the last one is where every seed arrived.
+        # Running seeds have fewer epochs: the last one is the last that every seed has reached.
         " shared AS (SELECT trial_id, epoch FROM ranked WHERE rank = 1 GROUP BY trial_id, epoch"
         " QUALIFY count(*) = max(count(*)) OVER (PARTITION BY trial_id)),"
         " placed AS (SELECT *, row_number() OVER (PARTITION BY trial_id ORDER BY epoch) AS place,"
@@ -195,7 +195,7 @@ def _read_sizes(
 def _read_borders(
     results: Path, tables: StudyTables, trials: Sequence[TrialRow]
 ) -> dict[tuple[str, int], tuple[float, ...]]:
-    """Trial and epoch -> the rank after which each group ends, largest clusters first."""
+    """Map trial and epoch to the ranks after which groups end, largest clusters first."""
     rows = read_rows(
         results,
         f"WITH chosen AS ({_RUNS})"
@@ -222,7 +222,7 @@ class _Group(NamedTuple):
 
 
 def _borders(seeds: Sequence[Sequence[_Group]]) -> tuple[float, ...]:
-    """Borders averaged over seeds; none where seeds differ in groups, or groups overlap in size."""
+    """Average borders over seeds; empty if seeds differ in groups, or groups overlap in size."""
     fits = len({len(groups) for groups in seeds}) == 1 and all(
         after.high <= before.low for groups in seeds for before, after in itertools.pairwise(groups)
     )

@@ -1,7 +1,7 @@
-"""The answer of a study in plain sentences, with its uncertainty; pure, from the tables.
+"""State the answer of a study in plain sentences, with its uncertainty; pure, from the tables.
 
 With fewer than ``stats.MIN_SEEDS_FOR_TEST`` pairs no exact test can reach 0.05: such an answer is
-exploratory and passes no verdict. A search never makes a claim.
+exploratory and gives no verdict. A search never makes a claim.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ SPLIT_NAMES = {"test": "test classes", "val": "validation images"}
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the page says first."""
+    """The answer at the top of the page."""
 
     claim: str
     """One sentence."""
     label: str
-    """How far it carries: ``exploratory``, ``search``, ``tested``, or ``no result yet``."""
+    """Strength of the evidence: ``exploratory``, ``search``, ``tested``, or ``no result yet``."""
     remarks: tuple[str, ...]
-    """Sentences on the controls, and what is missing; those on each trial are in ``claims``."""
+    """Sentences on the controls, and on what is missing; those on each trial are in ``claims``."""
 
 
 def answer(tables: StudyTables) -> Answer:
-    """The answer as far as the finished runs give one."""
+    """Return the answer that the finished runs give so far."""
     view = tables.primary
     ranked = tables.ranked(view)
     missing = [*_missing(tables), *_alarms(tables), *_remarks(tables)]
@@ -45,7 +45,7 @@ def answer(tables: StudyTables) -> Answer:
 
 
 def named(trial: TrialRow) -> str:
-    """A trial's label as it stands in a sentence: a setting as it is, a name in quotes."""
+    """Return a trial's label for use in a sentence: a setting as it is, a name in quotes."""
     if "=" in trial.label:
         return trial.label
     return f"\N{LEFT DOUBLE QUOTATION MARK}{trial.label}\N{RIGHT DOUBLE QUOTATION MARK}"
@@ -93,7 +93,7 @@ def _claim(tables: StudyTables, view: View, ranked: tuple[TrialRow, ...]) -> str
 
 
 def _among(tables: StudyTables, view: View, best: TrialRow) -> str:
-    """What limits the claim that a trial is best: others, with fewer seeds so far, are above it."""
+    """Qualify the claim that a trial is best if others, with fewer seeds so far, are above it."""
     level = tables.summaries[view, best.trial_id].mean
     means = [s.mean for t in tables.contenders if (s := tables.summaries.get((view, t.trial_id)))]
     return " of those with the most seeds so far" if max(means) > level else ""
@@ -105,7 +105,7 @@ def _label(tables: StudyTables, view: View) -> str:
 
 
 def _level(summary: Summary) -> str:
-    why = "one seed, so no uncertainty" if summary.n == 1 else "95 % interval"
+    why = "one seed, so no interval" if summary.n == 1 else "95 % interval"
     return f"{plus_minus(summary)} ({why})"
 
 
@@ -128,23 +128,23 @@ def _missing(tables: StudyTables) -> list[str]:
     sentences = []
     if tables.pruned:
         trials = "1 trial was" if len(tables.pruned) == 1 else f"{len(tables.pruned)} trials were"
-        sentences.append(f"{trials} given up early and enter no table; see Pruned.")
+        sentences.append(f"{trials} pruned and are in no table; see Pruned.")
     if states["failed"]:
         kinds = Counter(run.failure or "crash" for run in tables.runs if run.state == "failed")
         shown = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
         sentences.append(
-            f"{states['failed']} of {total} runs failed ({shown}); their seeds count nowhere."
+            f"{states['failed']} of {total} runs failed ({shown}); their seeds do not count."
         )
     if waiting := total - states["done"] - states["failed"]:
         sentences.append(
             f"{waiting} of {total} runs are not finished ({states['running']} running): "
-            "the numbers will move."
+            "the numbers may still change."
         )
     return sentences
 
 
 def _alarms(tables: StudyTables) -> list[str]:
-    """What the workload found wrong in runs, and in which trials."""
+    """List what the workload found wrong in runs, and in which trials."""
     labels = {trial.trial_id: trial.label for trial in tables.trials}
     found: dict[str, list[str]] = {}
     for run in tables.runs:
@@ -158,7 +158,7 @@ def _alarms(tables: StudyTables) -> list[str]:
 
 
 def _remarks(tables: StudyTables) -> list[str]:
-    """What the workload wants every reader to know, each once."""
+    """List what the workload wants every reader to know, each remark once."""
     found = [s for run in tables.runs for s in _sentences(run.facts.get("remarks"))]
     return list(dict.fromkeys(found))
 

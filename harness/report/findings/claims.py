@@ -1,7 +1,7 @@
-"""A sentence on every trial that was compared with the baseline: pure, from the tables.
+"""Write a sentence on every trial compared with the baseline; pure, from the tables.
 
-How many more seeds would settle an undecided one is an estimate from the observed difference and
-its spread, as if both were true; with fewer than three pairs the spread is not known at all.
+How many more seeds would settle an undecided comparison is estimated from the observed difference
+and its spread, as if both were the true ones; with fewer than three pairs the spread is unknown.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ MOST_CLAIMS = 8
 ESTIMATE = (
     "\N{LEFT DOUBLE QUOTATION MARK}About N more seeds\N{RIGHT DOUBLE QUOTATION MARK} is where a "
     "paired test at the strictest step of Holm\N{RIGHT SINGLE QUOTATION MARK}s correction would "
-    f"find, in {POWER:.0%} of studies, a difference as large and as spread as the one observed. It "
-    "is as rough as these are."
+    f"detect, in {POWER:.0%} of studies, a difference of the observed size and spread. It is as "
+    "rough an estimate as those are."
 )
 _FEWEST_FOR_A_SPREAD = 3
 
 
 def claims(tables: StudyTables) -> tuple[str, ...]:
-    """One sentence a compared trial, best first, then one on those that are left.
+    """Write one sentence per compared trial, best first, then one on the rest.
 
-    Empty for a search, which claims nothing, and where nothing is compared.
+    Empty for a search, which claims nothing, and if nothing is compared.
     """
     view = tables.primary
     if view is None or tables.is_search:
@@ -42,7 +42,7 @@ def claims(tables: StudyTables) -> tuple[str, ...]:
 
 
 def compared_trials(tables: StudyTables, view: View) -> list[TrialRow]:
-    """The trials with a difference to the baseline, best first; those with seeds missing last."""
+    """Return the trials compared with the baseline, best first; those missing seeds last."""
     ranked = tables.ranked(view)
     order = {trial.trial_id: place for place, trial in enumerate(ranked)}
     found = [
@@ -59,11 +59,11 @@ def is_estimated(said: tuple[str, ...]) -> bool:
 
 
 def more_seeds(comparison: Comparison, comparisons: int) -> int | None:
-    """About how many more pairs would settle it; None where that cannot be said, or are too many.
+    """Estimate how many more pairs would settle it; None if unknown or too many.
 
     Args:
-        comparison: With its 95 % interval, from which the spread is taken back.
-        comparisons: The family that Holm's correction covers.
+        comparison: The spread is recovered from its 95 % interval.
+        comparisons: Size of the family in Holm's correction.
     """
     effect = _effect(comparison)
     if effect is None:
@@ -73,7 +73,7 @@ def more_seeds(comparison: Comparison, comparisons: int) -> int | None:
 
 
 def _effect(comparison: Comparison) -> float | None:
-    """The difference in sd of the paired differences; None where the spread is not known."""
+    """Return the difference in sd of the paired differences; None if the spread is unknown."""
     n, half = comparison.n, half_interval(comparison.low, comparison.high)
     if n < _FEWEST_FOR_A_SPREAD or half is None or half <= 0:
         return None
@@ -95,11 +95,11 @@ def _claim(tables: StudyTables, view: View, trial: TrialRow, comparisons: int) -
 def _remedy(comparison: Comparison, comparisons: int) -> str:
     if _effect(comparison) is None:
         is_constant = comparison.n >= _FEWEST_FOR_A_SPREAD
-        why = "the differences do not vary" if is_constant else "too few seeds"
-        return f"{why} to say how many more would settle it"
+        why = "the differences do not vary" if is_constant else "there are too few seeds"
+        return f"{why}, so the number that would settle it is unknown"
     more = more_seeds(comparison, comparisons)
     if more is None:
-        return f"more than {MOST_SEEDS:,} seeds would not settle it: next to no difference"
+        return f"even {MOST_SEEDS:,} seeds would not settle it: there is next to no difference"
     return f"about {more} more seed{'' if more == 1 else 's'} would settle it"
 
 

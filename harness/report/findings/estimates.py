@@ -1,7 +1,7 @@
-"""How numbers are written for readers: means, differences, intervals and p values.
+"""Format numbers for readers: means, differences, intervals and p values.
 
-Every page, sentence and table takes its words from here, so that "±" is half the 95 % interval and
-a minus a true minus wherever they stand. Pure.
+Every page, sentence and table formats its numbers here, so that "±" is always half the 95 %
+interval and a minus always a true minus. Pure.
 """
 
 from __future__ import annotations
@@ -17,43 +17,43 @@ _LEVEL = 0.05
 
 
 def decimal(value: float, digits: int = 3) -> str:
-    """A number with a true minus, and no negative zero."""
+    """Format a number with a true minus, and no negative zero."""
     text = f"{value:.{digits}f}"
     return f"{0:.{digits}f}" if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
 
 
 def signed(value: float, digits: int = 3) -> str:
-    """A difference: with its sign; what rounds to zero has none."""
+    """Format a difference with its sign; one that rounds to zero has none."""
     text = decimal(value, digits)
     return f"+{text}" if value > 0 and float(text) != 0 else text
 
 
 def plus_minus(summary: Summary, digits: int = 3) -> str:
-    """A mean ± half its 95 % interval, ``0.612 ± 0.012``; the mean alone at one seed."""
+    """Format a mean ± half its 95 % interval, ``0.612 ± 0.012``; the mean alone at one seed."""
     half = half_interval(summary.low, summary.high)
     if half is None:
         return decimal(summary.mean, digits)
     least = 10.0**-digits
-    is_hidden = 0 < half < least / 2  # by rounding: zero is for seeds that are all the same
+    is_hidden = 0 < half < least / 2  # rounds to zero, which is for identical seeds
     shown = f"<{least:.{digits}f}" if is_hidden else decimal(half, digits)
     return f"{decimal(summary.mean, digits)} ± {shown}"
 
 
 def bar_lengths(found: Iterable[Summary | Comparison]) -> list[float | None]:
-    """Half of each 95 % interval, for the bars of a picture; None where there is none."""
+    """Return half of each 95 % interval, for error bars; None where there is none."""
     halves = [half_interval(each.low, each.high) for each in found]
     return [None if half is None else round(half, 6) for half in halves]
 
 
 def range_text(summary: Summary | None) -> str:
-    """The 95 % interval of a mean as a cell: ``0.600 to 0.624``."""
+    """Format the 95 % interval of a mean as a cell: ``0.600 to 0.624``."""
     if summary is None or summary.low is None or summary.high is None:
         return NONE
     return f"{decimal(summary.low)} to {decimal(summary.high)}"
 
 
 def summary_text(summary: Summary) -> str:
-    """``0.612 [0.600, 0.624], 5 seeds``."""
+    """Format a mean with its interval: ``0.612 [0.600, 0.624], 5 seeds``."""
     seeds = "1 seed" if summary.n == 1 else f"{summary.n} seeds"
     if summary.low is None or summary.high is None:
         return f"{decimal(summary.mean)}, {seeds}"
@@ -62,19 +62,19 @@ def summary_text(summary: Summary) -> str:
 
 
 def difference_interval(comparison: Comparison, digits: int = 3) -> str:
-    """The 95 % interval of a difference, ``[+0.010, +0.052]``; empty at one pair."""
+    """Format the 95 % interval of a difference, ``[+0.010, +0.052]``; empty at one pair."""
     if comparison.low is None or comparison.high is None:
         return ""
     return f"[{signed(comparison.low, digits)}, {signed(comparison.high, digits)}]"
 
 
 def difference_text(comparison: Comparison) -> str:
-    """A difference with its 95 % interval: ``+0.031 [+0.010, +0.052]``."""
+    """Format a difference with its 95 % interval: ``+0.031 [+0.010, +0.052]``."""
     return f"{signed(comparison.difference)} {difference_interval(comparison)}".rstrip()
 
 
 def verdict(comparison: Comparison) -> str:
-    """``better``, ``worse``, ``undecided``, or ``exploratory`` where seeds are too few to say."""
+    """Return ``better``, ``worse`` or ``undecided``, or ``exploratory`` if seeds are too few."""
     if comparison.exploratory:
         return "exploratory"
     if comparison.p_holm is None or comparison.p_holm >= _LEVEL:
@@ -83,14 +83,14 @@ def verdict(comparison: Comparison) -> str:
 
 
 def p_text(p: float | None) -> str:
-    """A p value to two digits; what is below 0.001 says so."""
+    """Format a p value to two or three decimals; below 0.001 it is ``< 0.001``."""
     if p is None:
         return NONE
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def evidence(comparison: Comparison) -> str:
-    """The evidence of a comparison and its verdict: ``Holm p = 0.012, 10 paired seeds: better``."""
+    """Format a comparison's evidence and verdict: ``Holm p = 0.012, 10 paired seeds: better``."""
     seeds = "1 paired seed" if comparison.n == 1 else f"{comparison.n} paired seeds"
     if comparison.exploratory:
         return f"{seeds}: exploratory"

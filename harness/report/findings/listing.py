@@ -1,4 +1,4 @@
-"""Which trials a table lists."""
+"""Choose the trials that a table lists."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from harness.report.data.load import ordered_trials
 from harness.report.data.study_data import StudyTables, TrialRow, View
 
 MOST_ROWS = 100
-"""Trials in a table of the page; a study with more has the others in CSV and database."""
+"""Maximum number of trials in a table of the page; the rest are in the CSV and the database."""
 
 
 def listed_trials(tables: StudyTables, view: View) -> tuple[TrialRow, ...]:
-    """The trials of a table: all, or where they are too many the best, baseline and controls."""
+    """Return the trials of a table: all, or if too many the best, the baseline and the controls."""
     ordered = ordered_trials(tables, view)
     if len(ordered) <= MOST_ROWS:
         return ordered

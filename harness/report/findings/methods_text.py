@@ -1,4 +1,4 @@
-"""What a paper needs of a study: methods in words and the data.
+"""Write what a paper needs from a study: the methods in words, and the data.
 
 Pure, from the tables; nothing here is HTML.
 """
@@ -19,16 +19,17 @@ from harness.report.findings.text_table import no_formula
 from harness.stats import paired as stats
 
 MOST_CSV_RUNS = 2000
-"""With more runs the CSV has a line a trial: the page would grow past what a browser likes."""
+"""With more runs the CSV has one line per trial, so that the page does not grow too large for a
+browser."""
 _MOST_LISTED = 8
 
 
 def methods_paragraph(tables: StudyTables, search: StudyTables | None) -> str:
-    """How the study was done, from what is recorded of it.
+    """Describe how the study was done, from its records.
 
     Args:
-        tables: What is claimed: all trials, or those of the confirmation.
-        search: What the trials of the confirmation were chosen from.
+        tables: The trials that claims rest on: all, or those of the confirmation.
+        search: The search that the confirmed trials were chosen from.
     """
     said = [*_design(tables, search), *_training(tables), *_statistics(tables), *_made_with(tables)]
     return " ".join(said)
@@ -51,8 +52,8 @@ def _design(tables: StudyTables, search: StudyTables | None) -> Iterator[str]:
             "scored on validation classes only."
         )
         yield (
-            f"The best and the baseline, {_count(len(contenders), 'setting')}, were then trained "
-            f"anew with {each} that the search had not seen."
+            f"The best and the baseline, {_count(len(contenders), 'setting')}, were then retrained "
+            f"with {each} that the search had not seen."
         )
     elif tables.is_search:
         yield (
@@ -62,7 +63,7 @@ def _design(tables: StudyTables, search: StudyTables | None) -> Iterator[str]:
     else:
         yield f"{_count(len(contenders), 'setting')}{of} were trained, each with the same {each}."
     if tables.pruned:
-        yield f"{_count(len(tables.pruned), 'setting')} were given up early and enter no table."
+        yield f"{_count(len(tables.pruned), 'setting')} were pruned and are in no table."
 
 
 def _training(tables: StudyTables) -> Iterator[str]:
@@ -70,14 +71,14 @@ def _training(tables: StudyTables) -> Iterator[str]:
     if done == len(tables.runs):
         yield f"All {_count(done, 'run')} finished."
     else:
-        yield f"{done} of {_count(len(tables.runs), 'run')} finished; the others count nowhere."
+        yield f"{done} of {_count(len(tables.runs), 'run')} finished; the others do not count."
     if controls := [trial.label for trial in tables.trials if trial.is_control]:
-        yield f"Controls that were not trained were scored alike: {', '.join(controls)}."
+        yield f"Untrained controls were scored in the same way: {', '.join(controls)}."
     splits = tables.splits()
     if any("chosen_epoch" in run.facts for run in tables.runs) and "val" in splits:
         yield "The epoch of each run was chosen on validation classes."
     if "test" in splits and not tables.is_search:
-        yield "Test classes were scored once per run and chose nothing."
+        yield "Test classes were scored once per run and not used for selection."
 
 
 def _statistics(tables: StudyTables) -> Iterator[str]:
@@ -87,7 +88,7 @@ def _statistics(tables: StudyTables) -> Iterator[str]:
     summaries = [found for (of, _), found in tables.summaries.items() if of == view]
     what = f"We report {measure_label(view.measure)} on {SPLIT_NAMES[view.split]}"
     if all(summary.n == 1 for summary in summaries):
-        yield f"{what} of one seed, which has no interval."
+        yield f"{what} for one seed, without an interval."
     else:
         yield f"{what} as mean ± half its 95 % t-interval over seeds."
     pairs = [
@@ -97,7 +98,7 @@ def _statistics(tables: StudyTables) -> Iterator[str]:
     ]
     if baseline is None or not pairs or tables.is_search:
         return
-    paired = f"Differences to the baseline {named(baseline)} are paired by seed"
+    paired = f"Differences from the baseline {named(baseline)} are paired by seed"
     few = [pair.exploratory for pair in pairs]
     least = f"With fewer than {stats.MIN_SEEDS_FOR_TEST} pairs no sign-flip test can reach 0.05: "
     if all(few):
@@ -107,7 +108,7 @@ def _statistics(tables: StudyTables) -> Iterator[str]:
     exact = "exact " if max(pair.n for pair in pairs) <= stats.MOST_ENUMERATED else "sampled "
     yield (
         f"{paired}, with paired 95 % t-intervals and {exact}two-sided sign-flip tests; p values "
-        f"are corrected by Holm over {_count(len(pairs), 'comparison')}."
+        f"are Holm-corrected over {_count(len(pairs), 'comparison')}."
     )
     if any(few):
         yield f"{least}such comparisons are exploratory, and no p is given for them."
@@ -121,7 +122,7 @@ def _made_with(tables: StudyTables) -> Iterator[str]:
     where = f" on {', '.join(devices)}" if devices else ""
     with_torch = f" with torch {', '.join(versions)}" if versions else ""
     if where or with_torch:
-        yield f"Runs were made{where}{with_torch}."
+        yield f"Runs were executed{where}{with_torch}."
     if (mixed := mixture_of(tables)) is not None:
         yield mixed.text
     if commits:
@@ -141,10 +142,10 @@ def _seed_list(seeds: Sequence[int]) -> str:
 
 
 def csv_text(tables: StudyTables) -> str:
-    """Every number of the page as CSV: a line a run, or a trial where runs are too many.
+    """Return every number of the page as CSV: one line per run, or per trial if runs are too many.
 
-    Numbers have all their digits; what is missing is an empty field. A text that a spreadsheet
-    would compute starts with an apostrophe.
+    Numbers keep all their digits; missing values are empty fields. Text that a spreadsheet would
+    evaluate starts with an apostrophe.
     """
     stream = io.StringIO()
     lines = _by_run(tables) if is_csv_by_run(tables) else _by_trial(tables)
@@ -155,7 +156,7 @@ def csv_text(tables: StudyTables) -> str:
 
 
 def is_csv_by_run(tables: StudyTables) -> bool:
-    """Whether the CSV has a line a run."""
+    """Whether the CSV has one line per run."""
     return len(tables.runs) <= MOST_CSV_RUNS
 
 

@@ -1,9 +1,9 @@
-"""What choosing on test classes would have claimed: the optimism that published numbers carry.
+"""Compute what selection on test classes would have claimed: the optimism of published numbers.
 
-Trial and epoch belong to validation; a reader of a table of test scores picks its best line all the
-same, and many papers pick the epoch so. Pure, from the tables. That the trial was chosen on test
-can always be told; the epoch only where runs recorded their best test epoch
-(``METRIC_best_test_epoch``).
+Trial and epoch should be chosen on validation classes. Readers of a table of test scores pick its
+best line all the same, and many papers pick the epoch that way. Pure, from the tables. What
+choosing the trial on test classes adds is always known; what choosing the epoch adds, only if runs
+recorded their best test epoch (``METRIC_best_test_epoch``).
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class Optimism:
     chosen: TrialRow
     """The trial with the best mean on validation classes."""
     honest: float
-    """Its test score, at the epochs that validation chose."""
+    """Its test score, at the epochs chosen on validation classes."""
     best: TrialRow
     """The trial with the best test score."""
     claimed: float
-    """Its test score, at the epochs that validation chose."""
+    """Its test score, at the epochs chosen on validation classes."""
     best_by_epoch: TrialRow | None
-    """The best where the epoch is chosen on test classes too; None: not recorded."""
+    """The best trial if the epoch is chosen on test classes too; None if not recorded."""
     claimed_by_epoch: float | None
     """Its test score at its best epochs."""
     last: float | None
@@ -37,17 +37,17 @@ class Optimism:
 
     @property
     def gap(self) -> float:
-        """What choosing the trial alone on test classes adds."""
+        """What choosing only the trial on test classes adds."""
         return self.claimed - self.honest
 
     @property
     def gap_by_epoch(self) -> float | None:
-        """What choosing both on test classes adds."""
+        """What choosing both trial and epoch on test classes adds."""
         return None if self.claimed_by_epoch is None else self.claimed_by_epoch - self.honest
 
 
 def optimism(tables: StudyTables) -> Optimism | None:
-    """The gap; None without both validation and test scores of a trial."""
+    """Return the gap; None unless trials have both validation and test scores."""
     metric = tables.study.metric
     val, test = View("val", metric), View("test", metric)
     on_val, on_test = tables.ranked(val), tables.ranked(test)
@@ -69,11 +69,11 @@ def optimism(tables: StudyTables) -> Optimism | None:
 
 
 def optimism_text(found: Optimism, metric: str) -> tuple[str, ...]:
-    """The gap in sentences.
+    """Describe the gap in sentences.
 
     Args:
         found: The gap.
-        metric: The study's.
+        metric: The study's metric.
     """
     measure = measure_label(metric)
     said = [
@@ -81,14 +81,16 @@ def optimism_text(found: Optimism, metric: str) -> tuple[str, ...]:
         f"{decimal(found.honest)} on test classes."
     ]
     if found.best == found.chosen:
-        said.append("It is the best on test classes as well: choosing there claims no more.")
+        said.append(
+            "It is also the best on test classes: choosing there would have claimed no more."
+        )
     else:
         said.append(
             f"Choosing the trial on test classes would have claimed {decimal(found.claimed)} "
             f"({signed(found.gap)}), with {named(found.best)}."
         )
     if found.claimed_by_epoch is None or found.best_by_epoch is None or found.gap_by_epoch is None:
-        said.append("What choosing the epoch there would add was not recorded.")
+        said.append("The effect of choosing the epoch there was not recorded.")
     else:
         said.append(
             f"Choosing the epoch of every run there too would have claimed "

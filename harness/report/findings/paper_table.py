@@ -1,6 +1,6 @@
-"""A study's table as a paper prints it: mean ± half its interval, difference to the baseline, p.
+"""Build a study's table for a paper: mean ± half its interval, difference from the baseline, p.
 
-The numbers are those of the report; here they become cells, in ``paper_table`` text.
+The numbers are those of the report; here they become cells, which ``text_table`` formats.
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ from harness.stats.paired import MIN_SEEDS_FOR_TEST
 
 _DIGITS = 4
 MOST_BESIDE = 3
-"""Recall@K for other K, in columns of their own."""
+"""Maximum number of extra columns, for Recall@K at other K."""
 
 
 class PaperTable(NamedTuple):
-    """A table of text."""
+    """A table of text cells."""
 
     caption: str
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     rules: tuple[int, ...]
-    """Positions of rows above which a line belongs."""
+    """Positions of rows with a rule above."""
     note: str
-    """In what the runs differ beside what is asked; empty where they were made alike."""
+    """How the environments of the runs differ; empty if they do not."""
 
     def latex(self, label: str) -> str:
-        """As LaTeX with booktabs; ``label`` is what it is referred to by."""
+        """Return the table as LaTeX with booktabs; ``label`` is its LaTeX label."""
         caption = f"{self.caption} {self.note}".rstrip()
         return latex_table(self.headings, self.rows, caption=caption, label=label, rules=self.rules)
 
     def markdown(self) -> str:
-        """As Markdown, with the note above and the caption below."""
+        """Return the table as Markdown, with the note above and the caption below."""
         note = f"**Note.** {markdown_escaped(self.note)}\n\n" if self.note else ""
         table = markdown_table(self.headings, self.rows)
         return f"{note}{table}\n{markdown_escaped(self.caption)}\n"
 
 
 def paper_table(tables: StudyTables, *, is_whole: bool = True) -> PaperTable:
-    """The trials by the study's metric, of the confirmation where there was one.
+    """Tabulate the trials by the study's metric, confirmed trials only if there are any.
 
-    Controls come last, below a line. A trial without a finished run has empty cells. Without
-    ``is_whole`` a long table has the rows that the page shows.
+    Controls come last, below a rule. A trial without a finished run has empty cells. Unless
+    ``is_whole``, a long table has only the rows that the page shows.
     """
     shown = tables.of_phase(tables.phases[-1]) if tables.phases else tables
     view = shown.primary or View("val" if shown.is_search else "test", shown.study.metric)
@@ -123,7 +123,7 @@ def _row(
 
 
 def _caption(tables: StudyTables, view: View, compared: Sequence[Comparison]) -> str:
-    """What a reader has to know of the numbers."""
+    """Say what a reader has to know about the numbers."""
     seeds = len({run.seed for run in tables.runs})
     over = "over 1 seed" if seeds == 1 else f"± half its 95 % t-interval over up to {seeds} seeds"
     said = [
@@ -132,15 +132,17 @@ def _caption(tables: StudyTables, view: View, compared: Sequence[Comparison]) ->
     ]
     if compared:
         intervals = ", with their 95 % t-intervals" if any(each.n > 1 for each in compared) else ""
-        said.append(f"Differences to the baseline are paired by seed{intervals}.")
+        said.append(f"Differences from the baseline are paired by seed{intervals}.")
     if tables.is_search:
-        said.append("Trials of a search, scored on the classes that chose them: no claim.")
+        said.append("Trials of a search, scored on the classes used to select them: no claim.")
         return " ".join(said)
     few = [each.exploratory for each in compared]
     if not all(few):
-        said.append("p is of a sign-flip test, then after Holm's correction.")
+        said.append("p is from a sign-flip test, before and after Holm's correction.")
     if few and all(few):
-        said.append("Exploratory: too few seeds for any verdict, so that no p is given.")
+        said.append("Exploratory: too few seeds for any verdict, so no p is given.")
     elif any(few):
-        said.append(f"Below {MIN_SEEDS_FOR_TEST} pairs a row is exploratory and has no p.")
+        said.append(
+            f"With fewer than {MIN_SEEDS_FOR_TEST} pairs a row is exploratory and has no p."
+        )
     return " ".join(said)

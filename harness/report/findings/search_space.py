@@ -1,6 +1,6 @@
-"""What a search says of its parameters: their values in each trial, and how much each mattered.
+"""Collect the parameters of a search: their values in each trial, and their importance.
 
-Only trials of the search are in, never those of its confirmation; a trial's value is the mean over
+Only trials of the search count, never those of its confirmation. A trial's value is the mean over
 its seeds of what the search maximised.
 """
 
@@ -28,12 +28,12 @@ class Parameter:
     title: str
     dimension: Dimension
     texts: tuple[str, ...]
-    """Its choices in words, by their number; empty for a range."""
+    """Its choices in words, by index; empty for a range."""
     values: Mapping[str, float]
-    """trial_id -> value, for a choice its number; a trial that lacks it is left out."""
+    """trial_id -> value, or index of the choice; a trial that does not set it is left out."""
 
     def height(self, trial_id: str) -> float | None:
-        """Where a trial stands on the parameter's axis from 0 to 1; None where it lacks it."""
+        """Return a trial's position on the parameter's axis, 0 to 1; None if it does not set it."""
         value = self.values.get(trial_id)
         one = self.dimension
         if value is None:
@@ -45,7 +45,7 @@ class Parameter:
         return share(value, one.low, one.high)
 
     def at(self, height: float) -> float:
-        """The value of a range at a height from 0 to 1."""
+        """Return the value of a range at a height from 0 to 1."""
         one = self.dimension
         if one.is_log:
             return float(f"{one.low * (one.high / one.low) ** height:.6g}")
@@ -57,31 +57,32 @@ class Searched:
     """The finished trials of a search that lie in its space."""
 
     parameters: tuple[Parameter, ...]
-    """The most important first; in the order of the study file where that is not known."""
+    """Most important first; in the order of the study file if that is unknown."""
     trials: tuple[TrialRow, ...]
     """By number."""
     values: Mapping[str, float]
-    """trial_id -> what it reached."""
+    """trial_id -> score."""
     left_out: int
-    """Finished trials outside the space, such as a baseline that sets no parameter of it."""
+    """Number of finished trials outside the space, such as a baseline that sets none of its
+    parameters."""
     importances: Importances | None
     measure: str
     """What the search maximised, in words."""
 
     def why_no_importances(self) -> str:
-        """What to say in their place; nothing where there is only one parameter."""
+        """Explain why there are no importances; empty if there is only one parameter."""
         if self.importances is not None or len(self.parameters) < 2:
             return ""
         if len(self.trials) < FEWEST_TRIALS:
             return (
-                f"How much each parameter matters is not said: that needs {FEWEST_TRIALS} finished "
-                f"trials in the searched space, and there are {len(self.trials)}."
+                f"Parameter importance is not estimated: that needs {FEWEST_TRIALS} finished "
+                f"trials in the search space, and there are {len(self.trials)}."
             )
-        return "How much each parameter matters cannot be said: it made no difference."
+        return "Parameter importance cannot be estimated: no parameter made a difference."
 
 
 def searched(search: StudyTables) -> Searched:
-    """The parameters of a search, and what its trials reached on its primary measure."""
+    """Return the parameters of a search, and the scores of its trials on its primary measure."""
     view = search.primary
     finished = [
         trial
@@ -112,7 +113,7 @@ def searched(search: StudyTables) -> Searched:
 
 
 def share(value: float, low: float, high: float) -> float:
-    """Where a value stands between two others, from 0 to 1; the middle where they are one."""
+    """Return where a value lies between two others, from 0 to 1; 0.5 if these are equal."""
     return (value - low) / (high - low) if high > low else 0.5
 
 
@@ -121,7 +122,7 @@ def _point(parameters: Sequence[Parameter], trial_id: str) -> dict[str, float]:
 
 
 def _parameters(search: StudyTables, trials: Sequence[TrialRow]) -> list[Parameter]:
-    """What was varied; parameters that are tied to each other are one."""
+    """Return what was varied; tied parameters count as one."""
     spec = search.study.spec
     axes = spec.get("search")
     ties = spec.get("zip")
@@ -166,7 +167,7 @@ def _parameter(
 
 
 def _choices(raw: Mapping[str, JsonValue]) -> tuple[str, ...]:
-    """The different values in words: numbers in their order, else in the order of the trials."""
+    """Return the distinct values as text: numbers ascending, others in the order of the trials."""
     values = list(raw.values())
     if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
         values.sort(key=lambda value: float(str(value)))

@@ -1,4 +1,4 @@
-"""What a study varied, and the scale on which it is drawn: pure, from the trials and the spec."""
+"""Find what a study varied, and the scale to draw it on; pure, from the trials and the spec."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from harness.workload import JsonValue
 Scale = Literal["linear", "log", "category"]
 
 MOST_TICKS = 8
-"""Up to so many values, each gets its own tick."""
+"""Up to this many values, each gets its own tick."""
 _CROWDED = 0.06  # neighbours closer than this share of the axis cannot be told apart
-_TEXT_WIDTH = 0.1  # of a tick, as a share of the axis
+_TEXT_WIDTH = 0.1  # of a tick label, as a fraction of the axis
 _WIDE = 100.0  # values that span more than two decades belong on a log axis
 _NOT_SET = "not set"
 
@@ -29,21 +29,21 @@ class SweptAxis:
     key: str
     """Dotted key, or ``variant``."""
     title: str
-    """The shortest ending of the key that no other axis shares."""
+    """The shortest suffix of the key that no other axis shares."""
     scale: Scale
     ordered: bool
-    """Whether the positions have an order that a line may follow."""
+    """Whether a line may follow the order of the positions."""
     ticks: tuple[tuple[float, str], ...]
-    """Positions with their text; empty where the axis finds its own."""
+    """Positions with their texts; empty to let the axis choose its own."""
     positions: Mapping[str, float]
-    """trial_id -> where it stands; a trial without a number on a number axis is left out."""
+    """trial_id -> position; a trial without a number on a number axis is left out."""
 
 
 def swept_axes(tables: StudyTables) -> tuple[SweptAxis, ...]:
-    """The parameters that took at least two values, in the order of the study file.
+    """Return the parameters that took at least two values, in the order of the study file.
 
-    A study of variants has the axis ``variant`` first. A study in which nothing varied has one
-    axis with a tick for each trial.
+    A study with variants has the axis ``variant`` first. A study in which nothing varied has one
+    axis with a tick per trial.
     """
     trials = tables.contenders
     searched = tables.study.spec.get("search")
@@ -67,9 +67,9 @@ def swept_axes(tables: StudyTables) -> tuple[SweptAxis, ...]:
 
 
 def drawn_axes(tables: StudyTables) -> tuple[SweptAxis, ...]:
-    """The axes of ``swept_axes`` that show anything of a search: trials with a result differ on it.
+    """Return the axes worth drawing: for a search, those on which trials with a result differ.
 
-    Of the others every trial but one was given up. Each keeps the ticks of what is drawn.
+    On the others, every value but one was pruned. Each axis keeps only the ticks that are drawn.
     """
     if not tables.is_search or tables.primary is None:
         return swept_axes(tables)
@@ -88,7 +88,7 @@ def drawn_axes(tables: StudyTables) -> tuple[SweptAxis, ...]:
 
 
 def _readable(ticks: Sequence[tuple[float, str]], *, is_log: bool) -> tuple[tuple[float, str], ...]:
-    """The ticks but those whose text would lie on that of the one before."""
+    """Drop ticks whose text would overlap the one before."""
     places = [math.log(place) if is_log else place for place, _ in ticks]
     span = max(places, default=0.0) - min(places, default=0.0)
     kept: list[int] = []
@@ -99,7 +99,7 @@ def _readable(ticks: Sequence[tuple[float, str]], *, is_log: bool) -> tuple[tupl
 
 
 def trial_axis(tables: StudyTables) -> SweptAxis:
-    """A tick for each trial, in the order of the study."""
+    """Return an axis with one tick per trial, in the order of the study."""
     labels = {trial.trial_id: trial.label for trial in tables.contenders}
     return _category("trial", "trial", labels, ordered=False)
 
@@ -142,7 +142,7 @@ def _axis(
 
 
 def _number_ticks(values: Sequence[float]) -> tuple[tuple[float, str], ...]:
-    """A tick for each number: to three digits, as far as these tell them apart."""
+    """Return one tick per number, to three digits if that keeps the numbers distinct."""
     short = [f"{value:.3g}" for value in values]
     is_told_apart = len(set(short)) == len(values)
     return tuple(
@@ -154,7 +154,7 @@ def _number_ticks(values: Sequence[float]) -> tuple[tuple[float, str], ...]:
 def _log_with_zero(
     key: str, title: str, numbers: Mapping[str, float], distinct: Sequence[float]
 ) -> SweptAxis:
-    """A log axis on which 0, such as a baseline without the term, stands left of all others."""
+    """Return a log axis with 0, such as a baseline without the term, left of all others."""
     lowest, highest = distinct[1], distinct[-1]
     stand_in = lowest / 3
     powers = range(math.ceil(math.log10(lowest)), math.floor(math.log10(highest)) + 1)
@@ -164,13 +164,13 @@ def _log_with_zero(
 
 
 def number_scale(values: Sequence[float], is_log: bool) -> Scale:
-    """The scale on which ascending ``values`` can be told apart.
+    """Choose a scale on which ascending ``values`` can be told apart.
 
-    Few values that crowd on a number axis (0, 0.9, 0.99, 0.999) are set evenly apart.
+    A few values that crowd a number axis (0, 0.9, 0.99, 0.999) are spaced evenly.
 
     Args:
         values: Distinct and ascending.
-        is_log: Whether the study file says so; it is believed where all values are positive.
+        is_log: Whether the study file asks for a log axis; honoured if all values are positive.
     """
     positive = bool(values) and values[0] > 0
     if positive and (is_log or values[-1] / values[0] > _WIDE):
@@ -195,7 +195,7 @@ def _category(
     ordered: bool,
     by: Mapping[str, float] | None = None,
 ) -> SweptAxis:
-    """An axis of evenly spaced texts: numbers ascending, else as the study lists them."""
+    """Return an axis of evenly spaced texts: numbers ascending, others in study order."""
     order = sorted(texts, key=lambda t: by.get(t, math.inf)) if by else list(texts)
     places = {text: place for place, text in enumerate(dict.fromkeys(texts[t] for t in order))}
     ticks = tuple((float(place), text) for text, place in places.items())
@@ -204,7 +204,7 @@ def _category(
 
 
 def shown(value: JsonValue) -> str:
-    """A value as a study file would write it."""
+    """Format a value as a study file would write it."""
     if value is None:
         return "none"
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:

@@ -1,8 +1,7 @@
-"""Tables for papers and pages: headings and rows of plain text to LaTeX (booktabs) or Markdown.
+"""Write tables of plain text as LaTeX (booktabs) or Markdown, for papers and pages.
 
-Cells are what a reader should see, such as ``0.6120 ± 0.0105``: every character that means
-something to LaTeX or Markdown is escaped here, and numbers get a proper minus sign.
-``no_formula`` is for cells of CSV.
+Cells hold what a reader should see, such as ``0.6120 ± 0.0105``: characters special to LaTeX or
+Markdown are escaped here, and numbers get a proper minus sign. ``no_formula`` is for cells of CSV.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _LATEX = {
 }
 _NEGATIVE = re.compile(r"(?<![\w.-])-(?=\d)")
 _NUMERIC = re.compile(r"[-+<≤=±%/.,:()\[\]\d\seE\u2013\u2014\u2212\u00d7]*")
-# What starts or ends emphasis, code, a link, a tag, a formula, struck text or a cell.
+# Characters that delimit emphasis, code, links, tags, formulas, strikethrough or cells.
 _MARKDOWN = re.compile(r"[\\`*\[\]<>|~$&]|(?<![^\W_])_|_(?![^\W_])")
 
 
@@ -53,19 +52,19 @@ def latex_table(
     label: str = "",
     rules: Collection[int] = (),
 ) -> str:
-    r"""A ``table`` with a ``tabular`` of booktabs, to paste into a paper.
+    r"""Write a LaTeX ``table`` with a booktabs ``tabular``, to paste into a paper.
 
     It needs ``\usepackage{booktabs}``.
 
     Args:
-        headings: One a column.
-        rows: A cell a column each; columns of numbers are set to the right.
-        caption: Plain text; none is written where it is empty.
-        label: For ``\ref``; other characters than letters, digits, ``:`` and ``-`` are replaced.
-        rules: Positions of rows above which a line is drawn.
+        headings: One per column.
+        rows: One cell per column; columns of numbers are right-aligned.
+        caption: Plain text; omitted if empty.
+        label: For ``\ref``; characters other than letters, digits, ``:`` and ``-`` are replaced.
+        rules: Positions of rows with a rule above.
 
     Returns:
-        The text, with a line end.
+        The text, ending with a newline.
     """
     kinds = ["r" if _is_numeric(column) else "l" for column in _columns(headings, rows)]
     lines = [r"\begin{table}", r"\centering"]
@@ -84,14 +83,14 @@ def latex_table(
 
 
 def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table as GitHub, Pandoc and most others read it, its columns aligned for the eye.
+    """Write a Markdown table for GitHub, Pandoc and most others, with its source aligned.
 
     Args:
-        headings: One a column.
-        rows: A cell a column each; columns of numbers are set to the right.
+        headings: One per column.
+        rows: One cell per column; columns of numbers are right-aligned.
 
     Returns:
-        The text, with a line end.
+        The text, ending with a newline.
     """
     columns = _columns(headings, rows)
     to_right = [_is_numeric(column) for column in columns]
@@ -112,18 +111,18 @@ def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> st
 
 
 def latex_escaped(text: str) -> str:
-    """``text`` as LaTeX that shows it; line ends and control characters become blanks."""
+    """Escape ``text`` for LaTeX; newlines and control characters become spaces."""
     with_minus = _NEGATIVE.sub(_MINUS, _one_line(text))
     return "".join(_LATEX.get(character, character) for character in with_minus)
 
 
 def markdown_escaped(text: str) -> str:
-    """``text`` as Markdown that shows it in a cell; line ends and the like become blanks."""
+    """Escape ``text`` for a Markdown cell; newlines and control characters become spaces."""
     return _MARKDOWN.sub(lambda found: "\\" + found[0], _one_line(text))
 
 
 def no_formula(text: str) -> str:
-    """The text of a CSV cell that no spreadsheet takes for a formula: an apostrophe goes before it.
+    """Prefix a CSV cell with an apostrophe if a spreadsheet would take it for a formula.
 
     Source:
         OWASP, CSV Injection. Only texts need it: a negative number is a number.
@@ -133,20 +132,20 @@ def no_formula(text: str) -> str:
 
 def _latex_line(cells: Sequence[str]) -> str:
     shown = [latex_escaped(cell) for cell in cells]
-    # A bracket or star at the start would be read as an argument of the line before.
+    # A leading bracket or star would be read as an argument of the preceding line break.
     if shown and shown[0].startswith(("[", "*")):
         shown[0] = "{}" + shown[0]
     return " & ".join(shown) + r" \\"
 
 
 def _one_line(text: str) -> str:
-    """``text`` with a blank for line ends and for what cannot be seen."""
+    """Replace newlines and control characters in ``text`` with spaces."""
     plain = "".join(" " if unicodedata.category(each) == "Cc" else each for each in text)
     return " ".join(plain.split())
 
 
 def _columns(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[str]]:
-    """The cells of each column without its heading.
+    """Return the cells of each column, without its heading.
 
     Raises:
         ValueError: a row has more or fewer cells than there are headings.
@@ -157,6 +156,6 @@ def _columns(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[lis
 
 
 def _is_numeric(cells: Sequence[str]) -> bool:
-    """Whether a column is of numbers, some of which may be missing."""
+    """Whether a column holds numbers, some of which may be missing."""
     has_digit = any(character.isdigit() for cell in cells for character in cell)
     return has_digit and all(_NUMERIC.fullmatch(cell) for cell in cells)

@@ -1,4 +1,4 @@
-"""What a study cost and what went wrong in it: runs, time, memory, machines, as HTML."""
+"""Render the costs and failures of a study as HTML: runs, time, memory, machines."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from harness.report.html.tables import (
     failures_table,
     table_row,
 )
+from harness.units import total_duration
 
 _FACTS = ("device", "number_format")
 
 
 def cost_section(trials: Sequence[TrialRow], runs: Sequence[RunRow]) -> str:
-    """Failures with their reasons, then what the runs took; of all phases of a study."""
+    """Render failures and their reasons, then time and memory, over all phases of a study."""
     if not runs:
         return ""
     labels = {trial.trial_id: trial.label for trial in trials}
@@ -30,9 +31,11 @@ def cost_section(trials: Sequence[TrialRow], runs: Sequence[RunRow]) -> str:
     started = [run for run in runs if run.code is not None]
     parts = [failures_table(labels, failed)] if failed else [note("No run has failed.")]
     if len(failed) > MOST_ROWS:
-        parts.append(note(f"{len(failed) - MOST_ROWS} more failures are in the view failures."))
+        parts.append(
+            note(f"{len(failed) - MOST_ROWS} more failures are listed in the view failures.")
+        )
     if not started:
-        parts.append(note("No run has started, so nothing has cost anything."))
+        parts.append(note("No run has started, so there are no costs yet."))
         return section("Failures and costs", *parts)
     parts.append(_totals(runs, started))
     own: dict[str, list[RunRow]] = {}
@@ -43,7 +46,7 @@ def cost_section(trials: Sequence[TrialRow], runs: Sequence[RunRow]) -> str:
     more = len(shown) - MOST_ROWS
     parts.append(f"<details><summary>By trial</summary>{table}</details>")
     if more > 0:
-        parts.append(note(f"By trial lists the first {MOST_ROWS}; {more} more are in the CSV."))
+        parts.append(note(f"The first {MOST_ROWS} trials are listed; {more} more are in the CSV."))
     return section("Failures and costs", *parts)
 
 
@@ -58,7 +61,7 @@ def _totals(runs: Sequence[RunRow], started: Sequence[RunRow]) -> str:
         ("time in runs", escaped(seconds_text(trained))),
         ("peak memory", escaped(_peak(started))),
         ("host", counted(run.host for run in started)),
-        ("threads a run", counted(run.threads for run in started)),
+        ("threads per run", counted(run.threads for run in started)),
         *((n.replace("_", " "), counted(run.facts.get(n) for run in started)) for n in _FACTS),
     ]
     return description_list(items)
@@ -75,26 +78,22 @@ def _reused(reused: int, runs: Sequence[RunRow]) -> str:
     saved = sum(run.seconds or 0.0 for run in runs if run.is_reused)
     return (
         f"{reused} of {len(runs)} runs were trained earlier for another study and reused, which "
-        f"saved {_duration(saved)}"
+        f"saved {total_duration(saved)}"
     )
 
 
 def seconds_text(runs: Sequence[RunRow]) -> str:
-    """``131 s in all; a run 14.5 s (median), 16.5 s at most``; empty where nothing is known."""
+    """Format as ``131 s in total; per run 14.5 s (median), at most 16.5 s``; empty if unknown."""
     found = [run.seconds for run in runs if run.seconds is not None]
     if not found:
         return ""
     median, longest = f"{statistics.median(found):.1f} s (median)", f"{max(found):.1f} s at most"
-    return f"{_duration(sum(found))} in all; a run {median}, {longest}"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 3600:.2f} h"
+    return f"{total_duration(sum(found))} in all; a run {median}, {longest}"
 
 
 def _peak(runs: Sequence[RunRow]) -> str:
     found = [run.peak_mib for run in runs if run.peak_mib is not None]
-    return f"{max(found):.0f} MiB at most in a run" if found else ""
+    return f"at most {max(found):.0f} MiB per run" if found else ""
 
 
 def _by_trial(shown: Sequence[tuple[TrialRow, Sequence[RunRow]]]) -> str:
@@ -112,5 +111,5 @@ def _by_trial(shown: Sequence[tuple[TrialRow, Sequence[RunRow]]]) -> str:
             f"{max(peaks):.0f}" if peaks else "\N{EN DASH}",
         ]
         rows.append(table_row(label(trial.label), cells, "control" if trial.is_control else ""))
-    heads = ["trial", "done", "failed", "retried", "reused", "s a run", "s in all", "peak MiB"]
+    heads = ["trial", "done", "failed", "retried", "reused", "s per run", "s in total", "peak MiB"]
     return data_table("Time and memory by trial", heads, rows)

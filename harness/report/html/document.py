@@ -1,7 +1,7 @@
-"""What all pages are made of: one HTML file with its styles and scripts, written whole.
+"""Assemble a page as one HTML file with its styles and scripts, and write it atomically.
 
-All text is escaped, in HTML and in the JSON inside scripts; a page's own policy forbids the browser
-to load anything.
+All text is escaped, in HTML and in the JSON inside scripts; a page's content security policy stops
+the browser from loading anything.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ from harness.records.trial import digest
 from harness.report.html.escape import escaped
 
 INDEX = "index"
-"""The page over all studies; no study's page has this name."""
+"""Name of the index page; no study's page may have it."""
 
 
 class Frame(NamedTuple):
-    """What surrounds the content of a page."""
+    """The content security policy of a page, and the HTML around its content."""
 
     policy: str
-    """Its content security policy."""
+    """Content security policy."""
     top: str = ""
-    """HTML before everything else."""
+    """HTML at the start of the body."""
     end: str = ""
-    """HTML after everything else."""
+    """HTML at the end of the body."""
 
 
 OFFLINE = Frame(
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "img-src data: blob:; base-uri 'none'; form-action 'none'"
 )
-"""A page that needs nothing but its file."""
+"""For a page that loads nothing but its own file."""
 
 
 def document(title: str, body: str, *, script: str = "", frame: Frame = OFFLINE) -> str:
-    """A whole page.
+    """Return a complete HTML page.
 
     Args:
-        title: Of the window, as text.
-        body: Header and main part, as HTML.
-        script: What draws its pictures, such as Plotly's own; a page without pictures has none.
-        frame: What surrounds it.
+        title: Window title, as plain text.
+        body: Header and main content, as HTML.
+        script: Plotting library, such as Plotly's; empty for a page without pictures.
+        frame: Policy and surrounding HTML.
     """
     head = f"<script>{script}</script>\n" if script else ""
     has_pictures = bool(script)
@@ -64,12 +64,12 @@ def document(title: str, body: str, *, script: str = "", frame: Frame = OFFLINE)
 
 
 def asset(name: str, package: str = "harness.report.html") -> str:
-    """Read a style sheet or script that lies in ``package``."""
+    """Read a style sheet or script from ``package``."""
     return files(package).joinpath(name).read_text(encoding="utf-8")
 
 
 def write_page(path: Path, text: str) -> Path:
-    """Write a page, replacing an older one whole: a reader sees the old one or the new one.
+    """Write a page atomically: a reader sees either the old one or the new one.
 
     Raises:
         InputError: the folder cannot be written.
@@ -79,14 +79,14 @@ def write_page(path: Path, text: str) -> Path:
         _replace(path, text)
     except OSError as error:
         raise InputError(
-            f"{path}: cannot write the report ({error.strerror}); free space or choose another "
-            "folder with --reports"
+            f"{path}: cannot write the report ({error.strerror}); free some space or choose "
+            "another folder with --reports"
         ) from None
     return path
 
 
 def file_stem(name: str) -> str:
-    """A study's name as a file name; one with other characters, or a taken one, gets a digest."""
+    """Return a study's file name, with a digest if the name is reserved or has odd characters."""
     if name != INDEX and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         return name
     plain = re.sub(r"[^A-Za-z0-9-]+", "_", name)[:60]
@@ -94,7 +94,7 @@ def file_stem(name: str) -> str:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write beside, sync, then rename."""
+    """Write a temporary file, sync it, then rename it."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".part")
     part = Path(name)
     try:
@@ -102,7 +102,7 @@ def _replace(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        part.chmod(0o644)  # mkstemp gives it to the owner alone
+        part.chmod(0o644)  # mkstemp makes it readable by its owner only
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Text for HTML."""
+"""Escape text for HTML."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import re
 
 
 def escaped(text: object) -> str:
-    """Text as it may stand in HTML, in or out of an attribute."""
+    """Escape text for HTML, inside or outside an attribute."""
     return html.escape(str(text), quote=True)
 
 
 def label(text: str) -> str:
-    """A trial's label, which may break after the signs that hold it together."""
+    """Escape a trial's label and allow line breaks after ``=``, ``_``, ``,`` and ``/``."""
     return re.sub(r"([=_,/])", r"\1<wbr>", escaped(text))

@@ -1,6 +1,6 @@
-"""The gallery of queries and the maps of embeddings as parts of the page.
+"""Render the query gallery and the embedding maps.
 
-Pictures are in the page once, in a script; its own script puts them where they are named.
+Each picture is stored in the page once, as JSON; the page's script inserts it wherever it is named.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from harness.report.html.escape import escaped
 from harness.report.html.layout import note, panels, section
 from harness.report.plots import render
 from harness.report.plots.picture import BASELINE, shortened
-from harness.report.plots.projection import class_marks
+from harness.report.plots.projection import class_marks, map_pictures
 
 _LONGEST_LABEL = 40
 _NONE = "\N{EN DASH}"
@@ -39,7 +39,7 @@ _RIGHT, _WRONG = "\N{CHECK MARK}", "\N{MULTIPLICATION SIGN}"
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What single images show of a study, each part where a workload has written it."""
+    """The query gallery and the embedding maps; None for what no workload has written."""
 
     gallery: Gallery | None
     maps: Maps | None
@@ -48,12 +48,12 @@ class Seen:
 
 
 def load_seen(results: Path, tables: StudyTables, *, room: int | None = None) -> Seen:
-    """Read the gallery, then the maps: where room for pictures ends, maps lack some.
+    """Read the gallery, then the maps; maps go without pictures once the size limit is reached.
 
     Args:
         results: The results folder.
-        tables: The study's.
-        room: Most bytes of all pictures as text; None: as many as a page may have at most.
+        tables: The study's tables.
+        room: Maximum size of all pictures as text, in bytes; None for the limit of a page.
 
     Raises:
         StoreError: the database cannot be read.
@@ -65,14 +65,14 @@ def load_seen(results: Path, tables: StudyTables, *, room: int | None = None) ->
 
 
 def gallery_section(seen: Seen | None) -> str:
-    """Queries side by side, and the classes that are found best and worst."""
+    """Render queries side by side, and the classes that are found best and worst."""
     if seen is None or seen.gallery is None:
         return ""
     gallery = seen.gallery
     words = (
-        "Beside each query are its nearest test images, best first, with their similarity. A solid "
-        "frame and a check mark mean that an image is of the query\N{RIGHT SINGLE QUOTATION MARK}s "
-        "class, a dashed frame and a cross that it is not."
+        "Next to each query are its nearest test images, nearest first, with their similarity. A "
+        "solid frame and a check mark show that an image has the query"
+        "\N{RIGHT SINGLE QUOTATION MARK}s class; a dashed frame and a cross show that it does not."
     )
     return section(
         "Retrieval",
@@ -85,36 +85,36 @@ def gallery_section(seen: Seen | None) -> str:
 
 
 def map_section(seen: Seen | None) -> str:
-    """The embeddings in two dimensions, and all images of a class that can be chosen."""
+    """Render the two-dimensional embedding maps, and the images of a selected class."""
     if seen is None or seen.maps is None:
         return ""
     maps = seen.maps
     images = max(len(one.points) for one in maps.runs)
     words = (
         f"{maps.layout[0].upper()}{maps.layout[1:]} of the embeddings of {images} test images of "
-        f"{len(maps.labels)} classes, seed {maps.seed}; all runs on these data show the same ones. "
-        "What is near in two dimensions need not be near in all. Point at an image to see it, or "
-        "choose a class."
+        f"{len(maps.labels)} classes, seed {maps.seed}; all runs on these data show the same "
+        "images. Points that are close in two dimensions need not be close in the embedding space. "
+        "Hover over a point to see its image, or choose a class."
     )
     if len(maps.coloured) < len(maps.labels):
         words += (
-            f" The {len(maps.coloured)} classes whose queries most often find another class first "
-            "are coloured, all others grey."
+            f" The {len(maps.coloured)} classes whose queries most often retrieve another class "
+            "first are coloured; all others are grey."
         )
     if any(one.is_turned for one in maps.runs):
-        words += " The second map is turned and mirrored to lie as the first one does."
+        words += " The second map is rotated and reflected to match the first."
     return section(
         "Map",
         note(words),
         _class_choice(maps),
-        panels(render.map_drawings(maps), is_single=len(maps.runs) == 1),
+        panels(render.draw_all(map_pictures(maps)), is_single=len(maps.runs) == 1),
         _map_key(maps),
         '<ul class="found strip" id="map-images" aria-live="polite"></ul>',
     )
 
 
 def picture_data(seen: Seen | None) -> str:
-    """The pictures, and the names of the classes on the maps, for the page's script."""
+    """Return the pictures, and the class names on the maps, as JSON for the page's script."""
     if seen is None or not (seen.gallery or seen.maps):
         return ""
     labels = [shortened(label, _LONGEST_LABEL) for label in seen.maps.labels] if seen.maps else []
@@ -125,7 +125,7 @@ def picture_data(seen: Seen | None) -> str:
 
 
 def _runs_text(shown: ShownRuns) -> str:
-    """Which runs these are, and how they were chosen."""
+    """Say which runs are shown, and how they were chosen."""
     names = [shortened(run.trial.label, 80) for run in shown.runs]
     split = SPLIT_NAMES.get(shown.chosen_by, shown.chosen_by)
     if len(shown.runs) < 2:
@@ -133,7 +133,7 @@ def _runs_text(shown: ShownRuns) -> str:
     chosen = f"the best trial by {split}"
     if shown.runs[1].role == "best other":
         chosen = f"the best of the other trials by {split} (the baseline is better there)"
-    return f"The baseline, {names[0]}, beside {names[1]}, {chosen}; both with seed {shown.seed}."
+    return f"The baseline, {names[0]}, next to {names[1]}, {chosen}; both with seed {shown.seed}."
 
 
 def _counts_text(shown: ShownRuns, counts: Counts | None) -> str:
@@ -171,7 +171,7 @@ def _query(query: Query, shown: ShownRuns) -> str:
 
 
 def _strip(finds: Finds, role: str) -> str:
-    """What one run finds, as a row of pictures."""
+    """Render what one run retrieves as a row of pictures."""
     if finds.first_hit is None:
         rank = "never right"
     else:
@@ -195,20 +195,20 @@ def _neighbour(one: Neighbour, place: int) -> str:
 
 
 def _picture(name: str | None, alt: str) -> str:
-    """A picture that the page's script fills in, or an empty frame."""
+    """Return a picture for the page's script to fill in, or an empty frame."""
     if name is None:
         return f'<span class="nothing" role="img" aria-label="{escaped(alt)}">no picture</span>'
     return f'<img data-picture="{escaped(name)}" alt="{escaped(alt)}" width="64" height="64">'
 
 
 def _class_table(gallery: Gallery) -> str:
-    """Recall@1 of the classes that a trial finds best and worst."""
+    """Render Recall@1 of each trial's best and worst classes."""
     if not gallery.classes:
         return ""
     seeds = len(gallery.shown.shared_seeds)
     over = f"mean over {seeds} seeds" if seeds > 1 else f"seed {gallery.shown.shared_seeds[0]}"
     shown = f"{len(gallery.classes)} of {gallery.all_classes}"
-    caption = f"Recall@1 of single test classes, {over}: the best and worst of each, {shown}"
+    caption = f"Recall@1 by test class, {over}: the best and worst of each trial, {shown}"
     heads = ["class", "queries", *(run.role for run in gallery.shown.runs)]
     heads += ["difference"] if len(gallery.shown.runs) == 2 else []
     head = "".join(f'<th scope="col">{escaped(name)}</th>' for name in heads)
@@ -249,7 +249,7 @@ def _class_choice(maps: Maps) -> str:
 
 
 def _map_key(maps: Maps) -> str:
-    """What the colours and symbols of the maps mean."""
+    """Render the legend of the maps."""
     shapes = {"circle": '<circle cx="9" cy="7" r="4.5"', "diamond": '<path d="M9 1L15 7L9 13L3 7Z"'}
     items = [
         (f'{shapes[symbol]} fill="{colour}"/>', shortened(label, _LONGEST_LABEL))

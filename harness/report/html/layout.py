@@ -1,4 +1,4 @@
-"""What all parts of the page are laid out with: sections, notes and figures."""
+"""Lay out a page: sections, notes and figures."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from harness.report.plots.render import Drawing
 
 
 def section(title: str, *parts: str) -> str:
-    """A part of the page under a heading, which links can name; ``parts`` are HTML."""
+    """Return a section under a heading that links can target; ``parts`` are HTML."""
     name = re.sub("[^a-z0-9]+", "-", title.lower()).strip("-")
     return f'<section id="{name}"><h2>{escaped(title)}</h2>\n{"".join(parts)}</section>\n'
 
 
 def navigation(html: str) -> str:
-    """Links to the sections of a part of the page."""
+    """Return links to the sections found in ``html``."""
     found = re.findall(r'<section id="([a-z0-9-]+)"><h2>(.*?)</h2>', html)
     links = "".join(f'<li><a href="#{name}">{title}</a></li>' for name, title in found)
     return f'<nav aria-label="Sections"><ul>{links}</ul></nav>'
 
 
 def copied(title: str, text: str, name: str) -> str:
-    """A text with a button that copies it; ``name`` is its id in the page."""
+    """Return a text with a copy button; ``name`` is its id in the page."""
     return (
         f'<div class="copied"><h3>{escaped(title)}</h3>'
         f'<button type="button" class="copy" data-copy="{name}">Copy</button>'
@@ -34,13 +34,13 @@ def copied(title: str, text: str, name: str) -> str:
 
 
 def download(text: str, name: str, file_name: str, said: str) -> str:
-    """A button that gives a text as a file, which the page's script makes.
+    """Return a button that downloads a text as a file, which the page's script creates.
 
     Args:
-        text: Its content.
-        name: Its id in the page.
-        file_name: What it is saved as.
-        said: On the button.
+        text: Content of the file.
+        name: Id in the page.
+        file_name: Name of the saved file.
+        said: Label of the button.
     """
     return (
         f'<p><button type="button" class="download" data-download="{name}" '
@@ -50,19 +50,19 @@ def download(text: str, name: str, file_name: str, said: str) -> str:
 
 
 def in_script(text: str) -> str:
-    """JSON as it may stand in a script, which a "<" in a string could end."""
+    """Escape JSON for a script element, which a "<" in a string could end."""
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
 
 
 def note(text: str) -> str:
-    """A remark in plain text."""
+    """Return a note from plain text."""
     return f'<p class="note">{escaped(text)}</p>'
 
 
 def mixture_notice(mixed: Mixture | None) -> str:
-    """What stands above an answer whose runs were not made alike."""
+    """Return the warning above an answer whose runs differ in environment; empty if none do."""
     if mixed is None:
         return ""
     kinds = "".join(f"<li>{escaped(kind)}</li>" for kind in mixed.kinds)
@@ -73,13 +73,13 @@ def mixture_notice(mixed: Mixture | None) -> str:
 
 
 def panels(drawings: Sequence[Drawing], *, is_single: bool = False) -> str:
-    """Pictures side by side where there is room; a single one takes all of it."""
+    """Lay pictures out side by side where there is room; a single one takes the full width."""
     kind = "panels single" if is_single else "panels"
     return f'<div class="{kind}">{"".join(figure(drawing) for drawing in drawings)}</div>'
 
 
 def figure(drawing: Drawing) -> str:
-    """A picture: its JSON for the page's script, and the same in words."""
+    """Return a picture: JSON for the page's script, and a description in words."""
     data = in_script(drawing.json)
     name = escaped(drawing.name)
     width = f";min-width:{drawing.min_width}px" if drawing.min_width else ""

@@ -1,11 +1,11 @@
 // Draws every picture of the page from its JSON, in the colours of the reader's theme, and keeps
-// pictures and tables at the chosen measure and split. Heads sort their tables, texts are copied,
-// the data are saved as a file, and print gets light colours and open details.
+// pictures and tables on the selected measure and split. Also sorts tables by their headings, copies
+// texts, saves the data as a file, and prints in light colours with all details open.
 "use strict";
 (() => {
-  const INK = "#010203"; // stand-ins of the pictures, see pictures.py
+  const INK = "#010203"; // placeholders in the pictures, see picture.py
   const PAPER = "#fefdfc";
-  const ACCENT = "#0072b2"; // too dark on a dark ground
+  const ACCENT = "#0072b2"; // too dark on a dark background
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const canHover = matchMedia("(hover: hover) and (pointer: fine)").matches;
   const config = { responsive: true, displayModeBar: false, scrollZoom: false };
@@ -77,7 +77,7 @@
     place.dispatchEvent(new Event("drawn"));
   }
 
-  // What the reader sees comes first, the rest a picture at a time, so that the page stays awake.
+  // Draw the visible pictures first, then the rest one at a time, so that the page stays responsive.
   let drawing = 0;
   let waiting = false;
   function draw(plots = allPlots) {
@@ -107,7 +107,7 @@
     }
   }
 
-  // A cell's number, else its text; what is empty goes last whatever the direction.
+  // A cell's number, else its text; empty cells sort last in either direction.
   const collator = new Intl.Collator("en", { numeric: true });
   function keyOf(cell) {
     const text = cell.textContent.trim().replaceAll("\u2212", "-");
@@ -151,7 +151,7 @@
     const place = document.getElementById(button.dataset.copy);
     try {
       await navigator.clipboard.writeText(place.textContent);
-    } catch { // an older browser, or one that asks for more than a click
+    } catch { // an older browser, or one that requires more than a click
       getSelection().selectAllChildren(place);
       if (!document.execCommand("copy")) return say(button, "Press Ctrl+C");
     }
@@ -197,7 +197,7 @@
         twin.checked = twin.value === input.value;
       }
       showTables();
-      draw(waiting ? allPlots : plotsOfViews); // others may still wait for their turn
+      draw(waiting ? allPlots : plotsOfViews); // others may still be waiting to be drawn
     });
   }
   for (const button of document.querySelectorAll("button[data-trial]")) {

@@ -1,11 +1,11 @@
-// Puts pictures where they are named, shows the image under the pointer on a map, and all images
-// of the class that is chosen.
+// Inserts pictures wherever they are named; on a map, shows the image under the pointer and all
+// images of the selected class.
 "use strict";
 (() => {
   const source = document.getElementById("pictures");
   if (!source) return;
   const { pictures, classes } = JSON.parse(source.textContent);
-  const ABOVE = 12; // pixels between the pointer and what is shown
+  const ABOVE = 12; // pixels between the pointer and the tooltip
 
   for (const image of document.querySelectorAll("img[data-picture]")) {
     image.src = pictures[image.dataset.picture];

@@ -1,4 +1,4 @@
-"""Where the time of runs goes, part by part, where ``harness run --profile`` measured it."""
+"""Report where run time goes, part by part, if ``harness run --profile`` measured it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.report.html.tables import data_table, table_row
 from harness.store.typed_rows import integer, number, read_rows
 
 PREFIX = "seconds/part/"
-"""A metric of this name is the time that an epoch has spent on a part."""
+"""Prefix of the metrics that hold the seconds an epoch spent on one part."""
 
 _PARTS = """
 WITH own AS (
@@ -29,26 +29,26 @@ ORDER BY seconds DESC, part
 
 
 class Part(NamedTuple):
-    """One part of the work."""
+    """Time spent in one part of a run."""
 
     name: str
     seconds: float
-    """In an epoch, on average over runs and epochs."""
+    """Per epoch, averaged over runs and epochs."""
     share: float
-    """Of all parts together."""
+    """Fraction of the time of all parts."""
 
 
 class Profile(NamedTuple):
-    """Where the time of a study's runs went."""
+    """Time spent in each part, over a study's runs."""
 
     parts: tuple[Part, ...]
-    """The longest first."""
+    """Longest first."""
     runs: int
-    """That were measured."""
+    """Number of runs measured."""
 
 
 def load_profile(results: Path, study: str) -> Profile | None:
-    """The parts that trained runs reported; None where none did.
+    """Return the time of each part that runs reported; None if none did.
 
     Raises:
         StoreError: the database cannot be read.
@@ -65,17 +65,17 @@ def load_profile(results: Path, study: str) -> Profile | None:
 
 
 def profile_section(profile: Profile | None) -> str:
-    """The parts as a table."""
+    """Render the parts as a table."""
     if profile is None:
         return ""
     runs = "1 run" if profile.runs == 1 else f"{profile.runs} runs"
     words = note(
-        f"Measured in {runs}, controls left out. A part that runs inside another one counts for "
-        "itself alone. On a GPU the measurement makes a run slower, because it waits for each part."
+        f"Measured in {runs}, excluding controls. The time of a nested part counts towards that "
+        "part only. On a GPU, profiling slows a run down, because it waits for each part to finish."
     )
     rows = [
         table_row(label(part.name), [f"{100 * part.share:.1f}", f"{part.seconds:.3f}"])
         for part in profile.parts
     ]
-    table = data_table("Share of each part", ["part", "% of the time", "s an epoch"], rows)
+    table = data_table("Share of each part", ["part", "% of time", "s per epoch"], rows)
     return section("Where the time goes", words, table)

@@ -1,4 +1,4 @@
-"""How a study is run and queried again: specification, code and data as HTML."""
+"""Render what reproduces a study: specification, code, data and queries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHOWN_OF_A_LIST = 12
 
 
 def provenance_list(tables: StudyTables) -> str:
-    """Everything that two runs could differ in; what differs is listed with its count."""
+    """Render everything runs could differ in; differing values are listed with their counts."""
     runs = [run for run in tables.runs if run.code is not None]
     seeds = sorted({run.seed for run in tables.runs})
     items = [
@@ -34,7 +34,7 @@ def provenance_list(tables: StudyTables) -> str:
 
 
 def spec_text(tables: StudyTables) -> str:
-    """The study as YAML, without what was left open."""
+    """Return the study as YAML, without unset fields."""
     spec = {key: value for key, value in tables.study.spec.items() if value not in (None, {}, [])}
     search = spec.get("search")
     if isinstance(search, dict):
@@ -49,7 +49,7 @@ def _given(axis: JsonValue) -> JsonValue:
 
 
 def query_examples(study: str) -> str:
-    """Commands that give the numbers of the page again."""
+    """Return commands that query the numbers on the page."""
     quoted = study.replace("'", "''")
     return "\n".join(
         f'harness sql "{sql}"'
@@ -80,11 +80,11 @@ def _listed(values: Sequence[int]) -> str:
 
 
 def _facts(runs: Sequence[RunRow]) -> dict[str, list[str]]:
-    """What the workload recorded of each run: device, number format."""
+    """Return what the workload recorded for each run, such as device and number format."""
     facts: dict[str, list[str]] = {}
     for run in runs:
         for name, value in run.facts.items():
-            if name in {"remarks", "alarms"}:  # said at the top of the page
+            if name in {"remarks", "alarms"}:  # shown at the top of the page
                 continue
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             facts.setdefault(name.replace("_", " "), []).append(text)
@@ -92,7 +92,7 @@ def _facts(runs: Sequence[RunRow]) -> dict[str, list[str]]:
 
 
 def _versions(tables: StudyTables, runs: Sequence[RunRow]) -> str:
-    """Library versions of the runs, or of the study before any has started."""
+    """Return the library versions of the runs, or of the study before any run has started."""
     found: Sequence[Mapping[str, JsonValue]] = [run.versions for run in runs if run.versions]
     texts = [
         ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))

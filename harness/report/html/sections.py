@@ -1,4 +1,4 @@
-"""The sections of a study's page, each a function from tables to HTML."""
+"""Render the sections of a study's page, one function each, from tables to HTML."""
 
 from __future__ import annotations
 
@@ -30,15 +30,18 @@ from harness.report.html.tables import (
     trial_key,
 )
 from harness.report.plots import render
-from harness.report.plots.ablation import ablation_panels
-from harness.report.plots.interactions import grids
+from harness.report.plots.ablation import ablation_panels, ablation_pictures
+from harness.report.plots.importance import landscape_pictures
+from harness.report.plots.interactions import component_pictures, grid_pictures, grids
+from harness.report.plots.parallel import parallel_pictures
+from harness.report.plots.search_history import exploration_pictures
 from harness.stats.paired import MIN_SEEDS_FOR_TEST
 
-_MOST_CELLS = 144  # of a grid that is also written out
+_MOST_CELLS = 144  # largest grid that is also shown as a table
 
 
 def _choices(tables: StudyTables, place: str) -> str:
-    """The bars that choose measure and split for the whole page."""
+    """Render the controls that select measure and split for the whole page."""
     primary = tables.primary
     if primary is None:
         return ""
@@ -50,12 +53,12 @@ def _choices(tables: StudyTables, place: str) -> str:
 
 
 def ablation_section(tables: StudyTables) -> str:
-    """The metric against everything that was varied."""
+    """Plot the metric against everything that was varied."""
     primary = tables.primary
     if primary is None:
-        return section("Ablation", note("Nothing to draw yet: no run has finished."))
+        return section("Ablation", note("Nothing to plot yet: no run has finished."))
     has_controls = any(trial.is_control for trial in tables.trials)
-    drawings = render.ablation_drawings(tables)
+    drawings = render.draw_all(ablation_pictures(tables))
     return section(
         "Ablation",
         f'<div class="choices">{_choices(tables, "plot")}</div>',
@@ -65,7 +68,7 @@ def ablation_section(tables: StudyTables) -> str:
 
 
 def table_section(tables: StudyTables) -> str:
-    """Every measure on every split in a table, and its values of every seed."""
+    """Tabulate every measure on every split, with the values of every seed."""
     primary = tables.primary
     if primary is None:
         return ""
@@ -90,7 +93,7 @@ def table_section(tables: StudyTables) -> str:
 
 
 def _how_to_read(tables: StudyTables, view: View) -> str:
-    """What the columns of the table are, and why some may be missing."""
+    """Explain the columns of the table, and why some may be missing."""
     pairs = [found for (of, _), found in tables.comparisons.items() if of == view]
     said = ["Intervals are t-intervals over seeds."]
     if pairs:
@@ -100,41 +103,41 @@ def _how_to_read(tables: StudyTables, view: View) -> str:
         )
     if any(not pair.exploratory for pair in pairs):
         said.append(
-            "Exact p flips the signs of the differences; Holm p corrects for the trials of the "
-            "table, controls apart."
+            "Exact p is from a sign-flip test of the differences; Holm p corrects it over the "
+            "trials in the table, separately for controls."
         )
     if any(pair.exploratory for pair in pairs):
         said.append(
-            f"Below {MIN_SEEDS_FOR_TEST} pairs no exact p can reach 0.05, so none is shown and no "
-            "verdict passed."
+            f"With fewer than {MIN_SEEDS_FOR_TEST} pairs no exact p can reach 0.05, so no p and no "
+            "verdict are given."
         )
     return " ".join(said)
 
 
 def _what_is_listed(tables: StudyTables, view: View) -> str:
-    """What a large study leaves out of its tables."""
+    """Say what the tables of a large study leave out."""
     said = []
     listed = len(listed_trials(tables, view))
     if left := len(tables.trials) - listed:
         said.append(
-            f"Listed are {listed} trials: the best, the baseline and the controls; {left} more are "
-            "in the CSV and in the database."
+            f"{listed} trials are listed: the best, the baseline and the controls; {left} more are "
+            "in the CSV and the database."
         )
     seeds = len({run.seed for run in tables.runs})
     if seeds > MOST_SEEDS:
-        said.append(f"Every seed shows the first {MOST_SEEDS} of {seeds} seeds.")
+        said.append(f"The table by seed shows the first {MOST_SEEDS} of {seeds} seeds.")
     return note(" ".join(said)) if said else ""
 
 
 def interaction_section(tables: StudyTables) -> str:
-    """How two parameters act together."""
-    drawings = render.grid_drawings(tables)
+    """Show how pairs of parameters interact."""
+    drawings = render.draw_all(grid_pictures(tables))
     primary = tables.primary
     if not drawings or primary is None:
         return ""
     words = note(
-        "Every pair of values of two parameters. Where more parameters were varied, a cell is the "
-        "mean over them, and its interval is over seeds as everywhere."
+        "Each cell is one pair of values of two parameters. If more parameters were varied, a cell "
+        "is the mean over them; its interval is over seeds, as everywhere."
     )
     cells = []
     for grid in grids(tables):
@@ -155,60 +158,61 @@ def interaction_section(tables: StudyTables) -> str:
 
 
 def component_section(tables: StudyTables) -> str:
-    """What each variant changes against the baseline."""
-    drawings = render.component_drawings(tables)
+    """Show how each variant differs from the baseline."""
+    drawings = render.draw_all(component_pictures(tables))
     if not drawings:
         return ""
     words = note(
         "Each variant minus the baseline, paired by seed, with its 95 % interval. A bar is "
-        "coloured where a verdict is passed, and grey where it is not."
+        "coloured if the verdict is better or worse, and grey otherwise."
     )
     bars = f'<div class="choices">{_choices(tables, "component")}</div>'
     return section("Components", bars, words, panels(drawings, is_single=True))
 
 
 def search_section(tables: StudyTables, search: StudyTables | None) -> str:
-    """The trials of a search, apart from those that confirm it."""
+    """Show the trials of a search, without those that confirm it."""
     if search is None or search.primary is None:
         if not tables.is_search or tables.primary is None:
             return ""
-        history = render.exploration_drawings(tables)[:1]
+        history = render.draw_all(exploration_pictures(tables))[:1]
         return section("Search", panels(history, is_single=True), _parameters(tables))
     count = len(search.contenders) + len(search.pruned)
-    given_up = f" ({len(search.pruned)} were given up early)" if search.pruned else ""
+    given_up = f" ({len(search.pruned)} were pruned)" if search.pruned else ""
     words = note(
         f"{count} trials were compared on validation images{given_up}, and the best of "
-        "them trained again on fresh seeds: those are the results above. The best of many is "
-        "partly luck, so the best numbers here are higher than what can be expected; no test class "
-        "was looked at."
+        "them were retrained on fresh seeds: those are the results above. The best of many trials "
+        "is partly luck, so the best numbers here are higher than can be expected again. The test "
+        "classes were not used."
     )
     return section(
         "Search",
         mixture_notice(mixture_of(search)),
         words,
-        panels(render.exploration_drawings(search)),
+        panels(render.draw_all(exploration_pictures(search))),
         _parameters(search),
         results_table(search, search.primary),
     )
 
 
 def _parameters(search: StudyTables) -> str:
-    """Which parameters of a search mattered, and how its trials lie in their space."""
+    """Show which parameters of a search mattered, and where its trials lie in the search space."""
     found = searched(search)
     known = found.importances
     words = found.why_no_importances()
     if known is not None:
         words = (
-            f"Importance rests on {known.trials} trials of the search alone. It says how much of "
-            "the spread goes with a parameter, by itself and over its whole range; with fewer than "
-            "some 50 trials its order is a hint, and interactions are in no bar."
+            f"Importance is estimated from {known.trials} trials of the search only. It is the "
+            "share of the spread that a parameter explains on its own, over its whole range. With "
+            "fewer than about 50 trials the order is only a hint; interactions are not included."
         )
     if words and found.left_out:
         words += (
-            f" Finished trials outside the searched space, as a baseline may be: {found.left_out}; "
-            "they are in none of these pictures."
+            f" Finished trials outside the search space, such as a baseline: {found.left_out}; "
+            "these pictures leave them out."
         )
-    landscape, lines = render.landscape_drawings(found), render.parallel_drawings(found)
+    landscape = render.draw_all(landscape_pictures(found))
+    lines = render.draw_all(parallel_pictures(found))
     return "".join(
         [
             note(words) if words else "",
@@ -219,14 +223,15 @@ def _parameters(search: StudyTables) -> str:
 
 
 def agreement_section(agreement: Sequence[Agreement]) -> str:
-    """Whether the criterion that needs no labels can be trusted."""
+    """Show whether the label-free criterion can be trusted."""
     if not agreement:
         return ""
     words = note(
-        f"{measure_label(agreement[0].criterion)} needs no labels. Where images have classes, it "
+        f"{measure_label(agreement[0].criterion)} needs no labels. If images have classes, it "
         f"can be compared with {measure_label(REFERENCE)}: each point is a finished run of any "
-        "study in these results, controls left out, both numbers on validation images. A rank "
-        "correlation near 1 means that a search without labels would have chosen alike."
+        "study in these results, excluding controls, with both numbers on validation images. A "
+        "rank correlation near 1 means that a search without labels would have made the same "
+        "choices."
     )
     return section(
         f"Criterion against {measure_label(REFERENCE)}",
@@ -236,29 +241,28 @@ def agreement_section(agreement: Sequence[Agreement]) -> str:
 
 
 def curve_section(tables: StudyTables, training: Training) -> str:
-    """What runs reported epoch by epoch."""
+    """Plot what runs reported, epoch by epoch."""
     drawings = render.curve_drawings(tables, training)
     if not drawings:
         return ""
-    words = "Lines are means over seeds, bands reach from the lowest to the highest seed."
+    words = "Lines are means over seeds; bands span the lowest to the highest seed."
     if training.left_out:
         words += (
-            f" Shown are the baseline and the best trials; {training.left_out} more are in the "
+            f" The baseline and the best trials are shown; {training.left_out} more are in the "
             "database."
         )
     return section("Training", note(words), trial_key(_drawn(training)), panels(drawings))
 
 
 def cluster_section(training: Training) -> str:
-    """Sizes of the clusters, and what follows from them."""
+    """Plot cluster sizes, and the curves derived from clusters."""
     sizes = render.size_drawings(training)
     if not sizes:
         return ""
     words = note(
-        "Sizes of the pseudo-label clusters from the largest to the smallest, on a log scale: a "
-        "steep end is a long tail; dotted uprights are the borders between groups of clusters in "
-        "the last of these epochs. A Gini coefficient of 0 means equal sizes, 1 a single cluster "
-        "that holds everything."
+        "Sizes of the pseudo-label clusters, largest to smallest, on a log scale: a steep end is a "
+        "long tail. Dotted vertical lines separate groups of clusters in the last of these epochs. "
+        "A Gini coefficient of 0 means equal sizes; 1 means that one cluster holds everything."
     )
     over_epochs = render.cluster_drawings(training)
     return section(
@@ -272,12 +276,12 @@ def _drawn(training: Training) -> list[TrialRow]:
 
 
 def pruned_section(tables: StudyTables) -> str:
-    """Trials that were given up early."""
+    """List the pruned trials."""
     if not tables.pruned:
         return ""
     words = note(
-        "These trials were given up before all their seeds were trained. What they had reached "
-        "by then is in the database, and in no table, mean or ranking."
+        "These trials were pruned before all their seeds were trained. What they had reached by "
+        "then is in the database, but in no table, mean or ranking."
     )
     table = f"<details><summary>Which, and why</summary>{pruned_table(tables)}</details>"
     return section("Pruned", words, table)
@@ -286,12 +290,12 @@ def pruned_section(tables: StudyTables) -> str:
 def reproduce_section(
     everything: StudyTables, tables: StudyTables, search: StudyTables | None
 ) -> str:
-    """What it takes to do it all again, and to write it up.
+    """Show what it takes to reproduce the study and to write it up.
 
     Args:
         everything: All trials.
-        tables: Those that claims rest on.
-        search: Those that these were chosen from.
+        tables: The trials that claims rest on.
+        search: The search that these were chosen from.
     """
     paper = [copied("Methods", methods_paragraph(tables, search), "copy-methods")]
     if tables.primary is not None:
@@ -299,17 +303,17 @@ def reproduce_section(
         latex = table.latex(f"tab:{tables.study.name}")
         paper.append(copied("Table as LaTeX (booktabs)", latex, "copy-latex"))
         paper.append(copied("Table as Markdown", table.markdown(), "copy-markdown"))
-    each = "run" if is_csv_by_run(everything) else "trial, since the runs are too many"
+    each = "run" if is_csv_by_run(everything) else "trial, since there are too many runs"
     name = f"{file_stem(everything.study.name)}.csv"
     return section(
         "Reproduce",
         provenance_list(everything),
         *paper,
         "<h3>Data</h3>",
-        note(f"Every number of this page, a line a {each}."),
+        note(f"Every number on this page, one line per {each}."),
         download(csv_text(everything), "csv", name, f"Download {name}"),
         "<h3>Study</h3>",
         f'<pre tabindex="0">{escaped(spec_text(everything))}</pre>',
-        "<h3>Every number again</h3>",
+        "<h3>Query the numbers</h3>",
         f'<pre tabindex="0">{escaped(query_examples(everything.study.name))}</pre>',
     )

@@ -1,4 +1,4 @@
-"""Parts of the page as HTML: tables, keys and lists. Every text is escaped here, once."""
+"""Render tables, legends and lists as HTML. Every text is escaped here, once."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from harness.report.plots.interactions import Grid
 from harness.report.plots.picture import ACCENT, BASELINE, BEST, trial_colours
 
 MOST_SEEDS = 25
-"""Columns in a table of seeds."""
+"""Maximum number of columns in a table of seeds."""
 MOST_DISTINCT = 12
 _TEXT = ' class="text"'
 
 
 def results_table(tables: StudyTables, view: View) -> str:
-    """The table of one measure on one split: a row a trial, controls last."""
+    """Tabulate one measure on one split: one row per trial, controls last."""
     ranked = tables.ranked(view)
     heads = ["mean", "sd", "95 % interval", "seeds"]
     compared = [found for (of, _), found in tables.comparisons.items() if of == view]
     with_p = any(not found.exploratory for found in compared)
-    heads += comparison_heads("difference to baseline", with_p=with_p) if compared else []
-    heads.append("s a run")
+    heads += comparison_heads("difference from baseline", with_p=with_p) if compared else []
+    heads.append("s per run")
     rows = []
     planned = tables.planned()
     seconds = _mean_seconds(tables)
@@ -59,7 +59,7 @@ def results_table(tables: StudyTables, view: View) -> str:
 
 
 def seeds_table(tables: StudyTables, view: View) -> str:
-    """The value of every seed of one measure on one split."""
+    """Tabulate the value of every seed for one measure on one split."""
     values = {(v.trial_id, v.seed): v.value for v in tables.values[view]}
     seeds = sorted({seed for _, seed in values})[:MOST_SEEDS]
     rows = []
@@ -72,7 +72,7 @@ def seeds_table(tables: StudyTables, view: View) -> str:
 
 
 def failures_table(labels: Mapping[str, str], failed: Sequence[RunRow]) -> str:
-    """What failed and why, with the last lines that each run printed; the first of many.
+    """Tabulate the first failed runs: why each failed, and the last lines it printed.
 
     Args:
         labels: trial_id -> label.
@@ -99,7 +99,7 @@ def failures_table(labels: Mapping[str, str], failed: Sequence[RunRow]) -> str:
 
 
 def grid_table(tables: StudyTables, grid: Grid, view: View) -> str:
-    """The cells of a grid of two parameters with their intervals."""
+    """Tabulate the cells of a two-parameter grid with their intervals."""
     cells = grid.cells(tables, view)
     rows = [
         table_row(
@@ -117,7 +117,7 @@ def grid_table(tables: StudyTables, grid: Grid, view: View) -> str:
 
 
 def chosen_part(view: View, primary: View, html_text: str) -> str:
-    """HTML that is shown while its measure and split are chosen; at first the primary one."""
+    """Wrap HTML shown only while its measure and split are selected, initially the primary one."""
     hidden = "" if view == primary else " hidden"
     return (
         f'<div data-measure="{escaped(view.measure)}" data-split="{escaped(view.split)}"{hidden}>'
@@ -126,7 +126,7 @@ def chosen_part(view: View, primary: View, html_text: str) -> str:
 
 
 def pruned_table(tables: StudyTables) -> str:
-    """What a search has given up, and why."""
+    """Tabulate the pruned trials and why each was pruned."""
     rows = [
         f'<tr><th scope="row">{label(trial.label)}</th><td>{trial.number}</td>'
         f'<td>{trial.seeds_done}</td><td class="text">{escaped(trial.reason)}</td></tr>'
@@ -137,7 +137,7 @@ def pruned_table(tables: StudyTables) -> str:
 
 
 def counted(values: Iterable[object]) -> str:
-    """The distinct values, the most frequent first, with their counts where there are several."""
+    """Render the distinct values, most frequent first, with counts if there are several."""
     counts = Counter(str(value) for value in values if value is not None)
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     if len(ordered) <= 1:
@@ -149,7 +149,7 @@ def counted(values: Iterable[object]) -> str:
 
 
 def description_list(items: Iterable[tuple[str, str]]) -> str:
-    """Names with what is said of them, which is HTML; what is empty is left out."""
+    """Render names with their descriptions, which are HTML; empty ones are left out."""
     shown = [f"<dt>{escaped(name)}</dt><dd>{text}</dd>" for name, text in items if text]
     return f"<dl>{''.join(shown)}</dl>"
 
@@ -157,9 +157,9 @@ def description_list(items: Iterable[tuple[str, str]]) -> str:
 def data_table(
     caption: str, heads: Sequence[str], rows: Iterable[str], texts: Sequence[str] = ()
 ) -> str:
-    """A table in a region that scrolls; the page's script makes its heads sort it.
+    """Render a table in a scrolling region; the page's script makes its headings sort it.
 
-    ``rows`` are HTML; ``texts`` names the columns that are no numbers.
+    ``rows`` are HTML; ``texts`` names the columns that do not hold numbers.
     """
     head = "".join(
         f'<th scope="col"{_TEXT if name in texts else ""}>{escaped(name)}</th>' for name in heads
@@ -172,7 +172,7 @@ def data_table(
 
 
 def table_row(name: str, cells: Sequence[str], kind: str = "") -> str:
-    """A row of a table; name and cells are HTML, ``kind`` is its class."""
+    """Render a table row; name and cells are HTML, ``kind`` is its CSS class."""
     shown = "".join(f"<td>{cell}</td>" for cell in cells)
     return f'<tr class="{kind}"><th scope="row">{name}</th>{shown}</tr>'
 
@@ -194,12 +194,12 @@ def _seeds(planned: int, summary: Summary | None) -> str:
 
 
 def comparison_heads(difference: str, *, with_p: bool) -> list[str]:
-    """The heads over ``comparison_cells``."""
+    """Return the headings for ``comparison_cells``."""
     return [difference, *(["exact p", "Holm p"] if with_p else []), "P(better)"]
 
 
 def comparison_cells(found: Comparison | None, *, with_p: bool) -> list[str]:
-    """A comparison as cells of HTML; ``with_p`` is whether any of the table has a p to show."""
+    """Render a comparison as HTML cells; ``with_p`` is whether any row of the table shows a p."""
     if found is None:
         return [NONE] * (4 if with_p else 2)
     difference = escaped(difference_text(found))
@@ -211,7 +211,7 @@ def comparison_cells(found: Comparison | None, *, with_p: bool) -> list[str]:
 
 
 def _mean_seconds(tables: StudyTables) -> dict[str, str]:
-    """trial_id -> mean wall time of its finished runs."""
+    """Map trial_id to the mean wall time of its finished runs."""
     found: dict[str, list[float]] = {}
     for run in tables.runs:
         if run.state == "done" and run.seconds is not None:
@@ -220,13 +220,13 @@ def _mean_seconds(tables: StudyTables) -> dict[str, str]:
 
 
 def choices(kind: str, options: Mapping[str, str], chosen: str, place: str) -> str:
-    """Radio buttons that look like one bar; empty where there is nothing to choose.
+    """Render radio buttons as one bar, hidden if there is nothing to choose.
 
     Args:
         kind: ``measure`` or ``split``.
-        options: Value -> what is written on the button.
-        chosen: The value to begin with.
-        place: Tells two bars of one kind apart.
+        options: Value -> label of its button.
+        chosen: The value selected at first.
+        place: Distinguishes two bars of the same kind.
     """
     if len(options) < 2:
         options = {chosen: options[chosen]}
@@ -241,7 +241,7 @@ def choices(kind: str, options: Mapping[str, str], chosen: str, place: str) -> s
 
 
 def ablation_key(panels: Sequence[Panel], has_controls: bool, *, is_search: bool) -> str:
-    """What the marks of the ablation pictures mean."""
+    """Render the legend of the ablation pictures."""
     dot = f'<circle cx="9" cy="7" r="3.5" fill="{ACCENT}" opacity="0.55"/>'
     mean = (
         f'<path d="M9 0V14M6 .7H12M6 13.3H12" stroke="{ACCENT}" stroke-width="1.6"/>'
@@ -268,7 +268,7 @@ def ablation_key(panels: Sequence[Panel], has_controls: bool, *, is_search: bool
 
 
 def trial_key(trials: Sequence[TrialRow]) -> str:
-    """A button for each trial that shows or hides its curves in every panel."""
+    """Render one button per trial, which shows or hides its curves in every panel."""
     colours = trial_colours(trials)
     items = []
     for trial in trials:

@@ -1,4 +1,4 @@
-"""The ablation pictures: a measure against what was varied, as plain traces; nothing is rendered.
+"""Draw the ablation pictures: a measure against what was varied, as plain traces.
 
 A picture holds all measures and splits; the page's script shows one of them at a time.
 """
@@ -34,19 +34,19 @@ _MOST_BY_TRIAL = 40
 
 
 class Panel(NamedTuple):
-    """What one picture shows."""
+    """The axis of one picture, and its level of detail."""
 
     axis: SweptAxis
     by_seed: bool
-    """Every seed with the trial's mean and interval; else the means of the trials alone."""
+    """Whether every seed is drawn, with the trial's mean and interval, or trial means only."""
 
 
 def ablation_panels(tables: StudyTables) -> tuple[Panel, ...]:
-    """The pictures of a study, before anything is drawn.
+    """Choose the pictures of a study.
 
-    A study with one axis shows every seed. One with several shows every trial on each of them,
-    and before that, unless they are too many, every seed of each trial. A search shows trials, and
-    a confirmation, whose few winners differ in everything, their seeds alone.
+    A study with one axis shows every seed. A study with several first shows every seed of each
+    trial, unless there are too many trials, and then the trial means on each axis. A search shows
+    trial means; a confirmation, whose few winners differ in everything, shows their seeds only.
     """
     if tables.primary is None:
         return ()
@@ -61,7 +61,7 @@ def ablation_panels(tables: StudyTables) -> tuple[Panel, ...]:
 
 
 def ablation_pictures(tables: StudyTables) -> tuple[Picture, ...]:
-    """The measure against what was varied: a picture a panel, all measures and splits in each."""
+    """Draw one picture per panel, each with all measures and splits."""
     primary = tables.primary
     if primary is None:
         return ()
@@ -104,7 +104,7 @@ def _picture(
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """An axis of parameters and which way it lies: flat has the values from left to right."""
+    """A parameter axis and its orientation: if flat, the values run from left to right."""
 
     axis: SweptAxis
     is_flat: bool
@@ -115,7 +115,7 @@ class _Frame:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """First and last position that is drawn, in data coordinates."""
+        """First and last position drawn, in data coordinates."""
         places = list(self.axis.positions.values())
         low, high = min(places, default=0.0), max(places, default=1.0)
         if self.axis.scale == "log":
@@ -127,7 +127,7 @@ class _Frame:
         return low - pad, high + pad
 
     def layout(self) -> dict[str, object]:
-        """Plotly's description of the axis."""
+        """Return the axis settings for Plotly."""
         low, high = self.ends
         axis: dict[str, object] = {
             "title": titled("" if self.is_flat else html.escape(self.axis.title)),
@@ -152,20 +152,20 @@ class _Frame:
     def scatter(
         self, places: Sequence[float | None], values: Sequence[float | None], **style: object
     ) -> Trace:
-        """A trace with positions along the axis and values across it."""
+        """Return a trace with positions along the axis and values across it."""
         x, y = (values, places) if self.is_flat else (places, values)
         return {"type": "scatter", "x": list(x), "y": list(y), **style}
 
 
 def _is_flat(axis: SweptAxis) -> bool:
-    """Whether the texts of the axis need lines of their own to be read on a phone."""
+    """Whether the axis texts need a line each to be readable on a phone."""
     return axis.scale == "category" and sum(len(text) + 2 for _, text in axis.ticks) > 36
 
 
 def _value_range(tables: StudyTables, view: View, by_seed: bool) -> tuple[float, float]:
-    """What is drawn of the values: all trials, and the controls that are not far below them.
+    """Return the range of values to draw: all trials, and the controls that are close to them.
 
-    Seeds and intervals count only where they are drawn.
+    Seeds and intervals count only if they are drawn.
     """
     controls = {trial.trial_id for trial in tables.trials if trial.is_control}
     own: list[float] = []
@@ -194,9 +194,9 @@ def _value_range(tables: StudyTables, view: View, by_seed: bool) -> tuple[float,
 def _references(
     tables: StudyTables, view: View, frame: _Frame, low: float, high: float
 ) -> list[Trace]:
-    """Lines across the picture: the baseline, and each control with its name and value.
+    """Draw reference lines: the baseline, and each control with its name and value.
 
-    A control beyond the picture is named at its edge, with an arrow.
+    A control outside the range is named at the edge, with an arrow.
     """
     first, last = frame.ends
     traces = []
@@ -213,7 +213,7 @@ def _references(
         if found is None:
             continue
         at = min(max(round(found.mean, 6), low), high)
-        at_start = place % 2 == 0  # neighbours in value would write over each other
+        at_start = place % 2 == 0  # labels of close values would overlap
         side = _text_side(at_start, is_flat=frame.is_flat, is_above=found.mean > high)
         arrow = _arrow(found.mean, low, high, is_flat=frame.is_flat)
         label = f"{arrow}{shortened(trial.label)} {decimal(found.mean)}"
@@ -238,14 +238,14 @@ def _references(
 
 
 def _text_side(at_start: bool, *, is_flat: bool, is_above: bool) -> str:
-    """Where a text stands to its end of a line, so that it is inside the picture."""
+    """Return the text position, at its end of a line, that stays inside the picture."""
     if is_flat:
         return f"{'bottom' if at_start else 'top'} {'left' if is_above else 'right'}"
     return f"{'bottom' if is_above else 'top'} {'right' if at_start else 'left'}"
 
 
 def _arrow(value: float, low: float, high: float, *, is_flat: bool) -> str:
-    """Where to look for a value beyond the picture; empty for one in it."""
+    """Return an arrow towards a value outside the picture; empty for one inside."""
     below, above = ("\N{LEFTWARDS ARROW}", "\N{RIGHTWARDS ARROW}")
     if not is_flat:
         below, above = ("\N{DOWNWARDS ARROW}", "\N{UPWARDS ARROW}")
@@ -253,7 +253,7 @@ def _arrow(value: float, low: float, high: float, *, is_flat: bool) -> str:
 
 
 def _seed_traces(tables: StudyTables, view: View, frame: _Frame) -> list[Trace]:
-    """One dot a seed, side by side where the axis has room, and a faint line along each seed."""
+    """Draw one dot per seed, side by side if there is room, and a faint line along each seed."""
     labels = {trial.trial_id: trial.label for trial in tables.contenders}
     found = [v for v in tables.values[view] if v.trial_id in frame.axis.positions]
     seeds = sorted({one.seed for one in found})
@@ -295,7 +295,7 @@ def _seed_traces(tables: StudyTables, view: View, frame: _Frame) -> list[Trace]:
 
 
 def _trial_traces(tables: StudyTables, view: View, frame: _Frame, by_seed: bool) -> list[Trace]:
-    """The mean of every trial; with its interval where the picture shows the seeds too."""
+    """Draw the mean of every trial, with its interval if the picture shows the seeds too."""
     positions = frame.axis.positions
     found = [
         (trial, tables.summaries[view, trial.trial_id])
@@ -326,7 +326,7 @@ def _trial_traces(tables: StudyTables, view: View, frame: _Frame, by_seed: bool)
 
 
 def _mean_line(found: Sequence[tuple[TrialRow, Summary]], frame: _Frame) -> Trace:
-    """A line through the mean of the trials at each value."""
+    """Draw a line through the mean of the trials at each value."""
     at: dict[float, list[float]] = {}
     for trial, summary in found:
         at.setdefault(frame.axis.positions[trial.trial_id], []).append(summary.mean)
@@ -370,7 +370,7 @@ def _view_title(view: View) -> str:
 
 
 def _described(tables: StudyTables, view: View, axis: SweptAxis) -> str:
-    """The picture in words: the first trials with their numbers."""
+    """Describe the picture in words: the first trials with their numbers."""
     found = [
         f"{trial.label}: {summary_text(tables.summaries[view, trial.trial_id])}"
         for trial in tables.trials

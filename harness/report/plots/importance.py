@@ -1,4 +1,4 @@
-"""The pictures of a search's parameters: importance, and contours of the first two."""
+"""Draw the importance of a search's parameters, and contours over the first two."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from harness.report.findings.search_space import Parameter, Searched
 from harness.report.plots.picture import ACCENT, PAPER, RAMP, Picture, Trace, shortened, titled
 
 FEWEST_FOR_A_SURFACE = 15
-"""With fewer trials nothing is drawn between them."""
+"""With fewer trials, no surface is drawn between them."""
 MOST_DOTS = 1000
 _SCALE = [[place / (len(RAMP) - 1), colour] for place, colour in enumerate(RAMP)]
 _GRID = 24
-_WIDTH = 0.12  # of the kernel, as a share of each axis
-_SUPPORT = 2.0  # trials' worth of weight that a place needs for a colour
+_WIDTH = 0.12  # of the kernel, as a fraction of each axis
+_SUPPORT = 2.0  # total weight, in trials, below which a point stays empty
 
 
 def landscape_pictures(found: Searched) -> tuple[Picture, ...]:
-    """Importance and contours, each where there is enough for it."""
+    """Draw importance and contours, each if there are enough trials."""
     return (*_importance(found), *_contour(found))
 
 
 def _importance(found: Searched) -> tuple[Picture, ...]:
-    """A bar a parameter."""
+    """Draw a bar chart of parameter importances."""
     known = found.importances
     if known is None:
         return ()
@@ -47,7 +47,7 @@ def _importance(found: Searched) -> tuple[Picture, ...]:
     missing = [each.title for each in found.parameters if each.dimension.name not in known.shares]
     text = f"Importance by {known.method} from {known.trials} trials of the search: {said}."
     if missing:
-        text += f" Too few trials have {', '.join(missing)} to tell."
+        text += f" Not estimated, for lack of trials: {', '.join(missing)}."
     picture = Picture(
         name="importance",
         title=f"Importance of each parameter ({known.method}, {known.trials} trials)",
@@ -55,7 +55,7 @@ def _importance(found: Searched) -> tuple[Picture, ...]:
         traces=(bars,),
         layout={
             "xaxis": {
-                "title": titled("share of what they explain, each alone"),
+                "title": titled("share of explained spread, each alone"),
                 "range": [0, 1.12 * max(shares.values())],
                 "automargin": True,
                 "nticks": 6,
@@ -74,7 +74,7 @@ def _importance(found: Searched) -> tuple[Picture, ...]:
 
 
 def _contour(found: Searched) -> tuple[Picture, ...]:
-    """The trials in the plane of the two most important numbers, coloured by what they reached."""
+    """Draw the trials in the plane of the two most important ranges, coloured by score."""
     numbers = [each for each in found.parameters if not each.dimension.choices][:2]
     if len(numbers) < 2:
         return ()
@@ -99,10 +99,9 @@ def _contour(found: Searched) -> tuple[Picture, ...]:
         f"{across.values[best.trial_id]:.4g} and {up.title} {up.values[best.trial_id]:.4g}. "
     )
     text += (
-        "The ground is a smoothed mean of the trials near a place, and empty where fewer than two "
-        "are near."
+        "The background is a smoothed mean of nearby trials, empty where there are fewer than two."
         if traces
-        else f"Nothing is drawn between fewer than {FEWEST_FOR_A_SURFACE} trials."
+        else f"With fewer than {FEWEST_FOR_A_SURFACE} trials no background is drawn."
     )
     picture = Picture(
         name="contour",
@@ -116,7 +115,7 @@ def _contour(found: Searched) -> tuple[Picture, ...]:
 
 
 def _dots(found: Searched, across: Parameter, up: Parameter, drawn: Sequence[TrialRow]) -> Trace:
-    """A dot a trial, with the key to the colours."""
+    """Draw one dot per trial, with the colour bar."""
     values = [found.values[trial.trial_id] for trial in drawn]
     low, high = _colour_range(values)
     return {
@@ -150,7 +149,7 @@ def _dots(found: Searched, across: Parameter, up: Parameter, drawn: Sequence[Tri
 def _surface(
     across: Parameter, up: Parameter, drawn: Sequence[str], values: Sequence[float]
 ) -> Trace | None:
-    """A mean of the trials around each place, weighted by a kernel; None of too few trials."""
+    """Smooth the trials with a kernel on a grid; None if there are too few trials."""
     if len(drawn) < FEWEST_FOR_A_SURFACE:
         return None
     places = [(across.height(trial) or 0.0, up.height(trial) or 0.0) for trial in drawn]
@@ -181,14 +180,14 @@ def _surface(
 
 
 def _colour_range(values: Sequence[float]) -> tuple[float, float]:
-    """Ends of the colours: one trial that broke must not make all others alike."""
+    """Return the ends of the colour scale, so that one failed trial does not flatten the rest."""
     ordered = sorted(values)
     low, high = ordered[len(ordered) // 10], ordered[-1]
     return (low, high) if low < high else (low - 0.5, high + 0.5)
 
 
 def _number_axis(parameter: Parameter) -> dict[str, object]:
-    """Plotly's description of a range, with whole decades or their parts as ticks."""
+    """Return Plotly's axis settings for a range, with ticks at decades or parts of them."""
     one = parameter.dimension
     axis: dict[str, object] = {
         "title": titled(html.escape(parameter.title)),

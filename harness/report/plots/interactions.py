@@ -1,8 +1,8 @@
-"""How two parameters act together, and what each variant adds: pure, from the tables.
+"""Draw how pairs of parameters interact, and what each variant adds; pure, from the tables.
 
-A cell of a grid is a pair of values. Where other parameters vary too, it is the mean over them,
-seed by seed, so that its interval is over seeds as everywhere. Only seeds on which every trial of
-the cell is finished count.
+A grid cell is a pair of values. If other parameters vary too, it is the mean over them, seed by
+seed, so that its interval is over seeds, as everywhere. Only seeds that every trial of the cell has
+finished count.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ from harness.report.plots.picture import ACCENT, BASELINE, INK, Picture, Trace, 
 from harness.stats import paired
 
 MOST_VALUES = 24
-"""A grid with more values on a side is no table that a reader could take in."""
+"""A grid with more values on a side is skipped: no reader could take it in."""
 MOST_PAIRS = 6
 MOST_BARS = 40
-_MOST_WRITTEN = 60  # cells with their number in them
+_MOST_WRITTEN = 60  # largest grid whose cells show their numbers
 _MOST_TOLD = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Two parameters of which every pair of values was trained."""
+    """Two parameters, with every pair of their values trained."""
 
     across: SweptAxis
     down: SweptAxis
     across_values: tuple[str, ...]
     down_values: tuple[str, ...]
     trials: dict[tuple[int, int], tuple[TrialRow, ...]]
-    """By place across and down."""
+    """By position across and down."""
 
     @property
     def title(self) -> str:
-        """``clusters and groups``."""
+        """Both titles, such as ``clusters and groups``."""
         return f"{self.across.title} and {self.down.title}"
 
     def cells(self, tables: StudyTables, view: View) -> dict[tuple[int, int], Summary | None]:
-        """What the trials of each cell reach together, row by row.
+        """Average the trials of each cell, row by row.
 
-        None where no seed is finished by all of them.
+        None where no seed was finished by all of them.
         """
         by_trial: defaultdict[str, dict[int, float]] = defaultdict(dict)
         for one in tables.values.get(view, ()):
@@ -67,16 +67,16 @@ class Grid:
 
 
 def _together(trials: Sequence[Mapping[int, float]]) -> Summary | None:
-    """The mean of some trials on every seed that all have, over these seeds."""
+    """Average the trials on every seed they share, and summarise over these seeds."""
     seeds = sorted(set.intersection(*(set(by_seed) for by_seed in trials)))
     means = [sum(by_seed[seed] for by_seed in trials) / len(trials) for seed in seeds]
     return Summary(*paired.t_interval(means), n=len(means)) if means else None
 
 
 def grids(tables: StudyTables) -> tuple[Grid, ...]:
-    """Every pair of parameters that was crossed, in the order of the study file.
+    """Return every crossed pair of parameters, in the order of the study file.
 
-    A search is no grid: its pairs of values hardly ever come twice.
+    A search has no grids: its pairs of values hardly ever repeat.
     """
     if tables.primary is None or tables.is_search or tables.is_confirmation:
         return ()
@@ -86,7 +86,7 @@ def grids(tables: StudyTables) -> tuple[Grid, ...]:
 
 
 def _grid(tables: StudyTables, across: SweptAxis, down: SweptAxis) -> Grid | None:
-    """The pair as a grid; None where it is none: too large, or with empty cells."""
+    """Build the grid of two axes; None if it is too large or has empty cells."""
     shared = [
         trial
         for trial in tables.contenders
@@ -112,7 +112,7 @@ def _grid(tables: StudyTables, across: SweptAxis, down: SweptAxis) -> Grid | Non
 
 
 def _values(trials: Sequence[TrialRow], axis: SweptAxis) -> dict[float, str]:
-    """Position -> text of each value of an axis, ascending."""
+    """Map position to text for each value of an axis, ascending."""
     ticks = dict(axis.ticks) if axis.scale == "category" else {}
     found = sorted({axis.positions[trial.trial_id] for trial in trials})
     by_place = {axis.positions[trial.trial_id]: trial for trial in trials}
@@ -125,7 +125,7 @@ def _text(trial: TrialRow, axis: SweptAxis, at: float) -> str:
 
 
 def grid_pictures(tables: StudyTables) -> tuple[Picture, ...]:
-    """A heat map for each pair of crossed parameters; all choices of the page in each."""
+    """Draw a heat map per crossed pair of parameters, each with all measures and splits."""
     views = tables.chosen_views()
     return tuple(
         _heat_map(tables, grid, views, f"grid-{place}") for place, grid in enumerate(grids(tables))
@@ -200,7 +200,7 @@ def _mean(cell: Summary | None) -> float | None:
 
 
 def _hover(grid: Grid, place: tuple[int, int], cell: Summary | None) -> str:
-    """What a cell says beside its place, which the picture's axes tell."""
+    """Return the hover text of a cell; the template adds its values."""
     trials = grid.trials[place]
     said = ["no finished run" if cell is None else summary_text(cell)]
     if len(trials) > 1:
@@ -211,7 +211,7 @@ def _hover(grid: Grid, place: tuple[int, int], cell: Summary | None) -> str:
 
 
 def component_pictures(tables: StudyTables) -> tuple[Picture, ...]:
-    """What each variant changes against the baseline, as bars; empty without variants."""
+    """Draw each variant's difference from the baseline as a bar; empty without variants."""
     primary = tables.primary
     bars = component_trials(tables)
     if primary is None or not bars:
@@ -232,7 +232,7 @@ def component_pictures(tables: StudyTables) -> tuple[Picture, ...]:
     return (
         Picture(
             name="components",
-            title="Difference to the baseline",
+            title="Difference from the baseline",
             text=_told_bars(tables, primary, bars),
             traces=tuple(traces),
             layout={
@@ -258,7 +258,7 @@ def component_pictures(tables: StudyTables) -> tuple[Picture, ...]:
 
 
 def component_trials(tables: StudyTables) -> tuple[TrialRow, ...]:
-    """The compared trials of a study of variants, in its order, as many as can be drawn."""
+    """Return the compared trials of a study with variants, in study order, up to a limit."""
     if tables.is_search or not any(trial.variant is not None for trial in tables.contenders):
         return ()
     compared = {trial_id for view, trial_id in tables.comparisons if view == tables.primary}
@@ -313,4 +313,4 @@ def _told_bars(tables: StudyTables, view: View, bars: Sequence[TrialRow]) -> str
     more = len(bars) - _MOST_TOLD
     tail = f"; {more} more in the table" if more > 0 else ""
     measure = f"{measure_label(view.measure)} on {SPLIT_NAMES[view.split]}"
-    return f"{measure}, difference to the baseline with its interval. {'; '.join(said)}{tail}."
+    return f"{measure}, difference from the baseline with its interval. {'; '.join(said)}{tail}."

@@ -1,7 +1,7 @@
-"""The trials of a search as lines across their parameters: parallel coordinates.
+"""Draw the trials of a search as lines across their parameters: parallel coordinates.
 
-Drawn with plain lines: Plotly's own kind needs WebGL and evaluates code, which the page's policy
-forbids, and prints as a picture.
+Plain lines are used because Plotly's own kind needs WebGL, evaluates code, which the page's policy
+forbids, and prints as a bitmap.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _MOST_TICKS = 10
 _LONGEST_TITLE = 18
 _TICKS = (0.0, 0.5, 1.0)
 _MISSING = -0.16
-"""The height of a parameter that a trial lacks."""
+"""Height at which a parameter that a trial does not set is drawn."""
 
 
 def parallel_pictures(found: Searched) -> tuple[Picture, ...]:
-    """A line a trial across its parameters to what it reached; none for a single parameter."""
+    """Draw one line per trial across its parameters to its score; none for a single parameter."""
     if len(found.parameters) < 2 or len(found.trials) < 2:
         return ()
     parameters = found.parameters[:_MOST_AXES]
@@ -35,9 +35,9 @@ def parallel_pictures(found: Searched) -> tuple[Picture, ...]:
     return (
         Picture(
             name="parallel",
-            title="Every trial across its parameters to what it reached",
+            title="Each trial across its parameters to its score",
             text=_told(found, parameters, drawn),
-            # Worst first, so that the best are drawn over them.
+            # Worst first, so that the best are drawn on top.
             traces=tuple(
                 _lines(found, parameters, [drawn[place] for place in places], colour, ends)
                 for colour, places in _ranks(len(drawn))
@@ -56,7 +56,7 @@ def _lines(
     colour: str,
     ends: tuple[float, float],
 ) -> Trace:
-    """The lines of one colour, one after another with gaps between them."""
+    """Draw the lines of one colour as a single trace with gaps."""
     xs: list[int | None] = []
     ys: list[float | None] = []
     texts: list[str] = []
@@ -84,7 +84,7 @@ def _lines(
 def _layout(
     parameters: Sequence[Parameter], names: Sequence[str], ends: tuple[float, float]
 ) -> dict[str, object]:
-    """Upright axes with their own ticks; the last is what was reached."""
+    """Lay out vertical axes with their own ticks; the last is the score."""
     notes: list[dict[str, object]] = []
     for place, each in enumerate(parameters):
         notes += [_note(place, height, text) for height, text in _ticks(each)]
@@ -107,7 +107,7 @@ def _layout(
 
 
 def _title(place: int, name: str) -> dict[str, object]:
-    """What an upright axis is called, above it."""
+    """Return the title above a vertical axis."""
     return {
         "x": place,
         "y": 1,
@@ -122,7 +122,7 @@ def _title(place: int, name: str) -> dict[str, object]:
 
 
 def _ticks(parameter: Parameter) -> list[tuple[float, str]]:
-    """Heights with their texts; of very many choices every so many."""
+    """Return heights with their texts; long lists of choices are thinned out."""
     one = parameter.dimension
     if one.choices:
         step = math.ceil(one.choices / _MOST_TICKS)
@@ -137,7 +137,7 @@ def _ticks(parameter: Parameter) -> list[tuple[float, str]]:
 
 
 def _note(place: int, height: float, text: str) -> dict[str, object]:
-    """A tick of an upright axis, on the ground of the page so that lines do not cross it."""
+    """Return a tick label, on the colour of the page so that lines do not cross it."""
     return {
         "x": place,
         "y": height,
@@ -153,21 +153,21 @@ def _note(place: int, height: float, text: str) -> dict[str, object]:
 
 
 def _told(found: Searched, parameters: Sequence[Parameter], drawn: Sequence[TrialRow]) -> str:
-    """The lines in words."""
+    """Describe the lines in words."""
     titles = ", ".join(each.title for each in parameters)
     every = len(found.trials)
     which = f"The best {len(drawn)} of {every}" if len(drawn) < every else str(every)
     more = len(found.parameters) - len(parameters)
     left_out = f" ({more} less important parameters are left out)" if more else ""
     return (
-        f"{which} trials of the search as lines across {titles}{left_out}, to {found.measure} at "
-        "the right. Colours go from blue, the lowest fifth, to orange, the highest fifth. The best "
+        f"{which} trials of the search as lines across {titles}{left_out}, to {found.measure} on "
+        "the right. Colours run from blue (lowest fifth) to orange (highest fifth). The best "
         f"is {drawn[0].label} with {found.values[drawn[0].trial_id]:.4f}."
     )
 
 
 def _ranks(count: int) -> list[tuple[str, list[int]]]:
-    """Colour -> the places that have it, of ``count`` things with the best first; worst first."""
+    """Group ``count`` places, best first, by colour; the worst group comes first."""
     groups: dict[str, list[int]] = {}
     for place in reversed(range(count)):
         rank = 1 - (place + 0.5) / count

@@ -1,4 +1,4 @@
-"""Test embeddings in two dimensions, as the workload projected them: numbers and pictures."""
+"""Draw test embeddings in two dimensions, as the workload projected them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from harness.report.plots.picture import BASELINE, Picture, Trace, shortened
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")
 SYMBOLS = ("circle", "diamond")
-"""Each colour comes once with each symbol, so that ten classes can be told apart."""
+"""Each colour is used once with each symbol, so that ten classes can be told apart."""
 _HEIGHT = 420
 
 
 def map_pictures(maps: Maps) -> tuple[Picture, ...]:
-    """A picture a run: grey points below, each coloured class in the colour it has in all runs."""
+    """Draw one map per run: grey points below, and each coloured class in the same colour."""
     return tuple(_map_picture(f"map-{place}", maps, one) for place, one in enumerate(maps.runs))
 
 
 def class_marks(maps: Maps) -> dict[str, tuple[str, str]]:
-    """Class -> colour and symbol, of those that have one."""
+    """Map each coloured class to its colour and symbol."""
     return {
         label: (COLOURS[place % len(COLOURS)], SYMBOLS[place // len(COLOURS)])
         for place, label in enumerate(maps.coloured)
@@ -55,7 +55,7 @@ def _map_picture(name: str, maps: Maps, one: ProjectedRun) -> Picture:
 def _trace(
     points: Sequence[Point], index: Mapping[str, int], colour: str, symbol: str, opacity: float
 ) -> Trace:
-    """Points of a kind; the page's script shows image and class of the one that is pointed at."""
+    """Draw points of one style; the page's script shows image and class on hover."""
     return {
         "type": "scatter",
         "mode": "markers",

@@ -1,4 +1,4 @@
-"""The pictures of a report as Plotly renders them; the only home of Plotly."""
+"""Render the pictures of a report with Plotly; the only module that imports it."""
 
 from __future__ import annotations
 
@@ -13,24 +13,16 @@ from plotly.offline import get_plotlyjs
 
 from harness.report.data.agreement import REFERENCE, Agreement, rho_text
 from harness.report.data.load import measure_label
-from harness.report.data.projection import Maps
 from harness.report.data.study_data import StudyTables, TrialRow
 from harness.report.data.training import ClusterSizes, Curve, Training
-from harness.report.findings.search_space import Searched
-from harness.report.plots.ablation import ablation_pictures
-from harness.report.plots.importance import landscape_pictures
-from harness.report.plots.interactions import component_pictures, grid_pictures
-from harness.report.plots.parallel import parallel_pictures
 from harness.report.plots.picture import ACCENT, INK, Picture, Trace, titled, trial_colours
-from harness.report.plots.projection import map_pictures
-from harness.report.plots.search_history import exploration_pictures
 
 _PANEL_HEIGHT = 250
 _CLUSTER_TITLES = {
     "gini": "Inequality of cluster sizes (Gini coefficient)",
     "purity": "Purity of clusters against the hidden labels",
     "clusters/nmi": "NMI of clusters against the hidden labels",
-    "clusters/changed": "Churn: share of images in another cluster than before",
+    "clusters/changed": "Churn: share of images that changed cluster",
 }
 _EPOCH_DASHES = ("dot", "dash", "solid")
 _EPOCH_OPACITIES = (0.55, 0.75, 1.0)
@@ -38,71 +30,41 @@ _EPOCH_OPACITIES = (0.55, 0.75, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """One picture of the page, rendered."""
+    """A rendered picture."""
 
     name: str
-    """Its id in the page."""
+    """Id in the page."""
     title: str
     text: str
-    """The same in words, for those who cannot see it."""
+    """Description in words, for readers who cannot see the picture."""
     json: str
-    """Data and layout as Plotly's script reads them."""
+    """Data and layout, for Plotly's script."""
     height: int
     """In pixels."""
     min_width: int = 0
-    """In pixels; on a narrower page it is scrolled."""
+    """In pixels; a narrower page scrolls."""
 
 
 def script() -> str:
-    """Plotly's own script, about 5 MB: once a page."""
+    """Return Plotly's script, about 5 MB; a page includes it once."""
     return str(get_plotlyjs())
 
 
-def ablation_drawings(tables: StudyTables) -> tuple[Drawing, ...]:
-    """The measure against what was varied; see ``ablation``."""
-    return tuple(_draw(picture) for picture in ablation_pictures(tables))
-
-
-def exploration_drawings(search: StudyTables) -> tuple[Drawing, ...]:
-    """How a search went; see ``exploration``."""
-    return tuple(_draw(picture) for picture in exploration_pictures(search))
-
-
-def landscape_drawings(found: Searched) -> tuple[Drawing, ...]:
-    """Importance and contours; see ``landscape``."""
-    return tuple(_draw(picture) for picture in landscape_pictures(found))
-
-
-def parallel_drawings(found: Searched) -> tuple[Drawing, ...]:
-    """Every trial across its parameters; see ``parallel``."""
-    return tuple(_draw(picture) for picture in parallel_pictures(found))
-
-
 def draw_all(pictures: Sequence[Picture]) -> tuple[Drawing, ...]:
-    """Pictures as they are."""
+    """Render pictures, in their order."""
     return tuple(_draw(picture) for picture in pictures)
 
 
-def grid_drawings(tables: StudyTables) -> tuple[Drawing, ...]:
-    """Heat maps of crossed parameters; see ``interactions``."""
-    return tuple(_draw(picture) for picture in grid_pictures(tables))
-
-
-def component_drawings(tables: StudyTables) -> tuple[Drawing, ...]:
-    """What each variant changes; see ``interactions``."""
-    return tuple(_draw(picture) for picture in component_pictures(tables))
-
-
 def curve_drawings(tables: StudyTables, training: Training) -> tuple[Drawing, ...]:
-    """A panel for the loss, each of its terms, the validation measure and what else a run tells.
+    """Draw a panel for the loss, each of its terms, the validation measure and other curves.
 
-    Every trial is in each. The student's recall is a line in the teacher's panel.
+    Every trial is in each panel. The student's recall is a line in the teacher's panel.
     """
     metric = measure_label(tables.study.metric)
     titles = {
         "loss": "Loss",
         f"val/{tables.study.metric}": f"{metric}, validation images",
-        f"hindsight/{tables.study.metric}": f"{metric}, test classes, which chose nothing",
+        f"hindsight/{tables.study.metric}": f"{metric}, test classes (not used for selection)",
         f"teacher/{tables.study.metric}": f"{metric}: teacher (solid), student (dotted)",
         "teacher_distance": "Distance of the teacher from the student",
         "teacher_momentum": "Momentum of the teacher",
@@ -121,7 +83,7 @@ def curve_drawings(tables: StudyTables, training: Training) -> tuple[Drawing, ..
 
 
 def size_drawings(training: Training) -> tuple[Drawing, ...]:
-    """Cluster sizes by rank, a panel for each compared trial; all panels to one scale."""
+    """Draw cluster sizes by rank, one panel per compared trial, all on one scale."""
     colours = trial_colours(training.trials)
     compared = list(dict.fromkeys(found.trial for found in training.sizes))
     top = max((found.sizes[0] for found in training.sizes), default=1.0)
@@ -138,7 +100,7 @@ def size_drawings(training: Training) -> tuple[Drawing, ...]:
 
 
 def cluster_drawings(training: Training) -> tuple[Drawing, ...]:
-    """Inequality, purity, NMI and churn of the clusters over the epochs, every trial in each."""
+    """Draw inequality, purity, NMI and churn of the clusters over the epochs, for every trial."""
     names = set(_names(training.curves))
     return tuple(
         _curve_panel(name.rpartition("/")[2], title, name, training)
@@ -148,13 +110,8 @@ def cluster_drawings(training: Training) -> tuple[Drawing, ...]:
 
 
 def agreement_drawings(found: Sequence[Agreement]) -> tuple[Drawing, ...]:
-    """A criterion without labels against Recall@1: a panel a data set, a point a run."""
+    """Plot a label-free criterion against Recall@1: one panel per data set, one point per run."""
     return tuple(_agreement_panel(f"agreement-{place}", one) for place, one in enumerate(found))
-
-
-def map_drawings(maps: Maps) -> tuple[Drawing, ...]:
-    """Test embeddings in two dimensions, a panel a run; see ``projection``."""
-    return tuple(_draw(picture) for picture in map_pictures(maps))
 
 
 def _agreement_panel(name: str, found: Agreement) -> Drawing:
@@ -184,7 +141,7 @@ def _names(curves: Sequence[Curve]) -> list[str]:
 def _curve_panel(
     name: str, title: str, quantity: str, training: Training, beside: str | None = None
 ) -> Drawing:
-    """One quantity of every trial; ``beside`` names another that is drawn dotted, without bands."""
+    """Draw one quantity of every trial; ``beside`` names another, drawn dotted without bands."""
     colours = trial_colours(training.trials)
     traces: list[Trace] = []
     ends = []
@@ -205,12 +162,12 @@ def _curve_panel(
 
 
 def _epoch_axis(last: int) -> dict[str, object]:
-    """Ticks at whole epochs only, about eight of them."""
+    """Return an axis with about eight ticks, at whole epochs only."""
     return {"title": titled("epoch"), "automargin": True, "tick0": 0, "dtick": last // 8 + 1}
 
 
 def _curve_traces(curve: Curve, colour: str) -> list[Trace]:
-    """The mean as a line on the band of all seeds; a single epoch is a dot."""
+    """Draw the mean as a line over the band of all seeds; a single epoch is a dot."""
     epochs = [point.epoch for point in curve.points]
     meta = {"trial": curve.trial.trial_id}
     line: Trace = {
@@ -249,7 +206,7 @@ def _curve_traces(curve: Curve, colour: str) -> list[Trace]:
 def _size_panel(
     name: str, trial: TrialRow, found: Sequence[ClusterSizes], colour: str, top: float
 ) -> Drawing:
-    """Sizes by rank on a log axis, the first, middle and last epoch in one picture."""
+    """Draw sizes by rank on a log axis, with the first, middle and last epoch in one picture."""
     offset = len(_EPOCH_DASHES) - len(found)
     traces: list[Trace] = []
     words = []
@@ -279,7 +236,7 @@ def _size_panel(
         ranks_told = ", ".join(f"{rank:g}" for rank in found[-1].borders)
         words.append(f"groups end after ranks {ranks_told} in epoch {found[-1].epoch}")
     layout = {
-        "xaxis": {"title": titled("cluster, by rank of size"), "automargin": True, "nticks": 8},
+        "xaxis": {"title": titled("cluster, ranked by size"), "automargin": True, "nticks": 8},
         "yaxis": {
             "title": titled("images"),
             "type": "log",
@@ -297,7 +254,7 @@ def _size_panel(
 
 
 def _border(rank: float, place: int, top: float) -> Trace:
-    """An upright line where one group of clusters ends and the next begins."""
+    """Draw a vertical line between two groups of clusters."""
     return {
         "type": "scatter",
         "x": [rank + 0.5] * 2,
@@ -306,12 +263,12 @@ def _border(rank: float, place: int, top: float) -> Trace:
         "line": {"color": INK, "width": 1, "dash": "dot"},
         "opacity": 0.6,
         "showlegend": False,
-        "hovertemplate": f"border of groups {place} and {place + 1}<extra></extra>",
+        "hovertemplate": f"border between groups {place} and {place + 1}<extra></extra>",
     }
 
 
 def _short_number(value: float) -> float:
-    """Five significant digits: more are not seen, and make the page larger."""
+    """Round to five significant digits: more are invisible and enlarge the page."""
     return float(f"{value:.5g}")
 
 

@@ -1,4 +1,4 @@
-"""The pictures of a search apart from its confirmation: how it went, and each axis of it."""
+"""Draw a search without its confirmation: its history, and each of its axes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _HEIGHT = 300
 
 
 def exploration_pictures(search: StudyTables) -> tuple[Picture, ...]:
-    """The primary measure against the trials' order, then against each parameter.
+    """Draw the primary measure against the order of the trials, then against each parameter.
 
-    They show one measure, whatever is chosen for the rest of the page: what the search saw.
+    The pictures show the measure that the search saw, whatever is selected on the page.
     """
     primary = search.primary
     if primary is None:
@@ -42,7 +42,7 @@ def _always_shown(trace: Mapping[str, object]) -> Trace:
 
 
 def _history(search: StudyTables, view: View) -> Picture:
-    """Every trial in the order of the proposals, and the best so far as a line."""
+    """Draw every trial in the order proposed, and the best so far as a line."""
     found = [
         (trial, summary)
         for trial in sorted(search.contenders, key=lambda trial: trial.number)
@@ -66,7 +66,7 @@ def _history(search: StudyTables, view: View) -> Picture:
     measure = f"{measure_label(view.measure)}, {SPLIT_NAMES[view.split]}"
     return Picture(
         name="history",
-        title="In the order of the proposals",
+        title="Trials in the order proposed",
         text=_told(found, measure),
         traces=(line, *dots),
         layout={
@@ -100,9 +100,9 @@ def _dots(
 
 
 def _told(found: list[tuple[TrialRow, Summary]], measure: str) -> str:
-    """The history in words."""
+    """Describe the history in words."""
     best, summary = max(found, key=lambda pair: (pair[1].mean, -pair[0].number))
     return (
-        f"{measure} of {len(found)} trials in the order of their proposals. The best was trial "
+        f"{measure} of {len(found)} trials in the order proposed. The best was trial "
         f"{best.number}, {best.label}, with {summary.mean:.4f}."
     )

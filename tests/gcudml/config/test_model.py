@@ -27,10 +27,10 @@ def refusal(**fields: object) -> str:
             "model.backbone: unknown backbone 'resnet81'; did you mean 'resnet18'? known: conv4, ",
         ),
         ({"backbone": "timm:"}, "model.backbone: unknown backbone 'timm:'; "),
-        ({"weights": "imagenet"}, "model.weights: nobody publishes weights of conv4; "),
+        ({"weights": "imagenet"}, "model.weights: there are no published weights of conv4; "),
         (
             {"weights": "a.pt"},
-            "model.input_format: a file of weights does not tell how its images must look; give "
+            "model.input_format: a weights file does not say how its input is normalised; give "
             "one of unit, imagenet, caffe, rgb_mean, or range, mean, std and order",
         ),
         (

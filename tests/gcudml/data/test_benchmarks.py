@@ -205,7 +205,9 @@ def test_damaged_annotations_of_cars_are_refused(root: Path) -> None:
     config = write_cars(root)
     whole = (root / "cars_annos.mat").read_bytes()
     (root / "cars_annos.mat").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"^data\.root: .*cars_annos\.mat: no annotations as "):
+    with pytest.raises(
+        ValueError, match=r"^data\.root: .*cars_annos\.mat: not the published annotations"
+    ):
         load(config, "train")
 
 
@@ -281,7 +283,7 @@ def test_a_malformed_line_is_named(
         (write_cub, "CUB_200_2011/image_class_labels.txt", "1 97\n", "", r"image 1 \(097.*\) has no class"),
         (write_cub, "CUB_200_2011/classes.txt", "97 097", "x97 097", r"image 1 \(097.*\) has no class"),
         (write_cub, "CUB_200_2011/images.txt", "_1.jpg", "_0.jpg", r"'097.*_0\.jpg' is listed twice"),
-        (write_products, "Stanford_Online_Products/Ebay_test.txt", "9 5 ", "9 1 ", r"is for training and for test"),
+        (write_products, "Stanford_Online_Products/Ebay_test.txt", "9 5 ", "9 1 ", r"is listed both for training and for test"),
         (write_inshop, "list_eval_partition.txt", " gallery", " other", r"status 'other'; needs train, query or gallery"),
         (write_inshop, "list_eval_partition.txt", "24\n", "25\n", r"line 1: says '25' images, but 24 follow"),
     ],
@@ -322,9 +324,7 @@ def test_a_copy_without_the_second_half_is_refused(root: Path) -> None:
     write(
         root / "Stanford_Online_Products" / "Ebay_test.txt", "image_id class_id super_class_id path"
     )
-    message = (
-        r"^data\.root: 4 training and 0 test classes by the standard division; needs at least 2"
-    )
+    message = r"^data\.root: 4 training and 0 test classes in the standard split; needs at least 2"
     with pytest.raises(ValueError, match=message):
         data_fingerprint(config)
 
@@ -334,5 +334,7 @@ def test_a_list_that_is_a_named_pipe_is_never_opened(tmp_path: Path) -> None:
     path = tmp_path / "CUB_200_2011" / "images.txt"
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(ValueError, match=r"^data\.root: .*images\.txt is no file; get it anew"):
+    with pytest.raises(
+        ValueError, match=r"^data\.root: .*images\.txt is not a file; download it again"
+    ):
         data_fingerprint(config)

@@ -216,7 +216,7 @@ def test_a_published_folder_trains_on_the_first_half(images: FolderData) -> None
 def test_published_and_a_split_of_ones_own_exclude_each_other(name: str) -> None:
     values = {"name": name, "root": "x"} if name == "folder" else {"name": name}
     model = FolderData if name == "folder" else StrokesData
-    with pytest.raises(ValueError, match=r"split: the published protocol has its own division; "):
+    with pytest.raises(ValueError, match=r"split: the published protocol has a fixed split; "):
         model.model_validate(values | {"protocol": "published", "split": {"val": 0.1}})
     model.model_validate(values | {"protocol": "published", "split": {"seed": 3}})
 
@@ -225,9 +225,13 @@ def test_a_published_half_of_one_class_is_refused(images: FolderData) -> None:
     for name in "def":
         shutil.rmtree(Path(images.root) / name)
     config = FolderData(root=images.root, protocol="published")
-    with pytest.raises(ValueError, match=r"^data\.root: 1 training and 2 test classes by the"):
+    with pytest.raises(
+        ValueError, match=r"^data\.root: 1 training and 2 test classes in the standard split"
+    ):
         data_fingerprint(config)
-    with pytest.raises(ValueError, match=r"^data\.classes: 1 training and 2 test classes by the"):
+    with pytest.raises(
+        ValueError, match=r"^data\.classes: 1 training and 2 test classes in the standard split"
+    ):
         data_fingerprint(small_strokes(classes=3, protocol="published"))
 
 
@@ -235,7 +239,7 @@ def test_a_part_of_single_images_is_refused(images: FolderData) -> None:
     (Path(images.root) / "b" / "1.png").unlink()
     split = ClassSplit(train=["c", "d"], val=["e", "f"], test=["a", "b"])
     config = images.model_copy(update={"split": split})
-    message = r"^data\.root: each of the 2 test classes has one image only"
+    message = r"^data\.root: each of the 2 test classes has only one image"
     with pytest.raises(ValueError, match=message):
         data_fingerprint(config)
 

@@ -237,15 +237,15 @@ def test_what_is_no_file_is_named_and_never_opened(tmp_path: Path) -> None:
     (tmp_path / "gone.png").symlink_to(tmp_path / "nothing")
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
     reasons = {
-        "pipe": "a named pipe, no file",
-        "folder": "a folder, no file",
-        "device": "a device, no file",
+        "pipe": "a named pipe, not a file",
+        "folder": "a folder, not a file",
+        "device": "a device, not a file",
         "gone": "No such file or directory",
         "loop": "Too many levels of symbolic links",
     }
     with socket.socket(socket.AF_UNIX) as listener, contextlib.chdir(tmp_path):
         listener.bind("socket.png")  # in full its path would be too long
-    for name, reason in (reasons | {"socket": "a socket, no file"}).items():
+    for name, reason in (reasons | {"socket": "a socket, not a file"}).items():
         match = rf"{name}\.png \({reason}\)"
         with pytest.raises(ValueError, match=match):
             image_files.content_digests(tmp_path, [f"{name}.png"])

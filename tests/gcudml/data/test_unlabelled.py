@@ -108,7 +108,7 @@ def test_too_few_images_and_none_at_all_are_refused(tmp_path: Path) -> None:
     [
         ({"protocol": "published"}, "protocol: .* labels is none"),
         ({"labelled_fraction": 0.5}, "labelled_fraction: labels is none"),
-        ({"split": {"test": 0.5}}, "split: without labels there is nothing to test"),
+        ({"split": {"test": 0.5}}, "split: without labels there is no test set"),
         ({"split": {"train": 0.5}}, "split: without labels"),
     ],
 )

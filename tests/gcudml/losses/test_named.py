@@ -30,7 +30,7 @@ def test_the_names_are_those_of_the_library_and_ours() -> None:
 @pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")
 @pytest.mark.parametrize("name", loss_names())
 def test_every_loss_trains_the_embeddings(name: str) -> None:
-    check_loss(MetricLossConfig(name=name, args=NEEDED.get(name, {})))
+    check_loss(MetricLossConfig(name=name, args=NEEDED.get(name, {})), key="method.loss")
     z = draw().requires_grad_()
     loss = named(name, **NEEDED.get(name, {}))(z, torch.arange(16) % 4)
     loss.backward()
@@ -95,7 +95,7 @@ def test_proxies_come_from_the_seed_alone() -> None:
         ("SelfSupervisedLoss", {}, "unknown loss"),
         ("triplet", {"margn": 1.0}, "args: triplet does not take"),
         ("multi_similarity", {"gamma": 1.0}, "does not take gamma"),
-        ("RankedListLoss", {}, "its own: margin, Tn"),
+        ("RankedListLoss", {}, "it takes: margin, Tn"),
     ],
 )
 def test_what_the_loss_does_not_take_is_refused_in_one_line(

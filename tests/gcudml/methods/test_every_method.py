@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from method_settings import METHODS, UNSUPERVISED
-from tiny import one_step, setup_for, train_tiny
+from tiny import context_for, one_step, train_tiny
 
 from gcudml.methods import build_method
 from gcudml.methods.interface import Method
@@ -18,26 +18,26 @@ from gcudml.methods.interface import Method
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_keeps_to_the_interface(name: str) -> None:
-    setup = setup_for(method={"name": name, **METHODS[name]})
-    method = build_method(setup)
+    context = context_for(method={"name": name, **METHODS[name]})
+    method = build_method(context)
     assert isinstance(method, Method)
     plan = method.begin_epoch(0)
     assert plan.batches.dtype == torch.int64
-    assert plan.batches.shape[1] == setup.config.train.views
+    assert plan.batches.shape[1] == context.config.train.views
     assert plan.batches.min() >= 0
-    assert plan.batches.max() < len(setup.images)
+    assert plan.batches.max() < len(context.images)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_terms_are_finite_and_train_the_tested_embedding(name: str) -> None:
-    setup = setup_for(method={"name": name, **METHODS[name]})
-    method = build_method(setup)
-    terms = one_step(method, setup)
+    context = context_for(method={"name": name, **METHODS[name]})
+    method = build_method(context)
+    terms = one_step(method, context)
     assert set(terms) <= set(method.weights)
     total = torch.stack([method.weights[term] * value for term, value in terms.items()]).sum()
     assert total.isfinite()
     total.backward()
-    for part in (setup.student.features, setup.student.compact):
+    for part in (context.student.features, context.student.compact):
         gradients = [p.grad for p in part.parameters() if p.grad is not None]
         assert gradients
         assert all(gradient.isfinite().all() for gradient in gradients)
@@ -49,8 +49,8 @@ def test_equal_seeds_give_equal_terms_whatever_ran_before(name: str) -> None:
     found = []
     for noise in (1, 2):
         torch.manual_seed(noise)  # the global state must not matter
-        setup = setup_for(method={"name": name, **METHODS[name]})
-        terms = one_step(build_method(setup), setup)
+        context = context_for(method={"name": name, **METHODS[name]})
+        terms = one_step(build_method(context), context)
         found.append({term: value.item() for term, value in terms.items()})
     assert found[0] == found[1]
 
@@ -59,26 +59,26 @@ def test_equal_seeds_give_equal_terms_whatever_ran_before(name: str) -> None:
 def test_an_unsupervised_method_never_sees_a_class(name: str) -> None:
     found = []
     for change in (lambda labels: labels, torch.zeros_like):
-        setup = setup_for(method={"name": name, **METHODS[name]})
-        assert setup.labels.eq(-1).all()
-        setup = dataclasses.replace(setup, hidden_labels=change(setup.hidden_labels))
-        terms = one_step(build_method(setup), setup)
+        context = context_for(method={"name": name, **METHODS[name]})
+        assert context.labels.eq(-1).all()
+        context = dataclasses.replace(context, hidden_labels=change(context.hidden_labels))
+        terms = one_step(build_method(context), context)
         found.append({term: value.item() for term, value in terms.items()})
     assert found[0] == found[1]
 
 
 def test_the_supervised_bound_sees_the_classes() -> None:
-    setup = setup_for(method={"name": "supervised"})
-    assert torch.equal(setup.labels, setup.hidden_labels)
-    batches = build_method(setup).begin_epoch(0).batches[:, 0]
+    context = context_for(method={"name": "supervised"})
+    assert torch.equal(context.labels, context.hidden_labels)
+    batches = build_method(context).begin_epoch(0).batches[:, 0]
     for batch in batches:
-        counts = torch.bincount(setup.labels[batch])
+        counts = torch.bincount(context.labels[batch])
         assert set(counts.tolist()) <= {0, 4}
 
 
 def test_the_instance_bound_draws_every_image_once_an_epoch() -> None:
-    setup = setup_for(method={"name": "instance"})
-    batches = build_method(setup).begin_epoch(0).batches[:, 0]
+    context = context_for(method={"name": "instance"})
+    batches = build_method(context).begin_epoch(0).batches[:, 0]
     assert batches.flatten().unique().numel() == batches.numel()
 
 

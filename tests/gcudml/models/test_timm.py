@@ -124,7 +124,7 @@ def test_what_cannot_be_is_refused_in_one_line(fields: dict[str, str], message: 
 def test_networks_without_published_weights_say_so() -> None:
     config = ModelConfig(backbone="timm:mixer_s32_224", weights="imagenet")
     with pytest.raises(
-        ValueError, match=r"^model\.weights: nobody publishes weights of timm:mixer"
+        ValueError, match=r"^model\.weights: there are no published weights of timm:mixer"
     ):
         check_weights(config, channels=3, image_size=64)
 

@@ -130,7 +130,7 @@ def test_numbers_that_are_not_finite_are_refused(
     bad[3] = value
     path = saved(tmp_path / "a.pt", state | {"features.0.bias": bad})
     assert "features.0.bias of" in refusal(path)
-    assert refusal(path).endswith("holds NaN or infinity; give sound weights")
+    assert refusal(path).endswith("holds NaN or infinity; give finite weights")
 
 
 def test_whole_numbers_are_refused(tmp_path: Path, state: dict[str, Tensor]) -> None:
@@ -192,7 +192,7 @@ def test_damaged_files_are_refused(
     path.write_bytes(path.read_bytes()[:10_000] if content is None else content)
     message = refusal(path)
     assert "cannot be read (" in message
-    assert message.endswith("; download or write it again")
+    assert message.endswith("; download or save it again")
 
 
 def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
@@ -204,8 +204,8 @@ def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ([1, 2], "holds a list, not a state dict"),
-        ({}, "is no state dict: it is empty"),
-        ({"epoch": 3}, "is no state dict: 'epoch' is no tensor"),
+        ({}, "is not a state dict: it is empty"),
+        ({"epoch": 3}, "is not a state dict: 'epoch' is not a tensor"),
     ],
 )
 def test_what_is_no_state_dict_is_refused(tmp_path: Path, content: object, message: str) -> None:

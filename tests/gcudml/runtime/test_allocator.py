@@ -27,6 +27,7 @@ print((resident() - before) >> 20)
 """
 
 
+@pytest.mark.process
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator is not glibc's")
 def test_pages_of_a_freed_block_are_there_for_the_next_one() -> None:
     kept, returned = (

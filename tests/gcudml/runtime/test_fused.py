@@ -66,7 +66,7 @@ def assert_alike(one: Mapping[str, float], other: Mapping[str, float], part: str
     assert one == pytest.approx(other, abs=2 / other[f"{part}/queries"])
 
 
-def assert_as_alone(
+def assert_as_compute_single(
     folder: Path,
     runs: list[dict[str, Any]],
     found: list[tuple[dict[str, float], list[dict[str, float]]]],
@@ -99,21 +99,21 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
-def test_runs_trained_together_end_as_they_do_alone(
+def test_runs_trained_together_end_as_they_do_compute_single(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: Any
 ) -> None:
-    circles: list[fused._Circle] = []
+    groups: list[fused._LockstepGroup] = []
 
-    class Kept(fused._Circle):
+    class Kept(fused._LockstepGroup):
         def __init__(self, size: int) -> None:
             super().__init__(size)
-            circles.append(self)
+            groups.append(self)
 
-    monkeypatch.setattr(fused, "_Circle", Kept)
+    monkeypatch.setattr(fused, "_LockstepGroup", Kept)
     rates = [{"learning_rate": 1e-3}, {"learning_rate": 3e-4}, {"weight_decay": 0.1}]
     runs = [{"method": method, "train": rate} for rate in rates]
-    assert_as_alone(tmp_path, runs, together_tiny(tmp_path, runs))
-    assert circles[0]._not_batched == set()
+    assert_as_compute_single(tmp_path, runs, together_tiny(tmp_path, runs))
+    assert groups[0]._not_batched == set()
     facts = json.loads((tmp_path / "0" / "facts.json").read_text())
     assert facts["trained_together"] == 3
 
@@ -136,7 +136,7 @@ def test_runs_with_other_terms_share_what_they_have_in_common(tmp_path: Path) ->
     weights = [{}, {"distillation": 0.0}, {"group": 0.0, "collaborative": 0.0}]
     runs = [{"method": {"weights": each}} for each in weights]
     assert len({workload.together(params(**each)) for each in runs}) == 1
-    assert_as_alone(tmp_path, runs, together_tiny(tmp_path, runs))
+    assert_as_compute_single(tmp_path, runs, together_tiny(tmp_path, runs))
 
 
 def test_memory_that_runs_out_on_the_way_back_is_said_to_be_that() -> None:
@@ -179,7 +179,7 @@ def test_a_request_that_nobody_can_answer_wakes_whoever_asked() -> None:
         fused.train_together([forward, forward])
 
 
-def test_one_that_is_stopped_leaves_the_others_alone(tmp_path: Path) -> None:
+def test_one_that_is_stopped_leaves_the_others_compute_single(tmp_path: Path) -> None:
     runs: list[Mapping[str, Any]] = [{}, {}, {}]
     found = together_tiny(tmp_path, runs, most_epochs={1: 1})
     assert found[1][0] == {}
@@ -247,10 +247,10 @@ def test_a_stack_computes_outputs_gradients_and_statistics_of_each_network(backb
 
 def test_equal_requests_are_one_computation(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    original = fused._Forward.answers
+    original = fused._Forward.compute_batched
     monkeypatch.setattr(
         fused._Forward,
-        "answers",
+        "compute_batched",
         lambda self, requests: sizes.append(len(requests)) or original(self, requests),
     )
     config = ModelConfig(width=8, embedding_dim=8, wide_dim=12)
@@ -363,7 +363,7 @@ def test_runs_share_a_key_where_only_numbers_differ() -> None:
     assert all(workload.together(params(**each))[0] != key[0] for each in other)  # type: ignore[index]
 
 
-def test_controls_and_networks_with_dropout_are_trained_alone() -> None:
+def test_controls_and_networks_with_dropout_are_trained_compute_single() -> None:
     for method in ("pixels", "untrained"):
         assert workload.together(params(method={"name": method})) is None
     assert workload.together(params(model={"backbone": "vit_b_16"})) is None

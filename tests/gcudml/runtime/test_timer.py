@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import setup_for, train_tiny
+from tiny import context_for, train_tiny
 
 import gcudml.methods.gcudml.method
 from gcudml.methods import build_method
@@ -72,8 +72,8 @@ def test_a_part_that_fails_is_closed(clock: list[float]) -> None:
 def test_what_a_network_computes_for_a_clustering_counts_for_the_network(
     clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    setup = replace(setup_for(method={"name": "gcudml"}), clock=Stopwatch(CPU, is_on=True))
-    method = build_method(setup)
+    context = replace(context_for(method={"name": "gcudml"}), clock=Stopwatch(CPU, is_on=True))
+    method = build_method(context)
     assert isinstance(method, Gcudml)
 
     def lasting(seconds: float) -> Callable[..., None]:
@@ -84,23 +84,23 @@ def test_what_a_network_computes_for_a_clustering_counts_for_the_network(
 
     method.teacher.wide.bias.add_(1.0)  # else one forward would do for both
     method.teacher.register_forward_hook(lasting(1.0))
-    setup.student.register_forward_hook(lasting(10.0))
+    context.student.register_forward_hook(lasting(10.0))
     kmeans = gcudml.methods.gcudml.method.spherical_kmeans
     monkeypatch.setattr(
         gcudml.methods.gcudml.method,
         "spherical_kmeans",
         lambda *a, **k: (lasting(100.0)(), kmeans(*a, **k))[1],
     )
-    with setup.clock("clustering"):
+    with context.clock("clustering"):
         method.begin_epoch(0)
-    taken = {name.rpartition("/")[2]: s for name, s in setup.clock.take().items() if s}
+    taken = {name.rpartition("/")[2]: s for name, s in context.clock.take().items() if s}
     assert taken == {"teacher": 1.0, "student": 10.0, "clustering": 100.0}
 
 
 def test_views_of_an_evaluation_count_as_views(
     clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    setup, watch = setup_for(), Stopwatch(CPU, is_on=True)
+    context, watch = context_for(), Stopwatch(CPU, is_on=True)
 
     def slow_views(*_: object, **__: object) -> torch.Tensor:
         clock[0] += 1
@@ -109,11 +109,11 @@ def test_views_of_an_evaluation_count_as_views(
     monkeypatch.setattr(inference, "random_views", slow_views)
     with watch("evaluation"):
         inference.embed_images(
-            setup.student,
-            setup.images[:4],
+            context.student,
+            context.images[:4],
             heads=["compact"],
-            number_format=setup.number_format,
-            views=inference.RandomViews(setup.config.views, torch.Generator()),
+            number_format=context.number_format,
+            views=inference.RandomViews(context.config.views, torch.Generator()),
             clock=watch,
         )
     assert {name: s for name, s in watch.take().items() if s} == {"seconds/part/views": 1.0}

@@ -5,17 +5,19 @@ from __future__ import annotations
 import errno
 import json
 import random
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from flip import flip_byte
 from method_settings import METHODS
-from tiny import Recorder, tiny, train_tiny
+from tiny import Recorder, context_for, one_step, tiny, train_tiny
 from torch import nn
 
+from gcudml.methods import build_method
 from gcudml.training import checkpoint, model_file
 from gcudml.training import epoch as epoch_module
 from gcudml.training.run import run
@@ -64,6 +66,26 @@ class Killer(Recorder):
         if step == self.at:
             raise Stop
         return True
+
+
+class Whole(NamedTuple):
+    """A tiny run that nothing disturbed."""
+
+    folder: Path
+    results: dict[str, float]
+    epochs: list[dict[str, float]]
+
+
+@pytest.fixture(scope="module")
+def wholes(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Whole]:
+    """With closed and with open test classes."""
+    made = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GCUDML_CACHE", str(tmp_path_factory.mktemp("cache")))
+        for test in (False, True):
+            folder = tmp_path_factory.mktemp("whole")
+            made[test] = Whole(folder, *train_tiny(folder, test=test))
+    return made
 
 
 def without_times(epochs: list[dict[str, float]]) -> list[dict[str, float]]:
@@ -146,9 +168,9 @@ def kept_files(workdir: Path) -> set[str]:
 
 @pytest.mark.parametrize("at", ["before the model", "between the two", "after both"])
 def test_a_run_that_is_killed_at_its_end_has_the_same_results(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+    wholes: dict[bool, Whole], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
-    expected, _ = train_tiny(tmp_path / "whole", test=True)
+    whole = wholes[True]
 
     def die(*_: object) -> None:
         raise Stop
@@ -163,9 +185,9 @@ def test_a_run_that_is_killed_at_its_end_has_the_same_results(
             with pytest.raises(Stop):
                 train_tiny(folder, test=True)
     again, epochs = train_tiny(folder, test=True)
-    assert (again, epochs) == (expected, [])
+    assert (again, epochs) == (whole.results, [])
     assert model_file.FILE in kept_files(folder)
-    paths = [folder / model_file.FILE, tmp_path / "whole" / model_file.FILE]
+    paths = [folder / model_file.FILE, whole.folder / model_file.FILE]
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
@@ -182,9 +204,8 @@ def test_the_checkpoint_of_another_run_is_not_used(tmp_path: Path, change: Any) 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "code"])
 def test_a_damaged_checkpoint_costs_time_only(
-    tmp_path: Path, damage: str, capfd: pytest.CaptureFixture[str]
+    wholes: dict[bool, Whole], tmp_path: Path, damage: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    expected, _ = train_tiny(tmp_path / "whole")
     stop_tiny(tmp_path)
     path = tmp_path / checkpoint.FILE
     if damage == "code":
@@ -192,15 +213,42 @@ def test_a_damaged_checkpoint_costs_time_only(
     else:
         path.write_bytes(path.read_bytes()[: 1000 if damage == "cut" else 0])
     again, epochs = train_tiny(tmp_path)
-    assert (again, len(epochs)) == (expected, 2)
+    assert (again, len(epochs)) == (wholes[False].results, 2)
     assert "checkpoint.pt: not readable" in capfd.readouterr().err
 
 
-def test_flipped_bits_in_a_checkpoint_start_the_run_over(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+def test_a_checkpoint_of_an_older_form_starts_the_run_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    expected, whole = train_tiny(tmp_path / "whole")
-    model = (tmp_path / "whole" / model_file.FILE).read_bytes()
+    expected, _ = train_tiny(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "FORM", checkpoint.FORM - 1)
+        stop_tiny(tmp_path)
+    again, epochs = train_tiny(tmp_path)
+    assert (again, len(epochs)) == (expected, 2)
+    assert "checkpoint.pt: not readable (of an older version)" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_state_of_a_method_is_made_of_tensors_and_plain_values(name: str) -> None:
+    context = context_for(method={"name": name} | METHODS[name])
+    method = build_method(context)
+    one_step(method, context)
+    waiting: list[Any] = [method.state_dict()]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict | list | tuple):
+            assert type(value) in {dict, OrderedDict, list, tuple}
+            waiting += value.values() if isinstance(value, dict) else value
+        else:
+            assert value is None or type(value) in {torch.Tensor, bool, int, float}
+
+
+def test_flipped_bits_in_a_checkpoint_start_the_run_over(
+    wholes: dict[bool, Whole], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole = wholes[False]
+    model = (whole.folder / model_file.FILE).read_bytes()
     randomness = random.Random(0)
     for number in range(5):
         folder = tmp_path / str(number)
@@ -208,45 +256,47 @@ def test_flipped_bits_in_a_checkpoint_start_the_run_over(
         path = folder / checkpoint.FILE
         flip_byte(path, randomness.randrange(path.stat().st_size), randomness.randint(1, 255))
         again, epochs = train_tiny(folder)
-        assert (again, without_times(epochs)) == (expected, without_times(whole))
+        assert (again, without_times(epochs)) == (whole.results, without_times(whole.epochs))
         assert (folder / model_file.FILE).read_bytes() == model
         said = capfd.readouterr().err
         assert said.count("\n") == said.count("checkpoint.pt: not readable (damaged") == 1
 
 
 def test_a_damaged_table_of_clusters_starts_the_run_over(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    wholes: dict[bool, Whole], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    expected, _ = train_tiny(tmp_path / "whole")
     stop_tiny(tmp_path / "stopped")
     table = tmp_path / "stopped" / "tables" / "clusters.jsonl"
     flip_byte(table, 30, 1)
     again, epochs = train_tiny(tmp_path / "stopped")
-    assert (again, len(epochs)) == (expected, 2)
-    assert table.read_text() == (tmp_path / "whole/tables/clusters.jsonl").read_text()
+    assert (again, len(epochs)) == (wholes[False].results, 2)
+    assert table.read_text() == (wholes[False].folder / "tables/clusters.jsonl").read_text()
     assert "clusters.jsonl: not readable" in capfd.readouterr().err
 
 
-def test_damaged_facts_of_an_earlier_attempt_are_written_anew(tmp_path: Path) -> None:
-    train_tiny(tmp_path / "whole")
+def test_damaged_facts_of_an_earlier_attempt_are_written_anew(
+    wholes: dict[bool, Whole], tmp_path: Path
+) -> None:
     stop_tiny(tmp_path / "stopped")
     facts = tmp_path / "stopped" / "facts.json"
     facts.write_text(facts.read_text().replace("criterion", "criterium"))
     finish_tiny(tmp_path / "stopped")
-    assert facts.read_text() == (tmp_path / "whole" / "facts.json").read_text()
+    assert facts.read_text() == (wholes[False].folder / "facts.json").read_text()
 
 
 def test_a_full_disk_costs_the_checkpoint_and_not_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    wholes: dict[bool, Whole],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    expected, _ = train_tiny(tmp_path / "a")
 
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(torch, "save", fail)
     found, _ = train_tiny(tmp_path / "b")
-    assert found == expected
+    assert found == wholes[False].results
     assert "checkpoint.pt: not written (No space left on device)" in capfd.readouterr().err
     names = sorted(path.name for path in (tmp_path / "b").iterdir())
     assert names == ["facts.json", "model.safetensors", "tables"]

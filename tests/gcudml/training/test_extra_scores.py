@@ -8,7 +8,7 @@ import pytest
 from tiny import Recorder, tiny, train_tiny
 
 import gcudml.training.run
-from gcudml.training.extra_scores import best_in_hindsight
+from gcudml.training.extra_scores import best_oracle_epoch
 from gcudml.training.run import run
 
 EVERY_EPOCH = {"train": {"epochs": 4}, "evaluate": {"test_every_epoch": True, "teacher": True}}
@@ -79,6 +79,6 @@ def test_teacher_and_student_are_compared_on_validation_classes(tmp_path: Path) 
 
 def test_a_tie_in_hindsight_goes_to_the_earlier_epoch() -> None:
     first = {"hindsight/recall@1": 0.5, "hindsight/recall@2": 0.7}
-    assert best_in_hindsight({}, first | {"loss": 1.0}, k=1) == first
-    assert best_in_hindsight(first, {"hindsight/recall@1": 0.5}, k=1) == first
-    assert best_in_hindsight({}, {"loss": 1.0}, k=1) == {}
+    assert best_oracle_epoch({}, first | {"loss": 1.0}, k=1) == first
+    assert best_oracle_epoch(first, {"hindsight/recall@1": 0.5}, k=1) == first
+    assert best_oracle_epoch({}, {"loss": 1.0}, k=1) == {}

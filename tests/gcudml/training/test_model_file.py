@@ -15,7 +15,7 @@ from method_settings import METHODS
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tiny import setup_for, tiny, train_tiny
+from tiny import context_for, tiny, train_tiny
 
 from gcudml.data.datasets import load
 from gcudml.evaluation.retrieval import evaluate
@@ -59,7 +59,7 @@ def test_a_loaded_model_embeds_image_files(tmp_path: Path) -> None:
 
 def test_a_model_is_loaded_without_the_weights_that_it_started_from(tmp_path: Path) -> None:
     start = tmp_path / "start.safetensors"
-    network = setup_for().student.features.maps
+    network = context_for().student.features.maps
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, start)
     model = {"weights": str(start), "input_format": "unit"}
     train_tiny(tmp_path / "run", model=model)

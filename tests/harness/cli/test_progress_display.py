@@ -80,11 +80,11 @@ def test_plain_lines_name_every_start_and_end() -> None:
         "study momentum: How slow?",
         "0/20 done",
         "start  momentum=[bold]0.9, seed 3  "
-        "(4/20 done, 1 failed, 2 from earlier, 1 running, about 3 min 05 s left)",
+        "(4/20 done, 1 failed, 2 reused, 1 running, about 3 min 05 s left)",
         "done   momentum=0, seed 1  val/recall@1 0.5000  4.0 s  "
-        "(4/20 done, 1 failed, 2 from earlier, 1 running, about 3 min 05 s left)",
+        "(4/20 done, 1 failed, 2 reused, 1 running, about 3 min 05 s left)",
         "failed momentum=1, seed 2  diverged: loss is nan in epoch 3  "
-        "(4/20 done, 1 failed, 2 from earlier, 1 running, about 3 min 05 s left)",
+        "(4/20 done, 1 failed, 2 reused, 1 running, about 3 min 05 s left)",
         "a notice",
     ]
 

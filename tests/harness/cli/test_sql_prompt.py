@@ -115,6 +115,7 @@ def test_the_format_can_be_changed(results: Path) -> None:
     ]
 
 
+@pytest.mark.process
 def test_a_driver_can_write_while_the_talk_waits(results: Path) -> None:
     shown: list[str] = []
     left = ["SELECT 1 AS x", "SELECT 2 AS x"]
@@ -258,11 +259,11 @@ def test_what_is_no_query_is_one_line(
     (tmp_path / "empty.sql").write_text(" \n")
     (tmp_path / "bytes.sql").write_bytes(b"\xff\xfe\x00")
     for arguments, message in [
-        (["-f", "no.sql"], "no.sql: No such file or directory; give the path of a file of SQL"),
-        (["-f", str(tmp_path)], f"{tmp_path}: Is a directory; give the path of a file of SQL"),
+        (["-f", "no.sql"], "no.sql: No such file or directory; give the path of an SQL file"),
+        (["-f", str(tmp_path)], f"{tmp_path}: Is a directory; give the path of an SQL file"),
         (["-f", str(tmp_path / "empty.sql")], "empty.sql: no query in it; give one, such as"),
-        (["-f", str(tmp_path / "bytes.sql")], "bytes.sql: not text in UTF-8; give"),
-        (["SELECT 1", "-f", "x.sql"], "a query and --file are given; give one of them"),
+        (["-f", str(tmp_path / "bytes.sql")], "bytes.sql: not UTF-8 text; give"),
+        (["SELECT 1", "-f", "x.sql"], "give either a query or --file, not both"),
         (["-f", "-"], "standard input: no query in it"),
     ]:
         monkeypatch.setattr(sys, "stdin", io.StringIO(""))
@@ -278,7 +279,7 @@ def test_a_terminal_without_a_query_gets_the_prompt(
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     keys.send_text(f"SELECT 1 AS x{ENTER}SELEC{ENTER}SELECT 2 AS x{ENTER}.quit{ENTER}")
     status, out, err = harness("--format", "csv")
-    assert (status, err) == (0, ".help says how to ask, .tables what can be asked\n")
+    assert (status, err) == (0, ".help explains the prompt, .tables lists what can be queried\n")
     assert out.splitlines() == [
         "x", "1", 'error: SQL: Parser Error: syntax error at or near "SELEC"', "x", "2",
     ]  # fmt: skip

@@ -73,6 +73,7 @@ def test_a_driver_that_ends_gives_everything_back(mine: Leases, tmp_path: Path) 
     assert len(list((tmp_path / "drivers").iterdir())) == 1
 
 
+@pytest.mark.process
 def test_a_killed_driver_loses_its_runs_at_once(mine: Leases, tmp_path: Path) -> None:
     command = [sys.executable, "-c", HOLDER, str(tmp_path)]
     process = subprocess.Popen(

@@ -46,6 +46,7 @@ class ServerKiller(Witness):
         (self.place.folder / "go").touch()
 
 
+@pytest.mark.process
 def test_a_study_outlives_its_fork_server_and_ends_in_the_same_table(place: Place) -> None:
     killer = ServerKiller(place)
     outcome = place.run(SLOW, executor="process", workers=2, watcher=killer)

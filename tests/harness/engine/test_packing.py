@@ -112,6 +112,7 @@ def is_as_alone(place: Place, text: str = STUDY, *overrides: str) -> bool:
     return [place.ask(sql) for sql in tables] == [place.ask(sql, alone) for sql in tables]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("executor", ["process", "spawn"])
 def test_runs_of_equal_keys_share_a_process_and_nothing_else_changes(
     place: Place, executor: ExecutorName
@@ -129,6 +130,7 @@ def test_runs_of_equal_keys_share_a_process_and_nothing_else_changes(
     assert is_as_alone(place)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("setting", "sizes"),
     [("2", [2] * 6), ("6", [6, 6]), ("100", [6, 6]), ("off", [1] * 12), ("auto", [4, 4, 2, 2])],
@@ -140,17 +142,20 @@ def test_the_study_says_how_many_share_a_process(
     assert [len(company) for company in companies(place)] == sizes
 
 
+@pytest.mark.process
 def test_runs_are_divided_so_that_no_worker_stands_idle(place: Place) -> None:
     text = STUDY.replace("  width: {grid: [1, 2]}\n", "")
     assert train(place, text, "train_together=100", workers=2).done == 6
     assert [len(company) for company in companies(place)] == [3, 3]
 
 
+@pytest.mark.process
 def test_what_is_not_worth_it_is_trained_alone(place: Place) -> None:
     assert train(place, STUDY, "worth=1").done == 12
     assert [len(company) for company in companies(place)] == [1] * 12
 
 
+@pytest.mark.process
 def test_a_workload_without_the_functions_trains_alone(place: Place) -> None:
     assert train(place, GRID, "train_together=8").done == 8
     started = [
@@ -168,12 +173,14 @@ def test_an_executor_without_processes_trains_alone(place: Place) -> None:
     assert {start[2] for start in starts(place)} == {1}
 
 
+@pytest.mark.process
 def test_a_budget_of_runs_trains_the_same_runs(place: Place) -> None:
     assert train(place, STUDY, "budget={runs: 5}").trained == 5
     assert [len(company) for company in companies(place)] == [3, 2]
     assert is_as_alone(place, STUDY, "budget={runs: 5}")
 
 
+@pytest.mark.process
 def test_a_search_proposes_the_same_trials(place: Place) -> None:
     text = STUDY.replace("rate: {grid: [0.1, 0.2, 0.3]}", "rate: {uniform: [0.0, 0.5]}")
     text = text.replace("width: {grid", "width: {choice")
@@ -195,6 +202,7 @@ def test_a_run_that_may_be_stopped_early_has_no_company(place: Place) -> None:
     assert not packing.are_compatible(task, with_early_stopping)
 
 
+@pytest.mark.process
 def test_a_search_that_gives_trials_up_ends_the_same(place: Place) -> None:
     text = STUDY.replace("rate: {grid: [0.1, 0.2, 0.3]}", "rate: {uniform: [0.0, 0.5]}")
     text = text.replace("width: {grid", "width: {choice")
@@ -203,6 +211,7 @@ def test_a_search_that_gives_trials_up_ends_the_same(place: Place) -> None:
     assert is_as_alone(place, text, *given)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("fail", "failure", "attempts"), [("raise", "crash", 3), ("diverge", "diverged", 1)]
 )
@@ -226,6 +235,7 @@ def test_a_run_that_fails_does_not_touch_the_others(
     assert {start[2] for start in again} <= {1}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("seeds", ["[0, 1]", "[1, 2]"])
 def test_what_has_failed_in_an_earlier_call_is_trained_alone(place: Place, seeds: str) -> None:
     given = ("train_together=6", "fail=raise", "fails=[1]")
@@ -236,12 +246,14 @@ def test_what_has_failed_in_an_earlier_call_is_trained_alone(place: Place, seeds
     assert {start[2] for start in starts(place) if start[1] > 1} == {1}
 
 
+@pytest.mark.process
 def test_a_run_that_returns_early_does_not_touch_the_others(place: Place) -> None:
     assert train(place, STUDY, "fail=early").done == 12
     assert {start[1] for start in starts(place)} == {1}
     assert is_as_alone(place, STUDY, "fail=early")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("executor", "fail"), [("process", "exit"), ("process", "kill"), ("spawn", "exit")]
 )
@@ -260,6 +272,7 @@ def test_a_process_that_dies_costs_no_run_an_attempt(
     assert is_as_alone(place, text, f"fail={fail}")
 
 
+@pytest.mark.process
 def test_memory_that_runs_out_in_company_is_no_failure_and_takes_no_worker(place: Place) -> None:
     given = ("fail=memory", "fails=[0, 1]")
     witness = Witness()
@@ -271,6 +284,7 @@ def test_memory_that_runs_out_in_company_is_no_failure_and_takes_no_worker(place
     assert is_as_alone(place, STUDY, *given)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("fail", ["memory", "kill"])
 def test_after_memory_ran_out_half_as_many_share_a_process(place: Place, fail: str) -> None:
     text = STUDY.replace("[1, 2]", "[1]").replace("seeds: 2", "seeds: 5")
@@ -280,6 +294,7 @@ def test_after_memory_ran_out_half_as_many_share_a_process(place: Place, fail: s
     assert max(start[1] for start in starts(place)) == 2
 
 
+@pytest.mark.process
 def test_a_run_over_its_limit_ends_the_process_and_all_start_again_alone(place: Place) -> None:
     text = STUDY.replace("[0.1, 0.2, 0.3]", "[0.1]").replace("[1, 2]", "[1]")
     witness, given = Witness(), ("fail=stall", "fails=[1]")
@@ -302,6 +317,7 @@ def test_limits_are_for_a_runs_share_of_its_process(together: int, is_over: bool
     assert active.exceeds_limit(Limits(run_minutes=1.0), 241.0) == (not is_over)
 
 
+@pytest.mark.process
 def test_a_disk_that_is_full_ends_the_call_and_not_the_runs(place: Place) -> None:
     with pytest.raises(StoreError, match="a worker cannot write its results there; free some"):
         train(place, STUDY, "fail=disk", "fails=[1]")
@@ -309,6 +325,7 @@ def test_a_disk_that_is_full_ends_the_call_and_not_the_runs(place: Place) -> Non
     assert [end.failure for end in ends(place)] == [None] * len(ends(place))
 
 
+@pytest.mark.process
 def test_two_drivers_share_runs_that_have_company(place: Place) -> None:
     text = STUDY + "base: {epoch_seconds: 0.3, epochs: 2}\n"
     place.write(text)
@@ -358,6 +375,7 @@ def interrupt() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("executor", ["process", "spawn"])
 def test_an_interrupted_study_goes_on_to_the_same_tables(
     held: Place, executor: ExecutorName
@@ -372,6 +390,7 @@ def test_an_interrupted_study_goes_on_to_the_same_tables(
     assert is_as_alone(held)
 
 
+@pytest.mark.process
 def test_a_second_interruption_stops_all_at_once(held: Place) -> None:
     watcher = Striker(held, interrupt)
     watcher.at_say = lambda _: interrupt()
@@ -380,6 +399,7 @@ def test_a_second_interruption_stops_all_at_once(held: Place) -> None:
     assert is_as_alone(held)
 
 
+@pytest.mark.process
 def test_runs_that_are_lost_with_the_fork_server_start_again_alone(held: Place) -> None:
     def kill_server() -> None:
         (pid,) = {start[0] for start in starts(held)}
@@ -408,9 +428,12 @@ def test_a_setting_that_cannot_be_is_refused_in_one_line(tmp_path: Path, value: 
     with pytest.raises(InputError) as caught:
         load_study(path)
     (line,) = str(caught.value).splitlines()
-    assert line.startswith(f"{path}:9:1: train_together: give auto, off, or how many runs at most")
+    assert line.startswith(
+        f"{path}:9:1: train_together: give auto, off, or a maximum number of runs"
+    )
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("executor", "told"), [("process", "; up to 4 runs share one"), ("local", "")]
 )
@@ -423,6 +446,7 @@ def test_a_plan_says_how_many_runs_share_a_worker(
     assert time.endswith(f"(by a probe){told}")
 
 
+@pytest.mark.process
 def test_an_answer_of_the_workload_that_cannot_be_used_ends_the_call(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -154,6 +154,7 @@ def test_a_back_off_holds_no_other_run_up(place: Place, monkeypatch: pytest.Monk
     assert trained == [1, 1, 1, 1, 0, 0, 0, 0]
 
 
+@pytest.mark.process
 def test_out_of_memory_is_tried_again_with_one_run_less_at_once(place: Place) -> None:
     witness = Witness()
     text = GRID.replace("epochs: 1", "epochs: 1, fail: memory, only_seeds: [1]")

@@ -121,6 +121,7 @@ class Vandal(Witness):
 WAITING = GRID.replace("epochs: 1", "epochs: 2, checkpoints: true, wait_for: go, only_seeds: [0]")
 
 
+@pytest.mark.process
 def test_a_run_whose_spool_is_removed_while_it_is_trained_starts_anew(place: Place) -> None:
     vandal = Vandal(place, most=1)
     outcome = place.run(WAITING, executor="process", workers=1, watcher=vandal)
@@ -139,5 +140,5 @@ def test_a_folder_in_place_of_a_spool_is_one_line(place: Place) -> None:
     path = spool_path(run_dir(place.results, a_run(place)))
     path.unlink()
     path.mkdir()
-    with pytest.raises(StoreError, match=r"spool\.jsonl: is no plain file but a folder; "):
+    with pytest.raises(StoreError, match=r"spool\.jsonl: is not a plain file but a folder; "):
         place.run()

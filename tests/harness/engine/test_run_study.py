@@ -32,7 +32,7 @@ from harness.store.results_lock import alone
 from harness.study.loading import load_study, study_name
 
 
-@pytest.mark.parametrize("executor", ["local", "process"])
+@pytest.mark.parametrize("executor", ["local", pytest.param("process", marks=pytest.mark.process)])
 def test_a_study_ends_with_every_run_in_the_store(place: Place, executor: ExecutorName) -> None:
     outcome = place.run(executor=executor, workers=2)
     assert outcome == Outcome("quality", 8, 8, 0, 8, None, True)
@@ -146,6 +146,7 @@ def test_a_diverged_run_stays_diverged(place: Place) -> None:
     assert (again.trained, again.failed) == (0, 2)
 
 
+@pytest.mark.process
 def test_a_worker_that_dies_gets_an_end_from_the_driver(place: Place) -> None:
     text = GRID.replace("epochs: 1", "epochs: 1, fail: kill, only_seeds: [0]")
     outcome = place.run(text, executor="process", workers=2)
@@ -165,6 +166,7 @@ def run(params, **_):
 """
 
 
+@pytest.mark.process
 def test_a_disk_that_is_full_ends_the_call_and_not_the_run(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,7 +255,7 @@ def test_a_rebuild_does_not_make_the_folder_it_misses(place: Place) -> None:
     assert not place.results.exists()
 
 
-@pytest.mark.parametrize("executor", ["local", "process"])
+@pytest.mark.parametrize("executor", ["local", pytest.param("process", marks=pytest.mark.process)])
 def test_ctrl_c_keeps_what_is_done_and_a_second_call_goes_on(
     place: Place, executor: ExecutorName
 ) -> None:

@@ -45,6 +45,7 @@ def test_a_search_of_one_trial_is_its_baseline(place: Place) -> None:
     assert trials_of(place.results) == [{}]
 
 
+@pytest.mark.process
 def test_a_search_does_not_depend_on_timing_or_interruptions(place: Place) -> None:
     place.run(SEARCH)
     broken, parallel = place.folder / "broken", place.folder / "parallel"
@@ -212,11 +213,11 @@ def test_the_page_keeps_the_search_apart_from_what_confirms_it(place: Place) -> 
     assert sampler.count("<tr") > 14
     titles = re.findall("<h3>(.*?)</h3>", sampler)
     assert titles == [
-        "In the order of the proposals",
+        "Trials in the order proposed",
         "By quality",
         "By teacher_momentum",
         "Importance of each parameter (fANOVA, 13 trials)",
-        "Every trial across its parameters to what it reached",
+        "Each trial across its parameters to its score",
     ]
     (winner,) = place.ask(
         "SELECT label FROM trial WHERE phase = 'confirm' AND role = 'trial' ORDER BY number LIMIT 1"

@@ -14,7 +14,7 @@ import pytest
 import toy_workload
 from driver_place import GRID, RECALL, SEARCH, Place, Witness
 from roots import PYTHONPATH
-from waiting import wait_until
+from waiting import DEADLINE_S, wait_until
 
 from harness.engine.database_repair import rebuild_results
 from harness.engine.dispatch.leases import Leases
@@ -67,6 +67,7 @@ def attempts(place: Place) -> Mapping[str, int]:
     )
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("text", [SLOW, SEARCH.replace("trials: 14", "trials: 6")])
 def test_two_drivers_of_one_study_share_its_runs(place: Place, text: str) -> None:
     place.write(text)
@@ -82,6 +83,7 @@ def test_two_drivers_of_one_study_share_its_runs(place: Place, text: str) -> Non
     assert place.ask(MEMBERS) == place.ask(MEMBERS, alone)
 
 
+@pytest.mark.process
 def test_a_search_goes_on_where_another_driver_was_faster(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +104,7 @@ def test_a_search_goes_on_where_another_driver_was_faster(
     assert place.ask(MEMBERS) == place.ask(MEMBERS, alone)
 
 
+@pytest.mark.process
 def test_drivers_of_two_studies_share_equal_runs(place: Place) -> None:
     place.write(SLOW)
     place.write(SLOW.replace("study: quality", "study: again"), "again.yaml")
@@ -114,6 +117,7 @@ def test_drivers_of_two_studies_share_equal_runs(place: Place) -> None:
     assert (again[0], quality[0], again[1]) == ("again", "quality", quality[1])
 
 
+@pytest.mark.process
 def test_what_a_killed_driver_was_training_is_taken_over(place: Place) -> None:
     place.write(SLOW.replace("base: {", "base: {wait_for: go, "))
     first = start(place, "study.yaml")
@@ -144,13 +148,14 @@ def everything(place: Place) -> Mapping[str, bytes]:
     }
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc here")
 @pytest.mark.timeout(120)
 def test_a_driver_that_slept_while_others_went_on_changes_nothing(place: Place) -> None:
     text = SEARCH.replace("trials: 14", "trials: 5").replace("base: {", "base: {wait_for: go, ")
     place.write(text.replace("epochs: 1", "epochs: 2, checkpoints: true"))
     sleeper = start(place, "study.yaml", program=("-c", SLEEPER, "elsewhere"))
-    wait_until(lambda: is_waiting(place), 60.0)
+    wait_until(lambda: is_waiting(place), 4 * DEADLINE_S)
     asleep = descendants(sleeper.pid)
     assert len(asleep) >= 3  # the driver, its fork server and a run
     for pid in asleep:
@@ -193,6 +198,7 @@ def test_a_driver_without_its_leases_leaves_record_and_database_alone(place: Pla
     assert kept == [(everything(place), place.ask("SELECT * FROM study"))]
 
 
+@pytest.mark.process
 @pytest.mark.timeout(60)
 def test_an_extended_study_is_not_taken_back_by_the_driver_that_began_before(place: Place) -> None:
     def extend(count: int) -> None:
@@ -212,6 +218,7 @@ def test_an_extended_study_is_not_taken_back_by_the_driver_that_began_before(pla
     assert place.ask("SELECT count(*) FROM member") == [(12,)]
 
 
+@pytest.mark.process
 @pytest.mark.timeout(60)
 def test_what_two_drivers_of_a_study_have_spent_is_added_up(place: Place) -> None:
     text = SLOW + "budget: {hours: 1}\n"

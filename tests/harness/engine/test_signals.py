@@ -57,6 +57,7 @@ def wait_for_line(process: subprocess.Popen[str], words: str) -> None:
         assert line, "the call has ended"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_first_signal_finishes_the_epochs_and_saves_them(
     place: Place, number: signal.Signals, status: int
@@ -71,7 +72,7 @@ def test_a_first_signal_finishes_the_epochs_and_saves_them(
     _, err = process.communicate(timeout=DEADLINE_S)
     assert (process.returncode, err) == (
         status,
-        "interrupted; the same command goes on with what is missing\n",
+        "interrupted; run the same command again to continue\n",
     )
     assert epochs(place.results) == [(1, 0), (1, 0), (1, 1), (1, 1)]
     assert not any(is_alive(int(str(call["pid"]))) for call in toy_workload.calls(place.folder))
@@ -89,6 +90,7 @@ def test_a_first_signal_finishes_the_epochs_and_saves_them(
     assert place.ask(RECALL) == place.ask(RECALL, whole)
 
 
+@pytest.mark.process
 def test_sigterm_waits_only_so_long_for_the_epochs(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +107,7 @@ def test_sigterm_waits_only_so_long_for_the_epochs(
     assert not any(is_alive(int(str(call["pid"]))) for call in toy_workload.calls(place.folder))
 
 
+@pytest.mark.process
 def test_what_has_not_begun_is_not_waited_for(place: Place) -> None:
     witness = Witness()
 
@@ -148,7 +151,7 @@ def test_a_second_signal_ends_a_run_in_this_process_at_once(
     assert epochs(place.results) == [(1, 0)]
 
 
-@pytest.mark.parametrize("executor", ["local", "process"])
+@pytest.mark.parametrize("executor", ["local", pytest.param("process", marks=pytest.mark.process)])
 def test_a_failure_during_the_last_epochs_is_left_to_the_next_call(
     place: Place, executor: ExecutorName
 ) -> None:

@@ -16,6 +16,7 @@ from typing import cast
 
 import pytest
 import toy_workload
+from ray_cluster import CPUS
 from ray_marks import ON_RAY
 from waiting import DEADLINE_S, is_alive, wait_until
 
@@ -31,12 +32,24 @@ from harness.records.run_state import replay
 from harness.records.trial import Run
 from harness.workload import JsonValue, Workload
 
-IN_PROCESSES = ["process", "spawn", pytest.param("ray", marks=ON_RAY)]
+IN_PROCESSES = [
+    pytest.param("process", marks=pytest.mark.process),
+    pytest.param("spawn", marks=pytest.mark.process),
+    pytest.param("ray", marks=ON_RAY),
+]
+THREADS = CPUS
 
 
 @pytest.fixture(scope="module", params=["local", *IN_PROCESSES])
 def executor(request: pytest.FixtureRequest, folder: Path) -> Iterator[Executor]:
-    made = make_executor(request.param, "toy_workload", slots=2, threads=3)
+    placement = Placement()
+    if request.param == "ray":
+        cluster = request.getfixturevalue("ray_cluster")
+        cluster.complete()
+        placement = Placement(address=cluster.address)
+    made = make_executor(
+        request.param, "toy_workload", slots=2, threads=THREADS, placement=placement
+    )
     yield made
     made.close()
 
@@ -51,7 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def make_job(directory: Path, *, attempt: int = 1, seed: int = 0, **params: JsonValue) -> Job:
     run = Run("toy_workload", toy_workload.check(params), seed, True, "code", "data")
-    return Job(run, run.run_id, directory / run.run_id, attempt, threads=3)
+    return Job(run, run.run_id, directory / run.run_id, attempt, threads=THREADS)
 
 
 def wait_for_ends(executor: Executor, count: int) -> list[Ended]:
@@ -80,7 +93,7 @@ def test_a_run_leaves_its_whole_story_in_its_spool(executor: Executor, tmp_path:
     assert ended == Ended(job.run_id, 0, None)
     first, *epochs, last = events_of(job)
     assert isinstance(first, Started)
-    assert (first.attempt, first.run, first.threads) == (4, job.run, 3)
+    assert (first.attempt, first.run, first.threads) == (4, job.run, THREADS)
     assert first.versions["python"]
     assert [each.epoch for each in epochs if isinstance(each, EpochReported)] == [0, 1]
     assert isinstance(last, Finished)
@@ -159,7 +172,7 @@ def test_no_more_slots_than_asked_for(executor: Executor) -> None:
     assert 1 <= executor.slots <= 2
 
 
-@pytest.mark.parametrize("name", ["local", "process", "spawn"])
+@pytest.mark.parametrize("name", ["local", *IN_PROCESSES[:2]])
 def test_a_stopped_executor_leaves_no_end_behind(
     name: ExecutorName, folder: Path, tmp_path: Path
 ) -> None:
@@ -218,6 +231,7 @@ class TestProcess:
         assert len(pids) == 2
         assert os.getpid() not in pids
 
+    @pytest.mark.process
     @pytest.mark.parametrize("name", ["process", "spawn"])
     def test_a_spool_that_cannot_be_written_is_no_crash_of_the_run(
         self, name: ExecutorName, folder: Path, tmp_path: Path
@@ -229,10 +243,11 @@ class TestProcess:
             executor.submit(job)
             (end,) = wait_for_ends(executor, 1)
             assert end.exit_code == 74
-            assert "is no plain file but a folder" in (job.directory / "stderr.log").read_text()
+            assert "is not a plain file but a folder" in (job.directory / "stderr.log").read_text()
         finally:
             executor.close()
 
+    @pytest.mark.process
     @pytest.mark.parametrize("name", ["process", "spawn"])
     def test_threads_are_limited_before_the_workload_is_imported(
         self, name: ExecutorName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -253,6 +268,7 @@ class TestProcess:
         finally:
             executor.close()
 
+    @pytest.mark.process
     @pytest.mark.parametrize(
         ("name", "source", "words"),
         [
@@ -272,6 +288,7 @@ class TestProcess:
         finally:
             executor.close()
 
+    @pytest.mark.process
     def test_a_fork_server_that_dies_is_replaced_and_its_runs_are_lost(
         self, folder: Path, tmp_path: Path
     ) -> None:

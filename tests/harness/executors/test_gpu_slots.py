@@ -120,6 +120,7 @@ def test_a_run_waits_for_the_first_report_of_the_one_before_it_on_its_gpu(
     assert devices(held.due()) == [(2, "0")]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["process", "spawn"])
 def test_a_run_sees_its_gpu_alone_and_writes_down_which(
     name: ExecutorName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -148,6 +149,7 @@ def test_a_run_sees_its_gpu_alone_and_writes_down_which(
     assert "CUDA_VISIBLE_DEVICES" not in os.environ or os.environ["CUDA_VISIBLE_DEVICES"] != "3"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["process", "spawn"])
 def test_a_run_that_waits_for_a_gpu_can_be_stopped(name: ExecutorName, tmp_path: Path) -> None:
     executor = make_executor(

@@ -15,7 +15,10 @@ import toy_workload
 from roots import PYTHONPATH
 from waiting import is_alive, wait_until
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs what only Linux has")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(sys.platform != "linux", reason="needs what only Linux has"),
+]
 STUDY = """
 study: bad
 question: What is left?

@@ -18,7 +18,7 @@ from harness.records.event_log import read_spool
 from harness.records.folders import spool_path
 from harness.records.trial import Run
 
-pytestmark = pytest.mark.timeout(60)  # many processes, one after the other
+pytestmark = [pytest.mark.process, pytest.mark.timeout(60)]  # one process after the other
 STUDY = """
 study: hostile
 question: What ends a run?

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from subprocess import Popen
-from types import SimpleNamespace
 from typing import cast
 
 import pytest
 import toy_workload
 from driver_place import RECALL, Place, Witness
+from ray_cluster import RayCluster
 from ray_marks import ON_RAY
-from subject import Subject
-from waiting import wait_until
+from subject import GRID, Subject
+from waiting import DEADLINE_S, wait_until
 
 from harness.engine.progress import Snapshot
 from harness.engine.run_options import RunOptions
@@ -40,54 +40,23 @@ seeds: 2
 """
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("ray")
-
-
-@pytest.fixture(scope="module")
-def cluster(folder: Path) -> Iterator[SimpleNamespace]:
-    """A head that runs nothing, and two nodes of two CPUs; all on the loopback address."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("PYTHONPATH", "")  # what the nodes have, they were sent
-        patch.setenv(toy_workload.FOLDER, str(folder))
-        from ray.cluster_utils import Cluster
-
-        made = Cluster(
-            initialize_head=True,
-            head_node_args={
-                "num_cpus": 0,
-                "include_dashboard": False,
-                "_system_config": {
-                    "health_check_initial_delay_ms": 0,
-                    "health_check_period_ms": 300,
-                    "health_check_failure_threshold": 3,
-                },
-            },
-        )
-        nodes = [made.add_node(num_cpus=2) for _ in range(2)]
-        yield SimpleNamespace(
-            address=made.address,
-            nodes=nodes,
-            remove_node=made.remove_node,
-            add_node=made.add_node,
-        )
-        made.shutdown()
+@pytest.fixture
+def cluster(ray_cluster: RayCluster) -> RayCluster:
+    ray_cluster.complete()  # another test may have killed a node
+    return ray_cluster
 
 
 @pytest.fixture
-def executor(cluster: SimpleNamespace) -> Iterator[Executor]:
+def executor(cluster: RayCluster) -> Iterator[Executor]:
     placement = Placement(address=cluster.address)
     made = make_executor("ray", "toy_workload", slots=None, threads=2, placement=placement)
     yield made
     made.close()
 
 
-def make_job(folder: Path, **params: object) -> Job:
+def make_job(folder: Path, *, threads: int = 2, **params: object) -> Job:
     run = Run("toy_workload", toy_workload.check(params), 0, True, "code", "data")  # type: ignore[arg-type]
-    return Job(run, run.run_id, folder / run.run_id, attempt=1, threads=2)
+    return Job(run, run.run_id, folder / run.run_id, attempt=1, threads=threads)
 
 
 def until_end(executor: Executor) -> Ended:
@@ -97,7 +66,7 @@ def until_end(executor: Executor) -> Ended:
 
 
 def test_the_code_is_sent_along_and_knows_its_threads(
-    cluster: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: RayCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = tmp_path / "code"
     code.mkdir()
@@ -155,11 +124,11 @@ def test_a_place_here_that_cannot_be_written_is_told_as_such(
     job = make_job(tmp_path)
     spool_path(job.directory).mkdir(parents=True)  # a folder where the file should be
     executor.submit(job)
-    with pytest.raises(StoreError, match="is no plain file but a folder"):
+    with pytest.raises(StoreError, match="is not a plain file but a folder"):
         until_end(executor)
 
 
-def test_a_run_that_fits_on_no_node_is_refused(cluster: SimpleNamespace) -> None:
+def test_a_run_that_fits_on_no_node_is_refused(cluster: RayCluster) -> None:
     with pytest.raises(InputError, match="no node of the cluster has 3 CPUs"):
         make_executor(
             "ray",
@@ -173,25 +142,25 @@ def test_a_run_that_fits_on_no_node_is_refused(cluster: SimpleNamespace) -> None
 class NodeKiller(Witness):
     """Kills a node as soon as each has a run under way, and then lets them go on."""
 
-    def __init__(self, cluster: SimpleNamespace, folder: Path, results: Path) -> None:
+    def __init__(self, cluster: RayCluster, results: Path) -> None:
         super().__init__()
-        self.cluster, self.folder, self.results = cluster, folder, results
+        self.cluster, self.results = cluster, results
         self.checkpointed: set[str] = set()
 
     def tick(self, snapshot: Snapshot) -> None:
         for line in snapshot.running:
             if (work_dir(run_dir(self.results, line.run_id)) / "checkpoint").exists():
                 self.checkpointed.add(line.run_id)
-        if len(self.checkpointed) == 2 and not (self.folder / "go").exists():
-            self.cluster.remove_node(self.cluster.nodes.pop(0))
-            (self.folder / "go").touch()
+        if len(self.checkpointed) == 2 and not (self.cluster.folder / "go").exists():
+            self.cluster.remove_node(0)
+            (self.cluster.folder / "go").touch()
 
 
 def test_a_study_that_loses_a_node_ends_in_the_same_table(
-    cluster: SimpleNamespace, folder: Path, place: Place
+    cluster: RayCluster, place: Place
 ) -> None:
     study = place.write(STUDY)
-    killer = NodeKiller(cluster, folder, place.results)
+    killer = NodeKiller(cluster, place.results)
     options = RunOptions(place.results, "ray", threads=2, address=cluster.address)
     outcome = run_study(study, (), options, killer)
     assert (outcome.done, outcome.failed) == (8, 0)
@@ -211,21 +180,18 @@ def test_a_study_that_loses_a_node_ends_in_the_same_table(
 
 
 @pytest.mark.timeout(180)
-def test_nodes_killed_at_random_moments_change_nothing(
-    cluster: SimpleNamespace, tmp_path: Path
-) -> None:
-    whole, subject = Subject(tmp_path / "whole"), Subject(tmp_path / "hurt")
+def test_nodes_killed_at_random_moments_change_nothing(cluster: RayCluster, tmp_path: Path) -> None:
+    study = GRID.replace("held", "quadratic")  # the nodes get one module, and see no file of ours
+    whole, subject = Subject(tmp_path / "whole", study), Subject(tmp_path / "hurt", study)
     assert whole.finish() == 1
     on_cluster = ("--executor", "ray", "--address", cluster.address)
     moments = random.Random("ray nodes")
-    if len(cluster.nodes) < 2:  # another test has killed one
-        cluster.nodes.append(cluster.add_node(num_cpus=2))
     process = subject.start(*on_cluster)
     for at_line in sorted(moments.randrange(1, 7 * 32) for _ in range(3)):
-        wait_until(partial(has_come_to, subject, process, at_line), timeout_s=60.0)
+        wait_until(partial(has_come_to, subject, process, at_line), timeout_s=4 * DEADLINE_S)
         assert process.poll() is None
-        cluster.remove_node(cluster.nodes.pop(moments.randrange(len(cluster.nodes))))
-        cluster.nodes.append(cluster.add_node(num_cpus=2))
+        cluster.remove_node(moments.randrange(len(cluster.nodes)))
+        cluster.complete()
     _, error = process.communicate()
     assert "Traceback" not in error
     subject.finish(*on_cluster)
@@ -244,12 +210,23 @@ def listening() -> set[str]:
     return {parts[1] for parts in map(str.split, lines) if parts[3] == "0A"}
 
 
-def test_ray_listens_on_the_loopback_address_only(tmp_path: Path) -> None:
+def test_a_cluster_of_ones_own_trains_and_listens_on_the_loopback_address_only(
+    tmp_path: Path,
+) -> None:
     before = listening()
     executor = make_executor("ray", "toy_workload", slots=1, threads=1)
     try:
         hosts = {address.partition(":")[0] for address in listening() - before}
         assert hosts
         assert hosts <= {"0100007F", "0000000000000000FFFF00000100007F", "0" * 31 + "1"}
+        job = make_job(tmp_path, threads=1, epochs=2)
+        executor.submit(job)
+        assert until_end(executor) == Ended(job.run_id, 0, None)
+        epochs = [
+            each
+            for each in read_spool(spool_path(job.directory))
+            if isinstance(each, EpochReported)
+        ]
+        assert [each.epoch for each in epochs] == [0, 1]
     finally:
         executor.close()

@@ -108,6 +108,7 @@ def test_worker_and_driver_judge_alike(tmp_path: Path) -> None:
     assert seen.curve == {0: 0.2, 1: 0.4}
 
 
+@pytest.mark.process
 def test_thresholds_reach_a_worker_of_its_own_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -133,7 +133,7 @@ def test_what_cannot_be_taken_is_one_line_and_leaves_nothing(tmp_path: Path) -> 
     taken = take_model(results, "s", target, "m=0")
     assert taken.score is None
     assert taken.path == target / "model.bin"
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         take_model(results, "s", target, "m=0")
     assert (target / "model.bin").read_bytes() == b"weights"
 

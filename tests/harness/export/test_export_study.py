@@ -169,7 +169,7 @@ def test_the_markdown_table_is_of_the_confirmation_and_gives_no_p_below_six_seed
     assert [row[0] for row in rows[-2:]] == ["raw pixels", "untrained"]
     assert all(row[5] == "2" for row in rows)
     assert sum(bool(row[6]) for row in rows) == 4
-    assert lines[-1].endswith("Exploratory: too few seeds for any verdict, so that no p is given.")
+    assert lines[-1].endswith("Exploratory: too few seeds for any verdict, so no p is given.")
 
 
 def test_a_table_can_be_a_file(made: Path, tmp_path: Path) -> None:
@@ -390,7 +390,7 @@ def test_what_is_not_installed_is_named_with_its_extra(
 def test_nothing_is_overwritten_without_force(made: Path, tmp_path: Path) -> None:
     file = tmp_path / "table.md"
     file.write_text("mine")
-    with pytest.raises(InputError, match=r"table\.md: already there; replace it with --force"):
+    with pytest.raises(InputError, match=r"table\.md: already exists; replace it with --force"):
         export_study(made, "momentum", "markdown", str(file))
     assert file.read_text() == "mine"
     export_study(made, "momentum", "markdown", str(file), force=True)
@@ -403,9 +403,11 @@ def test_a_folder_is_replaced_only_if_it_is_an_export(made: Path, tmp_path: Path
     folder.mkdir()
     (folder / "thesis.tex").write_text("years of work")
     for force in (False, True):
-        with pytest.raises(InputError, match=r"rows: (already there|a folder that is no earlier)"):
+        with pytest.raises(
+            InputError, match=r"rows: (already exists|a folder, but not an earlier)"
+        ):
             export_study(made, "momentum", "csv", str(folder), force=force)
-    with pytest.raises(InputError, match="a folder that is no earlier export"):
+    with pytest.raises(InputError, match="a folder, but not an earlier export"):
         export_study(made, "momentum", "latex", str(folder), force=True)
     assert (folder / "thesis.tex").read_text() == "years of work"
     (folder / "thesis.tex").rename(tmp_path / "thesis.tex")
@@ -437,7 +439,7 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(
         export_study(made, "momentum", form, str(target), force=True)
     assert str(caught.value) == (
         f"{target}: cannot write: No space left on device; free some space, or choose another "
-        "place with --to"
+        "path with --to"
     )
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
 

@@ -212,9 +212,9 @@ def test_an_old_line_that_makes_no_sense_is_passed_over(path: Path, line: str) -
 
 def test_a_folder_in_place_of_a_spool_is_one_line(path: Path) -> None:
     path.mkdir(parents=True)
-    with pytest.raises(StoreError, match=r"spool\.jsonl: is no plain file but a folder; move"):
+    with pytest.raises(StoreError, match=r"spool\.jsonl: is not a plain file but a folder; move"):
         read_spool(path)
-    with pytest.raises(StoreError, match=r"spool\.jsonl: is no plain file but a folder"):
+    with pytest.raises(StoreError, match=r"spool\.jsonl: is not a plain file but a folder"):
         append(path, reported(0))
 
 

@@ -124,7 +124,7 @@ def test_the_record_before_takes_the_place_of_a_damaged_one(
     notices: list[str] = []
     assert read_study_record(tmp_path, "s", notices) == record
     assert notices == [
-        f"{path}: damaged: its checksum does not fit; s.json.before is used in its place"
+        f"{path}: damaged: its checksum does not match; s.json.before is used instead"
     ]
     write_study_record(tmp_path, replace(record, version=5))  # and keeps it, not the damaged one
     path.write_bytes(b"")
@@ -192,7 +192,7 @@ def test_a_record_of_a_later_version_is_not_called_damaged(
         json, "dumps", lambda document, **options: plain(document | {"later": 1}, **options)
     )
     write_study_record(tmp_path, record)
-    with pytest.raises(StoreError, match="of another version of this program") as caught:
+    with pytest.raises(StoreError, match="written by another version of this program") as caught:
         read_study_record(tmp_path, "s")
     assert not isinstance(caught.value, DamagedRecordError)
 
@@ -293,8 +293,8 @@ def test_writers_of_equal_process_ids_do_not_take_each_others_draft(
         (errno.ENOSPC, "free some space there"),
         (errno.EROFS, "it is read-only: mount it for writing or choose another folder"),
         (errno.EACCES, "give write access"),
-        (errno.EIO, "the disk is at fault"),
-        (errno.EBUSY, "mend that"),
+        (errno.EIO, "the disk is faulty"),
+        (errno.EBUSY, "fix that"),
     ],
 )
 def test_the_remedy_fits_what_is_wrong_with_the_disk(

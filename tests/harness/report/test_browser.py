@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 from report_fixtures import Made, controls, make_study, momentum
+from waiting import PATIENCE
 
 from harness.report.study_page import write_report
 from harness.store import database
@@ -44,6 +45,7 @@ class Tab:
             viewport={"width": width, "height": 900}, offline=True, accept_downloads=True
         )
         self.page = context.new_page()
+        self.page.set_default_timeout(30_000 * PATIENCE)
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
@@ -213,5 +215,5 @@ def test_a_study_without_a_finished_trial_says_so_in_words(
     text = tab.page.locator("body").inner_text()
     assert "There is no answer yet: no run of a trial has finished." in text
     assert said in text
-    assert "Nothing to draw yet" in text
+    assert "Nothing to plot yet" in text
     assert tab.complaints == []

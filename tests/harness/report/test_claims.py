@@ -49,7 +49,7 @@ def test_few_seeds_are_exploratory_and_two_say_nothing_of_the_spread(tmp_path: P
     five = claims(load_tables(make_study(tmp_path / "five", momentum()), "momentum"))
     assert "exploratory; about " in five[0]
     two = claims(load_tables(make_study(tmp_path / "two", momentum(), seeds=2), "momentum"))
-    assert two[0].endswith("too few seeds to say how many more would settle it.")
+    assert two[0].endswith("too few seeds, so the number that would settle it is unknown.")
 
 
 def test_the_seeds_that_are_missing_grow_with_the_spread_over_the_difference() -> None:
@@ -122,8 +122,8 @@ def test_what_was_not_recorded_is_said_to_be_so(tmp_path: Path) -> None:
     found = optimism(tables)
     assert found is not None
     text = " ".join(optimism_text(found, "recall@1"))
-    assert "It is the best on test classes as well: choosing there claims no more." in text
-    assert "choosing the epoch there would add was not recorded" in text
+    assert "It is also the best on test classes: choosing there would have claimed no more." in text
+    assert "effect of choosing the epoch there was not recorded" in text
     assert "After the last epoch" not in text
 
 

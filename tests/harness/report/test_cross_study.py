@@ -196,7 +196,7 @@ def test_different_code_is_said_and_not_refused() -> None:
     assert not found.has_one_code
     assert found.code == {"one": ("c0de",), "two": ("beef",)}
     page = render_comparison(found)
-    assert "not trained by the same code" in page
+    assert "not all trained with the same code" in page
     assert "one: c0de; two: beef" in page
     assert "code differs" in page
     assert "code differs" not in render_comparison(set_against([BASE, FAR], None))
@@ -262,7 +262,7 @@ def test_the_page_is_named_after_the_studies_and_the_same_each_time(
     assert again.read_text() == text
     assert "groups / groups=4 has the highest mean Recall@1 on test classes" in text
     assert "momentum /<wbr> teacher_<wbr>momentum=<wbr>0" in text
-    assert "Below 6 pairs no p is shown and no verdict passed." in text  # four seeds are shared
+    assert "With fewer than 6 pairs no p and no verdict are given." in text  # four seeds are shared
     assert "Holm p" not in text
     assert "groups / raw pixels is momentum / raw pixels" not in text  # other seeds, other runs
 

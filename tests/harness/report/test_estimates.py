@@ -22,6 +22,7 @@ from harness.report.findings.methods_text import methods_paragraph
 from harness.report.findings.paper_table import paper_table
 from harness.report.index_page import write_all
 from harness.report.plots import render
+from harness.report.plots.interactions import component_pictures
 from harness.stats.paired import MIN_SEEDS_FOR_TEST, may_show_p, t_interval
 from harness.store.database import query
 
@@ -55,7 +56,7 @@ def test_a_p_below_six_seeds_is_nowhere_but_in_the_database_and_its_rows(
         "latex": export_study(results, "momentum", "latex"),
         "markdown": export_study(results, "momentum", "markdown"),
         "sentences": " ".join(claims(tables)) + methods_paragraph(tables, None),
-        "bars": render.component_drawings(tables)[0].json,
+        "bars": render.draw_all(component_pictures(tables))[0].json,
     }
     found = {place for place, text in shown.items() if P_VALUE.search(text)}
     assert found == (set(shown) - {"terminal"} if may_show_p(seeds) else set())
@@ -78,7 +79,9 @@ def test_a_row_of_few_pairs_has_no_p_beside_one_of_many(tmp_path: Path) -> None:
     _, many, few = paper_table(tables).rows
     assert many[-2:] == ("0.008", "0.016")
     assert few[-2:] == ("", "")
-    assert "Below 6 pairs a row is exploratory and has no p." in paper_table(tables).caption
+    assert (
+        "With fewer than 6 pairs a row is exploratory and has no p." in paper_table(tables).caption
+    )
     assert "no p is given for them" in methods_paragraph(tables, None)
 
 
@@ -114,7 +117,7 @@ def test_one_seed_has_no_plus_minus_anywhere(
         assert "±" not in text
         assert r"\pm" not in text
         assert "nan" not in text.lower()
-    assert "of one seed, which has no interval" in texts[1]
+    assert "for one seed, without an interval" in texts[1]
 
 
 @pytest.mark.parametrize(

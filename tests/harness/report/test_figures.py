@@ -14,9 +14,10 @@ from harness.report.data.study_data import StudyTables
 from harness.report.data.training import load_training
 from harness.report.html.tables import ablation_key
 from harness.report.plots import render
-from harness.report.plots.ablation import ablation_panels
+from harness.report.plots.ablation import ablation_panels, ablation_pictures
 from harness.report.plots.picture import BASELINE, trial_colours
 from harness.report.plots.render import Drawing
+from harness.report.plots.search_history import exploration_pictures
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def traces(drawing: Drawing, view: str = "test|recall@1") -> list[dict[str, Any]
 
 
 def test_every_seed_is_a_dot_that_names_its_run(tables: StudyTables) -> None:
-    (drawing,) = render.ablation_drawings(tables)
+    (drawing,) = render.draw_all(ablation_pictures(tables))
     (dots,) = [t for t in traces(drawing) if "seed" in t.get("hovertemplate", "")]
     assert len(dots["x"]) == 4 * 5
     found = {
@@ -51,7 +52,7 @@ def test_every_seed_is_a_dot_that_names_its_run(tables: StudyTables) -> None:
 def test_means_have_intervals_and_the_baseline_a_mark_and_line_of_its_own(
     tables: StudyTables,
 ) -> None:
-    (drawing,) = render.ablation_drawings(tables)
+    (drawing,) = render.draw_all(ablation_pictures(tables))
     means = [t for t in traces(drawing) if "error_y" in t]
     assert [trace["marker"]["symbol"] for trace in means] == ["circle", "diamond"]
     values = [value_of(momentum()[0], seed, "test", 1) for seed in range(5)]
@@ -64,7 +65,7 @@ def test_means_have_intervals_and_the_baseline_a_mark_and_line_of_its_own(
 
 
 def test_only_the_primary_view_is_shown_at_first(tables: StudyTables) -> None:
-    (drawing,) = render.ablation_drawings(tables)
+    (drawing,) = render.draw_all(ablation_pictures(tables))
     figure = json.loads(drawing.json)
     shown = {trace["meta"]["view"] for trace in figure["data"] if trace["visible"]}
     assert shown == {"test|recall@1"}
@@ -74,7 +75,7 @@ def test_only_the_primary_view_is_shown_at_first(tables: StudyTables) -> None:
 
 
 def test_controls_are_lines_with_name_and_value(tables: StudyTables) -> None:
-    (drawing,) = render.ablation_drawings(tables)
+    (drawing,) = render.draw_all(ablation_pictures(tables))
     texts = ["".join(trace["text"]) for trace in traces(drawing) if "text" in trace]
     assert [text.replace("&nbsp;", "") for text in texts] == ["raw pixels 0.417", "untrained 0.459"]
 
@@ -84,7 +85,9 @@ def test_a_control_far_off_does_not_squeeze_the_trials(
     tmp_path: Path, level: float, arrow: str
 ) -> None:
     made = [*momentum()[:4], Made("far", level, role="control")]
-    (drawing,) = render.ablation_drawings(load_tables(make_study(tmp_path, made), "momentum"))
+    (drawing,) = render.draw_all(
+        ablation_pictures(load_tables(make_study(tmp_path, made), "momentum"))
+    )
     (text,) = ["".join(trace["text"]) for trace in traces(drawing) if "text" in trace]
     assert text.startswith(f"&nbsp;{arrow} far ")
     low, high = json.loads(drawing.json)["layout"]["yaxis"]["range"]
@@ -98,7 +101,7 @@ def test_long_names_lie_flat_and_are_shortened(tmp_path: Path) -> None:
         for place, name in enumerate(names)
     ]
     tables = load_tables(make_study(tmp_path, [*made, *controls()], seeds=2), "momentum")
-    (drawing,) = render.ablation_drawings(tables)
+    (drawing,) = render.draw_all(ablation_pictures(tables))
     axis = json.loads(drawing.json)["layout"]["yaxis"]
     assert axis["ticktext"] == [
         "full",
@@ -116,7 +119,7 @@ def test_several_axes_show_trials_and_the_best_one(tmp_path: Path) -> None:
         for b in (0, 1)
     ]
     tables = load_tables(make_study(tmp_path, made, seeds=2), "momentum")
-    seeds, *drawings = render.ablation_drawings(tables)
+    seeds, *drawings = render.draw_all(ablation_pictures(tables))
     assert seeds.title == "By trial"
     (dots,) = [t for t in traces(seeds) if "seed" in t.get("hovertemplate", "")]
     assert len(dots["x"]) == 6 * 2
@@ -137,7 +140,7 @@ def test_a_log_axis_has_powers_of_ten_as_ticks(tmp_path: Path) -> None:
         seeds=1,
         spec={"search": {"lr": {"loguniform": [1e-4, 0.1]}}},
     )
-    (drawing,) = render.ablation_drawings(load_tables(results, "momentum"))
+    (drawing,) = render.draw_all(ablation_pictures(load_tables(results, "momentum")))
     axis = json.loads(drawing.json)["layout"]["xaxis"]
     assert axis["type"] == "log"
     assert axis["range"][0] < math.log10(0.0003)
@@ -188,7 +191,7 @@ def test_trials_keep_apart_by_colour(tables: StudyTables) -> None:
 
 def test_every_picture_is_told_in_words(results: Path, tables: StudyTables) -> None:
     training = load_training(results, tables)
-    (drawing,) = render.ablation_drawings(tables)
+    (drawing,) = render.draw_all(ablation_pictures(tables))
     assert "teacher_momentum=0.9: 0.607 [0.592, 0.622], 5 seeds" in drawing.text
     assert "raw pixels: 0.417" in drawing.text
     for each in (*render.curve_drawings(tables, training), *render.size_drawings(training)):
@@ -202,7 +205,7 @@ def test_intervals_that_are_not_drawn_do_not_stretch_the_picture(tmp_path: Path)
     ]
     results = make_study(tmp_path, made, sampler="tpe", seeds=2)  # two seeds: huge intervals
     tables = load_tables(results, "momentum")
-    (drawing,) = render.ablation_drawings(tables)
+    (drawing,) = render.draw_all(ablation_pictures(tables))
     low, high = json.loads(drawing.json)["layout"]["yaxis"]["range"]
     means = [s.mean for (view, _), s in tables.summaries.items() if view == tables.primary]
     assert high - low < 1.2 * (max(means) - min(means))
@@ -238,7 +241,7 @@ def test_a_search_is_drawn_in_the_order_of_its_proposals(tmp_path: Path) -> None
         for place, level in enumerate(levels)
     ]
     tables = load_tables(make_study(tmp_path, made, sampler="tpe"), "momentum")
-    history, *slices = render.exploration_drawings(tables)
+    history, *slices = render.draw_all(exploration_pictures(tables))
     means = [statistics.mean(value_of(one, seed, "val", 1) for seed in range(5)) for one in made]
     best, trials, baseline = json.loads(history.json)["data"]
     assert best["x"] == [0, 1, 2, 3]

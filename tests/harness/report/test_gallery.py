@@ -14,7 +14,7 @@ from page_reader import HOSTILE, written
 from report_fixtures import controls, make_study, momentum
 from seen_fixtures import CLASSES, IMAGES, OF_A_CLASS, WITH_PICTURES, make_seen_study, png
 from store_examples import a_run, a_trial, done, start
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 from harness.records.event_log import append
 from harness.records.folders import run_dir, spool_path, work_dir
@@ -391,6 +391,7 @@ def test_pictures_load_and_a_class_can_be_chosen_without_a_network(
         tab = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
         ).new_page()
+        tab.set_default_timeout(30_000 * PATIENCE)
         tab.on("console", lambda message: complaints.append(message.text))
         tab.on("pageerror", lambda error: complaints.append(str(error)))
         tab.on("dialog", lambda dialog: complaints.append(dialog.message))

@@ -80,7 +80,7 @@ def test_a_study_that_cannot_be_rendered_is_named_and_stops_no_other(
     assert [page.name for page in written.pages] == ["momentum.html"]
     reason = "the page is full" if isinstance(error, InputError) else "ZeroDivisionError: oh"
     assert written.problems == (index_page.Problem("half", reason),)
-    assert f"No page could be made: {reason}" in written.path.read_text()
+    assert f"No page could be written: {reason}" in written.path.read_text()
 
 
 @pytest.mark.parametrize("is_there", [True, False])
@@ -116,6 +116,7 @@ def test_a_study_without_a_finished_run_is_listed(tmp_path: Path) -> None:
     assert "Runs: 6 waiting" in text
 
 
+@pytest.mark.process
 def test_a_database_that_is_held_is_said(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index_page, "WAIT_S", 0.0)
     with held(results), pytest.raises(StoreBusyError):

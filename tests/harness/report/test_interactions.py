@@ -10,7 +10,7 @@ from report_fixtures import Made, controls, make_study, momentum, value_of
 from harness.report.data.load import load_tables
 from harness.report.html.tables import grid_table
 from harness.report.plots import render
-from harness.report.plots.interactions import grids
+from harness.report.plots.interactions import component_pictures, grid_pictures, grids
 from harness.report.plots.render import Drawing
 
 
@@ -36,7 +36,7 @@ def shown(drawing: Drawing) -> dict:
 def test_a_heat_map_has_the_mean_of_every_pair_and_its_interval_on_hover(tmp_path: Path) -> None:
     made = crossed()
     tables = load_tables(make_study(tmp_path, [*made, *controls()]), "momentum")
-    (drawing,) = render.grid_drawings(tables)
+    (drawing,) = render.draw_all(grid_pictures(tables))
     assert drawing.title == "By clusters and groups"
     trace = shown(drawing)
     assert trace["meta"] == {"view": "test|recall@1"}
@@ -84,9 +84,9 @@ def test_a_seed_that_one_trial_of_a_cell_lacks_does_not_count(tmp_path: Path) ->
 def test_a_search_and_an_incomplete_grid_have_no_heat_map(tmp_path: Path, sampler: str) -> None:
     assert not grids(load_tables(make_study(tmp_path / "a", momentum(), seeds=2), "momentum"))
     search = make_study(tmp_path / "b", crossed(), sampler=sampler, seeds=2)
-    assert not render.grid_drawings(load_tables(search, "momentum"))
+    assert not render.draw_all(grid_pictures(load_tables(search, "momentum")))
     holes = make_study(tmp_path / "c", crossed()[:-1], seeds=2)
-    assert not render.grid_drawings(load_tables(holes, "momentum"))
+    assert not render.draw_all(grid_pictures(load_tables(holes, "momentum")))
 
 
 def test_the_bars_of_variants_are_their_paired_differences(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_the_bars_of_variants_are_their_paired_differences(tmp_path: Path) -> No
         for place, name in enumerate(names)
     ]
     tables = load_tables(make_study(tmp_path, [*made, *controls()], seeds=6), "momentum")
-    (drawing,) = render.component_drawings(tables)
+    (drawing,) = render.draw_all(component_pictures(tables))
     trace = shown(drawing)
     assert (trace["type"], trace["orientation"]) == ("bar", "h")
     pairs = [
@@ -118,4 +118,4 @@ def test_the_bars_of_variants_are_their_paired_differences(tmp_path: Path) -> No
 
 def test_a_study_without_variants_has_no_bars(tmp_path: Path) -> None:
     tables = load_tables(make_study(tmp_path, momentum(), seeds=2), "momentum")
-    assert render.component_drawings(tables) == ()
+    assert render.draw_all(component_pictures(tables)) == ()

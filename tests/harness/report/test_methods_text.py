@@ -23,12 +23,12 @@ def test_methods_say_what_was_done_with_what_and_how_it_was_tested(tmp_path: Pat
     for part in (
         "4 settings of method.teacher_momentum were trained, each with the same 5 random seeds (0 to 4).",
         "All 30 runs finished.",
-        "Controls that were not trained were scored alike: raw pixels, untrained.",
+        "Untrained controls were scored in the same way: raw pixels, untrained.",
         "We report Recall@1 on test classes as mean ± half its 95 % t-interval over seeds.",
-        "Differences to the baseline teacher_momentum=0 are paired by seed, with paired 95 % "
+        "Differences from the baseline teacher_momentum=0 are paired by seed, with paired 95 % "
         "t-intervals. With fewer than 6 pairs no sign-flip test can reach 0.05: the comparison is "
         "exploratory, and no p is given.",
-        "Runs were made on cpu with torch 2.11.0.",
+        "Runs were executed on cpu with torch 2.11.0.",
         "The code is commit f00df00df00d.",
     ):
         assert part in text, part
@@ -49,7 +49,7 @@ def test_methods_of_runs_that_all_failed_are_honest(tmp_path: Path) -> None:
         Made("m=1", 0.5, {"m": 1}, failed=(0, 1)),
     ]
     tables = load_tables(make_study(tmp_path, made, seeds=2), "momentum")
-    assert "0 of 4 runs finished; the others count nowhere." in methods_paragraph(tables, None)
+    assert "0 of 4 runs finished; the others do not count." in methods_paragraph(tables, None)
 
 
 def test_the_table_of_a_paper_has_the_numbers_of_the_page(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_caption_speaks_of_intervals_where_there_are_some(tmp_path: Path, seed
     made = [Made("m=0", 0.6, {"m": 0}, "baseline"), Made("m=1", 0.5, {"m": 1})]
     tables = load_tables(make_study(tmp_path, made, seeds=seeds), "momentum")
     caption = paper_table(tables).caption
-    assert "Differences to the baseline are paired by seed" in caption
+    assert "Differences from the baseline are paired by seed" in caption
     assert caption.count("95 % t-interval") == (2 if seeds > 1 else 0)
 
 
@@ -130,8 +130,8 @@ def test_costs_name_failures_time_memory_and_machines(tmp_path: Path) -> None:
     assert "diverged, attempt 1: loss is nan at epoch 3" in text
     assert "29 done, 1 failed" in text
     done = sum(12.5 + seed for one in range(4) for seed in range(5) if (one, seed) != (1, 2))
-    assert f"{done + 4.5 + 10 * 0.8:.0f} s in all" in text
-    assert "516 MiB at most in a run" in text
+    assert f"{done + 4.5 + 10 * 0.8:.0f} s in total" in text
+    assert "at most 516 MiB per run" in text
     assert "none: every run was trained for this study" in text
     assert "<dd>a-host</dd>" in text
 

@@ -28,9 +28,9 @@ from harness.store.ingest import write_study
 GPU = {"device": "NVIDIA <b>H100</b>", "number_format": "fp32"}
 TORCH = "torch 2.11.0 (15 runs) and 2.15.0 (3 runs)"
 SAID = (
-    "The runs were not all made alike: device cpu (13 runs) and NVIDIA <b>H100</b> (2 runs); "
+    "Not all runs were made in the same environment: device cpu (13 runs) and NVIDIA <b>H100</b> (2 runs); "
     f"number format bfloat16 (13 runs) and fp32 (2 runs); {TORCH}. The differences of "
-    "teacher_momentum=0.9 and teacher_momentum=0.99 to the baseline may come from that."
+    "teacher_momentum=0.9 and teacher_momentum=0.99 from the baseline may be due to this."
 )
 
 
@@ -66,11 +66,13 @@ def test_the_page_says_so_above_its_answer(results: Path, tmp_path: Path) -> Non
     for page in (write_all(results, tmp_path).path, tmp_path / "momentum.html"):
         text = read(page)
         text = re.split(r"momentum(?:</a></h2>|</h1>)", text)[1]
-        place = text.index('<div class="notice"><p>The runs were not all made alike:</p>')
+        place = text.index(
+            '<div class="notice"><p>Not all runs were made in the same environment:</p>'
+        )
         assert place < text.index("has the highest mean")
         assert f"<li>{TORCH}</li>" in text
         assert "<li>device cpu (13 runs) and NVIDIA &lt;b&gt;H100&lt;/b&gt; (2 runs)</li>" in text
-        assert "differences of teacher_momentum=0.9 and teacher_momentum=0.99 to the" in text
+        assert "differences of teacher_momentum=0.9 and teacher_momentum=0.99 from the" in text
 
 
 def test_the_terminal_says_so_above_its_table(
@@ -85,9 +87,11 @@ def test_the_terminal_says_so_above_its_table(
 def test_exports_for_readers_and_the_methods_say_so(results: Path) -> None:
     latex = export_study(results, "momentum", "latex")
     assert "15 runs) and 2.15.0 (3 runs). The differences of teacher\\_momentum=0.9" in latex
-    assert latex.index("not all made alike") < latex.index(r"\begin{tabular}")
+    assert latex.index("Not all runs were made") < latex.index(r"\begin{tabular}")
     markdown = export_study(results, "momentum", "markdown")
-    assert markdown.startswith("**Note.** The runs were not all made alike: device cpu (13 runs)")
+    assert markdown.startswith(
+        "**Note.** Not all runs were made in the same environment: device cpu (13 runs)"
+    )
     assert r"NVIDIA \<b\>H100\</b\>" in markdown
     text = methods_paragraph(load_tables(results, "momentum"), None)
     assert "on NVIDIA <b>H100</b>, cpu with torch 2.11.0, 2.15.0." in text
@@ -107,7 +111,7 @@ def test_a_comparison_of_studies_says_so_though_each_was_made_alike(tmp_path: Pa
     assert ask(folder, "FROM mixed") == []
     text = read(write_comparison(folder, ["old", "new"], tmp_path))
     assert "<li>torch 2.11.0 (4 runs) and 2.16.0 (4 runs)</li>" in text
-    assert text.index("not all made alike") < text.index("has the highest mean")
+    assert text.index("Not all runs were made") < text.index("has the highest mean")
     assert "<p>The differences of new / new=" in text
     assert (
         "old / old=1"
@@ -151,7 +155,7 @@ def test_a_study_whose_runs_were_made_alike_says_nothing(
     shown = capsys.readouterr().out + read(tmp_path / "momentum.html")
     shown += export_study(results, "momentum", "markdown")
     shown += export_study(results, "momentum", "latex")
-    assert "made alike" not in shown
+    assert "made in the same environment" not in shown
     assert "Note." not in shown
     assert ask(results, "FROM mixed") == []
 
@@ -263,21 +267,21 @@ def test_a_failed_study_is_not_mixed(tmp_path: Path) -> None:
 
 A, B = {"torch": "1"}, {"torch": "2"}
 UNAFFECTED = (
-    "Every run was compared with a run of the baseline that was made in the same way, so the "
-    "differences do not come from that; the means are over runs of different kinds."
+    "Every run was compared with a run of the baseline in the same environment, so the "
+    "differences are not due to this; the means are over runs of different environments."
 )
 
 
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        ({}, "A difference between trials may come from that."),
+        ({}, "A difference between trials may be due to this."),
         ({"x": {0: A, 1: B}}, UNAFFECTED),
         ({"x": {0: A, 1: {}}}, UNAFFECTED),
-        ({"x": {0: B, 1: B}}, "The difference to the baseline may come from that."),
-        ({"x": {0: B}, "y": {1: A}}, "Every difference to the baseline may come from that."),
-        ({"x": {0: B}, "y": {1: B}}, "The difference of x to the baseline may come from that."),
-        ({"x": {7: B}, "y": {0: B}}, "The difference of y to the baseline may come from that."),
+        ({"x": {0: B, 1: B}}, "The difference from the baseline may be due to this."),
+        ({"x": {0: B}, "y": {1: A}}, "Every difference from the baseline may be due to this."),
+        ({"x": {0: B}, "y": {1: B}}, "The difference of x from the baseline may be due to this."),
+        ({"x": {7: B}, "y": {0: B}}, "The difference of y from the baseline may be due to this."),
     ],
 )
 def test_it_says_which_comparisons_may_be_affected(
@@ -297,7 +301,7 @@ def test_many_values_and_many_trials_are_counted_not_listed() -> None:
     assert found.kinds == (
         "torch 2.00 (1 run), 2.01 (1 run), 2.02 (1 run), 2.03 (1 run) and 5 more",
     )
-    assert "m=4, m=5 and 3 more to the baseline" in found.consequence
+    assert "m=4, m=5 and 3 more from the baseline" in found.consequence
 
 
 def test_a_recorded_value_is_one_short_printable_line() -> None:

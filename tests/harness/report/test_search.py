@@ -16,8 +16,8 @@ from harness.report.findings.search_space import Searched, searched
 from harness.report.findings.swept_axes import drawn_axes
 from harness.report.html import sections
 from harness.report.plots import importance, render
-from harness.report.plots.importance import FEWEST_FOR_A_SURFACE
-from harness.report.plots.parallel import MOST_LINES
+from harness.report.plots.importance import FEWEST_FOR_A_SURFACE, landscape_pictures
+from harness.report.plots.parallel import MOST_LINES, parallel_pictures
 from harness.report.study_page import divided, write_report
 from harness.search.importance import FEWEST_TRIALS
 from harness.workload import JsonValue
@@ -50,7 +50,10 @@ def a_search(folder: Path, made: list[Made], axes: Mapping[str, JsonValue] = AXE
 
 
 def drawn(found: Searched) -> dict[str, dict[str, Any]]:
-    drawings = [*render.landscape_drawings(found), *render.parallel_drawings(found)]
+    drawings = [
+        *render.draw_all(landscape_pictures(found)),
+        *render.draw_all(parallel_pictures(found)),
+    ]
     return {each.name: json.loads(each.json) | {"words": each.text} for each in drawings}
 
 
@@ -107,7 +110,7 @@ def test_a_contour_of_very_many_trials_shows_some_of_them_and_the_best(
 def test_few_trials_have_no_ground_and_say_so(tmp_path: Path) -> None:
     pictures = drawn(searched(a_search(tmp_path, trials(FEWEST_FOR_A_SURFACE - 1))))
     assert [trace["type"] for trace in pictures["contour"]["data"]] == ["scatter"]
-    assert "Nothing is drawn between fewer than 15 trials" in pictures["contour"]["words"]
+    assert "With fewer than 15 trials no background is drawn" in pictures["contour"]["words"]
 
 
 def test_every_trial_is_a_line_from_its_parameters_to_its_value(search: StudyTables) -> None:
@@ -135,7 +138,7 @@ def test_a_search_of_very_many_trials_draws_the_best_of_them(tmp_path: Path) -> 
 def test_below_eight_trials_importance_is_left_out_with_words(tmp_path: Path) -> None:
     tables = a_search(tmp_path, trials(FEWEST_TRIALS - 1))
     html = sections.search_section(tables, None)
-    assert "that needs 8 finished trials in the searched space, and there are 7" in html
+    assert "that needs 8 finished trials in the search space, and there are 7" in html
     assert 'id="importance"' not in html
     assert 'id="parallel"' in html
     assert 'class="scroll" role="region"' in html
@@ -147,7 +150,7 @@ def test_a_trial_outside_the_space_is_counted_and_not_drawn(tmp_path: Path) -> N
     found = searched(tables)
     assert found.left_out == 1
     assert len(found.trials) == 9
-    assert "as a baseline may be: 1; they are in none of these pictures" in (
+    assert "such as a baseline: 1; these pictures leave them out" in (
         sections.search_section(tables, None)
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from page_reader import HOSTILE, Page, written
 from report_fixtures import Made, controls, make_study, momentum
+from waiting import PATIENCE
 
 from harness.errors import InputError
 from harness.report.study_page import write_report
@@ -111,7 +112,7 @@ def test_a_name_that_is_no_file_name_is_written_beside_the_others(tmp_path: Path
 
 def test_one_seed_is_reported_without_intervals(tmp_path: Path) -> None:
     page = written(make_study(tmp_path, momentum(), seeds=1))
-    assert "one seed, so no uncertainty" in page.read
+    assert "one seed, so no interval" in page.read
     assert "nan" not in page.read.lower()
     assert page.headings()[:3] == ["Answer", "Ablation", "Results"]
 
@@ -194,6 +195,7 @@ def test_the_page_works_in_a_browser_without_a_network(
         tab = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
         ).new_page()
+        tab.set_default_timeout(30_000 * PATIENCE)
         tab.on("console", lambda message: complaints.append(message.text))
         tab.on("pageerror", lambda error: complaints.append(str(error)))
         tab.on("dialog", lambda dialog: complaints.append(dialog.message))

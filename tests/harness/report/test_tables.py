@@ -132,7 +132,7 @@ def test_one_seed_has_a_mean_and_no_uncertainty(tmp_path: Path) -> None:
     tables = load_tables(make_study(tmp_path, momentum(), seeds=1), "momentum")
     found = tables.summaries[TEST, tables.trials[0].trial_id]
     assert (found.sd, found.low, found.high, found.n) == (None, None, None, 1)
-    assert "(one seed, so no uncertainty)" in answer(tables).claim
+    assert "(one seed, so no interval)" in answer(tables).claim
     assert "1 paired seed: exploratory" in answer(tables).claim
 
 
@@ -159,8 +159,8 @@ def test_missing_and_failed_runs_are_said_in_the_open(tmp_path: Path) -> None:
     results = make_study(tmp_path, made)
     tables = load_tables(results, "momentum")
     remarks = answer(tables).remarks
-    assert "1 of 30 runs failed (1 diverged); their seeds count nowhere." in remarks
-    assert "3 of 30 runs are not finished (1 running): the numbers will move." in remarks
+    assert "1 of 30 runs failed (1 diverged); their seeds do not count." in remarks
+    assert "3 of 30 runs are not finished (1 running): the numbers may still change." in remarks
     row = final_table(results, "momentum").rows[1]
     assert (row.n, row.planned) == (3, 5)
     assert {run.state for run in tables.runs} == {"done", "failed", "running", "queued"}

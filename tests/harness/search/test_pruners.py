@@ -261,14 +261,14 @@ SEARCH = "sampler: random\ntrials: 9\nsearch: {method.momentum: {uniform: [0, 1]
 def test_a_grid_is_not_pruned(tmp_path: Path) -> None:
     text = "search: {method.momentum: {grid: [0, 1]}}\npruner: median\n"
     assert load_problems(write_study(tmp_path, text)) == [
-        "s.yaml:5:1: pruner: a grid compares all its trials, so none is given up; remove pruner, "
+        "s.yaml:5:1: pruner: a grid compares all its trials, so none can be pruned; remove pruner, "
         "or set sampler to random, tpe or another search"
     ]
 
 
 def test_a_test_over_seeds_needs_seeds_to_spare(tmp_path: Path) -> None:
     (problem,) = load_problems(write_study(tmp_path, SEARCH + "pruner: wilcoxon\nseeds: 4\n"))
-    assert problem.startswith("s.yaml:7:1: pruner: wilcoxon needs 6 seeds or more")
+    assert problem.startswith("s.yaml:7:1: pruner: wilcoxon needs at least 6 seeds")
     assert load_study(write_study(tmp_path, SEARCH + "pruner: wilcoxon\nseeds: 5\n"))
 
 
@@ -290,6 +290,6 @@ def test_hyperband_without_a_number_of_epochs_is_refused(
 ) -> None:
     monkeypatch.setattr(FakeWorkload, "epochs", lambda self, params: None, raising=False)
     assert plan_problems(tmp_path, SEARCH + "pruner: hyperband\n") == [
-        "s.yaml:7:1: pruner: hyperband needs to know how many epochs a run has, and 'fake' does "
-        "not say; set pruner to median"
+        "s.yaml:7:1: pruner: hyperband needs the number of epochs of a run, which 'fake' does "
+        "not give; set pruner to median"
     ]

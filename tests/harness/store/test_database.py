@@ -95,6 +95,7 @@ def test_a_copy_of_the_file_is_whole(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.glob("*.wal")] == []
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("mode", ["write", "read"])
 def test_the_holder_is_named_when_the_wait_is_over(tmp_path: Path, mode: str) -> None:
     write(tmp_path, [TRIAL], {0: [0.5]})
@@ -111,6 +112,7 @@ def test_the_holder_is_named_when_the_wait_is_over(tmp_path: Path, mode: str) ->
     assert str(other.pid) in said[0]
 
 
+@pytest.mark.process
 def test_a_reader_waits_until_the_writer_is_done(tmp_path: Path) -> None:
     write(tmp_path, [TRIAL], {0: [0.5]})
     said = []
@@ -124,6 +126,7 @@ def test_a_reader_waits_until_the_writer_is_done(tmp_path: Path) -> None:
     assert len(said) == 1
 
 
+@pytest.mark.process
 def test_many_read_at_once_without_a_wait(one_run: Path) -> None:
     with held(one_run, "read"):
         assert database.query(one_run, "SELECT 7", wait_s=0).rows == [(7,)]

@@ -107,10 +107,13 @@ def test_damage_that_a_query_finds_is_no_wrong_sql(results: Path) -> None:
 
 
 def test_the_log_of_another_database_is_not_applied(results: Path, tmp_path: Path) -> None:
-    write(tmp_path / "other", [TRIAL], {0: [0.9, 0.9]})
-    con = duckdb.connect(str(database.database_path(tmp_path / "other")))
+    other = database.database_path(tmp_path / "other")
+    other.parent.mkdir()
+    duckdb.connect(str(other)).close()  # no copy: these are one database to DuckDB
+    write(other.parent, [TRIAL], {0: [0.9, 0.9]})
+    con = duckdb.connect(str(other))
     con.execute("UPDATE score SET value = 0.1")
-    log = database.database_path(tmp_path / "other").with_name("results.duckdb.wal")
+    log = other.with_name("results.duckdb.wal")
     before = everything(results)
     shutil.copy(log, results / log.name)
     con.close()
@@ -146,6 +149,7 @@ def test_a_whole_database_without_spools_is_not_replaced_by_nothing(tmp_path: Pa
         rebuild.rebuild(tmp_path)
 
 
+@pytest.mark.process
 def test_who_holds_a_damaged_file_is_still_its_holder(results: Path) -> None:
     with held(results):
         cut(database.database_path(results))
@@ -193,6 +197,7 @@ def test_a_study_that_is_alone_makes_a_damaged_database_anew_and_says_so(
     ]
 
 
+@pytest.mark.process
 def test_beside_other_drivers_a_study_names_them_and_stops(place: Place) -> None:
     place.run()
     cut(database.database_path(place.results))

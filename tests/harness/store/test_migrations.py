@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
 import pytest
+from old_schemas import make_old
+from store_examples import TRIAL, ask, write
 
 from harness.errors import StoreError
 from harness.stats.paired import t_quantile
-from harness.store import database
+from harness.store import database, migrations
 from harness.store.bulk_rows import FROM_WORKLOAD
 from harness.store.migrations import (
     MIGRATIONS,
-    add_queries,
-    add_sampling_error,
-    describe_columns,
+    SCHEMA_VERSION,
     migrate,
     schema_version,
 )
-from harness.store.view_comments import COLUMNS, OF_ONE_VIEW
 from harness.store.workload_files import DECLARED_TABLES, OWN_TABLES
 
 VIEWS = "SELECT view_name FROM duckdb_views() WHERE NOT internal"
@@ -44,15 +43,36 @@ def break_halfway(con: duckdb.DuckDBPyConnection) -> None:
     raise RuntimeError("power cut")
 
 
+def with_other_views(sql: Callable[[str], str]) -> Callable[[str], str]:
+    """The SQL of a program whose view ``pruned`` is another and has no comments."""
+    other = "CREATE OR REPLACE VIEW pruned AS SELECT 'other' AS reason;"
+    return lambda name: sql(name) + other if name == "views.sql" else sql(name)
+
+
 def columns(con: duckdb.DuckDBPyConnection, table: str) -> list[str]:
     return [row[0] for row in con.execute(f"DESCRIBE {table}").fetchall()]
+
+
+def schema_of(con: duckdb.DuckDBPyConnection) -> list[tuple[object, ...]]:
+    """Every table, view and column with its comment, and what it is made of."""
+    return con.execute(
+        """
+        SELECT table_name, comment, sql, NULL, NULL FROM duckdb_tables()
+        UNION ALL
+        SELECT view_name, comment, sql, NULL, NULL FROM duckdb_views() WHERE NOT internal
+        UNION ALL
+        SELECT table_name, comment, column_name, data_type, column_index FROM duckdb_columns()
+        WHERE NOT internal
+        ORDER BY ALL
+        """
+    ).fetchall()
 
 
 def test_an_empty_database_gets_the_whole_schema(con: duckdb.DuckDBPyConnection) -> None:
     assert schema_version(con) == 0
     assert migrate(con) == 0
-    assert schema_version(con) == len(MIGRATIONS)
-    assert migrate(con) == len(MIGRATIONS)
+    assert schema_version(con) == SCHEMA_VERSION
+    assert migrate(con) == SCHEMA_VERSION
 
 
 def test_a_later_change_is_applied_once_and_keeps_the_rows(con: duckdb.DuckDBPyConnection) -> None:
@@ -60,15 +80,16 @@ def test_a_later_change_is_applied_once_and_keeps_the_rows(con: duckdb.DuckDBPyC
     con.execute(
         "INSERT INTO trial VALUES ('t', 's', 0, 'l', 'search', 'trial', NULL, '{}', '{}', false, NULL)"
     )
-    assert migrate(con, [*MIGRATIONS, add_colour]) == len(MIGRATIONS)
+    later = {**MIGRATIONS, SCHEMA_VERSION + 1: add_colour}
+    assert migrate(con, later, SCHEMA_VERSION + 1) == SCHEMA_VERSION
     assert con.execute("SELECT trial_id, colour FROM trial").fetchall() == [("t", "blue")]
-    assert schema_version(con) == len(MIGRATIONS) + 1
-    migrate(con, [*MIGRATIONS, add_colour])
+    assert schema_version(con) == SCHEMA_VERSION + 1
+    migrate(con, later, SCHEMA_VERSION + 1)
     assert columns(con, "trial").count("colour") == 1
 
 
 def test_what_an_older_database_holds_was_not_pruned(con: duckdb.DuckDBPyConnection) -> None:
-    migrate(con, MIGRATIONS[:2])
+    make_old(con, 2)
     con.execute(
         "INSERT INTO study VALUES ('s', 'q', 'recall@1', 'tpe', '{}', 'f', now(), now(), 'c', '{}')"
     )
@@ -87,21 +108,24 @@ def test_what_an_older_database_holds_was_not_pruned(con: duckdb.DuckDBPyConnect
     assert con.execute("FROM pruned").fetchall() == []
 
 
-def test_a_change_that_breaks_leaves_no_trace_but_those_before_stay(
+def test_a_change_that_breaks_leaves_no_trace_nor_do_those_before(
     con: duckdb.DuckDBPyConnection,
 ) -> None:
+    make_old(con, 2)
+    before = schema_of(con)
+    broken = {**MIGRATIONS, SCHEMA_VERSION + 1: break_halfway}
     with pytest.raises(RuntimeError, match="power cut"):
-        migrate(con, [*MIGRATIONS, add_colour, break_halfway])
-    assert schema_version(con) == len(MIGRATIONS) + 1
-    assert "colour" in columns(con, "trial")
-    assert "shape" not in columns(con, "trial")
+        migrate(con, broken, SCHEMA_VERSION + 1)
+    assert schema_version(con) == 2
+    assert schema_of(con) == before
+    assert migrate(con) == 2
 
 
 def test_a_newer_database_is_refused_with_both_versions(tmp_path: Path) -> None:
     with database.connect(tmp_path, read_only=False) as con:
         con.execute("UPDATE meta SET value = '99' WHERE key = 'schema_version'")
     for read_only in (True, False):
-        known = rf"results\.duckdb: schema version 99.*up to {len(MIGRATIONS)}; update"
+        known = rf"results\.duckdb: schema version 99.*up to {SCHEMA_VERSION}; update"
         with (
             pytest.raises(StoreError, match=known),
             database.connect(tmp_path, read_only=read_only),
@@ -109,25 +133,60 @@ def test_a_newer_database_is_refused_with_both_versions(tmp_path: Path) -> None:
             pass
 
 
-@pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
 def test_an_older_database_is_brought_up_to_date_by_whoever_reads_it(
     tmp_path: Path, version: int
 ) -> None:
     old = duckdb.connect(str(database.database_path(tmp_path)))
-    migrate(old, MIGRATIONS[:version])
+    make_old(old, version)
     old.execute("INSERT INTO recall VALUES ('r', 'test', 1, 0.5, 10, 0)")
     old.close()
     assert database.query(tmp_path, "SELECT run_id, recall FROM recall").rows == [("r", 0.5)]
     assert database.query(tmp_path, "SELECT count(*) FROM classes").rows == [(0,)]
     with database.connect(tmp_path, read_only=True) as con:
-        assert schema_version(con) == len(MIGRATIONS)
+        assert schema_version(con) == SCHEMA_VERSION
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
+def test_an_older_database_gets_the_schema_of_a_new_one(version: int) -> None:
+    with duckdb.connect() as new, duckdb.connect() as old:
+        migrate(new)
+        make_old(old, version)
+        migrate(old)
+        assert schema_of(old) == schema_of(new)
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_views_that_another_program_left_are_replaced_in_a_database_of_the_same_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_only: bool
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(migrations, "_sql", with_other_views(migrations._sql))
+        migrations._digest_of_views.cache_clear()
+        write(tmp_path, [TRIAL], {0: [0.5]})
+        assert ask(tmp_path, "SELECT reason FROM pruned") == [("other",)]
+    migrations._digest_of_views.cache_clear()
+    with database.connect(tmp_path, read_only=read_only) as con:
+        assert con.execute("FROM pruned").fetchall() == []
+        assert con.execute("SELECT mean FROM trials").fetchall() == [(0.5,)]
+        given = schema_of(con)
+    with duckdb.connect() as new:
+        migrate(new)
+        assert given == schema_of(new)
+
+
+def test_views_that_are_up_to_date_are_not_made_anew(tmp_path: Path) -> None:
+    oids = "SELECT view_oid FROM duckdb_views() WHERE NOT internal ORDER BY ALL"
+    with database.connect(tmp_path, read_only=False) as con:
+        before = con.execute(oids).fetchall()
+        assert migrate(con) == SCHEMA_VERSION
+        assert con.execute(oids).fetchall() == before
 
 
 def test_comparisons_from_before_errors_were_kept_get_theirs(
     con: duckdb.DuckDBPyConnection,
 ) -> None:
-    before = MIGRATIONS.index(add_sampling_error)
-    migrate(con, MIGRATIONS[:before])
+    make_old(con, 3)
     for trial, n in (("few", 10), ("many", 40)):
         con.execute(
             "INSERT INTO comparison VALUES ('s', $1, 'test', 'm', $2, 0, 0, 0, 0.5, 1, 0.5, false)",
@@ -141,13 +200,14 @@ def test_comparisons_from_before_errors_were_kept_get_theirs(
 def test_tables_that_a_workload_made_before_they_were_declared_give_way(
     con: duckdb.DuckDBPyConnection,
 ) -> None:
-    migrate(con, MIGRATIONS[: MIGRATIONS.index(add_queries)])
-    for table in ("queries", "projection", "classes"):
+    make_old(con, 5)
+    for table in ("queries", "projection", "classes", "circumstances", "mixed"):
         con.execute(f"CREATE TABLE {table} (run_id VARCHAR NOT NULL, x BIGINT)")
     migrate(con)
     for table in ("queries", "projection"):
         assert columns(con, table) == ["run_id", *DECLARED_TABLES[table]]
-    assert con.execute("FROM classes").fetchall() == []
+    for view in ("classes", "circumstances", "mixed"):
+        assert con.execute(f"FROM {view}").fetchall() == []
 
 
 def test_a_foreign_database_is_refused(tmp_path: Path) -> None:
@@ -178,25 +238,16 @@ def test_every_table_column_and_view_is_described(con: duckdb.DuckDBPyConnection
     assert silent == []
 
 
-def test_what_is_described_of_views_is_there(con: duckdb.DuckDBPyConnection) -> None:
-    migrate(con)
-    known = {view: set(columns(con, view)) for (view,) in con.execute(VIEWS).fetchall()}
-    assert COLUMNS.keys() <= set().union(*known.values())
-    assert [(view, column) for view, column in OF_ONE_VIEW if column not in known[view]] == []
-
-
-def test_views_and_columns_that_had_no_comment_get_one(con: duckdb.DuckDBPyConnection) -> None:
-    before = MIGRATIONS.index(describe_columns)
-    migrate(con, MIGRATIONS[:before])
+def test_columns_that_had_no_comment_get_one(con: duckdb.DuckDBPyConnection) -> None:
+    make_old(con, 6)
     con.execute('CREATE TABLE mine (run_id VARCHAR, "group" INTEGER)')
-    con.execute("CREATE OR REPLACE VIEW openings AS SELECT 's' AS study, 't' AS trial")
     migrate(con)
     comments = con.execute(
         "SELECT column_name, comment FROM duckdb_columns() WHERE table_name = $1", ["mine"]
     ).fetchall()
     assert comments == [("run_id", FROM_WORKLOAD), ("group", FROM_WORKLOAD)]
     comments = con.execute(
-        "SELECT comment FROM duckdb_columns() WHERE table_name = $1", ["openings"]
+        "SELECT comment FROM duckdb_columns() WHERE table_name = 'openings' LIMIT 2"
     ).fetchall()
     assert comments == [("The study.",), ("The label of the trial.",)]
 

@@ -112,6 +112,7 @@ def test_a_rebuild_that_fails_leaves_the_old_database(
     assert everything(full) == before
 
 
+@pytest.mark.process
 def test_a_rebuild_waits_for_who_is_at_work(tmp_path: Path) -> None:
     write(tmp_path, [TRIAL], {0: [0.5]})
     with held(tmp_path), pytest.raises(StoreBusyError, match="in use"):

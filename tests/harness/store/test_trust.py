@@ -23,6 +23,7 @@ from harness.records.event_log import append, read_spool
 from harness.records.events import Finished, Started
 from harness.records.folders import run_dir, spool_path, work_dir
 from harness.records.run_files import digests_below
+from harness.records.run_state import replay
 from harness.store import database
 from harness.store.ingest import ingest as ingest_into
 
@@ -113,6 +114,15 @@ def test_an_end_after_damage_does_not_count_either(tmp_path: Path) -> None:
     with database.connect(tmp_path, read_only=False) as con:
         (notice,) = ingest_into(con, tmp_path, ID, [end])
     assert ":2: a damaged line" in notice
+    assert ask(tmp_path, "SELECT state FROM run") == [("running",)]
+    assert ask(tmp_path, "SELECT count(*) FROM recall") == [(0,)]
+
+
+def test_an_attempt_without_its_start_counts_no_more_than_for_the_engine(tmp_path: Path) -> None:
+    spool(tmp_path, start(RUN), reported(0), done(2, val__recall_at_1=0.5))
+    (notice,) = take_over(tmp_path)
+    assert "the start of attempt 2 is missing; the run counts as unfinished" in notice
+    assert replay(read_spool(spool_path(run_dir(tmp_path, ID)))).state == "running"
     assert ask(tmp_path, "SELECT state FROM run") == [("running",)]
     assert ask(tmp_path, "SELECT count(*) FROM recall") == [(0,)]
 

@@ -171,7 +171,7 @@ def test_forbidden_combinations_are_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        ("{method.momentum: [0, 0.9]}", "s.yaml:5:1: forbid: leaves no trial at all"),
+        ("{method.momentum: [0, 0.9]}", "s.yaml:5:1: forbid: leaves no trial"),
         (
             "{method.momentun: 0}",
             "s.yaml:5:11: forbid: 'method.momentun' does not vary; "
@@ -232,7 +232,7 @@ def test_planning_does_not_change_the_study(tmp_path: Path) -> None:
         ),
         (
             "search: {variant: {grid: [1]}}",
-            "s.yaml:4:10: search.variant: 'variant' stands for the variants; rename the parameter",
+            "s.yaml:4:10: search.variant: 'variant' is reserved for variants; rename the parameter",
         ),
         (
             "variants: {a: {}, b: {}}",
@@ -307,8 +307,8 @@ def test_the_baseline_is_the_trial_with_the_named_values(
     text = f"{MOMENTUM}baseline: {baseline}"
     if label is None:
         assert plan_problems(tmp_path, text) == [
-            "s.yaml:5:1: baseline: fits 2 trials (momentum=0; momentum=0.9); "
-            "name a value for every varied parameter"
+            "s.yaml:5:1: baseline: matches 2 trials (momentum=0; momentum=0.9); "
+            "give a value for every varied parameter"
         ]
     else:
         assert baseline_label(plan_study(tmp_path, text)) == label
@@ -324,12 +324,12 @@ def test_the_baseline_is_the_trial_with_the_named_values(
         ),
         (
             MOMENTUM + "baseline: {method.momentum: 0.5}",
-            "s.yaml:5:1: baseline: is none of the trials; there are: momentum=0; momentum=0.9",
+            "s.yaml:5:1: baseline: matches none of the trials: momentum=0; momentum=0.9",
         ),
         (
             MOMENTUM + "variants: {a: {}, b: {data: x}}\nbaseline: b",
-            "s.yaml:6:1: baseline: fits 2 trials (b, momentum=0; b, momentum=0.9); "
-            "name a value for every varied parameter",
+            "s.yaml:6:1: baseline: matches 2 trials (b, momentum=0; b, momentum=0.9); "
+            "give a value for every varied parameter",
         ),
         (
             ADAPTIVE + MOMENTUM + "baseline: {train.epochs: 1}",

@@ -141,13 +141,13 @@ def test_an_empty_list_of_values_is_refused(tmp_path: Path) -> None:
         ),
         (
             "confirm: {top: 1}",
-            "s.yaml:4:1: confirm: a grid opens the test classes for all its trials; remove confirm, "
+            "s.yaml:4:1: confirm: a grid scores all its trials on the test classes; remove confirm, "
             "or set sampler to random, tpe or another search",
         ),
         (
             "sampler: random\ntrials: 9\nsearch: {a: {uniform: [0, 1]}}\nconfirm: {seeds: [7, 4]}",
-            "s.yaml:7:11: confirm.seeds: the search has seen seed 4; winners are chosen by luck as "
-            "well, so give fresh ones",
+            "s.yaml:7:11: confirm.seeds: the search has used seed 4; winners are partly chosen by "
+            "luck, so give fresh seeds",
         ),
         (
             "sampler: random\ntrials: 9\nconfirm: {seeds: true}",
@@ -200,7 +200,7 @@ def test_a_wrong_field_is_refused_in_one_line(tmp_path: Path, text: str, message
 @pytest.mark.parametrize(
     ("zipped", "message"),
     [
-        ("[[a, bb]]", "s.yaml:4:1: zip: 'bb' is no axis; did you mean 'b'? known: a, b, c, d"),
+        ("[[a, bb]]", "s.yaml:4:1: zip: 'bb' is not an axis; did you mean 'b'? known: a, b, c, d"),
         ("[[a, c]]", "s.yaml:4:1: zip: lists must be equally long, got a: 2, c: 3"),
         ("[[a, b], [b, a]]", "s.yaml:4:1: zip: 'b' is tied twice"),
         ("[[a, a]]", "s.yaml:4:1: zip: 'a' is tied twice"),
@@ -300,7 +300,7 @@ def test_a_replaced_field_keeps_no_place_of_the_parent(tmp_path: Path) -> None:
         ("extends: none.yaml\n", "s.yaml:1:1: extends: no file 'none.yaml'"),
         (
             "extends: s.yaml\n",
-            "s.yaml:1:1: extends: s.yaml extends another study itself; one level is allowed",
+            "s.yaml:1:1: extends: s.yaml extends another study itself; only one level is allowed",
         ),
     ],
 )

@@ -38,7 +38,7 @@ def test_a_changed_study_is_refused_with_the_difference(place: Place) -> None:
         "base.clusters: 2 -> 3",
         "seeds: 2 -> 1",
         'base.says: not set -> "hi"',
-        "give the changed one another name (in the file, or with --set study=NAME); --extend "
+        "give the changed study another name (in the file, or with --set study=NAME); --extend "
         "accepts new trials and seeds, but trial 'quality=0.2' would be gone",
     ]
     assert read_study_records(place.results) == record
@@ -62,7 +62,7 @@ def test_a_study_that_only_grows_is_accepted_when_that_is_said(
     place.run()
     *changes, remedy = refusal(place, text, override)
     assert changes == [change]
-    assert remedy.startswith("it only grows: accept that with --extend, or ")
+    assert remedy.startswith("it only adds trials or seeds: accept that with --extend, or ")
     before = {tuple(row) for row in place.ask(RECALL)}
     outcome = place.run(text, override, extend=True)
     assert (outcome.exit_status, outcome.trained) == (0, outcome.total - 8)
@@ -108,7 +108,7 @@ def test_the_order_of_trials_is_content(place: Place) -> None:
     other = text.replace(variants, "".join([lines[0], lines[2], lines[1]]))
     assert refusal(place, other, extend=True) == [
         'variants (order): ["a", "b"] -> ["b", "a"]',
-        "give the changed one another name (in the file, or with --set study=NAME); --extend "
+        "give the changed study another name (in the file, or with --set study=NAME); --extend "
         "accepts new trials and seeds, but the baseline would be 'b', not 'a'",
     ]
 
@@ -118,7 +118,7 @@ def test_a_search_can_have_more_trials_and_nothing_else(place: Place) -> None:
     place.run(short)
     before = [trial.varied for trial in read_study_records(place.results)[0].trials[:4]]
     assert refusal(place, short, "seeds=3", extend=True)[-1].endswith(
-        "seeds has changed, on which the proposals of a search depend"
+        "seeds has changed, and the proposals of a search depend on it"
     )
     assert refusal(place, short, "trials=3", extend=True)[-1].endswith("fewer trials")
     assert place.run(short, "trials=6", extend=True).trained == 4

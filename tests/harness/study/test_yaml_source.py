@@ -12,12 +12,12 @@ from harness.workload import JsonValue
 
 
 def test_aliases_of_aliases_are_no_hang_on_a_command_line_or_from_python() -> None:
-    with pytest.raises(InputError, match=r"--set:1:5: over 100,000 values"):
+    with pytest.raises(InputError, match=r"--set:1:5: more than 100,000 values"):
         parse_value(LAUGHS, name="--set")
     value: object = "x"
     for _ in range(9):
         value = [value] * 9
-    with pytest.raises(InputError, match="study: over 100,000 values"):
+    with pytest.raises(InputError, match="study: more than 100,000 values"):
         plain_source({"base": value}, name="study")
     ring: dict[str, object] = {}
     ring["base"] = ring
@@ -129,7 +129,10 @@ LAUGHS = "\n".join(
     [
         ("", "s.yaml:1:1: is empty; a study file is 'key: value' lines"),
         ("# only a comment\n", "s.yaml:1:1: is empty; a study file is 'key: value' lines"),
-        ("- a\n", "s.yaml:1:1: holds no mapping at its top; a study file is 'key: value' lines"),
+        (
+            "- a\n",
+            "s.yaml:1:1: has no mapping at its top level; a study file is 'key: value' lines",
+        ),
         (b"a: \xe9\n", "s.yaml: is not UTF-8 text; save it as UTF-8"),
         ("a: 1\nb: 2\na: 3\n", "s.yaml:3:1: 'a' is given twice (first on line 1); remove one"),
         ("x: {1: 2, '1': 3}", "s.yaml:1:11: '1' is given twice (first on line 1); remove one"),
@@ -143,34 +146,34 @@ LAUGHS = "\n".join(
             "s.yaml:1:8: -007 can be read as octal or decimal; "
             "write it without leading zeros or in quotes",
         ),
-        ("a: 1\nb: .inf\n", "s.yaml:2:1: inf is no usable number"),
-        ("a: -.INF", "s.yaml:1:1: -inf is no usable number"),
-        ("a: .NAN", "s.yaml:1:1: nan is no usable number"),
-        ("a: 1e999", "s.yaml:1:1: inf is no usable number"),
+        ("a: 1\nb: .inf\n", "s.yaml:2:1: inf is not a usable number"),
+        ("a: -.INF", "s.yaml:1:1: -inf is not a usable number"),
+        ("a: .NAN", "s.yaml:1:1: nan is not a usable number"),
+        ("a: 1e999", "s.yaml:1:1: inf is not a usable number"),
         (
             "a: [1234567890123456789]",
             "s.yaml:1:5: a whole number of 19 digits is too large; the most is 18 digits",
         ),
         ("? [a]\n: b\n", "s.yaml:1:3: a key must be plain text"),
-        ("a: 1\nb: \x07\n", "s.yaml:2:4: not YAML: U+0007 is no character of a text; remove it"),
+        ("a: 1\nb: \x07\n", "s.yaml:2:4: not YAML: U+0007 is not a text character; remove it"),
         ("a: &x {b: *x}", f"s.yaml:1:8: {TOO_DEEP}"),
         ("a: " + "[" * 3000, f"s.yaml:1:68: {TOO_DEEP}"),
         ("a: " + "{" * 3000, f"s.yaml:1:68: {TOO_DEEP}"),
         ("\n".join(" " * level + "a:" for level in range(500)), f"s.yaml:65:65: {TOO_DEEP}"),
         (
             LAUGHS,
-            "s.yaml:1:5: over 100,000 values, each alias counted as what it stands for; write fewer",
+            "s.yaml:1:5: more than 100,000 values, counting each alias in full; write fewer",
         ),
-        ("a: &x {b: 1}\nc: {<<: *x}", "s.yaml:2:5: a merge ('<<') is not read; write its keys out"),
-        ('a: "\\uD800"', "s.yaml:1:1: U+D800 is no character of a text; remove it"),
-        ('a: b\nc: "\\0"', "s.yaml:2:1: U+0000 is no character of a text; remove it"),
+        ("a: &x {b: 1}\nc: {<<: *x}", "s.yaml:2:5: merge keys ('<<') are not read; write them out"),
+        ('a: "\\uD800"', "s.yaml:1:1: U+D800 is not a text character; remove it"),
+        ('a: b\nc: "\\0"', "s.yaml:2:1: U+0000 is not a text character; remove it"),
         (
             "a:\n\tb: 1",
             "s.yaml:2:1: not YAML: while scanning for the next token found character "
             "'\\t' that cannot start any token; check indentation and quotes",
         ),
-        ("x" * (1 << 20) + "x", "s.yaml: is over 1 MiB large; give a study file"),
-        ("x" * (1 << 20) + "é", "s.yaml: is over 1 MiB large; give a study file"),
+        ("x" * (1 << 20) + "x", "s.yaml: is larger than 1 MiB; give a study file"),
+        ("x" * (1 << 20) + "é", "s.yaml: is larger than 1 MiB; give a study file"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_where_it_stands(

@@ -20,7 +20,7 @@ import pytest
 from report_fixtures import TIME, Made, make_study, momentum
 from roots import ROOT
 from store_examples import held
-from waiting import wait_until
+from waiting import DEADLINE_S, PATIENCE, wait_until
 
 from harness.errors import InputError, StoreBusyError
 from harness.records.event_log import append
@@ -50,13 +50,13 @@ def serving(results: Path) -> Iterator[tuple[Watch, str]]:
 
 
 def get(url: str) -> tuple[bytes, dict[str, str]]:
-    with urllib.request.urlopen(url, timeout=10) as response:
+    with urllib.request.urlopen(url, timeout=DEADLINE_S) as response:
         return response.read(), dict(response.headers)
 
 
 def request(url: str, method: str, path: str, **headers: str) -> tuple[int, bytes]:
     host, port = url.removeprefix("http://").strip("/").split(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=10)
+    connection = http.client.HTTPConnection(host, int(port), timeout=DEADLINE_S)
     connection.request(method, path, headers=headers)
     response = connection.getresponse()
     return response.status, response.read()
@@ -182,6 +182,7 @@ def test_a_page_that_fails_leaves_the_last_one(
     assert asked(watched.state())["problem"] == "ZeroDivisionError: by nothing"
 
 
+@pytest.mark.process
 def test_while_nothing_is_asked_the_database_is_free(results: Path) -> None:
     with serving(results) as (watched, url):
         get(url)
@@ -283,7 +284,7 @@ def test_a_browser_that_leaves_in_the_middle_disturbs_nobody(results: Path) -> N
     with serving(results) as (_, url):
         host, port = url.removeprefix("http://").strip("/").split(":")
         for _ in range(3):
-            connection = http.client.HTTPConnection(host, int(port), timeout=10)
+            connection = http.client.HTTPConnection(host, int(port), timeout=DEADLINE_S)
             connection.request("GET", "/")
             connection.close()
         assert request(url, "GET", "/state")[0] == 200
@@ -308,6 +309,7 @@ def test_the_threads_keep_page_and_state_up_to_date(tmp_path: Path) -> None:
         watched.stop()
 
 
+@pytest.mark.process
 @pytest.mark.timeout(60)
 def test_the_command_says_its_address_and_ctrl_c_ends_it_with_status_0(tmp_path: Path) -> None:
     process = subprocess.Popen(
@@ -323,7 +325,7 @@ def test_the_command_says_its_address_and_ctrl_c_ends_it_with_status_0(tmp_path:
     assert line.startswith("watching momentum: http://127.0.0.1:")
     assert b"Nothing yet" in get(line.split()[2])[0]
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=2 * DEADLINE_S)
     assert (process.returncode, out, err) == (0, "", "")
     assert list(tmp_path.iterdir()) == []
 
@@ -345,6 +347,7 @@ def test_a_browser_takes_up_new_results_and_keeps_place_and_choices(tmp_path: Pa
     with playwright.sync_playwright() as running, serving(results) as (watched, url):
         browser = running.chromium.launch(executable_path=chromium, args=flags)
         tab = browser.new_page(viewport={"width": 1280, "height": 700})
+        tab.set_default_timeout(30_000 * PATIENCE)
         tab.on("console", lambda message: complaints.append(message.text))
         tab.on("pageerror", lambda error: complaints.append(str(error)))
         tab.goto(url)
@@ -368,8 +371,8 @@ def test_a_browser_takes_up_new_results_and_keeps_place_and_choices(tmp_path: Pa
         watched.look()
         assert watched.make_page()
         version = asked(watched.state())["page"]
-        tab.locator(f'#watch[data-version="{version}"]').wait_for(state="attached", timeout=30_000)
-        tab.locator("body[data-asked]").wait_for(timeout=30_000)
+        tab.locator(f'#watch[data-version="{version}"]').wait_for(state="attached")
+        tab.locator("body[data-asked]").wait_for()
         assert "4 done" in tab.locator("#live-counts").inner_text()
         assert not tab.locator("#live-runs").is_visible()
         assert tab.locator('.choice input[name="measure-plot"][value="recall@4"]').is_checked()

@@ -293,16 +293,16 @@ def test_what_a_setting_does_not_use_is_left_out(version_of: Version) -> None:
 
 
 def test_a_declared_module_that_is_none_is_refused(version_of: Version) -> None:
-    says = r"its function code\(\) names 'balls.green', and there is no such module; mend the name"
+    says = (
+        r"its function code\(\) names 'balls.green', and there is no such module; correct the name"
+    )
     with pytest.raises(InputError, match=says) as caught:
         version_of(PACKAGE, names=["balls.red", "balls.green"])
     assert "\n" not in str(caught.value)
 
 
 def test_a_workload_without_a_file_is_refused() -> None:
-    with pytest.raises(
-        InputError, match=r"workload 'nowhere.at_all': no file of it is found; give"
-    ):
+    with pytest.raises(InputError, match=r"workload 'nowhere.at_all': its file is not found; give"):
         CodeVersions("nowhere.at_all", lambda params: None).of({})
 
 
@@ -354,6 +354,7 @@ def interpreter(name: str) -> str | None:
     return None
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.timeout(120)
 def test_another_python_gives_the_same_digests(name: str) -> None:

@@ -107,6 +107,7 @@ def scores(results: Path) -> list[float]:
     return [row[0] for row in rows.rows]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("executor", ["process", "spawn"])
 def test_a_file_that_is_edited_before_a_run_imports_it_fails_the_run(
     place: Path, executor: ExecutorName
@@ -157,7 +158,7 @@ def test_a_run_that_imports_what_is_not_declared_fails(place: Path) -> None:
     study = ONE | {"base": {"method": "b"}, "study": "other"}
     assert harness.run(study, results=place / "results", workers=1).outcome.failed == 2
     found = query(place / "results", "SELECT message FROM run WHERE state = 'failed'").rows[0][0]
-    assert "b.py: this run imports it, and it is not part of the code" in found
+    assert "b.py: this run imports it, but the run's code version does not cover it" in found
     assert "name 'late.b' in the workload's code()" in found
 
 
@@ -187,12 +188,14 @@ def codes_of(place: Path, study: dict[str, object], *, after: str = "pass") -> s
     return set(done.stdout.split())
 
 
+@pytest.mark.process
 def test_a_search_and_a_grid_have_one_version_whatever_was_loaded_before(place: Path) -> None:
     (code,) = codes_of(place, GRID)
     assert codes_of(place, SEARCH) == {code}
     assert codes_of(place, GRID, after="import late.a, late.b, late.data") == {code}
 
 
+@pytest.mark.process
 def test_a_late_import_counts(place: Path) -> None:
     before = codes_of(place, GRID)
     (place / "late" / "a.py").write_text("value = 0.5\n", encoding="utf-8")

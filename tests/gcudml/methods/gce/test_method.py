@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from oracles_gce import slow_correlation
-from tiny import first_batch, one_step, setup_for, tiny, train_tiny
+from tiny import context_for, first_batch, one_step, tiny, train_tiny
 from torch import Tensor, nn
 
 from gcudml.config import GceConfig, RunConfig, check_learners_fit
@@ -20,7 +20,7 @@ from gcudml.methods import build_method, known_labels
 from gcudml.methods.checks import DataSizes, check_fits
 from gcudml.methods.gce.group_head import ChannelConvolution, GroupHead, cut_slices, default_width
 from gcudml.methods.gce.method import Gce, learner_correlation
-from gcudml.methods.interface import Batch, Setup
+from gcudml.methods.interface import Batch, RunContext
 
 BLOCKS = ["group3x3", "group1x1", "none", "channelnet"]
 GROUPED = ["group3x3", "group1x1"]
@@ -37,11 +37,11 @@ def head_for(block: str, **sizes: Any) -> GroupHead:
 
 def method_for(**method: Any) -> Gce:
     sections = {name: method.pop(name) for name in ("train", "data", "model") if name in method}
-    return method_of(setup_for(method={"name": "gce", "learners": 2} | method, **sections))
+    return method_of(context_for(method={"name": "gce", "learners": 2} | method, **sections))
 
 
-def method_of(setup: Setup) -> Gce:
-    method = build_method(setup)
+def method_of(context: RunContext) -> Gce:
+    method = build_method(context)
     assert isinstance(method, Gce)
     return method
 
@@ -139,9 +139,9 @@ def test_the_default_width_is_the_backbones_at_most_1024_in_equal_groups() -> No
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_the_embedding_is_in_single_precision_under_autocast(block: str) -> None:
-    setup = setup_for(method={"name": "gce", "block": block})
+    context = context_for(method={"name": "gce", "block": block})
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = setup.student(draw(3, 1, 28, 28))
+        found = context.student(draw(3, 1, 28, 28))
     assert found.compact.dtype == torch.float32
     torch.testing.assert_close(found.compact.norm(dim=1), torch.ones(3))
 
@@ -160,7 +160,7 @@ def test_a_batch_holds_classes_of_one_learner_and_learners_take_turns(subsets: s
         for batch in batches:
             (learner,) = learners_of(method, batch)
             turns.append(learner)
-            counts = torch.bincount(method.setup.labels[batch[0]])
+            counts = torch.bincount(method.context.labels[batch[0]])
             assert set(counts.tolist()) <= {0, 4}
     assert turns == [0, 1] * 5  # an epoch goes on where the last one ended
 
@@ -175,17 +175,17 @@ def test_classes_are_divided_whole() -> None:
     method = method_for()
     method.begin_epoch(0)
     assert method.learner_of is not None
-    for label in method.setup.labels.unique():
-        assert len(method.learner_of[method.setup.labels == label].unique()) == 1
+    for label in method.context.labels.unique():
+        assert len(method.learner_of[method.context.labels == label].unique()) == 1
     assert set(method.learner_of.tolist()) == {0, 1}
 
 
 def test_unlabelled_images_and_classes_of_one_image_train_nobody() -> None:
-    setup = setup_for(method={"name": "gce", "learners": 2})
-    labels = setup.labels.clone()
+    context = context_for(method={"name": "gce", "learners": 2})
+    labels = context.labels.clone()
     labels[:3] = -1
     labels[20] = 99
-    method = method_of(dataclasses.replace(setup, labels=labels))
+    method = method_of(dataclasses.replace(context, labels=labels))
     drawn = method.begin_epoch(0).batches
     assert method.learner_of is not None
     assert method.learner_of[[0, 1, 2, 20]].tolist() == [-1] * 4
@@ -266,41 +266,41 @@ def test_shared_classes_count_for_each_learner() -> None:
 @pytest.mark.parametrize("routing", ["alternate", "mixed"])
 def test_the_term_is_finite_and_reaches_the_backbone(block: str, routing: str) -> None:
     method = method_for(block=block, routing=routing)
-    terms = one_step(method, method.setup)
+    terms = one_step(method, method.context)
     assert terms.keys() == method.weights.keys() == {"triplet"}
     terms["triplet"].backward()
-    gradients = [p.grad for p in method.setup.student.features.parameters()]
+    gradients = [p.grad for p in method.context.student.features.parameters()]
     assert all(each is not None and each.isfinite().all() for each in gradients)
-    assert 0.0 < method.describe()["active_triplets"] <= 1.0
-    assert method.describe() == {}
+    assert 0.0 < method.diagnostics()["active_triplets"] <= 1.0
+    assert method.diagnostics() == {}
 
 
 def test_only_the_slice_whose_turn_it_is_is_trained() -> None:
     method = method_for()
-    setup, plan = method.setup, method.begin_epoch(0)
+    context, plan = method.context, method.begin_epoch(0)
     for learner in (0, 1):
         indices = plan.batches[learner].flatten()
-        batch = Batch(to_unit(setup.pick(indices)), indices, learner)
-        embeddings = setup.student(batch.views)
+        batch = Batch(to_unit(context.pick(indices)), indices, learner)
+        embeddings = context.student(batch.views)
         compact = embeddings.compact.detach().requires_grad_()
-        loss = method.terms(batch, embeddings._replace(compact=compact))["triplet"]
+        loss = method.loss_terms(batch, embeddings._replace(compact=compact))["triplet"]
         loss.backward()
         assert compact.grad is not None
         reached = cut_slices(compact.grad, learners=2).abs().sum(dim=(0, 2)) > 0
         assert reached.tolist() == [learner == 0, learner == 1]
         own = cut_slices(compact, learners=2)[:, learner]
-        torch.testing.assert_close(loss, triplet_loss(own, setup.labels[indices]))
+        torch.testing.assert_close(loss, triplet_loss(own, context.labels[indices]))
 
 
 def test_in_a_mixed_batch_a_slice_sees_its_own_rows_only() -> None:
     method = method_for(routing="mixed")
-    batch, embeddings = first_batch(method, method.setup)
+    batch, embeddings = first_batch(method, method.context)
     assert len(batch.indices) == 2 * 16
     assert method.learner_of is not None
-    learner_of, labels = method.learner_of[batch.indices], method.setup.labels[batch.indices]
+    learner_of, labels = method.learner_of[batch.indices], method.context.labels[batch.indices]
     assert torch.bincount(learner_of).tolist() == [16, 16]
     compact = embeddings.compact.detach().requires_grad_()
-    loss = method.terms(batch, embeddings._replace(compact=compact))["triplet"]
+    loss = method.loss_terms(batch, embeddings._replace(compact=compact))["triplet"]
     loss.backward()
     slices = cut_slices(compact, learners=2)
     own = [triplet_loss(slices[learner_of == k, k], labels[learner_of == k]) for k in (0, 1)]
@@ -318,25 +318,25 @@ def test_the_last_epochs_train_the_whole_embedding_on_all_classes() -> None:
     batches = method.begin_epoch(1).batches
     assert method.conquers
     assert any(len(learners_of(method, batch)) == 2 for batch in batches)
-    batch, embeddings = first_batch(method, method.setup, epoch=1)
-    labels = method.setup.labels[batch.indices]
+    batch, embeddings = first_batch(method, method.context, epoch=1)
+    labels = method.context.labels[batch.indices]
     expected = triplet_loss(embeddings.compact, labels)
-    torch.testing.assert_close(method.terms(batch, embeddings)["triplet"], expected)
+    torch.testing.assert_close(method.loss_terms(batch, embeddings)["triplet"], expected)
 
 
 def test_one_learner_is_the_plain_triplet_loss() -> None:
     method = method_for(learners=1)
-    batch, embeddings = first_batch(method, method.setup)
-    expected = triplet_loss(embeddings.compact, method.setup.labels[batch.indices])
-    torch.testing.assert_close(method.terms(batch, embeddings)["triplet"], expected)
+    batch, embeddings = first_batch(method, method.context)
+    expected = triplet_loss(embeddings.compact, method.context.labels[batch.indices])
+    torch.testing.assert_close(method.loss_terms(batch, embeddings)["triplet"], expected)
 
 
 @pytest.mark.parametrize("routing", ["alternate", "mixed"])
 def test_an_embedding_that_is_not_finite_cannot_hide(routing: str) -> None:
     method = method_for(routing=routing)
-    batch, embeddings = first_batch(method, method.setup)
+    batch, embeddings = first_batch(method, method.context)
     compact = torch.full_like(embeddings.compact, float("nan"))
-    assert method.terms(batch, embeddings._replace(compact=compact))["triplet"].isnan()
+    assert method.loss_terms(batch, embeddings._replace(compact=compact))["triplet"].isnan()
 
 
 # Pseudo-labels.
@@ -356,13 +356,13 @@ def test_supervision_says_what_the_labels_are() -> None:
 @pytest.mark.parametrize("routing", ["alternate", "mixed"])
 def test_pseudo_labels_never_read_the_true_classes(routing: str) -> None:
     honest = method_for(routing=routing, **PSEUDO)
-    assert (honest.setup.labels == -1).all()
-    setup = method_for(routing=routing, **PSEUDO).setup
-    order = torch.randperm(len(setup.labels), generator=torch.Generator().manual_seed(0))
-    blind = method_of(dataclasses.replace(setup, hidden_labels=setup.hidden_labels[order]))
+    assert (honest.context.labels == -1).all()
+    context = method_for(routing=routing, **PSEUDO).context
+    order = torch.randperm(len(context.labels), generator=torch.Generator().manual_seed(0))
+    blind = method_of(dataclasses.replace(context, hidden_labels=context.hidden_labels[order]))
     plans = [each.begin_epoch(0) for each in (honest, blind)]
     assert torch.equal(plans[0].batches, plans[1].batches)
-    losses = [one_step(each, each.setup)["triplet"] for each in (honest, blind)]
+    losses = [one_step(each, each.context)["triplet"] for each in (honest, blind)]
     assert torch.equal(*losses)
     assert plans[0].metrics["clusters/purity"] != plans[1].metrics["clusters/purity"]
 
@@ -371,7 +371,7 @@ def test_every_cluster_is_a_row_with_its_learner() -> None:
     method = method_for(**PSEUDO)
     rows = method.begin_epoch(0).cluster_rows
     assert method.labels is not None
-    assert sum(row["size"] for row in rows) == len(method.setup.images)
+    assert sum(row["size"] for row in rows) == len(method.context.images)
     assert [row["cluster"] for row in rows] == list(range(8))
     assert {row["group"] for row in rows if row["size"] > 1} == {0, 1}
     assert all(row["group"] == -1 for row in rows if row["size"] < 2)
@@ -380,7 +380,7 @@ def test_every_cluster_is_a_row_with_its_learner() -> None:
 def test_too_few_clusters_of_two_images_are_refused() -> None:
     method = method_for(labels="pseudo", clusters=60, learners=4)
     with torch.no_grad():  # all images in one place
-        for parameter in method.setup.student.features.parameters():
+        for parameter in method.context.student.features.parameters():
             parameter.zero_()
     with pytest.raises(ValueError, match=r"method\.learners: 4 learners for \d+ clusters of two"):
         method.begin_epoch(0)
@@ -459,16 +459,3 @@ def test_a_run_repeats_and_pseudo_labels_write_their_clusters(tmp_path: Path) ->
     assert ["clusters/purity" in epoch for epoch in epochs] == [True, False, True]
     lines = (tmp_path / "a" / "tables" / "clusters.jsonl").read_text().splitlines()
     assert sorted({json.loads(line)["epoch"] for line in lines}) == [0, 2]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(60)
-def test_training_beats_the_untrained_network(tmp_path: Path) -> None:
-    bigger = {
-        "data": {"classes": 60, "images_per_class": 16},
-        "model": {"width": 16, "embedding_dim": 32},
-        "train": {"epochs": 3, "batch_size": 60, "steps_per_epoch": 20, "learning_rate": 3e-3},
-    }
-    trained, _ = train_tiny(tmp_path / "a", **bigger, method={"name": "gce", "learners": 2})
-    untrained, _ = train_tiny(tmp_path / "b", **bigger, method={"name": "untrained"})
-    assert trained["val/recall@1"] > untrained["val/recall@1"] + 0.1

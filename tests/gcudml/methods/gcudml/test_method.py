@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import first_batch, setup_for, tiny
+from tiny import context_for, first_batch, tiny
 from tiny import one_step as step_of
 
 import gcudml.methods.gcudml.method
@@ -21,13 +21,19 @@ from gcudml.models.inference import embed_images
 
 
 def method_for(**method: Any) -> Gcudml:
-    setup = setup_for(method=method)
-    assert isinstance(setup.config.method, GcudmlConfig)
-    return Gcudml(setup, setup.config.method)
+    context = context_for(method=method)
+    assert isinstance(context.config.method, GcudmlConfig)
+    return Gcudml(context, context.config.method)
+
+
+def classifiers_of(method: Gcudml, *, epoch: int) -> list[torch.nn.Parameter]:
+    """The group classifiers that an epoch begins with, all of them new."""
+    assert method.begin_epoch(epoch).replaces_parameters
+    return list(method.replaced_parameters())
 
 
 def one_step(method: Gcudml) -> Mapping[str, torch.Tensor]:
-    return step_of(method, method.setup)
+    return step_of(method, method.context)
 
 
 def test_all_four_terms_are_finite_and_reach_the_student() -> None:
@@ -38,7 +44,7 @@ def test_all_four_terms_are_finite_and_reach_the_student() -> None:
         assert term.isfinite(), name
     for name in ("metric", "group", "distillation"):
         (gradient,) = torch.autograd.grad(
-            terms[name], method.setup.student.compact.weight, retain_graph=True
+            terms[name], method.context.student.compact.weight, retain_graph=True
         )
         assert gradient.abs().sum() > 0, name
 
@@ -59,15 +65,15 @@ def test_no_gradient_reaches_the_teacher() -> None:
 
 def test_the_teacher_starts_as_the_student_and_follows_it() -> None:
     method = method_for(teacher_momentum=0.5, momentum_warmup=False)
-    student = method.setup.student
+    student = method.context.student
     assert torch.equal(method.teacher.wide.weight, student.wide.weight)
     before = student.wide.weight.detach().clone()
     with torch.no_grad():
         student.wide.weight.add_(1.0)
     method.after_step(0)
     torch.testing.assert_close(method.teacher.wide.weight.detach(), before + 0.5)
-    assert method.describe()["teacher_momentum"] == 0.5
-    assert method.describe()["teacher_distance"] > 0
+    assert method.diagnostics()["teacher_momentum"] == 0.5
+    assert method.diagnostics()["teacher_distance"] > 0
 
 
 @pytest.mark.parametrize(
@@ -77,7 +83,7 @@ def test_group_classifiers_are_imprinted_on_the_chosen_embeddings(
     embedding: str, widths: list[int]
 ) -> None:
     method = method_for(group_embedding=embedding)
-    parameters = list(method.begin_epoch(0).parameters)
+    parameters = classifiers_of(method, epoch=0)
     assert method.pseudo is not None
     expected = [(end, width) for width in widths for end in method.pseudo.ends]
     assert [tuple(each.shape) for each in parameters] == expected
@@ -86,14 +92,14 @@ def test_group_classifiers_are_imprinted_on_the_chosen_embeddings(
 
 
 def test_classifiers_of_larger_sets_start_as_extensions_of_the_smaller_ones() -> None:
-    small, large = method_for(groups=2).begin_epoch(0).parameters
+    small, large = classifiers_of(method_for(groups=2), epoch=0)
     assert torch.equal(large[: len(small)], small)
     assert len(large) == 8
 
 
 def test_the_pair_reading_has_no_classifiers() -> None:
     method = method_for(group_loss="pair", weights={"collaborative": 0.0})
-    assert list(method.begin_epoch(0).parameters) == []
+    assert classifiers_of(method, epoch=0) == []
     assert one_step(method)["group"].isfinite()
 
 
@@ -143,9 +149,9 @@ def test_cluster_means_are_unit_means_and_zero_for_an_empty_cluster() -> None:
 
 
 def test_a_control_is_no_method() -> None:
-    setup = setup_for(method={"name": "pixels"})
+    context = context_for(method={"name": "pixels"})
     with pytest.raises(ValueError, match="'pixels' trains nothing"):
-        build_method(setup)
+        build_method(context)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +165,7 @@ def test_a_control_is_no_method() -> None:
 def test_which_heads_are_trained(options: dict[str, str], trained: set[str]) -> None:
     method = method_for(**options)
     sum(one_step(method).values()).backward()
-    student = method.setup.student
+    student = method.context.student
     heads = {"compact": student.compact, "wide": student.wide}
     assert {name for name, head in heads.items() if head.weight.grad is not None} == trained
 
@@ -174,7 +180,7 @@ def test_random_groups_see_the_batches_of_groups_by_size() -> None:
 
 def test_an_empty_cluster_has_no_probability_and_no_gradient() -> None:
     method = method_for()
-    parameters = list(method.begin_epoch(0).parameters)
+    parameters = classifiers_of(method, epoch=0)
     pseudo = method.pseudo
     assert pseudo is not None
     emptied = pseudo.labels.clone()
@@ -182,8 +188,8 @@ def test_an_empty_cluster_has_no_probability_and_no_gradient() -> None:
     sizes = torch.bincount(emptied, minlength=8)
     method.pseudo = pseudo._replace(labels=emptied, by_size=emptied, sizes=sizes)
     indices = torch.arange(16).repeat(2)
-    views = to_unit(method.setup.images[indices])
-    terms = method.terms(Batch(views, indices, 0), method.setup.student(views))
+    views = to_unit(method.context.images[indices])
+    terms = method.loss_terms(Batch(views, indices, 0), method.context.student(views))
     (terms["group"] + terms["collaborative"]).backward()
     largest = parameters[-1]
     assert largest.grad is not None
@@ -214,13 +220,13 @@ def test_separate_groups_have_nothing_to_hand_on() -> None:
 
 def test_a_warm_start_keeps_clusters_and_what_classifiers_learned() -> None:
     method = method_for(renumbering="warm_start")
-    before = list(method.begin_epoch(0).parameters)
+    before = classifiers_of(method, epoch=0)
     assert method.pseudo is not None
     old = method.pseudo
     with torch.no_grad():
         for weight in before:
             weight.copy_(torch.arange(weight.numel()).view_as(weight))
-    after = list(method.begin_epoch(1).parameters)  # the teacher has not moved
+    after = classifiers_of(method, epoch=1)  # the teacher has not moved
     new = method.pseudo
     # Cluster c of k-means is row i in the old order and row j in the new one.
     for weight, learned in zip(after, before, strict=True):
@@ -249,18 +255,18 @@ def test_after_a_warm_start_the_teachers_classifiers_keep_their_average() -> Non
 
 def test_imprinting_forgets_what_classifiers_learned() -> None:
     method = method_for()
-    before = list(method.begin_epoch(0).parameters)
+    before = classifiers_of(method, epoch=0)
     with torch.no_grad():
         for weight in before:
             weight.fill_(7.0)
-    assert all((weight != 7).all() for weight in method.begin_epoch(1).parameters)
+    assert all((weight != 7).all() for weight in classifiers_of(method, epoch=1))
 
 
 def test_the_teachers_classifiers_follow_the_students() -> None:
     method = method_for(
         group_embedding="wide", distillation="logits", teacher_momentum=0.5, momentum_warmup=False
     )
-    parameters = list(method.begin_epoch(0).parameters)
+    parameters = classifiers_of(method, epoch=0)
     start = [each.clone() for each in method.taught_classifiers]
     assert all(torch.equal(a, b) for a, b in zip(start, parameters, strict=True))
     with torch.no_grad():
@@ -273,10 +279,10 @@ def test_the_teachers_classifiers_follow_the_students() -> None:
 
 def test_class_scores_of_the_teacher_teach_the_student_only() -> None:
     method = method_for(group_embedding="both", distillation="logits")
-    batch, embeddings = first_batch(method, method.setup)
-    assert method.terms(batch, embeddings)["distillation"].item() > 0
-    method.terms(batch, embeddings)["distillation"].backward()
-    assert method.setup.student.compact.weight.grad.abs().sum() > 0
+    batch, embeddings = first_batch(method, method.context)
+    assert method.loss_terms(batch, embeddings)["distillation"].item() > 0
+    method.loss_terms(batch, embeddings)["distillation"].backward()
+    assert method.context.student.compact.weight.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in method.teacher.parameters())
 
 
@@ -299,12 +305,12 @@ def test_class_scores_need_classifiers_on_what_both_share(
 
 def test_the_metric_term_can_be_contextualised() -> None:
     ours, other = method_for(), method_for(metric="cbml")
-    batch, embeddings = first_batch(other, other.setup)
+    batch, embeddings = first_batch(other, other.context)
     assert other.pseudo is not None
     expected = contextual_bias_loss(embeddings.compact, other.pseudo.labels[batch.indices])
-    torch.testing.assert_close(other.terms(batch, embeddings)["metric"], expected)
+    torch.testing.assert_close(other.loss_terms(batch, embeddings)["metric"], expected)
     ours.begin_epoch(0)
-    assert ours.terms(batch, embeddings)["metric"] != expected
+    assert ours.loss_terms(batch, embeddings)["metric"] != expected
 
 
 FORWARDS = [
@@ -328,13 +334,13 @@ def test_images_are_embedded_once_where_one_forward_gives_everything(
     second: list[str],
 ) -> None:
     method, used = method_for(**settings), []
-    student = method.setup.student
+    student = method.context.student
 
     def embed(network: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
         used.append("student" if network is student else "teacher")
         return embed_images(network, *args, **kwargs)
 
-    monkeypatch.setattr(gcudml.methods.gcudml.method, "embed_images", embed)
+    monkeypatch.setattr(gcudml.methods.interface, "embed_images", embed)
     for step, wanted in enumerate([first, second]):
         used.clear()
         method.begin_epoch(step)
@@ -355,5 +361,6 @@ def test_one_forward_gives_what_two_give_to_the_bit(
     other = twice.begin_epoch(0)
     assert torch.equal(plan.batches, other.batches)
     assert torch.equal(once.centres, twice.centres)
-    assert len(plan.parameters) == len(other.parameters)
-    assert all(map(torch.equal, plan.parameters, other.parameters))
+    ours, theirs = once.replaced_parameters(), twice.replaced_parameters()
+    assert len(ours) == len(theirs)
+    assert all(map(torch.equal, ours, theirs))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import first_batch, one_step, setup_for
+from tiny import context_for, first_batch, one_step
 from torch import nn
 from torch.nn import functional as F
 
@@ -19,9 +19,9 @@ TRAIN = {"batch_size": 16, "images_per_cluster": 4, "views": 1}
 
 def method_for(train: dict[str, Any] | None = None, **method: Any) -> UdmlSs:
     settings = {"name": "udml_ss", "clusters": 8, **method}
-    setup = setup_for(method=settings, train=TRAIN | (train or {}), views={"flip": 0.5})
-    assert isinstance(setup.config.method, UdmlSsConfig)
-    return UdmlSs(setup, setup.config.method)
+    context = context_for(method=settings, train=TRAIN | (train or {}), views={"flip": 0.5})
+    assert isinstance(context.config.method, UdmlSsConfig)
+    return UdmlSs(context, context.config.method)
 
 
 def test_an_epoch_is_a_pass_over_the_clusters() -> None:
@@ -37,13 +37,13 @@ def test_an_epoch_is_a_pass_over_the_clusters() -> None:
 def test_the_published_counts_give_six_steps_an_epoch() -> None:
     # 100 clusters, batches of 80 = 16 clusters x 5: what is left of a pass is dropped.
     data = {"name": "strokes", "classes": 30, "images_per_class": 20}
-    setup = setup_for(
+    context = context_for(
         data=data,
         method={"name": "udml_ss", "clusters": 100},
         train={"batch_size": 80, "images_per_cluster": 5, "views": 1},
     )
-    assert isinstance(setup.config.method, UdmlSsConfig)
-    assert len(UdmlSs(setup, setup.config.method).begin_epoch(0).batches) == 6
+    assert isinstance(context.config.method, UdmlSsConfig)
+    assert len(UdmlSs(context, context.config.method).begin_epoch(0).batches) == 6
 
 
 def test_clusters_are_renewed_after_so_many_passes() -> None:
@@ -62,7 +62,7 @@ def test_the_first_clustering_is_of_pooled_features_and_later_ones_of_embeddings
     method = method_for(recluster_every=1)
     method.begin_epoch(0)
     assert method.centres is not None
-    assert method.centres.shape == (8, method.setup.student.features.out_channels)
+    assert method.centres.shape == (8, method.context.student.features.out_channels)
     method.begin_epoch(1)
     assert method.centres.shape == (8, 8)  # clusters, embedding_dim
 
@@ -82,9 +82,9 @@ def test_a_warm_start_keeps_the_numbers_of_the_clusters(warm: bool) -> None:
 
 def test_both_terms_train_the_student() -> None:
     method = method_for()
-    terms = one_step(method, method.setup)
+    terms = one_step(method, method.context)
     assert set(terms) == {"metric", "rotation"}
-    first = next(method.setup.student.features.parameters())
+    first = next(method.context.student.features.parameters())
     for name, term in terms.items():
         (gradient,) = torch.autograd.grad(term, first, retain_graph=True)
         assert gradient.abs().sum() > 0, name
@@ -93,18 +93,18 @@ def test_both_terms_train_the_student() -> None:
 @pytest.mark.parametrize("name", ["metric", "rotation"])
 def test_a_term_of_weight_zero_is_left_out(name: str) -> None:
     method = method_for(weights={name: 0.0})
-    assert name not in one_step(method, method.setup)
+    assert name not in one_step(method, method.context)
 
 
 def test_the_rotation_loss_starts_near_guessing() -> None:
     method = method_for()
-    loss = one_step(method, method.setup)["rotation"].item()
+    loss = one_step(method, method.context)["rotation"].item()
     assert loss == pytest.approx(math.log(4), abs=0.4)
 
 
 def test_all_four_turns_of_an_image_are_shown() -> None:
     method = method_for(rotation_flip="fixed")
-    config = method.setup.config
+    config = method.context.config
     still = config.model_copy(
         update={
             "views": config.views.model_copy(
@@ -119,8 +119,8 @@ def test_all_four_turns_of_an_image_are_shown() -> None:
             )
         }
     )
-    method.setup.__dict__["config"] = still  # a frozen dataclass: the test's own way in
-    images = method.setup.images[:3]
+    method.context.__dict__["config"] = still  # a frozen dataclass: the test's own way in
+    images = method.context.images[:3]
     views = method._turned_views(images, torch.Generator().manual_seed(0))
     upright = images.float() / 127.5 - 1
     for turn in range(4):
@@ -135,14 +135,14 @@ def test_the_fixed_flip_is_one_for_all_turns_of_an_image() -> None:
     views_config = {**plain, "contrast": 0.0, "flip": 0.5}
     same = {}
     for kind in ("fixed", "published"):
-        setup = setup_for(
+        context = context_for(
             method={"name": "udml_ss", "clusters": 8, "rotation_flip": kind},
             train=TRAIN,
             views=views_config,
         )
-        assert isinstance(setup.config.method, UdmlSsConfig)
-        method = UdmlSs(setup, setup.config.method)
-        views = method._turned_views(setup.images[:20], torch.Generator().manual_seed(0))
+        assert isinstance(context.config.method, UdmlSsConfig)
+        method = UdmlSs(context, context.config.method)
+        views = method._turned_views(context.images[:20], torch.Generator().manual_seed(0))
         turned_back = [views[20 * t : 20 * t + 20].rot90(-t, (2, 3)) for t in range(4)]
         differences = [(each - turned_back[0]).abs().amax() for each in turned_back]
         same[kind] = max(differences).item() < 1e-3
@@ -153,17 +153,17 @@ def test_the_fixed_flip_is_one_for_all_turns_of_an_image() -> None:
 def test_the_published_head_ends_in_a_relu(kind: str, layers: int) -> None:
     method = method_for(rotation_logits=kind)
     assert len(method.rotation_head) == layers
-    scores = method.rotation_head(torch.randn(50, method.setup.student.features.out_channels))
+    scores = method.rotation_head(torch.randn(50, method.context.student.features.out_channels))
     assert bool((scores >= 0).all()) == (kind == "published")
 
 
 def test_rotated_images_leave_the_running_statistics_alone() -> None:
     method = method_for()
-    method.setup.student.train()
-    batch, embeddings = first_batch(method, method.setup)
-    norms = [m for m in method.setup.student.modules() if isinstance(m, nn.BatchNorm2d)]
+    method.context.student.train()
+    batch, embeddings = first_batch(method, method.context)
+    norms = [m for m in method.context.student.modules() if isinstance(m, nn.BatchNorm2d)]
     before = [each.running_mean.clone() for each in norms if each.running_mean is not None]
-    method.terms(batch, embeddings)
+    method.loss_terms(batch, embeddings)
     after = [each.running_mean for each in norms if each.running_mean is not None]
     assert before
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
@@ -183,7 +183,7 @@ def test_equal_steps_draw_equal_rotations() -> None:
     values = []
     for _ in range(2):
         method = method_for()
-        values.append(one_step(method, method.setup)["rotation"].item())
+        values.append(one_step(method, method.context)["rotation"].item())
     assert values[0] == values[1]
 
 
@@ -199,7 +199,7 @@ def test_clusters_of_random_views_differ_from_clusters_of_the_images() -> None:
 @pytest.mark.parametrize("name", ["margin", "triplet", "contrastive", "ProxyAnchorLoss"])
 def test_other_metric_losses_can_be_chosen(name: str) -> None:
     method = method_for(loss={"name": name})
-    assert one_step(method, method.setup)["metric"].isfinite()
+    assert one_step(method, method.context)["metric"].isfinite()
     own = [p for group in method.parameters() for p in group.parameters]
     extra = sum(p.numel() for p in own) - sum(p.numel() for p in method.rotation_head.parameters())
     assert extra == (8 * 8 if name == "ProxyAnchorLoss" else 0)
@@ -207,7 +207,7 @@ def test_other_metric_losses_can_be_chosen(name: str) -> None:
 
 def test_the_metric_term_compares_compact_embeddings_of_clusters() -> None:
     method = method_for(loss={"name": "triplet", "args": {"margin": 0.3}})
-    batch, embeddings = first_batch(method, method.setup)
+    batch, embeddings = first_batch(method, method.context)
     assert method.labels is not None
     labels = method.labels[batch.indices]
     z = F.normalize(embeddings.compact, dim=1)
@@ -221,4 +221,4 @@ def test_the_metric_term_compares_compact_embeddings_of_clusters() -> None:
     ]
     positive = [v for v in violations if v > 0]
     expected = sum(positive) / len(positive)
-    torch.testing.assert_close(method.terms(batch, embeddings)["metric"], expected)
+    torch.testing.assert_close(method.loss_terms(batch, embeddings)["metric"], expected)

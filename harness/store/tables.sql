@@ -1,7 +1,8 @@
--- The results database, version 1. Every change after a release is a numbered migration.
+-- The tables of the results database. A change of a table that databases have already needs a
+-- migration (see migrations.py) that leads to what is written here, comments apart.
 -- Read it with `harness sql` or any DuckDB client; the comments below are in the database too.
 
-CREATE TABLE meta (
+CREATE TABLE IF NOT EXISTS meta (
     key          VARCHAR PRIMARY KEY,
     value        VARCHAR NOT NULL
 );
@@ -9,7 +10,7 @@ COMMENT ON TABLE meta IS 'What this file is.';
 COMMENT ON COLUMN meta.key IS 'schema_version: the number of the last migration applied.';
 COMMENT ON COLUMN meta.value IS 'As text.';
 
-CREATE TABLE study (
+CREATE TABLE IF NOT EXISTS study (
     study        VARCHAR PRIMARY KEY,
     question     VARCHAR NOT NULL,
     metric       VARCHAR NOT NULL,
@@ -33,7 +34,7 @@ COMMENT ON COLUMN study.updated IS 'Last planned, UTC.';
 COMMENT ON COLUMN study.command IS 'The command line that last ran it.';
 COMMENT ON COLUMN study.versions IS 'Distribution to version, where it was planned.';
 
-CREATE TABLE trial (
+CREATE TABLE IF NOT EXISTS trial (
     trial_id     VARCHAR PRIMARY KEY,
     study        VARCHAR NOT NULL,
     number       INTEGER NOT NULL,
@@ -43,7 +44,8 @@ CREATE TABLE trial (
     variant      VARCHAR,
     varied       JSON NOT NULL,
     params       JSON NOT NULL,
-    is_baseline  BOOLEAN NOT NULL
+    is_baseline  BOOLEAN NOT NULL,
+    pruned       VARCHAR
 );
 COMMENT ON TABLE trial IS 'One parameter setting of a study.';
 COMMENT ON COLUMN trial.trial_id IS 'Digest of study, phase and parameters.';
@@ -57,19 +59,23 @@ COMMENT ON COLUMN trial.variant IS 'Name of the variant, where the study has var
 COMMENT ON COLUMN trial.varied IS 'Dotted key to value, for what differs between trials.';
 COMMENT ON COLUMN trial.params IS 'All parameters, defaults filled in.';
 COMMENT ON COLUMN trial.is_baseline IS 'Whether the others are compared with it.';
+COMMENT ON COLUMN trial.pruned IS 'Why a search gave it up, in a line; null if it did not.';
 
-CREATE TABLE member (
+CREATE TABLE IF NOT EXISTS member (
     trial_id     VARCHAR NOT NULL,
     seed         BIGINT NOT NULL,
     run_id       VARCHAR NOT NULL,
+    is_pruned    BOOLEAN DEFAULT false,
     PRIMARY KEY (trial_id, seed)
 );
 COMMENT ON TABLE member IS 'Which run answers for a trial and seed; a run can serve several.';
 COMMENT ON COLUMN member.trial_id IS 'The trial.';
 COMMENT ON COLUMN member.seed IS 'The seed; equal seeds of two trials are a pair.';
 COMMENT ON COLUMN member.run_id IS 'The run; it has no row in run before it starts.';
+COMMENT ON COLUMN member.is_pruned IS
+    'Whether the study stopped this run early, or spared it when it gave its trial up.';
 
-CREATE TABLE run (
+CREATE TABLE IF NOT EXISTS run (
     run_id       VARCHAR PRIMARY KEY,
     workload     VARCHAR NOT NULL,
     seed         BIGINT NOT NULL,
@@ -98,10 +104,10 @@ COMMENT ON COLUMN run.run_id IS 'Digest of workload, params, seed, test, code an
 COMMENT ON COLUMN run.workload IS 'The module that was run.';
 COMMENT ON COLUMN run.seed IS 'What all its randomness comes from.';
 COMMENT ON COLUMN run.test IS 'Whether the test classes were opened.';
-COMMENT ON COLUMN run.state IS 'running, done or failed.';
+COMMENT ON COLUMN run.state IS 'running, done, failed or pruned: stopped early by a search.';
 COMMENT ON COLUMN run.failure IS
     'Of a failed run: diverged, collapsed, oom, crash, timeout, stalled or invalid.';
-COMMENT ON COLUMN run.message IS 'Of a failed run: why, in a line.';
+COMMENT ON COLUMN run.message IS 'Of a failed or pruned run: why, in a line.';
 COMMENT ON COLUMN run.attempts IS 'How often it was started.';
 COMMENT ON COLUMN run.started IS 'Start of the newest attempt, UTC.';
 COMMENT ON COLUMN run.finished IS 'End of the newest attempt, UTC.';
@@ -118,7 +124,7 @@ COMMENT ON COLUMN run.versions IS 'Distribution to version.';
 COMMENT ON COLUMN run.params IS 'All parameters, defaults filled in.';
 COMMENT ON COLUMN run.stderr IS 'Of a failed run: the last lines it printed.';
 
-CREATE TABLE epoch (
+CREATE TABLE IF NOT EXISTS epoch (
     run_id       VARCHAR NOT NULL,
     epoch        INTEGER NOT NULL,
     name         VARCHAR NOT NULL,
@@ -134,7 +140,7 @@ COMMENT ON COLUMN epoch.value IS 'Its value.';
 COMMENT ON COLUMN epoch.attempt IS
     'The attempt that reported it; one that goes on from a checkpoint keeps what came before.';
 
-CREATE TABLE recall (
+CREATE TABLE IF NOT EXISTS recall (
     run_id       VARCHAR NOT NULL,
     split        VARCHAR NOT NULL,
     k            INTEGER NOT NULL,
@@ -151,7 +157,7 @@ COMMENT ON COLUMN recall.recall IS 'Share of queries with their class among thos
 COMMENT ON COLUMN recall.queries IS 'Queries counted.';
 COMMENT ON COLUMN recall.dropped IS 'Queries left out: no other image of their class.';
 
-CREATE TABLE score (
+CREATE TABLE IF NOT EXISTS score (
     run_id       VARCHAR NOT NULL,
     split        VARCHAR NOT NULL,
     name         VARCHAR NOT NULL,
@@ -164,7 +170,7 @@ COMMENT ON COLUMN score.split IS 'The classes scored; empty where the result nam
 COMMENT ON COLUMN score.name IS 'nmi, map@r, ...';
 COMMENT ON COLUMN score.value IS 'Its value.';
 
-CREATE TABLE clusters (
+CREATE TABLE IF NOT EXISTS clusters (
     run_id       VARCHAR NOT NULL,
     epoch        INTEGER NOT NULL,
     cluster      INTEGER NOT NULL,
@@ -180,7 +186,7 @@ COMMENT ON COLUMN clusters.size IS 'Images in it.';
 COMMENT ON COLUMN clusters.purity IS 'Share of its most frequent true class (a diagnostic).';
 COMMENT ON COLUMN clusters."group" IS 'The group of clusters of similar size it is in.';
 
-CREATE TABLE comparison (
+CREATE TABLE IF NOT EXISTS comparison (
     study             VARCHAR NOT NULL,
     trial_id          VARCHAR NOT NULL,
     split             VARCHAR NOT NULL,
@@ -193,6 +199,7 @@ CREATE TABLE comparison (
     p_holm            DOUBLE NOT NULL,
     prob_improvement  DOUBLE NOT NULL,
     exploratory       BOOLEAN NOT NULL,
+    p_error           DOUBLE,
     PRIMARY KEY (trial_id, split, metric)
 );
 COMMENT ON TABLE comparison IS 'Each trial against its baseline, paired by seed; computed.';
@@ -208,8 +215,10 @@ COMMENT ON COLUMN comparison.p IS 'Two-sided exact sign-flip p; never below 2 / 
 COMMENT ON COLUMN comparison.p_holm IS 'p adjusted for all trials compared on this metric, controls apart.';
 COMMENT ON COLUMN comparison.prob_improvement IS 'Share of seeds won; a tie counts half.';
 COMMENT ON COLUMN comparison.exploratory IS 'Too few seeds (below 6) for any verdict.';
+COMMENT ON COLUMN comparison.p_error IS
+    'Standard error of p: 0 up to 20 seeds, where it is exact; beyond, signs are sampled.';
 
-CREATE TABLE t_quantile (
+CREATE TABLE IF NOT EXISTS t_quantile (
     df           INTEGER PRIMARY KEY,
     value        DOUBLE NOT NULL
 );
@@ -217,147 +226,53 @@ COMMENT ON TABLE t_quantile IS 'Student''s t, 97.5 %: half a 95 % interval in st
 COMMENT ON COLUMN t_quantile.df IS 'Degrees of freedom; beyond the last row its value serves.';
 COMMENT ON COLUMN t_quantile.value IS 'The quantile.';
 
--- Views. Non-finite numbers are left out once, in results, and aggregates are taken in the order
--- of seeds, so that the same runs give the same bits.
+CREATE TABLE IF NOT EXISTS queries (
+    run_id              VARCHAR NOT NULL,
+    image               BIGINT NOT NULL,
+    file                VARCHAR,
+    label               VARCHAR NOT NULL,
+    dropped             BOOLEAN NOT NULL,
+    first_hit           BIGINT,
+    neighbours          BIGINT[],
+    neighbour_labels    VARCHAR[],
+    similarities        DOUBLE[],
+    picture             VARCHAR,
+    neighbour_pictures  VARCHAR[]
+);
+COMMENT ON TABLE queries IS
+    'What each query of the test classes found in a finished run, from the workload.';
+COMMENT ON COLUMN queries.run_id IS 'The run.';
+COMMENT ON COLUMN queries.image IS 'Index of the query among the test images.';
+COMMENT ON COLUMN queries.file IS 'Its file, as a path below the folder of the data.';
+COMMENT ON COLUMN queries.label IS 'Its class.';
+COMMENT ON COLUMN queries.dropped IS
+    'Whether it does not count, since no other image (or no gallery image) has its class.';
+COMMENT ON COLUMN queries.first_hit IS
+    'Rank, from 1, of the first image of its class; null where it is dropped or never finds one.';
+COMMENT ON COLUMN queries.neighbours IS 'Indices of the nearest images, best first.';
+COMMENT ON COLUMN queries.neighbour_labels IS 'Their classes.';
+COMMENT ON COLUMN queries.similarities IS
+    'How near they are: cosine, or less the distance; four decimals.';
+COMMENT ON COLUMN queries.picture IS
+    'A small picture, as a path below the run''s work folder, of the few queries that have one.';
+COMMENT ON COLUMN queries.neighbour_pictures IS 'Those of the nearest images, likewise.';
 
-CREATE VIEW results AS
-SELECT
-    trial.study, trial.label AS trial, trial.trial_id, trial.number, trial.phase, trial.role,
-    trial.is_baseline, member.seed, member.run_id, result.split, result.name, result.value
-FROM trial
-JOIN member USING (trial_id)
-JOIN run USING (run_id)
-JOIN (
-    SELECT run_id, split, 'recall@' || k AS name, recall AS value FROM recall
-    UNION ALL
-    SELECT run_id, split, name, value FROM score
-) AS result USING (run_id)
-WHERE run.state = 'done' AND isfinite(result.value);
-COMMENT ON VIEW results IS 'Every finite result of every finished run of every study.';
-
-CREATE VIEW summary AS
-WITH spread AS (
-    SELECT
-        study, trial, trial_id, number, phase, role, is_baseline, split,
-        CAST(substr(name, 8) AS INTEGER) AS k,
-        avg(value ORDER BY seed) AS mean,
-        stddev_samp(value ORDER BY seed) AS sd,
-        count(*) AS n
-    FROM results
-    WHERE regexp_full_match(name, 'recall@[0-9]+')
-    GROUP BY ALL
-)
-SELECT
-    study, trial, trial_id, number, phase, role, is_baseline, split, k, mean, sd,
-    mean - t_quantile.value * sd / sqrt(n) AS low,
-    mean + t_quantile.value * sd / sqrt(n) AS high,
-    n
-FROM spread
-LEFT JOIN t_quantile ON t_quantile.df = least(n - 1, (SELECT max(df) FROM t_quantile))
-ORDER BY study, number, split, k;
-COMMENT ON VIEW summary IS
-    'Recall@K of each trial: mean, standard deviation and 95 % t-interval over finished seeds.';
-
-CREATE VIEW trials AS
-WITH spread AS (
-    SELECT
-        results.trial_id,
-        avg(value ORDER BY seed) AS mean,
-        stddev_samp(value ORDER BY seed) AS sd,
-        count(*) AS n
-    FROM results
-    JOIN study USING (study)
-    WHERE name = metric AND split = CASE phase WHEN 'confirm' THEN 'test' ELSE 'val' END
-    GROUP BY results.trial_id
-),
-progress AS (
-    SELECT
-        trial_id,
-        count(*) AS planned,
-        count(*) FILTER (state = 'done') AS done,
-        count(*) FILTER (state = 'failed') AS failed
-    FROM member
-    LEFT JOIN run USING (run_id)
-    GROUP BY trial_id
-),
-setting AS (
-    SELECT
-        trial_id,
-        array_to_string(
-            list_transform(
-                json_keys(varied),
-                lambda key: key || '=' || coalesce(json_extract_string(varied, key), 'null')
-            ),
-            ', '
-        ) AS settings
-    FROM trial
-)
-SELECT
-    trial.study, trial.number, trial.label AS trial, trial_id, trial.phase, trial.role,
-    trial.is_baseline, trial.variant, CAST(trial.varied AS VARCHAR) AS varied, setting.settings,
-    study.metric,
-    CASE trial.phase WHEN 'confirm' THEN 'test' ELSE 'val' END AS split,
-    spread.mean,
-    spread.sd,
-    spread.mean - t_quantile.value * spread.sd / sqrt(spread.n) AS low,
-    spread.mean + t_quantile.value * spread.sd / sqrt(spread.n) AS high,
-    coalesce(progress.done, 0) AS seeds_done,
-    coalesce(progress.planned, 0) AS seeds_planned,
-    coalesce(progress.failed, 0) AS seeds_failed
-FROM trial
-JOIN study USING (study)
-JOIN setting USING (trial_id)
-LEFT JOIN spread USING (trial_id)
-LEFT JOIN progress USING (trial_id)
-LEFT JOIN t_quantile ON t_quantile.df = least(spread.n - 1, (SELECT max(df) FROM t_quantile))
-ORDER BY trial.study, trial.number;
-COMMENT ON VIEW trials IS
-    'Each trial: its settings, and the primary metric on its decisive split over finished seeds.';
-
-CREATE VIEW leaderboard AS
-SELECT
-    study,
-    row_number() OVER (
-        PARTITION BY study
-        ORDER BY mean IS NULL OR seeds_done < seeds_planned, mean DESC NULLS LAST, number
-    ) AS rank,
-    seeds_done = seeds_planned AS is_complete,
-    trials.* EXCLUDE (study)
-FROM trials
-ORDER BY study, rank;
-COMMENT ON VIEW leaderboard IS
-    'The trials of each study, best first; those with seeds missing come last, whatever their mean.';
-
-CREATE VIEW comparisons AS
-SELECT
-    trial.study, trial.label AS trial, trial_id, trial.number, comparison.split,
-    comparison.metric, comparison.n, comparison.difference, comparison.low, comparison.high,
-    comparison.p, comparison.p_holm, comparison.prob_improvement, comparison.exploratory
-FROM comparison
-JOIN trial USING (trial_id)
-ORDER BY trial.study, trial.number, comparison.split, comparison.metric;
-COMMENT ON VIEW comparisons IS
-    'Each trial against its baseline, paired by seed: difference, interval, exact p, Holm p.';
-
-CREATE VIEW curves AS
-SELECT
-    trial.study, trial.label AS trial, trial_id, trial.number, member.seed, epoch.epoch,
-    epoch.name, epoch.value
-FROM trial
-JOIN member USING (trial_id)
-JOIN run USING (run_id)
-JOIN epoch USING (run_id)
-WHERE run.state = 'done' AND isfinite(epoch.value)
-ORDER BY trial.study, trial.number, member.seed, epoch.epoch, epoch.name;
-COMMENT ON VIEW curves IS 'What finished runs reported, epoch by epoch, by trial and seed.';
-
-CREATE VIEW failures AS
-SELECT
-    trial.study, trial.label AS trial, trial_id, trial.number, member.seed, run_id, run.failure,
-    run.message, run.attempts, run.stderr
-FROM trial
-JOIN member USING (trial_id)
-JOIN run USING (run_id)
-WHERE run.state = 'failed'
-ORDER BY trial.study, trial.number, member.seed;
-COMMENT ON VIEW failures IS 'Runs that failed for good or wait for their next attempt, and why.';
+CREATE TABLE IF NOT EXISTS projection (
+    run_id   VARCHAR NOT NULL,
+    image    BIGINT NOT NULL,
+    file     VARCHAR,
+    label    VARCHAR NOT NULL,
+    x        DOUBLE NOT NULL,
+    y        DOUBLE NOT NULL,
+    picture  VARCHAR
+);
+COMMENT ON TABLE projection IS
+    'Embeddings of a sample of test images of a finished run in two dimensions, from the workload.';
+COMMENT ON COLUMN projection.run_id IS 'The run.';
+COMMENT ON COLUMN projection.image IS 'Index among the test images.';
+COMMENT ON COLUMN projection.file IS 'Its file, as a path below the folder of the data.';
+COMMENT ON COLUMN projection.label IS 'Its class.';
+COMMENT ON COLUMN projection.x IS 'First coordinate: that of the larger spread.';
+COMMENT ON COLUMN projection.y IS 'Second coordinate.';
+COMMENT ON COLUMN projection.picture IS
+    'A small picture, as a path below the run''s work folder.';

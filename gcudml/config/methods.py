@@ -1,0 +1,69 @@
+"""The table of methods: the configuration of each, and the class that trains with it.
+
+A method is added here: an entry of ``METHODS``, and its configuration in ``AnyMethodConfig``, which
+is spelled out for type checkers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, NamedTuple, TypeAlias
+
+from pydantic import Field
+
+from gcudml.config.cbswr import CbswrConfig
+from gcudml.config.controls import InstanceConfig, PixelsConfig, SupervisedConfig, UntrainedConfig
+from gcudml.config.fields import Supervision
+from gcudml.config.gce import GceConfig
+from gcudml.config.gcudml import GcudmlConfig
+from gcudml.config.stml import StmlConfig
+from gcudml.config.udml_ss import UdmlSsConfig
+
+AnyMethodConfig: TypeAlias = (
+    GcudmlConfig
+    | StmlConfig
+    | UdmlSsConfig
+    | CbswrConfig
+    | GceConfig
+    | SupervisedConfig
+    | InstanceConfig
+    | UntrainedConfig
+    | PixelsConfig
+)
+MethodConfig = Annotated[AnyMethodConfig, Field(discriminator="name")]
+
+
+class MethodEntry(NamedTuple):
+    """One method."""
+
+    config: type[AnyMethodConfig]
+    builder: str = ""
+    """Its class, ``module:name``, as text: the module is imported only by the runs that use it, and
+    counts only for their code version. Empty for a control that trains nothing."""
+
+
+METHODS: Mapping[str, MethodEntry] = {
+    "gcudml": MethodEntry(GcudmlConfig, "gcudml.methods.gcudml.method:Gcudml"),
+    "stml": MethodEntry(StmlConfig, "gcudml.methods.stml.method:Stml"),
+    "udml_ss": MethodEntry(UdmlSsConfig, "gcudml.methods.udml_ss.method:UdmlSs"),
+    "cbswr": MethodEntry(CbswrConfig, "gcudml.methods.cbswr.method:Cbswr"),
+    "gce": MethodEntry(GceConfig, "gcudml.methods.gce.method:Gce"),
+    "supervised": MethodEntry(SupervisedConfig, "gcudml.methods.supervised:Supervised"),
+    "instance": MethodEntry(InstanceConfig, "gcudml.methods.instance:Instance"),
+    "untrained": MethodEntry(UntrainedConfig),
+    "pixels": MethodEntry(PixelsConfig),
+}
+
+
+def is_control(config: AnyMethodConfig) -> bool:
+    """Whether the method trains nothing."""
+    return not METHODS[config.name].builder
+
+
+def method_names(*supervision: Supervision) -> list[str]:
+    """Names of the methods whose defaults have one of these kinds of supervision.
+
+    Controls that train nothing are left out.
+    """
+    trained = {name: entry for name, entry in METHODS.items() if entry.builder}
+    return [name for name, entry in trained.items() if entry.config().supervision in supervision]
