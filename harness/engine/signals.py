@@ -22,17 +22,17 @@ class SignalGuard:
         """
         self.signal: int | None = None
         self._at_first = at_first
-        self._before: dict[int, signal._HANDLER] = {}
+        self._previous: dict[int, signal._HANDLER] = {}
 
     def __enter__(self) -> Self:
         """Take over the signals; only the main thread can, elsewhere nothing changes."""
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+            self._previous = {number: signal.signal(number, self._note) for number in _SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
         """Give the signals back."""
-        for number, handler in self._before.items():
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:

@@ -22,25 +22,25 @@ class Attempt:
     began: float
     log_start: int
     """Bytes that earlier attempts have left in the log."""
-    heard_bytes: int
+    bytes_read: int
     """How much of the spool had been read when the run was last heard of."""
-    heard: float
+    heard_at: float
     """When that was; at first, when it was submitted."""
     started: float | None = None
     """When its start was read; before, a worker may wait for the import of the workload."""
     exceeded: LimitExceeded | None = None
     """The limit that it has broken."""
 
-    def note_progress(self, read_bytes: int, *, attempts: int, now: float) -> None:
+    def note_progress(self, bytes_read: int, *, attempts: int, now: float) -> None:
         """Take in how much of the run's spool has been read by now.
 
         Args:
-            read_bytes: So much of it.
+            bytes_read: So much of it.
             attempts: How many attempts it tells of.
             now: The time.
         """
-        if read_bytes != self.heard_bytes:
-            self.heard_bytes, self.heard = read_bytes, now
+        if bytes_read != self.bytes_read:
+            self.bytes_read, self.heard_at = bytes_read, now
         if self.started is None and attempts >= self.job.attempt:
             self.started = now
 
@@ -54,7 +54,7 @@ class Attempt:
         running_s = 0.0 if self.started is None else now - self.started
         share = 1 / self.job.together
         self.exceeded = check_limits(
-            limits, running_s=share * running_s, silent_s=share * (now - self.heard)
+            limits, running_s=share * running_s, silent_s=share * (now - self.heard_at)
         )
         return self.exceeded is not None
 
