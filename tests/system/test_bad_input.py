@@ -49,7 +49,7 @@ def answer(
             if "name" in values:  # another kind of section shares no field with it
                 base[name] = dict(values)
         (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY | {"base": base} | fields))
-        monkeypatch.setattr(sys, "argv", ["harness", "run", "study.yaml"])
+        monkeypatch.setattr(sys, "argv", ["harness", "run", "study.yaml", "--executor", "local"])
         with pytest.raises(SystemExit) as exit_:
             commands.main()
         said = capsys.readouterr()

@@ -99,7 +99,7 @@ def test_the_shipped_search_takes_thirty_images_without_classes(
 def test_images_without_class_folders_are_refused_with_the_way_out(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["run", "own.yaml", "--set", "data.labels=folders"]
+    arguments = ["run", "own.yaml", "--executor", "local", "--set", "data.labels=folders"]
     assert call(monkeypatch, *arguments) == 2
     said = capsys.readouterr().err
     assert "data.root: no class folder with images" in said
@@ -110,7 +110,7 @@ def test_images_without_class_folders_are_refused_with_the_way_out(
 def test_a_method_that_needs_classes_is_refused_in_one_line(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["run", "own.yaml", "--set", "method={name: supervised}"]
+    arguments = ["run", "own.yaml", "--executor", "local", "--set", "method={name: supervised}"]
     assert call(monkeypatch, *arguments) == 2
     said = capsys.readouterr().err
     assert "method.name: supervised learns from classes, and data.labels is none" in said
