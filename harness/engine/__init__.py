@@ -1,1 +1,1 @@
-"""Train the runs that a study still lacks: start, watch, retry, resume and store them."""
+"""Runs a study: starts, watches, retries and resumes its runs, and stores their results."""

@@ -31,12 +31,12 @@ from harness.study.plan import Plan
 _TICK_S = 0.5
 _RECORD_EVERY_S = 30.0
 _TERMINATED_GRACE_S = 60.0
-"""How long runs may go on with their epoch when the driver gets SIGTERM: nobody watches then."""
+"""Seconds that runs get to finish their epoch after a SIGTERM to the driver."""
 
 
 @dataclass
 class Controller:
-    """Trains what a study lacks. Holds no results: those are in the spools."""
+    """Trains the missing runs of a study. Holds no results; those are in the spools."""
 
     plan: Plan
     schedule: Scheduler
@@ -60,10 +60,10 @@ class Controller:
     _is_spent: bool = field(default=False, init=False)
 
     def run(self) -> None:
-        """Train what is missing, until there is nothing left or the user interrupts.
+        """Train the missing runs until none is left, the budget is spent or the user interrupts.
 
         Raises:
-            InputError: the study's metric is none that its runs report.
+            InputError: the runs do not report the study's metric.
             StoreError: the disk is full.
             HarnessError: the workers were lost.
         """
@@ -87,24 +87,24 @@ class Controller:
                 raise
             self.executor.stop()
             self.collect()
-        for row in self.runs.waiting:  # no time is left for another attempt
+        for row in self.runs.waiting:  # the call ends: no further attempts
             self._finish(row)
         self.budget.stop()
         self._save()
 
     def collect(self) -> None:
-        """Read what the active runs have spooled, after the workers were stopped."""
+        """Finish the active runs whose spools show an end, after the workers were stopped."""
         for attempt in self.runs.active:
             state = self.runs.read(attempt.job.run_id)
             if state.is_over and state.attempts >= attempt.job.attempt:
                 self._finish(self.runs[attempt.job.run_id])
 
     def budget_message(self) -> str | None:
-        """What the budget had no room for, in a sentence; None where it had for everything."""
+        """Return a sentence on what the budget did not cover; None if it covered everything."""
         return find_shortage(self.plan, self.schedule, self.runs.finished, is_spent=self._is_spent)
 
     def snapshot(self) -> Snapshot:
-        """Where the study stands now."""
+        """Return the current progress of the study."""
         spec, counts, now = self.plan.spec, self.runs.counts, time.monotonic()
         return Snapshot(
             study=spec.study,
@@ -127,28 +127,28 @@ class Controller:
 
     @property
     def _is_ending(self) -> bool:
-        """Whether no run is started any more."""
+        """Whether the call is ending, so that no more runs are started."""
         return self._is_interrupted or self._is_spent
 
     def _load(self) -> None:
-        """Take up the runs that are new in the schedule, and what earlier calls have trained."""
+        """Load new runs of the schedule, with the results of earlier calls."""
         for row in self.runs.load(self.schedule.tasks.values()):
             self._check_metric(row)
 
     def _grow(self) -> bool:
-        """Add trials until the next proposal has to wait; whether the record has changed."""
+        """Add trials until the next proposal must wait. Returns whether the record has changed."""
         changes = self.schedule.changes
         while self.schedule.propose_more(self.runs.finished):
             self._load()
         return self.schedule.changes != changes
 
     def _save(self) -> None:
-        """Save the study's record."""
+        """Save the study record."""
         self.recorder.save()
         self._last_record = time.monotonic()
 
     def _go_on(self) -> bool:
-        """Start what can be started; whether there is something to wait for."""
+        """Start as many runs as possible. Returns whether there is anything to wait for."""
         self.leases.check()
         if self.interruption.signal is not None and not self._is_interrupted:
             self._is_interrupted = True
@@ -163,7 +163,7 @@ class Controller:
         return self.runs.has("active") or (bool(self.queue) and not self._is_ending)
 
     def _finish_epochs(self, *, grace_s: float | None) -> None:
-        """Let the active runs save and end, or end them at once where none has begun."""
+        """Ask the active runs to stop after their epoch; stop them at once if none has begun."""
         jobs = [attempt.job for attempt in self.runs.active]
         if all(self.runs.read(job.run_id).attempts < job.attempt for job in jobs):
             self.executor.stop()
@@ -173,7 +173,7 @@ class Controller:
             self.executor.cancel(job.run_id, grace_s=grace_s)
 
     def _keep_budget(self) -> None:
-        """End the search while there is time for its confirmation, and all when there is none."""
+        """End the search in time for its confirmation, and the study when the budget is spent."""
         left_s, mean_s = self.budget.left_s, self.runs.counts.mean_s
         if self.budget.is_over(is_confirming=self.schedule.is_confirming):
             self._is_spent = self.runs.unfinished > 0 or self.schedule.is_searching
@@ -190,21 +190,21 @@ class Controller:
             self._save()
 
     def _fill(self) -> None:
-        """Give every free worker a run."""
+        """Start runs until no worker is free."""
         while self.queue.free > 0:
             finished = len(self.runs.finished)
             if rows := self.queue.take():
                 self._start(rows)
             elif len(self.runs.finished) > finished and self._grow():
-                self._save()  # others have finished what a proposal waited for
+                self._save()  # other drivers have finished runs that a proposal waited for
             else:
                 return
 
     def _start(self, rows: Sequence[RunRow]) -> None:
-        """Give runs to a worker, which trains them together."""
+        """Submit runs to one worker, which trains them together."""
         jobs = in_one_process([self._job(row) for row in rows])
         for job in jobs:
-            if job.is_anew:  # its files would end it at once, or go on from what is damaged
+            if job.is_anew:  # old files would end it at once, or resume it from damaged data
                 shutil.rmtree(work_dir(job.directory), ignore_errors=True)
         now = time.monotonic()
         attempts = [
@@ -233,14 +233,14 @@ class Controller:
         )
 
     def _wait(self) -> list[Ended]:
-        """The runs that end within a moment."""
+        """Return the attempts that end within one tick."""
         if self.runs.has("active"):
             return self.executor.poll(_TICK_S)
         time.sleep(min(_TICK_S, self.runs.wait_s))
         return []
 
     def _note_end(self, ended: Ended) -> None:
-        """Finish the run of an attempt that has ended, unless it starts again now or later."""
+        """Finish the run of an ended attempt, unless the run is restarted or retried."""
         row = self.ends.take(ended, is_ending=self._is_ending)
         if row is not None:
             self._finish(row)
@@ -252,13 +252,13 @@ class Controller:
         self.leases.release(row.task.run_id)
 
     def _check_metric(self, row: RunRow) -> None:
-        """Refuse a study whose metric does not exist, as soon as a run shows which do."""
+        """Refuse an unknown metric as soon as a finished run shows which metrics exist."""
         if not self._is_metric_known and row.state.state == "done":
             check_metric(self.plan.loaded, row.task.trial, row.state)
             self._is_metric_known = row.task.trial.role != "control"
 
     def _tick(self) -> None:
-        """Look at the runs, bring the database up to date if nobody reads it, and say so."""
+        """Check the active runs, sync the database unless it is in use, and report progress."""
         for attempt in self.runs.active:
             self._watch(attempt)
         if self.budget.left_s is not None and time.monotonic() - self._last_record > (
@@ -273,12 +273,12 @@ class Controller:
         self._last_tick = time.monotonic()
 
     def _watch(self, attempt: Attempt) -> None:
-        """Read what a run has reported, and cancel it where it has broken a limit."""
+        """Read what a run has reported, and cancel it if it has exceeded a limit."""
         run_id, now = attempt.job.run_id, time.monotonic()
         state = self.runs.read(run_id)
         attempt.note_progress(self.runs[run_id].spool.offset, attempts=state.attempts, now=now)
         if not state.is_over and attempt.exceeds_limit(self.plan.spec.limits, now):
-            for each in self.runs.active:  # with the process all of its runs end
+            for each in self.runs.active:  # cancelling ends all runs of the process
                 if each.job.process == attempt.job.process:
                     each.exceeded = each.exceeded or attempt.exceeded
             self.executor.cancel(run_id)

@@ -22,11 +22,11 @@ def seconds_left(
     """Estimate the seconds left from the mean duration of finished runs.
 
     Args:
-        schedule: Of the study.
-        counts: Its finished runs.
-        ages: Of the runs that are active, in seconds.
-        slots: How many may be active at once.
-        left_s: What is left of a budget of time.
+        schedule: The study's trials and runs.
+        counts: The counts of its finished runs.
+        ages: Seconds since each active run started.
+        slots: The most runs that may be active at once.
+        left_s: Seconds left of the time budget; None if there is none.
     """
     if schedule.is_open and left_s is not None:
         return max(0.0, left_s)
@@ -42,13 +42,13 @@ def seconds_left(
 def find_shortage(
     plan: Plan, schedule: Scheduler, finished: FinishedRuns, *, is_spent: bool
 ) -> str | None:
-    """Say in a sentence what the budget did not cover; None where it covered everything.
+    """Return a sentence on what the budget did not cover; None if it covered everything.
 
     Args:
         plan: The study.
-        schedule: Its runs.
-        finished: Those that are over.
-        is_spent: Whether time has come to an end.
+        schedule: Its trials and runs.
+        finished: Its finished runs.
+        is_spent: Whether the time budget is spent.
     """
     spec = plan.spec
     is_truncated = schedule.is_truncated(finished)

@@ -1,4 +1,4 @@
-"""What a call would do, without doing it."""
+"""Preview of ``harness run``: the runs that it would train."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ class PlannedRun(NamedTuple):
     seed: int
     run_id: str
     state: str
-    """``done``, ``failed`` (which stays so), ``pruned``, or ``to do``."""
+    """``done``, ``failed`` (and not retried), ``pruned``, or ``to do``."""
 
 
 class Preview(NamedTuple):
-    """What a call would do."""
+    """The runs that ``harness run`` would train, and how the study has changed."""
 
     study: str
     question: str
     runs: tuple[PlannedRun, ...]
-    """In the order in which they would start."""
+    """In starting order."""
     proposed_later: int
-    """Trials that a search has still to propose; an upper bound."""
+    """Upper bound on the trials that the search has yet to propose."""
     changes: tuple[str, ...]
-    """Differences to the study of this name in the results; see ``harness.study.spec_diff``."""
+    """Differences from the stored study of this name; see ``harness.study.spec_diff``."""
     is_open: bool = False
-    """Whether a budget alone will say how many there are."""
+    """Whether only the time budget limits the number of trials."""
 
 
 def preview(study: Path | Params, overrides: tuple[str, ...], results: Path) -> Preview:
-    """What ``run_study`` would do. Nothing is trained and nothing written.
+    """Return what ``run_study`` would do, without training or writing anything.
 
     Raises:
-        InputError: the study or its data is wrong.
+        InputError: the study or its data is invalid.
     """
     plan, schedule, table = load_study_state(study, overrides, results)
     skipped = {member.run_id for member in schedule.members if member.is_pruned}

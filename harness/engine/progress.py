@@ -1,4 +1,4 @@
-"""What a driver tells about a study while it runs, and to whom."""
+"""Progress of a running study, and the interface of whatever displays it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.records.run_state import RunState
 
 @dataclass(frozen=True, slots=True)
 class RunLine:
-    """A run, as progress names it."""
+    """A run as shown in progress output."""
 
     run_id: str
     trial: str
@@ -21,40 +21,40 @@ class RunLine:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Where a study stands."""
+    """The progress of a study at one moment."""
 
     study: str
     question: str
     metric: str
-    """The primary one, without a split."""
+    """The primary metric, without a split."""
     total: int
-    """Runs of the whole study, those of trials that are still to be proposed included."""
+    """Runs of the whole study, including those of trials yet to be proposed."""
     done: int
     failed: int
     reused: int
-    """Runs among the done, failed and pruned that an earlier call has trained."""
+    """Finished runs that were trained by an earlier call."""
     running: tuple[RunLine, ...]
     seconds_left: float | None
-    """None before anything that tells is finished."""
+    """Estimated seconds left; None until a finished run gives an estimate."""
     pruned: int = 0
-    """Runs that were stopped early, and those that were spared because their trial was given up."""
+    """Runs that were stopped early, or never started because their trial was pruned."""
 
 
 class ProgressListener(Protocol):
-    """Who is told. A call returns at once and changes nothing."""
+    """Receives progress events. Its methods return at once and do not affect the study."""
 
     def started(self, line: RunLine, snapshot: Snapshot) -> None:
-        """A run has been given to a worker."""
+        """Handle a run that was submitted to a worker."""
         ...
 
     def ended(self, line: RunLine, snapshot: Snapshot) -> None:
-        """A run has ended; ``line.state`` says how."""
+        """Handle a run that has ended; ``line.state`` holds the outcome."""
         ...
 
     def tick(self, snapshot: Snapshot) -> None:
-        """Some time has passed."""
+        """Handle a periodic update."""
         ...
 
     def say(self, text: str) -> None:
-        """Something else that the user should know, in one line."""
+        """Show a one-line message to the user."""
         ...

@@ -1,19 +1,18 @@
 """Writes the record of a study that several drivers may be working on.
 
-The rule. A record has a version, which grows by one with every writing. A driver writes it while no
-other one can, and only as long as it has its leases: one that was taken for dead writes nothing.
-It then looks at what is there:
+Each write increments the version of the record. A driver writes under an exclusive lock and only
+while it holds its leases; a driver that others consider dead writes nothing. What happens depends
+on the record found on disk:
 
-- Nothing, or the record that this driver has read or written last: it is replaced.
-- A record that another driver has written since, of the same study: both are right, and the new one
-  says what either of them says. It has the trials and runs of both, all that either has given up,
-  and the time that both have spent. What changes no result (the question, a budget) stays as it was
-  written last.
-- Any other record that has been written since: the study was extended, or is run with other code or
-  data, or decided otherwise when its time was up. That record stays, and this driver stops.
+- There is none, or it is the one that this driver last read or wrote: it is replaced.
+- Another driver of the same study has written it since: the two are merged. The new record has the
+  trials and runs of both, everything that either has pruned, and the time spent by both. Fields
+  that affect no result (the question, the budget) keep the value written last.
+- Any other record written since, because the study was extended, is run with different code or
+  data, or ended its search at a different point: that record is kept, and this driver stops.
 
-The first record of a driver is an exception in one point. It has just been planned, from the code
-and data as they are now, so that its runs replace other ones of the same trials.
+There is one exception: the first record of a driver was just planned from the current code and
+data, so its runs replace other runs of the same trials.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ from harness.study.spec_diff import diff_specs
 
 
 class SupersededError(HarnessError):
-    """Another driver has written what this one must not replace."""
+    """Another driver has written a record that this one must not replace."""
 
 
 class RecordWriter:
@@ -63,18 +62,18 @@ class RecordWriter:
         before: StudyRecord | None,
         say: Callable[[str], None],
     ) -> None:
-        """Nothing is written yet.
+        """Prepare to write, without writing anything yet.
 
         Args:
             results: The results folder.
             spec: The study.
-            leases: Of this driver.
-            before: The record from which the driver set out; None where there was none.
-            say: Is told, in a line, of a record that is damaged.
+            leases: The leases of this driver.
+            before: The record that this driver started from; None if there was none.
+            say: Receives a one-line message about a damaged record.
         """
         self._results, self._spec, self._leases, self._say = results, spec, leases, say
         self.created = before.created if before else utc_now()
-        """When the study was run for the first time."""
+        """When the study was first run."""
         self._path = record_path(results, spec.study)
         self._version = before.version if before else 0
         self._spent = before.spent_seconds if before else 0.0
@@ -83,19 +82,19 @@ class RecordWriter:
         self._stamp = _stamp(self._path)
 
     def write(self, record: StudyRecord) -> StudyRecord:
-        """Replace the record by ``record``, merged with what another driver has written.
+        """Write ``record``, merged with what another driver has written since.
 
         Returns:
-            What was written.
+            The record as written.
 
         Raises:
-            LeasesLostError: this driver was taken for dead. Nothing was written.
-            SupersededError: the record that is there must stay. Nothing was written.
+            LeasesLostError: other drivers consider this one dead. Nothing was written.
+            SupersededError: the record on disk must be kept. Nothing was written.
             StoreError: the record cannot be written.
         """
         with self._leases.holding():
             remove_drafts(self._results, record.study)
-            # What is damaged when a driver begins was said then, and its first record mends it.
+            # Damage at the start was reported then, and the first record written repairs it.
             say = _say_nothing if self._is_first else self._say
             found = _read(self._results, record.study, say)
             if found is not None and found.version > self._version:
@@ -116,7 +115,7 @@ class RecordWriter:
         if (stamp := _stamp(self._path)) == self._stamp or self._known is None:
             return
         self._stamp = stamp
-        with suppress(DamagedRecordError):  # the next writing replaces it
+        with suppress(DamagedRecordError):  # the next write replaces it
             found = read_study_record(self._results, self._spec.study)
             if found is not None and found.version > self._version:
                 self._both(found, self._known)
@@ -129,18 +128,20 @@ class RecordWriter:
         """Merge this driver's record with another driver's.
 
         Raises:
-            SupersededError: they do not agree.
+            SupersededError: they conflict.
         """
         if changes := diff_specs(theirs.spec, self._spec):
             change = changes[0]._replace(old=changes[0].new, new=changes[0].old)
             raise self._superseded(theirs, f"the study has changed ({change})")
         numbers = {trial.number: trial.trial_id for trial in theirs.trials}
         if any(numbers.get(t.number, t.trial_id) != t.trial_id for t in mine.trials):
-            raise self._superseded(theirs, "it has other trials, since its time was up elsewhere")
+            raise self._superseded(
+                theirs, "it has other trials, because its search ended at a different point"
+            )
         runs = {member[:2]: member.run_id for member in theirs.members}
         differ = any(runs.get(m[:2], m.run_id) != m.run_id for m in mine.members)
         if differ and not self._is_first:
-            raise self._superseded(theirs, "it is run with other code or data")
+            raise self._superseded(theirs, "it is run with different code or data")
         newer, older = (mine, theirs) if self._is_first else (theirs, mine)
         decided = newer if newer.search_end is not None else older
         return replace(
@@ -157,15 +158,15 @@ class RecordWriter:
 
     def _superseded(self, theirs: StudyRecord, reason: str) -> SupersededError:
         return SupersededError(
-            f"{self._path}: another driver has written this record meanwhile, and {reason}; its "
-            f"record stays (version {theirs.version}, {theirs.updated}) and this call ends. What "
-            "is finished is kept: run the command of your newest study file again"
+            f"{self._path}: another driver has since written this record, and {reason}; its "
+            f"record is kept (version {theirs.version}, {theirs.updated}) and this call ends. "
+            "Finished runs are kept: run the command of your newest study file again"
         )
 
 
 @dataclass(frozen=True)
 class StudyRecorder:
-    """Saves the record of a study that a driver works on; see ``RecordWriter``."""
+    """Saves the current state of the study as its record; see ``RecordWriter``."""
 
     writer: RecordWriter
     plan: Plan
@@ -176,7 +177,7 @@ class StudyRecorder:
     versions: Mapping[str, str] = field(default_factory=library_versions)
 
     def save(self) -> None:
-        """Write the trials and runs of now, and take over what other drivers have decided.
+        """Write the current trials and runs, and adopt what other drivers have decided.
 
         Raises:
             HarnessError: as ``RecordWriter.write``.
@@ -204,7 +205,7 @@ class StudyRecorder:
             )
         )
         self.store.note_study(written)
-        # What another driver of this study has spent and decided counts here as well.
+        # Time spent and decisions made by other drivers of this study count here, too.
         self.budget.add(written.spent_seconds - spent)
         if schedule.search_end is None:
             restore_search_end(schedule, self.plan, written)
@@ -219,7 +220,7 @@ class StudyRecorder:
 
 
 def name_damage(results: Path, study: str, say: Callable[[str], None]) -> None:
-    """Say which records of other studies than ``study`` are damaged. They are left alone."""
+    """Report damaged records of studies other than ``study``, without touching them."""
     notices: list[str] = []
     read_study_records(results, notices)
     for notice in notices:
@@ -233,27 +234,27 @@ def _say_nothing(_: str) -> None: ...
 def take_up_record(
     results: Path, study: str, leases: Leases, say: Callable[[str], None]
 ) -> StudyRecord | None:
-    """The record that earlier calls of a study have left; None where there is none.
+    """Return the record that earlier calls of a study have written; None if there is none.
 
-    A damaged one of which there is no copy must not end the study: its trials, runs and prunings
-    follow from the study's file and the spools. What does not is said: time that was spent, and
-    where a search was ended for want of it. The file is kept under another name.
+    A damaged record without a copy does not stop the study: trials, runs and prunings are derived
+    from the study file and the spools. The time spent and the end of a search that ran out of time
+    are lost, and the message says so. The damaged file is kept under another name.
 
     Args:
         results: The results folder.
         study: The study's name.
-        leases: Of this driver.
-        say: Is told, in a line, of a record that is damaged.
+        leases: The leases of this driver.
+        say: Receives a one-line message about a damaged record.
 
     Raises:
-        StoreError: the record cannot be read, or is of another version of this program.
+        StoreError: the record cannot be read, or was written by another version of this program.
     """
     with leases.holding():
         return _read(results, study, say)
 
 
 def _read(results: Path, study: str, say: Callable[[str], None]) -> StudyRecord | None:
-    """The record of a study, of which a damaged one is set aside."""
+    """Read the record of a study; set a damaged one aside."""
     notices: list[str] = []
     try:
         found = read_study_record(results, study, notices)
@@ -261,8 +262,8 @@ def _read(results: Path, study: str, say: Callable[[str], None]) -> StudyRecord 
         found = None
         notices.append(
             f"{error.what}; it is kept as {set_aside(results, study).name}, and a new one is made "
-            "from the study and its runs: hours that were spent of a budget count from 0 again, "
-            "and a search goes by the newest rules"
+            "from the study and its runs: the hours of a budget count from 0 again, "
+            "and a search uses the newest rules"
         )
     for notice in notices:
         say(notice)
@@ -275,7 +276,7 @@ def _trials(newer: Iterable[Trial], older: Iterable[Trial]) -> tuple[Trial, ...]
 
 
 def _members(newer: Iterable[Member], older: Iterable[Member]) -> tuple[Member, ...]:
-    """The members of both; a run that either has stopped is stopped."""
+    """Merge the members; a run that either record has as stopped is stopped."""
     both = {member[:2]: member for member in newer}
     for member in older:
         known = both.setdefault(member[:2], member)
@@ -285,7 +286,7 @@ def _members(newer: Iterable[Member], older: Iterable[Member]) -> tuple[Member, 
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """Inode, time and size, which tell whether a file has changed; None where there is none."""
+    """Return inode, time and size, to detect a change of the file; None if it is missing."""
     try:
         found = path.stat()
     except OSError:

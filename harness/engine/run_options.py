@@ -1,4 +1,4 @@
-"""How a study is to be run: workers, threads, GPUs."""
+"""Options of ``harness run``: workers, threads, GPUs."""
 
 from __future__ import annotations
 
@@ -11,43 +11,43 @@ from harness.executors.gpu_slots import visible_gpus
 from harness.executors.interface import PROCESS_EXECUTORS, ExecutorName
 
 MOST_WORKERS = 8
-"""Unless more are asked for."""
+"""Default upper limit of workers; ``--workers`` can raise it."""
 MOST_AT_ONCE = 1024
-"""Workers, threads of one, or runs on a GPU: each is a process or a thread."""
+"""Upper limit of workers, threads per worker and runs per GPU, each a process or a thread."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a study is run; none of it changes what it finds out."""
+    """How a study is run; no option changes its results."""
 
     results: Path
     executor: ExecutorName = "process"
     workers: int | None = None
-    """Most runs at once; None is ``runs_per_gpu`` a GPU and, where there is none, one a core, eight
-    at most. With ``ray`` it is as many as fit on the cluster."""
+    """Maximum number of concurrent runs; None means ``runs_per_gpu`` per GPU or, without a GPU, one
+    per core up to eight. With ``ray``, None means as many as fit on the cluster."""
     threads: int | None = None
-    """Arithmetic threads of each run; None divides the cores among the workers. With ``ray`` it is
-    one, and each run takes so many CPUs of its node."""
+    """Compute threads per run; None divides the cores among the workers. With ``ray``, None means
+    one, and each run reserves this many CPUs of its node."""
     command: str = ""
-    """What the user typed, for the record."""
+    """The command line as typed, for the study record."""
     extend: bool = False
-    """Whether a study that has results may have grown since; see ``harness.study.spec_diff``."""
+    """Whether a study with results may have been extended; see ``harness.study.spec_diff``."""
     again: frozenset[str] = frozenset()
-    """Classes of failure that are trained again, also where they are final."""
+    """Failure classes to retry, even those that are final."""
     reuse: bool = True
-    """Whether what earlier calls have finished counts; else it is trained anew, and compared."""
+    """Whether to keep runs that earlier calls have finished; if not, retrain and compare them."""
     runs_per_gpu: int = 1
-    """Runs at once on one GPU."""
+    """Concurrent runs per GPU."""
     profile: bool = False
-    """Whether runs that are trained say where their time goes, at some cost on a GPU."""
+    """Whether runs report where their time goes, which slows them a little on a GPU."""
     address: str | None = None
-    """Of a Ray cluster; None starts one on this machine."""
+    """Address of a Ray cluster; None starts one on this machine."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that no machine has a use for.
+        """Check that the numbers are in range.
 
         Raises:
-            InputError: naming the option.
+            InputError: an option is out of range; the message names it.
         """
         for name in ("workers", "threads", "runs_per_gpu"):
             number = getattr(self, name)
@@ -60,12 +60,12 @@ class RunOptions:
 
 
 def gpus_for(options: RunOptions) -> tuple[str, ...]:
-    """The GPUs of this machine that the executor gives to runs."""
+    """Return the GPUs of this machine that the executor assigns to runs."""
     return visible_gpus(os.environ) if options.executor in PROCESS_EXECUTORS else ()
 
 
 def division_of_cores(options: RunOptions, gpus: int) -> tuple[int | None, int]:
-    """Workers, None for as many as a cluster has room for, and threads of each."""
+    """Return the number of workers (None: as many as the cluster fits) and threads per worker."""
     cores = _core_count()
     if options.executor == "local":
         return 1, options.threads or cores
@@ -77,7 +77,7 @@ def division_of_cores(options: RunOptions, gpus: int) -> tuple[int | None, int]:
 
 
 def _core_count() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,7 +1,7 @@
-"""The loop that takes a study from its file to finished runs in the store.
+"""Run a study from its file to finished runs in the store.
 
-Everything that must survive is in spools before it is anywhere else, so the driver may be killed
-at any moment: the next call reads the spools and goes on with what is missing.
+Everything that must survive is written to the spools first, so the driver may be killed at any
+moment: the next call reads the spools and trains what is missing.
 """
 
 from __future__ import annotations
@@ -46,26 +46,26 @@ _SYNC_WAIT_INTERRUPTED_S = 5.0
 
 
 class Outcome(NamedTuple):
-    """How a call ended."""
+    """The outcome of one ``harness run``."""
 
     study: str
     total: int
     done: int
     failed: int
     trained: int
-    """Runs that this call has trained to an end, whichever."""
+    """Runs that this call has trained to their end, whether done, pruned or failed."""
     signal: int | None
-    """What stopped the call, if anything did."""
+    """The signal that interrupted the call, if any."""
     is_stored: bool
-    """Whether the database has everything; False only after an interruption."""
+    """Whether the database is up to date; False only after an interruption."""
     pruned: int = 0
-    """Runs that were stopped early, and those that were spared because their trial was given up."""
+    """Runs that were stopped early, or never started because their trial was pruned."""
     budget_message: str | None = None
-    """What the budget had no room for, in a sentence."""
+    """A sentence on what the budget did not cover; None if it covered everything."""
 
     @property
     def exit_status(self) -> int:
-        """0 all done, 1 some run failed, 128 + signal when interrupted."""
+        """0 if all runs are done, 1 if any failed, 128 + signal if interrupted."""
         if self.signal is not None:
             return 128 + self.signal
         return 1 if self.failed else 0
@@ -74,21 +74,21 @@ class Outcome(NamedTuple):
 def run_study(
     study: Path | Params, overrides: tuple[str, ...], options: RunOptions, watcher: ProgressListener
 ) -> Outcome:
-    """Train every run of a study that is not trained yet, and bring the store up to date.
+    """Train the missing runs of a study, and update the store.
 
-    A first SIGINT or SIGTERM lets the workers finish their epoch and ends the call in order, a
-    second one stops them at once; see ``Outcome``. A damaged database, whenever it is found, is
-    made anew if nobody else is at work in the folder, and the study goes on.
+    The first SIGINT or SIGTERM lets the workers finish their epoch and then ends the call; a second
+    one stops them at once; see ``Outcome``. A damaged database is rebuilt, whenever it is found,
+    provided that no other driver is using the folder; the study then continues.
 
     Args:
         study: The study file, or its content.
-        overrides: ``KEY=VALUE`` each, over the study.
-        options: Where and how.
-        watcher: Is told what happens.
+        overrides: ``KEY=VALUE`` settings that override the study.
+        options: How to run it, and the results folder.
+        watcher: Receives progress events.
 
     Raises:
-        InputError: the study, its data or an option is wrong, or a rebuild is at work.
-        StoreError: the results are not writable or not readable.
+        InputError: the study, its data or an option is invalid, or a rebuild is in progress.
+        StoreError: the results cannot be written or read.
         HarnessError: the workers were lost.
     """
     try:
@@ -103,7 +103,7 @@ def _run_once(
 ) -> Outcome:
     loaded = load_study(study, overrides)
     with ExitStack() as stack:
-        # First of all, because it imports the workload while we do the same.
+        # First, so that the executor imports the workload while this process does.
         executor, threads = _start_executor(options, loaded.spec.workload, stack)
         plan = plan_of(loaded)
         schedule = Scheduler(plan, RunIdentity(plan))
@@ -123,7 +123,7 @@ def _run_once(
             again=options.again,
             is_anew=not options.reuse,
         )
-        # The loop has no say while a run is executed in this process: the run looks itself.
+        # A run executed in this process blocks the loop, so the run checks for the signal itself.
         at_first = stop_request.set if options.executor == "local" else None
         interruption = stack.enter_context(SignalGuard(at_first))
         writer = RecordWriter(options.results, plan.spec, leases, before, watcher.say)
@@ -151,15 +151,15 @@ def _run_once(
         except StoreDamagedError as error:
             if interruption.signal is None:
                 raise
-            raise StoreError(str(error)) from None  # who wants to stop now waits for no repair
+            raise StoreError(str(error)) from None  # an interrupted call must not wait for a repair
 
 
 def _start_executor(options: RunOptions, workload: str, stack: ExitStack) -> tuple[Executor, int]:
-    """What executes the runs, until the stack unwinds, and the threads of each run."""
+    """Start the executor, which the stack closes. Returns it and the threads per run."""
     gpus = gpus_for(options)
     workers, threads = division_of_cores(options, len(gpus))
     if options.executor == "local":
-        # For libraries that are imported from here on.
+        # Read by libraries when they are imported, which happens later.
         stack.enter_context(variables_set(dict.fromkeys(THREAD_VARIABLES, str(threads))))
     executor = make_executor(
         options.executor,
@@ -175,20 +175,20 @@ def _start_executor(options: RunOptions, workload: str, stack: ExitStack) -> tup
 
 
 def _train(controller: Controller) -> None:
-    """Run the controller; whatever ends it, what its runs have spooled is kept."""
+    """Run the controller; on any error, keep what its runs have spooled."""
     try:
         controller.run()
     except BaseException:
         controller.executor.stop()
         controller.collect()
-        with suppress(HarnessError):  # what went wrong first is what the user must hear
+        with suppress(HarnessError):  # the first error is the one to report
             controller.recorder.save()
             _sync_patiently(controller, _SYNC_WAIT_INTERRUPTED_S)
         raise
 
 
 def _finish(controller: Controller) -> Outcome:
-    """Bring the database up to date for good, and say how the call ended."""
+    """Sync the database a last time, and return the outcome of the call."""
     watcher, signal = controller.watcher, controller.interruption.signal
     busy = _sync_patiently(controller, _SYNC_WAIT_S if signal is None else _SYNC_WAIT_INTERRUPTED_S)
     if busy is not None and signal is None:
@@ -200,8 +200,8 @@ def _finish(controller: Controller) -> Outcome:
     if again:
         same = sum(before == now for before, now in again)
         watcher.say(
-            f"{len(again)} runs that were finished are trained anew: {same} with the "
-            f"very same results, {len(again) - same} with others"
+            f"{len(again)} finished runs were retrained: {same} with identical results, "
+            f"{len(again) - same} with different ones"
         )
     return Outcome(
         study=snapshot.study,
@@ -217,13 +217,13 @@ def _finish(controller: Controller) -> Outcome:
 
 
 def _sync_patiently(controller: Controller, wait_s: float) -> StoreBusyError | None:
-    """Bring the database up to date for good; the error to raise where a reader prevents it."""
+    """Sync the database a last time. Returns the error to raise if a reader prevents it."""
     study, say = controller.plan.spec.study, controller.watcher.say
     try:
         notices = controller.store.sync(compare=study, wait_s=wait_s, on_wait=say)
     except StoreBusyError as error:
         busy = StoreBusyError(
-            f"{error}; no result is lost: then make the database anew with `harness rebuild`"
+            f"{error}; no result is lost: then rebuild the database with `harness rebuild`"
         )
         say(str(busy))
         return busy

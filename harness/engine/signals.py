@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a state to look at, instead of an exception out of anywhere."""
+"""Turns Ctrl-C and SIGTERM into a flag to poll, instead of an exception at any point."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class SignalGuard:
-    """Notes the first signal for the length of a ``with`` block; a second one raises."""
+    """Records the first signal within a ``with`` block; a second one raises."""
 
     def __init__(self, at_first: Callable[[], object] | None = None) -> None:
-        """Prepare; nothing is caught before the ``with`` block.
+        """Prepare the guard, which takes effect in the ``with`` block.
 
         Args:
-            at_first: Called within the handler of the first signal.
+            at_first: Called by the handler of the first signal.
         """
         self.signal: int | None = None
         self._at_first = at_first
         self._previous: dict[int, signal._HANDLER] = {}
 
     def __enter__(self) -> Self:
-        """Take over the signals; only the main thread can, elsewhere nothing changes."""
+        """Install the handlers; outside the main thread, where Python forbids it, do nothing."""
         if threading.current_thread() is threading.main_thread():
             self._previous = {number: signal.signal(number, self._note) for number in _SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give the signals back."""
+        """Restore the previous handlers."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 

@@ -1,4 +1,4 @@
-"""A study before anything is trained: its plan, its runs, and what is there of them."""
+"""Load a study without training: its plan, its schedule and the states of its runs."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from harness.workload import Params, load_workload
 
 
 class StudyState(NamedTuple):
-    """A study and what is there of it."""
+    """A study and its stored runs."""
 
     plan: Plan
     schedule: Scheduler
-    """With all trials that can be known by now."""
+    """Contains all trials that the results so far determine."""
     runs: RunTable
-    """With the states of their runs."""
+    """The states of their runs."""
 
 
 def load_study_state(study: Path | Params, overrides: tuple[str, ...], results: Path) -> StudyState:
-    """Take up a study as ``run_study`` would. Nothing is trained and nothing written.
+    """Load a study as ``run_study`` would, without training or writing anything.
 
     Raises:
-        InputError: the study or its data is wrong.
+        InputError: the study or its data is invalid.
     """
     plan = plan_of(load_study(study, overrides))
     schedule = Scheduler(plan, RunIdentity(plan))
@@ -45,24 +45,24 @@ def load_study_state(study: Path | Params, overrides: tuple[str, ...], results: 
 
 
 def plan_of(loaded: Loaded) -> Plan:
-    """The study's plan, of which the ends of every axis fit the data.
+    """Return the study's plan, after checking that both ends of every axis fit the data.
 
     Raises:
-        InputError: the study or its data is wrong.
+        InputError: the study or its data is invalid.
     """
     plan = make_plan(loaded, load_workload(loaded.spec.workload))
     for trial in (*plan.fixed, *plan.ends):
-        plan.code.of(trial.params)  # before any data: code that was edited meanwhile is refused
-    for trial in plan.ends:  # a range that the data cannot serve would cost a search trials
+        plan.code.of(trial.params)  # before reading data: refuses code edited in the meantime
+    for trial in plan.ends:  # a range that the data rule out would waste trials
         _fingerprint(plan, trial)
     return plan
 
 
 def restore_search_end(schedule: Scheduler, plan: Plan, before: StudyRecord | None) -> None:
-    """Search by the rules of an earlier call; end where it has ended, unless there is more time.
+    """Restore the rules and the end of an earlier search, unless the time budget has grown.
 
     Raises:
-        InputError: the search began in a newer version of this program, or has too few seeds.
+        InputError: a newer version of this program began the search, or it has too few seeds.
     """
     if before is not None:
         schedule.keep_rules(before.rules)
@@ -74,16 +74,16 @@ def restore_search_end(schedule: Scheduler, plan: Plan, before: StudyRecord | No
 
 
 def watched(plan: Plan) -> str | None:
-    """The metric whose values over the epochs decide something."""
+    """Return the metric whose per-epoch values decide about early stopping, if any."""
     return plan.spec.searched if plan.spec.stops_by_epochs else None
 
 
 class RunIdentity:
-    """Turns a trial and a seed into a run: what it is known by.
+    """Builds the run that identifies a trial and a seed.
 
-    The workload is asked once a trial for the fingerprint of its data, which is also when it
-    refuses parameters that do not fit them. A trial that a search proposed must not end the
-    study: its runs start, and fail as invalid.
+    The workload is asked once per trial for the fingerprint of its data; it may then refuse
+    parameters that do not fit the data. Such a trial does not end the study if a search proposed
+    it: its runs start, and fail as invalid.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -91,10 +91,10 @@ class RunIdentity:
         self._fingerprints: dict[str, str] = {}
 
     def __call__(self, trial: Trial, seed: int) -> Run:
-        """The run of a trial with a seed.
+        """Return the run of a trial with a seed.
 
         Raises:
-            InputError: the data do not fit a trial that the study names.
+            InputError: a trial that the study names does not fit the data.
         """
         if trial.trial_id not in self._fingerprints:
             self._fingerprints[trial.trial_id] = self._ask(trial)
