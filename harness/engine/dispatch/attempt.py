@@ -1,6 +1,6 @@
-"""An attempt at a run that is under way, as the driver sees it: when it was heard of, and limits.
+"""A running attempt as the driver tracks it: its last sign of life, and its limits.
 
-Times are by the monotonic clock of the driver, so that a clock that is set does no harm.
+Times are from the driver's monotonic clock, so changes of the system clock do no harm.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ class Attempt:
     job: Job
     began: float
     log_start: int
-    """Bytes that earlier attempts have left in the log."""
+    """Size in bytes of the log before this attempt."""
     bytes_read: int
-    """How much of the spool had been read when the run was last heard of."""
+    """Bytes of the spool read when the run last reported."""
     heard_at: float
-    """When that was; at first, when it was submitted."""
+    """When the run last reported; before its first report, when it was submitted."""
     started: float | None = None
-    """When its start was read; before, a worker may wait for the import of the workload."""
+    """When its start was read; until then the worker may still be importing the workload."""
     exceeded: LimitExceeded | None = None
-    """The limit that it has broken."""
+    """The limit that it has exceeded."""
 
     def note_progress(self, bytes_read: int, *, attempts: int, now: float) -> None:
-        """Take in how much of the run's spool has been read by now.
+        """Update the last sign of life and the start from what has been read of the spool.
 
         Args:
-            bytes_read: So much of it.
-            attempts: How many attempts it tells of.
-            now: The time.
+            bytes_read: Bytes of the spool read so far.
+            attempts: The number of attempts in the spool.
+            now: The current time.
         """
         if bytes_read != self.bytes_read:
             self.bytes_read, self.heard_at = bytes_read, now
@@ -45,7 +45,7 @@ class Attempt:
             self.started = now
 
     def exceeds_limit(self, limits: Limits, now: float) -> bool:
-        """Whether it breaks a limit now that it had not broken before.
+        """Whether the attempt has exceeded its first limit just now.
 
         The time of a process that trains several runs is divided among them.
         """
@@ -60,12 +60,12 @@ class Attempt:
 
 
 def check_limits(limits: Limits, *, running_s: float, silent_s: float) -> LimitExceeded | None:
-    """The limit that an attempt has broken, if any.
+    """Return the limit that an attempt has exceeded, if any.
 
     Args:
-        limits: Of the study.
-        running_s: Since it started.
-        silent_s: Since it was last heard of: its start, or an epoch.
+        limits: The limits of the study.
+        running_s: Seconds since it started.
+        silent_s: Seconds since its last report, be it its start or an epoch.
     """
     if limits.run_minutes is not None and running_s > 60 * limits.run_minutes:
         return LimitExceeded(

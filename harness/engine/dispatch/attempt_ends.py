@@ -1,4 +1,4 @@
-"""What follows the end of an attempt: its run is over, starts again, or is retried later."""
+"""Decides, when an attempt ends, whether its run is finished, restarted or retried."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from harness.executors.worker.run_log import why_not_writable
 
 @dataclass(frozen=True)
 class AttemptEnds:
-    """Decides what follows the ends of attempts."""
+    """Handles ended attempts."""
 
     runs: RunTable
     queue: RunQueue
@@ -31,13 +31,13 @@ class AttemptEnds:
     say: Callable[[str], None]
 
     def take(self, ended: Ended, *, is_ending: bool) -> RunRow | None:
-        """Take up the end of an attempt; the run that is over by that.
+        """Handle the end of an attempt. Returns its run if that is over.
 
-        None where it starts again, at once or later: it is leased or waits then.
+        Returns None if the run is restarted or retried; its status is then leased or waiting.
 
         Args:
-            ended: The end.
-            is_ending: Whether no run is started any more.
+            ended: How the attempt ended.
+            is_ending: Whether the call is ending, so that no more runs are started.
 
         Raises:
             StoreError: the disk is full, or the run's spool was damaged too often.
@@ -56,44 +56,46 @@ class AttemptEnds:
                 log_start=attempt.log_start,
                 exceeded=attempt.exceeded,
             )
-            with self.leases.holding():  # a run that is another's by now has not ended
+            with self.leases.holding():  # another driver may have taken the run over
                 self.runs.write_end(ended.run_id, event)
         return None if not is_ending and self._is_retried(row, attempt) else row
 
     def _starts_again(
         self, row: RunRow, attempt: Attempt, ended: Ended, *, is_ending: bool
     ) -> bool:
-        """Whether an attempt of which the spool has no end says nothing about its run."""
+        """Whether to restart the run, since the end of this attempt says nothing about it."""
         is_packed = attempt.job.together > 1
         if is_ending and (is_packed or attempt.exceeded is None):
-            return True  # it was asked to end: the next call goes on with it
-        if is_packed:  # whatever it was: it need not have been for this run's sake
+            return True  # it was asked to stop: the next call resumes it
+        if is_packed:  # any run of the process may be the cause
             self._unpack(
                 attempt,
                 is_memory=ended.signal == signal.SIGKILL and attempt.exceeded is None,
             )
             return True
-        if ended.exit_code == STATUS_OUTRUN:  # by a worker of a driver that is dead, or of ours
+        if ended.exit_code == STATUS_OUTRUN:  # by a worker of this driver or of a dead one
             self.leases.check()
             return True
         if ended.is_lost and self.queue.requeue_lost(row):
-            self.say(f"{row.task.name}: what it ran on is gone; it starts again")
+            self.say(f"{row.task.name}: its worker is gone; it restarts")
             return True
         damage = row.state.damage
         if damage is None or is_ending:
             return False
-        path = row.spool.path  # which was damaged or taken away while the run was trained
+        path = row.spool.path  # damaged or removed during training
         if not self.queue.requeue_lost(row):
-            raise StoreError(f"{path}: {damage}, once more; check the disk, and who writes there")
-        self.say(f"{path}: {damage}; the run starts anew")
+            raise StoreError(f"{path}: {damage}, again; check the disk, and what writes there")
+        self.say(f"{path}: {damage}; the run restarts from scratch")
         return True
 
     def _is_retried(self, row: RunRow, attempt: Attempt) -> bool:
-        """Take a failed run up for another attempt where its class has one."""
+        """Schedule a retry of a failed run if its failure class allows one."""
         task, state = row.task, row.state
         if state.failure is None:
             return False
-        if state.failure == "oom" and attempt.job.together > 1:  # they all have used the memory
+        if (
+            state.failure == "oom" and attempt.job.together > 1
+        ):  # any run of the process may have used the memory
             self._unpack(attempt, is_memory=True)
             return True
         retry = self.runs.retry(task.run_id, state.failure, active=self.queue.most_active)
@@ -109,11 +111,11 @@ class AttemptEnds:
         return True
 
     def _unpack(self, attempt: Attempt, *, is_memory: bool) -> None:
-        """Let a run start alone whose process, which others shared, has ended before it."""
+        """Restart a run alone after the process that it shared has ended."""
         if is_memory:
             self.queue.packing.halve_after_oom(attempt.task, attempt.job.together)
         reason = "" if attempt.exceeded is None else f" ({attempt.exceeded.message})"
         self.say(
             f"{attempt.task.name}: the worker that trained it with "
-            f"{attempt.job.together - 1} others has ended{reason}; it starts again, alone"
+            f"{attempt.job.together - 1} others has ended{reason}; it restarts alone"
         )

@@ -1,11 +1,11 @@
-"""Which driver trains which run, so that several drivers can share one results folder.
+"""Leases on runs, so that several drivers can share one results folder.
 
-Every driver has a file below ``drivers/`` in which it says who it is, counts its heartbeats and
-lists the runs that it trains. A run that is listed by a living driver is left to it; what a dead
-one lists is free again. All files are read and written under one lock that is held for moments.
+Every driver keeps a file below ``drivers/`` with its identity, a heartbeat counter and the runs
+that it has leased. Leases of a living driver are respected; those of a dead one lapse. All these
+files are read and written under one lock, which is only ever held briefly.
 
-A driver that was taken for dead, because its machine slept, wakes without its file, and must not
-write anything of its studies any more: see ``Leases.check`` and ``Leases.holding``.
+If a machine sleeps, its driver may be considered dead. It then wakes to find its file gone, and
+must not write anything about its studies: see ``Leases.check`` and ``Leases.holding``.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ from harness.records.provenance import host_name
 
 BEAT_S = 10.0
 SILENCE_S = 120.0
-"""After so long without a heartbeat the driver of another machine counts as dead."""
+"""A driver on another machine counts as dead after this long without a heartbeat."""
 _LOCK = ".leases"
 
 
 class Owner(NamedTuple):
-    """A driver, as its file describes it."""
+    """The identity of a driver, as stored in its file."""
 
     host: str
     boot: str
-    """Of the machine's current uptime: with the host's name, where a process id means something."""
+    """Boot id of the machine; process ids are comparable only within one host and boot."""
     pid: int
     beat: int
     runs: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Who it is, for a message."""
+        """Return the process and host, for messages."""
         return f"process {self.pid} on {self.host}"
 
 
 class LeasesLostError(HarnessError):
-    """This driver has lost its runs to others, and may write nothing of its studies any more."""
+    """This driver has lost its leases, and must not write anything about its studies."""
 
 
 class Leases:
-    """The runs of this driver, and what others have taken."""
+    """The leases of this driver, and those of the others."""
 
     def __init__(
         self,
@@ -62,14 +62,14 @@ class Leases:
         clock: Callable[[], float] = time.monotonic,
         own_clock: Callable[[], float] | None = None,
     ) -> None:
-        """Prepare; the driver is announced in the ``with`` block.
+        """Prepare the leases; the driver is registered in the ``with`` block.
 
         Args:
-            results: The results folder, which exists.
-            beat_s: Time between two heartbeats.
+            results: The results folder, which must exist.
+            beat_s: Seconds between two heartbeats.
             silence_s: See ``SILENCE_S``.
-            clock: Seconds that never jump; calendars of two machines need not agree.
-            own_clock: Seconds that go on while this machine sleeps; None takes the system's.
+            clock: A monotonic clock; the clocks of two machines need not agree.
+            own_clock: A clock that counts while this machine sleeps; None uses the system's.
         """
         self._folder = results / "drivers"
         self._lock = results / _LOCK
@@ -82,14 +82,14 @@ class Leases:
         self._own_clock = own_clock or _clock_that_never_sleeps
         self._beaten = self._own_clock()
         self._loss: str | None = None
-        # Of drivers on other machines: the heartbeat that was seen last, and when it was new.
+        # File of a driver on another machine -> its last heartbeat, and when that was first seen.
         self._seen: dict[Path, tuple[int, float]] = {}
         self._guard = threading.Lock()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._keep_beating, name="leases", daemon=True)
 
     def __enter__(self) -> Self:
-        """Announce the driver.
+        """Register the driver.
 
         Raises:
             StoreError: the results folder is not writable.
@@ -98,7 +98,7 @@ class Leases:
             self._folder.mkdir(exist_ok=True)
             with self._exclusive():
                 self._file = open_no_follow(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-                # Dropped by the system when this process ends, in whatever way.
+                # The system releases the lock when this process ends, however it ends.
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self._write()
         except OSError as error:
@@ -108,16 +108,16 @@ class Leases:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give everything back."""
+        """Release all leases and remove the driver's file."""
         self._end.set()
         self._thread.join()
         with suppress(OSError, StoreError), self._exclusive():
             self._path.unlink(missing_ok=True)
-            self._taken()  # for the files of those that died meanwhile
+            self._taken()  # removes the files of dead drivers
         self._close()
 
     def claim(self, run_id: str) -> bool:
-        """Take a run; False where a living driver has it. Read its spool again after a claim.
+        """Lease a run. Returns False if a living driver has it. Reread its spool after a claim.
 
         Raises:
             LeasesLostError: see ``check``.
@@ -136,22 +136,25 @@ class Leases:
         return True
 
     def release(self, run_id: str) -> None:
-        """Give a run back, whose end is in its spool."""
+        """Release a run that is finished, with its end in the spool."""
         with self._guard:
             self._mine.discard(run_id)
-        with suppress(OSError, StoreError), self._exclusive():  # a full disk: the next claim will
+        with (
+            suppress(OSError, StoreError),
+            self._exclusive(),
+        ):  # on a full disk the next claim writes it
             self._write()
 
     def taken(self) -> Mapping[str, Owner]:
-        """Run id -> driver, of the runs that other living drivers have."""
+        """Return run id -> driver for the runs leased by other living drivers."""
         with self._exclusive():
             return self._taken()
 
     def check(self) -> None:
-        """Make sure that nobody has taken this driver for dead, by a look at its file.
+        """Check, by its file, that no other driver considers this one dead.
 
         Raises:
-            LeasesLostError: its runs may be others' by now.
+            LeasesLostError: its leases are lost; other drivers may have taken the runs.
         """
         if self._loss is None and self._file is not None and _is_gone(self._path):
             self._lose()
@@ -160,12 +163,12 @@ class Leases:
 
     @contextmanager
     def holding(self) -> Iterator[None]:
-        """A ``with`` block during which nobody can take this driver for dead; keep it short.
+        """Hold the lock of the folder, so that the leases cannot be lost; keep the block short.
 
-        No other driver of the folder is in such a block at the same time.
+        Only one driver of the folder can hold it at a time.
 
         Raises:
-            LeasesLostError: as ``check``.
+            LeasesLostError: see ``check``.
             StoreError: the results folder is not writable.
         """
         self.check()
@@ -177,14 +180,14 @@ class Leases:
             raise unwritable(self._lock, error) from None
 
     def _taken(self) -> dict[str, Owner]:
-        """What ``taken`` says; the files of dead drivers are removed."""
+        """Implement ``taken`` under the lock, and remove the files of dead drivers."""
         found: dict[str, Owner] = {}
         for path in self._folder.glob("*.json"):
             if path == self._path or (path.is_dir() and not path.is_symlink()):
                 continue
             owner = _read(path)
             if owner is None or not self._is_alive(path, owner):
-                path.unlink(missing_ok=True)  # of a link: the link
+                path.unlink(missing_ok=True)  # removes a symlink, not its target
                 self._seen.pop(path, None)
                 continue
             found |= dict.fromkeys(owner.runs, owner)
@@ -207,7 +210,7 @@ class Leases:
                 self._write()
 
     def _write(self) -> None:
-        """Replace the content of the driver's own file, inside ``_exclusive``."""
+        """Rewrite the driver's own file; call it inside ``_exclusive``."""
         assert self._file is not None
         if self._loss is not None or _is_gone(self._path):
             self._lose()
@@ -218,7 +221,7 @@ class Leases:
         self._beaten = self._own_clock()
 
     def _lose(self) -> None:
-        """Note why the driver's file is gone."""
+        """Record why the driver's file is gone."""
         if self._loss is not None:
             return
         if not self._folder.is_dir():
@@ -234,7 +237,7 @@ class Leases:
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        """Nobody else reads or writes such files, in this process or another."""
+        """Lock the files of all drivers against other threads and processes."""
         with self._guard:
             descriptor = open_no_follow(self._lock, os.O_RDWR | os.O_CREAT)
             try:
@@ -250,7 +253,7 @@ class Leases:
 
 
 def _read(path: Path) -> Owner | None:
-    """The driver whose file this is; None where a crash has torn it."""
+    """Read a driver's file; None if it is unreadable, such as after a crash."""
     try:
         host, boot, pid, beat, runs = json.loads(read_no_follow(path))
         return Owner(str(host), str(boot), int(pid), int(beat), tuple(map(str, runs)))
@@ -259,7 +262,7 @@ def _read(path: Path) -> Owner | None:
 
 
 def _is_gone(path: Path) -> bool:
-    """Whether there is no such file; a disk that does not answer is no reason to say so."""
+    """Whether the file does not exist; other disk errors do not count as missing."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -270,7 +273,7 @@ def _is_gone(path: Path) -> bool:
 
 
 def _is_locked(path: Path) -> bool:
-    """Whether a process of this machine holds the file."""
+    """Whether a process of this machine holds a lock on the file."""
     try:
         descriptor = open_no_follow(path, os.O_RDWR)
     except FileNotFoundError:
@@ -285,7 +288,7 @@ def _is_locked(path: Path) -> bool:
 
 
 def _boot_id() -> str:
-    """A text that changes when the machine starts anew; empty where the system has none."""
+    """Return an id that changes with every boot; empty if the system has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
@@ -293,7 +296,7 @@ def _boot_id() -> str:
 
 
 def _clock_that_never_sleeps() -> float:
-    """Seconds that go on while this machine sleeps, where the system counts them."""
+    """Return seconds that include the machine's sleep, if the system counts it."""
     if hasattr(time, "CLOCK_BOOTTIME"):
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.monotonic()

@@ -1,4 +1,4 @@
-"""Whether a study's metric exists: what runs report is known when the first of them is finished."""
+"""Checks a study's metric against what its first finished run reports."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from harness.study.loading import Loaded
 
 
 def check_metric(loaded: Loaded, trial: Trial, state: RunState) -> None:
-    """Refuse a study that a finished run shows to ask for what there is not.
+    """Refuse a study whose metric, split or curve is missing from a finished run.
 
     Args:
         loaded: The study.
-        trial: Whose run it is. A control need not have the metric, but shows which splits there
-            are.
-        state: How the run went.
+        trial: The trial of the run. A control need not report the metric, but shows which splits
+            exist.
+        state: The state of the finished run.
 
     Raises:
-        InputError: in one line, at the field that is to be changed.
+        InputError: in one line that names the field to change.
     """
     spec, where = loaded.spec, loaded.source.where
     if trial.role == "control":
@@ -45,5 +45,5 @@ def check_metric(loaded: Loaded, trial: Trial, state: RunState) -> None:
 
 
 def _splits(state: RunState) -> set[str]:
-    """The splits on which a run was scored."""
+    """Return the splits on which a run was scored."""
     return {name.partition("/")[0] for name in state.results}

@@ -1,4 +1,4 @@
-"""Which runs share a process, and how many."""
+"""Decides which runs may share a process, and how many."""
 
 from __future__ import annotations
 
@@ -7,42 +7,42 @@ from harness.study.plan import Plan
 
 
 class Packing:
-    """With which runs of a study, and with how many, a run may share a process."""
+    """Decides how many and which runs of a study may share a process."""
 
     def __init__(self, plan: Plan, *, is_possible: bool) -> None:
-        """Nothing is asked of the workload yet.
+        """Prepare; the workload is asked when a run is first looked up.
 
         Args:
             plan: The study.
-            is_possible: Whether the executor can give a process to several runs.
+            is_possible: Whether the executor can train several runs in one process.
         """
         self._workload = plan.workload
         self._name = plan.spec.workload
         self._setting = plan.spec.train_together if is_possible else "off"
-        # Trial -> its key, and the most runs of it in one process.
+        # Trial id -> its key, and the most runs of it in one process.
         self._known: dict[str, tuple[object, int]] = {}
-        # Key -> the most runs that memory seems to suffice for, where it did not.
+        # Key -> the most runs to try at once, after a process ran out of memory.
         self._room: dict[object, int] = {}
 
     def capacity(self, task: ScheduledRun) -> int:
-        """How many runs a process that trains this one may have at most.
+        """Return the most runs that a process training this one may have.
 
         Raises:
-            HarnessError: the workload gives no answer that can be used.
+            HarnessError: the workload returns an invalid answer.
         """
         key, most = self._of(task)
         return min(most, self._room.get(key, most))
 
     def halve_after_oom(self, task: ScheduledRun, together: int) -> None:
-        """Memory did not suffice for so many runs, of which this was one: try half of them next."""
+        """Halve the capacity for such runs, after ``together`` of them ran out of memory."""
         key, _ = self._of(task)
         self._room[key] = min(together // 2, self._room.get(key, together))
 
     def are_compatible(self, one: ScheduledRun, other: ScheduledRun) -> bool:
-        """Whether two runs that may have company may have each other's.
+        """Whether two runs may share a process.
 
         Raises:
-            HarnessError: as ``capacity``.
+            HarnessError: see ``capacity``.
         """
         return (
             min(self.capacity(one), self.capacity(other)) > 1
@@ -60,7 +60,7 @@ class Packing:
     def _ask(self, task: ScheduledRun) -> tuple[object, int]:
         try:
             answer = self._workload.together(task.run.params)
-        except ValueError:  # parameters that cannot be: the run will say so
+        except ValueError:  # invalid parameters: the run will report them
             return (None, 1)
         if answer is None:
             return (None, 1)

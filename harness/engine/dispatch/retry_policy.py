@@ -1,7 +1,7 @@
-"""What follows when a run fails: the policy for each class of failure.
+"""The retry policy of each failure class.
 
-Attempts are counted within one call of ``harness run``. A later call gives every run whose class
-has retries a fresh chance; the other classes are final until ``harness retry`` asks for them.
+Attempts are counted per call of ``harness run``. A later call retries every failed run whose class
+has retries; the other classes are final until ``harness retry`` names them.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import NamedTuple
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """What follows a failure of one class."""
+    """The retry policy of one failure class."""
 
     retries: int = 0
-    """Further attempts in the same call; 0 is final."""
+    """Maximum retries in the same call; with 0 the failure is final."""
     back_off_s: float = 0.0
-    """Wait before the first of them; it doubles with each, and holds no other run up."""
+    """Delay before the first retry, doubled for each further one; other runs are not delayed."""
     takes_slot: bool = False
-    """Whether one run less is active at once from then on."""
+    """Whether each retry lowers the number of concurrent runs by one."""
 
 
 RETRY_POLICIES: Mapping[str, RetryPolicy] = {
@@ -35,22 +35,22 @@ RETRY_POLICIES: Mapping[str, RetryPolicy] = {
 FINAL_FAILURES = frozenset(
     failure for failure, policy in RETRY_POLICIES.items() if not policy.retries
 )
-"""Failures that another attempt would only repeat."""
+"""Failure classes that are not retried, because a retry would fail again."""
 
 
 class Retry(NamedTuple):
-    """Another attempt, and what comes before it."""
+    """A retry: its number and the delay before it."""
 
     number: int
-    """1 is the first attempt after a failure."""
+    """1 for the first retry."""
     most: int
-    """So many there may be."""
+    """The maximum number of retries."""
     wait_s: float
     takes_slot: bool
 
 
 def next_retry(failure: str, failed: int) -> Retry | None:
-    """What follows a failure; None when it is final.
+    """Return the retry after a failure; None if the failure is final.
 
     Args:
         failure: The class of the newest failure.

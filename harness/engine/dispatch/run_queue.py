@@ -1,8 +1,8 @@
-"""Which runs this driver starts next, and which of them in one process.
+"""Decides which runs this driver starts next, and which of them share a process.
 
-Runs that start again and retries come first, then those that another driver had when they were
-next, then the scheduler's. Only the scheduler's runs share a process: what has failed, was lost, or
-may be stopped early by how others went is trained alone.
+Restarts and retries come first, then runs that another driver held when their turn came, then the
+scheduler's. Only the scheduler's runs share a process: a run that has failed, was lost, or may be
+stopped early by comparison with others is trained alone.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from harness.executors.interface import Executor
 from harness.search.scheduler import Scheduler
 
 _MOST_LOSSES = 3
-"""How often a run is started again that was lost with what it ran on."""
+"""How often a run is restarted after its worker or spool was lost."""
 
 
 @dataclass
 class RunQueue:
-    """Hands out the runs that this driver has still to start; those are claimed."""
+    """Leases the runs that this driver starts next."""
 
     schedule: Scheduler
     runs: RunTable
@@ -32,25 +32,25 @@ class RunQueue:
     _has_asked: bool = field(default=False, init=False)
 
     def __bool__(self) -> bool:
-        """Whether a run waits for something else than a free worker."""
+        """Whether any run is leased, waiting for a retry, or held by another driver."""
         return self.runs.has("leased", "waiting", "elsewhere")
 
     @property
     def most_active(self) -> int:
-        """How many processes may be active at once, after runs that ran out of memory."""
+        """The maximum number of concurrent processes, lowered when runs run out of memory."""
         return int(min(self.executor.slots, self.runs.most_active))
 
     @property
     def free(self) -> int:
-        """How many more of them there may be."""
+        """The number of processes that may be started now."""
         return self.most_active - len({each.job.process for each in self.runs.active})
 
     def rounds(self, runs: int) -> int:
-        """How often the workers must be filled for so many runs."""
+        """Return how many rounds of the workers this many runs take."""
         return math.ceil(runs / self.most_active)
 
     def requeue_lost(self, row: RunRow) -> bool:
-        """Start a run again whose worker or spool was lost; False once that was too often."""
+        """Requeue a run whose worker or spool was lost. Returns False after too many losses."""
         if row.losses == _MOST_LOSSES:
             return False
         row.losses += 1
@@ -58,11 +58,11 @@ class RunQueue:
         return True
 
     def take(self) -> list[RunRow]:
-        """The runs of the next process, while one is free; none where nothing can start now.
+        """Lease the runs of the next process; empty if no run can start now.
 
-        Runs that could share a process are divided among all that are free.
+        Call it only while a process is free. Compatible runs are spread over all free processes.
         """
-        if not self._has_asked:  # while nothing runs: the workload may measure
+        if not self._has_asked:  # before any run starts, since the workload may measure
             self._has_asked = True
             for row in self.runs.having("queued"):
                 self.packing.capacity(row.task)
@@ -72,12 +72,12 @@ class RunQueue:
         return [] if first is None else [first, *self._pack(first)]
 
     def collect_finished_elsewhere(self) -> bool:
-        """Take over what other drivers have finished; whether there was any."""
+        """Mark runs that other drivers have finished. Returns whether there were any."""
         rows = self.runs.having("elsewhere")
         return sum(self.runs.finish_if_trained(row.task.run_id) for row in rows) > 0
 
     def _next(self) -> RunRow | None:
-        """The next run that nobody else has."""
+        """Lease the next run that no other driver has."""
         for row in self.runs.having("elsewhere"):
             if self._claim(row):
                 return row
@@ -87,7 +87,7 @@ class RunQueue:
         return None
 
     def _pack(self, first: RunRow) -> list[RunRow]:
-        """The runs that a process trains along with ``first``."""
+        """Lease the runs that share a process with ``first``."""
         capacity, free = self.packing.capacity(first.task), self.free
         if capacity < 2 or first.has_failed:
             return []
@@ -106,10 +106,10 @@ class RunQueue:
         return [row for row in rows if self._claim(row)]
 
     def _claim(self, row: RunRow) -> bool:
-        """Take a run for this driver; False where another one has it, or has finished it."""
+        """Lease a run. Returns False if another driver has it, or has finished it."""
         run_id = row.task.run_id
         if not self.leases.claim(run_id):
-            if row.status != "elsewhere":  # else it keeps its place
+            if row.status != "elsewhere":  # otherwise it keeps its place
                 self.runs.set_status(run_id, "elsewhere")
             return False
         if self.runs.finish_if_trained(run_id):

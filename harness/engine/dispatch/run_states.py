@@ -1,7 +1,7 @@
-"""The table of a study's runs: where each one stands for this driver, and by its spool.
+"""Table of a study's runs: the status of each one for this driver, and its state by its spool.
 
-It is the only holder of that state: what starts next, what waits for another attempt, what is
-active and how many are finished are queries on it. Results are in the spools, not here.
+This is the only place that holds that state: which runs are queued, waiting for a retry, active or
+finished is found by querying it. Results are in the spools, not here.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from harness.search.scheduler import ScheduledRun
 
 Status: TypeAlias = Literal["queued", "leased", "active", "waiting", "elsewhere", "finished"]
 STATUSES: tuple[Status, ...] = ("queued", "leased", "active", "waiting", "elsewhere", "finished")
-"""``queued``: for the scheduler to hand out. ``leased``: this driver's; starts as soon as a worker
-is free. ``active``: being trained. ``waiting``: for its next attempt; leased, too. ``elsewhere``:
-another driver has it. ``finished``: this call is done with it."""
+"""``queued``: in the scheduler's queue. ``leased``: by this driver; starts as soon as a worker is
+free. ``active``: being trained. ``waiting``: leased, and waiting for its retry. ``elsewhere``:
+leased by another driver. ``finished``: this call is done with it."""
 _UNKNOWN = RunState()
 
 
 def is_final(state: RunState) -> bool:
-    """Whether a run that stands at ``state`` need not be trained by a new call."""
+    """Whether a new call need not train a run in this state."""
     return state.state in ("done", "pruned") or state.failure in FINAL_FAILURES
 
 
@@ -43,22 +43,22 @@ class RunRow:
     task: ScheduledRun
     spool: SpoolReader
     state: RunState = _UNKNOWN
-    """By its spool, when that was last read."""
+    """As of the last read of its spool."""
     status: Status = "queued"
     attempt: Attempt | None = None
-    """The newest of this call."""
+    """Its latest attempt in this call."""
     due: float = 0.0
-    """When its next attempt may start, while it waits for that."""
+    """When its retry may start, while it is waiting."""
     failures: int = 0
-    """Attempts that have failed in this call."""
+    """Failed attempts in this call."""
     losses: int = 0
-    """How often it was lost with what it ran on."""
+    """How often its worker or spool was lost."""
     outcome: RunState = _UNKNOWN
-    """How it went for this study, once it is finished."""
+    """Its final state as seen by this study, once it is finished."""
     is_trained: bool = False
     """Whether this call has trained it to its end."""
     before: RunState | None = None
-    """How it stood before this call, where that is trained again."""
+    """Its state before this call, if this call retrains it."""
 
     @property
     def directory(self) -> Path:
@@ -67,22 +67,22 @@ class RunRow:
 
     @property
     def previous(self) -> RunState | None:
-        """How it was done before this call, where it is trained anew."""
+        """Its results before this call, if it was done and is retrained."""
         return self.before if self.before is not None and self.before.state == "done" else None
 
     @property
     def newest(self) -> RunState:
-        """Where it stands, as this study sees it."""
+        """Its current state, as seen by this study."""
         return self.outcome if self.status == "finished" else self.state
 
     @property
     def has_failed(self) -> bool:
-        """Whether its newest attempt has failed."""
+        """Whether its latest attempt has failed."""
         return self.state.failure is not None
 
     @property
     def needs_training(self) -> bool:
-        """Whether nobody has trained it, as far as this study asks."""
+        """Whether it still has to be trained for this study."""
         if self.before is not None and self.before.attempts == self.state.attempts:
             return True
         seen = with_early_stopping(self.state, self.task.thresholds)
@@ -91,7 +91,7 @@ class RunRow:
 
 @dataclass
 class RunCounts:
-    """The finished runs of a study, those of earlier calls included."""
+    """Counts of a study's finished runs, including those of earlier calls."""
 
     done: int = 0
     pruned: int = 0
@@ -102,16 +102,16 @@ class RunCounts:
 
     @property
     def finished(self) -> int:
-        """All of them."""
+        """The number of finished runs."""
         return self.done + self.pruned + self.failed
 
     @property
     def mean_s(self) -> float | None:
-        """What a training took on average; None before one is done."""
+        """Mean duration of a done run, controls excluded; None before the first."""
         return self._seconds / self._measured if self._measured else None
 
     def add(self, task: ScheduledRun, outcome: RunState) -> None:
-        """Count a run that is finished."""
+        """Count a finished run."""
         if outcome.state == "done":
             self.done += 1
             if task.trial.role != "control":  # controls do not train: their time predicts nothing
@@ -124,7 +124,7 @@ class RunCounts:
 
 
 class RunTable:
-    """The runs of a study, a row each."""
+    """The runs of a study, one row each."""
 
     def __init__(
         self,
@@ -136,70 +136,70 @@ class RunTable:
         is_anew: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start without a row.
+        """Create an empty table.
 
         Args:
             results: The results folder.
-            store: Is given what is read of the spools.
-            watched: A metric whose values over the epochs decide something.
-            again: Classes of failure that this call trains again, final or not.
-            is_anew: Whether this call trains again what earlier calls have finished, too.
-            clock: Seconds that never go back.
+            store: Receives the events read from the spools.
+            watched: The metric whose per-epoch values decide about early stopping, if any.
+            again: Failure classes that this call retries, final or not.
+            is_anew: Whether this call also retrains runs that earlier calls have finished.
+            clock: A monotonic clock.
         """
         self.counts = RunCounts()
         self.most_active = math.inf
-        """How many runs may be active at once, after those that ran out of memory."""
+        """The most processes that may be active at once, lowered when runs run out of memory."""
         self.clock = clock
         self._results, self._store = results, store
         self._watched, self._again, self._is_anew = watched, frozenset(again), is_anew
         self._rows: dict[str, RunRow] = {}
-        # The same rows by their status, in the order in which they got it.
+        # The same rows by status, in the order in which they entered it.
         self._by_status: dict[Status, dict[str, RunRow]] = {status: {} for status in STATUSES}
         self.finished: Mapping[str, RunState] = _Outcomes(self._by_status["finished"])
-        """Run id -> state as the study sees it, of the runs that this call does not train."""
+        """Run id -> state as seen by the study, for the finished runs."""
 
     def __getitem__(self, run_id: str) -> RunRow:
-        """The row of a run."""
+        """Return the row of a run."""
         return self._rows[run_id]
 
     def having(self, *statuses: Status) -> list[RunRow]:
-        """The rows with any of these statuses, those of the first one first, oldest first."""
+        """Return the rows with these statuses, in the order of the statuses, oldest first."""
         return [row for status in statuses for row in self._by_status[status].values()]
 
     def has(self, *statuses: Status) -> bool:
-        """Whether a run has any of these statuses."""
+        """Whether any run has one of these statuses."""
         return any(self._by_status[status] for status in statuses)
 
     @property
     def unfinished(self) -> int:
-        """How many runs are not finished."""
+        """The number of unfinished runs."""
         return len(self._rows) - len(self.finished)
 
     @property
     def trained(self) -> list[RunRow]:
-        """The runs that this call has trained to their end, whichever."""
+        """The runs that this call has trained to their end, whether done, pruned or failed."""
         return [row for row in self.having("finished") if row.is_trained]
 
     @property
     def active(self) -> list[Attempt]:
-        """The attempts that are under way."""
+        """The running attempts."""
         return [row.attempt for row in self.having("active") if row.attempt is not None]
 
     @property
     def waiting(self) -> list[RunRow]:
-        """The runs that wait for their next attempt, in the order in which they are due."""
+        """The runs waiting for a retry, in the order in which they are due."""
         return sorted(self.having("waiting"), key=lambda row: (row.due, row.task.run_id))
 
     @property
     def wait_s(self) -> float:
-        """Until the first of them is due; endless where none waits."""
+        """Seconds until the next retry is due; infinite if no run is waiting."""
         return max(0.0, min((row.due for row in self.waiting), default=math.inf) - self.clock())
 
     def load(self, tasks: Iterable[ScheduledRun]) -> list[RunRow]:
-        """Add runs, and read what earlier calls have spooled; known ones are skipped.
+        """Add runs and read their spools; runs already in the table are skipped.
 
         Returns:
-            The rows that are new and finished.
+            The new rows that are already finished.
         """
         found = []
         for task in tasks:
@@ -220,10 +220,10 @@ class RunTable:
         return found
 
     def read(self, run_id: str) -> RunState:
-        """Read on in a run's spool; where it stands now.
+        """Read the new events in a run's spool. Returns its current state.
 
         Raises:
-            StoreError: the spool is there and cannot be read.
+            StoreError: the spool exists but cannot be read.
         """
         row = self._rows[run_id]
         read = row.spool.read()
@@ -233,7 +233,7 @@ class RunTable:
         return row.state
 
     def finish_if_trained(self, run_id: str) -> bool:
-        """Finish a run that another driver has trained, by its spool as it is now."""
+        """Reread a run's spool, and finish the run if it is trained. Returns whether it is."""
         self.read(run_id)
         if self._rows[run_id].needs_training:
             return False
@@ -241,7 +241,7 @@ class RunTable:
         return True
 
     def write_end(self, run_id: str, event: Finished) -> RunState:
-        """Add an end to the spool of a run whose worker could not.
+        """Write the end of a run to its spool, for a worker that died before it could.
 
         Raises:
             StoreError: the spool cannot be written.
@@ -257,25 +257,25 @@ class RunTable:
         self._by_status[status][run_id] = row
 
     def start(self, attempt: Attempt) -> None:
-        """Note an attempt that is under way."""
+        """Record the start of an attempt."""
         run_id = attempt.task.run_id
         self._rows[run_id].attempt = attempt
         self.set_status(run_id, "active")
 
     def stop(self, run_id: str) -> Attempt:
-        """Note that an attempt is over: its run starts again unless it is finished or waits."""
+        """Record the end of an attempt; the run is leased until it is finished or waiting."""
         attempt = self._rows[run_id].attempt
         assert attempt is not None
         self.set_status(run_id, "leased")
         return attempt
 
     def retry(self, run_id: str, failure: str, *, active: int) -> Retry | None:
-        """Note a failure; the attempt that follows, for which the run then waits.
+        """Record a failure. Returns the retry, for which the run then waits, if there is one.
 
         Args:
-            run_id: What has failed.
-            failure: Its class.
-            active: How many runs may be active at once so far.
+            run_id: The run that has failed.
+            failure: The class of the failure.
+            active: The most processes that may be active at once so far.
         """
         row = self._rows[run_id]
         row.failures += 1
@@ -288,7 +288,7 @@ class RunTable:
         return retry
 
     def take_own(self) -> RunRow | None:
-        """A leased run, or one whose retry is due, which is leased then; None if there is none."""
+        """Return a leased run, or lease one whose retry is due; None if there is neither."""
         if leased := next(iter(self.having("leased")), None):
             return leased
         first = next(iter(self.waiting), None)
@@ -298,7 +298,7 @@ class RunTable:
         return first
 
     def finish(self, run_id: str, *, is_trained: bool = False) -> None:
-        """Note that this call is done with a run.
+        """Record that this call is done with a run.
 
         Args:
             run_id: The run.
@@ -312,7 +312,7 @@ class RunTable:
 
 
 class _Outcomes(Mapping[str, RunState]):
-    """The outcomes of rows, as a mapping."""
+    """Maps run ids to outcomes; a live view of the finished rows."""
 
     def __init__(self, rows: Mapping[str, RunRow]) -> None:
         self._rows = rows

@@ -1,6 +1,6 @@
-"""Brings the database up to date with the spools of runs.
+"""Syncs the database with the spools of the runs.
 
-That is done in one transaction a tick; while a reader holds the database, it waits.
+Each sync is one transaction; while a reader holds the database, events are kept for the next one.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from harness.store.ingest import forget, ingest_all, same_time, write_study
 
 _COMPARE_EVERY_S = 5.0
 _REST = 25
-"""Syncing takes at most one part in so many of the time: what the driver computes, two workers on
-two cores lack."""
+"""After a sync the writer rests this many times its duration, because the driver takes CPU time
+from the workers."""
 _LONGEST_REST_S = 10.0
 _MOST_PENDING = 5000
-"""Events that may wait in memory."""
+"""Events kept in memory before a sync is forced."""
 
 
 def _changes_results(entries: Iterable[Entry]) -> bool:
@@ -35,40 +35,40 @@ def _changes_results(entries: Iterable[Entry]) -> bool:
 
 
 class StoreWriter:
-    """Holds what the database still lacks, and writes it."""
+    """Buffers the events that the database lacks, and writes them."""
 
     def __init__(self, results: Path, *, check: Callable[[], None] = lambda: None) -> None:
-        """Write to the database of a results folder.
+        """Create a writer for the database of a results folder.
 
         Args:
             results: The results folder.
-            check: Raises where this driver may not write any more.
+            check: Raises if this driver must not write any more.
         """
         self._results, self._check = results, check
         self._pending: dict[str, list[Entry]] = {}
-        # Runs of which the database may know what no spool says any more.
+        # Runs that the database may contain, but whose spools are gone.
         self._gone: set[str] = set()
         self._stored: Mapping[str, _Stored] | None = None
         self._record: StudyRecord | None = None
-        # Runs that ended since the comparisons of their studies were computed.
+        # Runs that have ended since the comparisons of their studies were computed.
         self._stale: set[str] = set()
         self._compared = time.monotonic()
         self._rests_until = 0.0
 
     def add(self, run_id: str, read: Entries) -> None:
-        """Note what was read of a run's spool."""
+        """Buffer the events read from a run's spool."""
         if read.is_from_start:
             self._pending.pop(run_id, None)
         if read.entries:
             self._pending.setdefault(run_id, []).extend(read.entries)
 
     def note_missing(self, run_id: str) -> None:
-        """Note that a run has no spool: what the database has of it is to be deleted."""
+        """Record that a run has no spool, so that the next sync deletes it from the database."""
         if run_id in self._known:
             self._gone.add(run_id)
 
     def skip_stored(self, run_id: str, state: RunState) -> None:
-        """Drop the events of a finished run if the database has them already."""
+        """Drop the buffered events of a finished run if the database has them already."""
         stored = self._known.get(run_id)
         if (
             stored is not None
@@ -79,16 +79,16 @@ class StoreWriter:
             del self._pending[run_id]
 
     def note_study(self, record: StudyRecord) -> None:
-        """Take up the study's record, which is written, for the next sync."""
+        """Store the study record, already saved to its file, at the next sync."""
         self._record = record
 
     def sync_if_due(self) -> tuple[str, ...]:
-        """``sync``, unless the last one is too short a while ago for what it cost.
+        """Call ``sync``, unless the last one was too recent for what it cost.
 
-        Where very much has happened meanwhile, memory counts more than time.
+        If too many events are buffered, sync in any case, to bound the memory.
 
         Raises:
-            StoreError: as ``sync``.
+            StoreError: see ``sync``.
         """
         began = time.monotonic()
         waiting = sum(map(len, self._pending.values()))
@@ -107,25 +107,25 @@ class StoreWriter:
         wait_s: float = 0.0,
         on_wait: Callable[[str], None] | None = None,
     ) -> tuple[str, ...]:
-        """Bring the database up to date; it is not opened when nothing has changed.
+        """Bring the database up to date; it is not opened if nothing has changed.
 
         Args:
-            compare: A study whose comparisons are computed anew.
+            compare: A study whose comparisons are recomputed.
             wait_s: How long to wait for a process that holds the database.
-            on_wait: Called once with a sentence when a wait begins.
+            on_wait: Called once, with a sentence, when a wait begins.
 
         Returns:
-            A line for each thing that could not be taken over.
+            One line for each item that could not be stored.
 
         Raises:
-            LeasesLostError: this driver may not write any more.
-            StoreBusyError: still held after ``wait_s``. Nothing is lost: call again.
+            LeasesLostError: this driver must not write any more.
+            StoreBusyError: still held after ``wait_s``. Nothing is lost; call again.
             StoreError: the database is not usable.
         """
         if not (self._pending or self._gone or self._record or compare):
             return ()
         with connect(self._results, read_only=False, wait_s=wait_s, on_wait=on_wait) as con:
-            # Here, since another driver cannot write before this one lets go of the database.
+            # Checked here because no other driver can write while this one has the database open.
             self._check()
             if self._record is not None:
                 write_study(con, self._newest(self._record))
@@ -148,33 +148,35 @@ class StoreWriter:
         return notices
 
     def _has_spool(self, run_id: str) -> bool:
-        """Whether somebody, another driver perhaps, has begun the run again."""
+        """Whether the run has a spool again, for example because another driver restarted it."""
         return spool_path(run_dir(self._results, run_id)).exists()
 
     def _newest(self, record: StudyRecord) -> StudyRecord:
-        """The record in its file, which another driver may have written since this one."""
+        """Return the record from its file, in case another driver has written a newer one."""
         with suppress(StoreError):
             return read_study_record(self._results, record.study) or record
         return record
 
     def prepare(self) -> None:
-        """Make the database, or find out before anything is trained that it is not usable.
+        """Create or open the database, so that an unusable one is found before training.
 
         Raises:
             StoreError: it is not usable.
         """
         with (
-            suppress(StoreBusyError),  # whoever reads it shows that it is usable
+            suppress(StoreBusyError),  # a database in use is usable
             connect(self._results, read_only=False),
         ):
             pass
 
     @property
     def _known(self) -> Mapping[str, _Stored]:
-        """What the database knew of each run when it was first asked."""
+        """The runs in the database as of the first query."""
         if self._stored is None:
             self._stored = {}
-            with suppress(InputError, StoreBusyError):  # none yet, or held: ingest does no harm
+            with suppress(
+                InputError, StoreBusyError
+            ):  # missing or busy: ingesting twice does no harm
                 rows = query(
                     self._results,
                     "SELECT run_id, attempts, state, started, finished FROM run",
@@ -188,7 +190,7 @@ class StoreWriter:
 
 
 class _Stored(NamedTuple):
-    """A run as the database has it."""
+    """A run as stored in the database."""
 
     attempts: int
     state: str

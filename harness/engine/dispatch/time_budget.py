@@ -9,17 +9,17 @@ from harness.study.limits import Budget
 from harness.study.spec import StudySpec
 
 CONFIRMATION_TOLERANCE = 1.1
-"""So much more time than its budget a confirmation may take before it is broken off, too."""
+"""A confirmation may exceed the time budget by this factor before it is stopped."""
 
 
 def budget_message(budget: Budget, *, whole: int, planned: int | None, is_of_runs: bool) -> str:
-    """What a budget that is spent had room for, in a sentence.
+    """Return a sentence on what a spent budget has covered.
 
     Args:
-        budget: Of the study.
-        whole: Trials that have all their runs.
-        planned: Trials that there should have been, where that is known.
-        is_of_runs: Whether runs and not time have come to an end.
+        budget: The budget of the study.
+        whole: The number of trials with all their runs finished.
+        planned: The planned number of trials; None if unknown.
+        is_of_runs: Whether the budget of runs is spent, rather than that of hours.
     """
     of = "" if planned is None else f" of {planned}"
     size = f"{budget.runs} runs" if is_of_runs else f"{budget.hours:g} h"
@@ -31,7 +31,7 @@ def budget_message(budget: Budget, *, whole: int, planned: int | None, is_of_run
 
 
 class TimeBudget:
-    """The time that a study's runs have taken, over all its calls; it stands while none runs."""
+    """Time spent on a study over all its calls; stopped while none is running."""
 
     def __init__(
         self,
@@ -40,12 +40,12 @@ class TimeBudget:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take up what earlier calls have spent.
+        """Create a stopped clock.
 
         Args:
             spec: The study.
-            before_s: Spent by earlier calls.
-            clock: Seconds that never go back.
+            before_s: Seconds spent by earlier calls.
+            clock: A monotonic clock.
         """
         self._hours = spec.budget.hours
         self._before_s = before_s
@@ -54,27 +54,27 @@ class TimeBudget:
 
     @property
     def seconds(self) -> float:
-        """Spent so far."""
+        """Seconds spent so far."""
         return self._before_s + (0.0 if self._began is None else self._clock() - self._began)
 
     @property
     def left_s(self) -> float | None:
-        """Until the budget is spent; below 0 where it was overrun, None where there is no end."""
+        """Seconds left; negative if the budget is overrun, None if there is no time budget."""
         return None if self._hours is None else 3600 * self._hours - self.seconds
 
     def add(self, seconds: float) -> None:
-        """Count what another driver of the study has spent."""
+        """Add the time that another driver of the study has spent."""
         self._before_s += seconds
 
     def start(self) -> None:
-        """From now on time counts."""
+        """Start the clock, unless it is running."""
         self._began = self._clock() if self._began is None else self._began
 
     def stop(self) -> None:
-        """From now on it does not."""
+        """Stop the clock."""
         self._before_s, self._began = self.seconds, None
 
     def is_over(self, *, is_confirming: bool) -> bool:
-        """Whether no time is left; a confirmation that has begun may take a tenth more."""
+        """Whether no time is left; a running confirmation gets ``CONFIRMATION_TOLERANCE``."""
         limit = 3600 * (self._hours or 0.0) * (CONFIRMATION_TOLERANCE if is_confirming else 1.0)
         return self._hours is not None and self.seconds >= limit

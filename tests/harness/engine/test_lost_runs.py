@@ -51,7 +51,7 @@ def test_a_study_outlives_its_fork_server_and_ends_in_the_same_table(place: Plac
     killer = ServerKiller(place)
     outcome = place.run(SLOW, executor="process", workers=2, watcher=killer)
     assert (outcome.done, outcome.failed, outcome.trained) == (8, 0, 8)
-    assert len([text for text in killer.said if "it starts again" in text]) == 2
+    assert len([text for text in killer.said if "it restarts" in text]) == 2
     assert place.ask("SELECT attempts, count(*) FROM run GROUP BY ALL ORDER BY ALL") == [
         (1, 6),
         (2, 2),

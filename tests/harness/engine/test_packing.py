@@ -267,7 +267,7 @@ def test_a_process_that_dies_costs_no_run_an_attempt(
     assert all(end.state == "done" for end in ends(place))
     alone = [start for start in starts(place) if start[2] == 1]
     assert len(witness.said) == len(alone) >= 4  # those that are told to kill it, at the least
-    assert all("3 others has ended; it starts again, alone" in text for text in witness.said)
+    assert all("3 others has ended; it restarts alone" in text for text in witness.said)
     assert max(start[1] for start in starts(place)) == 2
     assert is_as_alone(place, text, f"fail={fail}")
 
@@ -278,7 +278,7 @@ def test_memory_that_runs_out_in_company_is_no_failure_and_takes_no_worker(place
     witness = Witness()
     outcome = train(place, STUDY, *given, "train_together=3", workers=2, watcher=witness)
     assert outcome.done == 12
-    assert all("it starts again, alone" in text for text in witness.said)  # and nothing else
+    assert all("it restarts alone" in text for text in witness.said)  # and nothing else
     assert {start[2] for start in starts(place) if start[1] > 1} == {1}
     assert max(start[1] for start in starts(place)) == 2
     assert is_as_alone(place, STUDY, *given)

@@ -180,7 +180,7 @@ def test_a_study_that_loses_a_node_ends_in_the_same_table(
     outcome = run_study(study, (), options, killer)
     assert (outcome.done, outcome.failed) == (8, 0)
     (said,) = killer.said
-    assert "what it ran on is gone" in said
+    assert "its worker is gone" in said
     stories = [read_spool(path) for path in place.results.glob("runs/*/spool.jsonl")]
     (lost,) = [events for events in stories if events[-1].attempt == 2]
     reported = [(each.attempt, each.epoch) for each in lost if isinstance(each, EpochReported)]
