@@ -31,7 +31,7 @@ from harness.study.plan import Plan
 _TICK_S = 0.5
 _RECORD_EVERY_S = 30.0
 _TERMINATED_GRACE_S = 60.0
-"""Seconds that runs get to finish their epoch after a SIGTERM to the driver."""
+"""Seconds that runs get to finish their epoch after a SIGTERM, when no user can stop them."""
 
 
 @dataclass

@@ -36,8 +36,8 @@ def mend(results: Path, error: StoreDamagedError, say: Callable[[str], None]) ->
             training = sorted({str(owner) for owner in Leases(results).taken().values()})
             who = ", ".join(training) or "another process"
             raise StoreError(
-                f"{what}; no result is lost, but the folder is in use by {who}: when that has "
-                f"ended, `{rebuild_command(results)}` or the same command rebuilds the database"
+                f"{what}; no result is lost, but the folder is in use by {who}: once it is "
+                f"free, `{rebuild_command(results)}` or the same command rebuilds the database"
             ) from None
         say(what)
         made = rebuild(results, wait_s=_WAIT_S, on_wait=say)

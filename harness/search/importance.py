@@ -1,10 +1,10 @@
-"""How much each parameter of a search mattered, by Optuna's evaluators; numbers in, numbers out.
+"""Importance of each search parameter, by Optuna's evaluators; numbers in, numbers out.
 
-fANOVA is the share of the variance of a random forest, fitted to the trials, that a parameter
-explains alone. A forest knows no conditional parameters: such a one gets a forest of the trials
-that have it, and what it explains there counts by their part of the whole variance. Forests are
-slow on many trials: then it is PED-ANOVA, how differently the best trials and all trials are
-spread over a parameter's values, which needs many.
+fANOVA fits a random forest to the trials, and measures the share of its variance that a parameter
+explains alone. Forests do not support conditional parameters: such a parameter gets a forest of
+the trials that have it, weighted by their share of the total variance. Because forests are slow on
+many trials, larger searches use PED-ANOVA, which measures how the distribution of a parameter
+differs between the best trials and all trials, and which needs many trials.
 
 Source: Hutter, Hoos, Leyton-Brown, ICML 2014 (fANOVA); Watanabe et al., IJCAI 2023,
 arXiv:2304.10255 (PED-ANOVA), with its conditional form, arXiv:2601.20800. As in Optuna's own plot,
@@ -19,62 +19,62 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-if TYPE_CHECKING:  # Optuna costs seconds, which only the page of a search should pay
+if TYPE_CHECKING:  # importing Optuna takes seconds; only search pages need it
     import optuna
     from optuna.distributions import BaseDistribution
 
 
 FEWEST_TRIALS = 8
-"""With fewer the order of parameters is chance."""
+"""With fewer trials, the ranking of parameters is random."""
 MOST_FOR_A_FOREST = 100
-"""fANOVA takes a second with so many trials, and a minute with ten times as many."""
+"""fANOVA takes a second on this many trials, and a minute on ten times as many."""
 _SEED = 0
 
 Method = Literal["fANOVA", "PED-ANOVA"]
 Trained: TypeAlias = tuple[Mapping[str, float], float]
-"""A trial: its parameters by name, and what it reached."""
+"""A trial: its parameters by name, and its value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dimension:
-    """A parameter as a search draws it: from a range of numbers, or one of so many choices."""
+    """The domain of a search parameter: a range of numbers, or a number of choices."""
 
     name: str
     low: float = 0.0
     high: float = 1.0
     is_log: bool = False
     choices: int = 0
-    """Above 0: its values are 0 to ``choices - 1``, and the bounds mean nothing."""
+    """If above 0, the values are 0 to ``choices - 1``, and the bounds are ignored."""
     is_conditional: bool = False
-    """Whether it exists in some trials only."""
+    """Whether only some trials have it."""
 
     def holds(self, value: float) -> bool:
-        """Whether the search could have drawn this value."""
+        """Whether the value lies in the domain."""
         if self.choices:
             return 0 <= value < self.choices and float(value).is_integer()
         return self.low <= value <= self.high
 
     @property
     def is_constant(self) -> bool:
-        """Whether there is nothing to draw."""
+        """Whether only one value is possible."""
         return self.choices == 1
 
 
 class Importances(NamedTuple):
-    """How much each parameter mattered."""
+    """The importance of each parameter."""
 
     shares: Mapping[str, float]
-    """Name -> share, the largest first; their sum is 1. A parameter that too few trials have is
-    left out."""
+    """Name -> share, largest first, with sum 1. Parameters that too few trials have are left
+    out."""
     method: Method
     trials: int
-    """How many the numbers rest on."""
+    """The number of trials used."""
 
 
 def usable(
     dimensions: Sequence[Dimension], points: Sequence[Mapping[str, float]]
 ) -> list[Mapping[str, float]]:
-    """The points that lie in the searched space; a baseline may lie outside of it."""
+    """Return the points inside the search space; a baseline may lie outside it."""
     return [
         point
         for point in points
@@ -90,16 +90,16 @@ def importances(
     points: Sequence[Mapping[str, float]],
     values: Sequence[float],
 ) -> Importances | None:
-    """The importance of each dimension, the same for the same numbers.
+    """Compute the importance of each dimension; deterministic.
 
     Args:
-        dimensions: What was varied.
-        points: Name -> value of each trial; what a condition has ruled out is left out.
-        values: What each trial reached, finite.
+        dimensions: The search parameters.
+        points: Name -> value for each trial, without parameters that a condition disables.
+        values: The finite value of each trial.
 
     Returns:
-        None where too few trials lie in the space, all reached the same, or fewer than two
-        dimensions are there to compare.
+        None if too few trials lie in the space, all have the same value, or fewer than two
+        dimensions vary.
     """
     varied = [one for one in dimensions if not one.is_constant]
     kept = [
@@ -119,7 +119,7 @@ def importances(
 
 
 def _by_forests(dimensions: Sequence[Dimension], kept: Sequence[Trained]) -> dict[str, float]:
-    """Name -> part of the variance; what fewer than ``FEWEST_TRIALS`` have is left out."""
+    """Return name -> share of the variance, for parameters of ``FEWEST_TRIALS`` or more trials."""
     from optuna.importance import FanovaImportanceEvaluator
 
     whole = _squares(kept)
@@ -139,25 +139,25 @@ def _by_forests(dimensions: Sequence[Dimension], kept: Sequence[Trained]) -> dic
 
 
 def _by_densities(dimensions: Sequence[Dimension], kept: Sequence[Trained]) -> dict[str, float]:
-    """Name -> divergence between the best trials and all."""
+    """Return name -> divergence between the best trials and all trials."""
     from optuna.importance import PedAnovaImportanceEvaluator
 
     evaluator = PedAnovaImportanceEvaluator()
     names = [one.name for one in dimensions if any(one.name in point for point, _ in kept)]
-    with warnings.catch_warnings():  # that hardly a trial meets a condition
+    with warnings.catch_warnings():  # Optuna warns when few trials meet a condition
         warnings.simplefilter("ignore")
         found = evaluator.evaluate(_study(dimensions, kept), params=names)
     return {name: float(found[name]) for name in names}
 
 
 def _squares(kept: Sequence[Trained]) -> float:
-    """The sum of squares of the values around their mean."""
+    """Return the sum of squared deviations of the values from their mean."""
     mean = sum(value for _, value in kept) / len(kept)
     return sum((value - mean) ** 2 for _, value in kept)
 
 
 def _study(dimensions: Sequence[Dimension], kept: Sequence[Trained]) -> optuna.Study:
-    """The trials as a study of Optuna's, in memory."""
+    """Return the trials as an in-memory Optuna study."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -175,7 +175,7 @@ def _study(dimensions: Sequence[Dimension], kept: Sequence[Trained]) -> optuna.S
 
 
 def _distribution(one: Dimension) -> BaseDistribution:
-    """A log axis as an even one of logarithms: fANOVA averages over the axis as it is given."""
+    """Return a uniform distribution, over logarithms for a log axis, as fANOVA expects."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     if one.choices:

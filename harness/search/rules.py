@@ -1,12 +1,12 @@
-"""Numbered rules for proposing and pruning: a search ends by the rules it began with.
+"""Numbered versions of the rules for proposing and pruning; a search keeps those it began with.
 
-A resumed search must propose and prune as the uninterrupted one would have. So its study record
-names the rules, and a new version of this program goes on by them:
+A resumed search must propose and prune exactly as if it had not been interrupted. The study record
+therefore stores the rules, and newer versions of this program still apply them:
 
-1. Samplers are told of the baseline only the values that the study names for it. ``wilcoxon`` asks
-   an ordinary test after every seed.
-2. Samplers are told the baseline's value on every axis. The error of ``wilcoxon`` holds over all
-   the times that it looks.
+1. Samplers see only those baseline values that the study names. ``wilcoxon`` applies an ordinary
+   test after every seed.
+2. Samplers see the baseline's value on every axis. The error rate of ``wilcoxon`` holds over all
+   of its looks at the data.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from harness.study.loading import Loaded
 from harness.study.spec import LEAST_WILCOXON_SEEDS, too_few_seeds
 
 FIRST_RULES = 1
-"""Rules of records that name none."""
+"""The rules of records that do not store any."""
 NEWEST_RULES = 2
 
 
 def check_rules(loaded: Loaded, rules: int) -> None:
-    """Refuse a search to which these rules cannot be applied.
+    """Refuse a search that these rules do not support.
 
     Raises:
-        InputError: it began in a newer version of this program, or has too few seeds.
+        InputError: a newer version of this program began the search, or it has too few seeds.
     """
     spec = loaded.spec
     if not FIRST_RULES <= rules <= NEWEST_RULES:

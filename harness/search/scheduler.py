@@ -1,9 +1,9 @@
-"""Which trials a study has by now, which runs that makes, and which run is next.
+"""Schedules the trials and runs of a study, and decides which run is next.
 
-Runs are handed out controls first, then seed by seed, so that a study that is stopped early has
-some seeds of every trial. An adaptive search, and one that time may end, goes trial by trial: its
-proposals wait for whole trials. With a pruner the seeds of a trial go one after another, since each
-may be its last.
+Controls come first, then all trials seed by seed, so that a study stopped early has some seeds of
+every trial. A search that is adaptive or limited by time runs trial by trial instead, because its
+proposals wait for complete trials. With a pruner, the seeds of a trial run one after another,
+since the trial may be pruned after each.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 Order: TypeAlias = tuple[int, int, int]
-"""Runs start from the least to the greatest."""
+"""The position of a run in the queue; the smallest starts first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,42 +37,42 @@ class ScheduledRun:
     run_id: str
     order: Order
     thresholds: StoppingThresholds | None = None
-    """By what it is stopped early, if it may be."""
+    """Thresholds for stopping it early; None if it is never stopped."""
 
     @property
     def name(self) -> str:
-        """Such as ``quality=0.5, seed 3``."""
+        """The trial's label and the seed, such as ``quality=0.5, seed 3``."""
         return f"{self.trial.label}, seed {self.run.seed}"
 
 
 @dataclass(slots=True)
 class _Member:
-    """A run of the study, and what the scheduler has decided about it."""
+    """A run of the study, and the scheduler's decision about it."""
 
     task: ScheduledRun
     standing: Literal["held", "open", "stopped", "skipped"] = "held"
-    """``held``: may not start yet. ``open``: may start, or has. ``stopped``: was stopped early, and
-    its trial pruned. ``skipped``: never starts, since its trial was pruned."""
+    """``held``: may not start yet. ``open``: may start, or has started. ``stopped``: was stopped
+    early, and its trial pruned. ``skipped``: never starts, because its trial was pruned."""
 
 
 class _InFlight(NamedTuple):
     """A trial that may still be pruned."""
 
     tasks: list[ScheduledRun]
-    """Its runs that are not finished, of which the first may start."""
+    """Its unfinished runs; only the first may start."""
     repeats: list[ScheduledRun]
-    """Runs of later proposals of it, which start unless it is pruned."""
+    """Extra-seed runs of repeated proposals; released unless the trial is pruned."""
 
 
 class Scheduler:
-    """The trials and runs of a study; it grows while a search proposes."""
+    """The trials and runs of a study; grows as a search proposes trials."""
 
     def __init__(self, plan: Plan, identify: Callable[[Trial, int], Run]) -> None:
-        """Take up the trials that are known beforehand.
+        """Add the trials that are known from the start.
 
         Args:
             plan: The study.
-            identify: The run of a trial with a seed.
+            identify: Builds the run of a trial with a seed.
         """
         self._plan = plan
         self._identify = identify
@@ -89,7 +89,7 @@ class Scheduler:
         self._next_number = len(plan.fixed)
         self._most_trials = search_trials(plan.spec, controls=len(plan.controls))
         self._search_end: int | None = None
-        # A search has as many trials as its budget has room for; a grid takes what there is.
+        # Only a fixed study counts runs: a search limits its number of trials instead.
         self._runs_left = plan.spec.budget.runs if plan.spec.is_fixed else None
         self._is_exhausted = plan.spec.is_fixed or self._has_all_trials
         for trial in plan.fixed:
@@ -106,7 +106,7 @@ class Scheduler:
 
     @property
     def members(self) -> tuple[Member, ...]:
-        """Which run answers for which trial and seed."""
+        """The run of each trial and seed."""
         return tuple(
             Member(*key, each.task.run_id, each.standing in ("stopped", "skipped"))
             for key, each in self._members.items()
@@ -114,17 +114,17 @@ class Scheduler:
 
     @property
     def pruned(self) -> Mapping[str, str]:
-        """Id of each trial that was given up -> why."""
+        """Id of each pruned trial -> reason."""
         return self._history.pruned
 
     @property
     def changes(self) -> int:
-        """How often trials, members or what is pruned have changed."""
+        """A counter that grows whenever trials, members or prunings change."""
         return self._changes
 
     @property
     def tasks(self) -> Mapping[str, ScheduledRun]:
-        """Run id -> run, of those that may start or have started."""
+        """Run id -> run, for the runs that may start or have started."""
         return {
             each.task.run_id: each.task
             for each in self._members.values()
@@ -133,7 +133,7 @@ class Scheduler:
 
     @property
     def planned(self) -> tuple[ScheduledRun, ...]:
-        """The runs that the budget has room for so far, in the order in which they start."""
+        """The runs scheduled so far that the budget covers, in starting order."""
         tasks = [each.task for each in self._members.values()]
         ordered = sorted(tasks, key=lambda task: (task.order, task.run_id))
         spec = self._plan.spec
@@ -141,12 +141,12 @@ class Scheduler:
 
     @property
     def skipped(self) -> int:
-        """Runs that never start, because their trial was given up."""
+        """The number of runs that never start because their trial was pruned."""
         return self._skipped
 
     @property
     def total(self) -> int:
-        """Runs of the whole study; an upper bound while trials are still to be proposed."""
+        """The number of runs in the study; an upper bound while trials may yet be proposed."""
         spec = self._plan.spec
         trials = self._next_number if self._most_trials is None else self._most_trials
         coming = 0 if self._is_exhausted else max(0, trials - self._next_number)
@@ -154,21 +154,21 @@ class Scheduler:
 
     @property
     def is_searching(self) -> bool:
-        """Whether trials are still to be proposed."""
+        """Whether the search may still propose trials."""
         return not self._is_exhausted
 
     @property
     def is_open(self) -> bool:
-        """Whether only time will end the search."""
+        """Whether only the time budget ends the search."""
         return not self._is_exhausted and self._most_trials is None
 
     @property
     def _has_all_trials(self) -> bool:
-        """Whether a search has as many trials as it may; its baseline alone can be too many."""
+        """Whether a search has reached its limit of trials; the baseline alone may exceed it."""
         return self._most_trials is not None and self._next_number >= self._most_trials
 
     def is_truncated(self, finished: FinishedRuns) -> bool:
-        """Whether the budget of runs has left out what the study would have had."""
+        """Whether the budget of runs has left out any runs or trials of the study."""
         spec = self._plan.spec
         if spec.is_fixed:
             return self._runs_left == 0 and any(
@@ -182,43 +182,43 @@ class Scheduler:
 
     @property
     def is_confirming(self) -> bool:
-        """Whether a search is over, and its winners are trained again."""
+        """Whether the search has ended and its confirmation has begun."""
         return self._plan.spec.confirm is not None and self._is_confirmed
 
     @property
     def rules(self) -> int:
-        """By which the study searches; see ``harness.search.rules``."""
+        """The number of the search's rules; see ``harness.search.rules``."""
         return self._history.rules
 
     def keep_rules(self, rules: int) -> None:
-        """Search by the rules of an earlier call; before anything grows."""
+        """Use the rules of an earlier call; call it before the first proposal."""
         self._history.rules = rules
 
     @property
     def search_end(self) -> int | None:
-        """At how many trials the search was ended for want of time."""
+        """The number of trials at which the search ran out of time; None if it did not."""
         return self._search_end
 
     def confirm_runs(self, trials: int | None = None) -> int:
-        """Runs of the confirmation that are still to be added, after so many trials."""
+        """Return the number of confirmation runs yet to be added, after this many trials."""
         if self._is_confirmed:
             return 0
         trials = self._next_number if trials is None else trials
         return confirm_runs(self._plan.spec, trials=trials, controls=len(self._plan.controls))
 
     def end_search(self, at: int | None = None) -> None:
-        """Propose no trial beyond ``at``, or none any more; a baseline and a trial remain."""
+        """Stop proposing at ``at`` trials, or now; at least a baseline and a trial remain."""
         most = max(2, at or self._next_number)
         self._search_end = most
         self._most_trials = most if self._most_trials is None else min(most, self._most_trials)
         self._is_exhausted = self._has_all_trials
 
     def propose_more(self, finished: FinishedRuns) -> bool:
-        """Add the trials and seeds that can be added by now; whether there were any.
+        """Add the trials and seeds that can be added now. Returns whether there were any.
 
-        Trial ``n`` sees the values of trials up to ``n - parallel_trials`` only, and is proposed
-        when these are finished: which trials a study has never depends on timing. The same trials
-        decide whether it is pruned.
+        Trial ``n`` is proposed from the values of trials up to ``n - parallel_trials`` only, once
+        those are finished, so the trials of a study never depend on timing. The same trials decide
+        whether it is pruned.
         """
         has_grown = self._advance(finished)
         while not self._is_exhausted and self._can_propose(finished):
@@ -231,13 +231,13 @@ class Scheduler:
         return self._confirm(finished) or has_grown
 
     def next_run(self, finished: FinishedRuns) -> ScheduledRun | None:
-        """The next run that is not finished, which is then no longer next.
+        """Take the next unfinished run from the queue.
 
-        None if there is none, or the budget has no room for it.
+        Returns None if there is none, or the budget does not cover it.
         """
         while self._queue and self._runs_left != 0:
             if self._runs_left is not None:
-                # For a finished run, too: which runs are trained never depends on timing.
+                # Finished runs count, too, so that the runs trained never depend on timing.
                 self._runs_left -= 1
             _, run_id, task = heapq.heappop(self._queue)
             if run_id not in finished:
@@ -247,9 +247,9 @@ class Scheduler:
     def next_compatible(
         self, fits: Callable[[ScheduledRun], bool], most: int, finished: FinishedRuns
     ) -> tuple[ScheduledRun, ...]:
-        """The next runs, ``most`` at most, of those that ``next_run`` would give and that fit.
+        """Take up to ``most`` runs that satisfy ``fits`` from the queue, in its order.
 
-        The others stay where they are.
+        All other runs keep their places.
         """
         found: list[ScheduledRun] = []
         passed: list[ScheduledRun] = []
@@ -260,13 +260,13 @@ class Scheduler:
         return tuple(found)
 
     def requeue(self, task: ScheduledRun) -> None:
-        """Undo ``next_run``: the run is waiting again, at its place."""
+        """Undo ``next_run``: return the run to its place in the queue."""
         if self._runs_left is not None:
             self._runs_left += 1
         heapq.heappush(self._queue, (task.order, task.run_id, task))
 
     def _confirm(self, finished: FinishedRuns) -> bool:
-        """Add the winners, once the whole search is finished; whether it did."""
+        """Add the confirmation once the whole search is finished. Returns whether it did."""
         spec = self._plan.spec
         last = self._next_number
         if self._is_confirmed or not self._is_exhausted:
@@ -275,7 +275,7 @@ class Scheduler:
             return False
         self._is_confirmed = True
         ranked = [t for t in self._history.best(last, finished) if t.role == "trial"]
-        if not ranked or spec.confirm is None:  # nothing was found that could be confirmed
+        if not ranked or spec.confirm is None:  # no trial to confirm
             return False
         for trial in self._plan.confirmation(ranked[: spec.confirm.top]):
             self._add(trial)
@@ -284,11 +284,11 @@ class Scheduler:
 
     def _add_controls(self) -> None:
         for trial in self._plan.controls:
-            if trial.trial_id not in self._trials:  # a variant can be what a control is
+            if trial.trial_id not in self._trials:  # a variant may equal a control
                 self._add(trial)
 
     def _add(self, trial: Trial) -> list[ScheduledRun]:
-        """Add a trial that is never pruned; its runs may start."""
+        """Add a trial that is never pruned, and let all its runs start."""
         self._trials[trial.trial_id] = trial
         tasks = self._make(trial, trial.number, self._plan.seeds_of(trial), {})
         self._let_start(tasks)
@@ -301,7 +301,7 @@ class Scheduler:
         seeds: Sequence[int],
         thresholds: Mapping[int, StoppingThresholds],
     ) -> list[ScheduledRun]:
-        """The runs of a trial with ``seeds``, as members of the study."""
+        """Create the runs of a trial with ``seeds``, as members of the study."""
         tasks = []
         for position, seed in enumerate(seeds):
             run = self._identify(trial, seed)
@@ -324,7 +324,7 @@ class Scheduler:
         return self._members[task.trial.trial_id, task.run.seed]
 
     def _advance(self, finished: FinishedRuns) -> bool:
-        """Prune trials or let them go on, by their runs that are finished; whether any were."""
+        """Continue or prune trials after their finished runs. Returns whether there were any."""
         has_grown = False
         for trial_id, trial in list(self._in_flight.items()):
             while trial.tasks and trial.tasks[0].run_id in finished:
@@ -336,11 +336,13 @@ class Scheduler:
         return has_grown
 
     def _go_on(self, trial: _InFlight, finished: FinishedRuns) -> None:
-        """Take the first run of a trial, which is finished, out of flight; start the next one."""
+        """Handle the finished first run of a trial: prune the trial, or let its next run start."""
         ended = trial.tasks.pop(0)
         reason = self._history.reason_to_prune(ended.trial, ended.run.seed, finished)
         is_truncated = finished[ended.run_id].state == "pruned"
-        if reason is None or not (trial.tasks or is_truncated):  # a run that is done is kept
+        if reason is None or not (
+            trial.tasks or is_truncated
+        ):  # after the last run, done: nothing to prune
             self._let_start(trial.tasks[:1])
             return
         self._history.prune(ended.trial, reason)
@@ -351,7 +353,7 @@ class Scheduler:
         trial.repeats.clear()
 
     def _skip(self, tasks: Sequence[ScheduledRun]) -> None:
-        """Never start these runs: their trial was pruned."""
+        """Mark these runs as never to start, because their trial was pruned."""
         for task in tasks:
             self._member(task).standing = "skipped"
         self._skipped += len(tasks)
@@ -361,8 +363,8 @@ class Scheduler:
         return self._history.are_finished(self._history.last_known(self._next_number), finished)
 
     def _propose(self, finished: FinishedRuns) -> bool:
-        """Take on the next proposal; False where the space has nothing new."""
-        # Loaded here: a grid must not pay for the import of Optuna.
+        """Add the next proposal. Returns False if the space has nothing new."""
+        # Imported here, so that a grid does not pay for importing Optuna.
         from harness.search.sampler import Sampler
 
         self._search = self._search or Sampler(self._plan, self.rules)
@@ -380,7 +382,7 @@ class Scheduler:
         return True
 
     def _take_on(self, trial: Trial, finished: FinishedRuns) -> list[ScheduledRun]:
-        """Add a new trial of a search."""
+        """Add a new trial of a search, and let its first runs start."""
         if not self._prunes:
             return self._add(trial)
         seeds = self._plan.seeds_of(trial)
@@ -392,12 +394,12 @@ class Scheduler:
         return tasks
 
     def _repeat(self, trial: Trial, number: int) -> list[ScheduledRun]:
-        """Add new seeds of a trial that is known; they are not pruned any more."""
+        """Add further seeds of a known trial; they are never stopped early."""
         seeds = self._plan.spec.repeat_seeds(self._history.times(trial))
         tasks = self._make(trial, number, seeds, {})
         if flight := self._in_flight.get(trial.trial_id):
             flight.repeats.extend(tasks)
-        elif trial.trial_id in self._history.pruned:  # which the search could not know yet
+        elif trial.trial_id in self._history.pruned:  # the sampler could not know that yet
             self._skip(tasks)
         else:
             self._let_start(tasks)

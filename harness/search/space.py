@@ -1,4 +1,4 @@
-"""The search space as Optuna distributions, and the baseline's place in it."""
+"""Builds the search space from Optuna distributions, and locates the baseline in it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from harness.study.plan import Plan
 from harness.workload import JsonValue
 
 Dimension: TypeAlias = tuple[BaseDistribution, tuple[str, ...], list[list[JsonValue]]]
-"""Optuna's distribution, the axes that it decides, and for a list of values these values."""
+"""The Optuna distribution, the axes that it sets and, for a list axis, the listed values."""
 Identify: TypeAlias = Callable[[Varied], str | None]
-"""Varied parameters -> trial id; None where the workload refuses them."""
+"""Varied parameters -> trial id; None if the workload refuses them."""
 
 
 def space_of(plan: Plan) -> dict[str, Dimension]:
-    """Name -> dimension, each after those that its condition names."""
+    """Return name -> dimension; each one follows those that its condition refers to."""
     spec = plan.spec
     space: dict[str, Dimension] = {}
     if spec.variants:
@@ -45,10 +45,10 @@ def space_of(plan: Plan) -> dict[str, Dimension]:
 
 
 def position_of(chosen: list[JsonValue], rows: list[list[JsonValue]]) -> int:
-    """Which of the rows has these values.
+    """Return the index of the row with these values.
 
     Raises:
-        ValueError: none.
+        ValueError: no row has them.
     """
     for position, row in enumerate(rows):
         if all(same_value(one, other) for one, other in zip(chosen, row, strict=True)):
@@ -59,13 +59,13 @@ def position_of(chosen: list[JsonValue], rows: list[list[JsonValue]]) -> int:
 def baseline_in_space(
     plan: Plan, space: Mapping[str, Dimension], filled: Filled, identify: Identify
 ) -> Varied | None:
-    """The baseline's value on each axis that it has; None where one lies outside the space.
+    """Return the baseline's value on each active axis; None if one lies outside the space.
 
     Args:
         plan: The study.
         space: Its dimensions.
-        filled: Its variants, see ``harness.study.conditions``.
-        identify: The id of the trial that would vary so.
+        filled: Its variants; see ``harness.study.conditions``.
+        identify: Maps varied parameters to the id of their trial.
     """
     baseline = plan.fixed[0]
     found: Varied = {}
@@ -88,12 +88,12 @@ def baseline_in_space(
 
 
 def value_at(distribution: BaseDistribution, share: float) -> float:
-    """The value below which ``share`` of the distribution lies."""
+    """Return the value below which ``share`` of the distribution lies."""
     if isinstance(distribution, CategoricalDistribution):
         return min(int(share * len(distribution.choices)), len(distribution.choices) - 1)
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     low, high = float(distribution.low), float(distribution.high)
-    if isinstance(distribution, IntDistribution):  # every whole number is as wide as any other
+    if isinstance(distribution, IntDistribution):  # give every integer the same width
         low, high = low - 0.5, high + 0.5
     if distribution.log:
         value = math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
@@ -105,7 +105,7 @@ def value_at(distribution: BaseDistribution, share: float) -> float:
 
 
 def is_in_range(value: JsonValue, axis: Axis) -> bool:
-    """Whether a search could draw this value from a range."""
+    """Whether the axis is a range that contains this value."""
     if axis.bounds is None or isinstance(value, bool) or not isinstance(value, int | float):
         return False
     low, high = axis.bounds
@@ -119,10 +119,10 @@ def _choice(
     choices: list[list[JsonValue]],
     identify: Identify,
 ) -> list[JsonValue] | None:
-    """The row of a list that the baseline has, in the same or in other words."""
+    """Return the listed row that equals the baseline, or that gives the same trial."""
     try:
         return choices[position_of(given, choices)]
-    except ValueError:  # a workload may complete what the list only begins
+    except ValueError:  # the workload may fill in defaults that the row leaves out
         for row in choices:
             varied = dict(baseline.varied) | dict(zip(keys, row, strict=True))
             if identify(varied) == baseline.trial_id:
