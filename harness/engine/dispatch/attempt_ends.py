@@ -93,9 +93,7 @@ class AttemptEnds:
         task, state = row.task, row.state
         if state.failure is None:
             return False
-        if (
-            state.failure == "oom" and attempt.job.together > 1
-        ):  # any run of the process may have used the memory
+        if state.failure == "oom" and attempt.job.together > 1:  # any of them may have used it up
             self._unpack(attempt, is_memory=True)
             return True
         retry = self.runs.retry(task.run_id, state.failure, active=self.queue.most_active)
