@@ -340,9 +340,7 @@ class Scheduler:
         ended = trial.tasks.pop(0)
         reason = self._history.reason_to_prune(ended.trial, ended.run.seed, finished)
         is_truncated = finished[ended.run_id].state == "pruned"
-        if reason is None or not (
-            trial.tasks or is_truncated
-        ):  # after the last run, done: nothing to prune
+        if reason is None or not (trial.tasks or is_truncated):  # no run left to prune
             self._let_start(trial.tasks[:1])
             return
         self._history.prune(ended.trial, reason)

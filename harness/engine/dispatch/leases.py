@@ -139,10 +139,7 @@ class Leases:
         """Release a run that is finished, with its end in the spool."""
         with self._guard:
             self._mine.discard(run_id)
-        with (
-            suppress(OSError, StoreError),
-            self._exclusive(),
-        ):  # on a full disk the next claim writes it
+        with suppress(OSError, StoreError), self._exclusive():  # the next claim tries again
             self._write()
 
     def taken(self) -> Mapping[str, Owner]:

@@ -174,9 +174,7 @@ class StoreWriter:
         """The runs in the database as of the first query."""
         if self._stored is None:
             self._stored = {}
-            with suppress(
-                InputError, StoreBusyError
-            ):  # missing or busy: ingesting twice does no harm
+            with suppress(InputError, StoreBusyError):  # then all is ingested, which is harmless
                 rows = query(
                     self._results,
                     "SELECT run_id, attempts, state, started, finished FROM run",
