@@ -128,7 +128,7 @@ def test_a_run_whose_spool_is_removed_while_it_is_trained_starts_anew(place: Pla
     vandal = Vandal(place, most=1)
     outcome = place.run(WAITING, executor="process", workers=1, watcher=vandal)
     assert (outcome.done, outcome.failed) == (8, 0)
-    assert [text for text in vandal.said if "the run starts anew" in text]
+    assert [text for text in vandal.said if "the run starts from scratch" in text]
     alone = place.folder / "alone"
     place.run(WAITING, results=alone)
     assert place.ask(RECALL) == place.ask(RECALL, alone)
