@@ -1,4 +1,4 @@
-"""Replaces a database that was found damaged while a study runs."""
+"""Rebuild a database that was found damaged while a study is running."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _WAIT_S = 10.0
 
 
 def mend(results: Path, error: StoreDamagedError, say: Callable[[str], None]) -> None:
-    """Make the database anew, by a driver that holds nothing in the folder any more.
+    """Rebuild a damaged database; the calling driver must hold no lock in the folder.
 
     Args:
         results: The results folder.
-        error: How its damage was found.
-        say: Is told what is done.
+        error: The error that reported the damage.
+        say: Receives progress messages.
 
     Raises:
-        StoreError: other drivers are at work, as the message names them; or a record is damaged,
-            or the disk is full.
-        StoreBusyError: a reader does not let go of the file.
+        StoreError: other drivers are using the folder (the message names them), a record is
+            damaged, or the disk is full.
+        StoreBusyError: a reader keeps the file open.
     """
     what = str(error).partition("; ")[0]
     with ExitStack() as stack:
@@ -36,28 +36,28 @@ def mend(results: Path, error: StoreDamagedError, say: Callable[[str], None]) ->
             training = sorted({str(owner) for owner in Leases(results).taken().values()})
             who = ", ".join(training) or "another process"
             raise StoreError(
-                f"{what}; no result is lost, but others are at work in the folder ({who}): when "
-                f"they have ended, `{rebuild_command(results)}` or the same command makes it anew"
+                f"{what}; no result is lost, but the folder is in use ({who}): when that has "
+                f"ended, run the same command again or `{rebuild_command(results)}`"
             ) from None
         say(what)
         made = rebuild(results, wait_s=_WAIT_S, on_wait=say)
     for notice in made.notices:
         say(notice)
-    say(f"{results}: made anew from {made.studies} studies and {made.runs} runs")
+    say(f"{results}: rebuilt from {made.studies} studies and {made.runs} runs")
 
 
 def rebuild_results(results: Path, on_wait: Callable[[str], None]) -> Rebuilt:
-    """Make the database anew from the spools, while no driver is at work on them.
+    """Rebuild the database from the spools while no driver is using the folder.
 
     Args:
         results: The results folder.
-        on_wait: Called once with a sentence when a reader has to be waited for.
+        on_wait: Called once, with a message, when waiting for a reader begins.
 
     Raises:
-        InputError: nothing there, or a driver is at work.
+        InputError: the folder holds no results, or a driver is using it.
         StoreError: the folder is not writable.
     """
-    if not results.is_dir():  # the lock must not make it
+    if not results.is_dir():  # taking the lock would create it
         raise InputError(f"{results}: no such results folder; give one with --results")
     with alone(results):
         return rebuild(results, wait_s=10.0, on_wait=on_wait)

@@ -95,7 +95,7 @@ class RecordWriter:
         """
         with self._leases.holding():
             remove_drafts(self._results, record.study)
-            # What is damaged when a driver begins was said then, and its first record mends it.
+            # Damage found when the driver started was reported then; its first write repairs it.
             say = _say_nothing if self._is_first else self._say
             found = _read(self._results, record.study, say)
             if found is not None and found.version > self._version:

@@ -35,7 +35,7 @@ class RunOptions:
     again: frozenset[str] = frozenset()
     """Classes of failure that are trained again, also where they are final."""
     reuse: bool = True
-    """Whether what earlier calls have finished counts; else it is trained anew, and compared."""
+    """Whether to reuse finished runs; otherwise they are trained again and the results compared."""
     runs_per_gpu: int = 1
     """Runs at once on one GPU."""
     profile: bool = False

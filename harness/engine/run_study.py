@@ -78,7 +78,7 @@ def run_study(
 
     A first SIGINT or SIGTERM lets the workers finish their epoch and ends the call in order, a
     second one stops them at once; see ``Outcome``. A damaged database, whenever it is found, is
-    made anew if nobody else is at work in the folder, and the study goes on.
+    rebuilt if no other process is using the folder, and the study continues.
 
     Args:
         study: The study file, or its content.
@@ -200,8 +200,8 @@ def _finish(controller: Controller) -> Outcome:
     if again:
         same = sum(before == now for before, now in again)
         watcher.say(
-            f"{len(again)} runs that were finished are trained anew: {same} with the "
-            f"very same results, {len(again) - same} with others"
+            f"{len(again)} finished runs were trained again: {same} with identical results, "
+            f"{len(again) - same} with different ones"
         )
     return Outcome(
         study=snapshot.study,
@@ -223,7 +223,7 @@ def _sync_patiently(controller: Controller, wait_s: float) -> StoreBusyError | N
         notices = controller.store.sync(compare=study, wait_s=wait_s, on_wait=say)
     except StoreBusyError as error:
         busy = StoreBusyError(
-            f"{error}; no result is lost: then make the database anew with `harness rebuild`"
+            f"{error}; no result is lost: then rebuild the database with `harness rebuild`"
         )
         say(str(busy))
         return busy

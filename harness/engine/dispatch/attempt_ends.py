@@ -85,7 +85,7 @@ class AttemptEnds:
         path = row.spool.path  # which was damaged or taken away while the run was trained
         if not self.queue.requeue_lost(row):
             raise StoreError(f"{path}: {damage}, once more; check the disk, and who writes there")
-        self.say(f"{path}: {damage}; the run starts anew")
+        self.say(f"{path}: {damage}; the run starts from scratch")
         return True
 
     def _is_retried(self, row: RunRow, attempt: Attempt) -> bool:

@@ -285,7 +285,7 @@ def _is_locked(path: Path) -> bool:
 
 
 def _boot_id() -> str:
-    """A text that changes when the machine starts anew; empty where the system has none."""
+    """Return an id that changes at every boot; empty if the system provides none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:

@@ -67,7 +67,7 @@ class RunRow:
 
     @property
     def previous(self) -> RunState | None:
-        """How it was done before this call, where it is trained anew."""
+        """State of the finished run before this call, if the run is trained again; else None."""
         return self.before if self.before is not None and self.before.state == "done" else None
 
     @property

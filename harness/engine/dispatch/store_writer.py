@@ -110,7 +110,7 @@ class StoreWriter:
         """Bring the database up to date; it is not opened when nothing has changed.
 
         Args:
-            compare: A study whose comparisons are computed anew.
+            compare: Study whose comparisons are recomputed.
             wait_s: How long to wait for a process that holds the database.
             on_wait: Called once with a sentence when a wait begins.
 
