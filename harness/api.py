@@ -108,7 +108,7 @@ def load(results: str | Path = "results") -> Results:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """A results folder; each frame is read anew from its database on every access."""
+    """A results folder; every access reads its frame from the database again."""
 
     folder: Path
 

@@ -73,8 +73,8 @@ class CbswrConfig(Strict):
     pixel_reduction: Literal["mean", "sum"] = "mean"
     """Reduction over an image's pixels: ``mean`` as in the code, ``sum`` as in the text."""
     nn_positive: bool = False
-    """With probability 0.5, replace an image's second view by its nearest neighbour, searched anew
-    each epoch. The code does this for CUB-200-2011 only; the text does not mention it."""
+    """With probability 0.5, replace an image's second view by its nearest neighbour, recomputed
+    every epoch. The code does this for CUB-200-2011 only; the text does not mention it."""
 
     @model_validator(mode="after")
     def _check_weights(self) -> CbswrConfig:

@@ -1,4 +1,4 @@
-"""Rebuild a damaged database from the spools."""
+"""Rebuild a database that was found damaged while a study is running."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WAIT_S = 10.0
 
 
 def mend(results: Path, error: StoreDamagedError, say: Callable[[str], None]) -> None:
-    """Rebuild the database. The calling driver must have released all its locks and leases.
+    """Rebuild a damaged database; the calling driver must hold no lock in the folder.
 
     Args:
         results: The results folder.
@@ -24,8 +24,8 @@ def mend(results: Path, error: StoreDamagedError, say: Callable[[str], None]) ->
         say: Receives progress messages.
 
     Raises:
-        StoreError: other drivers are running (the message names them), a record is damaged, or
-            the disk is full.
+        StoreError: other drivers are using the folder (the message names them), a record is
+            damaged, or the disk is full.
         StoreBusyError: a reader keeps the file open.
     """
     what = str(error).partition("; ")[0]
@@ -36,8 +36,8 @@ def mend(results: Path, error: StoreDamagedError, say: Callable[[str], None]) ->
             training = sorted({str(owner) for owner in Leases(results).taken().values()})
             who = ", ".join(training) or "another process"
             raise StoreError(
-                f"{what}; no result is lost, but the folder is in use by {who}: once it is "
-                f"free, `{rebuild_command(results)}` or the same command rebuilds the database"
+                f"{what}; no result is lost, but the folder is in use ({who}): when that has "
+                f"ended, run the same command again or `{rebuild_command(results)}`"
             ) from None
         say(what)
         made = rebuild(results, wait_s=_WAIT_S, on_wait=say)
@@ -47,17 +47,17 @@ def mend(results: Path, error: StoreDamagedError, say: Callable[[str], None]) ->
 
 
 def rebuild_results(results: Path, on_wait: Callable[[str], None]) -> Rebuilt:
-    """Rebuild the database from the spools while no driver is running.
+    """Rebuild the database from the spools while no driver is using the folder.
 
     Args:
         results: The results folder.
-        on_wait: Called once, with a sentence, if a reader holds the database.
+        on_wait: Called once, with a message, when waiting for a reader begins.
 
     Raises:
-        InputError: the folder does not exist, or a driver is running.
+        InputError: the folder holds no results, or a driver is using it.
         StoreError: the folder is not writable.
     """
-    if not results.is_dir():  # taking the lock must not create it
+    if not results.is_dir():  # taking the lock would create it
         raise InputError(f"{results}: no such results folder; give one with --results")
     with alone(results):
         return rebuild(results, wait_s=10.0, on_wait=on_wait)

@@ -200,7 +200,7 @@ def _finish(controller: Controller) -> Outcome:
     if again:
         same = sum(before == now for before, now in again)
         watcher.say(
-            f"{len(again)} finished runs were retrained: {same} with identical results, "
+            f"{len(again)} finished runs were trained again: {same} with identical results, "
             f"{len(again) - same} with different ones"
         )
     return Outcome(

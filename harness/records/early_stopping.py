@@ -1,4 +1,4 @@
-"""Thresholds at which a run is stopped early, and the epoch at which one fell below them."""
+"""Thresholds for early stopping, and the epoch at which a run falls below them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from harness.workload import JsonValue
 
 @dataclass(frozen=True, slots=True)
 class StoppingThresholds:
-    """What a run must have reached to go on."""
+    """Values that a run must reach to continue."""
 
     metric: str
-    """As it is reported: ``val/recall@1``."""
+    """Name of the metric as reported, e.g. ``val/recall@1``."""
     least: Mapping[int, float]
-    """After so many epochs that reported the metric -> its least value."""
+    """Number of epochs that reported the metric -> minimum value required at that point."""
     is_best_judged: bool
-    """Whether the best value so far must reach it, or the newest."""
+    """Whether the best value so far is compared with the minimum, rather than the newest."""
 
     @staticmethod
     def from_json(document: Mapping[str, JsonValue]) -> StoppingThresholds:
-        """What ``asdict`` and JSON made ``document`` from."""
+        """Restore thresholds that ``asdict`` and JSON turned into ``document``."""
         least = cast("Mapping[str, float]", document["least"])
         by_count = {int(count): value for count, value in least.items()}
         return StoppingThresholds(
@@ -33,15 +33,15 @@ class StoppingThresholds:
 
 
 class EarlyStop(NamedTuple):
-    """Where a run is stopped, and why."""
+    """When and why a run is stopped early."""
 
     epochs: int
-    """That it has reported by then."""
+    """Number of epochs that had reported the metric by then."""
     reason: str
 
 
 def first_violation(values: Sequence[float], thresholds: StoppingThresholds) -> EarlyStop | None:
-    """Where a run that reported ``values`` is stopped; None where it may go on."""
+    """Return when a run that reported ``values`` is stopped; None if it may continue."""
     best = -math.inf
     for count, value in enumerate(values, start=1):
         best = max(best, value)
@@ -55,11 +55,11 @@ def first_violation(values: Sequence[float], thresholds: StoppingThresholds) -> 
 
 
 def with_early_stopping(state: RunState, thresholds: StoppingThresholds | None) -> RunState:
-    """An ended run as a study sees it that would have stopped it by ``thresholds``.
+    """Return the state of an ended run as seen by a study with its own ``thresholds``.
 
-    Runs are shared: one that another study has trained to its end counts as pruned in a study that
-    would not have let it come so far, and one that another study has pruned, and this one would
-    not have, has yet to be trained on.
+    Studies share runs. A run that another study trained to its end counts as pruned here if these
+    thresholds would have stopped it earlier. A run that another study pruned counts as running here
+    if these thresholds would not have stopped it: it still has to be trained to its end.
     """
     cut = None if thresholds is None else first_violation(list(state.curve.values()), thresholds)
     if cut is not None:

@@ -1,11 +1,10 @@
-"""The events of a run in its ``spool.jsonl``: one JSON object a line, appended, synced and sealed.
+"""Append and read the events of a run in its ``spool.jsonl``: one checksummed JSON line per event.
 
-Every line ends with the checksum of what stands before it, and names the checksum of the line that
-was the last whole one when it was written (``previous``). So damage is told from a crash: a line
-that was torn by a crash was never named by the line after it, and is passed over; one that was
-whole, and is not any more, was named. A torn line is also left alone while it is the last, since
-its writer may be about to end it. Lines before the first checksum are those of an older version of
-this program, and are taken as they are.
+Every line ends with a checksum of its own text and holds the checksum of the last complete line
+before it (``previous``). This chain distinguishes damage from a crash. A line torn by a crash is
+never referenced by the next line, and is skipped. A line that is referenced but no longer valid was
+damaged later. A torn last line is ignored for now: its writer may still be completing it. Lines
+before the first checksum were written by an older version of this program and are not verified.
 """
 
 from __future__ import annotations
@@ -31,28 +30,28 @@ _APPEND = os.O_RDWR | os.O_CREAT | os.O_APPEND
 
 
 class Entries(NamedTuple):
-    """What was read from a spool."""
+    """Entries read from a spool by one call."""
 
     entries: tuple[Entry, ...]
     is_from_start: bool
-    """Whether they begin with the spool's first line, so that whatever was read before is void:
-    always so at first, and again where the file was removed or replaced."""
+    """Whether the entries start at the spool's first line, so that they replace all earlier ones:
+    true for the first read, and after the file was removed or replaced."""
 
 
 def append(path: Path, event: Event) -> None:
-    """Add one event to the spool file ``path`` and sync it to the disk.
+    """Append one event to the spool file ``path`` and sync it to disk.
 
-    The file and its folders are made where they are missing. A torn last line is closed first, so
-    that it cannot spoil this one. ``Started`` alone is not synced: a run of which a power cut
-    leaves no more than its start has lost nothing, and a sync costs milliseconds.
+    The file and its folders are created if missing. A torn last line is terminated first, so that
+    the event starts on a line of its own. ``Started`` is not synced: a sync takes milliseconds, and
+    a run that has only started has nothing to lose in a power failure.
 
     Raises:
-        StoreError: the disk is full, or the place is not writable.
+        StoreError: the disk is full, or the path is not writable.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(open_no_follow(path, _APPEND), "ab+", buffering=0) as stream:
-            # Journaling file systems commit the name of a new file with its first sync.
+            # No sync of the folder: journaling file systems commit a new name with the first fsync.
             line = sealed(to_json(event), previous=_last_mark(stream))
             _write(stream, line, is_synced=not isinstance(event, Started))
     except OSError as error:
@@ -60,10 +59,10 @@ def append(path: Path, event: Event) -> None:
 
 
 def append_lines(path: Path, lines: bytes) -> None:
-    """Add whole lines of a copy of the spool file ``path``, which ended as this one does, and sync.
+    """Append complete lines from a copy of the spool file ``path`` that had the same end, and sync.
 
     Raises:
-        StoreError: the disk is full, or the place is not writable.
+        StoreError: the disk is full, or the path is not writable.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +73,7 @@ def append_lines(path: Path, lines: bytes) -> None:
 
 
 def sealed(document: Mapping[str, JsonValue], *, previous: str) -> bytes:
-    """The line of an event: its JSON with ``previous``, and then its checksum."""
+    """Return the line of an event: its JSON with ``previous``, followed by its checksum."""
     text = json.dumps({**document, "previous": previous}, separators=(",", ":"), allow_nan=False)
     body = text.encode()[:-1]
     return body + _KEY + _checksum(body).encode() + b'"}\n'
@@ -82,26 +81,26 @@ def sealed(document: Mapping[str, JsonValue], *, previous: str) -> bytes:
 
 @dataclass
 class SpoolReader:
-    """Reads a run's spool as it grows."""
+    """Incremental reader of a run's spool."""
 
     path: Path
     offset: int = field(default=0, init=False)
-    """So many bytes have been read: more of them are a sign of life."""
+    """Number of bytes read so far; if it grows, the run is alive."""
     _inode: int | None = field(default=None, init=False)
     _lines: int = field(default=0, init=False)
     _marks: set[str] = field(default_factory=set, init=False)
-    """Of the whole lines: two writers that do not know of each other may both follow one."""
+    """Checksums of all complete lines, since two concurrent writers may reference the same line."""
     _has_checksums: bool = field(default=False, init=False)
     _doubtful: int | None = field(default=None, init=False)
-    """The first line since the last whole one, if there are any."""
+    """Number of the first invalid line after the last complete one, if any."""
 
     def read(self) -> Entries:
-        """What was added since the last call; nothing where there is no file.
+        """Read what was added since the last call; nothing if there is no file.
 
-        A last line without its line end is left for the next call.
+        A last line without a line end is left for the next call.
 
         Raises:
-            StoreError: the file is there and cannot be read.
+            StoreError: the file exists but cannot be read.
         """
         try:
             with os.fdopen(open_no_follow(self.path, os.O_RDONLY), "rb") as stream:
@@ -118,7 +117,7 @@ class SpoolReader:
             raise unreadable(self.path, error) from None
         end = text.rfind(b"\n") + 1
         whole, rest = text[:end], text[end:]
-        if rest and _checked(rest[:-1]) is not None:  # its line end is what was damaged
+        if rest and _checked(rest[:-1]) is not None:  # complete except for a damaged line end
             whole, rest = text + b"\n", b""
         entries = [entry for line in whole.split(b"\n")[:-1] for entry in self._take(line)]
         if self._doubtful is not None and self._has_checksums and not rest:
@@ -132,7 +131,7 @@ class SpoolReader:
         self._lines, self._marks, self._has_checksums, self._doubtful = 0, {""}, False, None
 
     def _take(self, line: bytes) -> Iterator[Entry]:
-        """The event on a line, after what it gives away of those before it."""
+        """Yield the event on a line, preceded by damage to earlier lines that this line reveals."""
         self._lines += 1
         found = _checked(line) or (None if self._has_checksums else _unsealed(line))
         if found is None:
@@ -150,21 +149,21 @@ class SpoolReader:
 
 
 def read_spool(path: Path) -> tuple[Entry, ...]:
-    """All that is in the spool file ``path``; see ``SpoolReader.read``."""
+    """Read the whole spool file ``path``; see ``SpoolReader.read``."""
     return SpoolReader(path).read().entries
 
 
 class _Line(NamedTuple):
     event: Event | None
-    """None where only a newer version of this program knows what it means."""
+    """None for a kind of event that only a newer version of this program knows."""
     mark: str
-    """What the next line calls it by."""
+    """Checksum by which the next line references this one."""
     previous: str | None
-    """What it calls the line before it by; None where it has no checksum."""
+    """Checksum of the line before; None for a line without a checksum of its own."""
 
 
 def _checked(line: bytes) -> _Line | None:
-    """A line with a checksum that is right; None for any other."""
+    """Parse a line with a valid checksum; None for any other line."""
     body, seal = line[:-_SEAL], line[-_SEAL:]
     mark = _checksum(body)
     if seal != _KEY + mark.encode() + b'"}':
@@ -178,7 +177,7 @@ def _checked(line: bytes) -> _Line | None:
 
 
 def _unsealed(line: bytes) -> _Line | None:
-    """A line of an older version, which wrote no checksums; None where it is no event."""
+    """Parse a line of an older version, which wrote no checksums; None if it is not an event."""
     try:
         document = json.loads(line)
         if not isinstance(document, dict):
@@ -193,7 +192,7 @@ def _checksum(body: bytes) -> str:
 
 
 class _Stream(Protocol):
-    """A file that is opened for appending and reading, without a buffer."""
+    """Unbuffered file opened for appending and reading."""
 
     def seek(self, offset: int, whence: int = 0, /) -> int: ...
     def read(self, size: int, /) -> bytes: ...
@@ -202,7 +201,7 @@ class _Stream(Protocol):
 
 
 def _last_mark(stream: _Stream) -> str:
-    """The mark of the last whole line of a spool; empty where there is none."""
+    """Return the checksum of the last complete line of a spool; empty if there is none."""
     start = stream.seek(0, os.SEEK_END)
     text = b""
     while start:
@@ -211,7 +210,7 @@ def _last_mark(stream: _Stream) -> str:
         stream.seek(start)
         text = stream.read(step) + text
         lines = text.split(b"\n")
-        # The first one may have begun before this block.
+        # The first line may have started before this block.
         for line in reversed(lines if start == 0 else lines[1:]):
             if (found := _checked(line) or _unsealed(line)) is not None:
                 return found.mark
@@ -224,7 +223,7 @@ def _write(stream: _Stream, lines: bytes, *, is_synced: bool) -> None:
         stream.seek(size - 1)
         if stream.read(1) != b"\n":
             lines = b"\n" + lines
-    # A raw write may take only a part of it when the disk fills up.
+    # A raw write may be partial when the disk fills up.
     while lines:
         lines = lines[stream.write(lines) :]
     if is_synced:

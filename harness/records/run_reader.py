@@ -1,4 +1,4 @@
-"""Follow a run: what its spool says now, read from where the last call stopped."""
+"""Follow a run by reading its spool incrementally."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from harness.records.run_state import RunState, replay
 
 
 class RunReader:
-    """Reads a run's spool as it grows and keeps the state that its events lead to."""
+    """Incremental reader of a run's spool that keeps the run's state up to date."""
 
     def __init__(self, results: Path, run_id: str, *, watched: str | None = None) -> None:
-        """Read nothing yet; the run need not have begun.
+        """Create a reader; the run need not have started.
 
         Args:
             results: The results folder.
-            run_id: The run.
-            watched: See ``replay``.
+            run_id: Id of the run.
+            watched: Metric whose curve is kept; see ``replay``.
         """
         self._spool = SpoolReader(spool_path(run_dir(results, run_id)))
         self._watched = watched
@@ -26,14 +26,14 @@ class RunReader:
 
     @property
     def offset(self) -> int:
-        """How many bytes have been read: more of them are a sign of life."""
+        """Number of bytes read so far; if it grows, the run is alive."""
         return self._spool.offset
 
     def read(self) -> Entries:
-        """Bring ``state`` up to date and return what was added to the spool.
+        """Update ``state`` and return the entries added to the spool since the last call.
 
         Raises:
-            StoreError: the spool is there and cannot be read.
+            StoreError: the spool exists but cannot be read.
         """
         found = self._spool.read()
         before = None if found.is_from_start else self.state

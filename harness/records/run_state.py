@@ -1,4 +1,4 @@
-"""Where a run stands, by the events in its spool: the one place that says which of them count."""
+"""Derive the state of a run from its spool; only this module decides which events count."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.records.events import Damaged, Entry, EpochReported, Failure, Finis
 
 
 class LimitExceeded(NamedTuple):
-    """As what an attempt that has broken a limit fails."""
+    """Failure of an attempt that exceeded a limit."""
 
     failure: Failure
     message: str
@@ -22,33 +22,33 @@ State = Literal["queued", "running", "done", "failed", "pruned"]
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """Where a run stands, by its events."""
+    """State of a run, derived from its events."""
 
     state: State = "queued"
     failure: str | None = None
     message: str | None = None
     attempts: int = 0
     reported: tuple[int, ...] = ()
-    """Epochs that count, in order. An attempt that goes on from a checkpoint keeps those before."""
+    """Valid epochs, in order. An attempt resumed from a checkpoint keeps those before it."""
     last_metrics: Mapping[str, float] = field(default_factory=dict)
-    """Of the epoch reported last."""
+    """Metrics of the last reported epoch."""
     curve: Mapping[int, float] = field(default_factory=dict)
-    """Epoch -> finite value of the metric that ``replay`` was told to watch, in order."""
+    """Epoch -> finite value of the metric ``watched`` by ``replay``, in order."""
     results: Mapping[str, float] = field(default_factory=dict)
     seconds: float | None = None
     started: str | None = None
-    """When the newest attempt began, as it wrote; None where its start is missing."""
+    """Start time of the newest attempt, as recorded; None if its start event is missing."""
     finished: str | None = None
-    """When it ended."""
+    """End time of the newest attempt, if it has ended."""
     files: Mapping[str, str] = field(default_factory=dict)
-    """Path below the work folder -> digest, of what a run that is done has left there."""
+    """Path below the work folder -> digest, for the files that a finished run left there."""
     damage: str | None = None
-    """What is wrong with the spool: ``line 3 is damaged``. Such a run counts as unfinished until an
-    attempt starts it anew."""
+    """Damage to the spool, e.g. ``line 3 is damaged``. Such a run counts as unfinished until an
+    attempt starts from scratch."""
 
     @property
     def epochs(self) -> int:
-        """How many epochs count."""
+        """Number of valid epochs."""
         return len(self.reported)
 
     @property
@@ -60,16 +60,16 @@ class RunState:
 def replay(
     entries: Iterable[Entry], before: RunState | None = None, *, watched: str | None = None
 ) -> RunState:
-    """The state after ``entries``, which follow those that led to ``before``.
+    """Return the state after ``entries``, which continue from the state ``before``.
 
-    Events of an attempt older than the newest are passed over, and so is all that follows an
-    attempt's first ``Finished``: a worker that was given up cannot change what was decided. An end
-    counts only where nothing of what led to it is damaged, and a good one where its start is there.
+    Events of superseded attempts are ignored, and so is everything after an attempt's first
+    ``Finished``: a worker that was given up must not change the outcome. An end counts only if no
+    line before it is damaged, and an end other than a failure only if the start event exists.
 
     Args:
-        entries: What happened.
-        before: The state until then.
-        watched: A metric that epochs report, of which the ``curve`` is kept.
+        entries: New entries, in order.
+        before: State before them; None for a new run.
+        watched: Metric reported by epochs whose ``curve`` is kept.
     """
     state = before or RunState()
     for entry in entries:
@@ -78,7 +78,7 @@ def replay(
 
 
 def advance(state: RunState, entry: Entry, *, watched: str | None = None) -> RunState:
-    """The state after one more entry: the same object where ``replay`` passes the entry over."""
+    """Return the state after one more entry; the same object if the entry is ignored."""
     if isinstance(entry, Damaged):
         return _damaged(state, f"line {entry.line} is damaged")
     if entry.attempt < state.attempts:
@@ -99,7 +99,7 @@ def advance(state: RunState, entry: Entry, *, watched: str | None = None) -> Run
 
 
 def _unfinished(state: RunState) -> RunState:
-    """The state of a run that goes on, by what its epochs have said so far."""
+    """Return the state of an unfinished run that keeps the epochs reported so far."""
     return RunState(
         "running",
         attempts=state.attempts,
@@ -128,7 +128,7 @@ def _ended(state: RunState, event: Finished) -> RunState:
 
 
 def _with_epoch(state: RunState, event: EpochReported, watched: str | None) -> RunState:
-    """The state after one more epoch, which voids what was said of it and of later ones."""
+    """Return the state after a reported epoch, which replaces earlier reports from it on."""
     reported = state.reported
     if reported and reported[-1] >= event.epoch:
         reported = tuple(epoch for epoch in reported if epoch < event.epoch)

@@ -1,6 +1,6 @@
-"""Rows in bulk: plain JSON objects into tables that exist, or that are made to fit them.
+"""Insert rows in bulk: plain JSON objects, into existing tables or tables made to fit them.
 
-Rows travel as one JSON text, which is some fifty times faster than a statement a row.
+All rows are passed as one JSON text, about fifty times faster than one statement per row.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from harness.workload import JsonValue
 Row = Mapping[str, JsonValue]
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-"""What a workload may call a table or a column."""
+"""Valid names for the tables and columns of a workload."""
 
 FROM_WORKLOAD = "As the workload wrote it."
-"""The comment of a column that the workload has made."""
+"""Database comment on a column that a workload created."""
 
 _EMPTY_LIST = "[]"
 
 
 def column_types(con: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
-    """Column -> type in the order of the table; empty where there is no such table."""
+    """Return column -> type, in column order; empty if the table does not exist."""
     rows = con.execute(
         """
         SELECT column_name, data_type FROM duckdb_columns()
@@ -40,10 +40,10 @@ def column_types(con: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
 def insert_rows(
     con: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row], *, replace: bool = True
 ) -> None:
-    """Add ``rows`` to ``table``; what a row does not name is null.
+    """Insert ``rows`` into ``table``; columns missing from a row become null.
 
-    With ``replace`` a row takes the place of the one with its primary key; two of ``rows`` may
-    not have the same key. Numbers are finite.
+    With ``replace``, a row overwrites the one with the same primary key; keys must be unique
+    within ``rows``. Numbers must be finite.
     """
     if not rows:
         return
@@ -57,7 +57,7 @@ def insert_rows(
 
 
 def update_rows(con: duckdb.DuckDBPyConnection, table: str, key: str, rows: Sequence[Row]) -> None:
-    """Set the columns that ``rows`` name, in the rows of ``table`` with the same ``key``."""
+    """Update the columns given in ``rows``, matching rows of ``table`` by ``key``."""
     if not rows:
         return
     names, source, values = _as_source(con, table, rows)
@@ -70,7 +70,7 @@ def update_rows(con: duckdb.DuckDBPyConnection, table: str, key: str, rows: Sequ
 
 
 def delete_runs(con: duckdb.DuckDBPyConnection, table: str, run_ids: Iterable[str]) -> None:
-    """Remove the rows of runs from ``table``."""
+    """Delete the rows of the given runs from ``table``."""
     con.execute(
         f"DELETE FROM {quoted(table)} WHERE run_id IN (SELECT unnest($1::VARCHAR[]))",
         [list(run_ids)],
@@ -78,7 +78,7 @@ def delete_runs(con: duckdb.DuckDBPyConnection, table: str, run_ids: Iterable[st
 
 
 def tables_of_runs(con: duckdb.DuckDBPyConnection) -> list[str]:
-    """The tables with rows of runs, but for ``member``, which says what a study consists of."""
+    """Return the tables that have a ``run_id``, except ``member``, which belongs to studies."""
     rows = con.execute(
         """
         SELECT table_name FROM duckdb_columns() JOIN duckdb_tables() USING (table_oid, table_name)
@@ -90,10 +90,10 @@ def tables_of_runs(con: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def fit_table(con: duckdb.DuckDBPyConnection, table: str, kinds: Mapping[str, str]) -> None:
-    """Make or widen ``table`` so that it holds columns of ``kinds`` (see ``kinds_of``).
+    """Create or widen ``table`` so that its columns can hold ``kinds`` (see ``kinds_of``).
 
-    A column takes the narrowest type that holds all values so far: whole numbers become DOUBLE
-    beside fractions, and JSON beside anything else.
+    A column has the narrowest type that holds all its values so far: integers mixed with fractions
+    make it DOUBLE, any other mix makes it JSON.
     """
     types = column_types(con, table)
     if not types:
@@ -114,7 +114,7 @@ def fit_table(con: duckdb.DuckDBPyConnection, table: str, kinds: Mapping[str, st
 
 
 def kinds_of(rows: Iterable[Row]) -> dict[str, str]:
-    """Column -> narrowest DuckDB type for its values; columns that are always null are left out."""
+    """Return column -> narrowest DuckDB type for its values; omit columns that are always null."""
     kinds: dict[str, str] = {}
     for row in rows:
         for name, value in row.items():
@@ -125,13 +125,13 @@ def kinds_of(rows: Iterable[Row]) -> dict[str, str]:
 
 
 def join_kinds(first: Mapping[str, str], second: Mapping[str, str]) -> dict[str, str]:
-    """The kinds of all rows, by those of some and those of the others (see ``kinds_of``)."""
+    """Merge the kinds of two sets of rows into those of their union (see ``kinds_of``)."""
     joined = {name: _join(first.get(name, kind), kind) for name, kind in second.items()}
     return {**first, **joined}
 
 
 def fits(kind: str, column_type: str) -> bool:
-    """Whether a column of ``column_type`` holds values of ``kind`` as it is."""
+    """Whether a column of ``column_type`` can hold values of ``kind`` without being widened."""
     if kind == "BIGINT":
         return column_type in ("INTEGER", "BIGINT", "DOUBLE", "JSON")
     if kind == _EMPTY_LIST:
@@ -142,27 +142,27 @@ def fits(kind: str, column_type: str) -> bool:
 
 
 def quoted(name: str) -> str:
-    """``name`` as an SQL identifier."""
+    """Quote ``name`` as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def _as_source(
     con: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row]
 ) -> tuple[list[str], str, list[str]]:
-    """The columns that ``rows`` name, and SQL with its two values that yields them as ``item``."""
+    """Return the columns used by ``rows``, SQL that yields the rows as ``item``, and its values."""
     given = set().union(*rows)
     columns = con.execute(f"FROM {quoted(table)} LIMIT 0").description or ()
     types = {name: str(kind) for name, kind, *_ in columns if name in given}
     names = list(types)
     text = json.dumps(rows, ensure_ascii=False, allow_nan=False, default=dict)
-    # Half characters come from file names and output that are not UTF-8; DuckDB refuses them.
+    # File names and output that are not UTF-8 contain lone surrogates, which DuckDB rejects.
     text = text.encode("utf-8", "replace").decode("utf-8")
     source = "(SELECT unnest(from_json($1, $2)) AS item) AS given"
     return names, source, [text, json.dumps([types])]
 
 
 def _kind(value: JsonValue) -> str | None:
-    """The DuckDB type of one value; None for null."""
+    """Return the DuckDB type of one value; None for null."""
     if value is None:
         return None
     if isinstance(value, bool):
@@ -175,7 +175,7 @@ def _kind(value: JsonValue) -> str | None:
         return "VARCHAR"
     if isinstance(value, dict):
         return "JSON"
-    types = set(map(type, value))  # most lists are of one type: no need to look at every item
+    types = set(map(type, value))  # fast path: most lists hold a single type
     if len(types) == 1 and (plain := _PLAIN_LISTS.get(types.pop())):
         return plain
     if all(type(item) is int and -(2**31) <= item < 2**31 for item in value) and value:
@@ -194,7 +194,7 @@ _SCALARS = ("BOOLEAN", "BIGINT", "DOUBLE", "VARCHAR")
 
 
 def _join(first: str, second: str) -> str:
-    """The narrowest type that holds values of both."""
+    """Return the narrowest type that holds values of both types."""
     if first == second:
         return first
     if _EMPTY_LIST in (first, second):

@@ -1,4 +1,4 @@
-"""Fills the table ``comparison``: each trial against its study's baseline, paired by seed."""
+"""Fill the table ``comparison``: each trial against its study's baseline, paired by seed."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from harness.store.bulk_rows import Row, insert_rows
 
 BySeed = dict[int, float]
 Quantity = tuple[str, str]
-"""A split and the name of a metric."""
+"""Split and metric name."""
 Kind = tuple[str, bool]
-"""The phase of a trial, and whether it is a control."""
+"""Phase of a trial, and whether it is a control."""
 
 
 def refresh_comparisons(con: duckdb.DuckDBPyConnection, study: str) -> None:
-    """Compute the comparisons of ``study`` anew from its finished runs, for every metric.
+    """Recompute the comparisons of ``study`` from its finished runs, for every metric.
 
-    A trial is compared with the baseline of its own phase, or the study's only one. Holm's family
-    is all comparisons of one metric on one split in one phase; the controls are a family of their
-    own, since they answer another question and would cost the study's own comparisons their power,
-    and so is the search that came before a confirmation. Runs inside the caller's transaction;
-    call it when runs were ingested.
+    A trial is compared with the baseline of its own phase, or with the study's only baseline. A
+    Holm family consists of all comparisons of one metric on one split in one phase. Controls form
+    a separate family: they answer another question and would reduce the power of the study's own
+    comparisons. A search and its confirmation are separate phases, hence separate families. Runs
+    inside the caller's transaction; call it after ingesting runs.
     """
     rows: list[Row] = []
     baselines = _baselines(con, study)
@@ -59,7 +59,7 @@ def refresh_comparisons(con: duckdb.DuckDBPyConnection, study: str) -> None:
 
 
 def refresh_comparisons_of_runs(con: duckdb.DuckDBPyConnection, run_ids: Iterable[str]) -> None:
-    """Compute anew the comparisons of every study that any of the runs answers for.
+    """Recompute the comparisons of every study that contains any of the runs.
 
     Runs inside the caller's transaction.
     """
@@ -75,7 +75,7 @@ def refresh_comparisons_of_runs(con: duckdb.DuckDBPyConnection, run_ids: Iterabl
 
 
 def _baselines(con: duckdb.DuckDBPyConnection, study: str) -> dict[str, str]:
-    """Trial -> the baseline it is compared with; baselines and trials without one are left out."""
+    """Return trial -> its baseline; omit baselines and trials that have none."""
     rows = con.execute(
         """
         SELECT trial.trial_id, baseline.trial_id
@@ -93,7 +93,7 @@ def _baselines(con: duckdb.DuckDBPyConnection, study: str) -> dict[str, str]:
 
 
 def _kinds(con: duckdb.DuckDBPyConnection, study: str) -> dict[str, Kind]:
-    """Trial -> its phase, and whether it trains nothing."""
+    """Return trial -> phase, and whether the trial is a control."""
     rows = con.execute(
         "SELECT trial_id, phase, role = 'control' FROM trial WHERE study = $1", [study]
     ).fetchall()
@@ -101,7 +101,7 @@ def _kinds(con: duckdb.DuckDBPyConnection, study: str) -> dict[str, Kind]:
 
 
 def _values(con: duckdb.DuckDBPyConnection, study: str) -> Mapping[str, Mapping[Quantity, BySeed]]:
-    """Trial -> split and metric -> seed -> value, of finished runs, by trial number."""
+    """Return trial -> (split, metric) -> seed -> value of finished runs, by trial number."""
     values: defaultdict[str, defaultdict[Quantity, BySeed]] = defaultdict(lambda: defaultdict(dict))
     rows = con.execute(
         """

@@ -1,7 +1,7 @@
-"""The results database ``results.duckdb``: opening it, asking it, making it anew.
+"""Open and query the results database ``results.duckdb``, and keep its schema up to date.
 
-DuckDB lets one process write or many read, never both at once. So it is held for moments only:
-the driver for one transaction a tick, a reader for one question; whoever finds it held waits.
+DuckDB allows either one writing process or several reading ones. So each process holds the file
+only briefly: the driver for one transaction per tick, a reader for one query; the others wait.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from harness.store.database_file import OnWait, Settings, damage, first_line, lo
 from harness.store.migrations import is_outdated, migrate, refuse_newer, schema_version
 from harness.store.query_interrupt import ended_by_ctrl_c
 
-# A commit that finds the disk full is wrapped into a TransactionException.
+# DuckDB raises a TransactionException when the disk is full at commit.
 _UNUSABLE = (
     duckdb.IOException,
     duckdb.FatalException,
@@ -31,9 +31,9 @@ _UNUSABLE = (
     duckdb.InternalException,
     duckdb.SerializationException,
 )
-_FREE_SPACE = "free space or mend access, then run the same command again"
+_FREE_SPACE = "free some space or fix the permissions, then run the same command again"
 _READER: Settings = {
-    "enable_external_access": "false",  # neither files nor the network
+    "enable_external_access": "false",  # no files, no network
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "lock_configuration": "true",
@@ -41,14 +41,14 @@ _READER: Settings = {
 
 
 class Table(NamedTuple):
-    """An answer to a query."""
+    """Result of a query."""
 
     columns: tuple[str, ...]
     rows: list[tuple[object, ...]]
 
 
 def database_path(results: Path) -> Path:
-    """The database file in a results folder."""
+    """Return the path of the database file in a results folder."""
     return results / "results.duckdb"
 
 
@@ -61,26 +61,26 @@ def connect(
     on_wait: OnWait | None = None,
     may_copy: bool = False,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The database of a results folder, for the length of a ``with`` block.
+    """Open the database of a results folder for a ``with`` block.
 
-    To write: the file is made and brought to the newest schema where needed, and the block is one
-    transaction: committed and checkpointed at its end, so that a copy of the file is whole, or
-    undone by an exception. Do not begin or commit inside. To read: nothing outside the database
-    can be reached, and no setting changed; an older schema, or other views than those of this
-    program, are brought up to date first.
+    Writing: the file is created and migrated to the newest schema if necessary. The block is one
+    transaction, rolled back on an exception; at the end it is committed and checkpointed, so that
+    a copy of the file alone is complete. Do not begin or commit inside the block. Reading: queries
+    cannot reach anything outside the database or change settings. An older schema, or views that
+    differ from those of this program, are updated first.
 
     Args:
         results: The results folder.
-        read_only: Whether to read or to write.
-        wait_s: How long to try again while another process holds the file.
-        on_wait: Called once, with a sentence that names the holder, when the wait begins.
-        may_copy: Whether a reader may copy rows into files. Never with SQL of the user.
+        read_only: Whether to open for reading only.
+        wait_s: How long to keep trying while another process holds the file.
+        on_wait: Called once when the wait begins, with a message that names the holder.
+        may_copy: Whether a reader may copy rows into files. Never set it for SQL from the user.
 
     Raises:
-        InputError: nothing to read yet, or ``results`` is a file.
-        StoreBusyError: still held after ``wait_s``; the message names the holder.
-        StoreDamagedError: the file is damaged, as found now or at any time in the block.
-        StoreError: of a newer version, not writable, or the disk is full.
+        InputError: there is nothing to read yet, or ``results`` is a file.
+        StoreBusyError: the file is still in use after ``wait_s``; the message names the holder.
+        StoreDamagedError: the file is damaged; also raised when the block finds the damage.
+        StoreError: the schema is newer, the file is not writable, or the disk is full.
     """
     path = database_path(results)
     check_place(results, read_only)
@@ -91,7 +91,7 @@ def connect(
         if read_only and is_outdated(con):
             con.close()
             with connect(results, read_only=False, wait_s=wait_s, on_wait=on_wait):
-                pass  # writing brings it up to date
+                pass  # opening for writing updates the schema
             con = reach(read_only=True)
         _prepare(con, path, read_only)
         if not read_only:
@@ -100,7 +100,7 @@ def connect(
             yield con
         except BaseException:
             if not read_only:
-                with suppress(duckdb.Error):  # a fatal one has ended the transaction
+                with suppress(duckdb.Error):  # a fatal error has already ended the transaction
                     con.rollback()
             raise
         if not read_only:
@@ -124,20 +124,20 @@ def query(
     wait_s: float = 10.0,
     on_wait: OnWait | None = None,
 ) -> Table:
-    """The answer to ``sql``, which can read the database and nothing else.
+    """Run ``sql``, which can only read the database, and return its result.
 
     Args:
         results: The results folder.
-        sql: One or more statements; the last one's answer is returned.
+        sql: One or more statements; the result of the last one is returned.
         params: Values for ``?`` or ``$1`` (a sequence) or ``$name`` (a mapping).
         wait_s: As for ``connect``.
         on_wait: As for ``connect``.
 
     Raises:
-        InputError: nothing to read yet, or the SQL is wrong or tries to write.
-        StoreBusyError: still held after ``wait_s``.
+        InputError: there is nothing to read yet, or the SQL is invalid or tries to write.
+        StoreBusyError: the file is still in use after ``wait_s``.
         StoreDamagedError: the file is damaged.
-        StoreError: of a newer version, or not accessible.
+        StoreError: the schema is newer, or the file is not accessible.
     """
     with answered(results, sql, params, wait_s=wait_s, on_wait=on_wait) as con:
         columns = tuple(column[0] for column in con.description or ())
@@ -153,7 +153,7 @@ def answered(
     wait_s: float,
     on_wait: OnWait | None = None,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """``query``, with the answer still to be fetched from the connection."""
+    """Run a query like ``query``, but leave the result to be fetched from the connection."""
     with (
         connect(results, read_only=True, wait_s=wait_s, on_wait=on_wait) as con,
         ended_by_ctrl_c(con.interrupt),
@@ -168,7 +168,7 @@ def answered(
 
 
 def check_place(results: Path, read_only: bool) -> None:
-    """Refuse a results folder that is none, and make one to write to."""
+    """Reject a path that cannot be a results folder; create the folder if it is to be written."""
     for path in (database_path(results), log_of(database_path(results))):
         refuse_link(path)
     folder(results, "results")
@@ -183,12 +183,12 @@ def check_place(results: Path, read_only: bool) -> None:
 
 
 def nothing_yet(results: Path) -> str:
-    """What to say where there is nothing to read."""
+    """Return the message for a results folder without results."""
     return f"no results in {results} yet; run a study first"
 
 
 def _prepare(con: duckdb.DuckDBPyConnection, path: Path, read_only: bool) -> None:
-    """Bring the schema up to date, or refuse one that cannot be read."""
+    """Update the schema when writing; reject an unreadable one when reading."""
     try:
         if not read_only:
             migrate(con)
@@ -202,9 +202,9 @@ def _prepare(con: duckdb.DuckDBPyConnection, path: Path, read_only: bool) -> Non
 
 
 def _refusal(error: duckdb.Error) -> str:
-    """What to say before DuckDB's own words, where the SQL wants more than to read."""
+    """Return a prefix for DuckDB's message if the SQL tried to do more than read."""
     is_refused = isinstance(error, duckdb.PermissionException) or re.search(
         r"read-only|configuration has been locked|requires the extension|but it exists in the",
         str(error),
     )
-    return "a query reads the database and nothing else: " if is_refused else ""
+    return "a query can only read the database: " if is_refused else ""

@@ -1,7 +1,7 @@
-"""The file of the results database: opening it, and what is wrong where it cannot be used.
+"""Open the file of the results database, and diagnose a file that cannot be used.
 
-A file that another process holds is busy and a file that DuckDB cannot read is damaged: only the
-first is worth a wait. What a damaged one held is in the spools, so it is moved aside and made anew.
+A file held by another process is busy; a file that DuckDB cannot read is damaged. Only a busy file
+is worth waiting for. A damaged one is moved aside and rebuilt from the spools, which hold all data.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _NO_DAMAGE = re.compile(
 _DAMAGE = {
     r"replaying WAL": "its log (.wal) cannot be applied",
     r"Could not read (enough|all) bytes": "it is cut short",
-    r"not a valid DuckDB": "it is no DuckDB database",
+    r"not a valid DuckDB": "it is not a DuckDB database",
     r"Is a directory": "it is a folder",
-    r"corrupt|checksum|deserialize": None,  # DuckDB's own words say it best
+    r"corrupt|checksum|deserialize": None,  # DuckDB's message is the best description
 }
-"""What DuckDB says of a damaged file -> in our words."""
-# Whatever SQL somebody writes, it makes none of these say what `_DAMAGE` looks for. Not subclasses:
-# a failed checksum is a plain Error, and every wrong SQL an error derived from it.
+"""Pattern in DuckDB's message about a damaged file -> our description."""
+# Exact types that report damage; invalid SQL never raises one with text that matches `_DAMAGE`.
+# Subclasses do not count: a failed checksum is a plain Error, invalid SQL a subclass of Error.
 _OF_THE_FILE = frozenset(
     {
         duckdb.Error,
@@ -57,12 +57,12 @@ def open_patiently(
     on_wait: OnWait | None = None,
     settings: Settings | None = None,
 ) -> duckdb.DuckDBPyConnection:
-    """Open the file, trying again for up to ``wait_s`` while another process holds it.
+    """Open the file, retrying for up to ``wait_s`` while another process holds it.
 
     Raises:
-        StoreBusyError: still held after ``wait_s``; the message names the holder.
-        StoreDamagedError: it is no whole database.
-        StoreError: of another version of DuckDB, or not accessible.
+        StoreBusyError: the file is still in use after ``wait_s``; the message names the holder.
+        StoreDamagedError: the file is damaged or not a DuckDB database.
+        StoreError: the file is of another version of DuckDB, or not accessible.
     """
     deadline = time.monotonic() + wait_s
     has_waited = False
@@ -75,7 +75,7 @@ def open_patiently(
                 raise damage(path, error) or StoreError(_inaccessible(path, error)) from None
             if time.monotonic() >= deadline:
                 raise StoreBusyError(
-                    f"{path}: in use by {holder}; try again when that is done"
+                    f"{path}: in use by {holder}; try again when it has finished"
                 ) from None
             if on_wait is not None and not has_waited:
                 on_wait(f"waiting for {path}, in use by {holder}")
@@ -84,34 +84,34 @@ def open_patiently(
 
 
 def damage(path: Path, error: duckdb.Error) -> StoreDamagedError | None:
-    """The error to raise where DuckDB's is one of a damaged file, whenever it finds it; else None.
+    """Return the error to raise if DuckDB's error means a damaged file; None otherwise.
 
-    DuckDB has a checksum for every block and compares it whenever it reads one, so that damage is
-    found by the query that needs the block, and not when the file is opened.
+    DuckDB verifies a block's checksum when it reads the block, so damage may come to light in a
+    query rather than when the file is opened.
     """
     if type(error) not in _OF_THE_FILE:
         return None
-    text = re.sub(r'"[^"]*"', "", str(error))  # a path can be called anything
+    text = re.sub(r'"[^"]*"', "", str(error))  # a quoted path may contain any text
     if _NO_DAMAGE.search(text):
         return None
     for words, said in _DAMAGE.items():
         if re.search(words, text, re.IGNORECASE):
             return StoreDamagedError(
                 f"{path}: the database is damaged: {said or first_line(error)}; "
-                f"`{rebuild_command(path.parent)}` makes it anew from the spools, which hold all "
-                "of it"
+                f"`{rebuild_command(path.parent)}` recreates it from the spools, which hold all "
+                "its data"
             )
     return None
 
 
 def is_unusable(path: Path, *, wait_s: float = 0.0, on_wait: OnWait | None = None) -> bool:
-    """Whether a file that is there cannot be opened, or not be read to its end.
+    """Whether an existing file cannot be opened or cannot be read completely.
 
     Raises:
-        StoreBusyError: still held after ``wait_s``.
+        StoreBusyError: the file is still in use after ``wait_s``.
     """
     try:
-        # To write, so that nobody else is at work on it.
+        # Open for writing to exclude all other processes.
         with closing(open_patiently(path, read_only=False, wait_s=wait_s, on_wait=on_wait)) as con:
             read_all(con)
     except StoreBusyError:
@@ -122,14 +122,14 @@ def is_unusable(path: Path, *, wait_s: float = 0.0, on_wait: OnWait | None = Non
 
 
 def read_all(con: duckdb.DuckDBPyConnection) -> None:
-    """Read every block of every table, so that any damage is raised."""
+    """Read every block of every table; DuckDB raises an error on a damaged one."""
     names = con.execute("SELECT schema_name, table_name FROM duckdb_tables()").fetchall()
     for schema, table in names:
         con.execute(f'SELECT max(hash(t)) FROM "{schema}"."{table}" AS t').fetchall()
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a database and its log, as far as they exist, to a name that nothing has."""
+    """Rename a database and its log, if they exist, to an unused name, and return that path."""
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
     number = 0
     while True:
@@ -137,7 +137,7 @@ def set_aside(path: Path) -> Path:
         if not (_exists(aside) or _exists(log_of(aside))):
             break
         number += 1
-    # The log goes first: it must never be applied to the file that takes the place.
+    # Move the log first: it must never be applied to the new database.
     for old, new in ((log_of(path), log_of(aside)), (path, aside)):
         if _exists(old):
             old.rename(new)
@@ -145,38 +145,38 @@ def set_aside(path: Path) -> Path:
 
 
 def log_of(path: Path) -> Path:
-    """DuckDB's write-ahead log of a database file."""
+    """Return the path of DuckDB's write-ahead log of a database file."""
     return path.with_name(path.name + ".wal")
 
 
 def rebuild_command(results: Path) -> str:
-    """What the user has to type to make the database of ``results`` anew."""
+    """Return the command line that rebuilds the database of ``results``."""
     return "harness rebuild" + (
         "" if results == Path("results") else f" --results {shlex.quote(str(results))}"
     )
 
 
 def first_line(error: duckdb.Error) -> str:
-    """DuckDB's message without its excerpt of the SQL, with the near name it may suggest."""
+    """Return DuckDB's message without the SQL excerpt, but with the name it suggests, if any."""
     lines = str(error).splitlines() or [type(error).__name__]
     hints = [line.strip() for line in lines[1:] if line.startswith(("Did you mean", "Candidate"))]
     return " ".join([lines[0].strip(), *hints[:1]])
 
 
 def _exists(path: Path) -> bool:
-    """Whether a name is taken, be it by a link that leads nowhere."""
+    """Whether a path exists, even as a broken symbolic link."""
     return path.exists() or path.is_symlink()
 
 
 def _holder(error: duckdb.Error) -> str | None:
-    """Who holds the file, where that is why it could not be opened; else None."""
+    """Name the process that holds the file, if that is why it could not be opened; else None."""
     text = str(error)
-    if "different configuration" in text:  # open in this process, in the other mode
+    if "different configuration" in text:  # already open in this process, in the other mode
         return "this process itself"
     if not _LOCKED.search(text):
         return None
     found = re.search(r"PID (\d+)", text)
-    if found is None or found[1] == "0":  # of another container
+    if found is None or found[1] == "0":  # a process in another container
         return "another process"
     try:
         name = Path(f"/proc/{found[1]}/comm").read_text(encoding="utf-8").strip()
@@ -186,16 +186,16 @@ def _holder(error: duckdb.Error) -> str | None:
 
 
 def _inaccessible(path: Path, error: duckdb.Error) -> str:
-    """The line to show for a file that is not damaged and cannot be opened."""
+    """Return the message for a file that cannot be opened but is not damaged."""
     text = first_line(error)
     if "version number" in text:
         return (
             f"{path}: written by another version of DuckDB ({text}); update duckdb, or "
-            f"make the file anew with `{rebuild_command(path.parent)}`"
+            f"recreate the file with `{rebuild_command(path.parent)}`"
         )
     if "No space left" in text:
-        return f"{path}: cannot write: the disk is full; free some space, then run it again"
+        return f"{path}: cannot write: the disk is full; free some space, then try again"
     return (
-        f"{path}: cannot open: {text}; give access, or make it anew with "
+        f"{path}: cannot open: {text}; fix its permissions, or recreate it with "
         f"`{rebuild_command(path.parent)}`"
     )

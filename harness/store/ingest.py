@@ -1,7 +1,7 @@
-"""From study records, events and the workload's files to rows of the database.
+"""Ingest study records, run events and the workload's files into the database.
 
-Everything may be given again: what is there already stays as it is. All functions work inside the
-caller's transaction (see ``harness.store.connect``).
+Ingesting the same input twice is harmless. All functions work inside the caller's transaction (see
+``harness.store.connect``).
 """
 
 from __future__ import annotations
@@ -25,42 +25,42 @@ from harness.store.bulk_rows import Row, delete_runs, insert_rows, tables_of_run
 from harness.store.workload_files import read_facts, write_tables
 from harness.workload import JsonValue
 
-_UNFINISHED = "the run counts as unfinished, and the next run of its study trains it anew"
+_UNFINISHED = "the run counts as unfinished and is trained again when its study is next run"
 _RECALL = re.compile(r"recall@([1-9]\d{0,8})")
 
 
 class _Known(NamedTuple):
-    """A run as the database has it."""
+    """A run as stored in the database."""
 
     attempts: int = 0
     state: State = "queued"
     started: str | None = None
-    """When the newest attempt began, as ``_timestamp`` writes it."""
+    """Start of the newest attempt, in the format of ``_timestamp``."""
 
 
 class _Change(NamedTuple):
-    """What the events of one run add to what the database knows of it."""
+    """Changes to one run's rows that follow from its new events."""
 
     state: RunState
     started: Started | None
-    """The attempt that is new to the database."""
+    """Start of the newest attempt among the events, if any."""
     damage: int | None
-    """The line of its spool that is damaged, where that is why the run counts as unfinished."""
+    """Damaged line of the spool, if that is why the run counts as unfinished."""
     end: Finished | None
-    """The last end among them; the run may have gone on since."""
+    """Last end among the events; the run may have been restarted since."""
     first_epochs: dict[int, int]
-    """Attempt -> smallest epoch reported: what earlier attempts said from there on is void."""
+    """Attempt -> smallest epoch it reported; it supersedes earlier attempts from that epoch on."""
     epochs: dict[tuple[int, str], tuple[int, float]]
     """(epoch, name) -> (attempt, value)."""
 
     @property
     def finished(self) -> Finished | None:
-        """The end that counts."""
+        """The end of the run, if the run is over."""
         return self.end if self.state.is_over else None
 
 
 def write_study(con: duckdb.DuckDBPyConnection, record: StudyRecord) -> None:
-    """Put the study's row in place, and replace its trials and members."""
+    """Insert or update the study's row, and replace its trials and members."""
     study = record.study
     row: dict[str, JsonValue] = {
         "study": study,
@@ -110,24 +110,23 @@ def write_study(con: duckdb.DuckDBPyConnection, record: StudyRecord) -> None:
 def ingest(
     con: duckdb.DuckDBPyConnection, results: Path, run_id: str, entries: Sequence[Entry]
 ) -> tuple[str, ...]:
-    """``ingest_all`` for one run."""
+    """Run ``ingest_all`` for a single run."""
     return ingest_all(con, results, {run_id: entries})
 
 
 def ingest_all(
     con: duckdb.DuckDBPyConnection, results: Path, entries: Mapping[str, Sequence[Entry]]
 ) -> tuple[str, ...]:
-    """Bring the rows of runs up to date with ``entries`` (run id -> its events, in order).
+    """Update the rows of runs from ``entries`` (run id -> its events, in order).
 
-    They may be all so far or only those since the last call. When a run gets done, the tables and
-    facts in its work folder are read as well. A run whose spool is not the one that the database
-    knows, because its folder was removed and it was trained again or because it is damaged, is
-    taken over anew from all of its spool. The fewer calls, the faster: give all runs of a tick at
-    once.
+    The entries may be all events so far or only those since the last call. When a run is done, the
+    tables and facts in its work folder are ingested as well. If a spool is damaged or does not
+    match the database (its folder was removed and the run trained again), the run is ingested again
+    from its whole spool. Pass all runs of a tick in one call: fewer calls are faster.
 
     Returns:
-        A line for each thing that could not be taken over: an unusable file, an end without a
-        start, a damaged line. Show them; nothing else was left out.
+        A line for each thing that could not be ingested: an unusable file, an end without a start,
+        a damaged line. Show these lines to the user; everything else was ingested.
     """
     known = _known(con, entries)
     replaced = {}
@@ -150,7 +149,7 @@ def ingest_all(
             notices.append(f"{path}:{change.damage}: a damaged line; {_UNFINISHED}")
         elif change.end is not None and change.started is None and run_id not in known:
             notices.append(
-                f"run {run_id}: attempt {change.state.attempts} ended before it told what it runs; "
+                f"run {run_id}: attempt {change.state.attempts} ended without a start event; "
                 "left out"
             )
         elif change.state.damage is not None:
@@ -175,14 +174,14 @@ def ingest_all(
 
 
 def forget(con: duckdb.DuckDBPyConnection, run_ids: Collection[str]) -> None:
-    """Remove all that the database has of runs, but for which studies they belong to."""
+    """Delete all rows of the given runs, except their membership in studies."""
     if run_ids:
         for table in tables_of_runs(con):
             delete_runs(con, table, run_ids)
 
 
 def _known(con: duckdb.DuckDBPyConnection, run_ids: Iterable[str]) -> dict[str, _Known]:
-    """The runs that have a row."""
+    """Return those of the runs that have a row in the database."""
     rows = con.execute(
         "SELECT run_id, attempts, state, started::VARCHAR FROM run "
         "WHERE run_id IN (SELECT unnest($1::VARCHAR[]))",
@@ -196,16 +195,16 @@ def _starts(entries: Sequence[Entry]) -> list[Started]:
 
 
 def _is_doubtful(entries: Sequence[Entry], known: _Known) -> bool:
-    """Whether all of a spool must be looked at before some of it is added to what is known.
+    """Whether the whole spool must be read before ``entries`` can be added to the known run.
 
-    An end says nothing about damage before it, nor whether its start is still there.
+    An end alone does not show whether earlier lines are damaged or its start is missing.
     """
     is_bare_end = any(isinstance(entry, Finished) for entry in entries) and not _starts(entries)
     return is_bare_end or _contradicts(entries, known)
 
 
 def _contradicts(entries: Sequence[Entry], known: _Known) -> bool:
-    """Whether a spool is damaged, or tells of other attempts than the one that is known."""
+    """Whether the entries are damaged or their attempts do not match the known ones."""
     if any(isinstance(entry, Damaged) for entry in entries):
         return True
     starts = _starts(entries)
@@ -215,14 +214,14 @@ def _contradicts(entries: Sequence[Entry], known: _Known) -> bool:
 
 
 def same_time(time: str | None, stored: object) -> bool:
-    """Whether an event's time is the one that is stored in a column."""
+    """Whether an event's time equals the timestamp stored in a column."""
     if time is None or stored is None:
         return time is stored
     return datetime.fromisoformat(_timestamp(time)) == datetime.fromisoformat(str(stored))
 
 
 def _fold(entries: Sequence[Entry], known: _Known) -> _Change:
-    """What those of ``entries`` add that count (see ``harness.records.run_state.replay``)."""
+    """Fold the valid ``entries`` into one change (see ``harness.records.run_state.replay``)."""
     state = RunState(known.state, attempts=known.attempts, started=known.started)
     started: Started | None = None
     end: Finished | None = None
@@ -260,7 +259,7 @@ def _write_runs(
     changes: Mapping[str, _Change],
     facts: Mapping[str, JsonValue],
 ) -> None:
-    """Replace the rows of runs that started, and complete those of runs that only ended."""
+    """Replace the rows of runs that started; update the rows of runs that only ended."""
     begun: list[Row] = []
     ended: list[Row] = []
     for run_id, change in changes.items():
@@ -276,7 +275,7 @@ def _write_runs(
 
 
 def _start_row(event: Started) -> dict[str, JsonValue]:
-    """The columns of ``run`` that are known at its start."""
+    """Return the columns of ``run`` that are known at the start of a run."""
     return {
         "workload": event.run.workload,
         "seed": event.run.seed,
@@ -296,7 +295,7 @@ def _start_row(event: Started) -> dict[str, JsonValue]:
 
 
 def _end_row(event: Finished) -> dict[str, JsonValue]:
-    """The columns of ``run`` that are known at its end."""
+    """Return the columns of ``run`` that are known at the end of a run."""
     return {
         "state": event.state,
         "failure": event.failure,
@@ -310,7 +309,7 @@ def _end_row(event: Finished) -> dict[str, JsonValue]:
 
 
 def _write_epochs(con: duckdb.DuckDBPyConnection, changes: Mapping[str, _Change]) -> None:
-    """Add what was reported, in place of what earlier attempts said of the same epochs on."""
+    """Insert the reported metrics, and delete what they supersede from earlier attempts."""
     for run_id, change in changes.items():
         for attempt, epoch in change.first_epochs.items():
             if attempt > 1:
@@ -327,7 +326,7 @@ def _write_epochs(con: duckdb.DuckDBPyConnection, changes: Mapping[str, _Change]
 
 
 def _write_results(con: duckdb.DuckDBPyConnection, done: Mapping[str, Mapping[str, float]]) -> None:
-    """Split ``split/metric`` -> value of each run into Recall@K and scores."""
+    """Write the results of each run (``split/metric`` -> value) to ``recall`` and ``score``."""
     recalls: list[Row] = []
     scores: list[Row] = []
     for run_id, values in done.items():
@@ -353,7 +352,7 @@ def _write_results(con: duckdb.DuckDBPyConnection, done: Mapping[str, Mapping[st
 
 
 def _recall_k(full_name: str) -> int | None:
-    """K of a result named ``split/recall@K``; None for any other."""
+    """Return K of a result named ``split/recall@K``; None for any other."""
     found = _RECALL.fullmatch(full_name.rpartition("/")[2])
     return int(found[1]) if found else None
 
@@ -363,5 +362,5 @@ def _finite(number: float | None) -> float | None:
 
 
 def _timestamp(time: str) -> str:
-    """ISO-8601 ``time`` as DuckDB's TIMESTAMP, in UTC."""
+    """Convert an ISO-8601 ``time`` to a DuckDB TIMESTAMP in UTC."""
     return datetime.fromisoformat(time).astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ")

@@ -1,4 +1,4 @@
-"""Looking through a results folder for files that are not any more what was written there."""
+"""Check a results folder for files that have changed since they were written."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from harness.store.database_file import read_all
 
 
 class Inspected(NamedTuple):
-    """What was looked through."""
+    """Result of an inspection."""
 
     studies: int
     runs: int
     problems: tuple[str, ...]
-    """A line for each file that is damaged: which, and what is done about it."""
+    """One line per damaged file: its path, and the consequence or remedy."""
 
 
 def inspect_results(results: Path) -> Inspected:
-    """Look through all files of a results folder that a number can come from; change nothing.
+    """Check every file of a results folder that results come from, without changing any.
 
     Raises:
-        InputError: there is nothing to look through.
+        InputError: the folder holds no results.
     """
     run_ids = names_in(results / "runs")
     studies = [name for name in names_in(results / "studies") if name.endswith(".json")]
@@ -50,14 +50,14 @@ def _problems_of_records(results: Path) -> Iterator[str]:
 
 
 def _problems_of_database(results: Path) -> Iterator[str]:
-    """What reading every block of the database brings up; nothing where there is none yet."""
+    """Read every block of the database, if there is one, and yield the problems found."""
     if not database_path(results).exists():
         return
     try:
         with connect(results, read_only=True) as con:
             read_all(con)
     except StoreBusyError as error:
-        yield f"not looked through: {error}"
+        yield f"not checked: {error}"
     except StoreError as error:
         yield str(error)
 
@@ -72,9 +72,9 @@ def _problems_of_run(results: Path, run_id: str) -> Iterator[str]:
         return
     state = replay(entries)
     remedy = (
-        "a later attempt has started anew, so nothing is lost"
+        "a later attempt started from scratch, so nothing is lost"
         if state.damage is None
-        else "the run counts as unfinished, and the next run of its study trains it anew"
+        else "the run counts as unfinished and is trained again when its study is next run"
     )
     for entry in entries:
         if isinstance(entry, Damaged):
@@ -83,6 +83,6 @@ def _problems_of_run(results: Path, run_id: str) -> Iterator[str]:
     for name in state.files:
         if (damage := damage_of(left, name)) is not None:
             yield (
-                f"{left.directory / name}: {damage}; it is not used; remove {directory} and run "
-                "its study again to have it back"
+                f"{left.directory / name}: {damage}; it is not used; to recreate it, remove "
+                f"{directory} and run its study again"
             )

@@ -1,8 +1,8 @@
-"""Bring a results database to the schema of this program: tables migrate, views are re-created.
+"""Update a results database to this program's schema: migrate tables, re-create views.
 
-``tables.sql`` creates the tables that are missing and comments on all of them; a change of a table
-that exists is a numbered migration. ``views.sql`` holds every view: a database with other views
-gets those of this program, whatever its version.
+``tables.sql`` creates missing tables and comments on all of them; a change to an existing table
+needs a numbered migration. ``views.sql`` holds every view: if a database's views differ from it,
+they are re-created, whatever the schema version.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from harness.store.bulk_rows import FROM_WORKLOAD, quoted
 Migration = Callable[[duckdb.DuckDBPyConnection], None]
 
 SCHEMA_VERSION = 8
-"""Raise it with every change of ``tables.sql``; views have no version."""
+"""Increase this with every change to ``tables.sql``; views have no version."""
 
 _MOST_DEGREES_OF_FREEDOM = 1000
 _VIEWS_KEY = "views_sha256"
 
 
 def add_pruning(con: duckdb.DuckDBPyConnection) -> None:
-    """Migration 3: what searches have given up; until then they gave up nothing."""
+    """Migration 3: add the columns on pruning; older searches pruned nothing."""
     con.execute("ALTER TABLE trial ADD COLUMN pruned VARCHAR")
     con.execute("ALTER TABLE member ADD COLUMN is_pruned BOOLEAN DEFAULT false")
 
 
 def add_sampling_error(con: duckdb.DuckDBPyConnection) -> None:
-    """Migration 4: how far a sampled p may be from the exact one."""
+    """Migration 4: add the sampling error of a p-value estimated from random sign flips."""
     con.execute("ALTER TABLE comparison ADD COLUMN p_error DOUBLE")
     rows = con.execute("SELECT DISTINCT p, n FROM comparison").fetchall()
     for p, n in rows:
@@ -46,16 +46,16 @@ def add_sampling_error(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def drop_undeclared(con: duckdb.DuckDBPyConnection) -> None:
-    """Migration 6: drop what a workload has put into tables that ``tables.sql`` declares since.
+    """Migration 6: drop workload tables whose names ``tables.sql`` has declared since.
 
-    It is still in the workload's files, from which ``harness rebuild`` takes what fits.
+    Their rows are still in the workload's files; ``harness rebuild`` ingests those that fit.
     """
     con.execute("DROP TABLE IF EXISTS queries")
     con.execute("DROP TABLE IF EXISTS projection")
 
 
 def describe_columns(con: duckdb.DuckDBPyConnection) -> None:
-    """Migration 7: comments on columns that a workload has made and that have none."""
+    """Migration 7: add a comment to each workload column that has none."""
     silent = con.execute(
         """
         SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal AND comment IS NULL
@@ -72,17 +72,17 @@ MIGRATIONS: Mapping[int, Migration] = {
     6: drop_undeclared,
     7: describe_columns,
 }
-"""Version -> the change of existing tables that leads to it.
+"""Version -> migration of existing tables to that version.
 
-Tables that are new in a version do not exist at that time: ``tables.sql`` creates them afterwards.
+A migration cannot use tables that are new in its version: ``tables.sql`` creates them afterwards.
 """
 
 
 def schema_version(con: duckdb.DuckDBPyConnection) -> int:
-    """The version of the database; 0 for an empty one.
+    """Return the schema version of the database; 0 if it is empty.
 
     Raises:
-        StoreError: it holds tables, but is no results database.
+        StoreError: the database holds tables, but is not a results database.
     """
     tables = con.execute("SELECT table_name FROM duckdb_tables()").fetchall()
     if not tables:
@@ -92,8 +92,8 @@ def schema_version(con: duckdb.DuckDBPyConnection) -> int:
         row = con.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
     if row is None:
         raise StoreError(
-            "a DuckDB database, but not one of results: it has no schema version; "
-            "move it away, then make it anew with `harness rebuild`"
+            "a DuckDB database, but not a results database: it has no schema version; "
+            "move it away, then recreate it with `harness rebuild`"
         )
     return int(row[0])
 
@@ -103,10 +103,10 @@ def migrate(
     migrations: Mapping[int, Migration] = MIGRATIONS,
     newest: int = SCHEMA_VERSION,
 ) -> int:
-    """Bring tables and views up to date, all or nothing, and return the version it had.
+    """Update tables and views in one transaction, and return the previous schema version.
 
     Raises:
-        StoreError: the database is newer than this program, or no results database.
+        StoreError: the database is newer than this program, or not a results database.
     """
     before = schema_version(con)
     refuse_newer(before, newest)
@@ -129,7 +129,7 @@ def migrate(
 
 
 def is_outdated(con: duckdb.DuckDBPyConnection) -> bool:
-    """Whether it is a results database with older tables than this program's, or other views."""
+    """Whether this is a results database with an older schema or different views."""
     try:
         version = schema_version(con)
     except StoreError:
@@ -138,22 +138,22 @@ def is_outdated(con: duckdb.DuckDBPyConnection) -> bool:
 
 
 def refuse_newer(version: int, newest: int = SCHEMA_VERSION) -> None:
-    """Stop where the database has schema ``version`` and this program knows ``newest`` only.
+    """Reject a database whose schema ``version`` is above ``newest``.
 
     Raises:
-        StoreError: naming both versions.
+        StoreError: the database is newer; the message names both versions.
     """
     if version > newest:
         raise StoreError(
             f"schema version {version}, but this program knows up to {newest}; update the "
-            "program, or move the database away and make it anew with `harness rebuild`"
+            "program, or move the database away and recreate it with `harness rebuild`"
         )
 
 
 def _update_tables(
     con: duckdb.DuckDBPyConnection, before: int, migrations: Mapping[int, Migration]
 ) -> None:
-    """Migrate the tables of version ``before`` and create those it lacks."""
+    """Migrate existing tables from version ``before``, and create missing ones."""
     if before > 0:
         for number, change in sorted(migrations.items()):
             if number > before:
@@ -168,7 +168,7 @@ def _update_tables(
 
 
 def _replace_views(con: duckdb.DuckDBPyConnection) -> None:
-    """Create all views again; a workload's table of the same name is dropped (see migration 6)."""
+    """Re-create all views; drop workload tables of the same name (see migration 6)."""
     tables = {name for (name,) in con.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
     views = _sql("views.sql")
     for name in tables.intersection(
@@ -179,7 +179,7 @@ def _replace_views(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def _has_views(con: duckdb.DuckDBPyConnection) -> bool:
-    """Whether its views are those of ``views.sql``."""
+    """Whether the views in the database are those of ``views.sql``."""
     row = con.execute("SELECT value FROM meta WHERE key = $1", [_VIEWS_KEY]).fetchone()
     return row == (_digest_of_views(),)
 

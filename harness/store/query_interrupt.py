@@ -1,4 +1,4 @@
-"""Ctrl-C while the database works on a query: DuckDB by itself looks up from it only at times."""
+"""Interrupt a running query with Ctrl-C; DuckDB alone checks for signals only occasionally."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from types import FrameType
 
 @contextmanager
 def ended_by_ctrl_c(interrupt: Callable[[], None]) -> Iterator[None]:
-    """Let Ctrl-C end what runs in the ``with`` block at once, as a KeyboardInterrupt.
+    """Make Ctrl-C interrupt the ``with`` block immediately with a KeyboardInterrupt.
+
+    The previous signal handler is called as well. Outside the main thread this does nothing.
 
     Args:
-        interrupt: Makes the database give up its query, such as ``con.interrupt``. Whatever else
-            Ctrl-C would do is done as well. Outside the main thread nothing changes.
+        interrupt: Aborts the running query, such as ``con.interrupt``.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -29,14 +30,14 @@ def ended_by_ctrl_c(interrupt: Callable[[], None]) -> Iterator[None]:
         interrupt()
         if callable(before):
             before(number, frame)
-        else:  # ignored by whoever started us in the background; who signals now means it
+        else:  # SIGINT was ignored (a background process), but this one was sent on purpose
             raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, end)
     try:
         yield
     except Exception:
-        # DuckDB makes one of several errors of it, by where it was and who else heard the signal.
+        # Which error DuckDB raises on an interrupt depends on where it was and on other handlers.
         if not is_set:
             raise
         raise KeyboardInterrupt from None

@@ -1,4 +1,4 @@
-"""Make the database anew from the spools."""
+"""Rebuild the database from the study records and spools."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _RUNS_A_TRANSACTION = 200
 
 
 class Rebuilt(NamedTuple):
-    """What a rebuilt database was made from."""
+    """What a database was rebuilt from."""
 
     studies: int
     runs: int
     notices: tuple[str, ...]
-    """What could not be taken over: damaged records of studies, and see ``ingest_all``."""
+    """What could not be ingested: damaged study records and the notices of ``ingest_all``."""
 
 
 def rebuild(results: Path, *, wait_s: float = 0.0, on_wait: OnWait | None = None) -> Rebuilt:
-    """Make the database anew from study records and spools; its content is the same as before.
+    """Rebuild the database from study records and spools, with the same content as before.
 
-    The new one is made beside the old one and takes its place when it is complete, so that an
-    interrupted rebuild changes nothing. A newer database is replaced as well; a damaged one, or
-    whatever is in its place, is kept under another name, as a notice says.
+    The new database is built in a separate folder and replaces the old one once it is complete, so
+    an interrupted rebuild changes nothing. A database with a newer schema is replaced too. A
+    damaged one, or anything else in its place, is kept under another name, given in a notice.
 
     Raises:
         InputError: the folder holds no results.
@@ -74,7 +74,7 @@ def rebuild(results: Path, *, wait_s: float = 0.0, on_wait: OnWait | None = None
     with _writable(path):
         if is_bad or log_of(path).exists():
             aside = set_aside(path)
-            notices.append(f"{path}: was damaged; it is kept as {aside.name}, which nothing needs")
+            notices.append(f"{path}: was damaged; it is kept as {aside.name}, which can be deleted")
         database_path(beside).replace(path)
         _clear(beside)
     return Rebuilt(len(records), runs, tuple(notices))
@@ -82,7 +82,7 @@ def rebuild(results: Path, *, wait_s: float = 0.0, on_wait: OnWait | None = None
 
 @contextmanager
 def _writable(path: Path) -> Iterator[None]:
-    """Say in a line that ``path`` cannot be written."""
+    """Turn an OSError into a StoreError that says that ``path`` cannot be written."""
     try:
         yield
     except OSError as error:
@@ -90,7 +90,7 @@ def _writable(path: Path) -> Iterator[None]:
 
 
 def _clear(path: Path) -> None:
-    """Remove what an interrupted rebuild has left, and whatever else is in its place."""
+    """Remove what an interrupted rebuild left behind, or anything else at this path."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -1,4 +1,4 @@
-"""Drivers share a results folder; a rebuild has it alone. The locks end with their processes."""
+"""Lock a results folder: shared for drivers, exclusive for a rebuild; released on process exit."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from harness.records.plain_file import open_no_follow, unwritable
 
 
 def sharing(results: Path) -> AbstractContextManager[None]:
-    """Hold ``results/.lock`` beside other drivers for a ``with`` block; the folder is made.
+    """Hold a shared lock on ``results/.lock`` for a ``with`` block; the folder is created.
 
     Raises:
-        InputError: a rebuild is at work; the message names its process.
+        InputError: a rebuild is running; the message names its process.
         StoreError: the folder is not writable.
     """
     return _held(results, fcntl.LOCK_SH)
 
 
 def alone(results: Path) -> AbstractContextManager[None]:
-    """Hold ``results/.lock`` while nobody else does, for a ``with`` block; the folder is made.
+    """Hold an exclusive lock on ``results/.lock`` for a ``with`` block; the folder is created.
 
     Raises:
-        InputError: another process is at work; the message names one.
+        InputError: another process holds the lock; the message names one.
         StoreError: the folder is not writable.
     """
     return _held(results, fcntl.LOCK_EX)

@@ -9,7 +9,7 @@ import duckdb
 
 
 class StudyLine(NamedTuple):
-    """A study in a list of studies."""
+    """One line of the list of studies."""
 
     study: str
     question: str
@@ -17,17 +17,17 @@ class StudyLine(NamedTuple):
     sampler: str
     trials: int
     runs: int
-    """Planned so far."""
+    """Number of runs planned so far."""
     done: int
     failed: int
     pruned: int
-    """Stopped early, or spared because their trial was given up."""
+    """Runs stopped early, and runs skipped because their trial was pruned."""
     updated: datetime
     """UTC, without a time zone."""
 
 
 def list_studies(con: duckdb.DuckDBPyConnection) -> list[StudyLine]:
-    """All studies, by name."""
+    """Return all studies, sorted by name."""
     rows = con.execute(
         """
         SELECT

@@ -1,4 +1,4 @@
-"""What two results folders of one study have in common, table by table and row by row."""
+"""Compare two results folders of one study, table by table and row by row."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from harness.records.trial import digest
 from harness.store.database import query
 
 FILES = frozenset({".png", ".webp", ".safetensors"})
-"""Files of a run whose bytes its content fixes: pictures and models."""
+"""Suffixes of files whose bytes depend on nothing but their content: images and models."""
 _EXPRESSIONS = {
-    # Without times, the machine's names and how often a run was begun.
+    # Leave out times, machine names and the number of attempts, which differ between equal studies.
     "run": "SELECT run_id, seed, test, state, failure, code, data FROM run",
     "epoch": "SELECT run_id, epoch, name, value FROM epoch WHERE name NOT LIKE 'seconds/%'",
 }
@@ -25,27 +25,27 @@ Row = tuple[object, ...]
 
 
 class TableDiff(NamedTuple):
-    """A table of both folders."""
+    """Comparison of one table in two folders."""
 
     table: str
     rows: int
-    """In the first folder."""
+    """Number of rows in the first folder."""
     digest: str
-    """Of the first folder's rows, twelve hex digits."""
+    """Digest of the first folder's rows, twelve hex digits."""
     differences: tuple[str, ...]
-    """A line on each kind of difference; none where the tables are equal."""
+    """One line per kind of difference; empty if the tables are equal."""
 
     def __str__(self) -> str:
-        """Such as ``recall  96 rows  3f2a...  equal``."""
+        """Format as ``recall  96 rows  3f2a...  equal``."""
         said = "; ".join(self.differences) or "equal"
         return f"{self.table:<12} {self.rows:>7} rows  {self.digest}  {said}"
 
 
 def compare(ours: Path, theirs: Path) -> list[TableDiff]:
-    """All tables of two results folders, wall times apart, and the files that runs left.
+    """Compare all tables, except wall times, and the files written by the runs of two folders.
 
     Raises:
-        InputError: one of them holds no results.
+        InputError: one of the folders holds no results.
     """
     names = dict.fromkeys([*_tables(ours), *_tables(theirs)])
     tables = [_compare_table(name, ours, theirs) for name in names]
@@ -62,7 +62,7 @@ def _tables(results: Path) -> list[str]:
 def _compare_table(table: str, ours: Path, theirs: Path) -> TableDiff:
     if table not in {*_tables(ours)} & {*_tables(theirs)}:
         return TableDiff(table, 0, digest([])[:12], ("only one of the folders has it",))
-    # A workload's columns are added as rows need them, in any order.
+    # Columns of a workload's table are added as rows need them, so their order varies.
     columns, other_columns = _columns(table, ours), _columns(table, theirs)
     if columns != other_columns:
         apart = sorted({*columns} ^ {*other_columns})
@@ -83,7 +83,7 @@ def _columns(table: str, results: Path) -> list[str]:
 
 
 def _file_rows(results: Path) -> list[Row]:
-    """A row for each file of a fixed content that a member of a study left: run, name, digest."""
+    """Return (run, name, digest) for each file in ``FILES`` written by a member of a study."""
     rows: list[Row] = []
     run_ids = {member.run_id for each in read_study_records(results) for member in each.members}
     for run_id in sorted(run_ids):
@@ -108,7 +108,7 @@ def _compared(
 def _differences(
     ours: Sequence[Row], theirs: Sequence[Row], columns: Sequence[str]
 ) -> tuple[str, ...]:
-    """What differs: rows that only one has, and the largest difference of a number."""
+    """Describe rows found in one folder only, and the largest difference between numbers."""
     one, other = _by_key(ours), _by_key(theirs)
     lines = []
     for rows, others, where in ((one, other, "uninterrupted"), (other, one, "killed")):
@@ -126,7 +126,7 @@ def _differences(
 
 
 def _by_key(rows: Sequence[Row]) -> Mapping[Row, Row]:
-    """What is no real number -> the real numbers of each row."""
+    """Map each row's non-float values to its float values."""
     return {
         tuple(repr(v) if isinstance(v, list | dict) else v for v in row if not _is_real(v)): tuple(
             value for value in row if _is_real(value)

@@ -1,6 +1,6 @@
--- The tables of the results database. A change of a table that databases have already needs a
--- migration (see migrations.py) that leads to what is written here, comments apart.
--- Read it with `harness sql` or any DuckDB client; the comments below are in the database too.
+-- The tables of the results database. A change to an existing table needs a migration (see
+-- migrations.py) that produces the definition written here, apart from comments.
+-- Query them with `harness sql` or any DuckDB client; COMMENT texts are stored in the database.
 
 CREATE TABLE IF NOT EXISTS meta (
     key          VARCHAR PRIMARY KEY,

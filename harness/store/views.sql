@@ -1,9 +1,9 @@
--- The views of the results database. They hold no rows, so they need no migration: where a database
--- has others than these, all are made anew.
--- Read them with `harness sql` or any DuckDB client; the comments below are in the database too.
+-- The views of the results database. They hold no rows, so they need no migration: if those of a
+-- database differ from these, all are re-created.
+-- Query them with `harness sql` or any DuckDB client; COMMENT texts are stored in the database.
 
--- Non-finite numbers are left out once, in results, and aggregates are taken in the order of seeds,
--- so that the same runs give the same bits.
+-- Non-finite numbers are filtered in one place, the view results. Aggregates run in order of seed,
+-- so that the same runs give bit-identical results.
 
 CREATE OR REPLACE VIEW results AS
 SELECT
@@ -78,7 +78,7 @@ CREATE OR REPLACE VIEW trials AS
 WITH measured AS (
     SELECT
         trial_id, seed, split, value,
-        -- 'test' comes before 'val'; images without classes have no test score.
+        -- min() prefers 'test' to 'val'; images without classes have no test score.
         split = min(split) OVER (PARTITION BY results.trial_id) AS is_decisive
     FROM results
     JOIN study USING (study)
@@ -359,14 +359,14 @@ COMMENT ON COLUMN classes.queries IS 'Queries of the class that count.';
 COMMENT ON COLUMN classes.recall IS 'Share of them whose nearest neighbour is of the class.';
 
 CREATE OR REPLACE VIEW circumstances AS
-WITH environment AS (  -- many runs share one: taken apart once
+WITH environment AS (  -- parse each only once, as many runs share it
     SELECT versions, unnest(json_keys(versions)) AS what
     FROM (SELECT DISTINCT versions FROM run WHERE json_type(versions) = 'OBJECT')
 ),
 library AS (
     SELECT versions, what, json_extract_string(versions, what) AS value
     FROM environment
-    -- What runs studies, draws pages or checks types has no part in a result.
+    -- Libraries that run studies, draw pages or check types do not affect results.
     WHERE what NOT IN (
         'duckdb', 'jaxtyping', 'optuna', 'plotly', 'prompt_toolkit', 'pydantic', 'pyyaml', 'rich',
         'safetensors', 'threadpoolctl', 'typer'
@@ -384,8 +384,8 @@ made AS (
     UNION ALL
     SELECT run_id, 'memory_layout', facts ->> '$.memory_layout' FROM run WHERE state = 'done'
 ),
-asked AS (  -- what a study varies itself, by any key such as train.number_format, is its question
-    -- A variant's name is no key: only what it overrides counts.
+asked AS (  -- circumstances that the study varies on purpose, by keys such as train.number_format
+    -- A variant's name does not count as a key; only its overrides do.
     SELECT study, what
     FROM study, unnest(['device', 'number_format', 'memory_layout']) AS named(what)
     WHERE regexp_matches(

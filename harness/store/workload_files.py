@@ -1,6 +1,6 @@
-"""What a workload leaves in its folder for the database: ``tables/<name>.jsonl``, ``facts.json``.
+"""Ingest the files that a workload writes: ``tables/<name>.jsonl`` and ``facts.json``.
 
-A file that cannot be taken over is passed by whole, and said so: what a workload writes must never
+A file that cannot be ingested is skipped as a whole, with a notice: a workload's output must never
 stop the study.
 """
 
@@ -42,7 +42,7 @@ OWN_TABLES = frozenset(
         "trial",
     }
 )
-"""Tables of the schema that no file of a workload may be named after."""
+"""Tables of the schema whose names a workload's files may not use."""
 
 DECLARED_TABLES: Mapping[str, Sequence[str]] = {
     "clusters": ("epoch", "cluster", "size", "purity", "group"),
@@ -60,17 +60,17 @@ DECLARED_TABLES: Mapping[str, Sequence[str]] = {
         "neighbour_pictures",
     ),
 }
-"""Tables of the schema that a workload fills, and their columns, whose types are fixed."""
-_MOST_WAITING = 20_000  # rows in memory: of many runs at once, or of one with very many queries
+"""Tables of the schema that a workload fills, with their columns; the types are fixed."""
+_MOST_WAITING = 20_000  # limit on rows held in memory, of many runs or of a large one
 
 
 def write_tables(
     con: duckdb.DuckDBPyConnection, runs: Mapping[str, Left], notices: list[str]
 ) -> None:
-    """Take over the tables in the work folders of ``runs`` (run id -> what it left) that are done.
+    """Ingest the tables in the work folders of finished ``runs`` (run id -> the files it left).
 
-    The rows of a run take the place of those it had. An unknown table is made, and columns are
-    added and widened, as the rows need. A line is added to ``notices`` for what was left out.
+    Existing rows of these runs are replaced. Missing tables are created; columns are added and
+    widened as the rows require. Each omission adds a line to ``notices``.
     """
     views = {name for (name,) in con.execute("SELECT view_name FROM duckdb_views()").fetchall()}
     waiting = _Waiting({}, {}, set())
@@ -80,13 +80,13 @@ def write_tables(
             table = path.stem
             if (damage := damage_of(left, name)) is not None:
                 notices.append(
-                    f"{path}: {damage}; left out; remove {path.parents[2]} and run its study again "
-                    "to have it back"
+                    f"{path}: {damage}; left out; to recreate it, remove {path.parents[2]} and "
+                    "run its study again"
                 )
                 continue
             if not NAME.fullmatch(table) or table in OWN_TABLES | views:
                 notices.append(
-                    f"{path}: skipped: a table cannot be named {table!r}; take lower-case letters, "
+                    f"{path}: skipped: a table cannot be named {table!r}; use lower-case letters, "
                     "digits and _, and no name that the schema uses"
                 )
                 continue
@@ -98,7 +98,7 @@ def write_tables(
             if found.problem:
                 notices.append(f"{path}: skipped: {found.problem}")
                 continue
-            # A long file is read again rather than held.
+            # Read a long file a second time rather than hold it in memory.
             for rows in _blocks(path, []) if found.rows is None else [found.rows]:
                 waiting.rows.setdefault(table, []).extend({"run_id": run_id, **row} for row in rows)
                 waiting.kinds[table] = join_kinds(waiting.kinds.get(table, {}), found.kinds)
@@ -108,24 +108,24 @@ def write_tables(
 
 
 def _table_files(left: Left) -> list[str]:
-    """The tables that are there, and those that should be, as paths below the work folder."""
+    """Return existing and expected table files, as paths below the work folder."""
     there = {f"{TABLES}/{path.name}" for path in (left.directory / TABLES).glob("*.jsonl")}
     return sorted(there | {name for name in left.files if TABLE_FILE.fullmatch(name)})
 
 
 class _Waiting(NamedTuple):
-    """Rows on their way into the database."""
+    """Rows waiting to be inserted."""
 
     rows: dict[str, list[Row]]
-    """By table."""
+    """Table -> rows."""
     kinds: dict[str, dict[str, str]]
-    """Table -> column -> kind, of these rows."""
+    """Table -> column -> kind of the waiting rows."""
     cleared: set[str]
-    """Tables from which older rows of the runs have been removed."""
+    """Tables from which the runs' previous rows have been deleted."""
 
 
 def _take_over(con: duckdb.DuckDBPyConnection, waiting: _Waiting, run_ids: Iterable[str]) -> None:
-    """Write the rows that wait; before the first of a table, what it has of ``run_ids`` goes."""
+    """Insert the waiting rows; before a table's first insert, delete its rows of ``run_ids``."""
     for table, rows in waiting.rows.items():
         fit_table(con, table, waiting.kinds[table])
         if table not in waiting.cleared:
@@ -137,14 +137,14 @@ def _take_over(con: duckdb.DuckDBPyConnection, waiting: _Waiting, run_ids: Itera
 
 
 def read_facts(directory: Path, files: Mapping[str, str], notices: list[str]) -> JsonValue:
-    """What the workload left in ``facts.json`` of its folder; None where there is no such file.
+    """Read the workload's ``facts.json``; None if it is missing or unusable.
 
-    A line is added to ``notices`` where it is not what the run wrote, or no JSON.
+    If it is not valid JSON or differs from what the run wrote, a line is added to ``notices``.
 
     Args:
         directory: The work folder.
-        files: See ``Left``.
-        notices: Lines to show.
+        files: Path -> digest of the files that the run left; see ``Left``.
+        notices: Lines to show to the user.
     """
     path = directory / FACTS
     is_expected = FACTS in files or path.exists()
@@ -161,20 +161,20 @@ def read_facts(directory: Path, files: Mapping[str, str], notices: list[str]) ->
 
 
 class _Looked(NamedTuple):
-    """What a file of rows holds."""
+    """Result of checking a file of rows."""
 
     kinds: dict[str, str]
-    """See ``kinds_of``."""
+    """Column -> kind; see ``kinds_of``."""
     problem: str | None
-    """Why none of it can be taken over."""
+    """Why the file cannot be ingested, if so."""
     rows: list[dict[str, JsonValue]] | None
-    """All of them; None where they are many."""
+    """All rows; None if the file does not fit into one block."""
 
 
 def _look_through(
     con: duckdb.DuckDBPyConnection, table: str, path: Path, notices: list[str]
 ) -> _Looked:
-    """Check all of a file before anything of it is taken over."""
+    """Check a whole file before any of its rows is inserted."""
     found = _Looked({}, None, [])
     for number, rows in enumerate(_blocks(path, notices)):
         kinds = kinds_of(rows)
@@ -187,10 +187,10 @@ def _look_through(
 
 
 def _blocks(path: Path, notices: list[str]) -> Iterator[list[dict[str, JsonValue]]]:
-    """The objects in a file of rows, one a line, so many at a time."""
+    """Yield the JSON objects of a file, one per line, in blocks of ``_MOST_WAITING``."""
     rows: list[dict[str, JsonValue]] = []
     unreadable = 0
-    # Not splitlines(): it also cuts at characters that JSON texts may contain.
+    # Not splitlines(): it also splits at characters that are allowed inside JSON strings.
     with path.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             if not line.strip():
@@ -209,17 +209,17 @@ def _blocks(path: Path, notices: list[str]) -> Iterator[list[dict[str, JsonValue
     if rows:
         yield rows
     if unreadable:
-        notices.append(f"{path}: {unreadable} line(s) are no JSON object; left out")
+        notices.append(f"{path}: {unreadable} line(s) are not JSON objects; left out")
 
 
 def _misfit(
     con: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row], kinds: Mapping[str, str]
 ) -> str | None:
-    """Why ``rows`` of these ``kinds`` cannot go into ``table``; None if they can."""
+    """Return why ``rows`` of these ``kinds`` do not fit into ``table``; None if they do."""
     names = {name for row in rows for name in row}
     if wrong := sorted(name for name in names if not NAME.fullmatch(name) or name == "run_id"):
         return (
-            f"a column cannot be named {wrong[0]!r}; take lower-case letters, digits and _, "
+            f"a column cannot be named {wrong[0]!r}; use lower-case letters, digits and _, "
             "and not run_id"
         )
     if table not in DECLARED_TABLES:
@@ -239,16 +239,16 @@ def _misfit(
 
 
 def _parse(text: str) -> JsonValue:
-    """JSON ``text`` with null for every number that is not finite."""
+    """Parse JSON ``text``, with null for every non-finite number."""
     value: JsonValue = _DECODER.decode(text)
     return value
 
 
 def _finite(text: str) -> float | None:
-    """The number that ``text`` writes; None where it overflows."""
+    """Parse a number; None if it overflows."""
     number = float(text)
     return number if math.isfinite(number) else None
 
 
 _DECODER = json.JSONDecoder(parse_constant=lambda _: None, parse_float=_finite)
-"""Made once: for a line it takes as long as the reading."""
+"""Shared: constructing a decoder takes as long as decoding a line."""

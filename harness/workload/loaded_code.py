@@ -228,4 +228,4 @@ def _look_on(spec: importlib.machinery.ModuleSpec) -> None:
 
 def _without_cache(path: str) -> Mapping[str, float]:
     """Keep a source loader from reading or writing a ``.pyc``."""
-    raise OSError(f"{path}: read anew")
+    raise OSError(f"{path}: bytecode cache disabled")

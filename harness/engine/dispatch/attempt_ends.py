@@ -85,7 +85,7 @@ class AttemptEnds:
         path = row.spool.path  # damaged or removed during training
         if not self.queue.requeue_lost(row):
             raise StoreError(f"{path}: {damage}, again; check the disk, and what writes there")
-        self.say(f"{path}: {damage}; the run restarts from scratch")
+        self.say(f"{path}: {damage}; the run starts from scratch")
         return True
 
     def _is_retried(self, row: RunRow, attempt: Attempt) -> bool:

@@ -62,7 +62,7 @@ def test_each_line_is_answered_and_an_error_is_a_line(results: Path) -> None:
     ) == [
         "x\n1",
         'error: SQL: Parser Error: syntax error at or near "SELEC"',
-        'error: SQL: a query reads the database and nothing else: Permission Error: Cannot access '
+        'error: SQL: a query can only read the database: Permission Error: Cannot access '
         'file "x.csv" - file system operations are disabled by configuration',
         "trial,mean\nm=0,0.5\nm=1,0.75",
     ]  # fmt: skip

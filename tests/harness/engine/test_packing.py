@@ -443,7 +443,7 @@ def test_a_plan_says_how_many_runs_share_a_worker(
     options = RunOptions(place.results, executor, workers=1, threads=1)
     found = describe(make_forecast(place.write(STUDY), (), options, may_probe=True))
     (time,) = (line for line in found if line.startswith("time: "))
-    assert time.endswith(f"(by a probe){told}")
+    assert time.endswith(f"(from a probe){told}")
 
 
 @pytest.mark.process

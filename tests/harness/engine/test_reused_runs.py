@@ -89,7 +89,9 @@ def test_a_damaged_spool_is_named_and_its_run_trained_anew_to_the_same_table(
     assert sorted(epochs) == [(0,), (1,), (2,)]
     assert place.run(FILES).trained == 0
     assert check(place, monkeypatch) == 1
-    assert f"{path}:3: a damaged line; a later attempt has started anew" in capsys.readouterr().out
+    assert (
+        f"{path}:3: a damaged line; a later attempt started from scratch" in capsys.readouterr().out
+    )
 
 
 def test_a_folder_without_damage_is_said_to_have_none(
@@ -126,7 +128,7 @@ def test_a_run_whose_spool_is_removed_while_it_is_trained_starts_anew(place: Pla
     vandal = Vandal(place, most=1)
     outcome = place.run(WAITING, executor="process", workers=1, watcher=vandal)
     assert (outcome.done, outcome.failed) == (8, 0)
-    assert [text for text in vandal.said if "the run restarts from scratch" in text]
+    assert [text for text in vandal.said if "the run starts from scratch" in text]
     alone = place.folder / "alone"
     place.run(WAITING, results=alone)
     assert place.ask(RECALL) == place.ask(RECALL, alone)

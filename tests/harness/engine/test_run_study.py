@@ -85,7 +85,7 @@ def test_finished_runs_can_be_trained_anew_and_are_compared(place: Place) -> Non
     assert (outcome.trained, outcome.done, place.calls()) == (8, 8, 16)
     assert place.ask(RECALL) == before
     assert witness.said == [
-        "8 finished runs were retrained: 8 with identical results, 0 with different ones"
+        "8 finished runs were trained again: 8 with identical results, 0 with different ones"
     ]
     assert place.ask("SELECT DISTINCT attempts FROM run") == [(2,)]
     assert place.run().trained == 0

@@ -58,6 +58,7 @@ def test_a_confirmation_is_counted_and_its_family_is_what_is_tested(place: Place
     assert plan(place, SEARCH).power is None
 
 
+@pytest.mark.process
 def test_a_probe_tells_the_time_of_trials_and_controls(
     place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -84,6 +85,7 @@ def test_earlier_runs_tell_better_than_a_probe(place: Place) -> None:
     assert found.changes == ("seeds: 1 -> 3",)
 
 
+@pytest.mark.process
 def test_a_probe_that_fails_says_why(place: Place) -> None:
     with pytest.raises(InputError, match=r"probe .* failed \(crash: RuntimeError: .*--no-probe"):
         plan(place, GRID, "fail=crash", may_probe=True)

@@ -67,7 +67,7 @@ def test_a_file_that_is_no_database_is_one_line_and_stays(tmp_path: Path, text: 
     for read_only in (True, False):
         with (
             pytest.raises(
-                StoreDamagedError, match="damaged: it is no DuckDB database; `"
+                StoreDamagedError, match="damaged: it is not a DuckDB database; `"
             ) as caught,
             database.connect(tmp_path, read_only=read_only),
         ):
@@ -204,7 +204,7 @@ def test_sql_reaches_no_file_no_network_no_extension_and_no_setting(
     with pytest.raises(InputError) as caught:
         database.query(one_run, sql.format(folder=folder))
     message = str(caught.value)
-    assert message.startswith("SQL: a query reads the database and nothing else: ")
+    assert message.startswith("SQL: a query can only read the database: ")
     assert "\n" not in message
     assert [path.name for path in folder.iterdir()] == ["secret.csv"]
 

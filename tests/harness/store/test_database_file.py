@@ -1,4 +1,4 @@
-"""A damaged database is called damaged, never busy, and is made anew from the spools."""
+"""A damaged database is reported as damaged, never as busy, and is rebuilt from the spools."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "Corrupt database file",
     ),
     "a cut file": (cut, "it is cut short"),
-    "an empty file": (lambda path: path.write_bytes(b""), "it is no DuckDB database"),
-    "another file": (lambda path: path.write_text("notes" * 999), "it is no DuckDB database"),
+    "an empty file": (lambda path: path.write_bytes(b""), "it is not a DuckDB database"),
+    "another file": (lambda path: path.write_text("notes" * 999), "it is not a DuckDB database"),
     "a folder": (put_a_folder, "it is a folder"),
     "a folder for the log": (
         lambda path: path.with_name("results.duckdb.wal").mkdir(),

@@ -215,7 +215,9 @@ def test_a_foreign_database_is_refused(tmp_path: Path) -> None:
         con.execute("CREATE TABLE mine (x INTEGER)")
     for read_only in (True, False):
         with (
-            pytest.raises(StoreError, match=r"results\.duckdb: .*not one of results.*move it away"),
+            pytest.raises(
+                StoreError, match=r"results\.duckdb: .*not a results database.*move it away"
+            ),
             database.connect(tmp_path, read_only=read_only),
         ):
             pass

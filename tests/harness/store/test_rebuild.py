@@ -1,4 +1,4 @@
-"""The database can be made anew from the files beside it, to the same content."""
+"""The database can be rebuilt from the files beside it, with the same content."""
 
 from __future__ import annotations
 

@@ -96,8 +96,8 @@ def test_a_damaged_line_makes_a_finished_run_unfinished_and_is_named(tmp_path: P
     change(path, b'"loss":0.5', b'"loss":0.4')
     (notice,) = take_over(tmp_path)
     assert notice == (
-        f"{path}:3: a damaged line; the run counts as unfinished, and the next run of its study "
-        "trains it anew"
+        f"{path}:3: a damaged line; the run counts as unfinished and is trained again when "
+        "its study is next run"
     )
     assert ask(tmp_path, "SELECT state, finished FROM run") == [("running", None)]
     for table in ("recall", "score", "clusters"):
@@ -151,7 +151,7 @@ def test_a_table_that_is_not_what_the_run_wrote_is_left_out_and_named(
     (notice,) = take_over(tmp_path)
     assert str(path) in notice
     assert ("is damaged" if how == "changed" else "is gone") in notice
-    assert "run its study again to have it back" in notice
+    assert f"; to recreate it, remove {run_dir(tmp_path, ID)} and run its study again" in notice
     assert ask(tmp_path, "SELECT count(*) FROM clusters") == [(0,)]
     assert ask(tmp_path, "SELECT recall FROM recall") == [(0.5,)]
 

@@ -116,7 +116,7 @@ def test_a_long_file_is_taken_over_in_parts_whole_or_not_at_all(
     put(tmp_path, "tables/extra.jsonl", "".join([*lines[:3], "torn\n", *lines[3:]]))
     put(tmp_path, "tables/queries.jsonl", 6 * QUERY + QUERY.replace("[5, 1]", '["5"]'))
     torn, unfit = finish(tmp_path)
-    assert "extra.jsonl: 1 line(s) are no JSON object" in torn
+    assert "extra.jsonl: 1 line(s) are not JSON objects" in torn
     assert "queries.jsonl: skipped: 'neighbours' holds VARCHAR[]" in unfit
     assert ask(tmp_path, "SELECT x FROM extra ORDER BY place") == [
         (None if x == "null" else x if "t" in x else str(float(x)) if "." in x else x,)
@@ -178,7 +178,7 @@ def test_torn_lines_and_non_finite_numbers_spoil_no_table(tmp_path: Path) -> Non
         '{"x": NaN, "y": 1}\n[1]\n\n{"x": 1e999, "y": 2}\n{"x": 0.5, "y"',
     )
     (notice,) = finish(tmp_path)
-    assert "2 line(s) are no JSON object" in notice
+    assert "2 line(s) are not JSON objects" in notice
     assert ask(tmp_path, "SELECT y FROM extra ORDER BY y") == [(1,), (2,)]
 
 

@@ -124,6 +124,7 @@ def test_a_file_that_is_edited_before_a_run_imports_it_fails_the_run(
     assert (outcome.trained, outcome.failed) == (2, 0)
 
 
+@pytest.mark.process
 def test_a_workload_that_hides_the_failed_import_fails_too(place: Path) -> None:
     edit_while_seed_0_runs(place, "a.py", "value = 0.75\n")
     study = ONE | {"base": {"method": "guarded"}}
@@ -131,6 +132,7 @@ def test_a_workload_that_hides_the_failed_import_fails_too(place: Path) -> None:
     assert (outcome.done, outcome.failed) == (1, 1)
 
 
+@pytest.mark.process
 def test_a_file_that_is_edited_after_it_was_loaded_changes_nothing_for_this_call(
     place: Path,
 ) -> None:
@@ -145,12 +147,14 @@ def test_a_file_that_is_edited_after_it_was_loaded_changes_nothing_for_this_call
     assert 0.75 in scores(place / "results")
 
 
+@pytest.mark.process
 def test_a_comment_that_is_added_meanwhile_fails_nothing(place: Path) -> None:
     edit_while_seed_0_runs(place, "a.py", "# The value.\nvalue = 0.25\n")
     assert harness.run(ONE, results=place / "results", workers=1).outcome.failed == 0
     assert harness.run(ONE, results=place / "results", workers=1).outcome.trained == 0
 
 
+@pytest.mark.process
 def test_a_run_that_imports_what_is_not_declared_fails(place: Path) -> None:
     path = place / "late" / "workload.py"
     path.write_text(path.read_text(encoding="utf-8") + DECLARED, encoding="utf-8")
