@@ -44,7 +44,7 @@ def save(workdir: Path, key: str, content: Mapping[str, Any]) -> None:
         with replacing(path) as draft:
             _write({"form": FORM, "key": key, "content": dict(content)}, draft)
     except OSError as error:
-        print(f"{path}: not written ({error.strerror or error}); going on", file=sys.stderr)
+        print(f"{path}: not written ({error.strerror or error}); continuing", file=sys.stderr)
 
 
 def remove(workdir: Path) -> None:

@@ -36,9 +36,7 @@ FILE = "model.safetensors"
 # The older entry has the facts without a digest.
 _HEADER, _OLDER_HEADER = "gcudml 2", "gcudml"
 _DAMAGES = (OSError, SafetensorError, KeyError, ValueError)
-_ADVICE = (
-    "name that of a run that is done, or what `harness best STUDY.yaml --to FOLDER` has written"
-)
+_ADVICE = "name that of a finished run, or one written by `harness best STUDY.yaml --to FOLDER`"
 
 
 class ModelFacts(BaseModel):
@@ -154,7 +152,7 @@ def save_model(workdir: Path, facts: ModelFacts, state: Mapping[str, Tensor]) ->
         with replacing(path) as draft:
             draft.write_bytes(content)
     except OSError as error:
-        print(f"{path}: not written ({error.strerror or error}); going on", file=sys.stderr)
+        print(f"{path}: not written ({error.strerror or error}); continuing", file=sys.stderr)
         return False
     return True
 
@@ -195,7 +193,7 @@ def _read(path: Path) -> _Model:
         return _Model(ModelFacts.model_validate_json(header[_OLDER_HEADER]), tensors)
     written, _, text = header[_HEADER].partition(" ")
     if written != _digest(text, tensors):
-        raise ValueError("its digest is that of another content")
+        raise ValueError("its digest does not match its content")
     return _Model(ModelFacts.model_validate_json(text), tensors)
 
 

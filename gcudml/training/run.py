@@ -252,7 +252,7 @@ def _resume(state: TrainingState, key: str, workdir: Path) -> None:
     kept = checkpoint.load(workdir, key, state.context.device)
     size, checksum = kept["table"] if kept else (0, 0)
     if state_of_table(workdir, "clusters", size) != (size, checksum):
-        say_useless(workdir / "tables" / "clusters.jsonl", "not what was written")
+        say_useless(workdir / "tables" / "clusters.jsonl", "does not match its checksum")
         kept, size = None, 0
     cut_table(workdir, "clusters", size)
     if kept is not None:
@@ -385,7 +385,7 @@ def _open_test(config: RunConfig, *, test: bool) -> Images:
         RuntimeError: If the run may not use them, such as every run of a search.
     """
     if not test:
-        raise RuntimeError("the test classes are closed in this run")
+        raise RuntimeError("this run may not use the test classes")
     return _load(config, "test", device_of(config.train))
 
 
