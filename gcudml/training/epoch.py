@@ -1,4 +1,4 @@
-"""One epoch of training, step by step."""
+"""Train for one epoch, step by step."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

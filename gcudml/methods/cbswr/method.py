@@ -103,7 +103,7 @@ class Cbswr(Method[CbswrConfig]):
         self.observed: list[Float[Tensor, " entries"]] = []
 
     def parameters(self) -> Sequence[ParameterGroup]:
-        """Return the parameters of the clustering head, its weight decayed by ``l2``, and decoder."""
+        """Return the clustering head's and decoder's parameters; ``l2`` decays the linear layer."""
         head = dict(self.head.named_parameters())
         penalised = [head.pop("linear.weight")]
         groups = [
