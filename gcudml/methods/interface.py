@@ -30,7 +30,7 @@ class RunContext:
     seed: int
     student: Embedder
     images: UInt8[Tensor, "n channels height width"]
-    """All training images, at the size used for embedding."""
+    """All training images, to compute embeddings from."""
     labels: Int[Tensor, " n"]
     """Classes that the method may learn from, on the device; -1 = unlabelled. All are -1 for an
     unsupervised method."""
