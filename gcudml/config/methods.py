@@ -1,7 +1,7 @@
-"""The table of methods: the configuration of each, and the class that trains with it.
+"""Table of the methods: the configuration of each, and the class that trains with it.
 
-A method is added here: an entry of ``METHODS``, and its configuration in ``AnyMethodConfig``, which
-is spelled out for type checkers.
+To register a method, add an entry to ``METHODS`` and its configuration to ``AnyMethodConfig``. The
+latter is spelled out for type checkers.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ MethodConfig = Annotated[AnyMethodConfig, Field(discriminator="name")]
 
 
 class MethodEntry(NamedTuple):
-    """One method."""
+    """Configuration and class of one method."""
 
     config: type[AnyMethodConfig]
     builder: str = ""
-    """Its class, ``module:name``, as text: the module is imported only by the runs that use it, and
-    counts only for their code version. Empty for a control that trains nothing."""
+    """Class of the method as ``module:name``. It is a string, so that only the runs that use the
+    module import it and include it in their code version. Empty for a control that trains nothing.
+    """
 
 
 METHODS: Mapping[str, MethodEntry] = {
@@ -56,12 +57,12 @@ METHODS: Mapping[str, MethodEntry] = {
 
 
 def is_control(config: AnyMethodConfig) -> bool:
-    """Whether the method trains nothing."""
+    """Whether the method is a control that trains nothing."""
     return not METHODS[config.name].builder
 
 
 def method_names(*supervision: Supervision) -> list[str]:
-    """Names of the methods whose defaults have one of these kinds of supervision.
+    """Return the names of the methods whose default supervision is one of those given.
 
     Controls that train nothing are left out.
     """

@@ -1,7 +1,7 @@
 """Methods by name. Each is a room (or, for a bound, a file) here and an entry in the table.
 
-The table ``gcudml.config.METHODS`` names the class of a method as text, so that its module is
-imported only by the runs that use it.
+The table ``gcudml.config.METHODS`` gives each method's class as a string, so that only the runs
+that use a method import its module.
 """
 
 import pkgutil
@@ -18,22 +18,22 @@ from gcudml.models.embedding import Embedder
 
 
 def module_of(config: AnyMethodConfig) -> str:
-    """The module of a method's class; empty for a control, which trains nothing."""
+    """Return the module name of a method's class; empty for a control that trains nothing."""
     return METHODS[config.name].builder.partition(":")[0]
 
 
 def class_of(config: AnyMethodConfig) -> type[Method[Any]] | None:
-    """A method's class, imported now; None for a control, which trains nothing."""
+    """Import and return a method's class; None for a control that trains nothing."""
     builder = METHODS[config.name].builder
     found: type[Method[Any]] | None = pkgutil.resolve_name(builder) if builder else None
     return found
 
 
 def build_method(context: RunContext) -> Method[Any]:
-    """The method that the run's configuration names.
+    """Create the method that the run's configuration names.
 
     Raises:
-        ValueError: the method does not fit the data, or it is a control, which trains nothing.
+        ValueError: If the method does not fit the data or is a control that trains nothing.
     """
     config = context.config.method
     method = class_of(config)
@@ -43,7 +43,7 @@ def build_method(context: RunContext) -> Method[Any]:
 
 
 def build_student(config: RunConfig, *, channels: int, seed: int) -> Embedder:
-    """The network that the method trains, with fresh weights from ``seed``."""
+    """Create the network that the method trains, with weights initialised from ``seed``."""
     method = class_of(config.method)
     return Embedder(
         config.model,
@@ -55,7 +55,10 @@ def build_student(config: RunConfig, *, channels: int, seed: int) -> Embedder:
 
 
 def known_labels(config: RunConfig, labels: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-    """What the method may learn from: all classes, those of a labelled share, or none (-1)."""
+    """Return the labels that the method may learn from; -1 = unlabelled.
+
+    These are all labels, those of the labelled fraction or none, depending on its supervision.
+    """
     if config.method.supervision == "all":
         return labels
     if config.method.supervision == "none":

@@ -1,6 +1,6 @@
-"""What is refused before anything is trained, because its parts do not fit each other.
+"""Checks before training that the parts of a configuration fit each other and the data.
 
-A method's own rules are in its class, see ``gcudml.methods.interface``.
+The rules of a single method are in its class; see ``gcudml.methods.interface``.
 """
 
 from gcudml.config import RunConfig
@@ -10,11 +10,11 @@ from gcudml.methods import class_of
 from gcudml.methods.interface import DataSizes
 
 STACKED = ("conv4", "resnet", "squeezenet", "mobilenet_v2")
-"""How the names of networks begin whose stacks are tested to compute the same."""
+"""Name prefixes of the backbones tested to give equal results when stacked."""
 
 
 def check_settings(config: RunConfig) -> None:
-    """Refuse settings that are fine by themselves and impossible together.
+    """Reject settings that are each valid but contradict each other.
 
     Raises:
         ValueError: ``section.key: what; remedy``.
@@ -26,7 +26,7 @@ def check_settings(config: RunConfig) -> None:
             f"{', '.join(method_names('none', 'some'))}, or gce with method.labels pseudo"
         )
     is_misfit = config.data.labelled_fraction > 0 and method.supervision != "some"
-    if is_misfit and not is_control(method):  # the controls of a semi-supervised study are fine
+    if is_misfit and not is_control(method):  # a semi-supervised study may include controls
         knows = "all labels" if method.supervision == "all" else "no label"
         raise ValueError(
             f"data.labelled_fraction: method {method.name} uses {knows}, whatever the fraction; "
@@ -37,7 +37,7 @@ def check_settings(config: RunConfig) -> None:
 
 
 def check_fits(config: RunConfig, sizes: DataSizes) -> None:
-    """Refuse parameters that so few images or classes cannot serve.
+    """Reject parameters that need more images or classes than there are.
 
     Raises:
         ValueError: ``section.key: what; remedy``.
@@ -61,7 +61,7 @@ def check_fits(config: RunConfig, sizes: DataSizes) -> None:
 
 
 def check_network(config: RunConfig, *, channels: int) -> None:
-    """Refuse what the network, which is known to exist and to load, cannot serve.
+    """Reject parameters that do not suit the network, which is known to exist and to load.
 
     Raises:
         ValueError: ``section.key: what; remedy``.
@@ -71,8 +71,8 @@ def check_network(config: RunConfig, *, channels: int) -> None:
 
 
 def may_be_stacked(config: RunConfig) -> bool:
-    """Whether a run may be trained together with others, its network being part of a stack.
+    """Whether a run can be trained together with others, its network stacked with theirs.
 
-    Not a network with dropout or stochastic depth: in a stack it would draw other numbers.
+    Networks with dropout or stochastic depth cannot: stacked, they would draw different numbers.
     """
     return not is_control(config.method) and config.model.backbone.startswith(STACKED)

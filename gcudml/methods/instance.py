@@ -1,7 +1,8 @@
-"""The lower bound: every image is a class of its own, and its views are the only positives.
+"""Instance discrimination, the lower bound: each image is its own class.
 
-Batches are drawn without clusters. With the default loss this is NT-Xent (Chen et al. 2020,
-arXiv:2002.05709), the softmax over instances that the field's *Instance* rows stand for.
+The views of an image are its only positives, and batches are drawn uniformly. With the default loss
+this is NT-Xent (Chen et al. 2020, arXiv:2002.05709), the softmax over instances that papers list as
+*Instance* in their tables.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,13 +19,13 @@ from gcudml.models.embedding import Embeddings
 
 
 class Instance(Method[InstanceConfig]):
-    """A metric loss whose labels are the numbers of the images."""
+    """A metric loss whose labels are the image indices."""
 
     saved = ("loss",)
 
     @classmethod
     def check_settings(cls, config: InstanceConfig, run: RunConfig) -> None:
-        """Refuse a single view, which leaves an image without a positive, and an unknown loss."""
+        """Reject a single view, which leaves an image without a positive, and an unknown loss."""
         if run.train.views < 2:
             raise ValueError(
                 f"train.views: {run.train.views} view leaves an image without a positive; "
@@ -38,7 +39,7 @@ class Instance(Method[InstanceConfig]):
         self.loss = metric_loss(context, config.loss, classes=len(context.images))
 
     def parameters(self) -> Sequence[ParameterGroup]:
-        """The loss's proxies, where it has any."""
+        """Return the proxies of the loss, if it has any."""
         return [ParameterGroup(list(self.loss.parameters()))]
 
     def begin_epoch(self, epoch: int) -> EpochPlan:
@@ -47,5 +48,5 @@ class Instance(Method[InstanceConfig]):
         return EpochPlan(repeat_views(batches, self.context.config.train.views))
 
     def loss_terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
-        """The loss of the compact embeddings."""
+        """Compute the metric loss on the compact embeddings."""
         return {"metric": self.loss(embeddings.compact, batch.indices)}

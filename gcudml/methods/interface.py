@@ -1,4 +1,4 @@
-"""What the training loop hands to a method, and what it asks of it."""
+"""Interface between the training loop and a method."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -19,49 +19,49 @@ from gcudml.runtime.seeding import generator
 from gcudml.runtime.timer import Stopwatch
 
 CompactHead: TypeAlias = Callable[[int], nn.Module]
-"""Makes a compact head on the backbone's maps from their number of features."""
+"""Creates a compact head on the backbone's feature maps, given their number of channels."""
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """What stays the same during a run. Shape letters: ``n`` training images."""
+    """Everything that stays constant during a run. Shape letter: ``n`` training images."""
 
     config: RunConfig
     seed: int
     student: Embedder
     images: UInt8[Tensor, "n channels height width"]
-    """All training images, as they are embedded."""
+    """All training images, to compute embeddings from."""
     labels: Int[Tensor, " n"]
     """Classes that the method may learn from, on the device; -1 = unlabelled. All are -1 for an
     unsupervised method."""
     hidden_labels: Int[Tensor, " n"]
-    """True classes, on the device: for diagnostics only. All -1 where images have none."""
+    """True classes, on the device, for diagnostics only; all -1 if images have none."""
     number_format: Format
     clock: Stopwatch = field(default_factory=Stopwatch.off)
-    """What a method's own parts are timed with."""
+    """Times the parts of a method."""
     larger: UInt8[Tensor, "n channels tall wide"] | None = None
-    """The same images where views are cut from larger ones (``data.view_size``)."""
+    """The same images at a larger size, to cut views from (``data.view_size``)."""
 
     @property
     def sources(self) -> UInt8[Tensor, "n channels tall wide"]:
-        """The images that views are cut from; use ``pick`` to get some of them to the device."""
+        """Images to cut views from; ``pick`` copies some of them to the device."""
         return self.images if self.larger is None else self.larger
 
     @property
     def device(self) -> torch.device:
-        """Where the student and the labels are."""
+        """Device of the student and the labels."""
         return self.labels.device
 
     def pick(self, indices: Int[Tensor, " rows"]) -> UInt8[Tensor, "rows channels height width"]:
-        """Images to cut views from, on the device."""
+        """Return images to cut views from, on the device."""
         return self.sources[indices.to(self.sources.device)].to(self.device, non_blocking=True)
 
     def steps(self, batch_size: int) -> int:
-        """Steps of an epoch: as configured, else as many as show each image once on average."""
+        """Return the steps per epoch: as configured, else as many as full batches fit the data."""
         return self.config.train.steps_per_epoch or max(1, len(self.images) // batch_size)
 
     def random_batches(self, epoch: int) -> Int[Tensor, "steps batch"]:
-        """An epoch's batches of images, drawn uniformly; see ``gcudml.data.batches``."""
+        """Draw an epoch's batches uniformly; see ``gcudml.data.batches``."""
         train = self.config.train
         return random_batches(
             len(self.images),
@@ -71,7 +71,7 @@ class RunContext:
         )
 
     def cluster_batches(self, labels: Int[Tensor, " n"], epoch: int) -> Int[Tensor, "steps batch"]:
-        """An epoch's batches of a few images from each of some clusters; see there, too."""
+        """Draw an epoch's batches of a few clusters each, with ``images_per_cluster`` images."""
         train = self.config.train
         return cluster_batches(
             labels.cpu(),
@@ -90,14 +90,14 @@ class RunContext:
         views: RandomViews | None = None,
         whole: bool = False,
     ) -> dict[Head, Float[Tensor, "rows _"]]:
-        """Embed images without gradient, as they are tested.
+        """Embed images without gradient, as in evaluation.
 
         Args:
             network: The student or a teacher.
-            heads: Which embeddings are wanted.
-            images: None: all training images.
-            views: Show a random view of each image in place of the unchanged one.
-            whole: Show all of an image in place of the centre that a test sees.
+            heads: Embeddings to return.
+            images: Images to embed; None: all training images.
+            views: Embed a random view of each image instead of the unchanged image.
+            whole: Embed the whole image instead of the centre crop used in evaluation.
         """
         return embed_images(
             network,
@@ -112,65 +112,65 @@ class RunContext:
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Trained parameters that are the method's own, such as a decoder's."""
+    """Trained parameters that belong to the method, such as those of a decoder."""
 
     parameters: Sequence[nn.Parameter]
     learning_rate: float | None = None
-    """None: that of the heads."""
+    """None: the learning rate of the heads."""
     weight_decay: float | None = None
-    """None: that of the run."""
+    """None: the weight decay of the run."""
 
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """One epoch's work."""
+    """Batches of one epoch, and what else the training loop must know about it."""
 
     batches: Int[Tensor, "steps views batch"]
-    """Training image that each view of each step shows, on the CPU."""
+    """Index of the training image of each view in each step, on the CPU."""
     replaces_parameters: bool = False
-    """Whether the method's ``replaced_parameters`` are new ones since the last epoch."""
+    """Whether ``replaced_parameters`` of the method have changed since the last epoch."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Diagnostics of the epoch, reported with its losses."""
     cluster_rows: Sequence[Mapping[str, int | float | None]] = ()
-    """Rows for the table ``clusters``; empty where nothing was clustered."""
+    """Rows for the table ``clusters``; empty if nothing was clustered."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's rows. Row ``v * batch + i`` is view ``v`` of the batch's place ``i``."""
+    """Rows of one step. Row ``v * batch + i`` is view ``v`` of image ``i`` of the batch."""
 
     views: Float[Tensor, "rows channels height width"]
-    """Augmented images around [-1, 1]."""
+    """Augmented images, scaled to about [-1, 1]."""
     indices: Int[Tensor, " rows"]
-    """Training image of each row, on the device."""
+    """Index of each row's training image, on the device."""
     step: int
-    """From 0, over all epochs: a path for random numbers of the step's own."""
+    """Step number, from 0 over all epochs; seeds the random numbers of the step."""
 
 
 class DataSizes(NamedTuple):
-    """How much data there is."""
+    """Numbers of images and classes."""
 
     images: Mapping[str, int]
-    """By part: ``train``, ``val``, ``test``."""
+    """Number of images per part: ``train``, ``val``, ``test``."""
     training_classes: int
-    """Of two images or more: of one, nothing can be learned."""
+    """Number of training classes with at least two images; one image makes no positive pair."""
     gallery: int | None = None
-    """Test images that queries are compared with, where these are told apart."""
+    """Number of gallery images in the test part; None without separate queries and gallery."""
 
 
 Config = TypeVar("Config", bound=BaseModel)
 
 
 class Method(ABC, Generic[Config]):
-    """A way to learn an embedding.
+    """Base class of the methods that learn an embedding.
 
-    A subclass sets ``weights``, defines ``begin_epoch`` and ``loss_terms``, and overrides what else
-    it needs. The class methods are called before a run, with no run at hand.
+    A subclass sets ``weights``, implements ``begin_epoch`` and ``loss_terms`` and overrides other
+    methods as needed. The class methods are called before there is a run.
     """
 
     saved: ClassVar[Sequence[str]] = ()
-    """Names of the attributes that a resumed run needs: tensors, numbers, None, and whatever has a
-    ``state_dict``. Anything else is saved by a ``state_dict`` of the subclass."""
+    """Names of the attributes to save in checkpoints: tensors, numbers, None and objects with a
+    ``state_dict``. To save anything else, a subclass extends ``state_dict``."""
     weights: Mapping[str, float]
     """Weight of each loss term, by the names that ``loss_terms`` returns."""
 
@@ -180,7 +180,7 @@ class Method(ABC, Generic[Config]):
 
     @classmethod
     def check_settings(cls, config: Config, run: RunConfig) -> None:
-        """Refuse settings that are impossible together, whatever the data.
+        """Reject settings that contradict each other, regardless of the data.
 
         Raises:
             ValueError: ``section.key: what; remedy``.
@@ -188,7 +188,7 @@ class Method(ABC, Generic[Config]):
 
     @classmethod
     def check_data(cls, config: Config, run: RunConfig, sizes: DataSizes) -> None:
-        """Refuse settings that so few images or classes cannot serve.
+        """Reject settings that need more images or classes than there are.
 
         Raises:
             ValueError: ``section.key: what; remedy``.
@@ -196,7 +196,7 @@ class Method(ABC, Generic[Config]):
 
     @classmethod
     def check_network(cls, config: Config, run: RunConfig, *, channels: int) -> None:
-        """Refuse settings that the network cannot serve; it is known to exist and to load.
+        """Reject settings that do not suit the network, which is known to exist and to load.
 
         Raises:
             ValueError: ``section.key: what; remedy``.
@@ -204,39 +204,39 @@ class Method(ABC, Generic[Config]):
 
     @classmethod
     def compact_head(cls, config: Config, run: RunConfig) -> CompactHead | None:
-        """Make the student's compact head from the number of features; None: a linear layer."""
+        """Return a constructor for the student's compact head; None for a linear layer."""
         return None
 
     def parameters(self) -> Sequence[ParameterGroup]:
-        """The method's own parameters that live as long as the run."""
+        """Return the method's parameters that are trained throughout the run."""
         return ()
 
     def replaced_parameters(self) -> Sequence[nn.Parameter]:
-        """The method's own parameters that some epochs replace, see ``EpochPlan``."""
+        """Return the method's parameters that some epochs replace; see ``EpochPlan``."""
         return ()
 
     @abstractmethod
     def begin_epoch(self, epoch: int) -> EpochPlan:
-        """Prepare pseudo-labels, neighbours or whatever the batches need."""
+        """Prepare pseudo-labels or neighbours, and draw the epoch's batches."""
 
     @abstractmethod
     def loss_terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
-        """The loss terms of one step.
+        """Compute the loss terms of one step, without their weights.
 
         Args:
-            batch: The rows.
+            batch: Views and image indices of the step.
             embeddings: The student's embeddings of ``batch.views``, with gradient.
         """
 
     def after_step(self, step: int) -> None:
-        """Called after optimiser step ``step`` (from 0, over all epochs)."""
+        """Update the method after optimiser step ``step`` (from 0, over all epochs)."""
 
     def diagnostics(self) -> dict[str, float]:
-        """Numbers worth a curve that only the method knows, such as the teacher's momentum."""
+        """Return metrics of the method to report each epoch, such as the teacher's momentum."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs beside the student: tensors and plain values, not copied."""
+        """Return the method's state for a checkpoint: tensors and plain values, not copied."""
         values = {name: getattr(self, name) for name in self.saved}
         return {
             name: value.state_dict() if hasattr(value, "state_dict") else value
@@ -244,7 +244,7 @@ class Method(ABC, Generic[Config]):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what ``state_dict`` returned."""
+        """Restore the state from ``state_dict``."""
         for name in self.saved:
             value = getattr(self, name)
             if hasattr(value, "load_state_dict"):

@@ -1,7 +1,7 @@
-"""The upper bound: a metric loss on the true classes.
+"""Supervised training, the upper bound: a metric loss on the true classes.
 
-**Supervised.** Batches of P classes with Q images each, as the unsupervised methods draw clusters;
-the loss is ours or one of pytorch-metric-learning (``gcudml.losses.named``).
+Batches have P classes with Q images each, drawn as the unsupervised methods draw clusters. The loss
+is one of ours or of pytorch-metric-learning (``gcudml.losses.named``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,22 +18,22 @@ from gcudml.models.embedding import Embeddings
 
 
 class Supervised(Method[SupervisedConfig]):
-    """A metric loss on ``RunContext.labels``; rows without a label are left out."""
+    """A metric loss on ``RunContext.labels``; ignores rows without a label."""
 
     saved = ("loss",)
 
     @classmethod
     def check_settings(cls, config: SupervisedConfig, run: RunConfig) -> None:
-        """Refuse an unknown loss."""
+        """Reject an unknown loss."""
         check_loss(config.loss, key="method.loss")
 
     @classmethod
     def check_data(cls, config: SupervisedConfig, run: RunConfig, sizes: DataSizes) -> None:
-        """Refuse fewer than two classes."""
+        """Reject data with fewer than two classes to compare."""
         if sizes.training_classes < 2:
             raise ValueError(
-                f"data.root: {sizes.training_classes} training classes have two images or more, "
-                "and supervised training compares two; add images"
+                f"data.root: {sizes.training_classes} training classes have two or more images, "
+                "but supervised training needs at least 2; add images"
             )
 
     def __init__(self, context: RunContext, config: SupervisedConfig) -> None:
@@ -42,7 +42,7 @@ class Supervised(Method[SupervisedConfig]):
         self.loss = metric_loss(context, config.loss, classes=int(context.labels.max()) + 1)
 
     def parameters(self) -> Sequence[ParameterGroup]:
-        """The loss's proxies, where it has any."""
+        """Return the proxies of the loss, if it has any."""
         return [ParameterGroup(list(self.loss.parameters()))]
 
     def begin_epoch(self, epoch: int) -> EpochPlan:
@@ -51,5 +51,5 @@ class Supervised(Method[SupervisedConfig]):
         return EpochPlan(repeat_views(batches, self.context.config.train.views))
 
     def loss_terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
-        """The loss of the compact embeddings."""
+        """Compute the metric loss on the compact embeddings."""
         return {"metric": self.loss(embeddings.compact, self.context.labels[batch.indices])}

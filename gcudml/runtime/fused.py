@@ -1,9 +1,9 @@
 """Horizontally fused training: several runs in lock step, with batched networks and losses.
 
-Each run is ordinary code in its own thread, and one thread runs at a time. Where a run needs its
-network, a loss or gradients, it submits a request here and waits. Once all runs have done so, equal
-requests are computed as one batch over stacked parameters (``torch.func``), the others one by one.
-So runs may differ in any way, and those parts that match are computed faster (HFTA, Wang et al.,
+Each run is ordinary code in its own thread, and only one thread runs at a time. To evaluate its
+network, a loss or gradients, a run submits a request and waits. Once all runs are waiting, requests
+with equal keys are computed as one batch over stacked parameters (``torch.func``), the others one
+by one. Runs may therefore differ in any way, and only matching parts are fused (HFTA, Wang et al.,
 MLSys 2021, arXiv:2102.02344). Results equal those of separate training up to rounding. Outside
 ``train_together`` every request is computed immediately.
 """
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 Answer = Any
-"""Result of a request: whatever structure of tensors a network or a loss returns."""
+"""Result of a request: the tensors that a network or a loss returns, or None for gradients."""
 _here = threading.local()
 _builds: WeakKeyDictionary[nn.Module, Hashable] = WeakKeyDictionary()
 
@@ -55,7 +55,7 @@ def backward(total: Tensor) -> None:
 
 
 def company() -> int:
-    """Number of runs that were started together with the calling one, including itself."""
+    """Return the number of runs started together with the calling one, including itself."""
     group = _group()
     return 1 if group is None else group.size
 
@@ -187,7 +187,7 @@ class _Failed(NamedTuple):
 
 
 class _LockstepGroup:
-    """The runs of one call of ``train_together``: whose turn it is, and who waits for what."""
+    """Scheduler for the runs of one ``train_together`` call: whose turn it is, pending requests."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -200,7 +200,7 @@ class _LockstepGroup:
         self._error: BaseException | None = None
 
     def run(self, calls: Sequence[Callable[[], None]]) -> None:
-        """Let each call run in a thread; see ``train_together``."""
+        """Run each call in its own thread; see ``train_together``."""
         threads = [
             threading.Thread(
                 target=self._live, args=(number, call), name=f"run {number}", daemon=True
@@ -217,7 +217,7 @@ class _LockstepGroup:
             raise self._error
 
     def submit(self, request: _Request) -> Answer:
-        """The answer to a request of the run whose turn it is, once all others have asked too."""
+        """Submit a request of the running thread and wait for its result."""
         number: int = _here.number
         randomness = _random_state(request.device)
         with self._moved:
@@ -246,7 +246,7 @@ class _LockstepGroup:
         self._moved.wait_for(lambda: self._turn == number)
 
     def _give_turn(self) -> None:
-        """Wake the next run; where all of them wait for answers, find these first."""
+        """Wake the next run; if all are waiting, compute the pending requests first."""
         if not self._ready:
             self._answer()
         self._turn = next(iter(self._ready), None)
@@ -255,10 +255,10 @@ class _LockstepGroup:
         self._moved.notify_all()
 
     def _answer(self) -> None:
-        """Answer what was asked, what is equal in kind together.
+        """Compute the pending requests, batching those with equal keys.
 
-        Gradients come last, once every run wants its own: runs that were computed together share
-        what gradients are computed from, and the first to go back through it would take it away.
+        Backward requests wait until every pending request is one: fused runs share one autograd
+        graph, and the first backward pass through it would free its buffers.
         """
         everyone = sorted(self._asked)
         now = [each for each in everyone if not isinstance(self._asked[each], _Backward)]
@@ -266,7 +266,7 @@ class _LockstepGroup:
         requests = {number: self._asked.pop(number) for number in now}
         try:
             self._answers |= self._answers_to_all(requests)
-        except BaseException as error:  # else the waiting runs would never wake
+        except BaseException as error:  # otherwise the waiting runs would never wake
             self._answers |= dict.fromkeys(now, _Failed(error))
         self._ready = dict.fromkeys(now)
 
@@ -288,7 +288,7 @@ class _LockstepGroup:
                 except Exception as error:
                     if isinstance(requests[0], _Backward):  # backward cannot be repeated
                         return [_Failed(error)] * len(requests)
-                    # Cannot be batched, or a single request is at fault: compute them one by one.
+                    # Cannot be batched, or a single request fails: compute them one by one.
                     self._not_batched.add(key)
             return [_compute_single(request) for request in requests]
 

@@ -1,6 +1,7 @@
-"""What a run must know to go on after an epoch, in a file that is whole or not there.
+"""Checkpoint file: save and load the training state of a run after each epoch.
 
-Its last bytes are a checksum: flipped bits would give other epochs and another model.
+The file is replaced atomically and ends with a checksum, because a run resumed from flipped bits
+would train a different model.
 """
 
 import json
@@ -18,23 +19,23 @@ from gcudml.runtime.files import replacing
 
 FILE = "checkpoint.pt"
 FORM = 2
-"""Of the content; a file of another form is useless, though it can be read."""
+"""Version of the content; files of any other version are ignored."""
 
 
 def key_of(config: RunConfig, seed: int) -> str:
-    """What a run computes, as a text."""
+    """Return the configuration and the seed as JSON, which identifies what a run computes."""
     return json.dumps([config.model_dump(mode="json"), seed], sort_keys=True)
 
 
 def save(workdir: Path, key: str, content: Mapping[str, Any]) -> None:
     """Replace the run's checkpoint.
 
-    A disk that is full costs the checkpoint and not the run: this is said on stderr, and the run
-    would go on from the last one.
+    If the file cannot be written, for example on a full disk, report this on stderr and keep the
+    previous checkpoint; the run continues.
 
     Args:
         workdir: The run's folder.
-        key: What the run computes; only a run with an equal key goes on from here.
+        key: Result of ``key_of``; only a run with an equal key resumes from this checkpoint.
         content: Plain values and tensors.
     """
     path = workdir / FILE
@@ -43,23 +44,23 @@ def save(workdir: Path, key: str, content: Mapping[str, Any]) -> None:
         with replacing(path) as draft:
             _write({"form": FORM, "key": key, "content": dict(content)}, draft)
     except OSError as error:
-        print(f"{path}: not written ({error.strerror or error}); going on", file=sys.stderr)
+        print(f"{path}: not written ({error.strerror or error}); continuing", file=sys.stderr)
 
 
 def remove(workdir: Path) -> None:
-    """Remove the checkpoint of a run that is over."""
+    """Remove the checkpoint of a finished run."""
     with suppress(OSError):
         (workdir / FILE).unlink(missing_ok=True)
 
 
 def load(workdir: Path, key: str, device: torch.device) -> dict[str, Any] | None:
-    """The content of the run's checkpoint, on the device.
+    """Load the content of the run's checkpoint onto the device.
 
-    None where there is none, where another run wrote it, or where it is damaged or of an older
-    form, which is said on stderr. Code in the file is never run.
+    Returns None if there is no checkpoint or its key differs, and also, with a message on stderr,
+    if it is damaged or of another version. Never executes code from the file.
     """
     path = workdir / FILE
-    for left in workdir.glob(f"{path.stem}.*.draft"):  # of an attempt that was killed
+    for left in workdir.glob(f"{path.stem}.*.draft"):  # left behind by a killed attempt
         with suppress(OSError):
             left.unlink()
     try:
@@ -75,17 +76,17 @@ def load(workdir: Path, key: str, device: torch.device) -> dict[str, Any] | None
         return content if kept["key"] == key else None
     except FileNotFoundError:
         return None
-    except Exception as error:  # whatever a damaged file makes of the unpickler
+    except Exception as error:  # a damaged file can make the unpickler raise anything
         say_useless(path, str(error).partition("\n")[0])
         return None
 
 
 def _write(content: Mapping[str, Any], draft: Path) -> None:
-    """``torch.save`` that reports a full disk as such."""
+    """Call ``torch.save``, but raise OSError if the file cannot be written."""
     try:
         with draft.open("wb") as stream:
             writer = SummedWriter(stream)
-            torch.save(dict(content), writer)  # type: ignore[arg-type]  # it only writes
+            torch.save(dict(content), writer)  # type: ignore[arg-type]  # SummedWriter can only write
             writer.finish()
-    except RuntimeError as error:  # its zip writer hides what the system said
+    except RuntimeError as error:  # torch's zip writer hides the OSError
         raise OSError(f"cannot be written: {str(error).partition(chr(10))[0]}") from error

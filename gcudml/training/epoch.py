@@ -1,4 +1,4 @@
-"""One epoch of training, step by step."""
+"""Train for one epoch, step by step."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -18,12 +18,12 @@ from gcudml.training.optimizers import set_learning_rate
 
 
 class Trained(NamedTuple):
-    """What one epoch of training tells."""
+    """Losses and embedding health of one epoch."""
 
     losses: dict[str, float]
-    """Means of the loss and of its terms over the steps."""
+    """Mean over the steps of the total loss and of each term."""
     health: dict[str, float]
-    """Of the last step's embeddings, see ``embedding_health``."""
+    """Diagnostics of the last step's embeddings; see ``embedding_health``."""
 
 
 def train_epoch(
@@ -35,15 +35,24 @@ def train_epoch(
     epoch: int,
     step: int,
 ) -> Trained:
-    """One epoch's steps."""
+    """Train the student for one epoch.
+
+    Args:
+        context: The run.
+        method: Computes the loss terms and is called after every step.
+        plan: The epoch's batches.
+        optimizers: All of them take a step on every batch.
+        epoch: Number of the epoch, from 0.
+        step: Number of the epoch's first step, counted over all epochs.
+    """
     config, student, device, clock = context.config, context.student, context.device, context.clock
     steps = len(plan.batches)
     randomness = generator(context.seed, "views", epoch)
-    torch.manual_seed(derive(context.seed, "libraries", epoch))  # losses and layers of others draw
+    torch.manual_seed(derive(context.seed, "libraries", epoch))  # for library losses and layers
     totals: dict[str, Tensor] = {}
     student.train()
     batches = plan.batches.to(device)
-    # Images that did not fit onto the GPU are picked by indices that never were there.
+    # Images in host memory are indexed on the host, which avoids copying indices from the GPU.
     picked = batches if context.sources.device == device else plan.batches
     for position, places in enumerate(batches):
         set_learning_rate(optimizers, config.train, done=epoch + position / steps)
@@ -72,13 +81,13 @@ def train_epoch(
 
         for name, value in {"loss": loss, **{f"loss/{n}": t for n, t in terms.items()}}.items():
             totals[name] = totals.get(name, torch.zeros((), device=device)) + value.detach()
-    # A GPU is waited for only here.
+    # Waits for the GPU, which the loop itself avoids.
     losses = {name: float(total) / steps for name, total in totals.items()}
     return Trained(losses, embedding_health(embeddings.compact.detach()))
 
 
 def _update(optimizers: Sequence[torch.optim.Optimizer], config: TrainConfig) -> None:
-    """One step of every optimiser, of gradients that were cut to size."""
+    """Clip the gradients, if configured, and take a step with every optimiser."""
     if config.clip_norm is not None:
         trained = [p for o in optimizers for group in o.param_groups for p in group["params"]]
         nn.utils.clip_grad_norm_(trained, config.clip_norm)

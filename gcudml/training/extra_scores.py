@@ -1,8 +1,8 @@
-"""Recall that is measured beside a run's own scores, when asked for, and that no choice reads.
+"""Optional extra Recall@K scores, which never influence training or the choice of an epoch.
 
-``hindsight/...``: of the test classes after every epoch, to say what a choice of the epoch on them
-would have claimed. ``student/...`` and ``teacher/...``: of both networks' wide embeddings on the
-validation classes; the teacher has no other embedding.
+``hindsight/...`` is measured on the test classes after every epoch; it shows what choosing the
+epoch on the test classes would have reported. ``student/...`` and ``teacher/...`` compare the wide
+embeddings of both networks on the validation classes; the teacher has no compact embedding.
 """
 
 from collections.abc import Mapping
@@ -16,19 +16,19 @@ from gcudml.methods.interface import Method, RunContext
 from gcudml.models.inference import Head
 
 Part: TypeAlias = tuple[Tensor, Tensor, Tensor | None]
-"""Images, their classes, and which of them are queries (None: all)."""
+"""Images, their classes, and a mask of the queries (None: every image is a query)."""
 
 
 def score_beside(
     context: RunContext, method: Method[Any], *, validation: Part, test: Part | None
 ) -> dict[str, float]:
-    """What the configuration asks for, after an epoch; draws no random numbers.
+    """Compute the extra scores that the configuration requests; draws no random numbers.
 
     Args:
         context: The run.
-        method: Whose teacher may be compared with the student.
-        validation: Validation images; may be none.
-        test: Test images; None where they are closed or not asked for.
+        method: If it has a teacher, the teacher can be compared with the student.
+        validation: Validation images; may be empty.
+        test: Test images; None if the run may not use them or they were not requested.
     """
     found: dict[str, float] = {}
     if not has_classes(context.config.data):
@@ -45,12 +45,14 @@ def score_beside(
 def best_oracle_epoch(
     best: Mapping[str, float], metrics: Mapping[str, float], *, k: int
 ) -> dict[str, float]:
-    """The ``hindsight/...`` of the epoch with the highest Recall@k so far; ties: the earlier.
+    """Return the ``hindsight/...`` scores of the epoch with the highest Recall@k so far.
+
+    A tie goes to the earlier epoch.
 
     Args:
-        best: What this returned for the epoch before; empty at first.
-        metrics: All of the epoch.
-        k: Which of the Recall@K decides.
+        best: Return value for the previous epoch; empty for the first one.
+        metrics: All metrics of the current epoch.
+        k: The K whose Recall@K decides.
     """
     found = {name: value for name, value in metrics.items() if name.startswith("hindsight/")}
     by = f"hindsight/recall@{k}"
@@ -58,7 +60,7 @@ def best_oracle_epoch(
 
 
 def oracle_results(best: Mapping[str, float]) -> dict[str, float]:
-    """What ``best_oracle_epoch`` gave at last, by the names of results."""
+    """Rename the final scores from ``best_oracle_epoch`` to ``test/..._best_test_epoch``."""
     return {f"test/{name.partition('/')[2]}_best_test_epoch": best[name] for name in best}
 
 

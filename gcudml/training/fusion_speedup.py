@@ -1,9 +1,10 @@
-"""How many runs are worth training together on this machine: measured once a network, then kept.
+"""Measure how many runs this machine should train together; cached per network and batch size.
 
-On a CPU none are: PyTorch computes stacked networks there two to three times slower than one after
-another (``tests/benchmarks/together.py``). On a GPU small networks leave most of it idle, so there
-a few numbers of runs are tried, in a process of its own, because whoever asks shall not hold a GPU:
-``python -m gcudml.together_gain`` takes the parameters on standard input and prints the number.
+On a CPU the answer is 1: PyTorch computes stacked networks there two to three times slower than one
+after another (``tests/benchmarks/together.py``). On a GPU, which small networks leave mostly idle,
+several numbers of runs are timed. This happens in a subprocess, so that the caller does not occupy
+GPU memory: ``python -m gcudml.training.fusion_speedup`` reads parameters and channels from standard
+input and prints the number.
 """
 
 import functools
@@ -26,14 +27,15 @@ from gcudml.runtime.files import cache_folder, digest, locked, read_sealed, writ
 COUNTS = (1, 2, 4, 8, 16)
 STEPS, WARM_STEPS = 8, 3
 MUST_SAVE = 0.9
-"""More runs at once must take less than this share of the time of the best number below them."""
+"""A larger number of runs is chosen only if its time per run and step is below this fraction of
+that of the best smaller number."""
 
 
 def most_together(config: RunConfig, *, channels: int, device: torch.device) -> int:
-    """How many runs of this network and batch size train fastest together; 1 on a CPU."""
+    """Return how many runs of this network and batch size to train together; 1 on a CPU."""
     if device.type != "cuda":
         return 1
-    # What runs differ in does not matter here, so that they share one answer.
+    # Only the settings that affect speed, so that runs differing in others share one measurement.
     asked = {name: getattr(config, name).model_dump(mode="json") for name in ("data", "model")}
     train = {"batch_size", "views", "device", "number_format", "memory_layout"}
     asked["train"] = config.train.model_dump(mode="json", include=train | {"images_per_cluster"})
@@ -42,7 +44,7 @@ def most_together(config: RunConfig, *, channels: int, device: torch.device) -> 
 
 @functools.cache
 def _ask(question: str) -> int:
-    """What a process of its own says; 1 where it cannot."""
+    """Measure in a subprocess; return 1 if that fails."""
     command = [sys.executable, "-P", "-m", "gcudml.training.fusion_speedup"]
     said = subprocess.run(
         command,
@@ -50,19 +52,19 @@ def _ask(question: str) -> int:
         capture_output=True,
         text=True,
         check=False,
-        start_new_session=True,  # Ctrl-C is for whoever asks
+        start_new_session=True,  # Ctrl-C is handled by the caller
     )
     if said.returncode:
         print(f"train_together: not measured\n{said.stderr}", file=sys.stderr)
         return 1
-    return int(said.stdout.split()[-1])  # a library may have printed before
+    return int(said.stdout.split()[-1])  # libraries may have printed before the number
 
 
 def kept_or_measured(config: RunConfig, *, channels: int, device: torch.device) -> int:
-    """The number that was measured on this machine, now or earlier.
+    """Return the number of runs from the cache, or measure and cache it.
 
     Raises:
-        OSError: the cache folder cannot be written.
+        OSError: If the cache folder cannot be written.
     """
     number_format = choose_format(config, channels=channels, device=device)
     key = {
@@ -94,9 +96,9 @@ def milliseconds_a_step(
     number_format: Format,
     device: torch.device,
 ) -> dict[int, float]:
-    """For each number of runs at once, least milliseconds of a student's step, a run.
+    """Return, for each number of runs, the milliseconds per run of the fastest step.
 
-    Numbers are left out, from the first on that memory does not suffice for.
+    Stops at the first number for which memory does not suffice.
     """
     found = {}
     for count in counts:
@@ -109,7 +111,10 @@ def milliseconds_a_step(
 
 
 def best_count(measured: Mapping[int, float]) -> int:
-    """The number that is worth it, by what a step costs a run."""
+    """Return the number of runs to train together, given the milliseconds per run and step.
+
+    See ``MUST_SAVE``.
+    """
     best = min(measured)
     for count in sorted(measured):
         if measured[count] < MUST_SAVE * measured[best]:
@@ -120,7 +125,7 @@ def best_count(measured: Mapping[int, float]) -> int:
 def _times(
     config: RunConfig, count: int, channels: int, number_format: Format, device: torch.device
 ) -> list[float]:
-    """Seconds of steps of so many runs at once."""
+    """Return the seconds of each step while ``count`` runs train together."""
     rows, size = config.train.batch_size * config.train.views, config.data.network_size
     images = torch.zeros(rows, channels, size, size, device=device)
     images.normal_(generator=torch.Generator(device).manual_seed(0))
@@ -141,12 +146,12 @@ def _times(
             ends.append(time.perf_counter())
 
     fused.train_together([train] * count)
-    last = ends[count - 1 :: count]  # of each step, the run that was last
+    last = ends[count - 1 :: count]  # when the last run finished each step
     return [after - before for before, after in itertools.pairwise(last)][WARM_STEPS:]
 
 
 def main() -> None:
-    """Print the number for the parameters and channels on standard input."""
+    """Read parameters and channels as JSON from standard input and print the number of runs."""
     params, channels = json.load(sys.stdin)
     config = RunConfig.model_validate(params)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,9 +1,8 @@
-"""The network that a finished run has chosen, in a file that is used without the run.
+"""Model file: the student of the chosen epoch of a finished run, usable without the run.
 
-A safetensors file: the student's weights, and beside them all that it takes to use them and to say
-how the run ended. It takes the place of the checkpoint, so it is also how a run that is called
-again after its end knows that there is nothing left to do. A digest of all of it is written beside
-them: a file that is damaged is refused.
+A safetensors file with the student's weights and, as metadata, everything needed to use them and
+the results of the run. It replaces the checkpoint: a run that finds its own model file returns
+these results without training. A digest covers the whole content, and damaged files are refused.
 """
 
 import hashlib
@@ -33,36 +32,34 @@ from gcudml.runtime.checksum import say_useless
 from gcudml.runtime.files import replacing
 
 FILE = "model.safetensors"
-# The digest and the facts, in one entry: safetensors writes several in any order. Under the older
-# name are facts alone.
+# Digest and facts share one metadata entry, because safetensors writes several in arbitrary order.
+# The older entry has the facts without a digest.
 _HEADER, _OLDER_HEADER = "gcudml 2", "gcudml"
 _DAMAGES = (OSError, SafetensorError, KeyError, ValueError)
-_ADVICE = (
-    "name that of a run that is done, or what `harness best STUDY.yaml --to FOLDER` has written"
-)
+_ADVICE = "name that of a finished run, or one written by `harness best STUDY.yaml --to FOLDER`"
 
 
 class ModelFacts(BaseModel):
-    """What is written beside the weights."""
+    """Metadata of a model file."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, ser_json_inf_nan="strings")
 
     config: RunConfig
     seed: int
     test: bool
-    """Whether the results are those of test classes as well."""
+    """Whether the results include scores on the test classes."""
     epoch: int
-    """The one that was chosen, whose weights these are."""
+    """The chosen epoch, whose weights are in the file."""
     channels: int
-    """Of the images: 1 (grey) or 3 (RGB)."""
+    """Channels of the images: 1 (grey) or 3 (RGB)."""
     dtype: Number
     layout: Layout
     results: dict[str, float]
-    """What the run returned."""
+    """Results that the run returned."""
 
     @property
     def number_format(self) -> Format:
-        """What the run computed in."""
+        """Number format and memory layout that the run used."""
         return Format(self.dtype, self.layout)
 
 
@@ -77,20 +74,20 @@ class TrainedModel(nn.Module):
 
     @property
     def appearance(self) -> Appearance:
-        """How image files must be read for it."""
+        """How to decode image files for this network."""
         return appearance_of(self.facts.config.data)
 
     @property
     def distance(self) -> Distance:
-        """What says how alike two embeddings are: the one that the run was scored by."""
+        """Distance between embeddings that the run was evaluated with."""
         return self.facts.config.distance
 
     def forward(self, images: UInt8[Tensor, "n channels height width"]) -> Float[Tensor, "n dim"]:
-        """The compact embeddings of images, not normalised: those that the run was scored by.
+        """Compute compact embeddings, not normalised, as in the run's evaluation.
 
         Args:
-            images: Of the size and colours that the run was trained on, see ``read``; on any
-                device. No gradient is kept.
+            images: Images with the size and channels that the run was trained on, see ``read``; on
+                any device. Computed without gradient.
         """
         return embed_images(
             self.network,
@@ -101,10 +98,10 @@ class TrainedModel(nn.Module):
         )["compact"]
 
     def read(self, paths: Sequence[Path]) -> UInt8[Tensor, "n channels height width"]:
-        """Image files as the run would have read them.
+        """Read image files as the run did.
 
         Raises:
-            OSError: a file is missing or no image.
+            OSError: If a file is missing or not an image.
         """
         return torch.from_numpy(
             np.stack([decode_image(path, appearance=self.appearance) for path in paths])
@@ -112,14 +109,14 @@ class TrainedModel(nn.Module):
 
 
 def load_model(path: str | Path, device: str | torch.device | None = None) -> TrainedModel:
-    """Read a model file; code is never run, and the pretrained weights are not needed again.
+    """Load a model file without executing code from it or downloading pretrained weights.
 
     Args:
-        path: ``model.safetensors`` of a run, or the folder that holds it.
-        device: Where it shall compute; None: on a CUDA device where there is one.
+        path: ``model.safetensors`` of a run, or the folder that contains it.
+        device: Device of the network; None: CUDA if available, else the CPU.
 
     Raises:
-        ValueError: no such file, or it is damaged or none of ours.
+        ValueError: If the file is missing, damaged or not a model file of this package.
     """
     path = Path(path)
     path = path / FILE if path.is_dir() else path
@@ -139,9 +136,10 @@ def load_model(path: str | Path, device: str | torch.device | None = None) -> Tr
 
 
 def save_model(workdir: Path, facts: ModelFacts, state: Mapping[str, Tensor]) -> bool:
-    """Write the model file of a run, and whether that was possible.
+    """Write the model file of a run and return whether this succeeded.
 
-    A disk that is full costs the file and not the run: this is said on stderr.
+    If the file cannot be written, for example on a full disk, report this on stderr and return
+    False.
     """
     path = workdir / FILE
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
@@ -149,12 +147,12 @@ def save_model(workdir: Path, facts: ModelFacts, state: Mapping[str, Tensor]) ->
     header = f"{_digest(text, tensors)} {text}"
     content = safetensors.torch.save(tensors, {_HEADER: header})
     try:
-        for left in workdir.glob(f"{path.stem}.*.draft"):  # of an attempt that was killed
+        for left in workdir.glob(f"{path.stem}.*.draft"):  # left behind by a killed attempt
             left.unlink(missing_ok=True)
         with replacing(path) as draft:
             draft.write_bytes(content)
     except OSError as error:
-        print(f"{path}: not written ({error.strerror or error}); going on", file=sys.stderr)
+        print(f"{path}: not written ({error.strerror or error}); continuing", file=sys.stderr)
         return False
     return True
 
@@ -162,7 +160,7 @@ def save_model(workdir: Path, facts: ModelFacts, state: Mapping[str, Tensor]) ->
 def results_of(
     workdir: Path, config: RunConfig, *, seed: int, test: bool
 ) -> dict[str, float] | None:
-    """What this very run returned when it was done; None where it is not."""
+    """Return the results of this run if it has finished, from its model file; otherwise None."""
     path = workdir / FILE
     try:
         facts = _read(path).facts
@@ -182,11 +180,11 @@ class _Model(NamedTuple):
 
 
 def _read(path: Path) -> _Model:
-    """What is in a model file.
+    """Read facts and weights from a model file and check its digest.
 
     Raises:
-        FileNotFoundError: there is none.
-        Exception: one of ``_DAMAGES``: it is damaged or none of ours.
+        FileNotFoundError: If there is no file.
+        Exception: One of ``_DAMAGES`` if it is damaged or not a model file of this package.
     """
     with safe_open(path, framework="pt") as file:
         header: dict[str, str] = file.metadata() or {}
@@ -195,12 +193,12 @@ def _read(path: Path) -> _Model:
         return _Model(ModelFacts.model_validate_json(header[_OLDER_HEADER]), tensors)
     written, _, text = header[_HEADER].partition(" ")
     if written != _digest(text, tensors):
-        raise ValueError("its digest is that of another content")
+        raise ValueError("its digest does not match its content")
     return _Model(ModelFacts.model_validate_json(text), tensors)
 
 
 def _digest(facts: str, tensors: Mapping[str, Tensor]) -> str:
-    """Of all that a model file holds."""
+    """Return the SHA-256 digest of the facts and all weights."""
     found = hashlib.sha256(facts.encode())
     for name, value in sorted(tensors.items()):
         found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())

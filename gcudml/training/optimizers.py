@@ -1,4 +1,4 @@
-"""Optimisers, and the learning rate over a run."""
+"""Optimisers and the learning-rate schedule."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -14,10 +14,10 @@ from gcudml.models.embedding import Embedder
 def student_optimizer(
     student: Embedder, own: Sequence[ParameterGroup], config: TrainConfig
 ) -> torch.optim.Optimizer:
-    """The optimiser of the student and of the method's lasting parameters.
+    """Create the optimiser for the student and the method's parameters that live all run.
 
-    The backbone is trained at ``learning_rate``, the heads and what a method adds at
-    ``head_learning_rate``. Parameters that need no gradient are left out.
+    The backbone is trained at ``learning_rate``, the heads and the method's parameters at
+    ``head_learning_rate`` unless their group sets its own. Frozen parameters are left out.
     """
     head_rate = _head_rate(config)
     groups = [
@@ -34,14 +34,14 @@ def student_optimizer(
 def head_optimizer(
     parameters: Iterable[nn.Parameter], config: TrainConfig
 ) -> torch.optim.Optimizer:
-    """The optimiser of parameters that replaced others, at the heads' learning rate."""
+    """Create the optimiser for replaced parameters, at the learning rate of the heads."""
     return _optimizer([_group(parameters, _head_rate(config), config.weight_decay)], config)
 
 
 def set_learning_rate(
     optimizers: Iterable[torch.optim.Optimizer], config: TrainConfig, *, done: float
 ) -> None:
-    """Give every group its rate after ``done`` of ``config.epochs`` epochs (fractions count)."""
+    """Set each group's learning rate after ``done`` (may be fractional) of ``config.epochs``."""
     factor = 1.0
     if config.schedule == "cosine":
         factor = 0.5 * (1 + math.cos(math.pi * done / config.epochs))
@@ -56,7 +56,7 @@ def _group(
     return {
         "params": [parameter for parameter in parameters if parameter.requires_grad],
         "lr": rate,
-        "full_rate": rate,  # an entry of our own: what the schedule scales
+        "full_rate": rate,  # our own entry: the rate that the schedule scales
         "weight_decay": weight_decay,
     }
 

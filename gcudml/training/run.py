@@ -1,8 +1,8 @@
 """One run: train a student on unlabelled images, choose the epoch by validation, test once.
 
-Reads from top to bottom; what is special to a method is in its file under ``gcudml/methods``.
-All randomness comes from the run's seed and the epoch, so nothing depends on what ran before, and
-a run that was stopped goes on after its last whole epoch to the same numbers.
+The loop is common to all methods; each method's own code is under ``gcudml/methods``. All random
+numbers derive from the run's seed and the epoch, so an interrupted run resumes after its last
+complete epoch and reaches the same results.
 """
 
 import math
@@ -47,49 +47,52 @@ from gcudml.training.optimizers import student_optimizer
 from gcudml.training.state import Snapshot, TrainingState
 
 ReportEpoch = Callable[[int, Mapping[str, float]], bool]
-"""Takes an epoch and its metrics; False means: stop now."""
+"""Receives an epoch and its metrics; returns False to stop the run."""
 Embed = Callable[[Tensor, RandomViews | None], Tensor]
-"""Embeds images as they are, or random views of them; one row an image."""
+"""Embeds images unchanged, or a random view of each; one row per image."""
 
 
-SHARE_OF_GPU = 0.4  # of its free memory that one part's images may take
+SHARE_OF_GPU = 0.4  # one part's images may take this share of free GPU memory
 
 
 class Images(NamedTuple):
-    """One part of the data. Shape letter: ``n`` images."""
+    """Images and labels of one part of the data. Shape letter: ``n`` images."""
 
     images: UInt8[Tensor, "n channels height width"]
-    """On the device where they fit beside the training, else on the host."""
+    """On the device if they fit, see ``SHARE_OF_GPU``, else on the host."""
     labels: Int[Tensor, " n"]
-    """On the device; all -1 where images have no classes."""
+    """On the device; all -1 if images have no classes."""
     is_query: Bool[Tensor, " n"] | None
-    """None: every image is a query against all others."""
+    """Mask of the queries; None: every image is a query against all others."""
     log: QueryLog | None = None
-    """Where it is written down what each query finds."""
+    """Records the retrieved images of each query."""
 
 
 def run(
     config: RunConfig, *, seed: int, workdir: Path, report: ReportEpoch, test: bool
 ) -> dict[str, float]:
-    """Train (or, for a control, just embed) and evaluate.
+    """Train and evaluate one run; a control that trains nothing is only evaluated.
+
+    If ``workdir`` has a checkpoint of the same configuration and seed, resume from it and report
+    only the remaining epochs; if it has the model file, return its results.
 
     Args:
-        config: What to do.
-        seed: Of weights, clustering, batches and views; the data have a seed of their own.
-        workdir: Gets ``tables/clusters.jsonl``, ``facts.json``, which also names the epoch that was
-            chosen, with ``test`` what each query found (see ``gcudml.evaluation.query_log``), and
-            after every epoch a checkpoint. Called again with the same folder and arguments, a run
-            goes on from it and reports the epochs that are left. At the end
-            ``model.safetensors``, the student of the chosen epoch, takes the checkpoint's place.
-        report: Called once an epoch.
-        test: Whether the test classes may be opened; without it they are not even loaded.
+        config: Configuration of the run.
+        seed: Seed of weights, clustering, batches and views; the data split has its own seed.
+        workdir: Folder for ``tables/clusters.jsonl``, ``facts.json`` (includes the chosen epoch),
+            the retrieved images of each query if ``test`` (see ``gcudml.evaluation.query_log``),
+            and a checkpoint after every epoch. At the end ``model.safetensors``, the student of
+            the chosen epoch, replaces the checkpoint.
+        report: Called once per epoch.
+        test: Whether to evaluate on the test classes; if not, they are never loaded.
 
     Returns:
-        ``val/...`` at the epoch chosen on validation recall (the smallest K; without classes, on
-        the criterion), with ``test`` also ``test/...`` then and ``test/..._last_epoch``, and where
-        asked for ``test/..._best_test_epoch``. Without validation images (a published protocol) the
-        last epoch counts, and there is no ``_last_epoch``.
-        Incomplete where ``report`` said stop or a loss was not finite.
+        ``val/...`` at the chosen epoch: the one with the highest validation recall at the smallest
+        K, or the best label-free criterion if images have no classes. With ``test`` also
+        ``test/...`` at the chosen epoch, ``test/..._last_epoch`` and, if requested,
+        ``test/..._best_test_epoch``. Without validation images (a published protocol) the last
+        epoch is used and there is no ``_last_epoch``. Empty if ``report`` returned False or a loss
+        was not finite.
     """
     if (known := results_of(workdir, config, seed=seed, test=test)) is not None:
         return known
@@ -107,7 +110,7 @@ def run(
 def _run_network(
     config: RunConfig, *, seed: int, workdir: Path, report: ReportEpoch, test: bool
 ) -> dict[str, float]:
-    """All of ``run`` for what has a network."""
+    """Train, if the method trains, and evaluate a run that has a network."""
     device = device_of(config.train)
     training, validation = _load(config, "train", device), _load(config, "val", device)
     channels = training.images.shape[1]
@@ -151,7 +154,7 @@ def _run_network(
             layout=number_format.layout,
             results=results,
         )
-        # In this order: whenever the run is killed, one of the two files says how to go on.
+        # In this order, so that a killed run always leaves one of the two files.
         if save_model(workdir, facts, chosen.state):
             checkpoint.remove(workdir)
     return results
@@ -160,7 +163,7 @@ def _run_network(
 def _note_circumstances(
     workdir: Path, config: RunConfig, number_format: Format, device: torch.device
 ) -> None:
-    """Write down what a run computes on and with, and what its reader must know."""
+    """Record device, threads, number format and remarks in the facts of the run."""
     write_facts(
         workdir,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
@@ -181,9 +184,10 @@ def _train(
     workdir: Path,
     report: ReportEpoch,
 ) -> Snapshot | None:
-    """The epochs. None where the run must not be used: stopped, or a loss was not finite.
+    """Train all epochs and return the snapshot of the chosen one.
 
-    ``unseen`` are test images that are scored beside the training, and nothing depends on.
+    Returns None if ``report`` stopped the run or a loss was not finite. ``unseen`` are test images
+    to score after every epoch; the scores influence nothing.
     """
     config, student, clock = context.config, context.student, context.clock
     method = build_method(context)
@@ -208,7 +212,7 @@ def _train(
         metrics = losses | health | dict(plan.metrics) | method.diagnostics()
         state.alarms = alarms_after(state.alarms, metrics)
         metrics["learning_rate"] = state.optimizer.param_groups[0]["lr"]
-        if not is_finite(student):  # the last step's loss was computed before the step
+        if not is_finite(student):  # the last loss precedes the last update
             losses["loss"] = metrics["loss"] = math.nan
         if not all(math.isfinite(value) for value in losses.values()):
             report(epoch, metrics)  # the harness ends a run that reports a non-finite number
@@ -234,9 +238,9 @@ def _train(
         is_wanted = report(epoch, metrics)
         state.epoch = epoch + 1
         table = state_of_table(workdir, "clusters")
-        # After the report: an epoch that is reported twice counts once, one that is not is lost.
-        if all(math.isfinite(value) for value in metrics.values()):  # else never go on from here
-            with clock("checkpoint"):  # counts in the next epoch: this one is reported
+        # After the report: reporting an epoch twice is harmless, not reporting it would lose it.
+        if all(math.isfinite(value) for value in metrics.values()):  # else diverged: do not resume
+            with clock("checkpoint"):  # timed in the next epoch
                 checkpoint.save(workdir, key, state.state_dict() | {"table": tuple(table)})
         if not is_wanted:
             return None
@@ -244,11 +248,11 @@ def _train(
 
 
 def _resume(state: TrainingState, key: str, workdir: Path) -> None:
-    """Restore the checkpoint of an earlier attempt, where it and its table are whole."""
+    """Restore the checkpoint of an earlier attempt if it and the clusters table are intact."""
     kept = checkpoint.load(workdir, key, state.context.device)
     size, checksum = kept["table"] if kept else (0, 0)
     if state_of_table(workdir, "clusters", size) != (size, checksum):
-        say_useless(workdir / "tables" / "clusters.jsonl", "not what was written")
+        say_useless(workdir / "tables" / "clusters.jsonl", "does not match its checksum")
         kept, size = None, 0
     cut_table(workdir, "clusters", size)
     if kept is not None:
@@ -257,7 +261,7 @@ def _resume(state: TrainingState, key: str, workdir: Path) -> None:
 
 
 def _validate(context: RunContext, validation: Images) -> dict[str, float]:
-    """All metrics of the validation images, as the student stands."""
+    """Compute all metrics of the current student on the validation images."""
     return _measure(
         context.student,
         validation,
@@ -277,7 +281,7 @@ def _measure(
     seed: int,
     clock: Stopwatch | None = None,
 ) -> dict[str, float]:
-    """All metrics of one part; none where it has no image."""
+    """Compute all metrics on one part of the data; empty if it has no images."""
     if not len(part.images):
         return {}
     is_pooled = isinstance(config.method, UntrainedConfig) and config.method.embedding == "pooled"
@@ -309,9 +313,10 @@ def _score_test(
     log: QueryLog,
     seed: int,
 ) -> dict[str, float]:
-    """Results on test classes: at the chosen epoch, and Recall@K after the last one beside it.
+    """Compute the test results at the chosen epoch, and Recall@K after the last epoch.
 
-    The student comes as it is after the last epoch; ``log`` gets what it finds at the chosen one.
+    Expects the student as it is after the last epoch and leaves it at the chosen epoch. ``log``
+    records the queries of the chosen epoch only.
     """
     logged = unseen._replace(log=log)
     first = logged if chosen.is_last else unseen
@@ -321,7 +326,7 @@ def _score_test(
         final = _measure(student, logged, config, number_format, seed=seed)
     results = {f"test/{name}": value for name, value in final.items()}
     results |= oracle_results(chosen.oracle_epoch)
-    if not chosen.validation:  # no epoch was chosen
+    if not chosen.validation:  # without validation no epoch was chosen
         return results
     return results | {
         f"test/{name}_last_epoch": value for name, value in last.items() if "@" in name
@@ -329,7 +334,7 @@ def _score_test(
 
 
 def _score(embed: Embed, part: Images, config: RunConfig, *, seed: int) -> dict[str, float]:
-    """What the classes say of the embeddings, where there are any, and the criterion."""
+    """Compute the metrics that need classes, if images have any, and the label-free criterion."""
     measured: dict[str, float] = {}
     if has_classes(config.data):
         embeddings = embed(part.images, None)
@@ -346,7 +351,7 @@ def _score(embed: Embed, part: Images, config: RunConfig, *, seed: int) -> dict[
             part.log.write(embeddings, part.labels, distance=config.distance)
     chosen = label_free.choose_images(len(part.images), seed=seed)
     images = part.images[chosen.to(part.images.device)]
-    randomness = generator(seed, "criterion views")  # in all epochs alike
+    randomness = generator(seed, "criterion views")  # the same views in every epoch
     one, other = (embed(images, RandomViews(label_free.VIEWS, randomness)) for _ in range(2))
     found = label_free.view_recall(one, other, distance=config.distance)
     return measured | {label_free.NAME: found}
@@ -355,7 +360,7 @@ def _score(embed: Embed, part: Images, config: RunConfig, *, seed: int) -> dict[
 def _score_pixels(
     config: RunConfig, device: torch.device, *, report: ReportEpoch, log: QueryLog | None, seed: int
 ) -> dict[str, float]:
-    """Compare images by the cosine of their pixels in [0, 1]; the test ones if there is a log."""
+    """Evaluate the cosine of pixels in [0, 1] as a baseline; on test images only with a log."""
 
     def embed(
         images: UInt8[Tensor, "n channels height width"], views: RandomViews | None
@@ -374,16 +379,20 @@ def _score_pixels(
 
 
 def _open_test(config: RunConfig, *, test: bool) -> Images:
-    """The test images; RuntimeError in a run that may not see them, such as any of a search."""
+    """Load the test images.
+
+    Raises:
+        RuntimeError: If the run may not use them, such as every run of a search.
+    """
     if not test:
-        raise RuntimeError("the test classes are closed in this run")
+        raise RuntimeError("this run may not use the test classes")
     return _load(config, "test", device_of(config.train))
 
 
 def _load_larger(
     config: RunConfig, device: torch.device
 ) -> UInt8[Tensor, "n channels height width"] | None:
-    """The training images that views are cut from, where ``data.view_size`` asks for others."""
+    """Load the larger training images to cut views from; None without ``data.view_size``."""
     source = larger(config.data)
     return None if source is None else _placed(load(source, "train").images, device)
 
@@ -391,7 +400,7 @@ def _load_larger(
 def _placed(
     stored: UInt8[np.ndarray, "n channels height width"], device: torch.device
 ) -> UInt8[Tensor, "n channels height width"]:
-    """On the device where they fit; mapped, without a copy, where that is the host."""
+    """Copy images to the device if they fit; otherwise keep them memory-mapped on the host."""
     images = torch.from_numpy(stored)
     if device.type == "cuda" and images.nbytes < SHARE_OF_GPU * torch.cuda.mem_get_info(device)[0]:
         return images.to(device)
@@ -408,10 +417,10 @@ def _load(config: RunConfig, part: Part, device: torch.device) -> Images:
 
 
 def device_of(config: TrainConfig) -> torch.device:
-    """The device that a configuration asks for, where there is one.
+    """Return the configured device; ``auto`` is CUDA if available, else the CPU.
 
     Raises:
-        ValueError: it asks for one that is not here.
+        ValueError: If CUDA is configured but not available.
     """
     has_cuda = torch.cuda.is_available()
     if config.device == "cuda" and not has_cuda:

@@ -13,54 +13,54 @@ from gcudml.training.optimizers import head_optimizer
 
 
 class Snapshot(NamedTuple):
-    """The student as it was after an epoch."""
+    """Student after an epoch, with its scores."""
 
     epoch: int
     score: float
-    """What the choice of the epoch rests on: validation recall, or without classes the criterion;
-    0 without validation images."""
+    """Score that decides which epoch is chosen: validation recall, or the label-free criterion if
+    images have no classes; 0 without validation images."""
     state: dict[str, Tensor]
     validation: dict[str, float]
-    """Empty without validation images."""
+    """Validation metrics; empty without validation images."""
     is_last: bool
-    """Whether no epoch came after it."""
+    """Whether it is the last epoch of the run."""
     oracle_epoch: Mapping[str, float] = {}
-    """Test scores at the epoch where they were best, see ``extra_scores``; empty: not asked for."""
+    """Test scores at their best epoch, see ``extra_scores``; empty if not requested."""
 
 
 @dataclass
 class TrainingState:
-    """What changes during a run: saved by a checkpoint, restored by a resumed run."""
+    """Everything that changes during a run."""
 
     context: RunContext
     method: Method[Any]
     optimizer: torch.optim.Optimizer
-    """Of the student and of the method's lasting parameters."""
+    """Optimiser of the student and of the method's parameters that live all run."""
     epoch: int = 0
-    """The next one."""
+    """Next epoch to train."""
     step: int = 0
     replaced_optimizer: torch.optim.Optimizer | None = None
-    """Of the method's ``replaced_parameters``; None before there are any."""
+    """Optimiser of the method's ``replaced_parameters``; None before there are any."""
     best: Snapshot | None = None
     alarms: tuple[str, ...] = ()
     oracle_epoch: Mapping[str, float] = field(default_factory=dict)
-    """See ``Snapshot``."""
+    """Best test scores so far; see ``Snapshot``."""
 
     @property
     def optimizers(self) -> list[torch.optim.Optimizer]:
-        """All of them."""
+        """All optimisers that exist."""
         return [each for each in (self.optimizer, self.replaced_optimizer) if each is not None]
 
     def replace_parameters(self) -> None:
-        """Train the method's new parameters in place of those that they replace."""
-        # A new optimiser: moments of the old one would be those of other clusters.
+        """Create an optimiser for the method's replaced parameters."""
+        # Not the old optimiser: its moments belong to the previous clusters.
         if parameters := self.method.replaced_parameters():
             self.replaced_optimizer = head_optimizer(parameters, self.context.config.train)
 
     def update_best(self, measured: dict[str, float], *, epoch: int) -> None:
-        """Copy the student where ``measured``, its validation metrics, are the best so far.
+        """Take a snapshot of the student if ``measured``, its validation metrics, are the best.
 
-        A tie goes to the earlier epoch; without validation images the last one counts.
+        A tie goes to the earlier epoch. Without validation images every epoch counts as the best.
         """
         config, student = self.context.config, self.context.student
         by_classes = f"recall@{min(config.evaluate.k)}"
@@ -71,7 +71,7 @@ class TrainingState:
             self.best = Snapshot(epoch, score, weights, measured, is_last)
 
     def state_dict(self) -> dict[str, Any]:
-        """What ``load_state_dict`` restores, without copies."""
+        """Return the state for ``load_state_dict``, without copying tensors."""
         return {
             "epoch": self.epoch,
             "step": self.step,
@@ -84,7 +84,7 @@ class TrainingState:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what ``state_dict`` returned."""
+        """Restore the state from ``state_dict``."""
         self.context.student.load_state_dict(state["student"])
         self.method.load_state_dict(state["method"])
         self.replace_parameters()

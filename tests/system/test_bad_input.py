@@ -189,7 +189,7 @@ def test_supervision_needs_two_classes_to_compare(
         path.unlink()
     split = {"train": list("abcdefgh"), "val": ["i", "j"], "test": ["k", "l"]}
     said = answer({"data": images | {"split": split}, "method": {"name": "supervised"}})
-    assert "data.root: 1 training classes have two images or more" in said
+    assert "data.root: 1 training classes have two or more images" in said
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

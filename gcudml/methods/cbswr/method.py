@@ -2,29 +2,29 @@
 
 B. X. Nguyen, B. D. Nguyen, Carneiro, Tjiputra, Tran and Do, *Deep Metric Learning Meets Deep
 Clustering: An Novel Unsupervised Approach for Feature Embedding*, BMVC 2020, arXiv:2009.04091.
-Known to us are the released code and the authors' own summary ("the text" here); the paper itself
-was not accessible. What a step does:
+Written from the released code and the authors' own summary ("the text" below); the paper itself was
+not accessible. One step:
 
 1. a clustering head (batch norm, dropout, linear layer) on the unit embedding scores the clusters
    for each row; both views of an image take the cluster that scores highest in its first view;
-2. the centroid of each cluster in the batch is the mean of the feature maps of its rows, and its
-   embedding is what the student's own pooling and compact head make of that mean;
-3. L = 0.9 metric + 0.3 clustering + 0.001 reconstruction:
-   ``metric`` pulls the views of an image together and away from other clusters' centroids
-   (``gcudml.losses.centre_softmax``), ``clustering`` makes assignments sure and balanced
-   (``gcudml.losses.deep_clustering``), ``reconstruction`` has a decoder draw each row's image from
-   its cluster's centroid (``gcudml.losses.reconstruction``);
-4. the test uses the compact embedding alone.
+2. the centroid of each cluster in the batch is the mean of the feature maps of its rows; the
+   student's pooling and compact head turn this mean into the centroid's embedding;
+3. L = 0.9 metric + 0.3 clustering + 0.001 reconstruction: ``metric`` pulls the views of an image
+   together and away from other clusters' centroids (``gcudml.methods.cbswr.losses``),
+   ``clustering`` makes assignments confident and balanced, ``reconstruction`` makes a decoder
+   reconstruct each row's image from its cluster's centroid;
+4. only the compact embedding is evaluated.
 
-The metric term sends no gradient through centroids or partners; the reconstruction sends its own
-through the centroid's maps into the backbone.
+The metric term has no gradient through centroids or positives; the gradient of the reconstruction
+reaches the backbone through the centroid's maps.
 
-Where text and code differ, or code and code, the choice is a parameter (``gcudml.config.cbswr``):
+Where text and code, or two places in the code, disagree, a parameter decides
+(``gcudml.config.cbswr``):
 
 =========================== ================================ ================================
-what                        default here                     the other
+what                        default here                     alternative
 =========================== ================================ ================================
-``normalize_logits``        no (text)                        yes (code): no row can be sure
+``normalize_logits``        no (text)                        yes (code): no confident rows
 ``entropy_scale``           log K for both                   ``rows`` (code), ``none`` (text)
 ``l2`` on the head          1e-4 (text; the value is ours)   0 (code)
 ``target``                  pixels in [0, 1]                 ``centred`` (code)
@@ -35,13 +35,14 @@ what                        default here                     the other
 ``clusters``                32 (text)                        100 (training script's default)
 =========================== ================================ ================================
 
-Fixed are: maps (code), not vectors (the text's figure), as the decoder's input; one label for both
-views (the code's unused version has one a row); only clusters present in the batch.
+Not configurable: the decoder's input is maps (code), not vectors (the text's figure); both views
+share one label (the code's unused version has one per row); only clusters in the batch count.
 
-We differ in three ways. The decoder's stages follow from the sizes of images and maps, the code's
-are those of 224 pixels. A centroid is decoded once and counted as often as it has rows, where the
-code decodes it once a row: the same numbers for less. And a probability of not belonging to a wrong
-cluster has a floor, and a batch of one cluster has no metric term: both are infinite in the code.
+We differ in three ways. The decoder's stages depend on the sizes of images and maps; the code's are
+fixed for 224 pixels. A centroid is decoded once and weighted by its number of rows, while the code
+decodes it once per row: the same result at less cost. The probability of not belonging to a wrong
+cluster has a floor, and a batch with a single cluster has a metric term of 0, because both cases
+give infinity in the code.
 """
 
 from collections.abc import Mapping, Sequence
@@ -70,24 +71,24 @@ from gcudml.neighbours.search import nearest
 from gcudml.runtime.seeding import derive, generator
 
 NEIGHBOUR_SHARE = 0.5
-"""How often ``nn_positive`` shows the neighbour: the released code's."""
+"""Probability that ``nn_positive`` replaces the second view, as in the released code."""
 
 
 class Cbswr(Method[CbswrConfig]):
-    """State of CBSwR during one run: clustering head, decoder, the epoch's entropies."""
+    """CBSwR with its clustering head, decoder and the entropies of the current epoch."""
 
     saved = ("head", "decoder", "log")
 
     @classmethod
     def check_settings(cls, config: CbswrConfig, run: RunConfig) -> None:
-        """Refuse a number of views that the method's pairs cannot be made of."""
+        """Reject any number of views except 2."""
         check_views(run.train.views)
 
     def __init__(self, context: RunContext, config: CbswrConfig) -> None:
-        """Fresh head and decoder.
+        """Create the clustering head and the decoder.
 
         Raises:
-            ValueError: ``train.views`` is not 2.
+            ValueError: If ``train.views`` is not 2.
         """
         check_views(context.config.train.views)
         super().__init__(context, config)
@@ -102,7 +103,7 @@ class Cbswr(Method[CbswrConfig]):
         self.observed: list[Float[Tensor, " entries"]] = []
 
     def parameters(self) -> Sequence[ParameterGroup]:
-        """Clustering head and decoder."""
+        """Return the clustering head's and decoder's parameters; ``l2`` decays the linear layer."""
         head = dict(self.head.named_parameters())
         penalised = [head.pop("linear.weight")]
         groups = [
@@ -114,13 +115,13 @@ class Cbswr(Method[CbswrConfig]):
         return groups
 
     def begin_epoch(self, epoch: int) -> EpochPlan:
-        """Look at the clusters of all images, find neighbours and draw the epoch's batches."""
+        """Log the clusters of all images, find neighbours and draw the epoch's batches."""
         context, config = self.context, self.config
         heads: list[Head] = ["compact", "pooled"] if config.nn_positive else ["compact"]
         found = context.embed(context.student, heads)
         labels = self.head.assign(found["compact"])
         metrics, rows = self.log.record(labels, clusters=config.clusters, epoch=epoch)
-        if epoch == 0:  # nobody has trained the head yet: one cluster is no collapse
+        if epoch == 0:  # the head is untrained: one cluster is no collapse
             metrics = {**metrics, "alarm/one_cluster": 0.0}
         self.observed = []
         batches = context.random_batches(epoch)
@@ -134,7 +135,7 @@ class Cbswr(Method[CbswrConfig]):
         return EpochPlan(batches=shown, metrics=metrics, cluster_rows=rows)
 
     def loss_terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
-        """The terms with a weight above 0."""
+        """Compute the terms with a weight above 0."""
         context, config, weights = self.context, self.config, self.config.weights
         unit = F.normalize(embeddings.compact, dim=1)
         images = len(unit) // 2
@@ -147,7 +148,7 @@ class Cbswr(Method[CbswrConfig]):
             entropy_scale=config.entropy_scale,
         )
         labels = logits[:images].argmax(dim=1).repeat(2)  # (rows,)
-        # A GPU is waited for here: how many clusters are present decides on shapes.
+        # CPU-GPU synchronisation: shapes depend on how many clusters are present.
         present, own, counts = labels.unique(return_inverse=True, return_counts=True)
         self._observe(clustering, len(present))
 
@@ -182,7 +183,7 @@ class Cbswr(Method[CbswrConfig]):
         return terms
 
     def diagnostics(self) -> dict[str, float]:
-        """H(Y) and H(Y|X) in nats and the clusters present, each the mean of the epoch's steps."""
+        """Return H(Y) and H(Y|X) in nats and the clusters per batch, averaged over the epoch."""
         if not self.observed:
             return {}
         entropy, conditional, present = torch.stack(self.observed).mean(dim=0).tolist()
@@ -200,10 +201,12 @@ class Cbswr(Method[CbswrConfig]):
 
 
 class ClusteringHead(nn.Module):
-    """Batch norm, dropout and a linear layer: from unit embeddings to cluster scores."""
+    """Batch norm, dropout and a linear layer that score clusters for unit embeddings.
+
+    Initialised from ``seed`` alone; leaves the global random state unchanged.
+    """
 
     def __init__(self, dim: int, clusters: int, *, seed: int) -> None:
-        """Fresh weights from ``seed`` alone; the global random state is left as it was."""
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
@@ -213,14 +216,14 @@ class ClusteringHead(nn.Module):
     def forward(
         self, unit: Float[Tensor, "rows dim"], mask: Float[Tensor, "rows dim"] | None = None
     ) -> Float[Tensor, "rows clusters"]:
-        """Scores, in single precision; ``mask`` is the dropout's factor."""
+        """Compute the scores in single precision; ``mask`` is from ``dropout_mask``."""
         normed = self.norm(unit)
         scores: Tensor = self.linear(normed if mask is None else normed * mask)
         return scores
 
     @torch.no_grad()
     def assign(self, embeddings: Float[Tensor, "n dim"]) -> Int[Tensor, " n"]:
-        """The cluster of each embedding (any scale), by running statistics and without dropout."""
+        """Assign each embedding (any scale) to a cluster, in evaluation mode."""
         was_training = self.training
         self.eval()
         labels: Tensor = self(F.normalize(embeddings, dim=1)).argmax(dim=1)
@@ -229,10 +232,10 @@ class ClusteringHead(nn.Module):
 
 
 def check_views(views: int) -> None:
-    """Refuse a number of views that the method's pairs cannot be made of.
+    """Reject any number of views except 2.
 
     Raises:
-        ValueError: anything but 2.
+        ValueError: If ``views`` is not 2.
     """
     needed = CbswrConfig.needed_views
     if views != needed:
@@ -248,14 +251,14 @@ def centroid_maps(
     *,
     counts: Int[Tensor, " present"],
 ) -> Float[Tensor, "present features height width"]:
-    """Mean of the maps of each cluster's rows, in single precision; with gradient.
+    """Average the feature maps of each cluster's rows, in single precision and with gradient.
 
     Args:
-        maps: One a row.
+        maps: Feature maps of each row.
         own: ``(rows,)`` cluster of each row, below ``present``.
-        counts: ``(present,)`` rows of each cluster, > 0.
+        counts: ``(present,)`` number of rows of each cluster, > 0.
     """
-    # A product, not index_add: that adds up in any order on a GPU.
+    # Not index_add, whose order of summation is not deterministic on a GPU.
     share = F.one_hot(own, len(counts)).T.float() / counts[:, None]  # (present, rows)
     return (share @ maps.float().flatten(1)).view(-1, *maps.shape[1:])
 
@@ -263,9 +266,9 @@ def centroid_maps(
 def dropout_mask(
     like: Float[Tensor, "rows dim"], rate: float, *, generator: torch.Generator
 ) -> Float[Tensor, "rows dim"] | None:
-    """Factors that drop a share of the values and keep the mean; None: nothing is dropped.
+    """Draw dropout factors that keep the expected value; None if ``rate`` is 0.
 
-    Drawn on the CPU from ``generator``, so that a step does not depend on what was drawn before.
+    Drawn on the CPU from ``generator``, so that a step does not depend on earlier draws.
     """
     if rate == 0.0:
         return None
@@ -279,13 +282,13 @@ def show_neighbours(
     *,
     generator: torch.Generator,
 ) -> Int[Tensor, "steps 2 batch"]:
-    """Each image and beside it, with probability 1/2, its neighbour in place of itself."""
+    """Pair each image with itself or, with probability 1/2, with its nearest neighbour."""
     swapped = torch.rand(batches.shape, generator=generator) < NEIGHBOUR_SHARE
     return torch.stack([batches, torch.where(swapped, neighbours[batches], batches)], dim=1)
 
 
 def _decoder(context: RunContext) -> Decoder:
-    """A decoder for the student's maps, which are measured with one image."""
+    """Create a decoder for the student's maps, whose size is measured on a blank image."""
     student, size = context.student, context.config.data.network_size
     channels = context.images.shape[1]
     was_training = student.training

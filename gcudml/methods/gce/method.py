@@ -1,38 +1,39 @@
 """GCE (reconstruction), supervised: deep metric learning via group channel-wise ensemble.
 
-**This is a reconstruction, and it learns from the true classes** (but for ``labels: pseudo``): its
-numbers do not compare with those of unsupervised methods. Nothing but the abstract of the paper was
-accessible, no equation, setting, code or table: no number that comes out here is the paper's.
+**This is a reconstruction, and it learns from the true classes** (except with ``labels: pseudo``):
+do not compare its results with those of unsupervised methods. Only the abstract of the paper was
+accessible, no equation, setting, code or table, so its results do not reproduce the paper's.
 
-From the abstract: one metric over all samples cannot hold several aspects of similarity; a *group
-channel-wise convolution block* in the network makes groups of channels encode different metrics,
-rather than a cut through the last linear layer; the embedding space is divided into subspaces with
-one base learner and one metric each; *class-proxy based meta-class update* makes each learner's
-subset of the data, by whole classes, rather than by samples; the loss is the triplet loss.
+From the abstract: one metric over all samples cannot capture several aspects of similarity; a
+*group channel-wise convolution block* in the network, rather than slicing the last linear layer,
+makes groups of channels encode different metrics; the embedding space is divided into subspaces,
+each with a base learner and a metric; *class-proxy based meta-class update* gives each learner a
+subset of the data made of whole classes rather than of samples; the loss is the triplet loss.
 
-Everything else is ours, after two relatives: Divide and Conquer (Sanakoyeu et al., CVPR 2019,
-arXiv:1906.05990), for k-means subsets renewed every 2 epochs and matched to the last ones, learners
-that take turns, unit slices put side by side; and DREML (Xuan et al., ECCV 2018, arXiv:1808.04469),
-for random meta-classes as the control (it also trains learners to tell meta-classes apart, which is
-not here):
+Everything else is ours and follows two related methods: Divide and Conquer (Sanakoyeu et al., CVPR
+2019, arXiv:1906.05990), for k-means subsets that are recomputed every 2 epochs and matched to the
+previous ones, alternating learners and concatenated unit slices; and DREML (Xuan et al., ECCV 2018,
+arXiv:1808.04469), for random meta-classes as a control (DREML also trains its learners to tell
+meta-classes apart; we do not):
 
-1. every ``recluster_every`` epochs a class's proxy is the unit mean of its images' unit pooled
-   features; k-means of the proxies makes one meta-class a learner; a meta-class with fewer classes
-   than a batch holds takes the nearest ones; Hungarian matching keeps the learners' names;
-2. a batch holds P classes of one meta-class with S images each, learners take turns; its own slice
-   of the embedding gets the triplet loss on the original classes, which trains the backbone and
-   this learner's group of channels (``gcudml.models.group_head``);
+1. every ``recluster_every`` epochs, the proxy of a class is the unit mean of its images' unit
+   pooled features; k-means on the proxies makes one meta-class per learner; a meta-class with fewer
+   classes than a batch needs also gets the nearest ones; Hungarian matching keeps the learners'
+   numbers;
+2. a batch has P classes of one meta-class with S images each, and learners alternate; the triplet
+   loss on the original classes acts on the learner's slice of the embedding and trains the backbone
+   and the learner's group of channels (``gcudml.methods.gce.group_head``);
 3. optionally the last ``conquer_epochs`` train the whole embedding on all classes;
-4. the test compares all slices, each of unit norm, side by side.
+4. evaluation uses the concatenation of all slices, each of unit norm.
 
-``labels: pseudo`` puts k-means clusters of the pooled features, renewed as often, in the place of
-classes; the method then sees no class and compares with the unsupervised ones.
+With ``labels: pseudo``, k-means clusters of the pooled features, recomputed as often, replace the
+classes; the method then sees no class and can be compared with unsupervised methods.
 
-Fixed are: the triplet loss (no margin loss), proxies by mean (not learned), distances not squared,
-no exchange between groups after the dense layer (but in the block ``channelnet``). With ``routing:
-alternate`` a step normalises by one meta-class's statistics wherever batch norm is trained (Divide
-and Conquer freezes it), and an optimiser with momentum or weight decay also moves the slices that
-were not their turn.
+Not configurable: the triplet loss (no margin loss), mean proxies (not learned), distances that are
+not squared, no exchange between groups after the dense layer (except in the block ``channelnet``).
+With ``routing: alternate``, trained batch norms normalise each step by the statistics of one
+meta-class (Divide and Conquer freezes them), and an optimiser with momentum or weight decay also
+changes the slices of the other learners.
 """
 
 import functools
@@ -61,27 +62,27 @@ from gcudml.models.inference import Head
 from gcudml.neighbours.kmeans import spherical_kmeans
 from gcudml.runtime.seeding import derive, generator
 
-CORRELATED_IMAGES = 500  # enough pairs for a diagnostic, few enough for memory
+CORRELATED_IMAGES = 500  # enough pairs for a diagnostic, and they fit in memory
 
 
 class Gce(Method[GceConfig]):
-    """State of GCE during one run: labels, and which learner each class belongs to."""
+    """GCE with the current labels and the learner of each image."""
 
     saved = ("labels", "learner_of", "log")
 
     @classmethod
     def check_settings(cls, config: GceConfig, run: RunConfig) -> None:
-        """Refuse slices, channels or batches that cannot be divided among the learners."""
+        """Reject slices, channels or batches that cannot be divided among the learners."""
         check_learners_fit(config, model=run.model, train=run.train)
 
     @classmethod
     def check_data(cls, config: GceConfig, run: RunConfig, sizes: DataSizes) -> None:
-        """Refuse more learners than the data can serve."""
+        """Reject more learners or clusters than the data allow."""
         check_learners(config, images=sizes.images["train"], classes=sizes.training_classes)
 
     @classmethod
     def compact_head(cls, config: GceConfig, run: RunConfig) -> CompactHead:
-        """The group channel-wise block."""
+        """Return a constructor for the group channel-wise block."""
         return functools.partial(
             GroupHead,
             dim=run.model.embedding_dim,
@@ -94,15 +95,15 @@ class Gce(Method[GceConfig]):
         super().__init__(context, config)
         self.weights: Mapping[str, float] = {"triplet": 1.0}
         self.labels: Int[Tensor, " n"] | None = None
-        """Class, or pseudo-label, that an image is trained on; -1: none."""
+        """Class or pseudo-label of each training image; -1 = none."""
         self.learner_of: Int[Tensor, " n"] | None = None
-        """Learner that each image trains; -1: none."""
+        """Learner that each image trains; -1 = none."""
         self.log = ClusterLog(context.hidden_labels)
         self.conquers = False
         self.active: list[Float[Tensor, ""]] = []
 
     def begin_epoch(self, epoch: int) -> EpochPlan:
-        """Divide the classes among the learners when it is time, and draw the epoch's batches."""
+        """Divide the classes among the learners if it is due, and draw the epoch's batches."""
         train = self.context.config.train
         self.conquers = epoch >= train.epochs - self.config.conquer_epochs
         metrics: Mapping[str, float] = {}
@@ -116,7 +117,7 @@ class Gce(Method[GceConfig]):
         )
 
     def loss_terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
-        """The triplet loss of the learner whose turn it is, or the mean of all learners'."""
+        """Compute the triplet loss of the step's learner, or its mean over all learners."""
         assert self.labels is not None
         assert self.learner_of is not None
         labels, learner_of = self.labels[batch.indices], self.learner_of[batch.indices]
@@ -136,13 +137,13 @@ class Gce(Method[GceConfig]):
         return {"triplet": torch.stack([each.mean_of_active for each in found]).mean()}
 
     def diagnostics(self) -> dict[str, float]:
-        """The mean share of triplets with a loss, over the steps since the last call."""
+        """Return the mean share of triplets with a non-zero loss since the last call."""
         active, self.active = self.active, []
         return {"active_triplets": float(torch.stack(active).mean())} if active else {}
 
     @property
     def _changes(self) -> bool:
-        """Whether labels or meta-classes that matter are still renewed."""
+        """Whether labels or meta-classes in use still have to be recomputed."""
         if self.config.labels == "pseudo":
             return self.config.data_subsets != "fixed"
         return self.config.data_subsets in ("proxy", "samples") and not self.conquers
@@ -157,7 +158,7 @@ class Gce(Method[GceConfig]):
     def _divide(
         self, epoch: int
     ) -> tuple[Mapping[str, float], Sequence[Mapping[str, int | float | None]]]:
-        """Renew labels and meta-classes; metrics and rows for the table ``clusters``."""
+        """Recompute labels and meta-classes; return metrics and rows for the table ``clusters``."""
         context, config = self.context, self.config
         heads: list[Head] = ["pooled", "compact"]
         by_name = context.embed(context.student, heads)
@@ -174,7 +175,7 @@ class Gce(Method[GceConfig]):
         }
         if self.learner_of is not None:
             new, old = learner_of, self.learner_of
-            if not (is_pseudo or config.divides_images):  # a large class counts no more than others
+            if not (is_pseudo or config.divides_images):  # count each class once
                 new, old = _of_classes(new, labels), _of_classes(old, labels)
             names = match_names(new, old, learners=config.learners)
             learner_of = torch.where(learner_of >= 0, names[learner_of.clamp(min=0)], -1)
@@ -186,19 +187,19 @@ class Gce(Method[GceConfig]):
             found = self.log.record(raw, clusters=config.clusters, epoch=epoch)
             return metrics | dict(found.metrics), found.rows
         learner = torch.full((config.clusters,), -1, device=raw.device)
-        learner = learner.scatter(0, raw, learner_of)  # -1: a cluster of one image, nobody's
+        learner = learner.scatter(0, raw, learner_of)  # -1: single-image cluster
         found = self.log.record(raw, clusters=config.clusters, epoch=epoch, group_of=learner)
         return metrics | dict(found.metrics), found.rows
 
     def _learners(
         self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], epoch: int
     ) -> Int[Tensor, " n"]:
-        """Learner of each image, -1 without a label; under names of no meaning yet."""
+        """Assign a learner to each image, -1 without a label; numbers are not yet matched."""
         config, seed = self.config, self.context.seed
         classes = int(labels.max()) + 1
         if config.learners > classes // 2:
             raise ValueError(_too_many_learners(config, classes, kind="of two images or more"))
-        # What is divided, and how much of it each learner needs for a batch.
+        # The items to divide (images or classes), and how many of them each learner's batch needs.
         known = labels >= 0
         items, least = int(known.sum()), self._own_batch_size
         if not config.divides_images:
@@ -222,12 +223,12 @@ class Gce(Method[GceConfig]):
 
     @property
     def _own_batch_size(self) -> int:
-        """Images that a batch takes from one meta-class."""
+        """Images of one meta-class in a batch."""
         shared_by = self.config.learners if self.config.routing == "mixed" else 1
         return self.context.config.train.batch_size // shared_by
 
     def _batches(self, epoch: int) -> Int[Tensor, "steps batch"]:
-        """Each step's images: of all classes, of one learner's, or some of every learner's."""
+        """Draw the images of each step: from all classes, one learner's, or every learner's."""
         assert self.labels is not None
         assert self.learner_of is not None
         labels, learner_of = self.labels.cpu(), self.learner_of.cpu()
@@ -246,7 +247,7 @@ class Gce(Method[GceConfig]):
         if self.conquers:
             return draw(labels, steps=steps, size=train.batch_size, learner=-1)
         alternate = self.config.routing == "alternate"
-        first = epoch * steps if alternate else 0  # turns go on where the last epoch ended
+        first = epoch * steps if alternate else 0  # continue the turns of the previous epoch
         rounds = -(-steps // learners) if alternate else steps
         drawn = [
             draw(
@@ -268,10 +269,10 @@ class Gce(Method[GceConfig]):
 
 
 def check_learners(config: GceConfig, *, images: int, classes: int) -> None:
-    """Refuse more learners than pairs of classes, or more pseudo-labels than images.
+    """Reject more learners than pairs of classes, or too many clusters for the images.
 
     Args:
-        config: The method's.
+        config: Configuration of the method.
         images: Number of training images.
         classes: Number of training classes.
 
@@ -290,10 +291,10 @@ def check_learners(config: GceConfig, *, images: int, classes: int) -> None:
 
 
 def learner_correlation(slices: Float[Tensor, "n learners slice"]) -> float:
-    """How alike the learners are: correlation of their similarities of all pairs of images.
+    """Compute how much the learners' similarities of all pairs of images correlate.
 
-    The mean over pairs of learners: 1 = all measure the same, 0 = nothing in common. 1 for a single
-    learner, 0 for fewer than three images, and noise where all pairs are equally similar.
+    Mean over pairs of learners: 1 = identical metrics, 0 = uncorrelated. Returns 1 for a single
+    learner, 0 for fewer than three images, and noise if all pairs are equally similar.
     """
     images, learners = slices.shape[:2]
     if learners == 1:
@@ -311,7 +312,7 @@ def learner_correlation(slices: Float[Tensor, "n learners slice"]) -> float:
 def _of_classes(
     learner_of: Int[Tensor, " n"], labels: Int[Tensor, " n"]
 ) -> Int[Tensor, " classes"]:
-    """Learner of each class, where all its images have the same."""
+    """Return the learner of each class, given that all images of a class share one."""
     known = labels >= 0
     return labels.new_zeros(int(labels.max()) + 1).scatter(0, labels[known], learner_of[known])
 
@@ -319,7 +320,7 @@ def _of_classes(
 def _classes_of_each(
     learner_of: Int[Tensor, " n"], labels: Int[Tensor, " n"], config: GceConfig
 ) -> Int[Tensor, " learners"]:
-    """How many classes each learner trains on, shared ones too."""
+    """Count the classes that each learner trains on, including shared ones."""
     known = labels >= 0
     pairs = torch.stack([learner_of[known], labels[known]]).unique(dim=1)
     sizes: Tensor = pairs[0].bincount(minlength=config.learners)
@@ -330,5 +331,5 @@ def _too_many_learners(config: GceConfig, known: int, *, kind: str = "") -> str:
     name = "clusters" if config.labels == "pseudo" else "classes"
     return (
         f"method.learners: {config.learners} learners for {known} {name}{kind and ' ' + kind}; "
-        f"needs at most {known // 2}, a learner must have two classes to tell apart"
+        f"needs at most {known // 2}, so that each learner has two to tell apart"
     )

@@ -3,30 +3,30 @@
 Chen, Kan and Li, Tsinghua Science and Technology 31(4), 2026, doi 10.26599/TST.2024.9010228.
 
 **This is a reconstruction.** From the paper's abstract: cluster sizes are long-tailed and bias
-cluster-based learning; a student gives the compact embedding that is tested; a teacher of similar
-structure, the moving average of the student's parameters, makes the pseudo-labels, which serve
-group-collaborative learning and knowledge distillation. Its equations, settings and result tables
-were not accessible. Everything below is our reading, put together from SHA-GCL (group
+cluster-based learning; a student produces the compact embedding that is evaluated; a teacher of
+similar structure, the moving average of the student's parameters, provides the pseudo-labels for
+group-collaborative learning and knowledge distillation. The paper's equations, settings and result
+tables were not accessible. Everything below is our interpretation, based on SHA-GCL (group
 collaborative learning over classes of similar frequency, Dong et al., arXiv:2203.09811) and STML
 (teacher, two heads and relational distillation, Kim et al., arXiv:2205.01903):
 
-1. every ``recluster_every`` epochs, spherical k-means on the teacher's wide embeddings gives each
-   image a cluster; clusters are sorted by size and cut into groups;
-2. classifier k knows the clusters of groups 1..k (largest clusters first) and sees a median
+1. every ``recluster_every`` epochs, spherical k-means on the teacher's wide embeddings assigns each
+   image to a cluster; clusters are sorted by size and divided into groups;
+2. classifier k covers the clusters of groups 1..k (largest clusters first) and sees a median
    re-sampled subset of the images; its weights are imprinted from the student's cluster means;
-3. L = metric + w1 group + w2 collaborative + w3 distillation (see ``gcudml.losses.groups``);
+3. L = metric + w1 group + w2 collaborative + w3 distillation (``gcudml.methods.gcudml.losses``);
 4. after each step the teacher moves towards the student.
 
-Much of what the published form leaves open is a parameter (``gcudml.config.GcudmlConfig``): the
-reading of "group" (classifier or pair loss, cumulative or separate), who teaches whom, what the
-teacher hands on (relations or class scores), the metric loss, what happens to classifiers when
-clusters are renumbered, the embeddings that terms act on, and the momentum warm-up (ours). Fixed
-are: hard pseudo-labels, the weight 0.1 outside a classifier's classes, and the moving average
-after the optimiser's step.
+Much of what the abstract leaves open is a parameter (``gcudml.config.GcudmlConfig``): the meaning
+of "group" (classifier or pair loss, cumulative or separate), which classifier teaches which, what
+the teacher distils (relations or class scores), the metric loss, what happens to classifiers when
+clusters are renumbered, the embeddings that terms act on, and the momentum warm-up (ours). Not
+configurable: hard pseudo-labels, the weight 0.1 outside a classifier's classes, and the moving
+average after the optimiser step.
 
-With ``metric_on`` and ``group_embedding`` at ``compact``, their defaults, no term trains the wide
-head: it stays the orthogonal map that it started as, and the pseudo-labels follow the averaged
-backbone alone. ``metric_on: both`` trains it, as STML trains its wide head.
+With the defaults, ``metric_on`` and ``group_embedding`` at ``compact``, no term trains the wide
+head: it remains the orthogonal map of its initialisation, and pseudo-labels depend on the averaged
+backbone alone. ``metric_on: both`` trains it, as STML does.
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,17 +59,17 @@ from gcudml.runtime import fused
 from gcudml.runtime.seeding import derive, generator
 
 NO_CLUSTER = -1e4
-"""Score of an empty cluster: its probability is 0, and finite, so that no 0 * inf appears."""
+"""Logit of an empty cluster: gives probability 0, but is finite to avoid 0 * inf."""
 
 
 class Gcudml(Method[GcudmlConfig]):
-    """State of GC-UDML during one run: teacher, pseudo-labels, group classifiers."""
+    """GC-UDML with its momentum teacher, pseudo-labels and group classifiers."""
 
     saved = ("teacher", "momentum", "sampled", "taught_classifiers", "centres", "log")
 
     @classmethod
     def check_data(cls, config: GcudmlConfig, run: RunConfig, sizes: DataSizes) -> None:
-        """Refuse too many clusters."""
+        """Reject more clusters than the images allow."""
         check_clusters(config.clusters, images=sizes.images["train"])
 
     def __init__(self, context: RunContext, config: GcudmlConfig) -> None:
@@ -88,11 +88,11 @@ class Gcudml(Method[GcudmlConfig]):
         self.log = ClusterLog(context.hidden_labels)
 
     def replaced_parameters(self) -> Sequence[nn.Parameter]:
-        """The group classifiers, which are new after every clustering."""
+        """Return the group classifiers, which every clustering replaces."""
         return [weight for weights in self.classifiers.values() for weight in weights]
 
     def begin_epoch(self, epoch: int) -> EpochPlan:
-        """Cluster, group, imprint and draw the epoch's batches."""
+        """Recluster and rebuild the group classifiers if due, and draw the epoch's batches."""
         has_clustered = self.pseudo is None or epoch % self.config.recluster_every == 0
         metrics: Mapping[str, float] = {}
         rows: Sequence[Mapping[str, int | float | None]] = ()
@@ -123,7 +123,7 @@ class Gcudml(Method[GcudmlConfig]):
         )
 
     def loss_terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
-        """The terms with a weight above 0; ``gcudml.methods.gcudml.losses`` has the equations."""
+        """Compute the terms with a weight above 0; see ``gcudml.methods.gcudml.losses``."""
         config, weights = self.config, self.config.weights
         assert self.pseudo is not None
         assert self.sampled is not None
@@ -191,12 +191,12 @@ class Gcudml(Method[GcudmlConfig]):
                 )
 
     def diagnostics(self) -> dict[str, float]:
-        """The teacher's momentum after the last step, and how far it is from the student."""
+        """Return the momentum of the last step and the teacher's distance from the student."""
         distance = teacher_distance(self.teacher, self.context.student.shared())
         return {"teacher_momentum": self.momentum, "teacher_distance": distance}
 
     def state_dict(self) -> dict[str, Any]:
-        """Teacher, clusters and classifiers, as tensors and plain values."""
+        """Return teacher, pseudo-labels and classifiers as tensors and plain values."""
         return super().state_dict() | {
             "pseudo": None if self.pseudo is None else self.pseudo._asdict(),
             "classifiers": {
@@ -206,7 +206,7 @@ class Gcudml(Method[GcudmlConfig]):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore them; the classifiers are new parameters."""
+        """Restore the state from ``state_dict``, with the classifiers as new parameters."""
         super().load_state_dict(state)
         self.pseudo = None if state["pseudo"] is None else PseudoLabels(**state["pseudo"])
         self.classifiers = {
@@ -216,12 +216,15 @@ class Gcudml(Method[GcudmlConfig]):
 
     @property
     def _grouped(self) -> list[Head]:
-        """Names of the embeddings that the group terms act on."""
+        """Embeddings that the group terms act on."""
         embedding = self.config.group_embedding
         return ["compact", "wide"] if embedding == "both" else [embedding]
 
     def _embed(self) -> "_Embedded":
-        """All training images, in one forward where one network, or its equal, gives everything."""
+        """Embed all training images, in one pass if the student provides everything.
+
+        That is also the case while the teacher is still a copy of the student.
+        """
         config, student = self.config, self.context.student
         trained = config.weights.group > 0 or config.weights.collaborative > 0
         heads = self._grouped if config.group_loss == "classifier" and trained else []
@@ -258,7 +261,10 @@ class Gcudml(Method[GcudmlConfig]):
         embeddings: Float[Tensor, "rows dim"],
         classifiers: Sequence[Float[Tensor, "_ dim"]],
     ) -> list[Float[Tensor, "rows _"]]:
-        """Scaled cosine scores of every group's classifier; clusters it has no say on count 0."""
+        """Compute every classifier's scaled cosine logits.
+
+        Clusters that are empty or that a classifier does not cover get ``NO_CLUSTER``.
+        """
         assert self.pseudo is not None
         hidden = self.pseudo.sizes == 0
         unit = F.normalize(embeddings, dim=1)
@@ -277,10 +283,10 @@ class Gcudml(Method[GcudmlConfig]):
         pseudo: PseudoLabels,
         before: PseudoLabels | None,
     ) -> None:
-        """Make new group classifiers: row c of each is the student's mean direction of cluster c.
+        """Create new group classifiers: each row is the student's mean direction of a cluster.
 
-        k-means renumbers its clusters, so classifiers of the last epoch mean nothing; after a warm
-        start they do, and a row that a classifier had for a cluster is kept.
+        k-means renumbers its clusters, which makes the previous classifiers useless. After a warm
+        start clusters keep their identity, and so do the rows that a classifier had for them.
         """
         config = self.config
         old_order = before.order if before and config.renumbering == "warm_start" else None
@@ -303,12 +309,12 @@ class Gcudml(Method[GcudmlConfig]):
 
 
 class _Embedded(NamedTuple):
-    """The training images before a clustering."""
+    """Embeddings of all training images, before a clustering."""
 
     clustered: Float[Tensor, "n wide"]
-    """What k-means is given."""
+    """Input of k-means."""
     imprinted: Mapping[Head, Float[Tensor, "n _"]]
-    """The student's embeddings that have group classifiers; empty without these."""
+    """Student embeddings to imprint group classifiers from; empty without classifiers."""
 
 
 def _keep_known(
@@ -317,7 +323,10 @@ def _keep_known(
     order: Int[Tensor, " clusters"],
     old_order: Int[Tensor, " clusters"],
 ) -> None:
-    """Overwrite the rows of clusters that the old classifier knew; ``order`` names each row's."""
+    """Copy the rows of clusters that the old classifier covered.
+
+    ``order`` and ``old_order`` give the k-means cluster of each row.
+    """
     place = torch.empty_like(old_order)
     place[old_order] = torch.arange(len(place), device=place.device)
     place = place[order[: len(weight)]]
@@ -328,7 +337,7 @@ def _keep_known(
 def cluster_means(
     embeddings: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], *, clusters: int
 ) -> Float[Tensor, "clusters dim"]:
-    """Unit mean direction of each cluster's unit embeddings; an empty cluster's is 0."""
+    """Return the unit mean direction of each cluster's embeddings; 0 for an empty cluster."""
     unit = F.normalize(embeddings, dim=1)
     sums = unit.new_zeros(clusters, unit.shape[1]).index_add_(0, labels, unit)
     return F.normalize(sums, dim=1)

@@ -1,42 +1,43 @@
 """STML: Self-Taught Metric Learning without Labels.
 
-Kim, Kim, Cho and Kwak, CVPR 2022, arXiv:2205.01903. Written from the equations as the authors'
-released code computes them (sung-yeon-kim/STML-CVPR22); the paper's text was not accessible, only
-its abstract, its overview figure and the tables that others reproduce. The figure and the code
-agree in every arrow.
+Kim, Kim, Cho and Kwak, CVPR 2022, arXiv:2205.01903. Written from the authors' released code
+(sung-yeon-kim/STML-CVPR22); of the paper only the abstract, the overview figure and the tables
+reproduced by others were accessible. The figure and the code agree.
 
-1. Every epoch the student's wide embeddings give each image its q nearest images, and a batch is
-   made of random query images with their neighbours (``gcudml.data.neighbour_batches``), each in
-   two random views.
-2. A teacher, the moving average of the student's backbone and wide head, sees the same views. How
-   alike two rows are, W, is read off its embeddings: the mean of a Gaussian of their distance and
-   of how far their neighbourhoods in the batch coincide (``gcudml.methods.stml.contextual``).
-3. L = w1 (RC(compact, W) + RC(wide, W)) / 2 + w2 KL(wide || compact): a contrastive loss with W
-   in place of labels on both heads, and the wide head teaching the compact one
-   (``gcudml.losses.relaxed_contrastive``).
-4. After each step the teacher moves towards the student. The compact embedding is tested, as it
-   is, by Euclidean distance.
+1. Every epoch the student's wide embeddings determine the q nearest neighbours of each image, and a
+   batch consists of random query images with their neighbours
+   (``gcudml.methods.stml.neighbour_batches``), each in two random views.
+2. A teacher, the moving average of the student's backbone and wide head, sees the same views. Its
+   embeddings give the similarity W of two rows: the mean of a Gaussian of their distance and of the
+   overlap of their neighbourhoods in the batch (``gcudml.methods.stml.contextual``).
+3. L = w1 (RC(compact, W) + RC(wide, W)) / 2 + w2 KL(wide || compact): a contrastive loss on both
+   heads with W in place of labels, and distillation from the wide into the compact head
+   (``gcudml.methods.stml.losses``).
+4. After each step the teacher moves towards the student. The compact embedding is evaluated, not
+   normalised, by Euclidean distance.
 
-Where the published code differs, and what is ours:
+Differences from the published code, and our additions:
 
-- *Teacher at the start.* The code draws it a wide head of its own, and from scratch a backbone of
-  its own (``init_teacher: independent``). With a momentum of 0.999 and 48 steps an epoch (CUB) that
-  random head keeps 95 % of its weight after one epoch. Here it starts as a copy.
-- *Moving average.* The code averages between backward pass and step (``update_teacher: before``);
-  here after the step. Both average batch-norm statistics too.
-- *Ranking.* A batch can hold an image several times. The code then ranks all its rows as equal,
-  the row itself among them; here a row comes first of its own neighbours.
-- *Neighbours* are searched on whole images, as in the code, though the network is trained on
-  crops; whether those are squashed or cut to a square is up to the data. An image is always its own
-  first neighbour.
-- *Learning rate.* The code lowers it epoch by epoch, the training loop here step by step.
+- *Teacher at the start.* In the code the teacher has its own random wide head and, without
+  pretrained weights, its own random backbone (``init_teacher: independent``). With a momentum of
+  0.999 and 48 steps per epoch (CUB), that random head keeps 95 % of its weight after one epoch.
+  Here the teacher starts as a copy of the student.
+- *Moving average.* The code updates the teacher between the backward pass and the optimiser step
+  (``update_teacher: before``); here it is updated after the step. Both average batch-norm
+  statistics, too.
+- *Ranking.* A batch can contain an image several times. The code then treats all its rows as tied,
+  including the row itself; here a row is always its own first neighbour.
+- *Neighbours* are searched on whole images, as in the code, although the network is trained on
+  crops; the data settings decide whether images are squashed or cropped to a square. An image is
+  always its own first neighbour.
+- *Learning rate.* The code lowers it every epoch, our training loop every step.
 - *Optimiser.* The code's is AdamP; here it is AdamW.
-- *Choice of the epoch.* Published numbers are those of the best epoch on the test classes.
+- *Choice of the epoch.* Published results are those of the best epoch on the test classes.
 - *Momentum warm-up, temperature, the control with random batches*: ours.
 
-The paper also learns with some classes labelled; how was not accessible, and that code was never
-released. Here (our reading) a multi-similarity loss on the labelled rows of the same batches is
-added, on the compact embedding and weighted by ``weights.supervised``.
+The paper also has a semi-supervised variant, whose description was not accessible and whose code
+was never released. In our interpretation, a multi-similarity loss on the labelled rows of the same
+batches is added on the compact embedding, weighted by ``weights.supervised``.
 """
 
 from collections.abc import Mapping
@@ -66,25 +67,25 @@ from gcudml.runtime.seeding import derive, generator
 
 
 class Stml(Method[StmlConfig]):
-    """State of STML during one run: the teacher and the table of neighbours."""
+    """STML with its momentum teacher and the table of neighbours."""
 
     saved = ("teacher", "momentum", "table")
 
     @classmethod
     def check_data(cls, config: StmlConfig, run: RunConfig, sizes: DataSizes) -> None:
-        """Refuse more neighbours than images or rows of a batch."""
+        """Reject more neighbours than there are images or rows in a batch."""
         check_stml(config, run.train, images=sizes.images["train"])
 
     @classmethod
     def check_network(cls, config: StmlConfig, run: RunConfig, *, channels: int) -> None:
-        """Refuse a search for neighbours on whole images that the network cannot take."""
+        """Reject a neighbour search on whole images if the network cannot process their size."""
         whole, size = run.data.image_size, run.data.network_size
         if not config.searches_whole_images or whole == size:
             return
         if not takes_images_of(whole, run.model, channels=channels, image_size=size):
             raise ValueError(
                 f"method.neighbours_on: {run.model.backbone} takes images of {size} pixels only, "
-                f"and whole ones have {whole}; set it to centre"
+                f"but whole images have {whole}; set it to centre"
             )
 
     def __init__(self, context: RunContext, config: StmlConfig) -> None:
@@ -102,7 +103,7 @@ class Stml(Method[StmlConfig]):
             )
 
     def begin_epoch(self, epoch: int) -> EpochPlan:
-        """Look for neighbours and draw the epoch's batches."""
+        """Find neighbours if due, and draw the epoch's batches."""
         context, config, train = self.context, self.config, self.context.config.train
         if config.batches == "random":
             return EpochPlan(repeat_views(context.random_batches(epoch), train.views))
@@ -123,7 +124,7 @@ class Stml(Method[StmlConfig]):
         return EpochPlan(repeat_views(batches, train.views), metrics=metrics)
 
     def loss_terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
-        """The terms with a weight above 0, the supervised one only where there are labels."""
+        """Compute the terms with a weight above 0; the supervised one only with labels."""
         config, weights = self.config, self.config.weights
         by_name = {"compact": embeddings.compact, "wide": embeddings.wide}
         acted_on = ["compact", "wide"] if config.metric_on == "both" else [config.metric_on]
@@ -152,7 +153,7 @@ class Stml(Method[StmlConfig]):
             taught = ["compact", "wide"] if config.supervised_on == "both" else ["compact"]
             losses = [fused.loss(multi_similarity_loss, by_name[name], labels) for name in taught]
             terms["supervised"] = torch.stack(losses).mean()
-        if config.update_teacher == "before":  # the student's weights are still the step's own
+        if config.update_teacher == "before":  # the optimiser has not changed the student yet
             self._follow(batch.step)
         return terms
 
@@ -162,22 +163,22 @@ class Stml(Method[StmlConfig]):
             self._follow(step)
 
     def diagnostics(self) -> dict[str, float]:
-        """The teacher's momentum after the last step, and how far it is from the student."""
+        """Return the momentum of the last step and the teacher's distance from the student."""
         distance = teacher_distance(self.teacher, self.context.student.shared())
         return {"teacher_momentum": self.momentum, "teacher_distance": distance}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the state; batches are drawn from the table on the CPU."""
+        """Restore the state from ``state_dict``, with the table of neighbours on the CPU."""
         super().load_state_dict(state)
         self.table = None if self.table is None else self.table.cpu()
 
     @torch.no_grad()
     def _similarity(self, batch: Batch) -> Float[Tensor, "rows rows"]:
-        """How alike the teacher finds the rows; it sees the views that the student sees."""
+        """Compute the teacher's similarity of all rows, on the same views as the student's."""
         config, context = self.config, self.context
         with context.clock("teacher"), autocast(context.number_format, context.device):
             embeddings = fused.forward(self.teacher, batch.views).wide
-        # A ranking, which torch has no rule to stack; each run makes its own.
+        # Not fused across runs: vmap does not support its ranking.
         return semantic_similarity(
             embeddings,
             batch.indices,
@@ -194,7 +195,7 @@ class Stml(Method[StmlConfig]):
         update_teacher(self.teacher, self.context.student.shared(), self.momentum)
 
     def _find_neighbours(self) -> Int[Tensor, "n q"]:
-        """Neighbours of every training image by the wide embeddings, (n, q)."""
+        """Find the neighbours of all training images by wide embeddings, (n, q)."""
         context, config = self.context, self.config
         network = context.student if config.neighbours_from == "student" else self.teacher
         is_whole = config.neighbours_on == "whole"
@@ -203,7 +204,7 @@ class Stml(Method[StmlConfig]):
 
 
 def check_stml(config: StmlConfig, train: TrainConfig, *, images: int) -> None:
-    """Refuse settings that so few training images, or so small batches, cannot serve.
+    """Reject settings that need more training images or larger batches.
 
     Raises:
         ValueError: ``method.key: what; remedy``.
@@ -231,18 +232,18 @@ def check_stml(config: StmlConfig, train: TrainConfig, *, images: int) -> None:
 
 
 def _is_self_taught(config: StmlConfig) -> bool:
-    """Whether the compact embedding learns without labels."""
+    """Whether an unsupervised term trains the compact embedding."""
     contrasted = config.weights.relaxed_contrastive > 0 and config.metric_on != "wide"
     return contrasted or config.weights.distillation > 0
 
 
 def _context_rows(config: StmlConfig, train: TrainConfig) -> int:
-    """Size of a neighbourhood in rows."""
+    """Return the size of a neighbourhood in rows."""
     return config.neighbours * train.views if config.context is None else config.context
 
 
 def _teacher(context: RunContext, config: StmlConfig) -> TeacherNet:
-    """The teacher before the first step."""
+    """Create the teacher as it is before the first step."""
     if config.init_teacher == "copy":
         return TeacherNet(context.student)
     stranger = Embedder(
@@ -256,6 +257,6 @@ def _teacher(context: RunContext, config: StmlConfig) -> TeacherNet:
 
 
 def _purity(table: Int[Tensor, "n q"], hidden_labels: Int[Tensor, " n"]) -> float:
-    """Share of the neighbours, images themselves left out, that have their image's class."""
+    """Return the share of neighbours with the class of their image, itself excluded."""
     same = hidden_labels[table[:, 1:]] == hidden_labels[:, None]
     return float(same.float().mean())

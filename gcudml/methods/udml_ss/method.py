@@ -1,28 +1,29 @@
 """UDML-SS: Unsupervised Deep Metric Learning via Auxiliary Rotation Loss.
 
-Cao, Chen and Lim, 2019, arXiv:1911.07072. Read from the authors' released code and logs.
+Cao, Chen and Lim, 2019, arXiv:1911.07072. Based on the authors' released code and logs.
 
-1. k-means on the training images: the first time on the backbone's pooled features as they are,
-   after that on the unit compact embeddings, from the third time on starting at the centres
-   before, so that cluster numbers keep their meaning;
-2. an epoch is a pass over the clusters, not over the images: all clusters in random order, a batch
-   of P clusters with Q images each a step; ``recluster_every`` counts such passes;
+1. k-means clusters the training images: the first time on the backbone's unnormalised pooled
+   features, then on the unit compact embeddings. From the third time on it starts from the previous
+   centres, so that cluster numbers keep their meaning;
+2. an epoch is a pass over the clusters, not over the images: all clusters in random order, and per
+   step a batch of P clusters with Q images each; ``recluster_every`` counts such passes;
 3. L = metric + 0.1 rotation. The metric loss (multi-similarity; the paper claims others work too)
-   acts on the compact embeddings with clusters as labels; the rotation loss asks a small head on
-   the pooled features by which quarter turn an image was rotated, in a forward pass of its own.
+   acts on the compact embeddings with clusters as labels; the rotation loss trains a small head on
+   the pooled features to classify by which quarter turn an image was rotated, in a separate forward
+   pass.
 
-Where the code does what a reader of the paper would not expect, a parameter decides, and its
-default is what the code does: ``rotation_flip`` (the flip comes after the rotation, so that turns
-to the left and to the right cannot be told apart where ``views.flip`` is above 0) and
-``rotation_logits`` (a ReLU after the logits). For ``cluster_views`` the default is the unchanged
-image; the code clusters random crops. The rotation term is the code's mean over all rotated rows;
-the paper's formula sums over the four turns, 4 times as much.
+Where the code deviates from what the paper suggests, a parameter decides and defaults to the code's
+behaviour: ``rotation_flip`` (the code flips after rotating, so that left and right turns cannot be
+distinguished if ``views.flip`` is above 0) and ``rotation_logits`` (the code applies a ReLU to the
+logits). For ``cluster_views`` the default is the unchanged image; the code clusters random crops.
+The rotation term is the code's mean over all rotated rows; the paper's formula sums over the four
+turns, which is 4 times as large.
 
-We differ: k-means starts from drawn points (the code from scikit-learn's k-means++, on SOP from
-faiss's drawn points); training images of a cluster of one are left out (no positive pair); batch
-norms, where they are trained, do not count rotated images in their running statistics (the
-published backbone has none); ``train.steps_per_epoch`` may set another length of an epoch, which is
-then filled with pass after pass. The wide head is not used.
+We differ in four ways: k-means starts from random images (the code uses scikit-learn's k-means++,
+on SOP faiss's random points); single-image clusters are left out (no positive pair); trained batch
+norms leave rotated images out of their running statistics (the published backbone has no batch
+norm); ``train.steps_per_epoch`` may set another epoch length, filled with successive passes. The
+wide head is not used.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,18 +51,18 @@ TURNS = 4
 
 
 class UdmlSs(Method[UdmlSsConfig]):
-    """State of UDML-SS during one run: clusters, rotation head, loss."""
+    """UDML-SS with its clusters, rotation head and metric loss."""
 
     saved = ("loss", "rotation_head", "labels", "centres", "clusterings", "passes", "log")
 
     @classmethod
     def check_settings(cls, config: UdmlSsConfig, run: RunConfig) -> None:
-        """Refuse an unknown loss."""
+        """Reject an unknown loss."""
         check_loss(config.loss, key="method.loss")
 
     @classmethod
     def check_data(cls, config: UdmlSsConfig, run: RunConfig, sizes: DataSizes) -> None:
-        """Refuse too many clusters."""
+        """Reject more clusters than the images allow."""
         check_clusters(config.clusters, images=sizes.images["train"])
 
     def __init__(self, context: RunContext, config: UdmlSsConfig) -> None:
@@ -79,11 +80,11 @@ class UdmlSs(Method[UdmlSsConfig]):
         self.centres: Float[Tensor, "clusters dim"] | None = None
         self.clusterings = 0
         self.passes = 0.0
-        """Over the clusters, since the last clustering."""
+        """Number of passes over the clusters since the last clustering."""
         self.log = ClusterLog(context.hidden_labels)
 
     def parameters(self) -> Sequence[ParameterGroup]:
-        """The rotation head, and the loss's proxies where it has any."""
+        """Return the parameters of the rotation head and the proxies of the loss, if any."""
         return [
             ParameterGroup(
                 list(self.rotation_head.parameters()), self.config.rotation_learning_rate
@@ -92,11 +93,12 @@ class UdmlSs(Method[UdmlSsConfig]):
         ]
 
     def begin_epoch(self, epoch: int) -> EpochPlan:
-        """Cluster if it is time, and draw the epoch's passes over the clusters."""
+        """Cluster the images if due, and draw the epoch's passes over the clusters."""
         config, train = self.config, self.context.config.train
         metrics: Mapping[str, float] = {}
         rows: Sequence[Mapping[str, int | float | None]] = ()
-        # A pass that is nearly complete counts: a few steps' worth of clusters fill no batch.
+        # Rounded: fractions of a pass add up inexactly. Leftover clusters that fill no batch do not
+        # count towards a pass.
         if self.labels is None or round(self.passes, 6) >= config.recluster_every:
             self.labels = self._cluster(epoch).labels
             self.passes = 0.0
@@ -116,7 +118,7 @@ class UdmlSs(Method[UdmlSsConfig]):
         return EpochPlan(repeat_views(batches, train.views), metrics=metrics, cluster_rows=rows)
 
     def loss_terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
-        """The metric loss on the compact embeddings, and the rotation loss."""
+        """Compute the metric loss on the compact embeddings and the rotation loss."""
         assert self.labels is not None
         terms = {}
         if self.config.weights.metric > 0:
@@ -126,7 +128,7 @@ class UdmlSs(Method[UdmlSsConfig]):
         return terms
 
     def diagnostics(self) -> dict[str, float]:
-        """How many clusterings there were."""
+        """Return the number of clusterings so far."""
         return {"clusters/clusterings": float(self.clusterings)}
 
     def _cluster(self, epoch: int) -> Clustering:
@@ -139,7 +141,7 @@ class UdmlSs(Method[UdmlSsConfig]):
         features = context.embed(context.student, [head], views=views)[head]
         if head == "compact":
             features = F.normalize(features, dim=1)
-        # Centres of the first clustering are in another space.
+        # The centres of the first clustering are in the space of the pooled features.
         start = self.centres if config.warm_start and self.clusterings > 1 else None
         found = euclidean_kmeans(
             features,
@@ -154,7 +156,7 @@ class UdmlSs(Method[UdmlSsConfig]):
         return found
 
     def _rotation_loss(self, batch: Batch) -> Float[Tensor, ""]:
-        """Mean cross-entropy over some of the batch's images in all four turns."""
+        """Compute the mean cross-entropy over randomly chosen images of the batch in all turns."""
         context = self.context
         randomness = generator(context.seed, "rotation", batch.step)
         count = self.config.rotated_images
@@ -176,7 +178,7 @@ class UdmlSs(Method[UdmlSsConfig]):
     def _turned_views(
         self, images: UInt8[Tensor, "images channels side side"], randomness: torch.Generator
     ) -> Float[Tensor, "rows channels tall wide"]:
-        """Views of the images in every turn, turn after turn."""
+        """Create views of the images in every turn, ordered by turn."""
         config = self.context.config.views
         if self.config.rotation_flip == "fixed":
             draws = torch.rand(len(images), generator=randomness)
@@ -191,7 +193,7 @@ class UdmlSs(Method[UdmlSsConfig]):
 
 @contextmanager
 def untracked_batch_norm(network: nn.Module) -> Iterator[None]:
-    """Within, batch norms leave their running statistics as they are."""
+    """Keep batch norms from updating their running statistics within the context."""
     tracking = [
         module
         for module in network.modules()

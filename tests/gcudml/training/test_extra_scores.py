@@ -63,7 +63,7 @@ def test_a_search_neither_opens_nor_scores_the_test_classes(
     assert sorted(set(opened)) == ["train", "val"]
     assert not [name for name in results if "test" in name]
     assert not [name for epoch in epochs for name in epoch if name.startswith("hindsight/")]
-    with pytest.raises(RuntimeError, match="test classes are closed"):
+    with pytest.raises(RuntimeError, match="may not use the test classes"):
         gcudml.training.run._open_test(tiny(), test=False)
 
 
