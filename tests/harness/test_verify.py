@@ -46,6 +46,7 @@ def test_a_killed_study_ends_equal_and_leaves_nothing(place: Place, temporary: P
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.process
 @pytest.mark.timeout(120)
 def test_a_difference_is_shown_kept_and_the_exit_status(
     place: Place,
@@ -72,6 +73,7 @@ def test_a_difference_is_shown_kept_and_the_exit_status(
     assert {path.name for path in kept.iterdir()} >= {"whole", "killed-0"}
 
 
+@pytest.mark.process
 def test_a_study_that_cannot_be_run_is_refused_with_its_words(
     place: Place, temporary: Path
 ) -> None:

@@ -159,6 +159,7 @@ def test_a_study_that_has_grown_is_refused_until_that_is_said(harness: Harness) 
     assert "4 reused" in said.out
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -211,6 +212,7 @@ def test_check_counts_runs(harness: Harness) -> None:
     assert said.out == "study.yaml: valid: 2 trials and 2 controls x 2 seeds = 8 runs\n"
 
 
+@pytest.mark.process
 def test_check_refuses_a_search_that_only_an_older_version_would_have_begun(
     harness: Harness, tmp_path: Path
 ) -> None:

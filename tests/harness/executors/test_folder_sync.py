@@ -57,6 +57,7 @@ def test_the_checkpoint_is_put_in_place_last(tmp_path: Path) -> None:
     assert not (there / "checkpoint").exists()
 
 
+@pytest.mark.process
 def test_the_end_of_an_attempt_comes_with_the_last_news(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
