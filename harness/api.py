@@ -1,4 +1,4 @@
-"""The harness from Python: run a study, and read its results as pandas frames.
+"""The Python API: run a study, and read its results as pandas frames.
 
 The command line is a thin layer over this. The module is imported on first use of ``harness.run``
 or ``harness.load``, so that ``import harness`` alone is quick.

@@ -98,7 +98,7 @@ def milliseconds_a_step(
 ) -> dict[int, float]:
     """Return, for each number of runs, the milliseconds per run of the fastest step.
 
-    Stops at the first number for which memory does not suffice.
+    Stops at the first number of runs that does not fit into memory.
     """
     found = {}
     for count in counts:

@@ -1,7 +1,7 @@
 """Choose the two runs that the gallery and the maps show side by side.
 
 They are the baseline and the best other trial, both at the lowest seed that both have finished. The
-best trial is chosen on validation classes, as a model is, not on test classes. Only runs on the
+best trial is chosen on validation classes, never on test classes. Only runs on the
 same data can be compared image by image.
 """
 

@@ -16,7 +16,7 @@ _SHOWN_OF_A_LIST = 12
 
 
 def provenance_list(tables: StudyTables) -> str:
-    """Render everything runs could differ in; differing values are listed with their counts."""
+    """List what runs can differ in; where they do, each value is shown with its number of runs."""
     runs = [run for run in tables.runs if run.code is not None]
     seeds = sorted({run.seed for run in tables.runs})
     items = [

@@ -86,6 +86,8 @@ SLOW = {"steps_per_epoch": 20, "batch_size": 40, "images_per_cluster": 4}
 DATA = {"name": "strokes", "classes": 40, "images_per_class": 12}
 # 144 test images and 60 steps: with one seed, another order of additions decides the comparison.
 SEEDS = range(3)
+# How far above the untrained network these two must end.
+MARGINS = {"cbswr": 0.15, "gcudml": 0.1}
 
 
 @pytest.mark.slow
@@ -97,7 +99,8 @@ def test_a_few_epochs_end_above_the_untrained_network(
     settings = METHODS[name] | ({"clusters": 24} if "clusters" in METHODS[name] else {})
     # GCE's two learners take turns, so that each has half of the steps.
     epochs = 6 if name == "gce" else 3
-    assert mean_recall(tmp_path, epochs, name=name, **settings) > untrained
+    found = mean_recall(tmp_path, epochs, name=name, **settings)
+    assert found > untrained + MARGINS.get(name, 0.0)
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import toy_workload
+from driver_place import RECALL
 from roots import PYTHONPATH, ROOT
 from waiting import DEADLINE_S, is_alive, wait_until
 
@@ -335,3 +336,25 @@ def test_a_call_that_is_interrupted_twice_stops_its_runs_and_keeps_the_rest(
     assert not any(is_alive(int(str(call["pid"]))) for call in toy_workload.calls(tmp_path))
     states = query(tmp_path / "results", "SELECT count(*) FROM run WHERE state = 'done'").rows
     assert states == [(6,)]
+
+
+@pytest.mark.process
+def test_kill_9_leaves_no_process_and_trains_nothing_twice(
+    harness: Harness, tmp_path: Path
+) -> None:
+    waiting = ["--set", "wait_for=go", "--set", "only_seeds=[1]"]
+    process = start(tmp_path, "run", "study.yaml", "--workers", "2", *waiting)
+    wait_until(lambda: len(toy_workload.calls(tmp_path)) == 8)
+    pids = [int(str(call["pid"])) for call in toy_workload.calls(tmp_path)]
+    process.kill()
+    process.communicate(timeout=DEADLINE_S)
+    wait_until(lambda: not any(map(is_alive, pids)))
+    (tmp_path / "go").touch()
+    second = start(tmp_path, "run", "study.yaml", "--workers", "2", *waiting)
+    out, err = second.communicate(timeout=DEADLINE_S)
+    assert second.returncode == 0, err
+    assert "6 reused" in out
+    assert len(toy_workload.calls(tmp_path)) == 10
+    again = harness("run", "study.yaml", "--executor", "local", "--results", "whole", *waiting)
+    assert again.status == 0
+    assert query(tmp_path / "results", RECALL) == query(tmp_path / "whole", RECALL)
