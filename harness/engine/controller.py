@@ -26,7 +26,7 @@ from harness.executors.interface import Ended, Executor, Job, in_one_process
 from harness.executors.worker.run_log import log_size
 from harness.records.folders import work_dir
 from harness.search.scheduler import Scheduler
-from harness.study.plan import Plan
+from harness.study.trials.plan import Plan
 
 _TICK_S = 0.5
 _RECORD_EVERY_S = 30.0

@@ -8,7 +8,7 @@ from harness.engine.dispatch.run_states import RunCounts
 from harness.engine.dispatch.time_budget import budget_message
 from harness.search.history import FinishedRuns
 from harness.search.scheduler import Scheduler
-from harness.study.plan import Plan
+from harness.study.trials.plan import Plan
 
 
 def seconds_left(

@@ -42,9 +42,9 @@ from harness.records.study_record import (
 )
 from harness.records.trial import Trial
 from harness.search.scheduler import Scheduler
-from harness.study.plan import Plan
 from harness.study.spec import StudySpec
 from harness.study.spec_diff import diff_specs
+from harness.study.trials.plan import Plan
 
 
 class SupersededError(HarnessError):

@@ -25,9 +25,9 @@ from harness.search.pruners import (
     median_thresholds,
 )
 from harness.search.rules import FIRST_RULES, NEWEST_RULES
-from harness.study.budget import goes_by_trials
-from harness.study.conditions import Varied
-from harness.study.plan import Plan
+from harness.study.trials.budget import goes_by_trials
+from harness.study.trials.conditions import Varied
+from harness.study.trials.plan import Plan
 
 FinishedRuns = Mapping[str, RunState]
 """run_id -> final state, for every run that this call will not train (again)."""

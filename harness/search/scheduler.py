@@ -17,8 +17,8 @@ from harness.records.early_stopping import StoppingThresholds
 from harness.records.study_record import Member
 from harness.records.trial import Run, Trial
 from harness.search.history import FinishedRuns, History, Proposal
-from harness.study.budget import confirm_runs, goes_by_trials, search_trials
-from harness.study.plan import Plan
+from harness.study.trials.budget import confirm_runs, goes_by_trials, search_trials
+from harness.study.trials.plan import Plan
 
 if TYPE_CHECKING:
     from harness.search.sampler import Sampler

@@ -20,10 +20,10 @@ from harness.engine.preview import preview
 from harness.records.study_record import StudyRecord, read_study_records
 from harness.search.history import FinishedRuns
 from harness.search.scheduler import Scheduler
-from harness.study.budget import confirm_runs, search_trials
 from harness.study.limits import Limits
 from harness.study.loading import load_study
 from harness.study.spec import StudySpec
+from harness.study.trials.budget import confirm_runs, search_trials
 
 pytestmark = pytest.mark.timeout(60)  # whole searches
 CONFIRMED = SEARCH + "confirm: {top: 2, seeds: 3}\n"

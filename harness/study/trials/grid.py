@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from harness.errors import InputError, nearest
 from harness.records.trial import Trial, digest
 from harness.study.axes import same_value
-from harness.study.conditions import (
-    VARIANT,
+from harness.study.loading import Loaded
+from harness.study.spec import VARIANT, StudySpec
+from harness.study.trials.conditions import (
     Filled,
     Varied,
     is_active,
@@ -17,9 +18,7 @@ from harness.study.conditions import (
     setting_for,
     with_conditional,
 )
-from harness.study.loading import Loaded
-from harness.study.spec import StudySpec
-from harness.study.trials import _needs, _place, _trial, label_of
+from harness.study.trials.single_trial import _needs, _place, _trial, label_of
 from harness.workload import Workload
 
 MOST_TRIALS = 100_000

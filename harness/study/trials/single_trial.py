@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from harness.errors import InputError
 from harness.records.trial import Role, Trial
 from harness.study.axes import set_at
-from harness.study.conditions import VARIANT, Varied, assemble
 from harness.study.loading import Loaded
-from harness.study.spec import StudySpec
+from harness.study.spec import VARIANT, StudySpec
+from harness.study.trials.conditions import Varied, assemble
 from harness.study.yaml_source import Path_
 from harness.workload import JsonValue, Workload
 

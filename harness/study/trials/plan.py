@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 from harness.errors import InputError
 from harness.records.trial import Trial
-from harness.study.budget import check_budget
-from harness.study.conditions import Varied, check_conditions, fill, is_forbidden
-from harness.study.grid import _adaptive_baseline, _check_axes, _ends, _grid
 from harness.study.loading import Loaded
 from harness.study.spec import MOST_PROPOSED, StudySpec
-from harness.study.trials import _control, _trial
+from harness.study.trials.budget import check_budget
+from harness.study.trials.conditions import Varied, check_conditions, fill, is_forbidden
+from harness.study.trials.grid import _adaptive_baseline, _check_axes, _ends, _grid
+from harness.study.trials.single_trial import _control, _trial
 from harness.workload import Workload
 from harness.workload.code_version import CodeVersions
 
