@@ -34,57 +34,61 @@ def show(value: JsonValue) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _trial(loaded: Loaded, workload: Workload, number: int, varied: Varied, role: Role) -> Trial:
-    label = label_of(loaded.spec, varied)
-    blamed = f"trial {label!r}" if label != "base" else ""
-    params = _checked(loaded, workload, assemble(loaded.spec, varied), varied, blamed)
-    return _made(loaded.spec, number, label, role, varied, params)
+def make_trial(
+    loaded: Loaded, workload: Workload, number: int, varied: Varied, role: Role
+) -> Trial:
+    """Make the trial with these values of the parameters that vary.
+
+    Raises:
+        InputError: the workload rejects the parameters; with the place in the file.
+    """
+    params = assemble(loaded.spec, varied)
+    return _checked(loaded, workload, number, label_of(loaded.spec, varied), role, varied, params)
 
 
-def _control(
+def make_control(
     loaded: Loaded, workload: Workload, number: int, name: str, overrides: Mapping[str, JsonValue]
 ) -> Trial:
+    """Make a control of the workload: the base with ``overrides``.
+
+    Raises:
+        InputError: the workload rejects the parameters; with the place in the file.
+    """
     params = copy.deepcopy(loaded.spec.base)
     for key, value in overrides.items():
         set_at(params, key, copy.deepcopy(value))
-    checked = _checked(loaded, workload, params, {}, f"control {name!r}")
-    return _made(loaded.spec, number, name, "control", {}, checked)
+    return _checked(loaded, workload, number, name, "control", {}, params)
 
 
 def _checked(
     loaded: Loaded,
     workload: Workload,
-    params: dict[str, JsonValue],
-    varied: Varied,
-    blamed: str,
-) -> dict[str, JsonValue]:
-    """Have the workload complete the parameters; add the place in the file to its errors."""
-    try:
-        return workload.check(params)
-    except ValueError as error:
-        lines = [
-            f"{locate(loaded, varied, line.partition(':')[0])}: {line}"
-            + (f" ({blamed})" if blamed else "")
-            for line in str(error).splitlines()
-        ]
-        raise InputError("\n".join(lines)) from None
-
-
-def _made(
-    spec: StudySpec,
     number: int,
     label: str,
     role: Role,
     varied: Varied,
     params: dict[str, JsonValue],
 ) -> Trial:
+    """Have the workload complete the parameters; add place and trial to its errors."""
+    spec, is_control = loaded.spec, role == "control"
+    try:
+        params = workload.check(params)
+    except ValueError as error:
+        blamed = f" ({'control' if is_control else 'trial'} {label!r})"
+        if label == "base" and not is_control:
+            blamed = ""
+        lines = [
+            f"{locate(loaded, varied, line.partition(':')[0])}: {line}{blamed}"
+            for line in str(error).splitlines()
+        ]
+        raise InputError("\n".join(lines)) from None
     variant = varied.get(VARIANT)
     return Trial(
         study=spec.study,
         number=number,
         label=label,
         # Controls need no training, and are compared with the final, confirmed results.
-        phase="confirm" if spec.is_fixed or (spec.confirm and role == "control") else "search",
+        phase="confirm" if spec.is_fixed or (spec.confirm and is_control) else "search",
         role=role,
         variant=None if variant is None else str(variant),
         varied=varied,
@@ -102,16 +106,6 @@ def locate(loaded: Loaded, varied: Mapping[str, JsonValue], dotted: str) -> str:
             inside = dotted.removeprefix(key).split(".")[1:]
             return loaded.source.where((*path, key, *inside))
     return loaded.source.where(("base", *dotted.split(".")))
-
-
-def _place(loaded: Loaded, varied: Varied) -> str:
-    if VARIANT in varied:
-        return loaded.source.where(("variants", str(varied[VARIANT])))
-    return loaded.source.where(("search",))
-
-
-def _needs(spec: StudySpec, unit: tuple[str, ...]) -> set[str]:
-    return {key for name in unit for key in (spec.search[name].when or {})}
 
 
 def _short(key: str, among: Mapping[str, object]) -> str:
