@@ -367,7 +367,7 @@ class Scheduler:
 
         self._search = self._search or Sampler(self._plan, self.rules)
         number = self._next_number
-        varied = self._search.propose(number, self._history.told(number, finished))
+        varied = self._search.propose(number, self._history.observations(number, finished))
         if varied is None:
             return False
         trial = self._plan.trial(number, varied)
