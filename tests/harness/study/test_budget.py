@@ -14,8 +14,8 @@ from driver_place import GRID, RECALL, SEARCH, Place, Witness, interrupt
 from fake_workload import load_problems, plan_problems, write_study
 
 from harness.engine import run_study
+from harness.engine.budget import TimeBudget
 from harness.engine.dispatch.attempt import check_limits
-from harness.engine.dispatch.time_budget import TimeBudget
 from harness.engine.preview import preview
 from harness.records.study_record import StudyRecord, read_study_records
 from harness.search.history import FinishedRuns
