@@ -28,6 +28,7 @@ from harness.engine.dispatch.store_writer import StoreWriter
 from harness.engine.study_state import restore_search_end
 from harness.errors import HarnessError
 from harness.records.events import utc_now
+from harness.records.plain_file import file_stamp
 from harness.records.provenance import library_versions
 from harness.records.study_record import (
     DamagedRecordError,
@@ -79,7 +80,7 @@ class RecordWriter:
         self._spent = before.spent_seconds if before else 0.0
         self._known = before
         self._is_first = True
-        self._stamp = _stamp(self._path)
+        self._stamp = file_stamp(self._path)
 
     def write(self, record: StudyRecord) -> StudyRecord:
         """Write ``record``, merged with what another driver has written since.
@@ -112,7 +113,7 @@ class RecordWriter:
         Raises:
             SupersededError: it has.
         """
-        if (stamp := _stamp(self._path)) == self._stamp or self._known is None:
+        if (stamp := file_stamp(self._path)) == self._stamp or self._known is None:
             return
         self._stamp = stamp
         with suppress(DamagedRecordError):  # the next write replaces it
@@ -121,7 +122,7 @@ class RecordWriter:
                 self._both(found, self._known)
 
     def _note(self, record: StudyRecord) -> None:
-        self._known, self._stamp = record, _stamp(self._path)
+        self._known, self._stamp = record, file_stamp(self._path)
         self._version, self._spent = record.version, record.spent_seconds
 
     def _both(self, theirs: StudyRecord, mine: StudyRecord) -> StudyRecord:
@@ -275,12 +276,3 @@ def _members(newer: Iterable[Member], older: Iterable[Member]) -> tuple[Member, 
         if member.is_pruned and member.run_id == known.run_id:
             both[member[:2]] = member
     return tuple(both.values())
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """Return inode, time and size, to detect a change of the file; None if it is missing."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size

@@ -84,6 +84,15 @@ def names_in(folder: Path) -> list[str]:
         raise unreadable(folder, error) from None
 
 
+def file_stamp(path: Path) -> tuple[int, int, int] | None:
+    """Return inode, time and size, to detect a change of the file; None if it is missing."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
 def refuse_link(path: Path) -> None:
     """Reject a symbolic link, for files that another library opens and would follow.
 

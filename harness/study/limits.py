@@ -13,9 +13,12 @@ from pydantic import BeforeValidator, Field
 from harness.study.axes import Number, Strict, Whole
 
 MOST_SEED = 2**32 - 1
-
-
 MOST_TOGETHER = 1000
+
+Seeds: TypeAlias = (
+    Annotated[Whole, Field(ge=1, le=100_000)] | list[Annotated[Whole, Field(ge=0, le=MOST_SEED)]]
+)
+"""A number of seeds, or a list of them."""
 
 
 def _check_together(value: object) -> object:
@@ -41,10 +44,7 @@ class Confirm(Strict):
     top: Annotated[Whole, Field(ge=1, le=1000)] = 1
     """Number of trials to confirm besides the baseline: those with the best mean on the validation
     classes."""
-    seeds: (
-        Annotated[Whole, Field(ge=1, le=100_000)]
-        | list[Annotated[Whole, Field(ge=0, le=MOST_SEED)]]
-    ) = 10
+    seeds: Seeds = 10
     """Number of new seeds, or a list of seeds that the search has not used."""
 
 

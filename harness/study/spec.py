@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 from harness.errors import nearest
 from harness.records.trial import digest
 from harness.study.axes import Axis, Condition, Strict, Whole
-from harness.study.limits import MOST_SEED, Budget, Confirm, Limits, TrainTogether
+from harness.study.limits import Budget, Confirm, Limits, Seeds, TrainTogether
 from harness.workload import JsonValue
 
 MOST_PROPOSED = 1_000_000  # trials of one search
@@ -59,10 +59,7 @@ class StudySpec(Strict):
     long."""
     forbid: list[Condition] = Field(default_factory=list)
     """Combinations of values to leave out."""
-    seeds: (
-        Annotated[Whole, Field(ge=1, le=100_000)]
-        | list[Annotated[Whole, Field(ge=0, le=MOST_SEED)]]
-    ) = 5
+    seeds: Seeds = 5
     """Number of seeds (0, 1, ...), or a list of them. Every trial uses the same seeds, so that
     differences are paired."""
     baseline: str | dict[str, JsonValue] | None = None

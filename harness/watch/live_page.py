@@ -15,13 +15,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from harness.errors import HarnessError, InputError
+from harness.records.plain_file import file_stamp
 from harness.report.html.document import OFFLINE, Frame, asset, document
 from harness.report.html.escape import escaped
 from harness.report.study_page import page_text
 from harness.store.database import database_path
 from harness.units import whole_duration
 from harness.watch.page_server import Answer, PageServer
-from harness.watch.run_monitor import RunMonitor, RunningRun, StudyProgress, file_stamp
+from harness.watch.run_monitor import RunMonitor, RunningRun, StudyProgress
 
 _POLICY = f"{OFFLINE.policy}; connect-src 'self'"
 _VERSION = "version-of-this-page"
@@ -48,7 +49,7 @@ class Watch:
         self._observer = RunMonitor(results, study)
         self._sight = StudyProgress({}, ())
         self._problem: str | None = None
-        self._stamp: tuple[int, int] | None = None
+        self._stamp: tuple[int, int, int] | None = None
         self._rests_until = 0.0
         self._page, self._version = _versioned(_nothing_yet(study, self._frame))
         self._end = threading.Event()

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.records.events import Damaged
-from harness.records.run_reader import RunReader
-from harness.records.run_state import RunState
+from harness.records.plain_file import file_stamp
+from harness.records.run_state import RunReader, RunState
 from harness.records.study_record import StudyRecord, read_study_record
 
 
@@ -50,7 +50,7 @@ class RunMonitor:
     def __init__(self, results: Path, study: str) -> None:
         self._results, self._study = results, study
         self._path = results / "studies" / f"{study}.json"
-        self._stamp: tuple[int, int] | None = None
+        self._stamp: tuple[int, int, int] | None = None
         self._record: StudyRecord | None = None
         self._runs: dict[str, RunReader] = {}
         # Run -> the time of its last event.
@@ -129,12 +129,3 @@ def _since(time: str | None, now: datetime) -> float:
         return max(0.0, (now - datetime.fromisoformat(time)).total_seconds())
     except (ValueError, TypeError):
         return 0.0
-
-
-def file_stamp(path: Path) -> tuple[int, int] | None:
-    """Return when a file was written and how large it is; None if there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return (found.st_mtime_ns, found.st_size)

@@ -19,8 +19,7 @@ from harness.engine.dispatch.store_writer import StoreWriter
 from harness.records.early_stopping import with_early_stopping
 from harness.records.event_log import append
 from harness.records.events import Finished
-from harness.records.run_reader import RunReader
-from harness.records.run_state import RunState
+from harness.records.run_state import RunReader, RunState
 from harness.search.scheduler import ScheduledRun
 
 Status: TypeAlias = Literal["queued", "leased", "active", "waiting", "elsewhere", "finished"]

@@ -8,8 +8,7 @@ from store_examples import ID, RUN, done, reported, start
 
 from harness.records.event_log import append
 from harness.records.folders import run_dir, spool_path
-from harness.records.run_reader import RunReader
-from harness.records.run_state import RunState
+from harness.records.run_state import RunReader, RunState
 
 
 def test_each_read_gives_what_is_new_and_the_state_of_all(tmp_path: Path) -> None:
