@@ -26,7 +26,6 @@ from harness.search.scheduler import Scheduler
 from harness.study.trials.plan import Plan
 
 _TICK_S = 0.5
-_RECORD_EVERY_S = 30.0
 _TERMINATED_GRACE_S = 60.0
 """Seconds that runs get to finish their epoch after a SIGTERM, when no user can stop them."""
 
@@ -51,7 +50,6 @@ class Controller:
     _reused: int = field(default=0, init=False)
     _is_metric_known: bool = field(default=False, init=False)
     _last_tick: float = field(default=0.0, init=False)
-    _last_record: float = field(default=0.0, init=False)
     _is_interrupted: bool = field(default=False, init=False)
     _is_spent: bool = field(default=False, init=False)
 
@@ -65,7 +63,7 @@ class Controller:
         """
         self._load()
         self._grow()
-        self._save()
+        self.recorder.save()
         self._reused = len(self.runs.finished)
         self._tick()
         try:
@@ -75,7 +73,7 @@ class Controller:
                     self._note_end(each)
                 has_news = self.queue.collect_finished_elsewhere() or bool(ended)
                 if has_news and not self._is_ending and self._grow():
-                    self._save()
+                    self.recorder.save()
                 if time.monotonic() - self._last_tick >= _TICK_S:
                     self._tick()
         except KeyboardInterrupt:
@@ -86,7 +84,7 @@ class Controller:
         for row in self.runs.waiting:  # the call ends: no further attempts
             self._finish(row)
         self.budget.stop()
-        self._save()
+        self.recorder.save()
 
     def collect(self) -> None:
         """Finish the active runs whose spools show an end, after the workers were stopped."""
@@ -138,11 +136,6 @@ class Controller:
             self._load()
         return self.schedule.changes != changes
 
-    def _save(self) -> None:
-        """Save the study record."""
-        self.recorder.save()
-        self._last_record = time.monotonic()
-
     def _go_on(self) -> bool:
         """Start as many runs as possible. Returns whether there is anything to wait for."""
         self.leases.check()
@@ -183,7 +176,7 @@ class Controller:
         ):
             self.schedule.end_search()
             self._grow()
-            self._save()
+            self.recorder.save()
 
     def _fill(self) -> None:
         """Start runs until no worker is free."""
@@ -192,7 +185,7 @@ class Controller:
             if rows := self.queue.take():
                 self._start(rows)
             elif len(self.runs.finished) > finished and self._grow():
-                self._save()  # other drivers have finished runs that a proposal waited for
+                self.recorder.save()  # other drivers have finished runs that a proposal waited for
             else:
                 return
 
@@ -231,11 +224,7 @@ class Controller:
         """Check the active runs, sync the database unless it is in use, and report progress."""
         for attempt in self.runs.active:
             self._watch(attempt)
-        if self.budget.left_s is not None and time.monotonic() - self._last_record > (
-            _RECORD_EVERY_S
-        ):
-            self._save()
-        self.recorder.writer.look()
+        self.recorder.save_if_due()
         with suppress(StoreBusyError):  # the next tick tries again
             for notice in self.store.sync_if_due():
                 self.watcher.say(notice)

@@ -17,6 +17,7 @@ data, so its runs replace other runs of the same trials.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -46,6 +47,8 @@ from harness.search.scheduler import Scheduler
 from harness.study.spec import StudySpec
 from harness.study.spec_diff import diff_specs
 from harness.study.trials.plan import Plan
+
+_SAVE_EVERY_S = 30.0
 
 
 class SupersededError(HarnessError):
@@ -165,7 +168,7 @@ class RecordWriter:
         )
 
 
-@dataclass(frozen=True)
+@dataclass
 class StudyRecorder:
     """Saves the current state of the study as its record; see ``RecordWriter``."""
 
@@ -176,6 +179,7 @@ class StudyRecorder:
     budget: TimeBudget
     command: str
     versions: Mapping[str, str] = field(default_factory=library_versions)
+    _saved: float = field(default=0.0, init=False)
 
     def save(self) -> None:
         """Write the current trials and runs, and adopt what other drivers have decided.
@@ -205,11 +209,22 @@ class StudyRecorder:
                 rules=schedule.rules,
             )
         )
+        self._saved = time.monotonic()
         self.store.note_study(written)
         # Time spent and decisions made by other drivers of this study count here, too.
         self.budget.add(written.spent_seconds - spent)
         if schedule.search_end is None:
             restore_search_end(schedule, self.plan, written)
+
+    def save_if_due(self) -> None:
+        """Save the time that a budget has spent now and then; notice a newer record at once.
+
+        Raises:
+            HarnessError: as ``RecordWriter.write`` and ``RecordWriter.look``.
+        """
+        if self.budget.left_s is not None and time.monotonic() - self._saved > _SAVE_EVERY_S:
+            self.save()
+        self.writer.look()
 
 
 def name_damage(results: Path, study: str, say: Callable[[str], None]) -> None:

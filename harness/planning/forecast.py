@@ -205,11 +205,8 @@ def _run_costs(found: StudyState, costs: CostEstimator, typical: Cost) -> list[C
     """Return the cost of every run still to do; runs not yet proposed get the typical cost."""
     schedule = found.schedule
     waiting = [task for run_id, task in schedule.tasks.items() if run_id not in found.runs.finished]
-    by_trial: dict[str, Cost] = {}
-    for task in waiting:
-        key = task.trial.trial_id
-        if key not in by_trial:
-            by_trial[key] = costs.of_run(task.trial) or typical
+    trials = {task.trial.trial_id: task.trial for task in waiting}
+    by_trial = {key: costs.of_run(trial) or typical for key, trial in trials.items()}
     later = schedule.total - len(schedule.tasks)
     return [*(by_trial[task.trial.trial_id] for task in waiting), *[typical] * later]
 

@@ -63,23 +63,15 @@ class History:
         self._spec = plan.spec
         self._proposals: list[Proposal] = []
         self._by_trial: dict[str, list[Proposal]] = {}
-        self._pruned: dict[str, str] = {}
+        self.pruned: dict[str, str] = {}
+        """trial_id of each pruned trial -> the reason."""
         self._rivals: dict[str, Mapping[int, Rival]] = {}
         self._over = 0
-
-    @property
-    def pruned(self) -> Mapping[str, str]:
-        """trial_id of each pruned trial -> the reason."""
-        return self._pruned
 
     def add(self, proposal: Proposal) -> None:
         """Append a proposal; its number must exceed all earlier ones."""
         self._proposals.append(proposal)
         self._by_trial.setdefault(proposal.trial.trial_id, []).append(proposal)
-
-    def prune(self, trial: Trial, reason: str) -> None:
-        """Record that a trial was pruned."""
-        self._pruned[trial.trial_id] = reason
 
     def times(self, trial: Trial) -> int:
         """Count how often a trial was proposed."""
@@ -192,14 +184,14 @@ class History:
 
     def _is_over(self, position: int, finished: FinishedRuns) -> bool:
         proposal = self._proposals[position]
-        is_pruned = proposal.trial.trial_id in self._pruned
+        is_pruned = proposal.trial.trial_id in self.pruned
         return is_pruned or all(run_id in finished for run_id in proposal.runs.values())
 
     def _observation(self, proposal: Proposal, last: int, finished: FinishedRuns) -> Observation:
         trial, number = proposal.trial, proposal.number
         if number > last:
             return Observation(number, proposal.varied, None)
-        if trial.trial_id in self._pruned:
+        if trial.trial_id in self.pruned:
             return Observation(number, proposal.varied, None, self._until_pruned(trial, finished))
         # CMA-ES replays all its proposals, so it must see what it saw the first time.
         seen = number if self._spec.sampler == "cmaes" else last
@@ -218,7 +210,7 @@ class History:
         values = self._values(trial, last, finished)
         proposed = [each for each in self._by_trial[trial.trial_id] if each.number <= last]
         planned = sum(len(each.runs) for each in proposed)
-        if trial.trial_id in self._pruned or not planned or len(values) < planned:
+        if trial.trial_id in self.pruned or not planned or len(values) < planned:
             return None
         return statistics.fmean(values.values())
 

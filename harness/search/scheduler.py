@@ -83,12 +83,15 @@ class Scheduler:
         self._queue: list[tuple[Order, str, ScheduledRun]] = []
         self._history = History(plan)
         self._in_flight: dict[str, _InFlight] = {}
-        self._skipped = 0
-        self._changes = 0
+        self.skipped = 0
+        """The number of runs that never start because their trial was pruned."""
+        self.changes = 0
+        """A counter that grows whenever trials, members or prunings change."""
+        self.search_end: int | None = None
+        """The number of trials at which the search ran out of time; None if it did not."""
         self._search: Sampler | None = None
         self._next_number = len(plan.fixed)
         self._most_trials = search_trials(plan.spec, controls=len(plan.controls))
-        self._search_end: int | None = None
         # Only a fixed study counts runs: a search limits its number of trials instead.
         self._runs_left = plan.spec.budget.runs if plan.spec.is_fixed else None
         self._is_exhausted = plan.spec.is_fixed or self._has_all_trials
@@ -118,11 +121,6 @@ class Scheduler:
         return self._history.pruned
 
     @property
-    def changes(self) -> int:
-        """A counter that grows whenever trials, members or prunings change."""
-        return self._changes
-
-    @property
     def tasks(self) -> Mapping[str, ScheduledRun]:
         """Run id -> run, for the runs that may start or have started."""
         return {
@@ -138,11 +136,6 @@ class Scheduler:
         ordered = sorted(tasks, key=lambda task: (task.order, task.run_id))
         spec = self._plan.spec
         return tuple(ordered[: spec.budget.runs] if spec.is_fixed else ordered)
-
-    @property
-    def skipped(self) -> int:
-        """The number of runs that never start because their trial was pruned."""
-        return self._skipped
 
     @property
     def total(self) -> int:
@@ -177,7 +170,7 @@ class Scheduler:
         return (
             spec.budget.runs is not None
             and self._next_number == self._most_trials != spec.trials
-            and self._search_end is None
+            and self.search_end is None
         )
 
     @property
@@ -194,11 +187,6 @@ class Scheduler:
         """Use the rules of an earlier call; call it before the first proposal."""
         self._history.rules = rules
 
-    @property
-    def search_end(self) -> int | None:
-        """The number of trials at which the search ran out of time; None if it did not."""
-        return self._search_end
-
     def confirm_runs(self, trials: int | None = None) -> int:
         """Return the number of confirmation runs yet to be added, after this many trials."""
         if self._is_confirmed:
@@ -209,7 +197,7 @@ class Scheduler:
     def end_search(self, at: int | None = None) -> None:
         """Stop proposing at ``at`` trials, or now; at least a baseline and a trial remain."""
         most = max(2, at or self._next_number)
-        self._search_end = most
+        self.search_end = most
         self._most_trials = most if self._most_trials is None else min(most, self._most_trials)
         self._is_exhausted = self._has_all_trials
 
@@ -312,7 +300,7 @@ class Scheduler:
             task = ScheduledRun(trial, run, run.run_id, (is_later, *order), thresholds.get(seed))
             self._members[trial.trial_id, seed] = _Member(task)
             tasks.append(task)
-        self._changes += 1
+        self.changes += 1
         return tasks
 
     def _let_start(self, tasks: Sequence[ScheduledRun]) -> None:
@@ -343,7 +331,7 @@ class Scheduler:
         if reason is None or not (trial.tasks or is_truncated):  # no run left to prune
             self._let_start(trial.tasks[:1])
             return
-        self._history.prune(ended.trial, reason)
+        self._history.pruned[ended.trial.trial_id] = reason
         if is_truncated:
             self._member(ended).standing = "stopped"
         self._skip([*trial.tasks, *trial.repeats])
@@ -354,8 +342,8 @@ class Scheduler:
         """Mark these runs as never to start, because their trial was pruned."""
         for task in tasks:
             self._member(task).standing = "skipped"
-        self._skipped += len(tasks)
-        self._changes += 1
+        self.skipped += len(tasks)
+        self.changes += 1
 
     def _can_propose(self, finished: FinishedRuns) -> bool:
         return self._history.are_finished(self._history.last_known(self._next_number), finished)

@@ -53,7 +53,9 @@ def diff_specs(old: Mapping[str, JsonValue], new: StudySpec) -> tuple[Change, ..
         old: The recorded study.
         new: The current study.
     """
-    before, after = _filled(old), new.model_dump(mode="json")
+    spec = _read(old)
+    before = old if spec is None else spec.model_dump(mode="json")
+    after = new.model_dump(mode="json")
     flat_before, flat_after = flat_set(before), flat_set(after)
     changes = [
         Change(field, flat_before.get(field), flat_after.get(field))
@@ -65,7 +67,7 @@ def diff_specs(old: Mapping[str, JsonValue], new: StudySpec) -> tuple[Change, ..
         one, other = list(_mapping(before, field)), list(_mapping(after, field))
         if one != other and set(one) == set(other):
             changes.append(Change(f"{field} (order)", [*one], [*other]))
-    return tuple(each for each in changes if not _is_in_other_words(each, old, new))
+    return tuple(each for each in changes if not _is_in_other_words(each, spec, new))
 
 
 def changes_of(plan: Plan, results: Path) -> tuple[Change, ...]:
@@ -109,9 +111,7 @@ def refuse_incompatible(
 
 def _obstacle(plan: Plan, record: StudyRecord, changes: Iterable[Change]) -> str | None:
     """Explain why a study does not extend its record; None if it does."""
-    try:
-        old = StudySpec.model_validate(record.spec)
-    except ValidationError:
+    if (old := _read(record.spec)) is None:
         return "the study in the results was written by another version of this program"
     touched = {change.field.partition(".")[0].partition(" ")[0] for change in changes}
     if old.is_fixed and plan.spec.is_fixed:
@@ -164,25 +164,26 @@ def _baseline(plan: Plan) -> Trial:
     return next(trial for trial in plan.fixed if trial.role == "baseline")
 
 
-def _filled(spec: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
-    """Complete a recorded study with the defaults of fields that were added since."""
-    try:
-        return StudySpec.model_validate(spec).model_dump(mode="json")
-    except ValidationError:  # written by another version of this program
-        return spec
+def _read(spec: Mapping[str, JsonValue]) -> StudySpec | None:
+    """Read a recorded study; None if another version of this program wrote it.
 
-
-def _is_in_other_words(change: Change, old: Mapping[str, JsonValue], new: StudySpec) -> bool:
-    """Return whether a change of seeds only rewrites a number as an equivalent list, or back."""
-    if change.field not in ("seeds", "confirm.seeds"):
-        return False
+    Fields that were added since have their defaults.
+    """
     try:
-        before = StudySpec.model_validate(old)
+        return StudySpec.model_validate(spec)
     except ValidationError:
+        return None
+
+
+def _is_in_other_words(change: Change, old: StudySpec | None, new: StudySpec) -> bool:
+    """Return whether a change of seeds only rewrites a number as an equivalent list, or back."""
+    if old is None:
         return False
     if change.field == "seeds":
-        return set(before.seed_list) == set(new.seed_list)
-    return set(before.confirm_seed_list) == set(new.confirm_seed_list)
+        return set(old.seed_list) == set(new.seed_list)
+    return change.field == "confirm.seeds" and (
+        set(old.confirm_seed_list) == set(new.confirm_seed_list)
+    )
 
 
 def _mapping(value: Mapping[str, JsonValue], field: str) -> Mapping[str, JsonValue]:
