@@ -22,7 +22,7 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.executors.gpu_slots import LOOK_EVERY_S, Starts
-from harness.executors.interface import GRACE_S, HERE, Ended, Job, Placement
+from harness.executors.interface import GRACE_S, Ended, Job, Placement
 from harness.executors.run_process import environment, guarded, signal_group
 from harness.workload import JsonValue
 
@@ -30,11 +30,9 @@ _MOST_RESTARTS = 3
 
 
 class ProcessExecutor:
-    """Up to ``slots`` runs at once, each in its own process."""
+    """Up to ``slots`` runs at once, each forked into a process of its own."""
 
-    def __init__(
-        self, workload: str, *, slots: int, threads: int, placement: Placement = HERE
-    ) -> None:
+    def __init__(self, workload: str, slots: int, threads: int, placement: Placement) -> None:
         """Start the fork server, which imports ``workload`` in the background."""
         self._workload = workload
         self.slots = slots

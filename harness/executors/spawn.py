@@ -12,16 +12,14 @@ import threading
 import time
 
 from harness.executors.gpu_slots import LOOK_EVERY_S, Starts
-from harness.executors.interface import GRACE_S, HERE, Ended, Job, Placement
+from harness.executors.interface import GRACE_S, Ended, Job, Placement
 from harness.executors.run_process import RunProcess
 
 
 class SpawnExecutor:
-    """Up to ``slots`` runs at once, each in its own process."""
+    """Up to ``slots`` runs at once, each in a fresh process."""
 
-    def __init__(
-        self, workload: str, *, slots: int, threads: int, placement: Placement = HERE
-    ) -> None:
+    def __init__(self, workload: str, slots: int, threads: int, placement: Placement) -> None:
         self._workload = workload
         self.slots = slots
         self._threads = threads

@@ -52,7 +52,7 @@ class RayExecutor:
     """Runs as many runs at once as the CPUs and GPUs of the nodes allow."""
 
     def __init__(
-        self, workload: str, *, slots: int | None, threads: int, placement: Placement
+        self, workload: str, slots: int | None, threads: int, placement: Placement
     ) -> None:
         """Connect to the cluster, or start one.
 
