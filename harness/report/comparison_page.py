@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import duckdb
+
 from harness.errors import InputError
 from harness.report.data.cross_study import (
     Across,
@@ -17,10 +19,9 @@ from harness.report.data.cross_study import (
     rules_of,
     set_against,
 )
-from harness.report.data.load import load_tables, measure_label
+from harness.report.data.load import read_tables
 from harness.report.data.mixture import Circumstances, MadeRun, read_circumstances
 from harness.report.data.study_data import StudyTables
-from harness.report.findings.answer import SPLIT_NAMES
 from harness.report.findings.estimates import (
     NONE,
     bar_lengths,
@@ -47,7 +48,8 @@ from harness.report.plots.picture import (
 )
 from harness.report.study_page import BADGES, divided
 from harness.stats.paired import MIN_SEEDS_FOR_TEST
-from harness.store.typed_rows import read_object, read_rows
+from harness.store.database import reading
+from harness.store.typed_rows import read_rows
 
 MOST_DRAWN = 60
 _OTHER_CODE = "code differs"
@@ -75,32 +77,33 @@ def write_comparison(
     names = list(dict.fromkeys(studies))
     if len(names) < 2:
         raise InputError("compare: name at least two different studies")
-    made = read_circumstances(results, names)
-    contenders = [each for name in names for each in load_contenders(results, name, made)]
+    with reading(results) as con:
+        made = read_circumstances(con, names)
+        contenders = [each for name in names for each in read_contenders(con, results, name, made)]
     found = set_against(contenders, baseline)
     stem = file_stem("compare-" + ".".join(names))
     return write_page(reports / f"{stem}.html", render_comparison(found))
 
 
-def load_contenders(
-    results: Path, study: str, made: Mapping[str, Circumstances] | None = None
+def read_contenders(
+    con: duckdb.DuckDBPyConnection, results: Path, study: str, made: Mapping[str, Circumstances]
 ) -> list[Contender]:
     """Return the trials of a study with finished runs, confirmed ones only if it has any.
 
     Args:
+        con: The database.
         results: The results folder.
         study: Its name.
         made: run_id -> its libraries, device and number format.
 
     Raises:
         InputError: no such study, or it has no finished run.
-        StoreError: the database cannot be read.
     """
-    tables, _ = divided(load_tables(results, study))
+    tables, _ = divided(read_tables(con, results, study))
     view = tables.primary
     if view is None or view.measure != tables.study.metric:
         raise InputError(f"compare: {study} has no finished run with its metric; run it first")
-    scored = _scored(results, tables)
+    scored = _scored(con, tables)
     varied = frozenset(key for trial in tables.trials for key in trial.varied)
     counts = Counter(trial.label for trial in tables.trials)
     found = []
@@ -123,7 +126,7 @@ def load_contenders(
                 runs=tuple(sorted(value.run_id for value in mine)),
                 code=frozenset(code for code, _ in terms),
                 terms=_distinct([each for _, each in terms]),
-                made={v.seed: MadeRun(v.run_id, (made or {}).get(v.run_id, {})) for v in mine},
+                made={v.seed: MadeRun(v.run_id, made.get(v.run_id, {})) for v in mine},
             )
         )
     return found
@@ -162,7 +165,7 @@ def comparison_picture(found: Across) -> Picture:
     for study, colour in colours.items():
         mine = [(at, row) for at, row in enumerate(rows) if row.contender.study == study]
         traces += _study_traces(study, mine, colour, found.reference)
-    measure = f"{measure_label(found.view.measure)}, {SPLIT_NAMES[found.view.split]}"
+    measure = found.view.title
     said = "; ".join(
         f"{row.contender.name}: {decimal(row.summary.mean)}"
         + (f", {difference_text(row.comparison)} against the reference" if row.comparison else "")
@@ -259,7 +262,7 @@ def _header(found: Across, title: str) -> str:
 def claim(found: Across) -> str:
     """State the best trial and how it compares with the reference, in one sentence."""
     best = next((row for row in found.rows if not row.contender.is_control), None)
-    measure, where = measure_label(found.view.measure), SPLIT_NAMES[found.view.split]
+    measure, where = found.view.label, found.view.where
     if best is None:
         return f"Only controls have {measure} on {where}."
     start = f"{best.contender.name} has the highest mean {measure} on {where}, "
@@ -305,7 +308,7 @@ def _table(found: Across) -> str:
         rows.append(table_row(label(each.name) + tag, cells, kind))
     heads = ["mean", "sd", "95 % interval", "seeds", "pairs"]
     heads += comparison_heads("difference from reference", with_p=with_p)
-    caption = f"{measure_label(found.view.measure)} on {SPLIT_NAMES[found.view.split]}"
+    caption = found.view.text
     return data_table(caption, ["study / trial", *heads], rows)
 
 
@@ -334,26 +337,17 @@ def _terms_in_words(found: Across) -> str:
     return words
 
 
-def _scored(results: Path, tables: StudyTables) -> dict[str, tuple[str, Terms]]:
+def _scored(con: duckdb.DuckDBPyConnection, tables: StudyTables) -> dict[str, tuple[str, Terms]]:
     """Map run_id to its code digest and to how it was scored."""
     rows = read_rows(
-        results,
+        con,
         "SELECT DISTINCT run_id, run.code, run.workload, run.test, run.data, run.params"
         " FROM trial JOIN member USING (trial_id) JOIN run USING (run_id)"
         " WHERE trial.study = ? AND run.state = 'done'",
         [tables.study.name],
     )
     return {
-        str(run_id): (
-            str(code),
-            Terms(
-                workload=str(workload),
-                metric=tables.study.metric,
-                is_test=bool(test),
-                data=str(data),
-                rules=rules_of(read_object(params)),
-            ),
-        )
+        run_id: (code, Terms(workload, tables.study.metric, test, data, rules_of(params)))
         for run_id, code, workload, test, data, params in rows
     }
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.errors import HarnessError, InputError, StoreBusyError
-from harness.report.data.load import load_tables, measure_label
+from harness.report.data.load import load_tables
 from harness.report.data.mixture import mixture_of
 from harness.report.data.study_data import StudyTables, TrialRow, View
-from harness.report.findings.answer import SPLIT_NAMES, answer
+from harness.report.findings.answer import answer
 from harness.report.findings.estimates import NONE, decimal, difference_text, range_text
 from harness.report.html.document import INDEX, document, file_stem, write_page
 from harness.report.html.escape import escaped, label
@@ -166,7 +166,7 @@ def _first_trials(tables: StudyTables) -> str:
     if baseline is not None and baseline not in shown:
         shown.append(baseline)
     rows = [table_row(_name(trial), _cells(tables, view, trial)) for trial in shown]
-    caption = f"{measure_label(view.measure)} on {SPLIT_NAMES[view.split]}"
+    caption = view.text
     return data_table(caption, ["trial", "mean", "95 % interval", "seeds", "difference"], rows)
 
 
@@ -176,10 +176,10 @@ def _name(trial: TrialRow) -> str:
 
 
 def _cells(tables: StudyTables, view: View, trial: TrialRow) -> list[str]:
-    summary = tables.summaries.get((view, trial.trial_id))
+    summary = tables.summary(view, trial)
     if summary is None:
         return [NONE] * 4
-    compared = tables.comparisons.get((view, trial.trial_id))
+    compared = tables.comparison(view, trial)
     difference = NONE if compared is None else escaped(difference_text(compared))
     return [decimal(summary.mean), range_text(summary), str(summary.n), difference]
 

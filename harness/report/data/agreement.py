@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
+
 from harness.report.data.study_data import StudyTables
 from harness.stats import paired
-from harness.store.typed_rows import number, read_object, read_rows
+from harness.store.typed_rows import read_rows
 from harness.workload import JsonValue
 
 REFERENCE = "recall@1"
@@ -68,21 +70,17 @@ def rho_text(found: Agreement) -> str:
     return f"Spearman\N{RIGHT SINGLE QUOTATION MARK}s \N{GREEK SMALL LETTER RHO} = {found.rho:.2f}"
 
 
-def load_agreement(results: Path, tables: StudyTables) -> tuple[Agreement, ...]:
-    """Return the study's own data first, then those with the most runs; empty if none has both.
-
-    Raises:
-        StoreError: the database cannot be read.
-    """
-    rows = read_rows(results, _PAIRS, {"study": tables.study.name, "metric": tables.study.metric})
+def read_agreement(con: duckdb.DuckDBPyConnection, tables: StudyTables) -> tuple[Agreement, ...]:
+    """Return the study's own data first, then those with the most runs; empty if none has both."""
+    rows = read_rows(con, _PAIRS, {"study": tables.study.name, "metric": tables.study.metric})
     points: dict[tuple[str, str], list[tuple[float, float]]] = {}
     names: dict[str, str] = {}
     own: set[str] = set()
     for data, is_own, params, criterion, value, recall in rows:
-        points.setdefault((str(data), str(criterion)), []).append((number(value), number(recall)))
-        names.setdefault(str(data), _name(read_object(params), str(data)))
+        points.setdefault((data, criterion), []).append((value, recall))
+        names.setdefault(data, _name(params, data))
         if is_own:
-            own.add(str(data))
+            own.add(data)
     found = [
         Agreement(
             criterion=criterion,

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.report.data.load import measure_label
-from harness.report.data.study_data import StudyTables, TrialRow, View
+from harness.report.data.study_data import StudyTables, TrialRow, View, measure_label
 from harness.report.findings.answer import named
 from harness.report.findings.estimates import decimal, signed
 

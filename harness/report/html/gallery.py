@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
+
 from harness.report.data.compared_runs import ShownRuns, choose_runs
-from harness.report.data.projection import Maps, load_maps
+from harness.report.data.projection import Maps, read_maps
 from harness.report.data.query_gallery import (
     ClassRecall,
     Counts,
@@ -20,11 +22,10 @@ from harness.report.data.query_gallery import (
     Group,
     Neighbour,
     Query,
-    load_gallery,
+    read_gallery,
 )
-from harness.report.data.study_data import StudyTables
+from harness.report.data.study_data import SPLIT_NAMES, StudyTables
 from harness.report.data.thumbnails import Pictures
-from harness.report.findings.answer import SPLIT_NAMES
 from harness.report.findings.estimates import signed
 from harness.report.html.escape import escaped
 from harness.report.html.layout import note, panels, section
@@ -47,20 +48,20 @@ class Seen:
     """Name -> data URI."""
 
 
-def load_seen(results: Path, tables: StudyTables, *, room: int | None = None) -> Seen:
+def read_seen(
+    con: duckdb.DuckDBPyConnection, results: Path, tables: StudyTables, *, room: int | None = None
+) -> Seen:
     """Read the gallery, then the maps; maps go without pictures once the size limit is reached.
 
     Args:
-        results: The results folder.
+        con: The database.
+        results: The results folder, where the pictures are.
         tables: The study's tables.
         room: Maximum size of all pictures as text, in bytes; None for the limit of a page.
-
-    Raises:
-        StoreError: the database cannot be read.
     """
-    shown, pictures = choose_runs(results, tables), Pictures(results, room)
-    gallery = load_gallery(results, tables.study.name, shown, pictures)
-    maps = load_maps(results, shown, pictures)
+    shown, pictures = choose_runs(con, tables), Pictures(results, room)
+    gallery = read_gallery(con, tables.study.name, shown, pictures)
+    maps = read_maps(con, shown, pictures)
     return Seen(gallery, maps, pictures.data)
 
 
@@ -127,7 +128,7 @@ def picture_data(seen: Seen | None) -> str:
 def _runs_text(shown: ShownRuns) -> str:
     """Say which runs are shown, and how they were chosen."""
     names = [shortened(run.trial.label, 80) for run in shown.runs]
-    split = SPLIT_NAMES.get(shown.chosen_by, shown.chosen_by)
+    split = SPLIT_NAMES[shown.chosen_by]
     if len(shown.runs) < 2:
         return f"The {shown.runs[0].role} trial, {names[0]}, seed {shown.seed}."
     chosen = f"the best trial by {split}"

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.report.data.agreement import REFERENCE, Agreement
-from harness.report.data.load import measure_label
 from harness.report.data.mixture import mixture_of
-from harness.report.data.study_data import StudyTables, TrialRow, View
+from harness.report.data.study_data import SPLIT_NAMES, StudyTables, TrialRow, View, measure_label
 from harness.report.data.training import Training
-from harness.report.findings.answer import SPLIT_NAMES
 from harness.report.findings.listing import listed_trials
 from harness.report.findings.methods_text import csv_text, is_csv_by_run, methods_paragraph
 from harness.report.findings.paper_table import paper_table
@@ -94,7 +92,7 @@ def table_section(tables: StudyTables) -> str:
 
 def _how_to_read(tables: StudyTables, view: View) -> str:
     """Explain the columns of the table, and why some may be missing."""
-    pairs = [found for (of, _), found in tables.comparisons.items() if of == view]
+    pairs = tables.compared(view)
     said = ["Intervals are t-intervals over seeds."]
     if pairs:
         said.append(

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from harness.report.data.load import measure_label
 from harness.report.data.study_data import Comparison, RunRow, StudyTables, Summary, TrialRow, View
-from harness.report.findings.answer import SPLIT_NAMES
 from harness.report.findings.estimates import (
     NONE,
     decimal,
@@ -33,7 +31,7 @@ def results_table(tables: StudyTables, view: View) -> str:
     """Tabulate one measure on one split: one row per trial, controls last."""
     ranked = tables.ranked(view)
     heads = ["mean", "sd", "95 % interval", "seeds"]
-    compared = [found for (of, _), found in tables.comparisons.items() if of == view]
+    compared = tables.compared(view)
     with_p = any(not found.exploratory for found in compared)
     heads += comparison_heads("difference from baseline", with_p=with_p) if compared else []
     heads.append("s per run")
@@ -41,10 +39,10 @@ def results_table(tables: StudyTables, view: View) -> str:
     planned = tables.planned()
     seconds = _mean_seconds(tables)
     for trial in listed_trials(tables, view):
-        summary = tables.summaries.get((view, trial.trial_id))
+        summary = tables.summary(view, trial)
         cells = [*_summary_cells(summary), _seeds(planned[trial.trial_id], summary)]
         if compared:
-            found = tables.comparisons.get((view, trial.trial_id))
+            found = tables.comparison(view, trial)
             cells += comparison_cells(found, with_p=with_p)
         cells.append(seconds.get(trial.trial_id, NONE))
         is_best = bool(ranked) and trial == ranked[0]
@@ -54,7 +52,7 @@ def results_table(tables: StudyTables, view: View) -> str:
         ]
         tags += ["control"] if trial.is_control else []
         rows.append(table_row(label(trial.label) + _tags(tags), cells, kind))
-    caption = f"{measure_label(view.measure)} on {SPLIT_NAMES[view.split]}"
+    caption = view.text
     return data_table(caption, ["trial", *heads], rows)
 
 
@@ -67,7 +65,7 @@ def seeds_table(tables: StudyTables, view: View) -> str:
         found = [values.get((trial.trial_id, seed)) for seed in seeds]
         cells = [NONE if value is None else decimal(value, 4) for value in found]
         rows.append(table_row(label(trial.label), cells))
-    caption = f"{measure_label(view.measure)} on {SPLIT_NAMES[view.split]}, seed by seed"
+    caption = f"{view.text}, seed by seed"
     return data_table(caption, ["trial", *(f"seed {seed}" for seed in seeds)], rows)
 
 
@@ -112,7 +110,7 @@ def grid_table(tables: StudyTables, grid: Grid, view: View) -> str:
         for y, down in enumerate(grid.down_values)
     ]
     heads = [f"{grid.across.title} {value}" for value in grid.across_values]
-    caption = f"{measure_label(view.measure)} on {SPLIT_NAMES[view.split]} by {grid.title}"
+    caption = f"{view.text} by {grid.title}"
     return data_table(caption, [grid.down.title, *heads], rows)
 
 

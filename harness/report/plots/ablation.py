@@ -11,9 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from harness.report.data.load import measure_label
 from harness.report.data.study_data import StudyTables, Summary, TrialRow, View
-from harness.report.findings.answer import SPLIT_NAMES
 from harness.report.findings.estimates import bar_lengths, decimal, summary_text
 from harness.report.findings.swept_axes import SweptAxis, drawn_axes, trial_axis
 from harness.report.plots.picture import (
@@ -201,7 +199,7 @@ def _references(
     first, last = frame.ends
     traces = []
     baseline = tables.baseline
-    if baseline is not None and (found := tables.summaries.get((view, baseline.trial_id))):
+    if baseline is not None and (found := tables.summary(view, baseline)):
         thin = {"color": BASELINE, "width": 1}
         at = round(found.mean, 6)
         traces.append(
@@ -209,7 +207,7 @@ def _references(
         )
     controls = [trial for trial in tables.trials if trial.is_control]
     for place, trial in enumerate(controls):
-        found = tables.summaries.get((view, trial.trial_id))
+        found = tables.summary(view, trial)
         if found is None:
             continue
         at = min(max(round(found.mean, 6), low), high)
@@ -354,7 +352,7 @@ def _mean_trace(
         marker=marker,
         customdata=[[html.escape(t.label), summary_text(s)] for t, s in pairs],
         hovertemplate="%{customdata[0]}<br>"
-        + html.escape(measure_label(view.measure))
+        + html.escape(view.label)
         + " %{customdata[1]}<extra></extra>",
         **error,
     )
@@ -362,11 +360,11 @@ def _mean_trace(
 
 def _hover_value(view: View, frame: _Frame) -> str:
     value = "x" if frame.is_flat else "y"
-    return f"{html.escape(measure_label(view.measure))} %{{{value}:.4f}}<extra></extra>"
+    return f"{html.escape(view.label)} %{{{value}:.4f}}<extra></extra>"
 
 
 def _view_title(view: View) -> str:
-    return f"{html.escape(measure_label(view.measure))}, {SPLIT_NAMES[view.split]}"
+    return f"{html.escape(view.label)}, {view.where}"
 
 
 def _described(tables: StudyTables, view: View, axis: SweptAxis) -> str:
@@ -378,5 +376,5 @@ def _described(tables: StudyTables, view: View, axis: SweptAxis) -> str:
     ]
     more = len(found) - _MOST_DESCRIBED
     tail = f"; {more} more in the table" if more > 0 else ""
-    measure = f"{measure_label(view.measure)} on {SPLIT_NAMES[view.split]}"
+    measure = view.text
     return f"{measure} against {axis.key}. {'; '.join(found[:_MOST_DESCRIBED])}{tail}."

@@ -13,9 +13,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.report.data.load import measure_label
 from harness.report.data.study_data import Comparison, StudyTables, Summary, TrialRow, View
-from harness.report.findings.answer import SPLIT_NAMES
 from harness.report.findings.estimates import (
     bar_lengths,
     difference_text,
@@ -182,7 +180,7 @@ def _heat_trace(
         "customdata": hover,
         "hovertemplate": f"{html.escape(grid.across.title)} %{{x}}<br>"
         f"{html.escape(grid.down.title)} %{{y}}<br>"
-        f"{html.escape(measure_label(view.measure))} %{{customdata}}<extra></extra>",
+        f"{html.escape(view.label)} %{{customdata}}<extra></extra>",
         "colorscale": "Viridis",
         "colorbar": {"thickness": 12, "outlinewidth": 0, "nticks": 5},
         "xgap": 2,
@@ -219,15 +217,13 @@ def component_pictures(tables: StudyTables) -> tuple[Picture, ...]:
     views = tables.chosen_views()
     ranges, traces = {}, []
     for view in views:
-        found = [(t, c) for t in bars if (c := tables.comparisons.get((view, t.trial_id)))]
+        found = [(t, c) for t in bars if (c := tables.comparison(view, t))]
         ends = [0.0, *(end for _, c in found for end in (c.low, c.high, c.difference) if end)]
         pad = 0.06 * (max(ends) - min(ends)) or 0.01
         ranges[view.key] = [round(min(ends) - pad, 6), round(max(ends) + pad, 6)]
         traces.append(_bars(bars, found, view, is_shown=view == primary))
     titles = {
-        view.key: f"{html.escape(measure_label(view.measure))}, {SPLIT_NAMES[view.split]}, "
-        "minus baseline"
-        for view in views
+        view.key: f"{html.escape(view.label)}, {view.where}, minus baseline" for view in views
     }
     return (
         Picture(
@@ -293,7 +289,7 @@ def _bars(
             for trial, c in found
         ],
         "hovertemplate": "%{customdata[0]}<br>"
-        + html.escape(measure_label(view.measure))
+        + html.escape(view.label)
         + " %{customdata[1]}<br>%{customdata[2]}<extra></extra>",
         "meta": {"view": view.key},
         "visible": is_shown,
@@ -312,5 +308,5 @@ def _told_bars(tables: StudyTables, view: View, bars: Sequence[TrialRow]) -> str
     ]
     more = len(bars) - _MOST_TOLD
     tail = f"; {more} more in the table" if more > 0 else ""
-    measure = f"{measure_label(view.measure)} on {SPLIT_NAMES[view.split]}"
+    measure = view.text
     return f"{measure}, difference from the baseline with its interval. {'; '.join(said)}{tail}."

@@ -12,8 +12,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from harness.report.data.agreement import REFERENCE, Agreement, rho_text
-from harness.report.data.load import measure_label
-from harness.report.data.study_data import StudyTables, TrialRow
+from harness.report.data.study_data import StudyTables, TrialRow, measure_label
 from harness.report.data.training import ClusterSizes, Curve, Training
 from harness.report.plots.picture import ACCENT, INK, Picture, Trace, titled, trial_colours
 

@@ -7,9 +7,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 
-from harness.report.data.load import measure_label
 from harness.report.data.study_data import StudyTables, Summary, TrialRow, View
-from harness.report.findings.answer import SPLIT_NAMES
 from harness.report.plots.ablation import ablation_pictures
 from harness.report.plots.picture import ACCENT, BASELINE, BEST, PAPER, Picture, Trace, titled
 
@@ -46,7 +44,7 @@ def _history(search: StudyTables, view: View) -> Picture:
     found = [
         (trial, summary)
         for trial in sorted(search.contenders, key=lambda trial: trial.number)
-        if (summary := search.summaries.get((view, trial.trial_id)))
+        if (summary := search.summary(view, trial))
     ]
     best = list(itertools.accumulate((summary.mean for _, summary in found), max))
     line: Trace = {
@@ -63,7 +61,7 @@ def _history(search: StudyTables, view: View) -> Picture:
         ([pair for pair in found if pair[0].is_baseline], "baseline", BASELINE, "diamond", 12),
     )
     dots = [_dots(*kind) for kind in kinds if kind[0]]
-    measure = f"{measure_label(view.measure)}, {SPLIT_NAMES[view.split]}"
+    measure = view.title
     return Picture(
         name="history",
         title="Trials in the order proposed",

@@ -147,7 +147,7 @@ def test_signs_are_true_and_zero_has_none() -> None:
 
 
 def test_a_difference_of_one_pair_has_no_interval_and_no_p() -> None:
-    found = comparison_of(1, 0.25, None, None, p=1.0, p_holm=1.0, better=1.0)
+    found = comparison_of(1, 0.25, None, None, 1.0, 1.0, 1.0)
     assert difference_text(found) == "+0.250"
     assert evidence(found) == "1 paired seed: exploratory"
     assert (found.p, found.p_holm) == (None, None)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_fixtures import Made, controls, make_study, momentum, value_of
+from report_fixtures import Made, controls, make_study, momentum, opened, value_of
 
 from harness.report.data.load import load_tables
 from harness.report.data.study_data import StudyTables
-from harness.report.data.training import load_training
+from harness.report.data.training import read_training
 from harness.report.html.tables import ablation_key
 from harness.report.plots import render
 from harness.report.plots.ablation import ablation_panels, ablation_pictures
@@ -148,7 +148,7 @@ def test_a_log_axis_has_powers_of_ten_as_ticks(tmp_path: Path) -> None:
 
 
 def test_curves_have_a_band_and_a_line_a_trial(results: Path, tables: StudyTables) -> None:
-    training = load_training(results, tables)
+    training = opened(results, read_training, tables)
     drawings = render.curve_drawings(tables, training)
     assert [drawing.title for drawing in drawings] == [
         "Loss",
@@ -169,7 +169,7 @@ def test_curves_have_a_band_and_a_line_a_trial(results: Path, tables: StudyTable
 
 
 def test_cluster_sizes_are_on_one_log_scale(results: Path, tables: StudyTables) -> None:
-    training = load_training(results, tables)
+    training = opened(results, read_training, tables)
     drawings = render.size_drawings(training)
     assert [drawing.title for drawing in drawings] == [
         "Cluster sizes: baseline, teacher_momentum=0",
@@ -190,7 +190,7 @@ def test_trials_keep_apart_by_colour(tables: StudyTables) -> None:
 
 
 def test_every_picture_is_told_in_words(results: Path, tables: StudyTables) -> None:
-    training = load_training(results, tables)
+    training = opened(results, read_training, tables)
     (drawing,) = render.draw_all(ablation_pictures(tables))
     assert "teacher_momentum=0.9: 0.607 [0.592, 0.622], 5 seeds" in drawing.text
     assert "raw pixels: 0.417" in drawing.text
