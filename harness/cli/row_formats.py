@@ -13,6 +13,7 @@ from typing import Literal
 
 from harness.cli.terminal import visible
 from harness.report.findings.text_table import markdown_table, no_formula
+from harness.units import shortened
 from harness.workload import JsonValue
 
 Format = Literal["table", "csv", "json", "markdown"]
@@ -86,8 +87,8 @@ def _rounded(value: object) -> str:
 
 def _short(value: object) -> str:
     """Format a value for a table."""
-    text = _rounded(re.sub(r"[ \t\n]+", " ", value) if isinstance(value, str) else value)
-    return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
+    one_line = re.sub(r"[ \t\n]+", " ", value) if isinstance(value, str) else value
+    return shortened(_rounded(one_line), _WIDEST)
 
 
 def _text(value: object) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from harness.errors import InputError
 from harness.export.study_runs import ExportedRun, Point, exported_runs
 from harness.records.trial import flat
+from harness.units import shortened
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -138,8 +139,7 @@ def _tags(study: str, run: ExportedRun) -> Mapping[str, str]:
 
 
 def _param(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= _LONGEST_PARAM else text[: _LONGEST_PARAM - 1] + "…"
+    return shortened(value if isinstance(value, str) else json.dumps(value), _LONGEST_PARAM)
 
 
 def _batches(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,6 @@ from harness.errors import InputError
 from harness.report.data.cross_study import (
     Across,
     Contender,
-    Row,
     Terms,
     mixture_across,
     rules_of,
@@ -24,7 +22,6 @@ from harness.report.data.mixture import Circumstances, MadeRun, read_circumstanc
 from harness.report.data.study_data import StudyTables
 from harness.report.findings.estimates import (
     NONE,
-    bar_lengths,
     decimal,
     difference_text,
     evidence,
@@ -36,22 +33,12 @@ from harness.report.html.escape import escaped, label
 from harness.report.html.layout import mixture_notice, note, panels, section
 from harness.report.html.tables import comparison_cells, comparison_heads, data_table, table_row
 from harness.report.plots import render
-from harness.report.plots.picture import (
-    BASELINE,
-    INK,
-    PALETTE,
-    PAPER,
-    Picture,
-    Trace,
-    shortened,
-    titled,
-)
+from harness.report.plots.comparison import comparison_picture
 from harness.report.study_page import BADGES, divided
 from harness.stats.paired import MIN_SEEDS_FOR_TEST
 from harness.store.database import reading
 from harness.store.typed_rows import read_rows
 
-MOST_DRAWN = 60
 _OTHER_CODE = "code differs"
 
 
@@ -137,108 +124,11 @@ def render_comparison(found: Across) -> str:
     title = " and ".join(found.studies) if len(found.studies) < 3 else ", ".join(found.studies)
     body = (
         f"{_header(found, title)}\n<main>\n"
-        + section("Trials", panels(render.draw_all([comparison_picture(found)]), is_single=True))
+        + section("Trials", panels([comparison_picture(found)]))
         + section("Results", _table(found), note(_terms_in_words(found)))
         + "</main>\n"
     )
     return document(f"{title}: comparison", body, script=render.script())
-
-
-def comparison_picture(found: Across) -> Picture:
-    """Draw one line per trial, with its seeds and its mean, and the reference across all."""
-    rows = found.rows[:MOST_DRAWN]
-    if not any(row.contender == found.reference for row in rows):
-        rows = (*rows, *(row for row in found.rows if row.contender == found.reference))
-    colours = {study: PALETTE[at % len(PALETTE)] for at, study in enumerate(found.studies)}
-    mean = next(row.summary.mean for row in rows if row.contender == found.reference)
-    traces: list[Trace] = [
-        {
-            "type": "scatter",
-            "x": [round(mean, 6)] * 2,
-            "y": [-0.5, len(rows) - 0.5],
-            "mode": "lines",
-            "line": {"color": BASELINE, "width": 1},
-            "hoverinfo": "skip",
-            "showlegend": False,
-        }
-    ]
-    for study, colour in colours.items():
-        mine = [(at, row) for at, row in enumerate(rows) if row.contender.study == study]
-        traces += _study_traces(study, mine, colour, found.reference)
-    measure = found.view.title
-    said = "; ".join(
-        f"{row.contender.name}: {decimal(row.summary.mean)}"
-        + (f", {difference_text(row.comparison)} against the reference" if row.comparison else "")
-        for row in rows[:12]
-    )
-    more = f"; {len(found.rows) - 12} more in the table" if len(found.rows) > 12 else ""
-    ticks = [
-        f"{html.escape(shortened(row.contender.study))}<br>"
-        f"{html.escape(shortened(row.contender.label))}"
-        for row in rows
-    ]
-    return Picture(
-        name="comparison",
-        title="Every trial, seed by seed",
-        text=f"{measure}. The reference is {found.reference.name}. {said}{more}.",
-        traces=tuple(traces),
-        layout={
-            "xaxis": {"title": titled(html.escape(measure)), "automargin": True, "nticks": 4},
-            "yaxis": {
-                "tickvals": list(range(len(rows))),
-                "ticktext": ticks,
-                "range": [len(rows) - 0.5, -0.5],
-                "automargin": True,
-                "showgrid": False,
-            },
-            "showlegend": True,
-            "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"},
-        },
-        height=120 + 42 * len(rows),
-    )
-
-
-def _study_traces(
-    study: str, mine: Sequence[tuple[int, Row]], colour: str, reference: Contender
-) -> list[Trace]:
-    """Draw the seeds of a study's trials as dots, and their means with intervals."""
-    if not mine:
-        return []
-    seeds = [
-        (at + 0.18, value, f"{html.escape(row.contender.name)}<br>seed {seed}")
-        for at, row in mine
-        for seed, value in sorted(row.contender.values.items())
-    ]
-    halves = bar_lengths(row.summary for _, row in mine)
-    is_reference = [row.contender == reference for _, row in mine]
-    return [
-        {
-            "type": "scatter",
-            "x": [round(value, 6) for _, value, _ in seeds],
-            "y": [at for at, _, _ in seeds],
-            "text": [text for _, _, text in seeds],
-            "mode": "markers",
-            "marker": {"color": colour, "size": 6, "opacity": 0.45},
-            "hovertemplate": "%{text}: %{x:.4f}<extra></extra>",
-            "showlegend": False,
-        },
-        {
-            "type": "scatter",
-            "name": html.escape(study),
-            "x": [round(row.summary.mean, 6) for _, row in mine],
-            "y": [at for at, _ in mine],
-            "text": [html.escape(row.contender.name) for _, row in mine],
-            "mode": "markers",
-            "marker": {
-                "color": colour,
-                "size": [13 if each else 9 for each in is_reference],
-                "symbol": ["diamond" if each else "circle" for each in is_reference],
-                "line": {"color": [INK if each else PAPER for each in is_reference], "width": 1},
-            },
-            "error_x": {"type": "data", "array": halves, "color": colour, "thickness": 2},
-            "hovertemplate": "%{text}: %{x:.4f}<extra></extra>",
-        },
-    ]
 
 
 def _header(found: Across, title: str) -> str:

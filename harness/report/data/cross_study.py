@@ -15,6 +15,7 @@ from harness.records.trial import flat_set
 from harness.report.data.mixture import Circumstances, Compared, MadeRun, Mixture, mixture
 from harness.report.data.study_data import Comparison, Summary, View, comparison_of
 from harness.stats.paired import Difference, holm, paired_difference, t_interval
+from harness.units import shortened
 from harness.workload import JsonValue
 
 RULES = ("data", "evaluate")
@@ -246,12 +247,8 @@ def _difference(one: Terms, other: Terms, varied: frozenset[str]) -> str:
     for key in sorted(one.rules.keys() | other.rules.keys()):
         mine, theirs = one.rules.get(key), other.rules.get(key)
         if mine != theirs and key not in varied:
-            return f"{key} ({_shown(mine)}, {_shown(theirs)})"
+            shown = ["not set" if value is None else str(value) for value in (mine, theirs)]
+            return f"{key} ({', '.join(shortened(text, _LONGEST) for text in shown)})"
     if one.data != other.data:
         return f"their data (digest {one.data[:12]}, {other.data[:12]})"
     return ""
-
-
-def _shown(value: JsonValue) -> str:
-    text = "not set" if value is None else str(value)
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from harness.report.data.study_data import RunRow, TrialRow
 from harness.report.findings.listing import MOST_ROWS
 from harness.report.html.escape import escaped, label
-from harness.report.html.layout import note, section
+from harness.report.html.layout import folded, note, section
 from harness.report.html.tables import (
     counted,
     data_table,
@@ -44,7 +44,7 @@ def cost_section(trials: Sequence[TrialRow], runs: Sequence[RunRow]) -> str:
     shown = [trial for trial in trials if trial.trial_id in own]
     table = _by_trial([(trial, own[trial.trial_id]) for trial in shown[:MOST_ROWS]])
     more = len(shown) - MOST_ROWS
-    parts.append(f"<details><summary>By trial</summary>{table}</details>")
+    parts.append(folded("By trial", table))
     if more > 0:
         parts.append(note(f"The first {MOST_ROWS} trials are listed; {more} more are in the CSV."))
     return section("Failures and costs", *parts)

@@ -28,10 +28,10 @@ from harness.report.data.study_data import SPLIT_NAMES, StudyTables
 from harness.report.data.thumbnails import Pictures
 from harness.report.findings.estimates import signed
 from harness.report.html.escape import escaped
-from harness.report.html.layout import note, panels, section
-from harness.report.plots import render
-from harness.report.plots.picture import BASELINE, shortened
+from harness.report.html.layout import in_script, note, panels, section
+from harness.report.plots.picture import BASELINE
 from harness.report.plots.projection import class_marks, map_pictures
+from harness.units import shortened
 
 _LONGEST_LABEL = 40
 _NONE = "\N{EN DASH}"
@@ -108,7 +108,7 @@ def map_section(seen: Seen | None) -> str:
         "Map",
         note(words),
         _class_choice(maps),
-        panels(render.draw_all(map_pictures(maps)), is_single=len(maps.runs) == 1),
+        panels(map_pictures(maps)),
         _map_key(maps),
         '<ul class="found strip" id="map-images" aria-live="polite"></ul>',
     )
@@ -120,9 +120,7 @@ def picture_data(seen: Seen | None) -> str:
         return ""
     labels = [shortened(label, _LONGEST_LABEL) for label in seen.maps.labels] if seen.maps else []
     text = json.dumps({"pictures": seen.pictures, "classes": labels}, separators=(",", ":"))
-    for character in "<>&\u2028\u2029":  # "<" could end the script
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return f'<script type="application/json" id="pictures">{text}</script>\n'
+    return f'<script type="application/json" id="pictures">{in_script(text)}</script>\n'
 
 
 def _runs_text(shown: ShownRuns) -> str:

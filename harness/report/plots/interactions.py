@@ -22,7 +22,17 @@ from harness.report.findings.estimates import (
     verdict,
 )
 from harness.report.findings.swept_axes import SweptAxis, swept_axes
-from harness.report.plots.picture import ACCENT, BASELINE, INK, Picture, Trace, shortened, titled
+from harness.report.plots.picture import (
+    ACCENT,
+    BASELINE,
+    INK,
+    Picture,
+    Trace,
+    first_told,
+    line_axis,
+    tick,
+    titled_axis,
+)
 from harness.stats import paired
 
 MOST_VALUES = 24
@@ -142,12 +152,10 @@ def _heat_map(tables: StudyTables, grid: Grid, views: Sequence[View], name: str)
                 for (x, y), cell in cells.items()
                 if cell is not None
             ]
-    more = len(told) - _MOST_TOLD
-    tail = f"; {more} more in the table" if more > 0 else ""
     return Picture(
         name=name,
         title=f"By {grid.title}",
-        text=f"Means by {grid.title}. {'; '.join(told[:_MOST_TOLD])}{tail}.",
+        text=f"Means by {grid.title}. {first_told(told, _MOST_TOLD)}.",
         traces=tuple(traces),
         layout={
             "xaxis": _category(grid.across, grid.across_values),
@@ -158,13 +166,12 @@ def _heat_map(tables: StudyTables, grid: Grid, views: Sequence[View], name: str)
 
 
 def _category(axis: SweptAxis, values: Sequence[str]) -> dict[str, object]:
-    return {
-        "title": titled(html.escape(axis.title)),
-        "automargin": True,
-        "tickvals": list(range(len(values))),
-        "ticktext": [html.escape(shortened(value)) for value in values],
-        "showgrid": False,
-    }
+    return titled_axis(
+        html.escape(axis.title),
+        tickvals=list(range(len(values))),
+        ticktext=[tick(value) for value in values],
+        showgrid=False,
+    )
 
 
 def _heat_trace(
@@ -232,19 +239,8 @@ def component_pictures(tables: StudyTables) -> tuple[Picture, ...]:
             text=_told_bars(tables, primary, bars),
             traces=tuple(traces),
             layout={
-                "xaxis": {
-                    "title": titled(titles[primary.key]),
-                    "range": ranges[primary.key],
-                    "automargin": True,
-                    "nticks": 6,
-                },
-                "yaxis": {
-                    "automargin": True,
-                    "tickvals": list(range(len(bars))),
-                    "ticktext": [html.escape(shortened(trial.label)) for trial in bars],
-                    "range": [len(bars) - 0.5, -0.5],
-                    "showgrid": False,
-                },
+                "xaxis": titled_axis(titles[primary.key], range=ranges[primary.key], nticks=6),
+                "yaxis": line_axis([tick(trial.label) for trial in bars]),
                 "shapes": [_zero_line(len(bars))],
                 "meta": {"axis": "xaxis", "ranges": ranges, "titles": titles},
             },
@@ -304,9 +300,7 @@ def _zero_line(bars: int) -> dict[str, object]:
 def _told_bars(tables: StudyTables, view: View, bars: Sequence[TrialRow]) -> str:
     said = [
         f"{trial.label}: {difference_text(tables.comparisons[view, trial.trial_id])}"
-        for trial in bars[:_MOST_TOLD]
+        for trial in bars
     ]
-    more = len(bars) - _MOST_TOLD
-    tail = f"; {more} more in the table" if more > 0 else ""
-    measure = view.text
-    return f"{measure}, difference from the baseline with its interval. {'; '.join(said)}{tail}."
+    told = first_told(said, _MOST_TOLD)
+    return f"{view.text}, difference from the baseline with its interval. {told}."

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 from harness.report.data.study_data import TrialRow
 from harness.report.findings.search_space import Parameter, Searched, share
-from harness.report.plots.picture import INK, PAPER, RAMP, Picture, Trace, shortened
+from harness.report.plots.picture import INK, PAPER, RAMP, Picture, Trace, tick
+from harness.units import shortened
 
 MOST_LINES = 300
 _MOST_AXES = 6
@@ -141,7 +142,7 @@ def _note(place: int, height: float, text: str) -> dict[str, object]:
     return {
         "x": place,
         "y": height,
-        "text": html.escape(shortened(text)),
+        "text": tick(text),
         "xanchor": "left",
         "xshift": 7,
         "showarrow": False,

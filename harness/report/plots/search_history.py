@@ -9,7 +9,16 @@ from dataclasses import replace
 
 from harness.report.data.study_data import StudyTables, Summary, TrialRow, View
 from harness.report.plots.ablation import ablation_pictures
-from harness.report.plots.picture import ACCENT, BASELINE, BEST, PAPER, Picture, Trace, titled
+from harness.report.plots.picture import (
+    ACCENT,
+    BASELINE,
+    BEST,
+    PAPER,
+    Picture,
+    Trace,
+    legend_above,
+    titled_axis,
+)
 
 _HEIGHT = 300
 
@@ -68,10 +77,9 @@ def _history(search: StudyTables, view: View) -> Picture:
         text=_told(found, measure),
         traces=(line, *dots),
         layout={
-            "xaxis": {"title": titled("trial"), "automargin": True, "nticks": 10},
-            "yaxis": {"title": titled(html.escape(measure)), "automargin": True},
-            "showlegend": True,
-            "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+            "xaxis": titled_axis("trial", nticks=10),
+            "yaxis": titled_axis(html.escape(view.title)),
+            **legend_above(1.02),
         },
         height=_HEIGHT,
     )

@@ -10,13 +10,13 @@ from report_fixtures import Made, controls, make_study, momentum, opened, value_
 from harness.errors import InputError
 from harness.report.comparison_page import (
     claim,
-    comparison_picture,
     read_contenders,
     render_comparison,
     write_comparison,
 )
 from harness.report.data.cross_study import Contender, Terms, rules_of, set_against
 from harness.report.data.study_data import View
+from harness.report.plots.comparison import comparison_picture
 from harness.stats.paired import holm, paired_difference
 from harness.workload import JsonValue
 
