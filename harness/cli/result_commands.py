@@ -39,9 +39,7 @@ def sql(
         ),
     ] = None,
     results: Results = RESULTS,
-    form: Annotated[FormatChoice, typer.Option("--format", help="Output format.")] = (
-        FormatChoice.TABLE
-    ),
+    form: Annotated[FormatChoice, typer.Option("--format", help="Output format.")] = "table",
 ) -> None:
     """Query the database; waits a moment while a run is writing to it."""
     from harness.cli import sql_prompt
@@ -54,11 +52,11 @@ def sql(
         known = sql_prompt.words(results)
         say(".help explains the prompt, .tables lists what can be queried")
         ask = sql_prompt.terminal(known, sql_prompt.history_file())
-        sql_prompt.converse(results, form.value, ask, show)
+        sql_prompt.converse(results, form, ask, show)
         return
     text = sql_prompt.read_query(file) if question is None else question
     table = query(results, text, wait_s=10.0, on_wait=say)
-    show_data(format_rows(table.columns, table.rows, form.value))
+    show_data(format_rows(table.columns, table.rows, form))
 
 
 @app.command()
@@ -197,7 +195,7 @@ def export(
     from harness.export.export_study import export_study
     from harness.study.loading import study_name
 
-    show_data(export_study(results, study_name(study), form.value, to, force=force))
+    show_data(export_study(results, study_name(study), form, to, force=force))
 
 
 @app.command("ls")

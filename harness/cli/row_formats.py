@@ -9,18 +9,19 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Literal
 
+from harness.cli.options import FormatChoice
 from harness.cli.terminal import visible
 from harness.report.findings.text_table import markdown_table, no_formula
 from harness.units import shortened
 from harness.workload import JsonValue
 
-Format = Literal["table", "csv", "json", "markdown"]
 _WIDEST = 60
 
 
-def format_rows(columns: Sequence[str], rows: Sequence[Sequence[object]], form: Format) -> str:
+def format_rows(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], form: FormatChoice
+) -> str:
     """Format the rows as text without a final newline.
 
     Args:
