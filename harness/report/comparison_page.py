@@ -22,16 +22,21 @@ from harness.report.data.mixture import Circumstances, MadeRun, read_circumstanc
 from harness.report.data.study_data import StudyTables
 from harness.report.findings.estimates import (
     NONE,
-    decimal,
     difference_text,
     evidence,
     plus_minus,
-    range_text,
 )
 from harness.report.html.document import document, file_stem, write_page
 from harness.report.html.escape import escaped, label
 from harness.report.html.layout import mixture_notice, note, panels, section
-from harness.report.html.tables import comparison_cells, comparison_heads, data_table, table_row
+from harness.report.html.tables import (
+    comparison_cells,
+    comparison_heads,
+    data_table,
+    summary_cells,
+    table_row,
+    tags,
+)
 from harness.report.plots import render
 from harness.report.plots.comparison import comparison_picture
 from harness.report.study_page import BADGES, divided
@@ -181,21 +186,19 @@ def _table(found: Across) -> str:
     rows = []
     with_p = _has_p(found)
     for row in found.rows:
-        each, summary = row.contender, row.summary
-        tags = ["reference"] if each == found.reference else []
-        tags += ["baseline"] if each.is_baseline else []
-        tags += ["control"] if each.is_control else []
-        tag = f' <span class="tag">({", ".join(tags)})</span>' if tags else ""
+        each = row.contender
         cells = [
-            decimal(summary.mean),
-            NONE if summary.sd is None else decimal(summary.sd),
-            range_text(summary),
-            str(summary.n),
+            *summary_cells(row.summary),
+            str(row.summary.n),
             NONE if row.comparison is None else str(row.comparison.n),
             *comparison_cells(row.comparison, with_p=with_p),
         ]
-        kind = "control" if each.is_control else ""
-        rows.append(table_row(label(each.name) + tag, cells, kind))
+        marked = tags(
+            reference=each == found.reference, baseline=each.is_baseline, control=each.is_control
+        )
+        rows.append(
+            table_row(label(each.name) + marked, cells, "control" if each.is_control else "")
+        )
     heads = ["mean", "sd", "95 % interval", "seeds", "pairs"]
     heads += comparison_heads("difference from reference", with_p=with_p)
     caption = found.view.text

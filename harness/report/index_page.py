@@ -17,7 +17,7 @@ from harness.report.findings.estimates import NONE, decimal, difference_text, ra
 from harness.report.html.document import INDEX, document, file_stem, write_page
 from harness.report.html.escape import escaped, label
 from harness.report.html.layout import mixture_notice, note
-from harness.report.html.tables import data_table, table_row
+from harness.report.html.tables import data_table, table_row, tags
 from harness.report.study_page import BADGES, divided, write_report
 from harness.store.database import connect, database_path
 from harness.store.studies import StudyLine, list_studies
@@ -165,14 +165,14 @@ def _first_trials(tables: StudyTables) -> str:
     baseline = tables.baseline
     if baseline is not None and baseline not in shown:
         shown.append(baseline)
-    rows = [table_row(_name(trial), _cells(tables, view, trial)) for trial in shown]
+    rows = [
+        table_row(
+            label(trial.label) + tags(baseline=trial.is_baseline), _cells(tables, view, trial)
+        )
+        for trial in shown
+    ]
     caption = view.text
     return data_table(caption, ["trial", "mean", "95 % interval", "seeds", "difference"], rows)
-
-
-def _name(trial: TrialRow) -> str:
-    tag = ' <span class="tag">(baseline)</span>' if trial.is_baseline else ""
-    return label(trial.label) + tag
 
 
 def _cells(tables: StudyTables, view: View, trial: TrialRow) -> list[str]:

@@ -29,6 +29,39 @@ from harness.store.typed_rows import read_rows
 SHOWN_SPLITS = ("test", "val")
 """The splits that a report shows, the decisive one first."""
 
+# Columns are in the order of the fields that they fill.
+_STUDY = """
+SELECT
+    study, question, split_part(metric, '/', -1), sampler, spec, fingerprint, command, versions
+FROM study WHERE study = ?
+"""
+_TRIALS = """
+SELECT trial_id, number, label, phase, role, variant, varied, is_baseline
+FROM trial WHERE study = ? AND pruned IS NULL
+ORDER BY role = 'control', number, trial_id
+"""
+_PRUNED = "SELECT number, trial, reason, seeds_done FROM pruned WHERE study = ? ORDER BY number"
+# A member whose run has not started may have no row in `run` yet.
+_RUNS = """
+SELECT
+    member.trial_id, member.seed, member.run_id, coalesce(run.state, 'queued'), run.failure,
+    run.message, coalesce(run.attempts, 0), run.seconds, run.peak_mib, run.host, run.threads,
+    run.facts, run.code, run.data, run.git_commit, run.dirty, run.versions, run.stderr,
+    coalesce(run.finished < study.created, false)
+FROM member JOIN trial USING (trial_id) JOIN study USING (study) LEFT JOIN run USING (run_id)
+WHERE trial.study = ? AND trial.pruned IS NULL
+ORDER BY trial.role = 'control', trial.number, member.trial_id, member.seed
+"""
+_VALUES = """
+SELECT split, name, trial_id, seed, run_id, value
+FROM results WHERE study = ? AND list_contains(?, split)
+ORDER BY split, name, number, seed
+"""
+_COMPARISONS = """
+SELECT split, metric, trial_id, n, difference, low, high, p, p_holm, prob_improvement
+FROM comparisons WHERE study = ?
+"""
+
 
 def final_table(results: Path, study: str) -> FinalTable:
     """Return the primary measure of each trial of ``study``; a search is sorted best first.
@@ -76,20 +109,20 @@ def read_tables(con: duckdb.DuckDBPyConnection, results: Path, study: str) -> St
     Raises:
         InputError: no such study in ``results``; the message names the nearest one.
     """
-    found = _read_study(con, study)
-    if found is None:
+    found = read_rows(con, _STUDY, [study])
+    if not found:
         known = [name for (name,) in read_rows(con, "SELECT study FROM study ORDER BY 1", [])]
         raise InputError(f"{results}: unknown study {study!r}; {nearest(study, known)}")
     values = _read_values(con, study)
     return StudyTables(
-        study=found,
-        trials=_read_trials(con, study),
+        study=Study(*found[0]),
+        trials=tuple(TrialRow(*row) for row in read_rows(con, _TRIALS, [study])),
         runs=_read_runs(con, study),
         views=tuple(values),
         values=values,
         summaries=_summaries(values),
         comparisons=_read_comparisons(con, study),
-        pruned=_read_pruned(con, study),
+        pruned=tuple(PrunedTrial(*row) for row in read_rows(con, _PRUNED, [study])),
     )
 
 
@@ -100,61 +133,14 @@ def _view_order(view: View) -> tuple[int, int, int, str]:
     return (order, 0 if is_recall else 1, int(k) if is_recall else 0, view.measure)
 
 
-def _read_study(con: duckdb.DuckDBPyConnection, study: str) -> Study | None:
-    rows = read_rows(
-        con,
-        "SELECT study, question, split_part(metric, '/', -1), sampler, spec, fingerprint,"
-        " command, versions FROM study WHERE study = ?",
-        [study],
-    )
-    return Study(*rows[0]) if rows else None
-
-
-def _read_trials(con: duckdb.DuckDBPyConnection, study: str) -> tuple[TrialRow, ...]:
-    rows = read_rows(
-        con,
-        "SELECT trial_id, number, label, phase, role, variant, varied, is_baseline"
-        " FROM trial WHERE study = ? AND pruned IS NULL"
-        " ORDER BY role = 'control', number, trial_id",
-        [study],
-    )
-    return tuple(TrialRow(*row) for row in rows)
-
-
-def _read_pruned(con: duckdb.DuckDBPyConnection, study: str) -> tuple[PrunedTrial, ...]:
-    rows = read_rows(
-        con,
-        "SELECT number, trial, reason, seeds_done FROM pruned WHERE study = ? ORDER BY number",
-        [study],
-    )
-    return tuple(PrunedTrial(*row) for row in rows)
-
-
 def _read_runs(con: duckdb.DuckDBPyConnection, study: str) -> tuple[RunRow, ...]:
     circumstances = read_circumstances(con, [study])
-    # A member whose run has not started may have no row in `run` yet.
-    rows = read_rows(
-        con,
-        "SELECT member.trial_id, member.seed, member.run_id, coalesce(run.state, 'queued'),"
-        " run.failure, run.message, coalesce(run.attempts, 0), run.seconds, run.peak_mib,"
-        " run.host, run.threads, run.facts, run.code, run.data, run.git_commit, run.dirty,"
-        " run.versions, run.stderr, coalesce(run.finished < study.created, false)"
-        " FROM member JOIN trial USING (trial_id) JOIN study USING (study)"
-        " LEFT JOIN run USING (run_id)"
-        " WHERE trial.study = ? AND trial.pruned IS NULL"
-        " ORDER BY trial.role = 'control', trial.number, member.trial_id, member.seed",
-        [study],
-    )
+    rows = read_rows(con, _RUNS, [study])
     return tuple(RunRow(*(*row, circumstances.get(row[2], {}))) for row in rows)
 
 
 def _read_values(con: duckdb.DuckDBPyConnection, study: str) -> dict[View, tuple[SeedValue, ...]]:
-    rows = read_rows(
-        con,
-        "SELECT split, name, trial_id, seed, run_id, value FROM results"
-        " WHERE study = ? AND list_contains(?, split) ORDER BY split, name, number, seed",
-        [study, list(SHOWN_SPLITS)],
-    )
+    rows = read_rows(con, _VALUES, [study, list(SHOWN_SPLITS)])
     values: dict[View, list[SeedValue]] = {}
     for split, measure, *value in rows:
         values.setdefault(View(split, measure), []).append(SeedValue(*value))
@@ -174,13 +160,7 @@ def _summaries(
 def _read_comparisons(
     con: duckdb.DuckDBPyConnection, study: str
 ) -> dict[tuple[View, str], Comparison]:
-    rows = read_rows(
-        con,
-        "SELECT split, metric, trial_id, n, difference, low, high, p, p_holm, prob_improvement"
-        " FROM comparisons WHERE study = ?",
-        [study],
-    )
     return {
         (View(split, measure), trial_id): comparison_of(*numbers)
-        for split, measure, trial_id, *numbers in rows
+        for split, measure, trial_id, *numbers in read_rows(con, _COMPARISONS, [study])
     }

@@ -26,15 +26,15 @@ from harness.report.data.query_gallery import (
 )
 from harness.report.data.study_data import SPLIT_NAMES, StudyTables
 from harness.report.data.thumbnails import Pictures
-from harness.report.findings.estimates import signed
+from harness.report.findings.estimates import NONE, signed
 from harness.report.html.escape import escaped
 from harness.report.html.layout import in_script, note, panels, section
+from harness.report.html.tables import data_table
 from harness.report.plots.picture import BASELINE
 from harness.report.plots.projection import class_marks, map_pictures
 from harness.units import shortened
 
 _LONGEST_LABEL = 40
-_NONE = "\N{EN DASH}"
 _RIGHT, _WRONG = "\N{CHECK MARK}", "\N{MULTIPLICATION SIGN}"
 
 
@@ -184,7 +184,7 @@ def _strip(finds: Finds, role: str) -> str:
 
 def _neighbour(one: Neighbour, place: int) -> str:
     kind, mark = ("right", _RIGHT) if one.is_right else ("wrong", _WRONG)
-    near = _NONE if one.similarity is None else f"{one.similarity:.2f}"
+    near = NONE if one.similarity is None else f"{one.similarity:.2f}"
     name = shortened(one.label, _LONGEST_LABEL)
     alt = f"{place}: {name}, {kind}, similarity {near}"
     return (
@@ -210,17 +210,12 @@ def _class_table(gallery: Gallery) -> str:
     caption = f"Recall@1 by test class, {over}: the best and worst of each trial, {shown}"
     heads = ["class", "queries", *(run.role for run in gallery.shown.runs)]
     heads += ["difference"] if len(gallery.shown.runs) == 2 else []
-    head = "".join(f'<th scope="col">{escaped(name)}</th>' for name in heads)
-    rows = "".join(_class_row(one) for one in gallery.classes)
-    return (
-        f'<h3>Classes</h3><div class="scroll" role="region" tabindex="0"'
-        f' aria-label="{escaped(caption)}"><table class="classes"><caption>{escaped(caption)}'
-        f"</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
+    rows = [_class_row(one) for one in gallery.classes]
+    return f"<h3>Classes</h3>{data_table(caption, heads, rows, kind='classes')}"
 
 
 def _class_row(one: ClassRecall) -> str:
-    cells = [str(one.queries), *(_NONE if r is None else f"{r:.3f}" for r in one.recall)]
+    cells = [str(one.queries), *(NONE if r is None else f"{r:.3f}" for r in one.recall)]
     cells += [_difference(one.recall)] if len(one.recall) == 2 else []
     return (
         f'<tr><th scope="row" title="{escaped(one.label)}">'
@@ -232,7 +227,7 @@ def _class_row(one: ClassRecall) -> str:
 def _difference(recall: Sequence[float | None]) -> str:
     first, second = recall
     if first is None or second is None:
-        return _NONE
+        return NONE
     return signed(second - first)
 
 
