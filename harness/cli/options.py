@@ -41,6 +41,7 @@ Study = Annotated[
     # readable=True, the default, would take four lines for an error that our loader puts in one.
     Path, typer.Argument(metavar="STUDY.yaml", help="The study file.", readable=False)
 ]
+StudyName = Annotated[str, typer.Argument(metavar="STUDY.yaml|NAME", help="File or name.")]
 Results = Annotated[
     Path, typer.Option(help="Folder of spools and database.", metavar="DIR", parser=_results)
 ]

@@ -17,6 +17,7 @@ from harness.cli.options import (
     Port,
     Reports,
     Results,
+    StudyName,
 )
 from harness.cli.terminal import say, show, show_data
 from harness.errors import InputError
@@ -86,7 +87,7 @@ def report(
 
 @app.command()
 def best(
-    study: Annotated[str, typer.Argument(metavar="STUDY.yaml|NAME", help="File or name.")],
+    study: StudyName,
     to: Annotated[
         Path | None, typer.Option(metavar="DIR", help="New folder for a copy of the model.")
     ] = None,
@@ -145,7 +146,7 @@ def compare(
 
 @app.command()
 def watch(
-    study: Annotated[str, typer.Argument(metavar="STUDY.yaml|NAME", help="File or name.")],
+    study: StudyName,
     results: Results = RESULTS,
     host: Host = "127.0.0.1",
     port: Port = 0,
@@ -178,7 +179,7 @@ def watch(
 
 @app.command()
 def export(
-    study: Annotated[str, typer.Argument(metavar="STUDY.yaml|NAME", help="File or name.")],
+    study: StudyName,
     form: Annotated[ExportChoice, typer.Option("--format", help="Format of the export.")],
     to: Annotated[
         str | None,

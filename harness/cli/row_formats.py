@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from harness.cli.options import FormatChoice
 from harness.cli.terminal import visible
-from harness.report.findings.text_table import markdown_table, no_formula
+from harness.report.findings.text_table import justified, markdown_table, no_formula
 from harness.units import shortened
 from harness.workload import JsonValue
 
@@ -54,25 +54,16 @@ def _cell(value: object) -> str:
 
 def _aligned(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Align columns, numbers to the right."""
-    columns = [_short(name) for name in columns]
-    shown = [[_short(value) for value in row] for row in rows]
-    widths = [
-        max(len(name), *(len(row[at]) for row in shown)) if shown else len(name)
-        for at, name in enumerate(columns)
-    ]
     to_right = [
         any(_is_number(row[at]) for row in rows)
         and all(row[at] is None or _is_number(row[at]) for row in rows)
         for at in range(len(columns))
     ]
-    lines = [columns, ["-" * width for width in widths], *shown]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(line, widths, to_right, strict=True)
-        ).rstrip()
-        for line in lines
+    head, *shown = justified(
+        [[_short(value) for value in line] for line in (columns, *rows)], to_right
     )
+    lines = [head, ["-" * len(cell) for cell in head], *shown]
+    return "\n".join("  ".join(line).rstrip() for line in lines)
 
 
 def _is_number(value: object) -> bool:

@@ -18,7 +18,7 @@ from harness.report.data.cross_study import (
     set_against,
 )
 from harness.report.data.load import read_tables
-from harness.report.data.mixture import Circumstances, MadeRun, read_circumstances
+from harness.report.data.mixture import Circumstances, read_circumstances
 from harness.report.data.study_data import StudyTables
 from harness.report.findings.estimates import (
     NONE,
@@ -115,10 +115,10 @@ def read_contenders(
                 varied=varied,
                 view=view,
                 values={value.seed: value.value for value in mine},
-                runs=tuple(sorted(value.run_id for value in mine)),
+                runs={value.seed: value.run_id for value in mine},
                 code=frozenset(code for code, _ in terms),
                 terms=_distinct([each for _, each in terms]),
-                made={v.seed: MadeRun(v.run_id, made.get(v.run_id, {})) for v in mine},
+                made={value.seed: made.get(value.run_id, {}) for value in mine},
             )
         )
     return found

@@ -31,13 +31,6 @@ class Compared(NamedTuple):
     """Seed -> circumstances of its finished run."""
 
 
-class MadeRun(NamedTuple):
-    """A finished run, and its libraries, device and number format."""
-
-    run_id: str
-    circumstances: Circumstances
-
-
 class Mixture(NamedTuple):
     """The differences between the runs of a table, in words."""
 

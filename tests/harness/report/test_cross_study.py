@@ -34,7 +34,7 @@ def contender(study: str, label: str, values: Mapping[int, float], **changes: ob
         varied=frozenset({"method.k"}),
         view=VIEW,
         values=values,
-        runs=tuple(f"{study} {label} {seed}" for seed in sorted(values)),
+        runs={seed: f"{study} {label} {seed}" for seed in values},
         code=frozenset({"c0de"}),
         terms=(TERMS,),
     )
