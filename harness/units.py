@@ -1,4 +1,4 @@
-"""Format seconds and bytes as text."""
+"""Format seconds, bytes and long names as text."""
 
 from __future__ import annotations
 
@@ -27,3 +27,8 @@ def total_duration(seconds: float) -> str:
 def mebibytes(size: float) -> str:
     """A size in MiB as text: ``12.5 MiB``, ``1.5 GiB``."""
     return f"{size / 1024:.1f} GiB" if size >= 1024 else f"{size:.1f} MiB"
+
+
+def shortened(text: str, longest: int) -> str:
+    """``text``, or its first characters and an ellipsis: at most ``longest`` in all."""
+    return text if len(text) <= longest else text[: longest - 1] + "\N{HORIZONTAL ELLIPSIS}"

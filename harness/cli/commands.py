@@ -20,7 +20,6 @@ from harness.cli.options import (
     REPORTS,
     RESULTS,
     Address,
-    ExecutorChoice,
     ExecutorOption,
     FailureChoice,
     Overrides,
@@ -99,7 +98,7 @@ def run(
     reports: Reports = REPORTS,
     workers: Workers = None,
     threads: Threads = None,
-    executor: ExecutorOption = ExecutorChoice.PROCESS,
+    executor: ExecutorOption = "process",
     runs_per_gpu: RunsPerGpu = 1,
     address: Address = None,
     overrides: Overrides = None,
@@ -129,7 +128,7 @@ def run(
         given,
         reports,
         results=results,
-        executor=executor.value,
+        executor=executor,
         workers=workers,
         threads=threads,
         runs_per_gpu=runs_per_gpu,
@@ -151,7 +150,7 @@ def retry(
     reports: Reports = REPORTS,
     workers: Workers = None,
     threads: Threads = None,
-    executor: ExecutorOption = ExecutorChoice.PROCESS,
+    executor: ExecutorOption = "process",
     runs_per_gpu: RunsPerGpu = 1,
     address: Address = None,
     overrides: Overrides = None,
@@ -162,7 +161,7 @@ def retry(
         tuple(overrides or ()),
         reports,
         results=results,
-        executor=executor.value,
+        executor=executor,
         workers=workers,
         threads=threads,
         runs_per_gpu=runs_per_gpu,
@@ -207,9 +206,7 @@ def plan(
     no_probe: Annotated[
         bool, typer.Option("--no-probe", help="Do not train two epochs to time them.")
     ] = False,
-    form: Annotated[PlanFormat, typer.Option("--format", help="Output format.")] = (
-        PlanFormat.TEXT
-    ),
+    form: Annotated[PlanFormat, typer.Option("--format", help="Output format.")] = "text",
 ) -> None:
     """Estimate what a study will take and what difference it could detect; write nothing."""
     import dataclasses
@@ -221,7 +218,7 @@ def plan(
 
     options = RunOptions(results, workers=workers, threads=threads)
     found = make_forecast(study, tuple(overrides or ()), options, may_probe=not no_probe)
-    if form is PlanFormat.JSON:
+    if form == "json":
         show_data(json.dumps(dataclasses.asdict(found), indent=2))
     else:
         show("\n".join(describe(found)))

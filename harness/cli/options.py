@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from harness.records.folders import folder
 
-
-class ExecutorChoice(StrEnum):
-    """Where runs are executed."""
-
-    PROCESS = "process"
-    SPAWN = "spawn"
-    LOCAL = "local"
-    RAY = "ray"
+# Written out: importing them from where they are used would slow `harness --help` down.
+ExecutorChoice = Literal["process", "spawn", "local", "ray"]
+FormatChoice = Literal["table", "csv", "json", "markdown"]
+ExportChoice = Literal["csv", "parquet", "latex", "markdown", "optuna", "tensorboard", "mlflow"]
+PlanFormat = Literal["text", "json"]
 
 
 class FailureChoice(StrEnum):
-    """Failure classes."""
+    """Failure classes; Typer takes no list of a Literal."""
 
     DIVERGED = "diverged"
     COLLAPSED = "collapsed"
@@ -30,34 +27,6 @@ class FailureChoice(StrEnum):
     TIMEOUT = "timeout"
     STALLED = "stalled"
     INVALID = "invalid"
-
-
-class FormatChoice(StrEnum):
-    """Output formats for rows."""
-
-    TABLE = "table"
-    CSV = "csv"
-    JSON = "json"
-    MARKDOWN = "markdown"
-
-
-class ExportChoice(StrEnum):
-    """Export formats."""
-
-    CSV = "csv"
-    PARQUET = "parquet"
-    LATEX = "latex"
-    MARKDOWN = "markdown"
-    OPTUNA = "optuna"
-    TENSORBOARD = "tensorboard"
-    MLFLOW = "mlflow"
-
-
-class PlanFormat(StrEnum):
-    """Output formats for a forecast."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 def _results(given: str) -> Path:
@@ -72,6 +41,7 @@ Study = Annotated[
     # readable=True, the default, would take four lines for an error that our loader puts in one.
     Path, typer.Argument(metavar="STUDY.yaml", help="The study file.", readable=False)
 ]
+StudyName = Annotated[str, typer.Argument(metavar="STUDY.yaml|NAME", help="File or name.")]
 Results = Annotated[
     Path, typer.Option(help="Folder of spools and database.", metavar="DIR", parser=_results)
 ]

@@ -58,16 +58,17 @@ def print_results(results: Path, study: str, reports: Path) -> None:
     page = Results(results).report(study, reports)
     rows = [
         (
-            f"{row.trial} (baseline)" if row.is_baseline else row.trial,
-            *("" if value is None else f"{value:.4f}" for value in (row.mean, row.sd)),
-            "" if row.low is None else f"[{row.low:.4f}, {row.high:.4f}]",
-            f"{row.n}/{row.planned}",
+            f"{trial.label} (baseline)" if trial.is_baseline else trial.label,
+            "" if found is None else f"{found.mean:.4f}",
+            "" if found is None or found.sd is None else f"{found.sd:.4f}",
+            "" if found is None or found.low is None else f"[{found.low:.4f}, {found.high:.4f}]",
+            f"{0 if found is None else found.n}/{planned}",
         )
-        for row in table.rows
+        for trial, found, planned in table.rows
     ]
     if table.note:
         print(f"note: {table.note}")
-    heading = f"{table.metric} ({table.split})"
+    heading = f"{table.view.label} ({table.view.split})"
     show(format_rows(("trial", heading, "sd", "95 % interval", "seeds"), rows, "table"))
     show(f"report: {page}")
     if (best := best_model(results, study)) is not None:

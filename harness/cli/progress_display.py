@@ -121,14 +121,13 @@ def picture(snapshot: Snapshot) -> RenderableType:
 def counts(snapshot: Snapshot) -> str:
     """Say how many runs are done, failed, pruned and running, and how much time is left."""
     parts = [f"{snapshot.done}/{snapshot.total} done"]
-    if snapshot.failed:
-        parts.append(f"{snapshot.failed} failed")
-    if snapshot.pruned:
-        parts.append(f"{snapshot.pruned} pruned")
-    if snapshot.reused:
-        parts.append(f"{snapshot.reused} reused")
-    if snapshot.running:
-        parts.append(f"{len(snapshot.running)} running")
+    others = {
+        "failed": snapshot.failed,
+        "pruned": snapshot.pruned,
+        "reused": snapshot.reused,
+        "running": len(snapshot.running),
+    }
+    parts += [f"{count} {name}" for name, count in others.items() if count]
     over = snapshot.done + snapshot.failed + snapshot.pruned
     if snapshot.seconds_left is not None and over < snapshot.total:
         parts.append(f"about {duration(snapshot.seconds_left)} left")

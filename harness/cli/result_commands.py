@@ -17,6 +17,7 @@ from harness.cli.options import (
     Port,
     Reports,
     Results,
+    StudyName,
 )
 from harness.cli.terminal import say, show, show_data
 from harness.errors import InputError
@@ -39,9 +40,7 @@ def sql(
         ),
     ] = None,
     results: Results = RESULTS,
-    form: Annotated[FormatChoice, typer.Option("--format", help="Output format.")] = (
-        FormatChoice.TABLE
-    ),
+    form: Annotated[FormatChoice, typer.Option("--format", help="Output format.")] = "table",
 ) -> None:
     """Query the database; waits a moment while a run is writing to it."""
     from harness.cli import sql_prompt
@@ -54,11 +53,11 @@ def sql(
         known = sql_prompt.words(results)
         say(".help explains the prompt, .tables lists what can be queried")
         ask = sql_prompt.terminal(known, sql_prompt.history_file())
-        sql_prompt.converse(results, form.value, ask, show)
+        sql_prompt.converse(results, form, ask, show)
         return
     text = sql_prompt.read_query(file) if question is None else question
     table = query(results, text, wait_s=10.0, on_wait=say)
-    show_data(format_rows(table.columns, table.rows, form.value))
+    show_data(format_rows(table.columns, table.rows, form))
 
 
 @app.command()
@@ -88,7 +87,7 @@ def report(
 
 @app.command()
 def best(
-    study: Annotated[str, typer.Argument(metavar="STUDY.yaml|NAME", help="File or name.")],
+    study: StudyName,
     to: Annotated[
         Path | None, typer.Option(metavar="DIR", help="New folder for a copy of the model.")
     ] = None,
@@ -147,7 +146,7 @@ def compare(
 
 @app.command()
 def watch(
-    study: Annotated[str, typer.Argument(metavar="STUDY.yaml|NAME", help="File or name.")],
+    study: StudyName,
     results: Results = RESULTS,
     host: Host = "127.0.0.1",
     port: Port = 0,
@@ -180,7 +179,7 @@ def watch(
 
 @app.command()
 def export(
-    study: Annotated[str, typer.Argument(metavar="STUDY.yaml|NAME", help="File or name.")],
+    study: StudyName,
     form: Annotated[ExportChoice, typer.Option("--format", help="Format of the export.")],
     to: Annotated[
         str | None,
@@ -197,7 +196,7 @@ def export(
     from harness.export.export_study import export_study
     from harness.study.loading import study_name
 
-    show_data(export_study(results, study_name(study), form.value, to, force=force))
+    show_data(export_study(results, study_name(study), form, to, force=force))
 
 
 @app.command("ls")

@@ -9,17 +9,19 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Literal
 
+from harness.cli.options import FormatChoice
 from harness.cli.terminal import visible
-from harness.report.findings.text_table import markdown_table, no_formula
+from harness.report.findings.text_table import justified, markdown_table, no_formula
+from harness.units import shortened
 from harness.workload import JsonValue
 
-Format = Literal["table", "csv", "json", "markdown"]
 _WIDEST = 60
 
 
-def format_rows(columns: Sequence[str], rows: Sequence[Sequence[object]], form: Format) -> str:
+def format_rows(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], form: FormatChoice
+) -> str:
     """Format the rows as text without a final newline.
 
     Args:
@@ -52,25 +54,16 @@ def _cell(value: object) -> str:
 
 def _aligned(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Align columns, numbers to the right."""
-    columns = [_short(name) for name in columns]
-    shown = [[_short(value) for value in row] for row in rows]
-    widths = [
-        max(len(name), *(len(row[at]) for row in shown)) if shown else len(name)
-        for at, name in enumerate(columns)
-    ]
     to_right = [
         any(_is_number(row[at]) for row in rows)
         and all(row[at] is None or _is_number(row[at]) for row in rows)
         for at in range(len(columns))
     ]
-    lines = [columns, ["-" * width for width in widths], *shown]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(line, widths, to_right, strict=True)
-        ).rstrip()
-        for line in lines
+    head, *shown = justified(
+        [[_short(value) for value in line] for line in (columns, *rows)], to_right
     )
+    lines = [head, ["-" * len(cell) for cell in head], *shown]
+    return "\n".join("  ".join(line).rstrip() for line in lines)
 
 
 def _is_number(value: object) -> bool:
@@ -86,8 +79,8 @@ def _rounded(value: object) -> str:
 
 def _short(value: object) -> str:
     """Format a value for a table."""
-    text = _rounded(re.sub(r"[ \t\n]+", " ", value) if isinstance(value, str) else value)
-    return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
+    one_line = re.sub(r"[ \t\n]+", " ", value) if isinstance(value, str) else value
+    return shortened(_rounded(one_line), _WIDEST)
 
 
 def _text(value: object) -> str:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import get_args
 
-from harness.cli.row_formats import Format, format_rows
+from harness.cli.options import FormatChoice
+from harness.cli.row_formats import format_rows
 from harness.errors import HarnessError, InputError, nearest
 from harness.store import database
 
@@ -65,7 +66,7 @@ def read_query(file: Path | None) -> str:
     return text
 
 
-def converse(results: Path, form: Format, ask: Ask, show: Callable[[str], None]) -> None:
+def converse(results: Path, form: FormatChoice, ask: Ask, show: Callable[[str], None]) -> None:
     """Answer line after line until the end; after an error, the prompt continues."""
     while True:
         try:
@@ -139,7 +140,7 @@ def terminal(completions: Mapping[str, str], history: Path) -> Ask:
     return session.prompt
 
 
-def _answer(results: Path, form: Format, line: str) -> str:
+def _answer(results: Path, form: FormatChoice, line: str) -> str:
     """Return what to show for a line that is not empty."""
     command, _, argument = line.partition(" ")
     name = argument.strip().rstrip(";")
@@ -166,18 +167,18 @@ def _schema(results: Path, name: str) -> database.Table:
     return database.Table(table.columns[1:], rows)
 
 
-def _formatted(table: database.Table, form: Format) -> str:
+def _formatted(table: database.Table, form: FormatChoice) -> str:
     return format_rows(table.columns, table.rows, form)
 
 
-def _form(name: str) -> Format:
+def _form(name: str) -> FormatChoice:
     """Return the format of that name.
 
     Raises:
         InputError: there is none.
     """
-    for known in get_args(Format):
+    for known in get_args(FormatChoice):
         if known == name:
-            form: Format = known
+            form: FormatChoice = known
             return form
-    raise InputError(f"unknown format {name!r}; known: {', '.join(get_args(Format))}")
+    raise InputError(f"unknown format {name!r}; known: {', '.join(get_args(FormatChoice))}")

@@ -16,6 +16,7 @@ from harness.records.folders import run_dir, spool_path, work_dir
 from harness.records.run_files import Left, damage_of
 from harness.records.run_state import replay
 from harness.store import database
+from harness.store.typed_rows import read_rows
 
 RUN_FILE = "run.json"
 
@@ -55,12 +56,21 @@ LIMIT 1
 
 _WHOLE = """
 SELECT
-    study.study, trial.label, trial.phase, member.seed, run.run_id, run.workload, run.params,
-    run.code, run.data, run.git_commit, run.versions
+    study.study, trial.label AS trial, trial.phase, member.seed, run.run_id, run.workload,
+    run.params, run.code, run.data, run.git_commit AS commit, run.versions
 FROM member JOIN trial USING (trial_id) JOIN study USING (study) JOIN run USING (run_id)
 WHERE study = $study AND run_id = $run
 LIMIT 1
 """
+
+
+_NUMBERS = """
+SELECT concat_ws('/', nullif(split, ''), name), value
+FROM results WHERE study = $study AND run_id = $run
+ORDER BY split, name
+"""
+
+_LABELS = "SELECT label FROM trial WHERE study = ? ORDER BY number"
 
 
 class BestModel(NamedTuple):
@@ -93,21 +103,15 @@ def best_model(results: Path, study: str, trial: str | None = None) -> BestModel
         StoreError: the database cannot be read.
     """
     wanted = {"study": study, "trial": trial}
-    rows = database.query(results, _SCORED, wanted).rows
-    if not rows and trial is not None:
-        rows = database.query(results, _NAMED, wanted).rows
+    with database.reading(results) as con:
+        rows = read_rows(con, _SCORED, wanted)
+        if not rows and trial is not None:
+            rows = read_rows(con, _NAMED, wanted)
     if not rows:
         return None
     label, seed, run_id, score = rows[0]
-    work = work_dir(run_dir(results, str(run_id)))
-    files = model_files(work)
-    return BestModel(
-        str(label),
-        int(str(seed)),
-        str(run_id),
-        None if score is None else float(str(score)),
-        files[0] if files else work,
-    )
+    work = work_dir(run_dir(results, run_id))
+    return BestModel(label, seed, run_id, score, next(iter(model_files(work)), work))
 
 
 def find_model(results: Path, study: str, trial: str | None = None) -> BestModel:
@@ -166,13 +170,11 @@ def take_model(results: Path, study: str, to: Path, trial: str | None = None) ->
 
 def _nothing(results: Path, study: str, trial: str | None) -> str:
     """Explain why there is no model, and what to do."""
-    known = [str(name) for (name,) in database.query(results, "SELECT study FROM study").rows]
+    with database.reading(results) as con:
+        known = [name for (name,) in read_rows(con, "SELECT study FROM study", [])]
+        labels = [label for (label,) in read_rows(con, _LABELS, [study])]
     if study not in known:
         return f"{results}: unknown study {study!r}; {nearest(study, known)}"
-    asked = database.query(
-        results, "SELECT label FROM trial WHERE study = $study ORDER BY number", {"study": study}
-    )
-    labels = [str(label) for (label,) in asked.rows]
     if trial is not None and trial not in labels:
         return f"{study}: unknown trial {trial!r}; {nearest(trial, labels)}"
     if trial is not None:
@@ -184,31 +186,12 @@ def _nothing(results: Path, study: str, trial: str | None) -> str:
 
 
 def _describe(results: Path, study: str, model: BestModel) -> dict[str, object]:
-    (row,) = database.query(results, _WHOLE, {"study": study, "run": model.run_id}).rows
-    name, label, phase, seed, run_id, workload, params, code, data, commit, versions = row
-    numbers = database.query(
-        results,
-        "SELECT split, name, value FROM results WHERE study = $study AND run_id = $run"
-        " ORDER BY split, name",
-        {"study": study, "run": model.run_id},
-    ).rows
-    return {
-        "study": name,
-        "trial": label,
-        "phase": phase,
-        "seed": seed,
-        "run_id": run_id,
-        "workload": workload,
-        "params": json.loads(str(params)),
-        "code": code,
-        "data": data,
-        "commit": commit,
-        "versions": json.loads(str(versions)) if versions is not None else None,
-        "results": {
-            f"{split}/{metric}" if split else str(metric): value
-            for split, metric, value in dict.fromkeys(numbers)
-        },
-    }
+    wanted = {"study": study, "run": model.run_id}
+    with database.reading(results) as con:
+        (row,) = read_rows(con, _WHOLE, wanted)
+        names = [name for name, *_ in con.description or ()]
+        numbers = dict(read_rows(con, _NUMBERS, wanted))
+    return dict(zip(names, row, strict=True)) | {"results": numbers}
 
 
 @contextmanager

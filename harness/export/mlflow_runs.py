@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from harness.errors import InputError
-from harness.export.study_runs import ExportedRun, Point, exported_runs
+from harness.export.study_runs import ExportedRun, exported_runs
 from harness.records.trial import flat
+from harness.units import shortened
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -108,9 +109,7 @@ def _write(client: MlflowClient, experiment: str, study: str, run: ExportedRun) 
     new_id = created.info.run_id
     params = {metric_name(key): _param(value) for key, value in flat(run.params).items()}
     params["seed"] = str(run.seed)
-    last = run.curve[-1].epoch if run.curve else 0
-    points = [*run.curve, *(Point(last, name, value) for name, value in run.results.items())]
-    metrics = [Metric(metric_name(p.name), p.value, started, p.epoch) for p in points]
+    metrics = [Metric(metric_name(p.name), p.value, started, p.epoch) for p in run.points]
     for some in _batches([Param(key, value) for key, value in params.items()], _MOST_PARAMS):
         client.log_batch(new_id, params=some)
     for many in _batches(metrics, _MOST_METRICS):
@@ -138,8 +137,7 @@ def _tags(study: str, run: ExportedRun) -> Mapping[str, str]:
 
 
 def _param(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= _LONGEST_PARAM else text[: _LONGEST_PARAM - 1] + "…"
+    return shortened(value if isinstance(value, str) else json.dumps(value), _LONGEST_PARAM)
 
 
 def _batches(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:

@@ -13,7 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import optuna
 from optuna.distributions import (
     BaseDistribution,
@@ -26,14 +28,13 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from harness.export.study_runs import as_utc
-from harness.store import database
-from harness.store.typed_rows import integer, number, number_or_none, read_object, text_or_none
+from harness.store.database import reading
+from harness.store.typed_rows import read_rows
 from harness.study.axes import Axis, get_at, matches
 from harness.study.spec import VARIANT, StudySpec
 from harness.workload import JsonValue
 
-_WAIT_S = 10.0
-_STUDY = "SELECT question, metric, spec FROM study WHERE study = $study"
+_STUDY = "SELECT question, split_part(metric, '/', -1), spec FROM study WHERE study = $study"
 _TRIALS = """
     SELECT
         trials.trial_id, trials.number, trials.trial, trials.phase, trials.role, trial.varied,
@@ -79,10 +80,10 @@ def write_journal(results: Path, study: str, file: Path) -> None:
         StoreError: the database cannot be read.
         OSError: the disk is full.
     """
-    [(question, metric, spec)] = database.query(results, _STUDY, {"study": study}).rows
-    measure = str(metric).rpartition("/")[2]
-    axes = StudySpec.model_validate(read_object(spec)).search
-    trials = _trials(results, study, measure, axes)
+    with reading(results) as con:
+        [(question, measure, spec)] = read_rows(con, _STUDY, {"study": study})
+        axes = StudySpec.model_validate(spec).search
+        trials = _trials(con, study, measure, axes)
     storage = JournalStorage(JournalFileBackend(str(file)))
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     phases = sorted({trial.phase for trial in trials}, reverse=True)  # search first
@@ -92,52 +93,55 @@ def write_journal(results: Path, study: str, file: Path) -> None:
         with warnings.catch_warnings():  # metric names are experimental in Optuna
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             written.set_metric_names([f"{'test' if phase == 'confirm' else 'val'}/{measure}"])
-        written.set_user_attr("question", str(question))
+        written.set_user_attr("question", question)
         written.set_user_attr("study", study)
         some = [trial for trial in trials if trial.phase == phase]
         written.add_trials(_frozen(some, _distributions(axes, some)))
 
 
-def _trials(results: Path, study: str, measure: str, axes: Mapping[str, Axis]) -> list[_Trial]:
+def _trials(
+    con: duckdb.DuckDBPyConnection, study: str, measure: str, axes: Mapping[str, Axis]
+) -> list[_Trial]:
     curves: defaultdict[str, dict[int, float]] = defaultdict(dict)
-    given = {"study": study, "metric": measure}
-    for trial_id, epoch, value in database.query(results, _CURVES, given, wait_s=_WAIT_S).rows:
-        curves[str(trial_id)][integer(epoch)] = number(value)
-    rows = database.query(results, _TRIALS, {"study": study}, wait_s=_WAIT_S).rows
-    return [_trial(row, axes, curves[str(row[0])]) for row in rows]
+    for trial_id, epoch, value in read_rows(con, _CURVES, {"study": study, "metric": measure}):
+        curves[trial_id][epoch] = value
+    rows = read_rows(con, _TRIALS, {"study": study})
+    return [_trial(row, axes, curves[row[0]]) for row in rows]
 
 
-def _trial(row: Sequence[object], axes: Mapping[str, Axis], curve: Mapping[int, float]) -> _Trial:
-    (trial_id, place, label, phase, role) = row[:5]
-    mean, sd, low, high, *counts, pruned, started, finished = row[8:]
-    done, planned, failed = (integer(count) for count in counts)
-    value = number_or_none(mean)
+def _trial(row: tuple[Any, ...], axes: Mapping[str, Axis], curve: Mapping[int, float]) -> _Trial:
+    trial_id, number, label, phase, role, varied, params, variant, mean, *others = row
+    sd, low, high, done, planned, failed, pruned, started, finished = others
     if pruned is not None:
-        value, state = None, TrialState.PRUNED
-    elif value is not None:
+        mean, state = None, TrialState.PRUNED
+    elif mean is not None:
         state = TrialState.COMPLETE
     elif failed:
         state = TrialState.FAIL
     else:
         state = TrialState.WAITING if started is None else TrialState.RUNNING
-    attributes: dict[str, JsonValue] = {
-        "label": str(label),
-        "trial_id": str(trial_id),
-        "number": integer(place),
-        "role": str(role),
+    attributes = {
+        "label": label,
+        "trial_id": trial_id,
+        "number": number,
+        "role": role,
         "seeds_done": done,
         "seeds_planned": planned,
         "seeds_failed": failed,
-        "sd": number_or_none(sd),
-        "low": number_or_none(low),
-        "high": number_or_none(high),
-        "pruned": text_or_none(pruned),
+        "sd": sd,
+        "low": low,
+        "high": high,
+        "pruned": pruned,
     }
+    found: dict[str, JsonValue] = {} if variant is None else {VARIANT: variant}
+    found |= varied
+    if role == "baseline":
+        found = _on_axes(params, axes) | found
     return _Trial(
-        number=integer(place),
-        phase=str(phase),
-        params=_params(row, axes),
-        value=value,
+        number=number,
+        phase=phase,
+        params=found,
+        value=mean,
         state=state,
         started=as_utc(started),
         finished=as_utc(finished),
@@ -146,18 +150,13 @@ def _trial(row: Sequence[object], axes: Mapping[str, Axis], curve: Mapping[int, 
     )
 
 
-def _params(row: Sequence[object], axes: Mapping[str, Axis]) -> dict[str, JsonValue]:
-    """Return what a trial varies; the baseline of a search also gets its values on the axes."""
-    role, varied, everything, variant = row[4], *map(read_object, row[5:7]), row[7]
-    found: dict[str, JsonValue] = {} if variant is None else {VARIANT: str(variant)}
-    found |= varied
-    if role == "baseline":
-        for key, axis in axes.items():
-            condition = axis.when or {}
-            there = {each: get_at(everything, each) for each in condition}
-            if key not in found and matches(condition, there):
-                found[key] = get_at(everything, key)
-    return found
+def _on_axes(params: Mapping[str, JsonValue], axes: Mapping[str, Axis]) -> dict[str, JsonValue]:
+    """Return the values of a baseline on those axes whose condition it meets."""
+    return {
+        key: get_at(params, key)
+        for key, axis in axes.items()
+        if matches(axis.when or {}, {each: get_at(params, each) for each in axis.when or {}})
+    }
 
 
 def _distributions(

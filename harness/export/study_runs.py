@@ -9,17 +9,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.store import database
-from harness.store.typed_rows import integer, number, read_object, text_or_none
+from harness.store.database import reading
+from harness.store.typed_rows import read_rows
 from harness.workload import JsonValue
 
-_WAIT_S = 10.0
 _RUNS_AT_ONCE = 200
 _MEMBERS = """
     SELECT
         run.run_id, trial_id, trial.number, label, phase, role, varied, member.seed,
-        CASE WHEN is_pruned THEN 'pruned' ELSE state END, failure, started, finished, seconds,
-        host, git_commit, run.params
+        CASE WHEN is_pruned THEN 'pruned' ELSE state END, failure, seconds, host, git_commit,
+        run.params, coalesce(started, TIMESTAMP 'epoch'), finished
     FROM trial JOIN member USING (trial_id) JOIN run USING (run_id)
     WHERE study = $study
     ORDER BY trial.number, trial_id, member.seed
@@ -63,17 +62,23 @@ class ExportedRun:
     state: str
     """``running``, ``done``, ``failed`` or ``pruned``."""
     failure: str | None
-    started: datetime
-    """In UTC."""
-    finished: datetime | None
     seconds: float | None
     host: str | None
     commit: str | None
     params: Mapping[str, JsonValue]
+    started: datetime
+    """In UTC."""
+    finished: datetime | None
     curve: Sequence[Point]
     """By epoch, then name."""
     results: Mapping[str, float]
     """By name, such as ``test/recall@1``; empty unless the run is done."""
+
+    @property
+    def points(self) -> list[Point]:
+        """The curve, then the results at the last epoch."""
+        last = self.curve[-1].epoch if self.curve else 0
+        return [*self.curve, *(Point(last, name, value) for name, value in self.results.items())]
 
 
 def exported_runs(results: Path, study: str) -> Iterator[ExportedRun]:
@@ -83,47 +88,23 @@ def exported_runs(results: Path, study: str) -> Iterator[ExportedRun]:
         InputError: there are no results yet.
         StoreError: the database cannot be read.
     """
-    rows = database.query(results, _MEMBERS, {"study": study}, wait_s=_WAIT_S).rows
-    for start in range(0, len(rows), _RUNS_AT_ONCE):
-        some = rows[start : start + _RUNS_AT_ONCE]
-        ids = {"runs": [str(row[0]) for row in some]}
+    with reading(results) as con:
+        members = read_rows(con, _MEMBERS, {"study": study})
+    for start in range(0, len(members), _RUNS_AT_ONCE):
+        some = members[start : start + _RUNS_AT_ONCE]
+        ids = {"runs": [row[0] for row in some]}
         curves: defaultdict[str, list[Point]] = defaultdict(list)
-        for run_id, epoch, name, value in database.query(
-            results, _CURVES, ids, wait_s=_WAIT_S
-        ).rows:
-            curves[str(run_id)].append(Point(integer(epoch), str(name), number(value)))
         found: defaultdict[str, dict[str, float]] = defaultdict(dict)
-        for run_id, name, value in database.query(results, _RESULTS, ids, wait_s=_WAIT_S).rows:
-            found[str(run_id)][str(name)] = number(value)
-        for row in some:
-            yield _run(row, curves[str(row[0])], found[str(row[0])])
+        with reading(results) as con:  # closed while the caller writes
+            for run_id, *point in read_rows(con, _CURVES, ids):
+                curves[run_id].append(Point(*point))
+            for run_id, name, value in read_rows(con, _RESULTS, ids):
+                found[run_id][name] = value
+        for *row, started, finished in some:
+            times = (started.replace(tzinfo=UTC), as_utc(finished))
+            yield ExportedRun(*(*row, *times, curves[row[0]], found[row[0]]))
 
 
-def as_utc(time: object) -> datetime | None:
-    """Mark a TIMESTAMP of the database as UTC; None for anything else."""
-    return time.replace(tzinfo=UTC) if isinstance(time, datetime) else None
-
-
-def _run(
-    row: Sequence[object], curve: Sequence[Point], results: Mapping[str, float]
-) -> ExportedRun:
-    return ExportedRun(
-        run_id=str(row[0]),
-        trial_id=str(row[1]),
-        number=integer(row[2]),
-        label=str(row[3]),
-        phase=str(row[4]),
-        role=str(row[5]),
-        varied=read_object(row[6]),
-        seed=integer(row[7]),
-        state=str(row[8]),
-        failure=text_or_none(row[9]),
-        started=as_utc(row[10]) or datetime.fromtimestamp(0, UTC),
-        finished=as_utc(row[11]),
-        seconds=None if row[12] is None else number(row[12]),
-        host=text_or_none(row[13]),
-        commit=text_or_none(row[14]),
-        params=read_object(row[15]),
-        curve=curve,
-        results=results,
-    )
+def as_utc(time: datetime | None) -> datetime | None:
+    """Mark a TIMESTAMP of the database as UTC."""
+    return None if time is None else time.replace(tzinfo=UTC)

@@ -2,54 +2,48 @@
 
 from __future__ import annotations
 
-import html
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import duckdb
 
 from harness.errors import InputError
 from harness.report.data.cross_study import (
     Across,
     Contender,
-    Row,
     Terms,
     mixture_across,
     rules_of,
     set_against,
 )
-from harness.report.data.load import load_tables, measure_label
-from harness.report.data.mixture import Circumstances, MadeRun, read_circumstances
+from harness.report.data.load import read_tables
+from harness.report.data.mixture import Circumstances, read_circumstances
 from harness.report.data.study_data import StudyTables
-from harness.report.findings.answer import SPLIT_NAMES
 from harness.report.findings.estimates import (
     NONE,
-    bar_lengths,
-    decimal,
     difference_text,
     evidence,
     plus_minus,
-    range_text,
 )
 from harness.report.html.document import document, file_stem, write_page
 from harness.report.html.escape import escaped, label
 from harness.report.html.layout import mixture_notice, note, panels, section
-from harness.report.html.tables import comparison_cells, comparison_heads, data_table, table_row
-from harness.report.plots import render
-from harness.report.plots.picture import (
-    BASELINE,
-    INK,
-    PALETTE,
-    PAPER,
-    Picture,
-    Trace,
-    shortened,
-    titled,
+from harness.report.html.tables import (
+    comparison_cells,
+    comparison_heads,
+    data_table,
+    summary_cells,
+    table_row,
+    tags,
 )
+from harness.report.plots import render
+from harness.report.plots.comparison import comparison_picture
 from harness.report.study_page import BADGES, divided
 from harness.stats.paired import MIN_SEEDS_FOR_TEST
-from harness.store.typed_rows import read_object, read_rows
+from harness.store.database import reading
+from harness.store.typed_rows import read_rows
 
-MOST_DRAWN = 60
 _OTHER_CODE = "code differs"
 
 
@@ -75,32 +69,33 @@ def write_comparison(
     names = list(dict.fromkeys(studies))
     if len(names) < 2:
         raise InputError("compare: name at least two different studies")
-    made = read_circumstances(results, names)
-    contenders = [each for name in names for each in load_contenders(results, name, made)]
+    with reading(results) as con:
+        made = read_circumstances(con, names)
+        contenders = [each for name in names for each in read_contenders(con, results, name, made)]
     found = set_against(contenders, baseline)
     stem = file_stem("compare-" + ".".join(names))
     return write_page(reports / f"{stem}.html", render_comparison(found))
 
 
-def load_contenders(
-    results: Path, study: str, made: Mapping[str, Circumstances] | None = None
+def read_contenders(
+    con: duckdb.DuckDBPyConnection, results: Path, study: str, made: Mapping[str, Circumstances]
 ) -> list[Contender]:
     """Return the trials of a study with finished runs, confirmed ones only if it has any.
 
     Args:
+        con: The database.
         results: The results folder.
         study: Its name.
         made: run_id -> its libraries, device and number format.
 
     Raises:
         InputError: no such study, or it has no finished run.
-        StoreError: the database cannot be read.
     """
-    tables, _ = divided(load_tables(results, study))
+    tables, _ = divided(read_tables(con, results, study))
     view = tables.primary
     if view is None or view.measure != tables.study.metric:
         raise InputError(f"compare: {study} has no finished run with its metric; run it first")
-    scored = _scored(results, tables)
+    scored = _scored(con, tables)
     varied = frozenset(key for trial in tables.trials for key in trial.varied)
     counts = Counter(trial.label for trial in tables.trials)
     found = []
@@ -120,10 +115,10 @@ def load_contenders(
                 varied=varied,
                 view=view,
                 values={value.seed: value.value for value in mine},
-                runs=tuple(sorted(value.run_id for value in mine)),
+                runs={value.seed: value.run_id for value in mine},
                 code=frozenset(code for code, _ in terms),
                 terms=_distinct([each for _, each in terms]),
-                made={v.seed: MadeRun(v.run_id, (made or {}).get(v.run_id, {})) for v in mine},
+                made={value.seed: made.get(value.run_id, {}) for value in mine},
             )
         )
     return found
@@ -134,108 +129,11 @@ def render_comparison(found: Across) -> str:
     title = " and ".join(found.studies) if len(found.studies) < 3 else ", ".join(found.studies)
     body = (
         f"{_header(found, title)}\n<main>\n"
-        + section("Trials", panels(render.draw_all([comparison_picture(found)]), is_single=True))
+        + section("Trials", panels([comparison_picture(found)]))
         + section("Results", _table(found), note(_terms_in_words(found)))
         + "</main>\n"
     )
     return document(f"{title}: comparison", body, script=render.script())
-
-
-def comparison_picture(found: Across) -> Picture:
-    """Draw one line per trial, with its seeds and its mean, and the reference across all."""
-    rows = found.rows[:MOST_DRAWN]
-    if not any(row.contender == found.reference for row in rows):
-        rows = (*rows, *(row for row in found.rows if row.contender == found.reference))
-    colours = {study: PALETTE[at % len(PALETTE)] for at, study in enumerate(found.studies)}
-    mean = next(row.summary.mean for row in rows if row.contender == found.reference)
-    traces: list[Trace] = [
-        {
-            "type": "scatter",
-            "x": [round(mean, 6)] * 2,
-            "y": [-0.5, len(rows) - 0.5],
-            "mode": "lines",
-            "line": {"color": BASELINE, "width": 1},
-            "hoverinfo": "skip",
-            "showlegend": False,
-        }
-    ]
-    for study, colour in colours.items():
-        mine = [(at, row) for at, row in enumerate(rows) if row.contender.study == study]
-        traces += _study_traces(study, mine, colour, found.reference)
-    measure = f"{measure_label(found.view.measure)}, {SPLIT_NAMES[found.view.split]}"
-    said = "; ".join(
-        f"{row.contender.name}: {decimal(row.summary.mean)}"
-        + (f", {difference_text(row.comparison)} against the reference" if row.comparison else "")
-        for row in rows[:12]
-    )
-    more = f"; {len(found.rows) - 12} more in the table" if len(found.rows) > 12 else ""
-    ticks = [
-        f"{html.escape(shortened(row.contender.study))}<br>"
-        f"{html.escape(shortened(row.contender.label))}"
-        for row in rows
-    ]
-    return Picture(
-        name="comparison",
-        title="Every trial, seed by seed",
-        text=f"{measure}. The reference is {found.reference.name}. {said}{more}.",
-        traces=tuple(traces),
-        layout={
-            "xaxis": {"title": titled(html.escape(measure)), "automargin": True, "nticks": 4},
-            "yaxis": {
-                "tickvals": list(range(len(rows))),
-                "ticktext": ticks,
-                "range": [len(rows) - 0.5, -0.5],
-                "automargin": True,
-                "showgrid": False,
-            },
-            "showlegend": True,
-            "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"},
-        },
-        height=120 + 42 * len(rows),
-    )
-
-
-def _study_traces(
-    study: str, mine: Sequence[tuple[int, Row]], colour: str, reference: Contender
-) -> list[Trace]:
-    """Draw the seeds of a study's trials as dots, and their means with intervals."""
-    if not mine:
-        return []
-    seeds = [
-        (at + 0.18, value, f"{html.escape(row.contender.name)}<br>seed {seed}")
-        for at, row in mine
-        for seed, value in sorted(row.contender.values.items())
-    ]
-    halves = bar_lengths(row.summary for _, row in mine)
-    is_reference = [row.contender == reference for _, row in mine]
-    return [
-        {
-            "type": "scatter",
-            "x": [round(value, 6) for _, value, _ in seeds],
-            "y": [at for at, _, _ in seeds],
-            "text": [text for _, _, text in seeds],
-            "mode": "markers",
-            "marker": {"color": colour, "size": 6, "opacity": 0.45},
-            "hovertemplate": "%{text}: %{x:.4f}<extra></extra>",
-            "showlegend": False,
-        },
-        {
-            "type": "scatter",
-            "name": html.escape(study),
-            "x": [round(row.summary.mean, 6) for _, row in mine],
-            "y": [at for at, _ in mine],
-            "text": [html.escape(row.contender.name) for _, row in mine],
-            "mode": "markers",
-            "marker": {
-                "color": colour,
-                "size": [13 if each else 9 for each in is_reference],
-                "symbol": ["diamond" if each else "circle" for each in is_reference],
-                "line": {"color": [INK if each else PAPER for each in is_reference], "width": 1},
-            },
-            "error_x": {"type": "data", "array": halves, "color": colour, "thickness": 2},
-            "hovertemplate": "%{text}: %{x:.4f}<extra></extra>",
-        },
-    ]
 
 
 def _header(found: Across, title: str) -> str:
@@ -259,7 +157,7 @@ def _header(found: Across, title: str) -> str:
 def claim(found: Across) -> str:
     """State the best trial and how it compares with the reference, in one sentence."""
     best = next((row for row in found.rows if not row.contender.is_control), None)
-    measure, where = measure_label(found.view.measure), SPLIT_NAMES[found.view.split]
+    measure, where = found.view.label, found.view.where
     if best is None:
         return f"Only controls have {measure} on {where}."
     start = f"{best.contender.name} has the highest mean {measure} on {where}, "
@@ -288,24 +186,22 @@ def _table(found: Across) -> str:
     rows = []
     with_p = _has_p(found)
     for row in found.rows:
-        each, summary = row.contender, row.summary
-        tags = ["reference"] if each == found.reference else []
-        tags += ["baseline"] if each.is_baseline else []
-        tags += ["control"] if each.is_control else []
-        tag = f' <span class="tag">({", ".join(tags)})</span>' if tags else ""
+        each = row.contender
         cells = [
-            decimal(summary.mean),
-            NONE if summary.sd is None else decimal(summary.sd),
-            range_text(summary),
-            str(summary.n),
+            *summary_cells(row.summary),
+            str(row.summary.n),
             NONE if row.comparison is None else str(row.comparison.n),
             *comparison_cells(row.comparison, with_p=with_p),
         ]
-        kind = "control" if each.is_control else ""
-        rows.append(table_row(label(each.name) + tag, cells, kind))
+        marked = tags(
+            reference=each == found.reference, baseline=each.is_baseline, control=each.is_control
+        )
+        rows.append(
+            table_row(label(each.name) + marked, cells, "control" if each.is_control else "")
+        )
     heads = ["mean", "sd", "95 % interval", "seeds", "pairs"]
     heads += comparison_heads("difference from reference", with_p=with_p)
-    caption = f"{measure_label(found.view.measure)} on {SPLIT_NAMES[found.view.split]}"
+    caption = found.view.text
     return data_table(caption, ["study / trial", *heads], rows)
 
 
@@ -334,26 +230,17 @@ def _terms_in_words(found: Across) -> str:
     return words
 
 
-def _scored(results: Path, tables: StudyTables) -> dict[str, tuple[str, Terms]]:
+def _scored(con: duckdb.DuckDBPyConnection, tables: StudyTables) -> dict[str, tuple[str, Terms]]:
     """Map run_id to its code digest and to how it was scored."""
     rows = read_rows(
-        results,
+        con,
         "SELECT DISTINCT run_id, run.code, run.workload, run.test, run.data, run.params"
         " FROM trial JOIN member USING (trial_id) JOIN run USING (run_id)"
         " WHERE trial.study = ? AND run.state = 'done'",
         [tables.study.name],
     )
     return {
-        str(run_id): (
-            str(code),
-            Terms(
-                workload=str(workload),
-                metric=tables.study.metric,
-                is_test=bool(test),
-                data=str(data),
-                rules=rules_of(read_object(params)),
-            ),
-        )
+        run_id: (code, Terms(workload, tables.study.metric, test, data, rules_of(params)))
         for run_id, code, workload, test, data, params in rows
     }
 

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.errors import HarnessError, InputError, StoreBusyError
-from harness.report.data.load import load_tables, measure_label
+from harness.report.data.load import load_tables
 from harness.report.data.mixture import mixture_of
 from harness.report.data.study_data import StudyTables, TrialRow, View
-from harness.report.findings.answer import SPLIT_NAMES, answer
+from harness.report.findings.answer import answer
 from harness.report.findings.estimates import NONE, decimal, difference_text, range_text
 from harness.report.html.document import INDEX, document, file_stem, write_page
 from harness.report.html.escape import escaped, label
 from harness.report.html.layout import mixture_notice, note
-from harness.report.html.tables import data_table, table_row
+from harness.report.html.tables import data_table, table_row, tags
 from harness.report.study_page import BADGES, divided, write_report
 from harness.store.database import connect, database_path
 from harness.store.studies import StudyLine, list_studies
@@ -165,21 +165,21 @@ def _first_trials(tables: StudyTables) -> str:
     baseline = tables.baseline
     if baseline is not None and baseline not in shown:
         shown.append(baseline)
-    rows = [table_row(_name(trial), _cells(tables, view, trial)) for trial in shown]
-    caption = f"{measure_label(view.measure)} on {SPLIT_NAMES[view.split]}"
+    rows = [
+        table_row(
+            label(trial.label) + tags(baseline=trial.is_baseline), _cells(tables, view, trial)
+        )
+        for trial in shown
+    ]
+    caption = view.text
     return data_table(caption, ["trial", "mean", "95 % interval", "seeds", "difference"], rows)
 
 
-def _name(trial: TrialRow) -> str:
-    tag = ' <span class="tag">(baseline)</span>' if trial.is_baseline else ""
-    return label(trial.label) + tag
-
-
 def _cells(tables: StudyTables, view: View, trial: TrialRow) -> list[str]:
-    summary = tables.summaries.get((view, trial.trial_id))
+    summary = tables.summary(view, trial)
     if summary is None:
         return [NONE] * 4
-    compared = tables.comparisons.get((view, trial.trial_id))
+    compared = tables.comparison(view, trial)
     difference = NONE if compared is None else escaped(difference_text(compared))
     return [decimal(summary.mean), range_text(summary), str(summary.n), difference]
 

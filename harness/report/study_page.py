@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.report.data.agreement import Agreement, load_agreement
-from harness.report.data.load import load_tables
+from harness.report.data.agreement import Agreement, read_agreement
+from harness.report.data.load import read_tables
 from harness.report.data.mixture import mixture_of
 from harness.report.data.study_data import StudyTables
-from harness.report.data.training import Training, load_training
+from harness.report.data.training import Training, read_training
 from harness.report.findings.answer import answer
 from harness.report.findings.claims import ESTIMATE, claims, is_estimated
 from harness.report.findings.optimism import optimism, optimism_text
@@ -22,11 +22,12 @@ from harness.report.html import gallery, sections
 from harness.report.html.costs import cost_section
 from harness.report.html.document import OFFLINE, Frame, document, file_stem, write_page
 from harness.report.html.escape import escaped
-from harness.report.html.gallery import Seen, load_seen
+from harness.report.html.gallery import Seen, read_seen
 from harness.report.html.layout import mixture_notice, navigation, note
-from harness.report.html.profile import Profile, load_profile, profile_section
+from harness.report.html.profile import Profile, profile_section, read_profile
 from harness.report.plots import render as figures
 from harness.stats.paired import MIN_SEEDS_FOR_TEST
+from harness.store.database import reading
 
 MOST_BYTES = 7_900_000
 """Maximum size of a page, as far as leaving out pictures can achieve it."""
@@ -60,22 +61,25 @@ def page_text(results: Path, study: str, frame: Frame = OFFLINE) -> str:
         InputError: no such study.
         StoreError: the database cannot be read.
     """
-    everything = load_tables(results, study)
-    tables, search = divided(everything)
-    content = Content(
-        everything=everything,
-        tables=tables,
-        search=search,
-        training=load_training(results, tables),
-        agreement=load_agreement(results, everything),
-        seen=load_seen(results, tables),
-        profile=load_profile(results, study),
-    )
+    with reading(results) as con:
+        everything = read_tables(con, results, study)
+        tables, search = divided(everything)
+        content = Content(
+            everything=everything,
+            tables=tables,
+            search=search,
+            training=read_training(con, tables),
+            agreement=read_agreement(con, everything),
+            seen=read_seen(con, results, tables),
+            profile=read_profile(con, study),
+        )
     page = render(content, frame)
     pictures = sum(len(each) for each in content.seen.pictures.values()) if content.seen else 0
     if (excess := len(page.encode()) - MOST_BYTES) > 0 and pictures > FEWEST_PICTURE_BYTES:
         room = max(FEWEST_PICTURE_BYTES, pictures - excess)
-        page = render(content._replace(seen=load_seen(results, tables, room=room)), frame)
+        with reading(results) as con:
+            content = content._replace(seen=read_seen(con, results, tables, room=room))
+        page = render(content, frame)
     return page
 
 

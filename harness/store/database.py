@@ -1,7 +1,7 @@
 """Open and query the results database ``results.duckdb``, and keep its schema up to date.
 
 DuckDB allows either one writing process or several reading ones. So each process holds the file
-only briefly: the driver for one transaction per tick, a reader for one query; the others wait.
+only briefly: the driver for one transaction per tick, a reader for one answer; the others wait.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import duckdb
 
@@ -44,7 +44,7 @@ class Table(NamedTuple):
     """Result of a query."""
 
     columns: tuple[str, ...]
-    rows: list[tuple[object, ...]]
+    rows: list[tuple[Any, ...]]
 
 
 def database_path(results: Path) -> Path:
@@ -145,6 +145,25 @@ def query(
 
 
 @contextmanager
+def reading(
+    results: Path, *, wait_s: float = 10.0, on_wait: OnWait | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the database for the queries of a ``with`` block, which Ctrl-C interrupts.
+
+    Opening costs more CPU time than most queries: what reads much opens it once.
+
+    Raises:
+        InputError: there is nothing to read yet.
+        StoreError: as for ``connect``.
+    """
+    with (
+        connect(results, read_only=True, wait_s=wait_s, on_wait=on_wait) as con,
+        ended_by_ctrl_c(con.interrupt),
+    ):
+        yield con
+
+
+@contextmanager
 def answered(
     results: Path,
     sql: str,
@@ -154,10 +173,7 @@ def answered(
     on_wait: OnWait | None = None,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Run a query like ``query``, but leave the result to be fetched from the connection."""
-    with (
-        connect(results, read_only=True, wait_s=wait_s, on_wait=on_wait) as con,
-        ended_by_ctrl_c(con.interrupt),
-    ):
+    with reading(results, wait_s=wait_s, on_wait=on_wait) as con:
         try:
             con.execute(sql, params)
             yield con

@@ -1,27 +1,33 @@
-"""Read rows of the results database, and convert columns to the types that a report expects."""
+"""Read rows of the results database with JSON columns as dicts."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
-from pathlib import Path
+from typing import Any
 
-from harness.store import database
+import duckdb
+
 from harness.workload import JsonValue
 
 
 def read_rows(
-    results: Path, sql: str, params: Sequence[object] | Mapping[str, object]
-) -> list[tuple[object, ...]]:
-    """Return the rows of a query.
-
-    Raises:
-        InputError: there are no results yet.
-        StoreError: the database cannot be read.
-    """
-    return [tuple(row) for row in database.query(results, sql, params).rows]
+    con: duckdb.DuckDBPyConnection, sql: str, params: Sequence[object] | Mapping[str, object]
+) -> list[Any]:
+    """Return the rows of a query as tuples; JSON columns become dicts, as ``read_object`` does."""
+    con.execute(sql, params)
+    is_json = [str(kind) == "JSON" for _, kind, *_ in con.description or ()]
+    rows: list[tuple[Any, ...]] = con.fetchall()
+    if not any(is_json):
+        return rows
+    return [
+        tuple(
+            read_object(value) if is_object else value
+            for value, is_object in zip(row, is_json, strict=True)
+        )
+        for row in rows
+    ]
 
 
 def read_object(value: object) -> dict[str, JsonValue]:
@@ -30,25 +36,6 @@ def read_object(value: object) -> dict[str, JsonValue]:
     return loaded if isinstance(loaded, dict) else {}
 
 
-def text_or_none(value: object) -> str | None:
-    """Convert a text value to str; NULL becomes None."""
-    return None if value is None else str(value)
-
-
-def number(value: object) -> float:
-    """Convert a numeric value that is never NULL to float."""
-    if isinstance(value, int | float | Decimal):
-        return float(value)
-    raise TypeError(f"expected a number, got {value!r}")
-
-
-def integer(value: object) -> int:
-    """Convert an integer value that is never NULL to int."""
-    return int(number(value))
-
-
-def number_or_none(value: object) -> float | None:
-    """Convert a numeric value to float; NULL and non-finite numbers become None."""
-    if value is None or not math.isfinite(number(value)):
-        return None
-    return number(value)
+def finite_or_none(value: float | None) -> float | None:
+    """Return a number as it is; None for NULL and non-finite numbers."""
+    return value if value is not None and math.isfinite(value) else None

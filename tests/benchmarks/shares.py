@@ -20,7 +20,8 @@ from pathlib import Path
 from kept import ROOT, keep
 
 from gcudml.runtime.timer import PARTS
-from harness.report.html.profile import load_profile
+from harness.report.html.profile import read_profile
+from harness.store.database import reading
 from harness.study.loading import load_study
 from harness.workload import JsonValue
 
@@ -55,7 +56,8 @@ def shares(study: str, folder: Path) -> dict[str, JsonValue]:
     command += ["--results", str(folder / "results"), "--reports", str(folder / "reports")]
     environment = os.environ | {"GCUDML_CACHE": str(folder / "cache")}
     subprocess.run(command, check=True, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
-    profile = load_profile(folder / "results", load_study(ROOT / study).spec.study)
+    with reading(folder / "results") as con:
+        profile = read_profile(con, load_study(ROOT / study).spec.study)
     assert profile is not None
     percent = {part.name: 100 * part.share for part in profile.parts}
     assert percent.keys() == set(PARTS)

@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
+
 from harness.report.data.study_data import StudyTables
 from harness.stats import paired
-from harness.store.typed_rows import number, read_object, read_rows
+from harness.store.typed_rows import read_rows
 from harness.workload import JsonValue
 
 REFERENCE = "recall@1"
@@ -34,15 +36,22 @@ chosen AS (
     WHERE run.state = 'done' AND trial.role <> 'control'
         AND run.workload IN (SELECT workload FROM mine)
 )
-SELECT
-    coalesce(chosen.data, ''), chosen.data IN (SELECT data FROM mine), chosen.params,
-    score.name, score.value, recall.recall
-FROM chosen
-JOIN score ON score.run_id = chosen.run_id AND score.split = 'val'
-JOIN recall ON recall.run_id = chosen.run_id AND recall.split = 'val' AND recall.k = 1
-WHERE score.name IN ($metric, json_extract_string(chosen.facts, '$.criterion'))
-    AND isfinite(score.value) AND isfinite(recall.recall)
-ORDER BY chosen.data, score.name, chosen.run_id
+SELECT name, any_value(params), data, bool_or(is_own), list([value, recall] ORDER BY run_id)
+FROM (
+    SELECT
+        score.name, chosen.run_id, coalesce(chosen.data, '') AS data, score.value, recall.recall,
+        coalesce(chosen.data IN (SELECT data FROM mine), false) AS is_own,
+        first_value(chosen.params) OVER (
+            PARTITION BY chosen.data ORDER BY score.name, chosen.run_id
+        ) AS params
+    FROM chosen
+    JOIN score ON score.run_id = chosen.run_id AND score.split = 'val'
+    JOIN recall ON recall.run_id = chosen.run_id AND recall.split = 'val' AND recall.k = 1
+    WHERE score.name IN ($metric, json_extract_string(chosen.facts, '$.criterion'))
+        AND isfinite(score.value) AND isfinite(recall.recall)
+)
+GROUP BY data, name
+HAVING count(*) >= $fewest
 """
 
 
@@ -68,31 +77,19 @@ def rho_text(found: Agreement) -> str:
     return f"Spearman\N{RIGHT SINGLE QUOTATION MARK}s \N{GREEK SMALL LETTER RHO} = {found.rho:.2f}"
 
 
-def load_agreement(results: Path, tables: StudyTables) -> tuple[Agreement, ...]:
-    """Return the study's own data first, then those with the most runs; empty if none has both.
-
-    Raises:
-        StoreError: the database cannot be read.
-    """
-    rows = read_rows(results, _PAIRS, {"study": tables.study.name, "metric": tables.study.metric})
-    points: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    names: dict[str, str] = {}
-    own: set[str] = set()
-    for data, is_own, params, criterion, value, recall in rows:
-        points.setdefault((str(data), str(criterion)), []).append((number(value), number(recall)))
-        names.setdefault(str(data), _name(read_object(params), str(data)))
-        if is_own:
-            own.add(str(data))
+def read_agreement(con: duckdb.DuckDBPyConnection, tables: StudyTables) -> tuple[Agreement, ...]:
+    """Return the study's own data first, then those with the most runs; empty if none has both."""
+    study = tables.study
+    given = {"study": study.name, "metric": study.metric, "fewest": FEWEST_RUNS}
     found = [
         Agreement(
             criterion=criterion,
-            data=names[data],
-            is_own=data in own,
-            points=tuple(pairs),
-            rho=paired.spearman([x for x, _ in pairs], [y for _, y in pairs]),
+            data=_name(params, data),
+            is_own=is_own,
+            points=tuple((x, y) for x, y in points),
+            rho=paired.spearman([x for x, _ in points], [y for _, y in points]),
         )
-        for (data, criterion), pairs in points.items()
-        if len(pairs) >= FEWEST_RUNS
+        for criterion, params, data, is_own, points in read_rows(con, _PAIRS, given)
     ]
     found.sort(key=lambda one: (not one.is_own, -len(one.points), one.data, one.criterion))
     return tuple(found[:MOST_DATA])

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+
+import duckdb
 
 from harness.report.data.study_data import StudyTables, TrialRow, View
-from harness.store.typed_rows import integer, read_rows
+from harness.store.typed_rows import read_rows
 
 _RUNS = """
 SELECT member.trial_id, member.seed, run_id, coalesce(run.data, '')
@@ -45,15 +46,11 @@ class ShownRuns:
     """The split on which the best trial was chosen."""
 
 
-def choose_runs(results: Path, tables: StudyTables) -> ShownRuns | None:
-    """Choose the runs to show; None if no run has written what its queries found.
-
-    Raises:
-        StoreError: the database cannot be read.
-    """
+def choose_runs(con: duckdb.DuckDBPyConnection, tables: StudyTables) -> ShownRuns | None:
+    """Choose the runs to show; None if no run has written what its queries found."""
     found: dict[str, dict[int, tuple[str, str]]] = {}
-    for trial_id, seed, run_id, data in read_rows(results, _RUNS, {"study": tables.study.name}):
-        found.setdefault(str(trial_id), {})[integer(seed)] = (str(run_id), str(data))
+    for trial_id, seed, run_id, data in read_rows(con, _RUNS, {"study": tables.study.name}):
+        found.setdefault(trial_id, {})[seed] = (run_id, data)
     view = View("val", tables.study.metric)
     if view not in tables.views:  # a published protocol has no validation classes
         view = tables.primary or view

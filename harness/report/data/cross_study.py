@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 
 from harness.errors import InputError, nearest
 from harness.records.trial import flat_set
-from harness.report.data.mixture import Circumstances, Compared, MadeRun, Mixture, mixture
+from harness.report.data.mixture import Circumstances, Compared, Mixture, mixture
 from harness.report.data.study_data import Comparison, Summary, View, comparison_of
 from harness.stats.paired import Difference, holm, paired_difference, t_interval
+from harness.units import shortened
 from harness.workload import JsonValue
 
 RULES = ("data", "evaluate")
@@ -52,18 +53,24 @@ class Contender:
     view: View
     values: Mapping[int, float] = field(hash=False)
     """Seed -> score of a finished run."""
-    runs: tuple[str, ...]
+    runs: Mapping[int, str] = field(hash=False)
+    """Seed -> run_id."""
     code: frozenset[str]
     """Digests of the code that its runs were trained with."""
     terms: tuple[Terms, ...]
     """Of its runs, without duplicates."""
-    made: Mapping[int, MadeRun] = field(default_factory=dict, hash=False)
-    """Seed -> its run, with the environment as far as runs of the studies differ in it."""
+    made: Mapping[int, Circumstances] = field(default_factory=dict, hash=False)
+    """Seed -> the environment of its run, as far as runs of the studies differ in it."""
 
     @property
     def name(self) -> str:
         """Study and label, unique across the studies."""
         return f"{self.study} / {self.label}"
+
+    @property
+    def run_ids(self) -> frozenset[str]:
+        """Its runs, which another study may have too."""
+        return frozenset(self.runs.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,18 +159,15 @@ def set_against(contenders: Sequence[Contender], baseline: str | None) -> Across
 
 def mixture_across(found: Across) -> Mixture | None:
     """Describe how the environments of the page's runs differ; None if they do not."""
-    made = [run for row in found.rows for run in row.contender.made.values()]
-    runs = {run.run_id: run.circumstances for run in made}  # studies may share some
+    trials = [row.contender for row in found.rows]
+    # Studies may share runs.
+    runs = {each.runs[seed]: made for each in trials for seed, made in each.made.items()}
     compared = [
-        Compared(row.contender.name, _by_seed(row.contender))
+        Compared(row.contender.name, row.contender.made)
         for row in found.rows
         if row.comparison is not None
     ]
-    return mixture(runs.values(), compared, _by_seed(found.reference), "the reference")
-
-
-def _by_seed(contender: Contender) -> dict[int, Circumstances]:
-    return {seed: run.circumstances for seed, run in contender.made.items()}
+    return mixture(runs.values(), compared, found.reference.made, "the reference")
 
 
 def refuse_unlike(contenders: Sequence[Contender], reference: Contender) -> None:
@@ -214,11 +218,11 @@ def _without_twins(
     contenders: Sequence[Contender], reference: Contender
 ) -> tuple[list[Contender], list[tuple[str, str]]]:
     """Keep each set of runs once: a run that two studies share must not count twice."""
-    by_runs = {reference.runs: reference}
-    for each in contenders:
-        by_runs.setdefault(each.runs, each)
-    kept = [each for each in contenders if by_runs[each.runs] == each]
-    twins = [(e.name, by_runs[e.runs].name) for e in contenders if by_runs[e.runs] != e]
+    first: dict[frozenset[str], Contender] = {}
+    for each in (reference, *contenders):
+        first.setdefault(each.run_ids, each)
+    kept = [each for each in contenders if first[each.run_ids] == each]
+    twins = [(e.name, first[e.run_ids].name) for e in contenders if first[e.run_ids] != e]
     return kept, twins
 
 
@@ -246,12 +250,8 @@ def _difference(one: Terms, other: Terms, varied: frozenset[str]) -> str:
     for key in sorted(one.rules.keys() | other.rules.keys()):
         mine, theirs = one.rules.get(key), other.rules.get(key)
         if mine != theirs and key not in varied:
-            return f"{key} ({_shown(mine)}, {_shown(theirs)})"
+            shown = ["not set" if value is None else str(value) for value in (mine, theirs)]
+            return f"{key} ({', '.join(shortened(text, _LONGEST) for text in shown)})"
     if one.data != other.data:
         return f"their data (digest {one.data[:12]}, {other.data[:12]})"
     return ""
-
-
-def _shown(value: JsonValue) -> str:
-    text = "not set" if value is None else str(value)
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"

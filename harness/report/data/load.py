@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
-import re
 from pathlib import Path
+
+import duckdb
 
 from harness.errors import InputError, nearest
 from harness.report.data.mixture import mixture_of, read_circumstances
@@ -23,17 +23,44 @@ from harness.report.data.study_data import (
     comparison_of,
 )
 from harness.stats import paired
-from harness.store.typed_rows import (
-    integer,
-    number,
-    number_or_none,
-    read_object,
-    read_rows,
-    text_or_none,
-)
+from harness.store.database import reading
+from harness.store.typed_rows import read_rows
 
 SHOWN_SPLITS = ("test", "val")
 """The splits that a report shows, the decisive one first."""
+
+# Columns are in the order of the fields that they fill.
+_STUDY = """
+SELECT
+    study, question, split_part(metric, '/', -1), sampler, spec, fingerprint, command, versions
+FROM study WHERE study = ?
+"""
+_TRIALS = """
+SELECT trial_id, number, label, phase, role, variant, varied, is_baseline
+FROM trial WHERE study = ? AND pruned IS NULL
+ORDER BY role = 'control', number, trial_id
+"""
+_PRUNED = "SELECT number, trial, reason, seeds_done FROM pruned WHERE study = ? ORDER BY number"
+# A member whose run has not started may have no row in `run` yet.
+_RUNS = """
+SELECT
+    member.trial_id, member.seed, member.run_id, coalesce(run.state, 'queued'), run.failure,
+    run.message, coalesce(run.attempts, 0), run.seconds, run.peak_mib, run.host, run.threads,
+    run.facts, run.code, run.data, run.git_commit, run.dirty, run.versions, run.stderr,
+    coalesce(run.finished < study.created, false)
+FROM member JOIN trial USING (trial_id) JOIN study USING (study) LEFT JOIN run USING (run_id)
+WHERE trial.study = ? AND trial.pruned IS NULL
+ORDER BY trial.role = 'control', trial.number, member.trial_id, member.seed
+"""
+_VALUES = """
+SELECT split, name, trial_id, seed, run_id, value
+FROM results WHERE study = ? AND list_contains(?, split)
+ORDER BY split, name, number, seed
+"""
+_COMPARISONS = """
+SELECT split, metric, trial_id, n, difference, low, high, p, p_holm, prob_improvement
+FROM comparisons WHERE study = ?
+"""
 
 
 def final_table(results: Path, study: str) -> FinalTable:
@@ -45,65 +72,49 @@ def final_table(results: Path, study: str) -> FinalTable:
     """
     tables = load_tables(results, study)
     tables = tables.of_phase(tables.phases[-1]) if tables.phases else tables
-    view = tables.primary or View("val" if tables.is_search else "test", tables.study.metric)
-    rows = []
+    view = tables.decisive
     planned = tables.planned()
-    for trial in ordered_trials(tables, view):
-        found = tables.summaries.get((view, trial.trial_id)) or Summary(
-            math.nan, None, None, None, 0
-        )
-        rows.append(
-            FinalRow(
-                trial=trial.label,
-                role=trial.role,
-                is_baseline=trial.is_baseline,
-                mean=found.mean if found.n else None,
-                sd=found.sd,
-                low=found.low,
-                high=found.high,
-                n=found.n,
-                planned=planned[trial.trial_id],
-            )
-        )
     mixed = mixture_of(tables)
-    note = "" if mixed is None else mixed.text
-    return FinalTable(measure_label(view.measure), view.split, tuple(rows), note)
-
-
-def ordered_trials(tables: StudyTables, view: View) -> tuple[TrialRow, ...]:
-    """Return all trials in table order: as planned, or best first in a search; controls last."""
-    if not tables.is_search:
-        return tables.trials
-    ranked = tables.ranked(view)
-    listed = set(ranked)
-    return (*ranked, *(trial for trial in tables.trials if trial not in listed))
-
-
-def measure_label(measure: str) -> str:
-    """Return the usual spelling of a measure: ``recall@1`` -> ``Recall@1``, ``nmi`` -> ``NMI``."""
-    known = {"nmi": "NMI", "ami": "AMI", "map@r": "MAP@R", "r_precision": "R-precision"}
-    return known.get(measure, re.sub("^recall@", "Recall@", measure))
+    return FinalTable(
+        view,
+        tuple(
+            FinalRow(trial, tables.summary(view, trial), planned[trial.trial_id])
+            for trial in tables.ordered(view)
+        ),
+        "" if mixed is None else mixed.text,
+    )
 
 
 def load_tables(results: Path, study: str) -> StudyTables:
-    """Read every number of ``study``; an unfinished study gives what is there so far.
+    """Open the database and read every number of ``study``; see ``read_tables``.
 
     Raises:
         InputError: no such study in ``results``; the message names the nearest one.
         StoreError: the database cannot be read.
     """
-    found = _read_study(results, study)
-    values = _read_values(results, study)
-    views = tuple(sorted(values, key=_view_order))
+    with reading(results) as con:
+        return read_tables(con, results, study)
+
+
+def read_tables(con: duckdb.DuckDBPyConnection, results: Path, study: str) -> StudyTables:
+    """Read every number of ``study``; an unfinished study gives what is there so far.
+
+    Raises:
+        InputError: no such study in ``results``; the message names the nearest one.
+    """
+    found = read_rows(con, _STUDY, [study])
+    if not found:
+        known = [name for (name,) in read_rows(con, "SELECT study FROM study ORDER BY 1", [])]
+        raise InputError(f"{results}: unknown study {study!r}; {nearest(study, known)}")
+    values = _read_values(con, study)
     return StudyTables(
-        study=found,
-        trials=_read_trials(results, study),
-        runs=_read_runs(results, study),
-        views=views,
-        values={view: values[view] for view in views},
+        study=Study(*found[0]),
+        trials=tuple(TrialRow(*row) for row in read_rows(con, _TRIALS, [study])),
+        runs=_read_runs(con, study),
+        values=values,
         summaries=_summaries(values),
-        comparisons=_read_comparisons(results, study),
-        pruned=_read_pruned(results, study),
+        comparisons=_read_comparisons(con, study),
+        pruned=tuple(PrunedTrial(*row) for row in read_rows(con, _PRUNED, [study])),
     )
 
 
@@ -114,120 +125,18 @@ def _view_order(view: View) -> tuple[int, int, int, str]:
     return (order, 0 if is_recall else 1, int(k) if is_recall else 0, view.measure)
 
 
-def _read_study(results: Path, study: str) -> Study:
-    rows = read_rows(
-        results,
-        "SELECT study, question, metric, sampler, spec, fingerprint, command, versions"
-        " FROM study WHERE study = ?",
-        [study],
-    )
-    if rows:
-        name, question, metric, sampler, spec, fingerprint, command, versions = rows[0]
-        return Study(
-            name=str(name),
-            question=str(question),
-            metric=str(metric).rpartition("/")[2],
-            sampler=str(sampler),
-            spec=read_object(spec),
-            fingerprint=str(fingerprint),
-            command=str(command),
-            versions=read_object(versions),
-        )
-    known = [str(row[0]) for row in read_rows(results, "SELECT study FROM study ORDER BY 1", [])]
-    raise InputError(f"{results}: unknown study {study!r}; {nearest(study, known)}")
+def _read_runs(con: duckdb.DuckDBPyConnection, study: str) -> tuple[RunRow, ...]:
+    circumstances = read_circumstances(con, [study])
+    rows = read_rows(con, _RUNS, [study])
+    return tuple(RunRow(*(*row, circumstances.get(row[2], {}))) for row in rows)
 
 
-def _read_trials(results: Path, study: str) -> tuple[TrialRow, ...]:
-    rows = read_rows(
-        results,
-        "SELECT trial_id, number, label, phase, role, variant, varied, is_baseline"
-        " FROM trial WHERE study = ? AND pruned IS NULL"
-        " ORDER BY role = 'control', number, trial_id",
-        [study],
-    )
-    return tuple(
-        TrialRow(
-            trial_id=str(trial_id),
-            number=integer(number),
-            label=str(label),
-            phase=str(phase),
-            role=str(role),
-            variant=text_or_none(variant),
-            varied=read_object(varied),
-            is_baseline=bool(is_baseline),
-        )
-        for trial_id, number, label, phase, role, variant, varied, is_baseline in rows
-    )
-
-
-def _read_pruned(results: Path, study: str) -> tuple[PrunedTrial, ...]:
-    rows = read_rows(
-        results,
-        "SELECT number, trial, reason, seeds_done FROM pruned WHERE study = ? ORDER BY number",
-        [study],
-    )
-    return tuple(
-        PrunedTrial(integer(number), str(trial), str(reason), integer(seeds_done))
-        for number, trial, reason, seeds_done in rows
-    )
-
-
-def _read_runs(results: Path, study: str) -> tuple[RunRow, ...]:
-    circumstances = read_circumstances(results, [study])
-    # A member whose run has not started may have no row in `run` yet.
-    rows = read_rows(
-        results,
-        "SELECT member.trial_id, member.seed, member.run_id, coalesce(run.state, 'queued'),"
-        " run.failure, run.message, coalesce(run.attempts, 0), run.seconds, run.peak_mib,"
-        " run.host, run.threads, run.facts, run.code, run.data, run.git_commit, run.dirty,"
-        " run.versions, run.stderr, coalesce(run.finished < study.created, false)"
-        " FROM member JOIN trial USING (trial_id) JOIN study USING (study)"
-        " LEFT JOIN run USING (run_id)"
-        " WHERE trial.study = ? AND trial.pruned IS NULL"
-        " ORDER BY trial.role = 'control', trial.number, member.trial_id, member.seed",
-        [study],
-    )
-    return tuple(
-        RunRow(
-            trial_id=str(row[0]),
-            seed=integer(row[1]),
-            run_id=str(row[2]),
-            state=str(row[3]),
-            failure=text_or_none(row[4]),
-            message=text_or_none(row[5]),
-            attempts=integer(row[6]),
-            seconds=number_or_none(row[7]),
-            peak_mib=number_or_none(row[8]),
-            host=text_or_none(row[9]),
-            threads=None if row[10] is None else integer(row[10]),
-            facts=read_object(row[11]),
-            code=text_or_none(row[12]),
-            data=text_or_none(row[13]),
-            commit=text_or_none(row[14]),
-            dirty=None if row[15] is None else bool(row[15]),
-            versions=read_object(row[16]),
-            stderr=text_or_none(row[17]),
-            is_reused=bool(row[18]),
-            circumstances=circumstances.get(str(row[2]), {}),
-        )
-        for row in rows
-    )
-
-
-def _read_values(results: Path, study: str) -> dict[View, tuple[SeedValue, ...]]:
-    rows = read_rows(
-        results,
-        "SELECT split, name, trial_id, seed, run_id, value FROM results WHERE study = ?"
-        " ORDER BY split, name, number, seed",
-        [study],
-    )
+def _read_values(con: duckdb.DuckDBPyConnection, study: str) -> dict[View, tuple[SeedValue, ...]]:
+    rows = read_rows(con, _VALUES, [study, list(SHOWN_SPLITS)])
     values: dict[View, list[SeedValue]] = {}
-    for split, measure, trial_id, seed, run_id, value in rows:
-        if split in SHOWN_SPLITS:
-            values.setdefault(View(str(split), str(measure)), []).append(
-                SeedValue(str(trial_id), integer(seed), str(run_id), number(value))
-            )
-    return {view: tuple(found) for view, found in values.items()}
+    for split, measure, *value in rows:
+        values.setdefault(View(split, measure), []).append(SeedValue(*value))
+    return {view: tuple(values[view]) for view in sorted(values, key=_view_order)}
 
 
 def _summaries(
@@ -237,29 +146,13 @@ def _summaries(
     for view, found in values.items():
         for one in found:
             grouped.setdefault((view, one.trial_id), []).append(one.value)
-    summaries = {}
-    for key, numbers in grouped.items():
-        interval = paired.t_interval(numbers)
-        summaries[key] = Summary(*interval, n=len(numbers))
-    return summaries
+    return {key: Summary(*paired.t_interval(each), n=len(each)) for key, each in grouped.items()}
 
 
-def _read_comparisons(results: Path, study: str) -> dict[tuple[View, str], Comparison]:
-    rows = read_rows(
-        results,
-        "SELECT split, metric, trial_id, n, difference, low, high, p, p_holm,"
-        " prob_improvement FROM comparisons WHERE study = ?",
-        [study],
-    )
+def _read_comparisons(
+    con: duckdb.DuckDBPyConnection, study: str
+) -> dict[tuple[View, str], Comparison]:
     return {
-        (View(str(split), str(measure)), str(trial_id)): comparison_of(
-            integer(n),
-            number(difference),
-            number_or_none(low),
-            number_or_none(high),
-            p=number_or_none(p),
-            p_holm=number_or_none(p_holm),
-            better=number_or_none(better),
-        )
-        for split, measure, trial_id, n, difference, low, high, p, p_holm, better in rows
+        (View(split, measure), trial_id): comparison_of(*numbers)
+        for split, measure, trial_id, *numbers in read_rows(con, _COMPARISONS, [study])
     }

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple, TypeAlias
+
+import duckdb
 
 from harness.report.data.study_data import StudyTables
 from harness.store.typed_rows import read_rows
+from harness.units import shortened
 
 Circumstances: TypeAlias = Mapping[str, str]
 """Name, such as ``torch`` -> value."""
@@ -27,13 +29,6 @@ class Compared(NamedTuple):
     name: str
     made: Mapping[int, Circumstances]
     """Seed -> circumstances of its finished run."""
-
-
-class MadeRun(NamedTuple):
-    """A finished run, and its libraries, device and number format."""
-
-    run_id: str
-    circumstances: Circumstances
 
 
 class Mixture(NamedTuple):
@@ -53,22 +48,19 @@ class Mixture(NamedTuple):
 OPENING = "Not all runs were made in the same environment:"
 
 
-def read_circumstances(results: Path, studies: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Map run_id to those libraries, devices and formats that differ among the runs.
-
-    Raises:
-        InputError: there are no results yet.
-        StoreError: the database cannot be read.
-    """
+def read_circumstances(
+    con: duckdb.DuckDBPyConnection, studies: Sequence[str]
+) -> dict[str, dict[str, str]]:
+    """Map run_id to those libraries, devices and formats that differ among the runs."""
     rows = read_rows(
-        results,
+        con,
         "SELECT run_id, what, value FROM circumstances WHERE list_contains($studies, study)"
         " QUALIFY min(value) OVER (PARTITION BY what) < max(value) OVER (PARTITION BY what)",
         {"studies": list(studies)},
     )
     found: dict[str, dict[str, str]] = {}
     for run_id, what, value in rows:
-        found.setdefault(str(run_id), {})[str(what)] = str(value)
+        found.setdefault(run_id, {})[what] = value
     return found
 
 
@@ -167,4 +159,4 @@ def _joined(parts: Sequence[str]) -> str:
 def _shown(value: str) -> str:
     """Format a value that a workload recorded as a short line."""
     line = " ".join("".join(each if each.isprintable() else " " for each in value).split())
-    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    return shortened(line, _LONGEST)

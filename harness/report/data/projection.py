@@ -6,11 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+
+import duckdb
 
 from harness.report.data.compared_runs import ShownRun, ShownRuns
 from harness.report.data.thumbnails import Pictures
-from harness.store.typed_rows import integer, number, read_rows, text_or_none
+from harness.store.typed_rows import read_rows
 
 MOST_COLOURED = 10
 _MOST_IMAGES = 3000
@@ -24,6 +25,10 @@ _MISSES = """
 SELECT label, count(*) FROM queries
 WHERE list_contains($run_ids, run_id) AND NOT dropped AND first_hit IS DISTINCT FROM 1
 GROUP BY label
+"""
+_LAYOUT = """
+SELECT coalesce(json_extract_string(facts, '$.map'), 'two principal components')
+FROM run WHERE run_id = ?
 """
 
 
@@ -59,44 +64,38 @@ class Maps:
     """All classes on the maps."""
     coloured: tuple[str, ...]
     """Classes with a colour of their own: all, or those confused most often."""
-    layout: str = "two principal components"
+    layout: str
     """Kind of coordinates, as the workload states it (its fact ``map``)."""
 
 
-def load_maps(results: Path, shown: ShownRuns | None, pictures: Pictures) -> Maps | None:
-    """Load the maps of the runs; None if none was written.
+def read_maps(
+    con: duckdb.DuckDBPyConnection, shown: ShownRuns | None, pictures: Pictures
+) -> Maps | None:
+    """Read the maps of the runs; None if none was written.
 
     Args:
-        results: The results folder.
+        con: The database.
         shown: The runs to show.
         pictures: Collects the images on the maps, as far as there is room.
-
-    Raises:
-        StoreError: the database cannot be read.
     """
     if shown is None:
         return None
     runs: list[ProjectedRun] = []
     for run in shown.runs:
-        points = _read_points(results, run, pictures)
+        rows = read_rows(con, _POINTS, {"run_id": run.run_id, "most": _MOST_IMAGES})
+        points = [
+            Point(image, label, x, y, pictures.add(run.run_id, picture))
+            for image, label, x, y, picture in rows
+        ]
         if points:
             first = runs[0].points if runs else ()
             runs.append(ProjectedRun(run, aligned(points, first), is_turned=bool(first)))
     if not runs:
         return None
     sizes = Counter(point.label for one in runs for point in one.points)
-    coloured = _most_confused(results, shown, sizes)
-    return Maps(shown.seed, tuple(runs), tuple(sorted(sizes)), coloured, _layout(results, runs))
-
-
-def _layout(results: Path, runs: Sequence[ProjectedRun]) -> str:
-    """Return the kind of coordinates of the maps."""
-    (row,) = read_rows(
-        results,
-        "SELECT json_extract_string(facts, '$.map') FROM run WHERE run_id = ?",
-        [runs[0].run.run_id],
-    )
-    return text_or_none(row[0]) or "two principal components"
+    coloured = _most_confused(con, shown, sizes)
+    ((layout,),) = read_rows(con, _LAYOUT, [runs[0].run.run_id])
+    return Maps(shown.seed, tuple(runs), tuple(sorted(sizes)), coloured, layout)
 
 
 def aligned(points: Sequence[Point], others: Sequence[Point]) -> tuple[Point, ...]:
@@ -124,19 +123,10 @@ def aligned(points: Sequence[Point], others: Sequence[Point]) -> tuple[Point, ..
     )
 
 
-def _read_points(results: Path, run: ShownRun, pictures: Pictures) -> tuple[Point, ...]:
-    rows = read_rows(results, _POINTS, {"run_id": run.run_id, "most": _MOST_IMAGES})
-    return tuple(
-        Point(integer(image), str(label), number(x), number(y), pictures.add(run.run_id, picture))
-        for image, label, x, y, picture in rows
-    )
-
-
-def _most_confused(results: Path, shown: ShownRuns, sizes: Mapping[str, int]) -> tuple[str, ...]:
+def _most_confused(
+    con: duckdb.DuckDBPyConnection, shown: ShownRuns, sizes: Mapping[str, int]
+) -> tuple[str, ...]:
     """Return the classes whose queries most often retrieve another class; all if they are few."""
-    ids = [run.run_id for run in shown.runs]
-    misses = {
-        str(label): integer(count) for label, count in read_rows(results, _MISSES, {"run_ids": ids})
-    }
+    misses = dict(read_rows(con, _MISSES, {"run_ids": [run.run_id for run in shown.runs]}))
     ordered = sorted(sizes, key=lambda label: (-misses.get(label, 0), -sizes[label], label))
     return tuple(sorted(ordered[:MOST_COLOURED]))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
 
 from harness.report.data.compared_runs import ShownRun, ShownRuns
 from harness.report.data.thumbnails import Pictures
-from harness.store.typed_rows import integer, number, number_or_none, read_rows, text_or_none
+from harness.store.typed_rows import finite_or_none, read_rows
 
 MOST_QUERIES = 6
 """Per group of the gallery."""
@@ -18,8 +20,7 @@ MOST_CLASSES = 5
 _MOST_CANDIDATES = 500
 
 _QUERIES = """
-SELECT image, label, first_hit, neighbours, neighbour_labels, similarities, picture,
-    neighbour_pictures
+SELECT image, label, first_hit, picture, neighbour_labels, similarities, neighbour_pictures
 FROM queries
 WHERE run_id = $run_id AND NOT dropped
 ORDER BY picture IS NULL, image
@@ -124,70 +125,66 @@ class Gallery:
     all_classes: int
 
 
-def load_gallery(
-    results: Path, study: str, shown: ShownRuns | None, pictures: Pictures
+class _Found(NamedTuple):
+    """A query of one run, as its table has it."""
+
+    label: str
+    first_hit: int | None
+    picture: str | None
+    labels: list[str | None] | None
+    similarities: list[float | None] | None
+    pictures: list[str | None] | None
+
+
+def read_gallery(
+    con: duckdb.DuckDBPyConnection, study: str, shown: ShownRuns | None, pictures: Pictures
 ) -> Gallery | None:
-    """Load the queries to show, the same for all runs; None if none was written.
+    """Read the queries to show, the same for all runs; None if none was written.
 
     Args:
-        results: The results folder.
+        con: The database.
         study: The study's name.
         shown: The runs to show.
         pictures: Collects the pictures that the gallery shows.
-
-    Raises:
-        StoreError: the database cannot be read.
     """
     if shown is None:
         return None
-    of_each = [_read_queries(results, run) for run in shown.runs]
+    of_each = [_read_queries(con, run) for run in shown.runs]
     shared = [
         image
-        for image, (label, _) in of_each[0].items()
-        if all(image in found and found[image][0] == label for found in of_each)
+        for image, one in of_each[0].items()
+        if all(image in found and found[image].label == one.label for found in of_each)
     ]
     if not shared:
         return None
     groups = []
     for title, images in _groups(shown, of_each, sorted(shared)):
         queries = tuple(
-            _query(image, shown, of_each, pictures) for image in _spread(images, MOST_QUERIES)
+            _query(image, shown, [found[image] for found in of_each], pictures)
+            for image in _spread(images, MOST_QUERIES)
         )
         groups.append(Group(title, queries, len(images) - len(queries)))
-    classes = _read_classes(results, study, shown)
-    return Gallery(shown, tuple(groups), _count(results, shown), _extremes(classes), len(classes))
+    classes = _read_classes(con, study, shown)
+    return Gallery(shown, tuple(groups), _count(con, shown), _extremes(classes), len(classes))
 
 
-_Found = Mapping[str, object]
-
-
-def _read_queries(results: Path, run: ShownRun) -> dict[int, tuple[str, _Found]]:
-    """Map image to label and findings, for queries with a picture.
-
-    If none has one, for the first queries.
-    """
-    rows = read_rows(results, _QUERIES, {"run_id": run.run_id, "most": _MOST_CANDIDATES})
-    names = ("first_hit", "neighbours", "labels", "similarities", "picture", "pictures")
-    found: dict[int, tuple[str, _Found]] = {
-        integer(row[0]): (str(row[1]), dict(zip(names, row[2:], strict=True))) for row in rows
-    }
-    drawn = {image: one for image, one in found.items() if one[1]["picture"] is not None}
-    return drawn or found
+def _read_queries(con: duckdb.DuckDBPyConnection, run: ShownRun) -> dict[int, _Found]:
+    """Map image to query, for queries with a picture; if none has one, for the first queries."""
+    rows = read_rows(con, _QUERIES, {"run_id": run.run_id, "most": _MOST_CANDIDATES})
+    found = {image: _Found(*query) for image, *query in rows}
+    return {image: one for image, one in found.items() if one.picture is not None} or found
 
 
 def _groups(
-    shown: ShownRuns, of_each: Sequence[Mapping[int, tuple[str, _Found]]], shared: list[int]
+    shown: ShownRuns, of_each: Sequence[Mapping[int, _Found]], shared: list[int]
 ) -> Iterable[tuple[str, list[int]]]:
     yield "A fixed sample", shared
     if len(of_each) < 2:
         return
-    right = [{image for image in shared if one[image][1]["first_hit"] == 1} for one in of_each]
+    right = [{image for image in shared if one[image].first_hit == 1} for one in of_each]
     first, second = (run.role for run in shown.runs)
-    yield (
-        f"Only the {second} trial is right",
-        [image for image in shared if image in right[1] - right[0]],
-    )
-    yield f"Only the {first} is right", [image for image in shared if image in right[0] - right[1]]
+    yield f"Only the {second} trial is right", sorted(right[1] - right[0])
+    yield f"Only the {first} is right", sorted(right[0] - right[1])
 
 
 def _spread(images: Sequence[int], most: int) -> list[int]:
@@ -197,59 +194,45 @@ def _spread(images: Sequence[int], most: int) -> list[int]:
     return [images[place * len(images) // most] for place in range(most)]
 
 
-def _query(
-    image: int,
-    shown: ShownRuns,
-    of_each: Sequence[Mapping[int, tuple[str, _Found]]],
-    pictures: Pictures,
-) -> Query:
-    label = of_each[0][image][0]
-    drawn = [
-        pictures.add(run.run_id, found[image][1]["picture"])
-        for run, found in zip(shown.runs, of_each, strict=True)
-    ]
-    finds = tuple(
-        _finds(run, label, found[image][1], pictures)
-        for run, found in zip(shown.runs, of_each, strict=True)
-    )
-    return Query(image, label, next((one for one in drawn if one), None), finds)
+def _query(image: int, shown: ShownRuns, found: Sequence[_Found], pictures: Pictures) -> Query:
+    of_each = list(zip((run.run_id for run in shown.runs), found, strict=True))
+    drawn = [pictures.add(run_id, one.picture) for run_id, one in of_each]
+    finds = tuple(_finds(run_id, one, found[0].label, pictures) for run_id, one in of_each)
+    return Query(image, found[0].label, next((one for one in drawn if one), None), finds)
 
 
-def _finds(run: ShownRun, label: str, found: _Found, pictures: Pictures) -> Finds:
-    labels, near, drawn = (_items(found[name]) for name in ("labels", "similarities", "pictures"))
+def _finds(run_id: str, found: _Found, label: str, pictures: Pictures) -> Finds:
+    near, drawn = found.similarities or [], found.pictures or []
     neighbours = tuple(
         Neighbour(
-            label=text_or_none(each) or "",
+            label=each or "",
             is_right=each == label,
-            similarity=number_or_none(near[place]) if place < len(near) else None,
-            picture=pictures.add(run.run_id, drawn[place]) if place < len(drawn) else None,
+            similarity=finite_or_none(near[place]) if place < len(near) else None,
+            picture=pictures.add(run_id, drawn[place]) if place < len(drawn) else None,
         )
-        for place, each in enumerate(labels[:MOST_NEIGHBOURS])
+        for place, each in enumerate((found.labels or [])[:MOST_NEIGHBOURS])
     )
-    first = found["first_hit"]
-    return Finds(None if first is None else integer(first), neighbours)
+    return Finds(found.first_hit, neighbours)
 
 
-def _items(value: object) -> list[object]:
-    return list(value) if isinstance(value, list) else []
-
-
-def _count(results: Path, shown: ShownRuns) -> Counts | None:
+def _count(con: duckdb.DuckDBPyConnection, shown: ShownRuns) -> Counts | None:
     if len(shown.runs) < 2:
         return None
     one, other = (run.run_id for run in shown.runs)
-    (row,) = read_rows(results, _COUNTS, {"one": one, "other": other})
-    return Counts(*(integer(value) for value in row))
+    (row,) = read_rows(con, _COUNTS, {"one": one, "other": other})
+    return Counts(*row)
 
 
-def _read_classes(results: Path, study: str, shown: ShownRuns) -> list[ClassRecall]:
+def _read_classes(
+    con: duckdb.DuckDBPyConnection, study: str, shown: ShownRuns
+) -> list[ClassRecall]:
     ids = [run.trial.trial_id for run in shown.runs]
     rows = read_rows(
-        results, _CLASSES, {"study": study, "trials": ids, "seeds": list(shown.shared_seeds)}
+        con, _CLASSES, {"study": study, "trials": ids, "seeds": list(shown.shared_seeds)}
     )
     found: dict[str, tuple[int, dict[str, float]]] = {}
     for label, trial_id, queries, recall in rows:
-        found.setdefault(str(label), (integer(queries), {}))[1][str(trial_id)] = number(recall)
+        found.setdefault(label, (queries, {}))[1][trial_id] = recall
     return [
         ClassRecall(label, queries, tuple(recall.get(trial_id) for trial_id in ids))
         for label, (queries, recall) in found.items()

@@ -5,13 +5,16 @@ Only finished runs count towards a number, and only finite values.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from harness.stats.paired import may_show_p
 from harness.workload import JsonValue
 
+SPLIT_NAMES = {"test": "test classes", "val": "validation images"}
 _BESIDE = ("_last_epoch", "_best_test_epoch")
 
 
@@ -88,6 +91,12 @@ class PrunedTrial:
     """Number of seeds trained to the end."""
 
 
+def measure_label(measure: str) -> str:
+    """Return the usual spelling of a measure: ``recall@1`` -> ``Recall@1``, ``nmi`` -> ``NMI``."""
+    known = {"nmi": "NMI", "ami": "AMI", "map@r": "MAP@R", "r_precision": "R-precision"}
+    return known.get(measure, re.sub("^recall@", "Recall@", measure))
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """A measure on a split."""
@@ -99,6 +108,26 @@ class View:
     def key(self) -> str:
         """Name in the page, unique in the report."""
         return f"{self.split}|{self.measure}"
+
+    @property
+    def label(self) -> str:
+        """The measure for readers: ``Recall@1``."""
+        return measure_label(self.measure)
+
+    @property
+    def where(self) -> str:
+        """The split for readers: ``test classes``."""
+        return SPLIT_NAMES[self.split]
+
+    @property
+    def title(self) -> str:
+        """For an axis: ``Recall@1, test classes``."""
+        return f"{self.label}, {self.where}"
+
+    @property
+    def text(self) -> str:
+        """For a caption or a sentence: ``Recall@1 on test classes``."""
+        return f"{self.label} on {self.where}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,15 +176,13 @@ def comparison_of(
     difference: float,
     low: float | None,
     high: float | None,
-    *,
     p: float | None,
     p_holm: float | None,
     better: float | None,
 ) -> Comparison:
     """Build a comparison for a report, without p values if there are too few pairs."""
-    if not may_show_p(n):
-        p = p_holm = None
-    return Comparison(n, difference, low, high, p, p_holm, better)
+    shown = (p, p_holm) if may_show_p(n) else (None, None)
+    return Comparison(n, difference, low, high, *shown, better)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,15 +194,19 @@ class StudyTables:
     """In the order of the study, controls last; pruned trials are left out."""
     runs: tuple[RunRow, ...]
     """Of these trials."""
-    views: tuple[View, ...]
-    """Test before val, Recall@K by K, then other scores; empty before the first finished run."""
     values: Mapping[View, tuple[SeedValue, ...]]
+    """Test before val, Recall@K by K, then other scores; empty before the first finished run."""
     summaries: Mapping[tuple[View, str], Summary]
     """By view and trial_id."""
     comparisons: Mapping[tuple[View, str], Comparison]
     """By view and trial_id; the baseline and trials without a shared seed have none."""
     pruned: tuple[PrunedTrial, ...] = ()
     """Pruned trials, by number."""
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """The measures on splits that finished runs have, in the order of ``values``."""
+        return tuple(self.values)
 
     @property
     def is_search(self) -> bool:
@@ -205,7 +236,6 @@ class StudyTables:
             self,
             trials=tuple(trial for trial in self.trials if trial.trial_id in ids),
             runs=tuple(run for run in self.runs if run.trial_id in ids),
-            views=tuple(view for view in self.views if view in values),
             values=values,
             summaries={key: s for key, s in self.summaries.items() if key[1] in ids},
             comparisons={key: c for key, c in self.comparisons.items() if key[1] in ids},
@@ -217,6 +247,23 @@ class StudyTables:
         """The study's metric on the decisive split; None before the first finished run."""
         of_metric = [view for view in self.views if view.measure == self.study.metric]
         return next(iter([*of_metric, *self.views]), None)
+
+    @property
+    def decisive(self) -> View:
+        """The primary view, or the one that it will be."""
+        return self.primary or View("val" if self.is_search else "test", self.study.metric)
+
+    def summary(self, view: View, trial: TrialRow) -> Summary | None:
+        """Return a trial's summary; None before its first finished run."""
+        return self.summaries.get((view, trial.trial_id))
+
+    def comparison(self, view: View, trial: TrialRow) -> Comparison | None:
+        """Return a trial's comparison with the baseline, if they share a seed."""
+        return self.comparisons.get((view, trial.trial_id))
+
+    def compared(self, view: View) -> list[Comparison]:
+        """Return all comparisons on a view."""
+        return [found for (of, _), found in self.comparisons.items() if of == view]
 
     @property
     def baseline(self) -> TrialRow | None:
@@ -245,6 +292,12 @@ class StudyTables:
         ranked.sort(key=lambda pair: (pair[1].n < most, -pair[1].mean, pair[0].number))
         return tuple(trial for trial, _ in ranked)
 
+    def ordered(self, view: View) -> tuple[TrialRow, ...]:
+        """Return all trials in table order: as planned, or best first if a search; controls last."""
+        if not self.is_search:
+            return self.trials
+        return tuple(dict.fromkeys([*self.ranked(view), *self.trials]))
+
     def planned(self) -> Counter[str]:
         """Count the runs that the study plans, by trial_id."""
         return Counter(run.trial_id for run in self.runs)
@@ -271,29 +324,20 @@ class StudyTables:
         return tuple(dict.fromkeys(view.split for view in self.views))
 
 
-@dataclass(frozen=True, slots=True)
-class FinalRow:
-    """A row of the table at the end of a study; its numbers are None until a run has finished."""
+class FinalRow(NamedTuple):
+    """A row of the table at the end of a study."""
 
-    trial: str
-    role: str
-    is_baseline: bool
-    mean: float | None
-    sd: float | None
-    low: float | None
-    high: float | None
-    n: int
+    trial: TrialRow
+    summary: Summary | None
+    """None until a run has finished."""
     planned: int
     """Seeds that the study plans."""
 
 
-@dataclass(frozen=True, slots=True)
-class FinalTable:
+class FinalTable(NamedTuple):
     """The primary measure of every trial, for the terminal."""
 
-    metric: str
-    """For a heading: ``Recall@1``."""
-    split: str
+    view: View
     rows: tuple[FinalRow, ...]
     note: str
     """How the environments of the runs differ; empty if they do not."""

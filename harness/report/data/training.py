@@ -6,14 +6,14 @@ where it stops. Both are read for a few trials only: nobody reads a page of two 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any
+
+import duckdb
 
 from harness.report.data.study_data import StudyTables, TrialRow
-from harness.store.typed_rows import integer, number, number_or_none, read_rows
+from harness.store.typed_rows import read_rows
 
 MOST_TRIALS = 7
 """Maximum number of trials with curves: as many as there are distinguishable colours."""
@@ -72,19 +72,14 @@ class Training:
     """First, middle and last epoch of the baseline and of the best other trial."""
 
 
-def load_training(results: Path, tables: StudyTables) -> Training:
-    """Read the curves of the baseline and the best trials.
-
-    Raises:
-        StoreError: the database cannot be read.
-    """
+def read_training(con: duckdb.DuckDBPyConnection, tables: StudyTables) -> Training:
+    """Read the curves of the baseline and the best trials."""
     shown = _shown_trials(tables)
-    curves = [*_read_curves(results, tables, shown), *_read_cluster_curves(results, tables, shown)]
     return Training(
         trials=tuple(shown),
         left_out=len(tables.contenders) - len(shown),
-        curves=tuple(curves),
-        sizes=_read_sizes(results, tables, _compared_trials(tables)),
+        curves=(*_read_curves(con, tables, shown), *_read_cluster_curves(con, tables, shown)),
+        sizes=_read_sizes(con, tables, _compared_trials(tables)),
     )
 
 
@@ -101,7 +96,9 @@ def _compared_trials(tables: StudyTables) -> list[TrialRow]:
     return [*([tables.baseline] if tables.baseline else []), *others[:1]]
 
 
-def _read_curves(results: Path, tables: StudyTables, trials: Sequence[TrialRow]) -> list[Curve]:
+def _read_curves(
+    con: duckdb.DuckDBPyConnection, tables: StudyTables, trials: Sequence[TrialRow]
+) -> list[Curve]:
     metric = tables.study.metric
     watched = [
         *(f"{split}/{metric}" for split in ("val", "hindsight", "teacher", "student")),
@@ -109,7 +106,7 @@ def _read_curves(results: Path, tables: StudyTables, trials: Sequence[TrialRow])
         *("clusters/nmi", "clusters/changed"),
     ]
     rows = read_rows(
-        results,
+        con,
         f"WITH chosen AS ({_RUNS})"
         " SELECT name, trial_id, epoch, avg(value ORDER BY seed), min(value), max(value), count(*)"
         " FROM chosen JOIN epoch USING (run_id)"
@@ -117,17 +114,17 @@ def _read_curves(results: Path, tables: StudyTables, trials: Sequence[TrialRow])
         " OR list_contains(?, name))"
         " GROUP BY name, trial_id, epoch"
         " ORDER BY list_position(?, name) NULLS FIRST, name, trial_id, epoch",
-        [tables.study.name, _ids(trials), watched, watched],
+        [*_chosen(tables, trials), watched, watched],
     )
     return _curves(rows, trials)
 
 
 def _read_cluster_curves(
-    results: Path, tables: StudyTables, trials: Sequence[TrialRow]
+    con: duckdb.DuckDBPyConnection, tables: StudyTables, trials: Sequence[TrialRow]
 ) -> list[Curve]:
     # The Gini coefficient of sizes x in ascending order: 2 sum(i x_i) / (n sum(x)) - (n + 1) / n.
     rows = read_rows(
-        results,
+        con,
         f"WITH chosen AS ({_RUNS}), ranked AS ("
         " SELECT *, row_number() OVER (PARTITION BY run_id, epoch ORDER BY size, cluster) AS rank"
         " FROM chosen JOIN clusters USING (run_id) WHERE cluster >= 0),"
@@ -140,31 +137,28 @@ def _read_cluster_curves(
         " SELECT name, trial_id, epoch, avg(value ORDER BY seed), min(value), max(value), count(*)"
         " FROM long WHERE value IS NOT NULL GROUP BY name, trial_id, epoch"
         " ORDER BY name, trial_id, epoch",
-        [tables.study.name, _ids(trials)],
+        _chosen(tables, trials),
     )
     return _curves(rows, trials)
 
 
-def _curves(rows: Sequence[tuple[object, ...]], trials: Sequence[TrialRow]) -> list[Curve]:
-    points: dict[tuple[str, str], list[CurvePoint]] = {}
-    for name, trial_id, epoch, mean, low, high, n in rows:
-        points.setdefault((str(name), str(trial_id)), []).append(
-            CurvePoint(integer(epoch), number(mean), number(low), number(high), integer(n))
-        )
-    names = dict.fromkeys(name for name, _ in points)
+def _curves(rows: Sequence[tuple[Any, ...]], trials: Sequence[TrialRow]) -> list[Curve]:
+    found: dict[str, dict[str, list[CurvePoint]]] = {}
+    for name, trial_id, *point in rows:
+        found.setdefault(name, {}).setdefault(trial_id, []).append(CurvePoint(*point))
     return [
-        Curve(name, trial, tuple(points[name, trial.trial_id]))
-        for name in names
+        Curve(name, trial, tuple(points[trial.trial_id]))
+        for name, points in found.items()
         for trial in trials
-        if (name, trial.trial_id) in points
+        if trial.trial_id in points
     ]
 
 
 def _read_sizes(
-    results: Path, tables: StudyTables, trials: Sequence[TrialRow]
+    con: duckdb.DuckDBPyConnection, tables: StudyTables, trials: Sequence[TrialRow]
 ) -> tuple[ClusterSizes, ...]:
     rows = read_rows(
-        results,
+        con,
         f"WITH chosen AS ({_RUNS}), ranked AS ("
         " SELECT trial_id, seed, epoch, size, row_number() OVER ("
         " PARTITION BY run_id, epoch ORDER BY size DESC, cluster) AS rank"
@@ -173,64 +167,54 @@ def _read_sizes(
         " shared AS (SELECT trial_id, epoch FROM ranked WHERE rank = 1 GROUP BY trial_id, epoch"
         " QUALIFY count(*) = max(count(*)) OVER (PARTITION BY trial_id)),"
         " placed AS (SELECT *, row_number() OVER (PARTITION BY trial_id ORDER BY epoch) AS place,"
-        " count(*) OVER (PARTITION BY trial_id) AS places FROM shared)"
-        " SELECT trial_id, epoch, rank, avg(size ORDER BY seed)"
+        " count(*) OVER (PARTITION BY trial_id) AS places FROM shared),"
+        " averaged AS (SELECT trial_id, epoch, rank, avg(size ORDER BY seed) AS size"
         " FROM ranked JOIN placed USING (trial_id, epoch)"
-        " WHERE place IN (1, (places + 1) // 2, places)"
-        " GROUP BY trial_id, epoch, rank ORDER BY trial_id, epoch, rank",
-        [tables.study.name, _ids(trials)],
+        " WHERE place IN (1, (places + 1) // 2, places) GROUP BY trial_id, epoch, rank)"
+        " SELECT trial_id, epoch, list(size ORDER BY rank) FROM averaged"
+        " GROUP BY trial_id, epoch ORDER BY trial_id, epoch",
+        _chosen(tables, trials),
     )
-    sizes: dict[tuple[str, int], list[float]] = {}
-    for trial_id, epoch, _, size in rows:
-        sizes.setdefault((str(trial_id), integer(epoch)), []).append(number_or_none(size) or 0.0)
-    borders = _read_borders(results, tables, trials)
+    borders = _read_borders(con, tables, trials)
     return tuple(
-        ClusterSizes(trial, epoch, tuple(found), borders.get((trial_id, epoch), ()))
+        ClusterSizes(trial, epoch, tuple(sizes), borders.get((trial_id, epoch), ()))
         for trial in trials
-        for (trial_id, epoch), found in sizes.items()
+        for trial_id, epoch, sizes in rows
         if trial_id == trial.trial_id
     )
 
 
 def _read_borders(
-    results: Path, tables: StudyTables, trials: Sequence[TrialRow]
+    con: duckdb.DuckDBPyConnection, tables: StudyTables, trials: Sequence[TrialRow]
 ) -> dict[tuple[str, int], tuple[float, ...]]:
-    """Map trial and epoch to the ranks after which groups end, largest clusters first."""
+    """Map trial and epoch to the ranks after which groups end, largest clusters first.
+
+    Left out where seeds differ in the number of groups, or groups overlap in size.
+    """
     rows = read_rows(
-        results,
-        f"WITH chosen AS ({_RUNS})"
-        " SELECT trial_id, epoch, seed, count(*), min(size), max(size)"
-        " FROM chosen JOIN clusters USING (run_id)"
-        ' WHERE cluster >= 0 AND "group" IS NOT NULL'
-        ' GROUP BY trial_id, epoch, seed, "group"'
-        ' ORDER BY trial_id, epoch, seed, max(size) DESC, min(size) DESC, "group"',
-        [tables.study.name, _ids(trials)],
+        con,
+        f"WITH chosen AS ({_RUNS}), grouped AS ("
+        ' SELECT trial_id, epoch, seed, "group", count(*) AS members,'
+        " min(size) AS low, max(size) AS high"
+        ' FROM chosen JOIN clusters USING (run_id) WHERE cluster >= 0 AND "group" IS NOT NULL'
+        " GROUP BY ALL),"
+        " ordered AS (SELECT trial_id, epoch, row_number() OVER largest_first AS place,"
+        ' sum(members) OVER largest_first AS "end",'
+        " coalesce(lag(low) OVER largest_first >= high, true) AS is_apart,"
+        " count(*) OVER (PARTITION BY trial_id, epoch, seed) AS groups FROM grouped"
+        " WINDOW largest_first AS (PARTITION BY trial_id, epoch, seed"
+        ' ORDER BY high DESC, low DESC, "group")),'
+        " alike AS (FROM ordered WINDOW seeds AS (PARTITION BY trial_id, epoch)"
+        " QUALIFY bool_and(is_apart) OVER seeds"
+        " AND min(groups) OVER seeds = max(groups) OVER seeds),"
+        ' averaged AS (SELECT trial_id, epoch, place, avg("end") AS border FROM alike'
+        " WHERE place < groups GROUP BY trial_id, epoch, place)"
+        " SELECT trial_id, epoch, list(border ORDER BY place) FROM averaged GROUP BY ALL",
+        _chosen(tables, trials),
     )
-    groups: dict[tuple[str, int], dict[int, list[_Group]]] = {}
-    for trial_id, epoch, seed, members, low, high in rows:
-        by_seed = groups.setdefault((str(trial_id), integer(epoch)), {})
-        group = _Group(integer(members), number(low), number(high))
-        by_seed.setdefault(integer(seed), []).append(group)
-    return {key: _borders(list(by_seed.values())) for key, by_seed in groups.items()}
+    return {(trial_id, epoch): tuple(borders) for trial_id, epoch, borders in rows}
 
 
-class _Group(NamedTuple):
-    members: int
-    low: float
-    """Size of its smallest cluster."""
-    high: float
-
-
-def _borders(seeds: Sequence[Sequence[_Group]]) -> tuple[float, ...]:
-    """Average borders over seeds; empty if seeds differ in groups, or groups overlap in size."""
-    fits = len({len(groups) for groups in seeds}) == 1 and all(
-        after.high <= before.low for groups in seeds for before, after in itertools.pairwise(groups)
-    )
-    if not fits:
-        return ()
-    ends = [list(itertools.accumulate(group.members for group in groups)) for groups in seeds]
-    return tuple(sum(at) / len(seeds) for at in list(zip(*ends, strict=True))[:-1])
-
-
-def _ids(trials: Sequence[TrialRow]) -> list[str]:
-    return [trial.trial_id for trial in trials]
+def _chosen(tables: StudyTables, trials: Sequence[TrialRow]) -> list[object]:
+    """Return the values for ``_RUNS``."""
+    return [tables.study.name, [trial.trial_id for trial in trials]]

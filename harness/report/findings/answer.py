@@ -9,12 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from harness.report.data.load import measure_label
 from harness.report.data.study_data import StudyTables, Summary, TrialRow, View
 from harness.report.findings.estimates import decimal, difference_text, evidence, plus_minus
 from harness.workload import JsonValue
-
-SPLIT_NAMES = {"test": "test classes", "val": "validation images"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +49,17 @@ def named(trial: TrialRow) -> str:
 
 
 def _search_claim(tables: StudyTables, view: View, best: TrialRow) -> str:
-    where = SPLIT_NAMES[view.split]
+    where = view.where
     return (
         f"Search on {where}: of {len(tables.ranked(view))} finished trials, {named(best)} has the "
-        f"best {measure_label(view.measure)}, {_level(tables.summaries[view, best.trial_id])}; "
+        f"best {view.label}, {_level(tables.summaries[view, best.trial_id])}; "
         "train the winner on fresh seeds before quoting it."
     )
 
 
 def _claim(tables: StudyTables, view: View, ranked: tuple[TrialRow, ...]) -> str:
     best, baseline = ranked[0], tables.baseline
-    measure, where = measure_label(view.measure), SPLIT_NAMES[view.split]
+    measure, where = view.label, view.where
     level = _level(tables.summaries[view, best.trial_id])
     if baseline is not None and best.is_baseline:
         rivals = [t for t in ranked[1:] if (view, t.trial_id) in tables.comparisons]
@@ -83,7 +80,7 @@ def _claim(tables: StudyTables, view: View, ranked: tuple[TrialRow, ...]) -> str
     start = f"{named(best)} has the highest mean {measure} on {where}{among}, {level}"
     if baseline is None:
         return f"{start}; no baseline is named, so nothing is compared."
-    found = tables.comparisons.get((view, best.trial_id))
+    found = tables.comparison(view, best)
     if found is None:
         return f"{start}; it shares no finished seed with the baseline {named(baseline)} yet."
     return (
@@ -95,12 +92,12 @@ def _claim(tables: StudyTables, view: View, ranked: tuple[TrialRow, ...]) -> str
 def _among(tables: StudyTables, view: View, best: TrialRow) -> str:
     """Qualify the claim that a trial is best if others, with fewer seeds so far, are above it."""
     level = tables.summaries[view, best.trial_id].mean
-    means = [s.mean for t in tables.contenders if (s := tables.summaries.get((view, t.trial_id)))]
+    means = [s.mean for t in tables.contenders if (s := tables.summary(view, t))]
     return " of those with the most seeds so far" if max(means) > level else ""
 
 
 def _label(tables: StudyTables, view: View) -> str:
-    pairs = [c for (of, _), c in tables.comparisons.items() if of == view]
+    pairs = tables.compared(view)
     return "tested" if pairs and not any(c.exploratory for c in pairs) else "exploratory"
 
 
@@ -113,7 +110,7 @@ def _controls(tables: StudyTables, view: View, best: TrialRow) -> list[str]:
     top = tables.summaries[view, best.trial_id].mean
     parts = []
     for trial in tables.trials:
-        found = tables.summaries.get((view, trial.trial_id))
+        found = tables.summary(view, trial)
         if trial.is_control and found is not None:
             side = "above" if top >= found.mean else "below"
             parts.append(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from harness.report.data.load import measure_label
 from harness.report.data.study_data import Comparison, StudyTables, TrialRow, View
 from harness.report.findings.answer import named
 from harness.report.findings.estimates import difference_text, evidence, verdict
@@ -84,7 +83,7 @@ def _effect(comparison: Comparison) -> float | None:
 def _claim(tables: StudyTables, view: View, trial: TrialRow, comparisons: int) -> str:
     comparison = tables.comparisons[view, trial.trial_id]
     start = (
-        f"{named(trial)}: {measure_label(view.measure)} {difference_text(comparison)} against the "
+        f"{named(trial)}: {view.label} {difference_text(comparison)} against the "
         f"baseline; {evidence(comparison)}"
     )
     if verdict(comparison) in ("better", "worse"):

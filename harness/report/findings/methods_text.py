@@ -10,10 +10,9 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 
-from harness.report.data.load import measure_label
 from harness.report.data.mixture import mixture_of
 from harness.report.data.study_data import RunRow, StudyTables, TrialRow
-from harness.report.findings.answer import SPLIT_NAMES, named
+from harness.report.findings.answer import named
 from harness.report.findings.swept_axes import swept_axes
 from harness.report.findings.text_table import no_formula
 from harness.stats import paired as stats
@@ -86,7 +85,7 @@ def _statistics(tables: StudyTables) -> Iterator[str]:
     if view is None:
         return
     summaries = [found for (of, _), found in tables.summaries.items() if of == view]
-    what = f"We report {measure_label(view.measure)} on {SPLIT_NAMES[view.split]}"
+    what = f"We report {view.text}"
     if all(summary.n == 1 for summary in summaries):
         yield f"{what} for one seed, without an interval."
     else:
@@ -197,7 +196,7 @@ def _by_trial(tables: StudyTables) -> Iterator[list[object]]:
     for trial in tables.trials:
         found: list[object] = []
         for view in tables.views:
-            own = tables.summaries.get((view, trial.trial_id))
+            own = tables.summary(view, trial)
             sd = "" if own is None or own.sd is None else own.sd
             found += ["", "", 0] if own is None else [own.mean, sd, own.n]
         yield [*_trial_fields(trial), *found]

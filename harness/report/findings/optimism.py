@@ -8,64 +8,55 @@ recorded their best test epoch (``METRIC_best_test_epoch``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from harness.report.data.load import measure_label
-from harness.report.data.study_data import StudyTables, TrialRow, View
+from harness.report.data.study_data import StudyTables, TrialRow, View, measure_label
 from harness.report.findings.answer import named
 from harness.report.findings.estimates import decimal, signed
 
 
-@dataclass(frozen=True, slots=True)
-class Optimism:
-    """Mean test scores of the study's metric, by what was chosen on which classes."""
+class Scored(NamedTuple):
+    """A trial and its mean test score of the study's metric."""
 
-    chosen: TrialRow
-    """The trial with the best mean on validation classes."""
-    honest: float
-    """Its test score, at the epochs chosen on validation classes."""
-    best: TrialRow
-    """The trial with the best test score."""
-    claimed: float
-    """Its test score, at the epochs chosen on validation classes."""
-    best_by_epoch: TrialRow | None
+    trial: TrialRow
+    value: float
+
+
+class Optimism(NamedTuple):
+    """What was chosen on validation classes, and what test classes would have chosen."""
+
+    honest: Scored
+    """The trial with the best mean on validation classes, at the epochs chosen there."""
+    best: Scored
+    """The trial with the best test score, at the epochs chosen on validation classes."""
+    best_by_epoch: Scored | None
     """The best trial if the epoch is chosen on test classes too; None if not recorded."""
-    claimed_by_epoch: float | None
-    """Its test score at its best epochs."""
     last: float | None
-    """Test score of ``chosen`` after the last epoch."""
-
-    @property
-    def gap(self) -> float:
-        """What choosing only the trial on test classes adds."""
-        return self.claimed - self.honest
-
-    @property
-    def gap_by_epoch(self) -> float | None:
-        """What choosing both trial and epoch on test classes adds."""
-        return None if self.claimed_by_epoch is None else self.claimed_by_epoch - self.honest
+    """Test score of the honest choice after the last epoch."""
 
 
 def optimism(tables: StudyTables) -> Optimism | None:
     """Return the gap; None unless trials have both validation and test scores."""
     metric = tables.study.metric
     val, test = View("val", metric), View("test", metric)
-    on_val, on_test = tables.ranked(val), tables.ranked(test)
-    if not on_val or not on_test or (test, on_val[0].trial_id) not in tables.summaries:
+    on_val = tables.ranked(val)
+    best = _best(tables, test)
+    if not on_val or best is None or (honest := tables.summary(test, on_val[0])) is None:
         return None
-    chosen, best = on_val[0], on_test[0]
-    by_epoch = View("test", f"{metric}_best_test_epoch")
-    ranked = tables.ranked(by_epoch)
-    last = tables.summaries.get((View("test", f"{metric}_last_epoch"), chosen.trial_id))
+    last = tables.summary(View("test", f"{metric}_last_epoch"), on_val[0])
     return Optimism(
-        chosen=chosen,
-        honest=tables.summaries[test, chosen.trial_id].mean,
+        honest=Scored(on_val[0], honest.mean),
         best=best,
-        claimed=tables.summaries[test, best.trial_id].mean,
-        best_by_epoch=ranked[0] if ranked else None,
-        claimed_by_epoch=tables.summaries[by_epoch, ranked[0].trial_id].mean if ranked else None,
+        best_by_epoch=_best(tables, View("test", f"{metric}_best_test_epoch")),
         last=None if last is None else last.mean,
     )
+
+
+def _best(tables: StudyTables, view: View) -> Scored | None:
+    ranked = tables.ranked(view)
+    if not ranked:
+        return None
+    return Scored(ranked[0], tables.summaries[view, ranked[0].trial_id].mean)
 
 
 def optimism_text(found: Optimism, metric: str) -> tuple[str, ...]:
@@ -75,32 +66,29 @@ def optimism_text(found: Optimism, metric: str) -> tuple[str, ...]:
         found: The gap.
         metric: The study's metric.
     """
-    measure = measure_label(metric)
+    chosen, honest = found.honest
     said = [
-        f"Chosen on validation classes, {named(found.chosen)} has {measure} "
-        f"{decimal(found.honest)} on test classes."
+        f"Chosen on validation classes, {named(chosen)} has {measure_label(metric)} "
+        f"{decimal(honest)} on test classes."
     ]
-    if found.best == found.chosen:
+    if found.best.trial == chosen:
         said.append(
             "It is also the best on test classes: choosing there would have claimed no more."
         )
     else:
-        said.append(
-            f"Choosing the trial on test classes would have claimed {decimal(found.claimed)} "
-            f"({signed(found.gap)}), with {named(found.best)}."
-        )
-    if found.claimed_by_epoch is None or found.best_by_epoch is None or found.gap_by_epoch is None:
+        said.append(f"Choosing the trial on test classes {_claimed(found.best, honest)}")
+    if found.best_by_epoch is None:
         said.append("The effect of choosing the epoch there was not recorded.")
     else:
-        said.append(
-            f"Choosing the epoch of every run there too would have claimed "
-            f"{decimal(found.claimed_by_epoch)} ({signed(found.gap_by_epoch)}), with "
-            f"{named(found.best_by_epoch)}."
-        )
+        claimed = _claimed(found.best_by_epoch, honest)
+        said.append(f"Choosing the epoch of every run there too {claimed}")
     if found.last is not None:
-        change = signed(found.last - found.honest)
+        change = signed(found.last - honest)
         same = "the same" if change == signed(0.0) else change
-        said.append(
-            f"After the last epoch {named(found.chosen)} has {decimal(found.last)} ({same})."
-        )
+        said.append(f"After the last epoch {named(chosen)} has {decimal(found.last)} ({same}).")
     return tuple(said)
+
+
+def _claimed(found: Scored, honest: float) -> str:
+    gap = signed(found.value - honest)
+    return f"would have claimed {decimal(found.value)} ({gap}), with {named(found.trial)}."

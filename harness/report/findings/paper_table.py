@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from harness.report.data.load import measure_label, ordered_trials
 from harness.report.data.mixture import mixture_of
 from harness.report.data.study_data import Comparison, StudyTables, Summary, TrialRow, View
 from harness.report.findings.estimates import (
@@ -57,32 +56,32 @@ def paper_table(tables: StudyTables, *, is_whole: bool = True) -> PaperTable:
     ``is_whole``, a long table has only the rows that the page shows.
     """
     shown = tables.of_phase(tables.phases[-1]) if tables.phases else tables
-    view = shown.primary or View("val" if shown.is_search else "test", shown.study.metric)
-    trials = ordered_trials(shown, view) if is_whole else listed_trials(shown, view)
+    view = shown.decisive
+    trials = shown.ordered(view) if is_whole else listed_trials(shown, view)
     planned = shown.planned()
     beside = [
         View(view.split, measure)
         for measure in shown.measures()
         if measure.startswith("recall@") and measure != view.measure
     ][:MOST_BESIDE]
-    compared = [found for (of, _), found in shown.comparisons.items() if of == view]
+    compared = shown.compared(view)
     with_p = not shown.is_search and any(not found.exploratory for found in compared)
     rows = [
         _row(
             trial,
-            shown.summaries.get((view, trial.trial_id)),
-            shown.comparisons.get((view, trial.trial_id)),
+            shown.summary(view, trial),
+            shown.comparison(view, trial),
             planned[trial.trial_id],
-            [shown.summaries.get((other, trial.trial_id)) for other in beside],
+            [shown.summary(other, trial) for other in beside],
             with_p=with_p,
         )
         for trial in trials
     ]
     first_control = next((at for at, trial in enumerate(trials) if trial.is_control), None)
-    measure = measure_label(view.measure)
+    measure = view.label
     headings = [
         *("trial", f"{measure} ({view.split})"),
-        *(measure_label(other.measure) for other in beside),
+        *(other.label for other in beside),
         *("seeds", "difference", "95 % interval"),
         *(("p", "p (Holm)") if with_p else ()),
     ]
@@ -126,10 +125,7 @@ def _caption(tables: StudyTables, view: View, compared: Sequence[Comparison]) ->
     """Say what a reader has to know about the numbers."""
     seeds = len({run.seed for run in tables.runs})
     over = "over 1 seed" if seeds == 1 else f"± half its 95 % t-interval over up to {seeds} seeds"
-    said = [
-        f"{tables.study.question} {measure_label(view.measure)} on {view.split} classes: mean "
-        f"{over}."
-    ]
+    said = [f"{tables.study.question} {view.label} on {view.split} classes: mean {over}."]
     if compared:
         intervals = ", with their 95 % t-intervals" if any(each.n > 1 for each in compared) else ""
         said.append(f"Differences from the baseline are paired by seed{intervals}.")

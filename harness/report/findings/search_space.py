@@ -10,9 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness.report.data.load import measure_label
 from harness.report.data.study_data import StudyTables, TrialRow
-from harness.report.findings.answer import SPLIT_NAMES
 from harness.report.findings.swept_axes import SweptAxis, shown, swept_axes
 from harness.search.importance import FEWEST_TRIALS, Dimension, Importances, importances, usable
 from harness.workload import JsonValue
@@ -108,7 +106,7 @@ def searched(search: StudyTables) -> Searched:
         values=values,
         left_out=len(finished) - len(inside),
         importances=known,
-        measure=f"{measure_label(view.measure)}, {SPLIT_NAMES[view.split]}" if view else "",
+        measure=view.title if view else "",
     )
 
 

@@ -95,19 +95,25 @@ def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> st
     columns = _columns(headings, rows)
     to_right = [_is_numeric(column) for column in columns]
     cells = [[markdown_escaped(cell) for cell in line] for line in [headings, *rows]]
-    widths = [max(3, *(len(line[at]) for line in cells)) for at in range(len(headings))]
+    marks = ["--:" if right else "---" for right in to_right]
+    head, _, *shown = justified([cells[0], marks, *cells[1:]], to_right)
     marks = [
-        "-" * (width - 1) + (":" if right else "-")
-        for width, right in zip(widths, to_right, strict=True)
+        "-" * (len(cell) - 1) + (":" if right else "-")
+        for cell, right in zip(head, to_right, strict=True)
     ]
-    shown = [
+    return "".join(f"| {' | '.join(line)} |\n" for line in [head, marks, *shown])
+
+
+def justified(lines: Sequence[Sequence[str]], to_right: Sequence[bool]) -> list[list[str]]:
+    """Pad cells to the widths of their columns, on the left if a column is aligned to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
         [
             cell.rjust(width) if right else cell.ljust(width)
             for cell, width, right in zip(line, widths, to_right, strict=True)
         ]
-        for line in cells
+        for line in lines
     ]
-    return "".join(f"| {' | '.join(line)} |\n" for line in [shown[0], marks, *shown[1:]])
 
 
 def latex_escaped(text: str) -> str:

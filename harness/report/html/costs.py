@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from harness.report.data.study_data import RunRow, TrialRow
+from harness.report.findings.estimates import NONE
 from harness.report.findings.listing import MOST_ROWS
 from harness.report.html.escape import escaped, label
-from harness.report.html.layout import note, section
+from harness.report.html.layout import folded, note, section
 from harness.report.html.tables import (
     counted,
     data_table,
@@ -44,7 +45,7 @@ def cost_section(trials: Sequence[TrialRow], runs: Sequence[RunRow]) -> str:
     shown = [trial for trial in trials if trial.trial_id in own]
     table = _by_trial([(trial, own[trial.trial_id]) for trial in shown[:MOST_ROWS]])
     more = len(shown) - MOST_ROWS
-    parts.append(f"<details><summary>By trial</summary>{table}</details>")
+    parts.append(folded("By trial", table))
     if more > 0:
         parts.append(note(f"The first {MOST_ROWS} trials are listed; {more} more are in the CSV."))
     return section("Failures and costs", *parts)
@@ -84,7 +85,7 @@ def _reused(reused: int, runs: Sequence[RunRow]) -> str:
 
 def seconds_text(runs: Sequence[RunRow]) -> str:
     """Format as ``131 s in total; per run 14.5 s (median), at most 16.5 s``; empty if unknown."""
-    found = [run.seconds for run in runs if run.seconds is not None]
+    found = _seconds(runs)
     if not found:
         return ""
     median, longest = f"{statistics.median(found):.1f} s (median)", f"at most {max(found):.1f} s"
@@ -92,23 +93,30 @@ def seconds_text(runs: Sequence[RunRow]) -> str:
 
 
 def _peak(runs: Sequence[RunRow]) -> str:
-    found = [run.peak_mib for run in runs if run.peak_mib is not None]
+    found = _peaks(runs)
     return f"at most {max(found):.0f} MiB per run" if found else ""
+
+
+def _seconds(runs: Sequence[RunRow]) -> list[float]:
+    return [run.seconds for run in runs if run.seconds is not None]
+
+
+def _peaks(runs: Sequence[RunRow]) -> list[float]:
+    return [run.peak_mib for run in runs if run.peak_mib is not None]
 
 
 def _by_trial(shown: Sequence[tuple[TrialRow, Sequence[RunRow]]]) -> str:
     rows = []
     for trial, mine in shown:
-        times = [run.seconds for run in mine if run.seconds is not None]
-        peaks = [run.peak_mib for run in mine if run.peak_mib is not None]
+        times, peaks = _seconds(mine), _peaks(mine)
         cells = [
             str(sum(run.state == "done" for run in mine)),
             str(sum(run.state == "failed" for run in mine)),
             str(sum(run.attempts > 1 for run in mine)),
             str(sum(run.is_reused for run in mine)),
-            f"{sum(times) / len(times):.1f}" if times else "\N{EN DASH}",
-            f"{sum(times):.0f}" if times else "\N{EN DASH}",
-            f"{max(peaks):.0f}" if peaks else "\N{EN DASH}",
+            f"{sum(times) / len(times):.1f}" if times else NONE,
+            f"{sum(times):.0f}" if times else NONE,
+            f"{max(peaks):.0f}" if peaks else NONE,
         ]
         rows.append(table_row(label(trial.label), cells, "control" if trial.is_control else ""))
     heads = ["trial", "done", "failed", "retried", "reused", "s per run", "s in total", "peak MiB"]

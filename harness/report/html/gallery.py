@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
+
 from harness.report.data.compared_runs import ShownRuns, choose_runs
-from harness.report.data.projection import Maps, load_maps
+from harness.report.data.projection import Maps, read_maps
 from harness.report.data.query_gallery import (
     ClassRecall,
     Counts,
@@ -20,20 +22,19 @@ from harness.report.data.query_gallery import (
     Group,
     Neighbour,
     Query,
-    load_gallery,
+    read_gallery,
 )
-from harness.report.data.study_data import StudyTables
+from harness.report.data.study_data import SPLIT_NAMES, StudyTables
 from harness.report.data.thumbnails import Pictures
-from harness.report.findings.answer import SPLIT_NAMES
-from harness.report.findings.estimates import signed
+from harness.report.findings.estimates import NONE, signed
 from harness.report.html.escape import escaped
-from harness.report.html.layout import note, panels, section
-from harness.report.plots import render
-from harness.report.plots.picture import BASELINE, shortened
+from harness.report.html.layout import in_script, note, panels, section
+from harness.report.html.tables import data_table
+from harness.report.plots.picture import BASELINE
 from harness.report.plots.projection import class_marks, map_pictures
+from harness.units import shortened
 
 _LONGEST_LABEL = 40
-_NONE = "\N{EN DASH}"
 _RIGHT, _WRONG = "\N{CHECK MARK}", "\N{MULTIPLICATION SIGN}"
 
 
@@ -47,20 +48,20 @@ class Seen:
     """Name -> data URI."""
 
 
-def load_seen(results: Path, tables: StudyTables, *, room: int | None = None) -> Seen:
+def read_seen(
+    con: duckdb.DuckDBPyConnection, results: Path, tables: StudyTables, *, room: int | None = None
+) -> Seen:
     """Read the gallery, then the maps; maps go without pictures once the size limit is reached.
 
     Args:
-        results: The results folder.
+        con: The database.
+        results: The results folder, where the pictures are.
         tables: The study's tables.
         room: Maximum size of all pictures as text, in bytes; None for the limit of a page.
-
-    Raises:
-        StoreError: the database cannot be read.
     """
-    shown, pictures = choose_runs(results, tables), Pictures(results, room)
-    gallery = load_gallery(results, tables.study.name, shown, pictures)
-    maps = load_maps(results, shown, pictures)
+    shown, pictures = choose_runs(con, tables), Pictures(results, room)
+    gallery = read_gallery(con, tables.study.name, shown, pictures)
+    maps = read_maps(con, shown, pictures)
     return Seen(gallery, maps, pictures.data)
 
 
@@ -107,7 +108,7 @@ def map_section(seen: Seen | None) -> str:
         "Map",
         note(words),
         _class_choice(maps),
-        panels(render.draw_all(map_pictures(maps)), is_single=len(maps.runs) == 1),
+        panels(map_pictures(maps)),
         _map_key(maps),
         '<ul class="found strip" id="map-images" aria-live="polite"></ul>',
     )
@@ -119,15 +120,13 @@ def picture_data(seen: Seen | None) -> str:
         return ""
     labels = [shortened(label, _LONGEST_LABEL) for label in seen.maps.labels] if seen.maps else []
     text = json.dumps({"pictures": seen.pictures, "classes": labels}, separators=(",", ":"))
-    for character in "<>&\u2028\u2029":  # "<" could end the script
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return f'<script type="application/json" id="pictures">{text}</script>\n'
+    return f'<script type="application/json" id="pictures">{in_script(text)}</script>\n'
 
 
 def _runs_text(shown: ShownRuns) -> str:
     """Say which runs are shown, and how they were chosen."""
     names = [shortened(run.trial.label, 80) for run in shown.runs]
-    split = SPLIT_NAMES.get(shown.chosen_by, shown.chosen_by)
+    split = SPLIT_NAMES[shown.chosen_by]
     if len(shown.runs) < 2:
         return f"The {shown.runs[0].role} trial, {names[0]}, seed {shown.seed}."
     chosen = f"the best trial by {split}"
@@ -185,7 +184,7 @@ def _strip(finds: Finds, role: str) -> str:
 
 def _neighbour(one: Neighbour, place: int) -> str:
     kind, mark = ("right", _RIGHT) if one.is_right else ("wrong", _WRONG)
-    near = _NONE if one.similarity is None else f"{one.similarity:.2f}"
+    near = NONE if one.similarity is None else f"{one.similarity:.2f}"
     name = shortened(one.label, _LONGEST_LABEL)
     alt = f"{place}: {name}, {kind}, similarity {near}"
     return (
@@ -211,17 +210,12 @@ def _class_table(gallery: Gallery) -> str:
     caption = f"Recall@1 by test class, {over}: the best and worst of each trial, {shown}"
     heads = ["class", "queries", *(run.role for run in gallery.shown.runs)]
     heads += ["difference"] if len(gallery.shown.runs) == 2 else []
-    head = "".join(f'<th scope="col">{escaped(name)}</th>' for name in heads)
-    rows = "".join(_class_row(one) for one in gallery.classes)
-    return (
-        f'<h3>Classes</h3><div class="scroll" role="region" tabindex="0"'
-        f' aria-label="{escaped(caption)}"><table class="classes"><caption>{escaped(caption)}'
-        f"</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
+    rows = [_class_row(one) for one in gallery.classes]
+    return f"<h3>Classes</h3>{data_table(caption, heads, rows, kind='classes')}"
 
 
 def _class_row(one: ClassRecall) -> str:
-    cells = [str(one.queries), *(_NONE if r is None else f"{r:.3f}" for r in one.recall)]
+    cells = [str(one.queries), *(NONE if r is None else f"{r:.3f}" for r in one.recall)]
     cells += [_difference(one.recall)] if len(one.recall) == 2 else []
     return (
         f'<tr><th scope="row" title="{escaped(one.label)}">'
@@ -233,7 +227,7 @@ def _class_row(one: ClassRecall) -> str:
 def _difference(recall: Sequence[float | None]) -> str:
     first, second = recall
     if first is None or second is None:
-        return _NONE
+        return NONE
     return signed(second - first)
 
 

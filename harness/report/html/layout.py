@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from harness.report.data.mixture import OPENING, Mixture
 from harness.report.html.escape import escaped
-from harness.report.plots.render import Drawing
+from harness.report.plots.picture import Picture
+from harness.report.plots.render import figure_json
 
 
 def section(title: str, *parts: str) -> str:
@@ -56,6 +57,11 @@ def in_script(text: str) -> str:
     return text
 
 
+def folded(summary: str, *parts: str) -> str:
+    """Return HTML that opens below a line of plain text."""
+    return f"<details><summary>{escaped(summary)}</summary>{''.join(parts)}</details>"
+
+
 def note(text: str) -> str:
     """Return a note from plain text."""
     return f'<p class="note">{escaped(text)}</p>'
@@ -72,26 +78,29 @@ def mixture_notice(mixed: Mixture | None) -> str:
     )
 
 
-def panels(drawings: Sequence[Drawing], *, is_single: bool = False) -> str:
-    """Lay pictures out side by side where there is room; a single one takes the full width."""
-    kind = "panels single" if is_single else "panels"
-    return f'<div class="{kind}">{"".join(figure(drawing) for drawing in drawings)}</div>'
+def panels(pictures: Sequence[Picture], *, may_fill: bool = True) -> str:
+    """Lay pictures out side by side where there is room.
+
+    A single one takes the full width if it ``may_fill`` it.
+    """
+    kind = "panels single" if may_fill and len(pictures) == 1 else "panels"
+    return f'<div class="{kind}">{"".join(figure(picture) for picture in pictures)}</div>'
 
 
-def figure(drawing: Drawing) -> str:
+def figure(picture: Picture) -> str:
     """Return a picture: JSON for the page's script, and a description in words."""
-    data = in_script(drawing.json)
-    name = escaped(drawing.name)
-    width = f";min-width:{drawing.min_width}px" if drawing.min_width else ""
+    data = in_script(figure_json(picture))
+    name = escaped(picture.name)
+    width = f";min-width:{picture.min_width}px" if picture.min_width else ""
     plot = (
-        f'<div class="plot" id="{name}" role="img" aria-label="{escaped(drawing.text)}"'
-        f' style="height:{drawing.height}px{width}"></div>'
+        f'<div class="plot" id="{name}" role="img" aria-label="{escaped(picture.text)}"'
+        f' style="height:{picture.height}px{width}"></div>'
     )
-    if drawing.min_width:
-        label = f'role="region" tabindex="0" aria-label="{escaped(drawing.title)}"'
+    if picture.min_width:
+        label = f'role="region" tabindex="0" aria-label="{escaped(picture.title)}"'
         plot = f'<div class="scroll" {label}>{plot}</div>'
     return (
-        f"<figure><h3>{escaped(drawing.title)}</h3>{plot}"
-        f"<figcaption><details><summary>In words</summary>{escaped(drawing.text)}</details>"
-        f'</figcaption><script type="application/json" id="{name}-data">{data}</script></figure>\n'
+        f"<figure><h3>{escaped(picture.title)}</h3>{plot}"
+        f"<figcaption>{folded('In words', escaped(picture.text))}</figcaption>"
+        f'<script type="application/json" id="{name}-data">{data}</script></figure>\n'
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
+
+import duckdb
 
 from harness.report.html.escape import label
 from harness.report.html.layout import note, section
 from harness.report.html.tables import data_table, table_row
-from harness.store.typed_rows import integer, number, read_rows
+from harness.store.typed_rows import read_rows
 
 PREFIX = "seconds/part/"
 """Prefix of the metrics that hold the seconds an epoch spent on one part."""
@@ -47,21 +48,14 @@ class Profile(NamedTuple):
     """Number of runs measured."""
 
 
-def load_profile(results: Path, study: str) -> Profile | None:
-    """Return the time of each part that runs reported; None if none did.
-
-    Raises:
-        StoreError: the database cannot be read.
-    """
-    rows = read_rows(results, _PARTS, {"study": study, "prefix": PREFIX})
-    total = sum(number(seconds) for _, seconds, _, _ in rows)
+def read_profile(con: duckdb.DuckDBPyConnection, study: str) -> Profile | None:
+    """Return the time of each part that runs reported; None if none did."""
+    rows = read_rows(con, _PARTS, {"study": study, "prefix": PREFIX})
+    total = sum(seconds for _, seconds, _, _ in rows)
     if not rows or total <= 0:
         return None
-    parts = tuple(
-        Part(str(name), number(seconds) / integer(epochs), number(seconds) / total)
-        for name, seconds, _, epochs in rows
-    )
-    return Profile(parts, max(integer(runs) for _, _, runs, _ in rows))
+    parts = tuple(Part(name, each / epochs, each / total) for name, each, _, epochs in rows)
+    return Profile(parts, max(runs for _, _, runs, _ in rows))
 
 
 def profile_section(profile: Profile | None) -> str:

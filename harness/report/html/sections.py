@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.report.data.agreement import REFERENCE, Agreement
-from harness.report.data.load import measure_label
 from harness.report.data.mixture import mixture_of
-from harness.report.data.study_data import StudyTables, TrialRow, View
+from harness.report.data.study_data import SPLIT_NAMES, StudyTables, TrialRow, View, measure_label
 from harness.report.data.training import Training
-from harness.report.findings.answer import SPLIT_NAMES
 from harness.report.findings.listing import listed_trials
 from harness.report.findings.methods_text import csv_text, is_csv_by_run, methods_paragraph
 from harness.report.findings.paper_table import paper_table
 from harness.report.findings.search_space import searched
 from harness.report.html.document import file_stem
 from harness.report.html.escape import escaped
-from harness.report.html.layout import copied, download, mixture_notice, note, panels, section
+from harness.report.html.layout import (
+    copied,
+    download,
+    folded,
+    mixture_notice,
+    note,
+    panels,
+    section,
+)
 from harness.report.html.reproduce import provenance_list, query_examples, spec_text
 from harness.report.html.tables import (
     MOST_SEEDS,
@@ -29,8 +35,10 @@ from harness.report.html.tables import (
     seeds_table,
     trial_key,
 )
-from harness.report.plots import render
 from harness.report.plots.ablation import ablation_panels, ablation_pictures
+from harness.report.plots.agreement import agreement_pictures
+from harness.report.plots.cluster_sizes import size_pictures
+from harness.report.plots.curves import cluster_pictures, curve_pictures
 from harness.report.plots.importance import landscape_pictures
 from harness.report.plots.interactions import component_pictures, grid_pictures, grids
 from harness.report.plots.parallel import parallel_pictures
@@ -42,14 +50,14 @@ _MOST_CELLS = 144  # largest grid that is also shown as a table
 
 def _choices(tables: StudyTables, place: str) -> str:
     """Render the controls that select measure and split for the whole page."""
-    primary = tables.primary
-    if primary is None:
-        return ""
+    chosen = tables.decisive
     measures = {measure: measure_label(measure) for measure in tables.measures()}
     splits = {split: SPLIT_NAMES[split] for split in tables.splits()}
-    return choices("measure", measures, primary.measure, place) + choices(
-        "split", splits, primary.split, place
+    bars = (
+        choices("measure", measures, chosen.measure, place),
+        choices("split", splits, chosen.split, place),
     )
+    return f'<div class="choices">{"".join(bars)}</div>'
 
 
 def ablation_section(tables: StudyTables) -> str:
@@ -58,12 +66,11 @@ def ablation_section(tables: StudyTables) -> str:
     if primary is None:
         return section("Ablation", note("Nothing to plot yet: no run has finished."))
     has_controls = any(trial.is_control for trial in tables.trials)
-    drawings = render.draw_all(ablation_pictures(tables))
     return section(
         "Ablation",
-        f'<div class="choices">{_choices(tables, "plot")}</div>',
+        _choices(tables, "plot"),
         ablation_key(ablation_panels(tables), has_controls, is_search=tables.is_search),
-        panels(drawings, is_single=len(drawings) == 1),
+        panels(ablation_pictures(tables)),
     )
 
 
@@ -72,20 +79,17 @@ def table_section(tables: StudyTables) -> str:
     primary = tables.primary
     if primary is None:
         return ""
-    parts = []
-    for view in tables.chosen_views():
-        seeds = seeds_table(tables, view)
-        parts.append(
-            chosen_part(
-                view,
-                primary,
-                f"{results_table(tables, view)}"
-                f"<details><summary>Every seed</summary>{seeds}</details>",
-            )
+    parts = [
+        chosen_part(
+            view,
+            primary,
+            results_table(tables, view) + folded("Every seed", seeds_table(tables, view)),
         )
+        for view in tables.chosen_views()
+    ]
     return section(
         "Results",
-        f'<div class="choices">{_choices(tables, "table")}</div>',
+        _choices(tables, "table"),
         "".join(parts),
         _what_is_listed(tables, primary),
         note(_how_to_read(tables, primary)),
@@ -94,7 +98,7 @@ def table_section(tables: StudyTables) -> str:
 
 def _how_to_read(tables: StudyTables, view: View) -> str:
     """Explain the columns of the table, and why some may be missing."""
-    pairs = [found for (of, _), found in tables.comparisons.items() if of == view]
+    pairs = tables.compared(view)
     said = ["Intervals are t-intervals over seeds."]
     if pairs:
         said.append(
@@ -131,9 +135,9 @@ def _what_is_listed(tables: StudyTables, view: View) -> str:
 
 def interaction_section(tables: StudyTables) -> str:
     """Show how pairs of parameters interact."""
-    drawings = render.draw_all(grid_pictures(tables))
+    pictures = grid_pictures(tables)
     primary = tables.primary
-    if not drawings or primary is None:
+    if not pictures or primary is None:
         return ""
     words = note(
         "Each cell is one pair of values of two parameters. If more parameters were varied, a cell "
@@ -146,28 +150,26 @@ def interaction_section(tables: StudyTables) -> str:
                 chosen_part(view, primary, grid_table(tables, grid, view))
                 for view in tables.chosen_views()
             )
-            summary = f"<summary>{escaped(grid.title)} with intervals</summary>"
-            cells.append(f"<details>{summary}{shown}</details>")
+            cells.append(folded(f"{grid.title} with intervals", shown))
     return section(
         "Interactions",
-        f'<div class="choices">{_choices(tables, "grid")}</div>',
+        _choices(tables, "grid"),
         words,
-        panels(drawings, is_single=len(drawings) == 1),
+        panels(pictures),
         "".join(cells),
     )
 
 
 def component_section(tables: StudyTables) -> str:
     """Show how each variant differs from the baseline."""
-    drawings = render.draw_all(component_pictures(tables))
-    if not drawings:
+    pictures = component_pictures(tables)
+    if not pictures:
         return ""
     words = note(
         "Each variant minus the baseline, paired by seed, with its 95 % interval. A bar is "
         "coloured if the verdict is better or worse, and grey otherwise."
     )
-    bars = f'<div class="choices">{_choices(tables, "component")}</div>'
-    return section("Components", bars, words, panels(drawings, is_single=True))
+    return section("Components", _choices(tables, "component"), words, panels(pictures))
 
 
 def search_section(tables: StudyTables, search: StudyTables | None) -> str:
@@ -175,8 +177,7 @@ def search_section(tables: StudyTables, search: StudyTables | None) -> str:
     if search is None or search.primary is None:
         if not tables.is_search or tables.primary is None:
             return ""
-        history = render.draw_all(exploration_pictures(tables))[:1]
-        return section("Search", panels(history, is_single=True), _parameters(tables))
+        return section("Search", panels(exploration_pictures(tables)[:1]), _parameters(tables))
     count = len(search.contenders) + len(search.pruned)
     given_up = f" ({len(search.pruned)} were pruned)" if search.pruned else ""
     words = note(
@@ -189,7 +190,7 @@ def search_section(tables: StudyTables, search: StudyTables | None) -> str:
         "Search",
         mixture_notice(mixture_of(search)),
         words,
-        panels(render.draw_all(exploration_pictures(search))),
+        panels(exploration_pictures(search), may_fill=False),
         _parameters(search),
         results_table(search, search.primary),
     )
@@ -211,15 +212,10 @@ def _parameters(search: StudyTables) -> str:
             f" Finished trials outside the search space, such as a baseline: {found.left_out}; "
             "these pictures leave them out."
         )
-    landscape = render.draw_all(landscape_pictures(found))
-    lines = render.draw_all(parallel_pictures(found))
-    return "".join(
-        [
-            note(words) if words else "",
-            panels(landscape, is_single=len(landscape) == 1) if landscape else "",
-            panels(lines, is_single=True) if lines else "",
-        ]
-    )
+    rows = [
+        pictures for pictures in (landscape_pictures(found), parallel_pictures(found)) if pictures
+    ]
+    return (note(words) if words else "") + "".join(panels(pictures) for pictures in rows)
 
 
 def agreement_section(agreement: Sequence[Agreement]) -> str:
@@ -236,14 +232,14 @@ def agreement_section(agreement: Sequence[Agreement]) -> str:
     return section(
         f"Criterion against {measure_label(REFERENCE)}",
         words,
-        panels(render.agreement_drawings(agreement), is_single=len(agreement) == 1),
+        panels(agreement_pictures(agreement)),
     )
 
 
 def curve_section(tables: StudyTables, training: Training) -> str:
     """Plot what runs reported, epoch by epoch."""
-    drawings = render.curve_drawings(tables, training)
-    if not drawings:
+    pictures = curve_pictures(tables, training)
+    if not pictures:
         return ""
     words = "Lines are means over seeds; bands span the lowest to the highest seed."
     if training.left_out:
@@ -251,22 +247,25 @@ def curve_section(tables: StudyTables, training: Training) -> str:
             f" The baseline and the best trials are shown; {training.left_out} more are in the "
             "database."
         )
-    return section("Training", note(words), trial_key(_drawn(training)), panels(drawings))
+    drawn = panels(pictures, may_fill=False)
+    return section("Training", note(words), trial_key(_drawn(training)), drawn)
 
 
 def cluster_section(training: Training) -> str:
     """Plot cluster sizes, and the curves derived from clusters."""
-    sizes = render.size_drawings(training)
-    if not sizes:
+    if not training.sizes:
         return ""
     words = note(
         "Sizes of the pseudo-label clusters, largest to smallest, on a log scale: a steep end is a "
         "long tail. Dotted vertical lines separate groups of clusters in the last of these epochs. "
         "A Gini coefficient of 0 means equal sizes; 1 means that one cluster holds everything."
     )
-    over_epochs = render.cluster_drawings(training)
     return section(
-        "Clusters", words, panels(sizes), trial_key(_drawn(training)), panels(over_epochs)
+        "Clusters",
+        words,
+        panels(size_pictures(training), may_fill=False),
+        trial_key(_drawn(training)),
+        panels(cluster_pictures(training), may_fill=False),
     )
 
 
@@ -283,8 +282,7 @@ def pruned_section(tables: StudyTables) -> str:
         "These trials were pruned before all their seeds were trained. What they had reached by "
         "then is in the database, but in no table, mean or ranking."
     )
-    table = f"<details><summary>Which, and why</summary>{pruned_table(tables)}</details>"
-    return section("Pruned", words, table)
+    return section("Pruned", words, folded("Which, and why", pruned_table(tables)))
 
 
 def reproduce_section(

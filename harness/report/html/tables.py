@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from harness.report.data.load import measure_label
 from harness.report.data.study_data import Comparison, RunRow, StudyTables, Summary, TrialRow, View
-from harness.report.findings.answer import SPLIT_NAMES
 from harness.report.findings.estimates import (
     NONE,
     decimal,
@@ -19,6 +17,7 @@ from harness.report.findings.estimates import (
 )
 from harness.report.findings.listing import MOST_ROWS, listed_trials
 from harness.report.html.escape import escaped, label
+from harness.report.html.layout import folded
 from harness.report.plots.ablation import Panel
 from harness.report.plots.interactions import Grid
 from harness.report.plots.picture import ACCENT, BASELINE, BEST, trial_colours
@@ -33,7 +32,7 @@ def results_table(tables: StudyTables, view: View) -> str:
     """Tabulate one measure on one split: one row per trial, controls last."""
     ranked = tables.ranked(view)
     heads = ["mean", "sd", "95 % interval", "seeds"]
-    compared = [found for (of, _), found in tables.comparisons.items() if of == view]
+    compared = tables.compared(view)
     with_p = any(not found.exploratory for found in compared)
     heads += comparison_heads("difference from baseline", with_p=with_p) if compared else []
     heads.append("s per run")
@@ -41,20 +40,17 @@ def results_table(tables: StudyTables, view: View) -> str:
     planned = tables.planned()
     seconds = _mean_seconds(tables)
     for trial in listed_trials(tables, view):
-        summary = tables.summaries.get((view, trial.trial_id))
-        cells = [*_summary_cells(summary), _seeds(planned[trial.trial_id], summary)]
+        summary = tables.summary(view, trial)
+        cells = [*summary_cells(summary), _seeds(planned[trial.trial_id], summary)]
         if compared:
-            found = tables.comparisons.get((view, trial.trial_id))
+            found = tables.comparison(view, trial)
             cells += comparison_cells(found, with_p=with_p)
         cells.append(seconds.get(trial.trial_id, NONE))
         is_best = bool(ranked) and trial == ranked[0]
         kind = "control" if trial.is_control else "best" if is_best else ""
-        tags = [
-            name for name, is_so in (("best", is_best), ("baseline", trial.is_baseline)) if is_so
-        ]
-        tags += ["control"] if trial.is_control else []
-        rows.append(table_row(label(trial.label) + _tags(tags), cells, kind))
-    caption = f"{measure_label(view.measure)} on {SPLIT_NAMES[view.split]}"
+        marked = tags(best=is_best, baseline=trial.is_baseline, control=trial.is_control)
+        rows.append(table_row(label(trial.label) + marked, cells, kind))
+    caption = view.text
     return data_table(caption, ["trial", *heads], rows)
 
 
@@ -67,7 +63,7 @@ def seeds_table(tables: StudyTables, view: View) -> str:
         found = [values.get((trial.trial_id, seed)) for seed in seeds]
         cells = [NONE if value is None else decimal(value, 4) for value in found]
         rows.append(table_row(label(trial.label), cells))
-    caption = f"{measure_label(view.measure)} on {SPLIT_NAMES[view.split]}, seed by seed"
+    caption = f"{view.text}, seed by seed"
     return data_table(caption, ["trial", *(f"seed {seed}" for seed in seeds)], rows)
 
 
@@ -80,12 +76,8 @@ def failures_table(labels: Mapping[str, str], failed: Sequence[RunRow]) -> str:
     """
     rows = []
     for run in failed[:MOST_ROWS]:
-        log = (
-            '<details><summary>last lines</summary><pre tabindex="0">'
-            f"{escaped(run.stderr)}</pre></details>"
-            if run.stderr
-            else ""
-        )
+        lines = f'<pre tabindex="0">{escaped(run.stderr)}</pre>'
+        log = folded("last lines", lines) if run.stderr else ""
         attempts = f"attempt {run.attempts}"
         rows.append(
             f'<tr><th scope="row">{label(labels[run.trial_id])}</th>'
@@ -112,7 +104,7 @@ def grid_table(tables: StudyTables, grid: Grid, view: View) -> str:
         for y, down in enumerate(grid.down_values)
     ]
     heads = [f"{grid.across.title} {value}" for value in grid.across_values]
-    caption = f"{measure_label(view.measure)} on {SPLIT_NAMES[view.split]} by {grid.title}"
+    caption = f"{view.text} by {grid.title}"
     return data_table(caption, [grid.down.title, *heads], rows)
 
 
@@ -155,18 +147,23 @@ def description_list(items: Iterable[tuple[str, str]]) -> str:
 
 
 def data_table(
-    caption: str, heads: Sequence[str], rows: Iterable[str], texts: Sequence[str] = ()
+    caption: str,
+    heads: Sequence[str],
+    rows: Iterable[str],
+    texts: Sequence[str] = (),
+    kind: str = "results",
 ) -> str:
-    """Render a table in a scrolling region; the page's script makes its headings sort it.
+    """Render a table in a scrolling region; the page's script makes headings of results sort.
 
-    ``rows`` are HTML; ``texts`` names the columns that do not hold numbers.
+    ``rows`` are HTML; ``texts`` names the columns that do not hold numbers; ``kind`` is the
+    table's CSS class.
     """
     head = "".join(
         f'<th scope="col"{_TEXT if name in texts else ""}>{escaped(name)}</th>' for name in heads
     )
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escaped(caption)}">'
-        f'<table class="results"><caption>{escaped(caption)}</caption>'
+        f'<table class="{kind}"><caption>{escaped(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
@@ -177,11 +174,14 @@ def table_row(name: str, cells: Sequence[str], kind: str = "") -> str:
     return f'<tr class="{kind}"><th scope="row">{name}</th>{shown}</tr>'
 
 
-def _tags(tags: Sequence[str]) -> str:
-    return f' <span class="tag">({", ".join(tags)})</span>' if tags else ""
+def tags(**marks: bool) -> str:
+    """Render what marks a trial, such as ``(best, baseline)``; empty if nothing does."""
+    shown = ", ".join(name for name, is_so in marks.items() if is_so)
+    return f' <span class="tag">({shown})</span>' if shown else ""
 
 
-def _summary_cells(summary: Summary | None) -> list[str]:
+def summary_cells(summary: Summary | None) -> list[str]:
+    """Render mean, standard deviation and interval as HTML cells."""
     if summary is None:
         return [NONE] * 3
     sd = NONE if summary.sd is None else decimal(summary.sd)
@@ -273,7 +273,7 @@ def trial_key(trials: Sequence[TrialRow]) -> str:
     items = []
     for trial in trials:
         line = f'<path d="M0 7H18" stroke="{colours[trial.trial_id]}" stroke-width="3"/>'
-        tag = _tags(["baseline"] if trial.is_baseline else [])
+        tag = tags(baseline=trial.is_baseline)
         items.append(
             f'<li><button type="button" aria-pressed="true" data-trial="{escaped(trial.trial_id)}">'
             f"{_mark(line)}<span>{escaped(trial.label)}{tag}</span></button></li>"

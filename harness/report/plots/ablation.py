@@ -11,9 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from harness.report.data.load import measure_label
 from harness.report.data.study_data import StudyTables, Summary, TrialRow, View
-from harness.report.findings.answer import SPLIT_NAMES
 from harness.report.findings.estimates import bar_lengths, decimal, summary_text
 from harness.report.findings.swept_axes import SweptAxis, drawn_axes, trial_axis
 from harness.report.plots.picture import (
@@ -25,7 +23,8 @@ from harness.report.plots.picture import (
     PAPER,
     Picture,
     Trace,
-    shortened,
+    first_told,
+    tick,
     titled,
 )
 
@@ -80,12 +79,12 @@ def _picture(
     for view in tables.chosen_views():
         low, high = _value_range(tables, view, by_seed)
         ranges[view.key] = [low, high]
-        traces += _references(tables, view, frame, low, high)
-        traces += _seed_traces(tables, view, frame) if by_seed else []
-        traces += _trial_traces(tables, view, frame, by_seed)
-    for trace in traces:
-        trace["visible"] = trace["meta"] == {"view": primary.key}
-    titles = {view.key: _view_title(view) for view in tables.chosen_views()}
+        drawn = _references(tables, view, frame, low, high)
+        drawn += _seed_traces(tables, view, frame) if by_seed else []
+        drawn += _trial_traces(tables, view, frame, by_seed)
+        shown = {"meta": {"view": view.key}, "visible": view == primary}
+        traces += [trace | shown for trace in drawn]
+    titles = {view.key: html.escape(view.title) for view in tables.chosen_views()}
     value = {"range": ranges[primary.key], "title": titled(titles[primary.key])}
     across, along = ("xaxis", "yaxis") if frame.is_flat else ("yaxis", "xaxis")
     return Picture(
@@ -144,7 +143,7 @@ class _Frame:
             axis["range"] = [high, low] if self.is_flat else [low, high]
         if self.axis.ticks:
             axis["tickvals"] = [place for place, _ in self.axis.ticks]
-            axis["ticktext"] = [html.escape(shortened(text)) for _, text in self.axis.ticks]
+            axis["ticktext"] = [tick(text) for _, text in self.axis.ticks]
         if self.axis.scale == "category":
             axis["showgrid"] = False
         return axis
@@ -201,7 +200,7 @@ def _references(
     first, last = frame.ends
     traces = []
     baseline = tables.baseline
-    if baseline is not None and (found := tables.summaries.get((view, baseline.trial_id))):
+    if baseline is not None and (found := tables.summary(view, baseline)):
         thin = {"color": BASELINE, "width": 1}
         at = round(found.mean, 6)
         traces.append(
@@ -209,15 +208,14 @@ def _references(
         )
     controls = [trial for trial in tables.trials if trial.is_control]
     for place, trial in enumerate(controls):
-        found = tables.summaries.get((view, trial.trial_id))
+        found = tables.summary(view, trial)
         if found is None:
             continue
         at = min(max(round(found.mean, 6), low), high)
         at_start = place % 2 == 0  # labels of close values would overlap
         side = _text_side(at_start, is_flat=frame.is_flat, is_above=found.mean > high)
         arrow = _arrow(found.mean, low, high, is_flat=frame.is_flat)
-        label = f"{arrow}{shortened(trial.label)} {decimal(found.mean)}"
-        note = f"&nbsp;{html.escape(label)}&nbsp;"
+        note = f"&nbsp;{arrow}{tick(trial.label)} {decimal(found.mean)}&nbsp;"
         style = {"color": INK, "width": 1, "dash": CONTROL_DASHES[place % len(CONTROL_DASHES)]}
         traces.append(
             frame.scatter(
@@ -232,8 +230,6 @@ def _references(
                 opacity=0.75,
             )
         )
-    for trace in traces:
-        trace["meta"] = {"view": view.key}
     return traces
 
 
@@ -269,8 +265,7 @@ def _seed_traces(tables: StudyTables, view: View, frame: _Frame) -> list[Trace]:
         marker={"color": ACCENT, "size": 7, "opacity": 0.55},
         customdata=[[html.escape(labels[v.trial_id]), v.seed, v.run_id] for v in found],
         hovertemplate="%{customdata[0]}<br>seed %{customdata[1]}, run %{customdata[2]}<br>"
-        + _hover_value(view, frame),
-        meta={"view": view.key},
+        + f"{html.escape(view.label)} %{{{'x' if frame.is_flat else 'y'}:.4f}}<extra></extra>",
     )
     if not frame.axis.ordered or not 1 < len(seeds) <= 12:
         return [dots]
@@ -289,7 +284,6 @@ def _seed_traces(tables: StudyTables, view: View, frame: _Frame) -> list[Trace]:
         line={"color": ACCENT, "width": 1},
         opacity=0.25,
         hoverinfo="skip",
-        meta={"view": view.key},
     )
     return [lines, dots]
 
@@ -320,8 +314,6 @@ def _trial_traces(tables: StudyTables, view: View, frame: _Frame, by_seed: bool)
             if not by_seed and symbol == "circle":
                 marker["opacity"] = 0.7
             traces.append(_mean_trace(pairs, view, frame, marker, by_seed))
-    for trace in traces:
-        trace["meta"] = {"view": view.key}
     return traces
 
 
@@ -354,29 +346,17 @@ def _mean_trace(
         marker=marker,
         customdata=[[html.escape(t.label), summary_text(s)] for t, s in pairs],
         hovertemplate="%{customdata[0]}<br>"
-        + html.escape(measure_label(view.measure))
+        + html.escape(view.label)
         + " %{customdata[1]}<extra></extra>",
         **error,
     )
 
 
-def _hover_value(view: View, frame: _Frame) -> str:
-    value = "x" if frame.is_flat else "y"
-    return f"{html.escape(measure_label(view.measure))} %{{{value}:.4f}}<extra></extra>"
-
-
-def _view_title(view: View) -> str:
-    return f"{html.escape(measure_label(view.measure))}, {SPLIT_NAMES[view.split]}"
-
-
 def _described(tables: StudyTables, view: View, axis: SweptAxis) -> str:
     """Describe the picture in words: the first trials with their numbers."""
     found = [
-        f"{trial.label}: {summary_text(tables.summaries[view, trial.trial_id])}"
+        f"{trial.label}: {summary_text(summary)}"
         for trial in tables.trials
-        if (view, trial.trial_id) in tables.summaries
+        if (summary := tables.summary(view, trial))
     ]
-    more = len(found) - _MOST_DESCRIBED
-    tail = f"; {more} more in the table" if more > 0 else ""
-    measure = f"{measure_label(view.measure)} on {SPLIT_NAMES[view.split]}"
-    return f"{measure} against {axis.key}. {'; '.join(found[:_MOST_DESCRIBED])}{tail}."
+    return f"{view.text} against {axis.key}. {first_told(found, _MOST_DESCRIBED)}."

@@ -9,7 +9,17 @@ from collections.abc import Sequence
 
 from harness.report.data.study_data import TrialRow
 from harness.report.findings.search_space import Parameter, Searched
-from harness.report.plots.picture import ACCENT, PAPER, RAMP, Picture, Trace, shortened, titled
+from harness.report.plots.picture import (
+    ACCENT,
+    PAPER,
+    RAMP,
+    Picture,
+    Trace,
+    line_axis,
+    tick,
+    titled,
+    titled_axis,
+)
 
 FEWEST_FOR_A_SURFACE = 15
 """With fewer trials, no surface is drawn between them."""
@@ -54,19 +64,12 @@ def _importance(found: Searched) -> tuple[Picture, ...]:
         text=text,
         traces=(bars,),
         layout={
-            "xaxis": {
-                "title": titled("share of explained spread, each alone"),
-                "range": [0, 1.12 * max(shares.values())],
-                "automargin": True,
-                "nticks": 6,
-            },
-            "yaxis": {
-                "tickvals": list(range(len(shares))),
-                "ticktext": [html.escape(shortened(title)) for title in shares],
-                "range": [len(shares) - 0.5, -0.5],
-                "automargin": True,
-                "showgrid": False,
-            },
+            "xaxis": titled_axis(
+                "share of explained spread, each alone",
+                range=[0, 1.12 * max(shares.values())],
+                nticks=6,
+            ),
+            "yaxis": line_axis([tick(title) for title in shares]),
         },
         height=max(180, 90 + 34 * len(shares)),
     )
@@ -189,11 +192,7 @@ def _colour_range(values: Sequence[float]) -> tuple[float, float]:
 def _number_axis(parameter: Parameter) -> dict[str, object]:
     """Return Plotly's axis settings for a range, with ticks at decades or parts of them."""
     one = parameter.dimension
-    axis: dict[str, object] = {
-        "title": titled(html.escape(parameter.title)),
-        "automargin": True,
-        "nticks": 6,
-    }
+    axis = titled_axis(html.escape(parameter.title), nticks=6)
     if not one.is_log:
         pad = 0.04 * (one.high - one.low)
         return axis | {"range": [one.low - pad, one.high + pad]}

@@ -13,9 +13,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.report.data.load import measure_label
 from harness.report.data.study_data import Comparison, StudyTables, Summary, TrialRow, View
-from harness.report.findings.answer import SPLIT_NAMES
 from harness.report.findings.estimates import (
     bar_lengths,
     difference_text,
@@ -24,7 +22,17 @@ from harness.report.findings.estimates import (
     verdict,
 )
 from harness.report.findings.swept_axes import SweptAxis, swept_axes
-from harness.report.plots.picture import ACCENT, BASELINE, INK, Picture, Trace, shortened, titled
+from harness.report.plots.picture import (
+    ACCENT,
+    BASELINE,
+    INK,
+    Picture,
+    Trace,
+    first_told,
+    line_axis,
+    tick,
+    titled_axis,
+)
 from harness.stats import paired
 
 MOST_VALUES = 24
@@ -144,12 +152,10 @@ def _heat_map(tables: StudyTables, grid: Grid, views: Sequence[View], name: str)
                 for (x, y), cell in cells.items()
                 if cell is not None
             ]
-    more = len(told) - _MOST_TOLD
-    tail = f"; {more} more in the table" if more > 0 else ""
     return Picture(
         name=name,
         title=f"By {grid.title}",
-        text=f"Means by {grid.title}. {'; '.join(told[:_MOST_TOLD])}{tail}.",
+        text=f"Means by {grid.title}. {first_told(told, _MOST_TOLD)}.",
         traces=tuple(traces),
         layout={
             "xaxis": _category(grid.across, grid.across_values),
@@ -160,13 +166,12 @@ def _heat_map(tables: StudyTables, grid: Grid, views: Sequence[View], name: str)
 
 
 def _category(axis: SweptAxis, values: Sequence[str]) -> dict[str, object]:
-    return {
-        "title": titled(html.escape(axis.title)),
-        "automargin": True,
-        "tickvals": list(range(len(values))),
-        "ticktext": [html.escape(shortened(value)) for value in values],
-        "showgrid": False,
-    }
+    return titled_axis(
+        html.escape(axis.title),
+        tickvals=list(range(len(values))),
+        ticktext=[tick(value) for value in values],
+        showgrid=False,
+    )
 
 
 def _heat_trace(
@@ -182,7 +187,7 @@ def _heat_trace(
         "customdata": hover,
         "hovertemplate": f"{html.escape(grid.across.title)} %{{x}}<br>"
         f"{html.escape(grid.down.title)} %{{y}}<br>"
-        f"{html.escape(measure_label(view.measure))} %{{customdata}}<extra></extra>",
+        f"{html.escape(view.label)} %{{customdata}}<extra></extra>",
         "colorscale": "Viridis",
         "colorbar": {"thickness": 12, "outlinewidth": 0, "nticks": 5},
         "xgap": 2,
@@ -219,15 +224,13 @@ def component_pictures(tables: StudyTables) -> tuple[Picture, ...]:
     views = tables.chosen_views()
     ranges, traces = {}, []
     for view in views:
-        found = [(t, c) for t in bars if (c := tables.comparisons.get((view, t.trial_id)))]
+        found = [(t, c) for t in bars if (c := tables.comparison(view, t))]
         ends = [0.0, *(end for _, c in found for end in (c.low, c.high, c.difference) if end)]
         pad = 0.06 * (max(ends) - min(ends)) or 0.01
         ranges[view.key] = [round(min(ends) - pad, 6), round(max(ends) + pad, 6)]
         traces.append(_bars(bars, found, view, is_shown=view == primary))
     titles = {
-        view.key: f"{html.escape(measure_label(view.measure))}, {SPLIT_NAMES[view.split]}, "
-        "minus baseline"
-        for view in views
+        view.key: f"{html.escape(view.label)}, {view.where}, minus baseline" for view in views
     }
     return (
         Picture(
@@ -236,19 +239,8 @@ def component_pictures(tables: StudyTables) -> tuple[Picture, ...]:
             text=_told_bars(tables, primary, bars),
             traces=tuple(traces),
             layout={
-                "xaxis": {
-                    "title": titled(titles[primary.key]),
-                    "range": ranges[primary.key],
-                    "automargin": True,
-                    "nticks": 6,
-                },
-                "yaxis": {
-                    "automargin": True,
-                    "tickvals": list(range(len(bars))),
-                    "ticktext": [html.escape(shortened(trial.label)) for trial in bars],
-                    "range": [len(bars) - 0.5, -0.5],
-                    "showgrid": False,
-                },
+                "xaxis": titled_axis(titles[primary.key], range=ranges[primary.key], nticks=6),
+                "yaxis": line_axis([tick(trial.label) for trial in bars]),
                 "shapes": [_zero_line(len(bars))],
                 "meta": {"axis": "xaxis", "ranges": ranges, "titles": titles},
             },
@@ -293,7 +285,7 @@ def _bars(
             for trial, c in found
         ],
         "hovertemplate": "%{customdata[0]}<br>"
-        + html.escape(measure_label(view.measure))
+        + html.escape(view.label)
         + " %{customdata[1]}<br>%{customdata[2]}<extra></extra>",
         "meta": {"view": view.key},
         "visible": is_shown,
@@ -308,9 +300,7 @@ def _zero_line(bars: int) -> dict[str, object]:
 def _told_bars(tables: StudyTables, view: View, bars: Sequence[TrialRow]) -> str:
     said = [
         f"{trial.label}: {difference_text(tables.comparisons[view, trial.trial_id])}"
-        for trial in bars[:_MOST_TOLD]
+        for trial in bars
     ]
-    more = len(bars) - _MOST_TOLD
-    tail = f"; {more} more in the table" if more > 0 else ""
-    measure = f"{measure_label(view.measure)} on {SPLIT_NAMES[view.split]}"
-    return f"{measure}, difference from the baseline with its interval. {'; '.join(said)}{tail}."
+    told = first_told(said, _MOST_TOLD)
+    return f"{view.text}, difference from the baseline with its interval. {told}."

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 from harness.report.data.study_data import TrialRow
 from harness.report.findings.search_space import Parameter, Searched, share
-from harness.report.plots.picture import INK, PAPER, RAMP, Picture, Trace, shortened
+from harness.report.plots.picture import INK, PAPER, RAMP, Picture, Trace, tick
+from harness.units import shortened
 
 MOST_LINES = 300
 _MOST_AXES = 6
@@ -106,21 +107,6 @@ def _layout(
     }
 
 
-def _title(place: int, name: str) -> dict[str, object]:
-    """Return the title above a vertical axis."""
-    return {
-        "x": place,
-        "y": 1,
-        "yref": "paper",
-        "yanchor": "bottom",
-        "xanchor": "left",
-        "xshift": -4,
-        "text": f"<b>{html.escape(shortened(name, _LONGEST_TITLE))}</b>",
-        "showarrow": False,
-        "font": {"size": 12},
-    }
-
-
 def _ticks(parameter: Parameter) -> list[tuple[float, str]]:
     """Return heights with their texts; long lists of choices are thinned out."""
     one = parameter.dimension
@@ -136,20 +122,23 @@ def _ticks(parameter: Parameter) -> list[tuple[float, str]]:
     return [*ticks, (_MISSING, "not set")] if one.is_conditional else ticks
 
 
+def _text(place: int, **style: object) -> dict[str, object]:
+    """Return a text beside a vertical axis."""
+    return {"x": place, "xanchor": "left", "showarrow": False, **style}
+
+
+def _title(place: int, name: str) -> dict[str, object]:
+    """Return the title above a vertical axis."""
+    text = f"<b>{html.escape(shortened(name, _LONGEST_TITLE))}</b>"
+    above = {"y": 1, "yref": "paper", "yanchor": "bottom", "xshift": -4}
+    return _text(place, text=text, font={"size": 12}, **above)
+
+
 def _note(place: int, height: float, text: str) -> dict[str, object]:
     """Return a tick label, on the colour of the page so that lines do not cross it."""
-    return {
-        "x": place,
-        "y": height,
-        "text": html.escape(shortened(text)),
-        "xanchor": "left",
-        "xshift": 7,
-        "showarrow": False,
-        "bgcolor": PAPER,
-        "opacity": 0.85,
-        "borderpad": 1,
-        "font": {"size": 11, "color": INK},
-    }
+    paper = {"bgcolor": PAPER, "opacity": 0.85, "borderpad": 1}
+    font = {"size": 11, "color": INK}
+    return _text(place, y=height, text=tick(text), xshift=7, font=font, **paper)
 
 
 def _told(found: Searched, parameters: Sequence[Parameter], drawn: Sequence[TrialRow]) -> str:

@@ -1,4 +1,4 @@
-"""Pictures before Plotly renders them, and the colours that all of them share.
+"""Pictures before Plotly renders them, and what all of them share: colours, axes, legends.
 
 ``meta`` tells the page's script which part to show: a trace with ``{"view": ...}`` belongs to a
 measure on a split, one with ``{"trial": ...}`` to a trial.
@@ -6,11 +6,13 @@ measure on a split, one with ``{"trial": ...}`` to a trial.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from harness.report.data.study_data import TrialRow
+from harness.units import shortened
 
 Trace: TypeAlias = dict[str, object]
 """One trace, as a Plotly dictionary."""
@@ -27,7 +29,7 @@ PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#f
 RAMP = (ACCENT, "#4f86ab", "#8c9299", "#b07845", BEST)
 """From low to high: safe for the colour-blind, and visible on light and dark backgrounds."""
 CONTROL_DASHES = ("dash", "dot", "dashdot", "longdash")
-_LONGEST_TICK = 24
+LONGEST_TICK = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +56,44 @@ def trial_colours(trials: Sequence[TrialRow]) -> dict[str, str]:
     return colours | {trial.trial_id: BASELINE for trial in trials if trial.is_baseline}
 
 
-def shortened(text: str, longest: int = _LONGEST_TICK) -> str:
-    """Shorten ``text`` to at most ``longest`` characters, by default for a tick."""
-    return text if len(text) <= longest else text[: longest - 1] + "\N{HORIZONTAL ELLIPSIS}"
+def tick(text: str) -> str:
+    """Escape a name for Plotly, short enough for a tick."""
+    return html.escape(shortened(text, LONGEST_TICK))
 
 
 def titled(text: str) -> dict[str, object]:
     """Return an axis title in the size of the tick labels."""
     return {"text": text, "font": {"size": 13}}
+
+
+def titled_axis(title: str, **more: object) -> dict[str, object]:
+    """Return an axis with a title, which Plotly reads as HTML, and room for its labels."""
+    return {"title": titled(title), "automargin": True, **more}
+
+
+def line_axis(labels: Sequence[str]) -> dict[str, object]:
+    """Return a vertical axis with a line per label, which are HTML, from the top down."""
+    return {
+        "automargin": True,
+        "tickvals": list(range(len(labels))),
+        "ticktext": list(labels),
+        "range": [len(labels) - 0.5, -0.5],
+        "showgrid": False,
+    }
+
+
+def legend_above(y: float) -> dict[str, object]:
+    """Return the layout of a legend in a line above the picture."""
+    legend = {"orientation": "h", "x": 0, "y": y, "yanchor": "bottom"}
+    return {"showlegend": True, "legend": legend}
+
+
+def first_told(said: Sequence[str], most: int) -> str:
+    """Join the first sentences of a picture's words, and count the others."""
+    more = f"; {len(said) - most} more in the table" if len(said) > most else ""
+    return "; ".join(said[:most]) + more
+
+
+def short_number(value: float) -> float:
+    """Round to five significant digits: more are invisible and enlarge the page."""
+    return float(f"{value:.5g}")

@@ -7,11 +7,18 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 
-from harness.report.data.load import measure_label
 from harness.report.data.study_data import StudyTables, Summary, TrialRow, View
-from harness.report.findings.answer import SPLIT_NAMES
 from harness.report.plots.ablation import ablation_pictures
-from harness.report.plots.picture import ACCENT, BASELINE, BEST, PAPER, Picture, Trace, titled
+from harness.report.plots.picture import (
+    ACCENT,
+    BASELINE,
+    BEST,
+    PAPER,
+    Picture,
+    Trace,
+    legend_above,
+    titled_axis,
+)
 
 _HEIGHT = 300
 
@@ -24,7 +31,7 @@ def exploration_pictures(search: StudyTables) -> tuple[Picture, ...]:
     primary = search.primary
     if primary is None:
         return ()
-    alone = replace(search, views=(primary,))
+    alone = replace(search, values={primary: search.values[primary]})
     slices = [
         replace(
             picture,
@@ -46,7 +53,7 @@ def _history(search: StudyTables, view: View) -> Picture:
     found = [
         (trial, summary)
         for trial in sorted(search.contenders, key=lambda trial: trial.number)
-        if (summary := search.summaries.get((view, trial.trial_id)))
+        if (summary := search.summary(view, trial))
     ]
     best = list(itertools.accumulate((summary.mean for _, summary in found), max))
     line: Trace = {
@@ -63,17 +70,16 @@ def _history(search: StudyTables, view: View) -> Picture:
         ([pair for pair in found if pair[0].is_baseline], "baseline", BASELINE, "diamond", 12),
     )
     dots = [_dots(*kind) for kind in kinds if kind[0]]
-    measure = f"{measure_label(view.measure)}, {SPLIT_NAMES[view.split]}"
+    measure = view.title
     return Picture(
         name="history",
         title="Trials in the order proposed",
         text=_told(found, measure),
         traces=(line, *dots),
         layout={
-            "xaxis": {"title": titled("trial"), "automargin": True, "nticks": 10},
-            "yaxis": {"title": titled(html.escape(measure)), "automargin": True},
-            "showlegend": True,
-            "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+            "xaxis": titled_axis("trial", nticks=10),
+            "yaxis": titled_axis(html.escape(view.title)),
+            **legend_above(1.02),
         },
         height=_HEIGHT,
     )

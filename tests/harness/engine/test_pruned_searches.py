@@ -247,7 +247,7 @@ def test_neither_baseline_nor_confirmation_is_pruned(place: Place) -> None:
 def test_a_report_of_a_search_lists_what_was_given_up_apart(place: Place) -> None:
     place.run(PRUNED)
     given_up = [str(row[0]) for row in place.ask("SELECT trial FROM pruned")]
-    shown = [row.trial for row in final_table(place.results, "pruned").rows]
+    shown = [row.trial.label for row in final_table(place.results, "pruned").rows]
     assert len(shown) + len(given_up) == 18
     assert not set(shown) & set(given_up)
     page = write_report(place.results, "pruned", place.folder).read_text()
@@ -325,7 +325,7 @@ def test_a_proposal_that_is_known_becomes_new_seeds_of_its_trial(
     ranked = [trial.number for trial in found.ranked(found.primary)]
     assert sorted(ranked[:3]) == [4, 5, 6]  # six seeds of the third are no reason to lead
     best = final_table(place.results, "pruned")
-    assert [row.n for row in best.rows] == [3, 3, 3, 3]
+    assert [row.summary.n for row in best.rows] == [3, 3, 3, 3]
 
 
 @pytest.mark.parametrize("parallel", [2, 3])

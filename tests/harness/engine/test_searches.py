@@ -224,4 +224,4 @@ def test_the_page_keeps_the_search_apart_from_what_confirms_it(place: Place) -> 
     )
     assert winner[0].partition(",")[0] in head
     table = final_table(place.results, "best")
-    assert (table.split, len(table.rows)) == ("test", 5)
+    assert (table.view.split, len(table.rows)) == ("test", 5)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from report_fixtures import opened
 from store_examples import a_record, a_run, a_trial, start
 
 from harness.records.event_log import append
@@ -15,7 +16,7 @@ from harness.records.events import Finished
 from harness.records.folders import run_dir, spool_path, work_dir
 from harness.records.study_record import write_study_record
 from harness.records.trial import Role
-from harness.report.data.agreement import load_agreement
+from harness.report.data.agreement import read_agreement
 from harness.report.data.load import load_tables
 from harness.report.study_page import write_report
 from harness.store import rebuild
@@ -64,7 +65,7 @@ RISING: list[Pair] = [(0.1, 0.2), (0.2, 0.25), (0.3, 0.4), (0.35, 0.45), (0.5, 0
 def test_runs_that_have_both_numbers_are_correlated_by_data_set(tmp_path: Path) -> None:
     write(tmp_path, RISING)
     write(tmp_path, [(x, -y) for x, y in [*RISING, (0.9, 0.9)]], study="t", data="0ther")
-    (own, other) = load_agreement(tmp_path, load_tables(tmp_path, "s"))
+    (own, other) = opened(tmp_path, read_agreement, load_tables(tmp_path, "s"))
     assert (own.criterion, own.data, own.is_own, len(own.points)) == (
         "view",
         "folder da7a",
@@ -79,15 +80,15 @@ def test_runs_that_have_both_numbers_are_correlated_by_data_set(tmp_path: Path) 
 def test_controls_and_a_handful_of_runs_show_nothing(tmp_path: Path) -> None:
     write(tmp_path, RISING[:4])
     write(tmp_path, RISING, study="t", role="control", first=10)
-    assert load_agreement(tmp_path, load_tables(tmp_path, "s")) == ()
+    assert opened(tmp_path, read_agreement, load_tables(tmp_path, "s")) == ()
 
 
 def test_the_metric_of_the_study_counts_where_no_criterion_is_named(tmp_path: Path) -> None:
     write(tmp_path, RISING, facts={})
     tables = load_tables(tmp_path, "s")
-    assert load_agreement(tmp_path, tables) == ()
+    assert opened(tmp_path, read_agreement, tables) == ()
     asked = replace(tables, study=replace(tables.study, metric="other"))
-    (found,) = load_agreement(tmp_path, asked)
+    (found,) = opened(tmp_path, read_agreement, asked)
     assert (found.criterion, found.rho) == ("other", None)
 
 

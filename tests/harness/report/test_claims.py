@@ -102,12 +102,12 @@ def test_the_gap_is_between_the_trial_that_validation_chose_and_the_best_on_test
     on_val = [statistics.mean(value_of(m, s, "val", 1) for s in range(5)) for m in made]
     chosen = made[on_val.index(max(on_val))]
     best = max(made, key=mean)
-    assert (found.chosen.label, found.best.label) == (chosen.label, best.label)
-    assert found.honest == pytest.approx(mean(chosen))
-    assert found.gap == pytest.approx(mean(best) - mean(chosen))
+    assert (found.honest.trial.label, found.best.trial.label) == (chosen.label, best.label)
+    assert found.honest.value == pytest.approx(mean(chosen))
+    assert found.best.value == pytest.approx(mean(best))
     assert found.best_by_epoch is not None
-    assert found.best_by_epoch.label == "m=2"
-    assert found.gap_by_epoch == pytest.approx(mean(made[2]) + 0.05 - mean(chosen))
+    assert found.best_by_epoch.trial.label == "m=2"
+    assert found.best_by_epoch.value == pytest.approx(mean(made[2]) + 0.05)
     assert found.last == pytest.approx(mean(chosen) - 0.004)
     text = " ".join(optimism_text(found, "recall@1"))
     assert (

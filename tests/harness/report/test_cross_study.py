@@ -5,18 +5,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from report_fixtures import Made, controls, make_study, momentum, value_of
+from report_fixtures import Made, controls, make_study, momentum, opened, value_of
 
 from harness.errors import InputError
 from harness.report.comparison_page import (
     claim,
-    comparison_picture,
-    load_contenders,
+    read_contenders,
     render_comparison,
     write_comparison,
 )
 from harness.report.data.cross_study import Contender, Terms, rules_of, set_against
 from harness.report.data.study_data import View
+from harness.report.plots.comparison import comparison_picture
 from harness.stats.paired import holm, paired_difference
 from harness.workload import JsonValue
 
@@ -34,7 +34,7 @@ def contender(study: str, label: str, values: Mapping[int, float], **changes: ob
         varied=frozenset({"method.k"}),
         view=VIEW,
         values=values,
-        runs=tuple(f"{study} {label} {seed}" for seed in sorted(values)),
+        runs={seed: f"{study} {label} {seed}" for seed in values},
         code=frozenset({"c0de"}),
         terms=(TERMS,),
     )
@@ -241,7 +241,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_contenders_are_read_from_the_store(results: Path) -> None:
-    found = load_contenders(results, "groups")
+    found = opened(results, read_contenders, results, "groups", {})
     assert [each.label for each in found] == ["groups=1", "groups=4", "raw pixels", "untrained"]
     assert found[1].values == {
         seed: pytest.approx(value_of(GROUPS[1], seed, "test", 1)) for seed in range(6)

@@ -21,8 +21,8 @@ from harness.report.findings.estimates import decimal, difference_text, evidence
 from harness.report.findings.methods_text import methods_paragraph
 from harness.report.findings.paper_table import paper_table
 from harness.report.index_page import write_all
-from harness.report.plots import render
 from harness.report.plots.interactions import component_pictures
+from harness.report.plots.render import figure_json
 from harness.stats.paired import MIN_SEEDS_FOR_TEST, may_show_p, t_interval
 from harness.store.database import query
 
@@ -56,7 +56,7 @@ def test_a_p_below_six_seeds_is_nowhere_but_in_the_database_and_its_rows(
         "latex": export_study(results, "momentum", "latex"),
         "markdown": export_study(results, "momentum", "markdown"),
         "sentences": " ".join(claims(tables)) + methods_paragraph(tables, None),
-        "bars": render.draw_all(component_pictures(tables))[0].json,
+        "bars": figure_json(component_pictures(tables)[0]),
     }
     found = {place for place, text in shown.items() if P_VALUE.search(text)}
     assert found == (set(shown) - {"terminal"} if may_show_p(seeds) else set())
@@ -147,7 +147,7 @@ def test_signs_are_true_and_zero_has_none() -> None:
 
 
 def test_a_difference_of_one_pair_has_no_interval_and_no_p() -> None:
-    found = comparison_of(1, 0.25, None, None, p=1.0, p_holm=1.0, better=1.0)
+    found = comparison_of(1, 0.25, None, None, 1.0, 1.0, 1.0)
     assert difference_text(found) == "+0.250"
     assert evidence(found) == "1 paired seed: exploratory"
     assert (found.p, found.p_holm) == (None, None)

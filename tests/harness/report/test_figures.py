@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_fixtures import Made, controls, make_study, momentum, value_of
+from report_fixtures import Made, controls, make_study, momentum, opened, value_of
 
 from harness.report.data.load import load_tables
 from harness.report.data.study_data import StudyTables
-from harness.report.data.training import load_training
+from harness.report.data.training import read_training
 from harness.report.html.tables import ablation_key
-from harness.report.plots import render
 from harness.report.plots.ablation import ablation_panels, ablation_pictures
-from harness.report.plots.picture import BASELINE, trial_colours
-from harness.report.plots.render import Drawing
+from harness.report.plots.cluster_sizes import size_pictures
+from harness.report.plots.curves import cluster_pictures, curve_pictures
+from harness.report.plots.picture import BASELINE, Picture, trial_colours
+from harness.report.plots.render import figure_json
 from harness.report.plots.search_history import exploration_pictures
 
 
@@ -30,14 +31,14 @@ def tables(results: Path) -> StudyTables:
     return load_tables(results, "momentum")
 
 
-def traces(drawing: Drawing, view: str = "test|recall@1") -> list[dict[str, Any]]:
-    data = json.loads(drawing.json)["data"]
+def traces(picture: Picture, view: str = "test|recall@1") -> list[dict[str, Any]]:
+    data = json.loads(figure_json(picture))["data"]
     return [trace for trace in data if trace.get("meta", {}).get("view") == view]
 
 
 def test_every_seed_is_a_dot_that_names_its_run(tables: StudyTables) -> None:
-    (drawing,) = render.draw_all(ablation_pictures(tables))
-    (dots,) = [t for t in traces(drawing) if "seed" in t.get("hovertemplate", "")]
+    (picture,) = ablation_pictures(tables)
+    (dots,) = [t for t in traces(picture) if "seed" in t.get("hovertemplate", "")]
     assert len(dots["x"]) == 4 * 5
     found = {
         (label, seed): y for (label, seed, _), y in zip(dots["customdata"], dots["y"], strict=True)
@@ -52,21 +53,21 @@ def test_every_seed_is_a_dot_that_names_its_run(tables: StudyTables) -> None:
 def test_means_have_intervals_and_the_baseline_a_mark_and_line_of_its_own(
     tables: StudyTables,
 ) -> None:
-    (drawing,) = render.draw_all(ablation_pictures(tables))
-    means = [t for t in traces(drawing) if "error_y" in t]
+    (picture,) = ablation_pictures(tables)
+    means = [t for t in traces(picture) if "error_y" in t]
     assert [trace["marker"]["symbol"] for trace in means] == ["circle", "diamond"]
     values = [value_of(momentum()[0], seed, "test", 1) for seed in range(5)]
     (baseline,) = means[1:]
     assert baseline["y"] == [pytest.approx(statistics.mean(values), abs=1e-6)]
     half = 2.7764451 * statistics.stdev(values) / math.sqrt(5)
     assert baseline["error_y"]["array"] == [pytest.approx(half, abs=1e-5)]
-    lines = [t for t in traces(drawing) if t["y"] == baseline["y"] * 2]
+    lines = [t for t in traces(picture) if t["y"] == baseline["y"] * 2]
     assert lines[0]["line"]["color"] == BASELINE
 
 
 def test_only_the_primary_view_is_shown_at_first(tables: StudyTables) -> None:
-    (drawing,) = render.draw_all(ablation_pictures(tables))
-    figure = json.loads(drawing.json)
+    (picture,) = ablation_pictures(tables)
+    figure = json.loads(figure_json(picture))
     shown = {trace["meta"]["view"] for trace in figure["data"] if trace["visible"]}
     assert shown == {"test|recall@1"}
     views = {trace["meta"]["view"] for trace in figure["data"]}
@@ -75,8 +76,8 @@ def test_only_the_primary_view_is_shown_at_first(tables: StudyTables) -> None:
 
 
 def test_controls_are_lines_with_name_and_value(tables: StudyTables) -> None:
-    (drawing,) = render.draw_all(ablation_pictures(tables))
-    texts = ["".join(trace["text"]) for trace in traces(drawing) if "text" in trace]
+    (picture,) = ablation_pictures(tables)
+    texts = ["".join(trace["text"]) for trace in traces(picture) if "text" in trace]
     assert [text.replace("&nbsp;", "") for text in texts] == ["raw pixels 0.417", "untrained 0.459"]
 
 
@@ -85,12 +86,10 @@ def test_a_control_far_off_does_not_squeeze_the_trials(
     tmp_path: Path, level: float, arrow: str
 ) -> None:
     made = [*momentum()[:4], Made("far", level, role="control")]
-    (drawing,) = render.draw_all(
-        ablation_pictures(load_tables(make_study(tmp_path, made), "momentum"))
-    )
-    (text,) = ["".join(trace["text"]) for trace in traces(drawing) if "text" in trace]
+    (picture,) = ablation_pictures(load_tables(make_study(tmp_path, made), "momentum"))
+    (text,) = ["".join(trace["text"]) for trace in traces(picture) if "text" in trace]
     assert text.startswith(f"&nbsp;{arrow} far ")
-    low, high = json.loads(drawing.json)["layout"]["yaxis"]["range"]
+    low, high = json.loads(figure_json(picture))["layout"]["yaxis"]["range"]
     assert 0.4 < low < high < 0.8
 
 
@@ -101,15 +100,15 @@ def test_long_names_lie_flat_and_are_shortened(tmp_path: Path) -> None:
         for place, name in enumerate(names)
     ]
     tables = load_tables(make_study(tmp_path, [*made, *controls()], seeds=2), "momentum")
-    (drawing,) = render.draw_all(ablation_pictures(tables))
-    axis = json.loads(drawing.json)["layout"]["yaxis"]
+    (picture,) = ablation_pictures(tables)
+    axis = json.loads(figure_json(picture))["layout"]["yaxis"]
     assert axis["ticktext"] == [
         "full",
         "without the collaborati…",
         "&lt;b&gt;bold&lt;/b&gt; &amp; more of it",
     ]
     assert axis["range"] == [2.5, -0.5]
-    assert any("error_x" in trace for trace in traces(drawing))
+    assert any("error_x" in trace for trace in traces(picture))
 
 
 def test_several_axes_show_trials_and_the_best_one(tmp_path: Path) -> None:
@@ -119,14 +118,14 @@ def test_several_axes_show_trials_and_the_best_one(tmp_path: Path) -> None:
         for b in (0, 1)
     ]
     tables = load_tables(make_study(tmp_path, made, seeds=2), "momentum")
-    seeds, *drawings = render.draw_all(ablation_pictures(tables))
+    seeds, *pictures = ablation_pictures(tables)
     assert seeds.title == "By trial"
     (dots,) = [t for t in traces(seeds) if "seed" in t.get("hovertemplate", "")]
     assert len(dots["x"]) == 6 * 2
     assert any("error_x" in trace or "error_y" in trace for trace in traces(seeds))
-    assert [drawing.title for drawing in drawings] == ["By a", "By b"]
-    for drawing in drawings:
-        marked = [trace for trace in traces(drawing) if "customdata" in trace]
+    assert [picture.title for picture in pictures] == ["By a", "By b"]
+    for picture in pictures:
+        marked = [trace for trace in traces(picture) if "customdata" in trace]
         assert [trace["marker"]["symbol"] for trace in marked] == ["circle", "star", "diamond"]
         assert sum(len(trace["x"]) for trace in marked) == 6
 
@@ -140,24 +139,24 @@ def test_a_log_axis_has_powers_of_ten_as_ticks(tmp_path: Path) -> None:
         seeds=1,
         spec={"search": {"lr": {"loguniform": [1e-4, 0.1]}}},
     )
-    (drawing,) = render.draw_all(ablation_pictures(load_tables(results, "momentum")))
-    axis = json.loads(drawing.json)["layout"]["xaxis"]
+    (picture,) = ablation_pictures(load_tables(results, "momentum"))
+    axis = json.loads(figure_json(picture))["layout"]["xaxis"]
     assert axis["type"] == "log"
     assert axis["range"][0] < math.log10(0.0003)
     assert axis["range"][1] > math.log10(0.05)
 
 
 def test_curves_have_a_band_and_a_line_a_trial(results: Path, tables: StudyTables) -> None:
-    training = load_training(results, tables)
-    drawings = render.curve_drawings(tables, training)
-    assert [drawing.title for drawing in drawings] == [
+    training = opened(results, read_training, tables)
+    pictures = curve_pictures(tables, training)
+    assert [picture.title for picture in pictures] == [
         "Loss",
         "loss/group",
         "loss/metric",
         "Recall@1, validation images",
         "Learning rate",
     ]
-    data = json.loads(drawings[0].json)["data"]
+    data = json.loads(figure_json(pictures[0]))["data"]
     trials = [trial.trial_id for trial in training.trials]
     assert [trace["meta"]["trial"] for trace in data] == [t for t in trials for _ in range(2)]
     band, line = data[:2]
@@ -169,18 +168,18 @@ def test_curves_have_a_band_and_a_line_a_trial(results: Path, tables: StudyTable
 
 
 def test_cluster_sizes_are_on_one_log_scale(results: Path, tables: StudyTables) -> None:
-    training = load_training(results, tables)
-    drawings = render.size_drawings(training)
-    assert [drawing.title for drawing in drawings] == [
+    training = opened(results, read_training, tables)
+    pictures = size_pictures(training)
+    assert [picture.title for picture in pictures] == [
         "Cluster sizes: baseline, teacher_momentum=0",
         "Cluster sizes: teacher_momentum=0.9",
     ]
-    axes = [json.loads(drawing.json)["layout"]["yaxis"] for drawing in drawings]
+    axes = [json.loads(figure_json(picture))["layout"]["yaxis"] for picture in pictures]
     assert axes[0]["range"] == axes[1]["range"]
     assert axes[0]["type"] == "log"
-    names = [trace["name"] for trace in json.loads(drawings[0].json)["data"]]
+    names = [trace["name"] for trace in json.loads(figure_json(pictures[0]))["data"]]
     assert names == ["epoch 0", "epoch 2", "epoch 5"]
-    assert [d.name for d in render.cluster_drawings(training)] == ["gini", "purity"]
+    assert [d.name for d in cluster_pictures(training)] == ["gini", "purity"]
 
 
 def test_trials_keep_apart_by_colour(tables: StudyTables) -> None:
@@ -190,11 +189,11 @@ def test_trials_keep_apart_by_colour(tables: StudyTables) -> None:
 
 
 def test_every_picture_is_told_in_words(results: Path, tables: StudyTables) -> None:
-    training = load_training(results, tables)
-    (drawing,) = render.draw_all(ablation_pictures(tables))
-    assert "teacher_momentum=0.9: 0.607 [0.592, 0.622], 5 seeds" in drawing.text
-    assert "raw pixels: 0.417" in drawing.text
-    for each in (*render.curve_drawings(tables, training), *render.size_drawings(training)):
+    training = opened(results, read_training, tables)
+    (picture,) = ablation_pictures(tables)
+    assert "teacher_momentum=0.9: 0.607 [0.592, 0.622], 5 seeds" in picture.text
+    assert "raw pixels: 0.417" in picture.text
+    for each in (*curve_pictures(tables, training), *size_pictures(training)):
         assert "teacher_momentum=0" in each.text
 
 
@@ -205,8 +204,8 @@ def test_intervals_that_are_not_drawn_do_not_stretch_the_picture(tmp_path: Path)
     ]
     results = make_study(tmp_path, made, sampler="tpe", seeds=2)  # two seeds: huge intervals
     tables = load_tables(results, "momentum")
-    (drawing,) = render.draw_all(ablation_pictures(tables))
-    low, high = json.loads(drawing.json)["layout"]["yaxis"]["range"]
+    (picture,) = ablation_pictures(tables)
+    low, high = json.loads(figure_json(picture))["layout"]["yaxis"]["range"]
     means = [s.mean for (view, _), s in tables.summaries.items() if view == tables.primary]
     assert high - low < 1.2 * (max(means) - min(means))
     assert low < min(means) <= max(means) < high
@@ -241,16 +240,16 @@ def test_a_search_is_drawn_in_the_order_of_its_proposals(tmp_path: Path) -> None
         for place, level in enumerate(levels)
     ]
     tables = load_tables(make_study(tmp_path, made, sampler="tpe"), "momentum")
-    history, *slices = render.draw_all(exploration_pictures(tables))
+    history, *slices = exploration_pictures(tables)
     means = [statistics.mean(value_of(one, seed, "val", 1) for seed in range(5)) for one in made]
-    best, trials, baseline = json.loads(history.json)["data"]
+    best, trials, baseline = json.loads(figure_json(history))["data"]
     assert best["x"] == [0, 1, 2, 3]
     assert best["y"] == pytest.approx([means[0], means[0], means[2], means[2]], abs=1e-6)
     assert (trials["x"], baseline["x"]) == ([1, 2, 3], [0])
     assert trials["y"] == pytest.approx(means[1:], abs=1e-6)
     assert "best was trial 2, m=2" in history.text
     (by_m,) = slices
-    drawn = json.loads(by_m.json)
+    drawn = json.loads(figure_json(by_m))
     assert all("meta" not in trace for trace in drawn["data"])  # no choice of the page hides it
     assert {x for trace in drawn["data"] if trace["mode"] == "markers" for x in trace["x"]} == {
         0.0,

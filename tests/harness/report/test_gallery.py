@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from page_reader import HOSTILE, written
-from report_fixtures import controls, make_study, momentum
+from report_fixtures import controls, make_study, momentum, opened
 from seen_fixtures import CLASSES, IMAGES, OF_A_CLASS, WITH_PICTURES, make_seen_study, png
 from store_examples import a_run, a_trial, done, start
 from waiting import PATIENCE, wait_until
@@ -23,10 +23,10 @@ from harness.report import study_page
 from harness.report.data import thumbnails
 from harness.report.data.compared_runs import choose_runs
 from harness.report.data.load import load_tables
-from harness.report.data.projection import Maps, Point, aligned, load_maps
-from harness.report.data.query_gallery import Gallery, load_gallery
+from harness.report.data.projection import Maps, Point, aligned, read_maps
+from harness.report.data.query_gallery import Gallery, read_gallery
 from harness.report.data.thumbnails import Pictures
-from harness.report.html.gallery import load_seen
+from harness.report.html.gallery import read_seen
 from harness.report.plots.projection import map_pictures
 from harness.report.study_page import write_report
 from harness.store import database, rebuild
@@ -42,9 +42,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def load(results: Path) -> tuple[Gallery, Maps, Pictures]:
     tables, pictures = load_tables(results, "momentum"), Pictures(results)
-    shown = choose_runs(results, tables)
-    gallery = load_gallery(results, "momentum", shown, pictures)
-    maps = load_maps(results, shown, pictures)
+    shown = opened(results, choose_runs, tables)
+    gallery = opened(results, read_gallery, "momentum", shown, pictures)
+    maps = opened(results, read_maps, shown, pictures)
     assert gallery is not None
     assert maps is not None
     return gallery, maps, pictures
@@ -259,7 +259,7 @@ def test_a_study_whose_workload_writes_nothing_of_the_kind_has_no_such_sections(
     tmp_path: Path,
 ) -> None:
     make_study(tmp_path, momentum()[:2], seeds=1)
-    assert load_seen(tmp_path, load_tables(tmp_path, "momentum")).gallery is None
+    assert opened(tmp_path, read_seen, tmp_path, load_tables(tmp_path, "momentum")).gallery is None
     study_page = written(tmp_path)
     assert "Retrieval" not in study_page.headings()
     assert "Map" not in study_page.headings()
@@ -329,8 +329,8 @@ def test_a_page_that_would_be_too_large_has_fewer_pictures(
     rooms: list[int | None] = []
     monkeypatch.setattr(
         study_page,
-        "load_seen",
-        lambda *of, room=None: rooms.append(room) or load_seen(*of, room=room),
+        "read_seen",
+        lambda *of, room=None: rooms.append(room) or read_seen(*of, room=room),
     )
     smaller = study_page.page_text(results, "momentum")
     assert rooms == [None, sum(sizes) - sum(sizes) // 2]

@@ -9,9 +9,9 @@ from report_fixtures import Made, controls, make_study, momentum, value_of
 
 from harness.report.data.load import load_tables
 from harness.report.html.tables import grid_table
-from harness.report.plots import render
 from harness.report.plots.interactions import component_pictures, grid_pictures, grids
-from harness.report.plots.render import Drawing
+from harness.report.plots.picture import Picture
+from harness.report.plots.render import figure_json
 
 
 def crossed(third: tuple[int, ...] = (0,)) -> list[Made]:
@@ -28,29 +28,29 @@ def crossed(third: tuple[int, ...] = (0,)) -> list[Made]:
     ]
 
 
-def shown(drawing: Drawing) -> dict:
-    (trace,) = [t for t in json.loads(drawing.json)["data"] if t["visible"]]
+def shown(picture: Picture) -> dict:
+    (trace,) = [t for t in json.loads(figure_json(picture))["data"] if t["visible"]]
     return trace
 
 
 def test_a_heat_map_has_the_mean_of_every_pair_and_its_interval_on_hover(tmp_path: Path) -> None:
     made = crossed()
     tables = load_tables(make_study(tmp_path, [*made, *controls()]), "momentum")
-    (drawing,) = render.draw_all(grid_pictures(tables))
-    assert drawing.title == "By clusters and groups"
-    trace = shown(drawing)
+    (picture,) = grid_pictures(tables)
+    assert picture.title == "By clusters and groups"
+    trace = shown(picture)
     assert trace["meta"] == {"view": "test|recall@1"}
     means = [statistics.mean(value_of(one, s, "test", 1) for s in range(5)) for one in made]
     assert [cell for row in trace["z"] for cell in row] == pytest.approx(
         [means[0], means[2], means[4], means[1], means[3], means[5]], abs=1e-5
     )
-    layout = json.loads(drawing.json)["layout"]
+    layout = json.loads(figure_json(picture))["layout"]
     assert layout["xaxis"]["ticktext"] == ["50", "100", "200"]
     assert layout["yaxis"]["ticktext"] == ["1", "4"]
     summary = tables.summaries[tables.primary, tables.trials[0].trial_id]
     interval = f"{summary.mean:.3f} [{summary.low:.3f}, {summary.high:.3f}], 5 seeds"
     assert trace["customdata"][0][0] == f"{interval}<br>baseline"
-    assert f"50, 1: {interval}" in drawing.text
+    assert f"50, 1: {interval}" in picture.text
     assert interval in grid_table(tables, grids(tables)[0], tables.primary)
 
 
@@ -84,9 +84,9 @@ def test_a_seed_that_one_trial_of_a_cell_lacks_does_not_count(tmp_path: Path) ->
 def test_a_search_and_an_incomplete_grid_have_no_heat_map(tmp_path: Path, sampler: str) -> None:
     assert not grids(load_tables(make_study(tmp_path / "a", momentum(), seeds=2), "momentum"))
     search = make_study(tmp_path / "b", crossed(), sampler=sampler, seeds=2)
-    assert not render.draw_all(grid_pictures(load_tables(search, "momentum")))
+    assert not grid_pictures(load_tables(search, "momentum"))
     holes = make_study(tmp_path / "c", crossed()[:-1], seeds=2)
-    assert not render.draw_all(grid_pictures(load_tables(holes, "momentum")))
+    assert not grid_pictures(load_tables(holes, "momentum"))
 
 
 def test_the_bars_of_variants_are_their_paired_differences(tmp_path: Path) -> None:
@@ -96,8 +96,8 @@ def test_the_bars_of_variants_are_their_paired_differences(tmp_path: Path) -> No
         for place, name in enumerate(names)
     ]
     tables = load_tables(make_study(tmp_path, [*made, *controls()], seeds=6), "momentum")
-    (drawing,) = render.draw_all(component_pictures(tables))
-    trace = shown(drawing)
+    (picture,) = component_pictures(tables)
+    trace = shown(picture)
     assert (trace["type"], trace["orientation"]) == ("bar", "h")
     pairs = [
         tables.comparisons[tables.primary, t.trial_id]
@@ -107,15 +107,15 @@ def test_the_bars_of_variants_are_their_paired_differences(tmp_path: Path) -> No
     assert trace["x"] == pytest.approx([pair.difference for pair in pairs], abs=1e-6)
     halves = [(pair.high - pair.low) / 2 for pair in pairs]
     assert trace["error_x"]["array"] == pytest.approx(halves, abs=1e-6)
-    layout = json.loads(drawing.json)["layout"]
+    layout = json.loads(figure_json(picture))["layout"]
     assert layout["yaxis"]["ticktext"] == ["no groups", "&lt;b&gt;no&lt;/b&gt; teacher xxxxx…"]
     low, high = layout["xaxis"]["range"]
     assert low < min(pair.low for pair in pairs)
     assert high > 0
     assert set(layout["meta"]["ranges"]) == {view.key for view in tables.chosen_views()}
-    assert "no groups: \N{MINUS SIGN}0.0" in drawing.text
+    assert "no groups: \N{MINUS SIGN}0.0" in picture.text
 
 
 def test_a_study_without_variants_has_no_bars(tmp_path: Path) -> None:
     tables = load_tables(make_study(tmp_path, momentum(), seeds=2), "momentum")
-    assert render.draw_all(component_pictures(tables)) == ()
+    assert component_pictures(tables) == ()

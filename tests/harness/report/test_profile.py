@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from report_fixtures import opened
 from store_examples import a_record, a_run, a_trial, done, ingest_into, reported, start
 
-from harness.report.html.profile import Part, load_profile, profile_section
+from harness.report.html.profile import Part, profile_section, read_profile
 from harness.report.study_page import page_text
 from harness.store import database
 from harness.store.tables.ingest import write_study
@@ -32,7 +33,7 @@ def test_shares_are_those_of_all_trained_runs_and_epochs(tmp_path: Path) -> None
     first = {"seconds/part/student": 2.0, "seconds/part/views": 1.0, "seconds/train": 9.0}
     second = {"seconds/part/student": 4.0, "seconds/part/views": 1.0, "seconds/train": 9.0}
     make(tmp_path, [first, second])
-    found = load_profile(tmp_path, "s")
+    found = opened(tmp_path, read_profile, "s")
     assert found is not None
     assert found.runs == 2
     assert found.parts == (
@@ -47,6 +48,6 @@ def test_shares_are_those_of_all_trained_runs_and_epochs(tmp_path: Path) -> None
 
 def test_a_study_that_was_not_measured_has_no_such_section(tmp_path: Path) -> None:
     make(tmp_path, [{"seconds/train": 9.0}])
-    assert load_profile(tmp_path, "s") is None
+    assert opened(tmp_path, read_profile, "s") is None
     assert profile_section(None) == ""
     assert "Where the time goes" not in page_text(tmp_path, "s")

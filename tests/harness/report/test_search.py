@@ -15,9 +15,10 @@ from harness.report.data.study_data import StudyTables
 from harness.report.findings.search_space import Searched, searched
 from harness.report.findings.swept_axes import drawn_axes
 from harness.report.html import sections
-from harness.report.plots import importance, render
+from harness.report.plots import importance
 from harness.report.plots.importance import FEWEST_FOR_A_SURFACE, landscape_pictures
 from harness.report.plots.parallel import MOST_LINES, parallel_pictures
+from harness.report.plots.render import figure_json
 from harness.report.study_page import divided, write_report
 from harness.search.importance import FEWEST_TRIALS
 from harness.workload import JsonValue
@@ -50,11 +51,8 @@ def a_search(folder: Path, made: list[Made], axes: Mapping[str, JsonValue] = AXE
 
 
 def drawn(found: Searched) -> dict[str, dict[str, Any]]:
-    drawings = [
-        *render.draw_all(landscape_pictures(found)),
-        *render.draw_all(parallel_pictures(found)),
-    ]
-    return {each.name: json.loads(each.json) | {"words": each.text} for each in drawings}
+    pictures = [*landscape_pictures(found), *parallel_pictures(found)]
+    return {each.name: json.loads(figure_json(each)) | {"words": each.text} for each in pictures}
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from waiting import PATIENCE
 from harness.errors import InputError
 from harness.report.study_page import write_report
 from harness.store import database, rebuild
+from harness.store.database_file import open_patiently
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,18 @@ def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
     first = write_report(results, "momentum", tmp_path / "first").read_bytes()
     rebuild.rebuild(results)
     assert write_report(results, "momentum", tmp_path / "second").read_bytes() == first
+
+
+def test_a_page_opens_the_database_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = make_study(tmp_path, momentum(), seeds=2)
+    opened = []
+    monkeypatch.setattr(
+        database,
+        "open_patiently",
+        lambda path, **how: opened.append(how["read_only"]) or open_patiently(path, **how),
+    )
+    write_report(results, "momentum", tmp_path / "reports")
+    assert opened == [True]
 
 
 def test_markup_in_a_study_is_shown_as_text(tmp_path: Path) -> None:

@@ -5,12 +5,12 @@ import statistics
 from pathlib import Path
 
 import pytest
-from report_fixtures import Made, controls, make_study, momentum, value_of
+from report_fixtures import Made, controls, make_study, momentum, opened, value_of
 
 from harness.errors import InputError
-from harness.report.data.load import final_table, load_tables, measure_label
+from harness.report.data.load import final_table, load_tables
 from harness.report.data.study_data import Comparison, StudyTables, View
-from harness.report.data.training import load_training
+from harness.report.data.training import read_training
 from harness.report.findings.answer import answer
 from harness.report.findings.estimates import difference_text, signed
 from harness.report.findings.swept_axes import number_scale, swept_axes
@@ -75,16 +75,16 @@ def test_views_come_test_first_then_by_k_then_scores(tables: StudyTables) -> Non
         *(f"val|{name}" for name in ("recall@1", "recall@2", "recall@4", "recall@8", "nmi")),
     ]
     assert tables.primary == TEST
-    assert [measure_label(name) for name in tables.measures()][::4] == ["Recall@1", "NMI"]
+    assert [view.label for view in tables.chosen_views()][:5][::4] == ["Recall@1", "NMI"]
 
 
 def test_final_table_has_a_row_a_trial_in_the_order_of_the_study(results: Path) -> None:
     table = final_table(results, "momentum")
-    assert (table.metric, table.split) == ("Recall@1", "test")
-    assert [row.trial for row in table.rows] == [one.label for one in momentum()]
-    assert [row.is_baseline for row in table.rows] == [True, *[False] * 5]
-    assert all(row.n == row.planned == 5 for row in table.rows)
-    assert table.rows[0].mean == pytest.approx(
+    assert table.view == TEST
+    assert [row.trial.label for row in table.rows] == [one.label for one in momentum()]
+    assert [row.trial.is_baseline for row in table.rows] == [True, *[False] * 5]
+    assert all(row.summary.n == row.planned == 5 for row in table.rows)
+    assert table.rows[0].summary.mean == pytest.approx(
         statistics.mean(value_of(momentum()[0], seed, "test", 1) for seed in range(5))
     )
 
@@ -147,9 +147,9 @@ def test_a_search_is_scored_on_validation_classes_and_claims_nothing(tmp_path: P
     assert found.claim.endswith("train the winner on fresh seeds before quoting it.")
     assert "test" not in found.claim
     rows = final_table(results, "momentum").rows
-    means = [row.mean for row in rows if row.role != "control"]
+    means = [row.summary.mean for row in rows if not row.trial.is_control]
     assert means == sorted(means, reverse=True)
-    assert [row.role for row in rows[-2:]] == ["control", "control"]
+    assert [row.trial.role for row in rows[-2:]] == ["control", "control"]
 
 
 def test_missing_and_failed_runs_are_said_in_the_open(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_missing_and_failed_runs_are_said_in_the_open(tmp_path: Path) -> None:
     assert "1 of 30 runs failed (1 diverged); their seeds do not count." in remarks
     assert "3 of 30 runs are not finished (1 running): the numbers may still change." in remarks
     row = final_table(results, "momentum").rows[1]
-    assert (row.n, row.planned) == (3, 5)
+    assert (row.summary.n, row.planned) == (3, 5)
     assert {run.state for run in tables.runs} == {"done", "failed", "running", "queued"}
 
 
@@ -186,7 +186,7 @@ def test_a_study_without_a_finished_run_has_no_answer_yet(tmp_path: Path) -> Non
     assert tables.primary is None
     assert answer(tables).label == "no result yet"
     row = final_table(results, "momentum").rows[0]
-    assert (row.mean, row.n, row.planned) == (None, 0, 5)
+    assert (row.summary, row.planned) == (None, 5)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_curves_average_the_seeds_and_leave_failed_runs_out(tmp_path: Path) -> N
     made = [dataclasses.replace(momentum()[0], failed=(0,)), momentum()[1]]
     results = make_study(tmp_path, made, seeds=3)
     tables = load_tables(results, "momentum")
-    training = load_training(results, tables)
+    training = opened(results, read_training, tables)
     names = list(dict.fromkeys(curve.name for curve in training.curves))
     assert names == [
         *("loss", "loss/group", "loss/metric", "val/recall@1", "learning_rate"),
@@ -270,7 +270,7 @@ def test_curves_average_the_seeds_and_leave_failed_runs_out(tmp_path: Path) -> N
 
 def test_cluster_sizes_are_ranked_and_their_gini_is_the_formula(results: Path) -> None:
     tables = load_tables(results, "momentum")
-    training = load_training(results, tables)
+    training = opened(results, read_training, tables)
     assert [(s.trial.label, s.epoch) for s in training.sizes] == [
         (f"teacher_momentum={value}", epoch) for value in ("0", "0.9") for epoch in (0, 2, 5)
     ]
@@ -301,7 +301,7 @@ def test_many_trials_keep_the_baseline_and_the_best_in_the_curves(tmp_path: Path
         Made(f"k={k}", 0.5 + k / 100, {"k": k}, "trial" if k else "baseline") for k in range(12)
     ]
     results = make_study(tmp_path, [*made, *controls()], seeds=1, with_clusters=False)
-    training = load_training(results, load_tables(results, "momentum"))
+    training = opened(results, read_training, load_tables(results, "momentum"))
     assert [trial.label for trial in training.trials] == ["k=0", *(f"k={k}" for k in range(6, 12))]
     assert training.left_out == 5
     assert training.sizes == ()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from report_fixtures import opened
 from store_examples import a_record, a_run, a_trial, done, failed, ingest_into, reported, start
 
 from harness.report.data.load import load_tables
-from harness.report.data.training import load_training
+from harness.report.data.training import read_training
 from harness.report.study_page import page_text
 from harness.store import database
 from harness.store.tables.ingest import write_study
@@ -27,7 +28,7 @@ def test_a_number_that_is_not_finite_bends_no_curve_and_is_said_in_words(tmp_pat
                 end = failed("diverged") if is_broken else done(test__recall_at_1=0.5)
                 run = a_run(trial, seed)
                 ingest_into(con, tmp_path, run.run_id, [start(run), *events, end])
-    curves = load_training(tmp_path, load_tables(tmp_path, "s")).curves
+    curves = opened(tmp_path, read_training, load_tables(tmp_path, "s")).curves
     means = {curve.trial.trial_id: [point.mean for point in curve.points] for curve in curves}
     assert means == {BASELINE.trial_id: [1.5, 1.0], OTHER.trial_id: [1.0, 0.5]}
     page = page_text(tmp_path, "s")
