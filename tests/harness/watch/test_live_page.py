@@ -20,7 +20,7 @@ import pytest
 from report_fixtures import TIME, Made, make_study, momentum
 from roots import ROOT
 from store_examples import held
-from waiting import DEADLINE_S, PATIENCE, wait_until
+from waiting import DEADLINE_S, PATIENCE, assert_soon
 
 from harness.errors import InputError, StoreBusyError
 from harness.records.event_log import append
@@ -303,8 +303,8 @@ def test_the_threads_keep_page_and_state_up_to_date(tmp_path: Path) -> None:
     watched.start()
     try:
         make_study(folder, momentum()[:2], seeds=1, with_clusters=False)
-        wait_until(lambda: asked(watched.state())["counts"] == "2 done")
-        wait_until(lambda: b"has the highest mean" in watched.page().body)
+        assert_soon(lambda: asked(watched.state())["counts"] == "2 done")
+        assert_soon(lambda: b"has the highest mean" in watched.page().body)
     finally:
         watched.stop()
 
