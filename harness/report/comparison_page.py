@@ -47,7 +47,7 @@ from harness.report.plots.picture import (
 )
 from harness.report.study_page import BADGES, divided
 from harness.stats.paired import MIN_SEEDS_FOR_TEST
-from harness.store.typed_rows import read_object, read_rows
+from harness.store.typed_rows import one_state, read_object, read_rows
 
 MOST_DRAWN = 60
 _OTHER_CODE = "code differs"
@@ -75,8 +75,9 @@ def write_comparison(
     names = list(dict.fromkeys(studies))
     if len(names) < 2:
         raise InputError("compare: name at least two different studies")
-    made = read_circumstances(results, names)
-    contenders = [each for name in names for each in load_contenders(results, name, made)]
+    with one_state(results):
+        made = read_circumstances(results, names)
+        contenders = [each for name in names for each in load_contenders(results, name, made)]
     found = set_against(contenders, baseline)
     stem = file_stem("compare-" + ".".join(names))
     return write_page(reports / f"{stem}.html", render_comparison(found))

@@ -27,6 +27,7 @@ from harness.report.html.layout import mixture_notice, navigation, note
 from harness.report.html.profile import Profile, load_profile, profile_section
 from harness.report.plots import render as figures
 from harness.stats.paired import MIN_SEEDS_FOR_TEST
+from harness.store.typed_rows import one_state
 
 MOST_BYTES = 7_900_000
 """Maximum size of a page, as far as leaving out pictures can achieve it."""
@@ -60,22 +61,13 @@ def page_text(results: Path, study: str, frame: Frame = OFFLINE) -> str:
         InputError: no such study.
         StoreError: the database cannot be read.
     """
-    everything = load_tables(results, study)
-    tables, search = divided(everything)
-    content = Content(
-        everything=everything,
-        tables=tables,
-        search=search,
-        training=load_training(results, tables),
-        agreement=load_agreement(results, everything),
-        seen=load_seen(results, tables),
-        profile=load_profile(results, study),
-    )
+    with one_state(results):
+        content = load_content(results, study)
     page = render(content, frame)
     pictures = sum(len(each) for each in content.seen.pictures.values()) if content.seen else 0
     if (excess := len(page.encode()) - MOST_BYTES) > 0 and pictures > FEWEST_PICTURE_BYTES:
         room = max(FEWEST_PICTURE_BYTES, pictures - excess)
-        page = render(content._replace(seen=load_seen(results, tables, room=room)), frame)
+        page = render(content._replace(seen=load_seen(results, content.tables, room=room)), frame)
     return page
 
 
@@ -102,6 +94,21 @@ class Content(NamedTuple):
     """The query gallery and the embedding maps."""
     profile: Profile | None
     """Where run time went."""
+
+
+def load_content(results: Path, study: str) -> Content:
+    """Read everything that the page of a study shows; see ``page_text``."""
+    everything = load_tables(results, study)
+    tables, search = divided(everything)
+    return Content(
+        everything=everything,
+        tables=tables,
+        search=search,
+        training=load_training(results, tables),
+        agreement=load_agreement(results, everything),
+        seen=load_seen(results, tables),
+        profile=load_profile(results, study),
+    )
 
 
 def render(content: Content, frame: Frame = OFFLINE) -> str:

@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 
 from harness.store import database
 from harness.workload import JsonValue
+
+_WAIT_S = 10.0
+
+
+@contextmanager
+def one_state(results: Path) -> Iterator[None]:
+    """Keep the database open for a ``with`` block whose ``read_rows`` all see the same state.
+
+    Opening it takes much longer than most queries. Until the block ends, no driver can write.
+
+    Raises:
+        InputError: there are no results yet.
+        StoreError: the database cannot be read.
+    """
+    with database.connect(results, read_only=True, wait_s=_WAIT_S):
+        yield
 
 
 def read_rows(

@@ -27,6 +27,7 @@ from harness.store.typed_rows import (
     integer,
     number,
     number_or_none,
+    one_state,
     read_object,
     read_rows,
     text_or_none,
@@ -92,19 +93,20 @@ def load_tables(results: Path, study: str) -> StudyTables:
         InputError: no such study in ``results``; the message names the nearest one.
         StoreError: the database cannot be read.
     """
-    found = _read_study(results, study)
-    values = _read_values(results, study)
-    views = tuple(sorted(values, key=_view_order))
-    return StudyTables(
-        study=found,
-        trials=_read_trials(results, study),
-        runs=_read_runs(results, study),
-        views=views,
-        values={view: values[view] for view in views},
-        summaries=_summaries(values),
-        comparisons=_read_comparisons(results, study),
-        pruned=_read_pruned(results, study),
-    )
+    with one_state(results):
+        found = _read_study(results, study)
+        values = _read_values(results, study)
+        views = tuple(sorted(values, key=_view_order))
+        return StudyTables(
+            study=found,
+            trials=_read_trials(results, study),
+            runs=_read_runs(results, study),
+            views=views,
+            values={view: values[view] for view in views},
+            summaries=_summaries(values),
+            comparisons=_read_comparisons(results, study),
+            pruned=_read_pruned(results, study),
+        )
 
 
 def _view_order(view: View) -> tuple[int, int, int, str]:
