@@ -1,7 +1,7 @@
 """Keep the page of a running study up to date, and serve it to local browsers.
 
 Everything is read-only. Active runs come from the spools; the page comes from the database, which
-is opened for one query at a time and reread only after it has changed, for at most a small part of
+is opened only while the rows of a page are read, and only after it has changed, for a small part of
 the time. While a driver holds it, the last page made is served.
 """
 

@@ -26,7 +26,7 @@ from kept import ROOT, keep
 sys.path[:0] = [str(ROOT / "tests" / "fixtures"), str(ROOT / "tests" / "fixtures" / "workloads")]
 
 from subject import GRID, Subject  # noqa: E402  the line above finds it
-from waiting import wait_until  # noqa: E402
+from waiting import assert_soon  # noqa: E402
 
 from harness.store.database import query  # noqa: E402
 
@@ -95,7 +95,7 @@ def killed(folder: Path, kills: int, cluster: Nodes) -> dict[str, int | bool]:
     for number in range(kills):
         subject = Subject(folder / f"node{number}", study)
         at_line, process = moments.randrange(1, 7 * 32), subject.start(*place)
-        wait_until(partial(has_come_to, at_line, subject, process), timeout_s=HOUR_S)
+        assert_soon(partial(has_come_to, at_line, subject, process), timeout_s=HOUR_S)
         hit += process.poll() is None
         cluster.kill(moments.randrange(2))
         _, error = process.communicate()
@@ -134,7 +134,7 @@ def trained(
     def checkpoints() -> int:
         return len(list(shared.glob("runs/*/work/checkpoint*")))
 
-    wait_until(lambda: checkpoints() >= 2 or process.poll() is not None, timeout_s=HOUR_S)
+    assert_soon(lambda: checkpoints() >= 2 or process.poll() is not None, timeout_s=HOUR_S)
     hit = process.poll() is None
     cluster.kill(0)
     assert process.wait() == 0

@@ -122,7 +122,7 @@ def interactive_s(page: Path) -> float | None:
         for _ in range(3):
             tab = browser.new_context(offline=True).new_page()
             began = time.perf_counter()
-            tab.goto(page.as_uri(), wait_until="commit")
+            tab.goto(page.as_uri(), assert_soon="commit")
             tab.locator('.choice input[name="measure-plot"][value="recall@4"]').check()
             tab.locator("#ablation-0", has_text="Recall@4, test classes").wait_for()
             times.append(time.perf_counter() - began)

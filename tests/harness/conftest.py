@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+import report_fixtures
 import toy_workload
 from driver_place import Place
 
@@ -38,6 +39,14 @@ def new_databases_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(database, "open_patiently", open_copy)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def originals(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Many tests of pages and exports start from the same few studies: make each once."""
+    report_fixtures.originals.append(tmp_path_factory.mktemp("originals"))
+    yield
+    report_fixtures.originals.clear()
 
 
 @pytest.fixture

@@ -60,10 +60,16 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("library", HOMES)
-def test_a_heavy_library_has_one_home(library: str) -> None:
+@pytest.fixture(scope="module")
+def imports() -> dict[str, set[str]]:
+    """File of the packages -> what it imports."""
     sources = [*(ROOT / "harness").rglob("*.py"), *(ROOT / "gcudml").rglob("*.py")]
-    found = {str(path.relative_to(ROOT)) for path in sources if library in imported(path)}
+    return {str(path.relative_to(ROOT)): imported(path) for path in sources}
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_a_heavy_library_has_one_home(imports: dict[str, set[str]], library: str) -> None:
+    found = {path for path, names in imports.items() if library in names}
     assert found, f"{library} is not used at all"
     assert [path for path in found if not path.startswith(HOMES[library])] == []
 

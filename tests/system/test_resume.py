@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from roots import ROOT
-from waiting import DEADLINE_S, wait_until
+from waiting import DEADLINE_S, assert_soon
 
 from harness.records.event_log import read_spool
 from harness.records.events import EpochReported, Finished, Started
@@ -97,7 +97,7 @@ def test_a_killed_study_goes_on_after_the_last_epoch(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(STUDY)
     (tmp_path / "waiting_training.py").write_text(WORKLOAD)
     process = start(tmp_path, "killed")
-    wait_until(lambda: len(epochs(tmp_path / "killed")) >= 3, 4 * DEADLINE_S)
+    assert_soon(lambda: len(epochs(tmp_path / "killed")) >= 3, 4 * DEADLINE_S)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     (tmp_path / "go").touch()

@@ -84,18 +84,19 @@ def schema_version(con: duckdb.DuckDBPyConnection) -> int:
     Raises:
         StoreError: the database holds tables, but is not a results database.
     """
-    tables = con.execute("SELECT table_name FROM duckdb_tables()").fetchall()
-    if not tables:
-        return 0
-    row = None
-    if ("meta",) in tables:
+    try:
         row = con.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
-    if row is None:
-        raise StoreError(
-            "a DuckDB database, but not a results database: it has no schema version; "
-            "move it away, then recreate it with `harness rebuild`"
-        )
-    return int(row[0])
+    except (duckdb.CatalogException, duckdb.BinderException):  # no such table or column
+        row = None
+    if row is not None:
+        return int(row[0])
+    # Listing tables is slow in a database just opened, so it comes last.
+    if con.execute("SELECT 1 FROM duckdb_tables() LIMIT 1").fetchone() is None:
+        return 0
+    raise StoreError(
+        "a DuckDB database, but not a results database: it has no schema version; "
+        "move it away, then recreate it with `harness rebuild`"
+    )
 
 
 def migrate(

@@ -18,7 +18,7 @@ import pytest
 import toy_workload
 from driver_place import RECALL
 from roots import PYTHONPATH, ROOT
-from waiting import DEADLINE_S, is_alive, wait_until
+from waiting import DEADLINE_S, assert_soon, is_alive
 
 from harness.cli import commands
 from harness.store.database import query
@@ -321,7 +321,7 @@ def test_a_call_that_is_interrupted_twice_stops_its_runs_and_keeps_the_rest(
 ) -> None:
     waiting = ["--set", "wait_for=never", "--set", "only_seeds=[1]"]
     process = start(tmp_path, "run", "study.yaml", "--workers", "2", *waiting)
-    wait_until(lambda: len(toy_workload.calls(tmp_path)) == 8)  # the last two wait for ever
+    assert_soon(lambda: len(toy_workload.calls(tmp_path)) == 8)  # the last two wait for ever
     process.send_signal(number)
     assert process.stdout is not None
     while "finishing the running epochs" not in process.stdout.readline():
@@ -344,11 +344,11 @@ def test_kill_9_leaves_no_process_and_trains_nothing_twice(
 ) -> None:
     waiting = ["--set", "wait_for=go", "--set", "only_seeds=[1]"]
     process = start(tmp_path, "run", "study.yaml", "--workers", "2", *waiting)
-    wait_until(lambda: len(toy_workload.calls(tmp_path)) == 8)
+    assert_soon(lambda: len(toy_workload.calls(tmp_path)) == 8)
     pids = [int(str(call["pid"])) for call in toy_workload.calls(tmp_path)]
     process.kill()
     process.communicate(timeout=DEADLINE_S)
-    wait_until(lambda: not any(map(is_alive, pids)))
+    assert_soon(lambda: not any(map(is_alive, pids)))
     (tmp_path / "go").touch()
     second = start(tmp_path, "run", "study.yaml", "--workers", "2", *waiting)
     out, err = second.communicate(timeout=DEADLINE_S)

@@ -18,7 +18,7 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 from store_examples import a_trial, held, write
-from waiting import wait_until
+from waiting import assert_soon
 
 from harness.cli import commands, sql_prompt
 from harness.cli.row_formats import Format
@@ -72,7 +72,7 @@ def test_ctrl_c_ends_a_query_and_not_the_talk(results: Path) -> None:
     usual = signal.getsignal(signal.SIGINT)
 
     def press() -> None:
-        wait_until(lambda: signal.getsignal(signal.SIGINT) is not usual)
+        assert_soon(lambda: signal.getsignal(signal.SIGINT) is not usual)
         os.kill(os.getpid(), signal.SIGINT)
 
     typist = threading.Thread(target=press)
@@ -149,7 +149,7 @@ def typed(ask: sql_prompt.Ask, keys: PipeInput, is_ready: Callable[[Buffer], boo
     buffer = ask.__self__.default_buffer  # type: ignore[attr-defined]
 
     def enter() -> None:
-        wait_until(lambda: is_ready(buffer))
+        assert_soon(lambda: is_ready(buffer))
         keys.send_text(ENTER)
 
     typist = threading.Thread(target=enter)

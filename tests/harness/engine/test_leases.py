@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from roots import ROOT
-from waiting import wait_until
+from waiting import assert_soon
 
 from harness.engine.dispatch.leases import Leases, LeasesLostError
 from harness.errors import StoreError
@@ -175,7 +175,7 @@ def test_neither_a_link_nor_a_folder_among_the_drivers_is_in_the_way(
 def test_the_heart_beats_while_the_driver_waits(tmp_path: Path) -> None:
     with Leases(tmp_path, beat_s=0.01):
         (file,) = (tmp_path / "drivers").glob("*.json")
-        wait_until(lambda: '"' in file.read_text() and json.loads(file.read_text())[3] > 2)
+        assert_soon(lambda: '"' in file.read_text() and json.loads(file.read_text())[3] > 2)
 
 
 def test_a_torn_file_is_passed_over(mine: Leases, tmp_path: Path) -> None:

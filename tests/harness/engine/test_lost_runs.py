@@ -11,7 +11,7 @@ import pytest
 import toy_workload
 from driver_place import GRID, RECALL, Place, Witness
 from store_examples import TIME
-from waiting import is_alive, wait_until
+from waiting import assert_soon, is_alive
 
 from harness.engine import run_study
 from harness.engine.progress import Snapshot
@@ -42,7 +42,7 @@ class ServerKiller(Witness):
         ]
         parent = Path(f"/proc/{pids[0]}/stat").read_text().rpartition(")")[2].split()[1]
         os.kill(int(parent), signal.SIGKILL)
-        wait_until(lambda: not any(map(is_alive, pids)))  # or one might end before it dies
+        assert_soon(lambda: not any(map(is_alive, pids)))  # or one might end before it dies
         (self.place.folder / "go").touch()
 
 

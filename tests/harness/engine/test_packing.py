@@ -19,7 +19,7 @@ import pytest
 import stacked
 from driver_place import GRID, RECALL, Place, Witness
 from roots import ROOT
-from waiting import is_alive, wait_until
+from waiting import assert_soon, is_alive
 
 from harness.cli.plan_output import describe
 from harness.engine.dispatch.attempt import Attempt
@@ -405,7 +405,7 @@ def test_runs_that_are_lost_with_the_fork_server_start_again_alone(held: Place) 
         (pid,) = {start[0] for start in starts(held)}
         parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
         os.kill(int(parent), signal.SIGKILL)
-        wait_until(lambda: not is_alive(pid))
+        assert_soon(lambda: not is_alive(pid))
 
     witness = Striker(held, kill_server)
     assert train(held, watcher=witness).done == 12

@@ -14,7 +14,7 @@ import pytest
 import toy_workload
 from driver_place import GRID, RECALL, SEARCH, Place, Witness
 from roots import PYTHONPATH
-from waiting import DEADLINE_S, wait_until
+from waiting import DEADLINE_S, assert_soon
 
 from harness.engine.database_repair import rebuild_results
 from harness.engine.dispatch.leases import Leases
@@ -121,9 +121,9 @@ def test_drivers_of_two_studies_share_equal_runs(place: Place) -> None:
 def test_what_a_killed_driver_was_training_is_taken_over(place: Place) -> None:
     place.write(SLOW.replace("base: {", "base: {wait_for: go, "))
     first = start(place, "study.yaml")
-    wait_until(lambda: is_waiting(place))
+    assert_soon(lambda: is_waiting(place))
     second = start(place, "study.yaml")
-    wait_until(lambda: len(list(place.results.glob("drivers/*"))) == 2)
+    assert_soon(lambda: len(list(place.results.glob("drivers/*"))) == 2)
     os.kill(first.pid, signal.SIGKILL)
     first.communicate()
     (place.folder / "go").touch()
@@ -155,7 +155,7 @@ def test_a_driver_that_slept_while_others_went_on_changes_nothing(place: Place) 
     text = SEARCH.replace("trials: 14", "trials: 5").replace("base: {", "base: {wait_for: go, ")
     place.write(text.replace("epochs: 1", "epochs: 2, checkpoints: true"))
     sleeper = start(place, "study.yaml", program=("-c", SLEEPER, "elsewhere"))
-    wait_until(lambda: is_waiting(place), 4 * DEADLINE_S)
+    assert_soon(lambda: is_waiting(place), 4 * DEADLINE_S)
     asleep = descendants(sleeper.pid)
     assert len(asleep) >= 3  # the driver, its fork server and a run
     for pid in asleep:

@@ -12,7 +12,7 @@ import pytest
 import toy_workload
 from driver_place import GRID, RECALL, Place, Witness, interrupt
 from roots import PYTHONPATH
-from waiting import DEADLINE_S, is_alive, wait_until
+from waiting import DEADLINE_S, assert_soon, is_alive
 
 from harness.engine import controller
 from harness.engine.signals import SignalGuard
@@ -65,7 +65,7 @@ def test_a_first_signal_finishes_the_epochs_and_saves_them(
     place.write(SLOW)
     process = start(place.folder)
     # Two runs have reported their first epoch and are in their second.
-    wait_until(lambda: len(epochs(place.results)) == 2)
+    assert_soon(lambda: len(epochs(place.results)) == 2)
     process.send_signal(number)
     wait_for_line(process, FINISHING)
     (place.folder / "go").touch()

@@ -18,7 +18,7 @@ import pytest
 import toy_workload
 from ray_cluster import CPUS
 from ray_marks import ON_RAY
-from waiting import DEADLINE_S, is_alive, wait_until
+from waiting import DEADLINE_S, assert_soon, is_alive
 
 from harness.errors import HarnessError, InputError, StoreError
 from harness.executors import make_executor
@@ -181,12 +181,12 @@ def test_a_stopped_executor_leaves_no_end_behind(
         job = make_job(tmp_path, wait_for="never")
         executor.submit(job)
         if name != "local":
-            wait_until(lambda: len(events_of(job)) >= 2)
+            assert_soon(lambda: len(events_of(job)) >= 2)
         executor.stop()
         assert executor.poll(0.0) == []
         assert not replay(events_of(job)).is_over
         pids = [event.pid for event in events_of(job) if isinstance(event, Started)]
-        wait_until(lambda: not any(map(is_alive, pids)))
+        assert_soon(lambda: not any(map(is_alive, pids)))
     finally:
         executor.close()
 
@@ -318,12 +318,12 @@ def kill_fork_server_of(job: Job, executor: Executor) -> list[Ended]:
         starts = [event for event in events_of(job) if isinstance(event, Started)]
         return starts[-1] if starts and starts[-1].attempt == job.attempt else None
 
-    wait_until(lambda: start() is not None)
+    assert_soon(lambda: start() is not None)
     pid = cast("Started", start()).pid
     parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
     os.kill(int(parent), signal.SIGKILL)
     ended = wait_for_ends(executor, 1)
-    wait_until(lambda: not is_alive(pid))
+    assert_soon(lambda: not is_alive(pid))
     return ended
 
 

@@ -13,7 +13,7 @@ import hostile_workload
 import pytest
 import toy_workload
 from roots import PYTHONPATH
-from waiting import is_alive, wait_until
+from waiting import assert_soon, is_alive
 
 pytestmark = [
     pytest.mark.process,
@@ -99,7 +99,7 @@ def test_what_a_run_has_started_ends_with_the_driver(
     (tmp_path / "study.yaml").write_text(f"{STUDY}base: {{how: {how}}}\n")
     driver = start(tmp_path, "-m", "harness", "run", "study.yaml", "--executor", executor)
     started.append(driver)
-    wait_until(lambda: len(hostile_workload.processes(tmp_path)) == 2)
+    assert_soon(lambda: len(hostile_workload.processes(tmp_path)) == 2)
     everyone = descendants(driver.pid)
     run, grandchild = hostile_workload.processes(tmp_path)
     assert {run, grandchild} <= set(everyone)
@@ -114,7 +114,7 @@ def test_what_a_run_has_started_ends_with_the_driver(
     }
     kill(driver.pid, *others[victims])
     driver.communicate()
-    wait_until(lambda: not any(map(is_alive, everyone)))
+    assert_soon(lambda: not any(map(is_alive, everyone)))
 
 
 def test_a_server_that_imports_ends_with_its_driver(
@@ -123,12 +123,12 @@ def test_a_server_that_imports_ends_with_its_driver(
     (tmp_path / "busy_workload.py").write_text(BUSY)
     driver = start(tmp_path, "-c", IMPORTING)
     started.append(driver)
-    wait_until((tmp_path / "server").exists)
+    assert_soon((tmp_path / "server").exists)
     everyone = descendants(driver.pid)
     assert int((tmp_path / "server").read_text()) in everyone
     kill(driver.pid)
     driver.communicate()
-    wait_until(lambda: not any(map(is_alive, everyone)))
+    assert_soon(lambda: not any(map(is_alive, everyone)))
 
 
 def test_a_study_ends_in_order_without_its_guard(
@@ -139,10 +139,10 @@ def test_a_study_ends_in_order_without_its_guard(
     )
     driver = start(tmp_path, "-m", "harness", "run", "study.yaml")
     started.append(driver)
-    wait_until(lambda: len(descendants(driver.pid)) > 3)
+    assert_soon(lambda: len(descendants(driver.pid)) > 3)
     everyone = descendants(driver.pid)
     kill(everyone[1])
     (tmp_path / "go").touch()
     said, _ = driver.communicate()
     assert driver.returncode == 0, said
-    wait_until(lambda: not any(map(is_alive, everyone)))
+    assert_soon(lambda: not any(map(is_alive, everyone)))

@@ -9,7 +9,7 @@ from pathlib import Path
 import hostile_workload
 import pytest
 from driver_place import Place
-from waiting import DEADLINE_S, is_alive, wait_until
+from waiting import DEADLINE_S, assert_soon, is_alive
 
 from harness.executors import make_executor, process
 from harness.executors.interface import Ended, ExecutorName, Job
@@ -132,16 +132,16 @@ def test_no_process_outlives_the_executor(
     executor: ProcessExecutor, folder: Path, how: str, way: str
 ) -> None:
     submit(executor, folder, how)
-    wait_until(lambda: len(hostile_workload.processes(folder)) == 2)
+    assert_soon(lambda: len(hostile_workload.processes(folder)) == 2)
     getattr(executor, way)()
-    wait_until(lambda: not any(map(is_alive, hostile_workload.processes(folder))))
+    assert_soon(lambda: not any(map(is_alive, hostile_workload.processes(folder))))
 
 
 def test_a_cancelled_run_does_not_hold_the_others_up(
     executor: ProcessExecutor, folder: Path
 ) -> None:
     stubborn = submit(executor, folder, "ignores")
-    wait_until(lambda: len(hostile_workload.processes(folder)) == 2)
+    assert_soon(lambda: len(hostile_workload.processes(folder)) == 2)
     executor.cancel(stubborn.run_id, grace_s=10_000.0)
     executor.cancel("no such run")
     fine = submit(executor, folder, "well")

@@ -15,7 +15,7 @@ from driver_place import RECALL, Place, Witness
 from ray_cluster import ON_LOOPBACK, RayCluster
 from ray_marks import ON_RAY
 from subject import GRID, Subject
-from waiting import DEADLINE_S, wait_until
+from waiting import DEADLINE_S, assert_soon
 
 from harness.engine.progress import Snapshot
 from harness.engine.run_options import RunOptions
@@ -64,7 +64,7 @@ def make_job(folder: Path, *, threads: int = 2, **params: object) -> Job:
 
 def until_end(executor: Executor) -> Ended:
     ended: list[Ended] = []
-    wait_until(lambda: bool(ended.extend(executor.poll(0.5)) or ended))
+    assert_soon(lambda: bool(ended.extend(executor.poll(0.5)) or ended))
     return ended[0]
 
 
@@ -110,7 +110,7 @@ def test_a_run_is_cancelled_or_stopped_wherever_it_is(executor: Executor, tmp_pa
         executor.poll(0.1)
         return len(read_spool(spool_path(job.directory))) >= 2
 
-    wait_until(lambda: has_reported(jobs[0]) and has_reported(jobs[1]))
+    assert_soon(lambda: has_reported(jobs[0]) and has_reported(jobs[1]))
     executor.cancel(jobs[2].run_id)
     assert until_end(executor).run_id == jobs[2].run_id
     executor.cancel(jobs[0].run_id, grace_s=0.0)
@@ -203,7 +203,7 @@ def test_nodes_killed_at_random_moments_change_nothing(cluster: RayCluster, tmp_
     moments = random.Random("ray nodes")
     process = subject.start(*on_cluster)
     for at_line in sorted(moments.randrange(1, 7 * 32) for _ in range(3)):
-        wait_until(partial(has_come_to, subject, process, at_line), timeout_s=4 * DEADLINE_S)
+        assert_soon(partial(has_come_to, subject, process, at_line), timeout_s=4 * DEADLINE_S)
         assert process.poll() is None, subject.lines()
         cluster.remove_node(moments.randrange(len(cluster.nodes)))
         cluster.complete()

@@ -14,7 +14,7 @@ from page_reader import HOSTILE, written
 from report_fixtures import controls, make_study, momentum, opened
 from seen_fixtures import CLASSES, IMAGES, OF_A_CLASS, WITH_PICTURES, make_seen_study, png
 from store_examples import a_run, a_trial, done, start
-from waiting import PATIENCE, wait_until
+from waiting import PATIENCE, assert_soon
 
 from harness.records.event_log import append
 from harness.records.folders import run_dir, spool_path, work_dir
@@ -420,7 +420,7 @@ def test_pictures_load_and_a_class_can_be_chosen_without_a_network(
             tab.evaluate("new Promise((done) => requestAnimationFrame(done))")
             return bool(tip.is_visible())
 
-        wait_until(points_at_an_image)
+        assert_soon(points_at_an_image)
         assert ", image " in tip.text_content()
         assert tip.locator("img").evaluate("(image) => image.naturalWidth") == 8
         browser.close()

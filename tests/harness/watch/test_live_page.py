@@ -20,7 +20,7 @@ import pytest
 from report_fixtures import TIME, Made, make_study, momentum
 from roots import ROOT
 from store_examples import held
-from waiting import DEADLINE_S, PATIENCE, wait_until
+from waiting import DEADLINE_S, PATIENCE, assert_soon
 
 from harness.errors import InputError, StoreBusyError
 from harness.records.event_log import append
@@ -62,13 +62,24 @@ def request(url: str, method: str, path: str, **headers: str) -> tuple[int, byte
     return response.status, response.read()
 
 
-@pytest.fixture
-def results(tmp_path: Path) -> Path:
+def make_small(folder: Path) -> Path:
     made = [
         Made("<b>0</b>", 0.5, {"m": 0}, "baseline", running=(1,)),
         Made("m=1", 0.6, {"m": 1}, failed=(0,), unstarted=(1,)),
     ]
-    return make_study(tmp_path / "results", made, seeds=2, with_clusters=False)
+    return make_study(folder / "results", made, seeds=2, with_clusters=False)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return make_small(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Watch, str]]:
+    """One server for the tests that only ask it."""
+    with serving(make_small(tmp_path_factory.mktemp("served"))) as watched_and_url:
+        yield watched_and_url
 
 
 def running_spool(results: Path) -> Path:
@@ -192,10 +203,10 @@ def test_while_nothing_is_asked_the_database_is_free(results: Path) -> None:
             watched.look()
 
 
-def test_page_and_state_are_served_and_say_the_same_version(results: Path) -> None:
-    with serving(results) as (_, url):
-        page, headers = get(url)
-        state = json.loads(get(f"{url}state")[0])
+def test_page_and_state_are_served_and_say_the_same_version(served: tuple[Watch, str]) -> None:
+    _, url = served
+    page, headers = get(url)
+    state = json.loads(get(f"{url}state")[0])
     assert url.startswith("http://127.0.0.1:")
     assert f'data-version="{state["page"]}"' in page.decode()
     assert page.count(b"connect-src 'self'") == 1
@@ -218,29 +229,26 @@ def test_the_same_results_are_the_same_version(results: Path) -> None:
     "path",
     ["/index.html", "/reports/", "/../results.duckdb", "/.", "/state/", "/?a=1", "/%2e%2e/", "*"],
 )
-def test_other_paths_are_refused(results: Path, path: str) -> None:
-    with serving(results) as (_, url):
-        assert request(url, "GET", path) == (404, b"no such page\n")
+def test_other_paths_are_refused(served: tuple[Watch, str], path: str) -> None:
+    assert request(served[1], "GET", path) == (404, b"no such page\n")
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT"])
-def test_other_methods_are_refused(results: Path, method: str) -> None:
-    with serving(results) as (_, url):
-        assert request(url, method, "/")[0] == 501
+def test_other_methods_are_refused(served: tuple[Watch, str], method: str) -> None:
+    assert request(served[1], method, "/")[0] == 501
 
 
-def test_a_head_request_has_no_body(results: Path) -> None:
-    with serving(results) as (watched, url):
-        assert request(url, "HEAD", "/") == (200, b"")
-        assert request(url, "GET", "/") == (200, watched.page().body)
+def test_a_head_request_has_no_body(served: tuple[Watch, str]) -> None:
+    watched, url = served
+    assert request(url, "HEAD", "/") == (200, b"")
+    assert request(url, "GET", "/") == (200, watched.page().body)
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", ""])
-def test_a_request_for_another_host_is_refused(results: Path, host: str) -> None:
-    with serving(results) as (_, url):
-        for path in ("/", "/state", "/none"):
-            status, body = request(url, "GET", path, Host=host)
-            assert (status, body) == (403, b"wrong Host header\n")
+def test_a_request_for_another_host_is_refused(served: tuple[Watch, str], host: str) -> None:
+    for path in ("/", "/state", "/none"):
+        status, body = request(served[1], "GET", path, Host=host)
+        assert (status, body) == (403, b"wrong Host header\n")
 
 
 @pytest.mark.parametrize(
@@ -273,21 +281,20 @@ def test_only_loopback_addresses_stay_on_this_machine() -> None:
     ]
 
 
-def test_an_address_that_is_taken_is_one_line(results: Path) -> None:
-    with serving(results) as (watched, url):
-        port = int(url.rpartition(":")[2].strip("/"))
-        with pytest.raises(InputError, match=rf"^127.0.0.1:{port}: cannot listen there: [^\n]*$"):
-            serve(watched, "127.0.0.1", port)
+def test_an_address_that_is_taken_is_one_line(served: tuple[Watch, str]) -> None:
+    watched, url = served
+    port = int(url.rpartition(":")[2].strip("/"))
+    with pytest.raises(InputError, match=rf"^127.0.0.1:{port}: cannot listen there: [^\n]*$"):
+        serve(watched, "127.0.0.1", port)
 
 
-def test_a_browser_that_leaves_in_the_middle_disturbs_nobody(results: Path) -> None:
-    with serving(results) as (_, url):
-        host, port = url.removeprefix("http://").strip("/").split(":")
-        for _ in range(3):
-            connection = http.client.HTTPConnection(host, int(port), timeout=DEADLINE_S)
-            connection.request("GET", "/")
-            connection.close()
-        assert request(url, "GET", "/state")[0] == 200
+def test_a_browser_that_leaves_in_the_middle_disturbs_nobody(served: tuple[Watch, str]) -> None:
+    host, port = served[1].removeprefix("http://").strip("/").split(":")
+    for _ in range(3):
+        connection = http.client.HTTPConnection(host, int(port), timeout=DEADLINE_S)
+        connection.request("GET", "/")
+        connection.close()
+    assert request(served[1], "GET", "/state")[0] == 200
 
 
 def test_the_server_is_gone_after_its_block() -> None:
@@ -303,8 +310,8 @@ def test_the_threads_keep_page_and_state_up_to_date(tmp_path: Path) -> None:
     watched.start()
     try:
         make_study(folder, momentum()[:2], seeds=1, with_clusters=False)
-        wait_until(lambda: asked(watched.state())["counts"] == "2 done")
-        wait_until(lambda: b"has the highest mean" in watched.page().body)
+        assert_soon(lambda: asked(watched.state())["counts"] == "2 done")
+        assert_soon(lambda: b"has the highest mean" in watched.page().body)
     finally:
         watched.stop()
 
