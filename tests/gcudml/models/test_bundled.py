@@ -17,6 +17,9 @@ from gcudml.methods import build_student
 from gcudml.models.backbones import bundled
 from gcudml.models.backbones.build import _trunk, build_backbone, check_weights
 from gcudml.models.backbones.weights import load_weights, read_state, weights_digest
+from gcudml.models.embedding import Embedder
+from gcudml.models.inference import embed_images
+from gcudml.models.number_format import Format, Layout
 from gcudml.training.model_file import ModelFacts, load_model, save_model
 
 pytestmark = pytest.mark.timeout(60)  # importing timm takes a while
@@ -68,6 +71,19 @@ def test_grey_images_are_seen_as_colour_images_without_colour() -> None:
             for n in (1, 3)
         )
     assert torch.equal(one, three)
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_half_the_bits_point_the_features_the_same_way(layout: Layout) -> None:
+    pooled = BUNDLED.model_copy(update={"pooling": "avg"})
+    network = Embedder(pooled, channels=3, image_size=64, seed=0)
+    images = ((colours() + 1) * 127.5).round().to(torch.uint8)
+    found = []
+    for chosen in (Format("fp32", "contiguous"), Format("bf16", layout)):
+        chosen.place(network, torch.device("cpu"))
+        embedded = embed_images(network, images, heads=["pooled"], number_format=chosen)
+        found.append(embedded["pooled"])
+    assert torch.nn.functional.cosine_similarity(*found) > 0.995
 
 
 def test_the_content_of_the_file_identifies_the_weights() -> None:
