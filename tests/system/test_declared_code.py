@@ -74,14 +74,17 @@ def version_after(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Versions:
 @pytest.mark.parametrize(
     ("edited", "counts_for"),
     [
-        ("methods/gcudml/method.py", {"gcudml", "squeezenet"}),
-        ("methods/gcudml/losses.py", {"gcudml", "squeezenet"}),
+        ("methods/gcudml/method.py", {"gcudml", "squeezenet", "bundled"}),
+        ("methods/gcudml/losses.py", {"gcudml", "squeezenet", "bundled"}),
         ("methods/cbswr/method.py", {"cbswr"}),
         ("methods/cbswr/decoder.py", {"cbswr"}),
         ("models/backbones/torchvision.py", {"squeezenet"}),
-        ("models/backbones/timm.py", {"timm"}),
-        ("models/backbones/conv4.py", {"gcudml", "cbswr", "squeezenet", "timm", "untrained"}),
-        ("config/cbswr.py", {"gcudml", "cbswr", "squeezenet", "timm", "untrained"}),
+        ("models/backbones/timm.py", {"timm", "bundled"}),
+        (
+            "models/backbones/conv4.py",
+            {"gcudml", "cbswr", "squeezenet", "timm", "bundled", "untrained"},
+        ),
+        ("config/cbswr.py", {"gcudml", "cbswr", "squeezenet", "timm", "bundled", "untrained"}),
         ("api.py", set()),
     ],
 )
@@ -93,6 +96,7 @@ def test_an_edit_counts_for_the_runs_that_use_the_file(
         "cbswr": {"method": {"name": "cbswr"}},
         "squeezenet": {"model": {"backbone": "squeezenet1_1"}},
         "timm": {"model": {"backbone": "timm:resnet10t"}, "method": {"name": "stml"}},
+        "bundled": {"model": {"backbone": "efficientnet_lite0", "weights": "bundled"}},
         "untrained": {"method": {"name": "untrained"}},
     }
     changed = {

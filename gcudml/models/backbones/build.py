@@ -46,8 +46,9 @@ def build_backbone(config: ModelConfig, *, channels: int, image_size: int) -> Ba
     load_weights(trunk, config)
     if config.padding == "tensorflow" and not pad_as_tensorflow(trunk.module):
         raise ValueError(
-            f"model.padding: no convolution of stride 2 in {config.backbone} is padded; "
-            "set it to symmetric"
+            f"model.padding: no convolution of stride 2 in {config.backbone} is padded "
+            "symmetrically, and those of timm's tf_ networks as TensorFlow does anyway; set it to "
+            "symmetric"
         )
     if config.freeze_batch_norm:
         freeze_batch_norm(trunk.module)

@@ -1,4 +1,8 @@
-"""Layers shared by several backbones: input normalisation, frozen batch norm, padding."""
+"""Layers shared by several backbones: input normalisation, frozen batch norm, padding.
+
+Input normalisation is part of the network here, so that a model file includes it; in timm and
+torchvision it is a transform of images, for data loaders.
+"""
 
 import torch
 from jaxtyping import Float
@@ -56,7 +60,8 @@ def freeze_batch_norm(network: nn.Module) -> None:
     """Freeze statistics, scale and shift of all batch norms, in place.
 
     Survives ``train()`` and copying. Uses a pre-hook instead of replacing layers, because libraries
-    have batch norms of their own that include an activation.
+    have batch norms of their own that include an activation. timm's ``freeze_batch_norm_2d`` does
+    replace them, which leaves out the counters of batches: older model files would no longer fit.
     """
     for module in network.modules():
         if isinstance(module, _BatchNorm):
@@ -72,7 +77,8 @@ class SamePadding(nn.Module):
     """Zero padding with which a stride-2 convolution halves the sides of a map, rounded up.
 
     An odd number of zeros puts the extra one at the right and bottom: before a 3x3 convolution, a
-    map of even size is padded only there, a map of odd size on all sides.
+    map of even size is padded only there, a map of odd size on all sides. Equal to timm's
+    ``Conv2dSame``, which would rename the weights of older model files and take seconds to import.
     """
 
     def __init__(self, kernel: int) -> None:

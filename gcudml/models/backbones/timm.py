@@ -1,8 +1,14 @@
-"""timm networks without their classifiers; the only module that imports timm, an optional extra."""
+"""timm networks without their classifiers; the only module that imports timm.
+
+timm takes seconds to import, so import this module only when one of its networks is needed. What
+other modules do by hand although timm has something like it says why there: frozen batch norm and
+padding in ``layers``, reading files in ``weights``, the networks in ``torchvision``.
+"""
 
 import difflib
 import functools
 import math
+import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import NamedTuple, cast
@@ -25,10 +31,16 @@ class Published(NamedTuple):
     own_format: InputFormat
     classifier: tuple[str, ...]
     """Prefixes of the classifier's weight names."""
+    download: str
+    """Address of the weights; empty if there are none."""
 
 
 class TimmMaps(nn.Module):
-    """Adapter that returns a timm network's features, maps or tokens, as maps."""
+    """Adapter that returns a timm network's features, maps or tokens, as maps.
+
+    timm's own ``forward_intermediates`` also returns maps, but those before the last convolution of
+    an EfficientNet or MobileNet: 320 features of efficientnet_lite0 instead of 1280.
+    """
 
     def __init__(self, network: nn.Module, *, token: bool) -> None:
         super().__init__()
@@ -79,7 +91,8 @@ def timm_trunk(name: str, *, channels: int, image_size: int, token: bool) -> Tru
         inputs=channels,
         own_format=published.own_format,
         classifier=published.classifier,
-        adapt=functools.partial(_resample, network=network),
+        adapt=functools.partial(_converted, network=network, name=name),
+        download=published.download,
         fetch=functools.partial(_fetch, name, image_size) if published.has_weights else None,
     )
 
@@ -98,8 +111,8 @@ def _import() -> ModuleType:
         import timm
     except ImportError as error:
         raise ValueError(
-            "model.backbone: networks of timm need the package timm; "
-            'install it with: pip install "gcudml-harness[timm]"'
+            f"model.backbone: the network needs the package timm, which cannot be imported "
+            f"({error}); install it with: pip install timm"
         ) from error
     return timm
 
@@ -127,7 +140,15 @@ def _published(name: str) -> Published:
         fixed_size=known.fixed_input_size,
         own_format=InputFormat(range=1, mean=known.mean, std=known.std),
         classifier=tuple(f"{end}." for end in ([ends] if isinstance(ends, str) else ends)),
+        download=_address(known.hf_hub_id, known.hf_hub_filename) or known.url or "",
     )
+
+
+def _address(repository: str | None, file: str | None) -> str:
+    """Address of a file of the Hugging Face Hub, from which timm loads."""
+    if repository is None:
+        return ""
+    return f"https://huggingface.co/{repository}/resolve/main/{file or 'model.safetensors'}"
 
 
 def _create(name: str, channels: int, image_size: int, *, pretrained: bool = False) -> nn.Module:
@@ -182,15 +203,42 @@ def _check(module: TimmMaps, name: str, images: Float[Tensor, "1 channels size s
 
 
 def _unfit(name: str, channels: int, image_size: int, error: Exception) -> str:
-    reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
     return (
         f"model.backbone: timm:{name} does not take {channels} x {image_size} x {image_size} "
-        f"images ({reason}); change data.image_size or the backbone"
+        f"images ({_first_line(error)}); change data.image_size or the backbone"
     )
 
 
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+
+
+def _converted(state: StateDict, *, network: nn.Module, name: str) -> StateDict:
+    """Convert weights as timm does when it downloads them, with the function of their family.
+
+    It interpolates position embeddings and tables to this network's image size and renames the
+    weights of other code (the official DINOv2, OpenCLIP). Weights that fit are left as they are:
+    some functions take those without a classifier for weights of an older timm.
+    """
+    convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+    wanted = network.state_dict()
+    fits = all(key in state and state[key].shape == value.shape for key, value in wanted.items())
+    if fits or convert is None:
+        return _resample(state, network=network)
+    try:
+        return _resample(convert(dict(state), network), network=network)
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"model.weights: timm cannot convert the weights for {name} "
+            f"({type(error).__name__}: {_first_line(error)}); name the backbone they were made for"
+        ) from error
+
+
 def _resample(state: StateDict, *, network: nn.Module) -> StateDict:
-    """Interpolate position embeddings to this network's image size."""
+    """Interpolate position embeddings to this network's image size.
+
+    By hand for the families whose function in timm leaves them as they are (CaiT, ConViT).
+    """
     positions, mine = state.get("pos_embed"), getattr(network, "pos_embed", None)
     grid = getattr(getattr(network, "patch_embed", None), "grid_size", None)
     if positions is None or mine is None or grid is None:

@@ -1,6 +1,8 @@
 """torchvision networks without their classifiers; the only module that imports torchvision.
 
-torchvision takes a second to import, so import this module only when one of them is needed.
+torchvision takes a second to import, so import this module only when one of them is needed. These
+networks stay torchvision's: timm has no GoogLeNet and SqueezeNet and other weights for MobileNetV2
+and ViT; its ResNets have the same weights (tag ``tv_in1k``), but draw random ones differently.
 """
 
 import math
@@ -114,6 +116,7 @@ def torchvision_trunk(
         classifier=("fc.", "classifier.", "heads.", "aux1.", "aux2."),
         adapt=_at_size(image_size) if name == "vit_b_16" else as_it_is,
         fetch=lambda: _fetch(known.weights),
+        download=_published(known.weights).url,
     )
 
 
@@ -181,9 +184,13 @@ def _at_size(image_size: int) -> Callable[[StateDict], StateDict]:
     return adapt
 
 
+def _published(weights: str) -> torchvision.models.WeightsEnum:
+    found: torchvision.models.WeightsEnum = getattr(torchvision.models, weights)[RECIPE]
+    return found
+
+
 def _fetch(weights: str) -> StateDict:
-    published = getattr(torchvision.models, weights)[RECIPE]
-    state: StateDict = published.get_state_dict(
+    state: StateDict = _published(weights).get_state_dict(
         progress=False, check_hash=True, weights_only=True, map_location="cpu"
     )
     return state

@@ -33,6 +33,8 @@ class Trunk:
     classifier: tuple[str, ...] = ()
     """Name prefixes of the classifier's weights, which only a whole network has."""
     adapt: Callable[[StateDict], StateDict] = as_it_is
-    """Adapts weights for another image size to this one."""
+    """Converts weights for another image size, or with other code's names, to this network's."""
+    download: str = ""
+    """Address of the published weights."""
     fetch: Callable[[], StateDict] | None = None
     """Loads the published weights, downloading them if necessary; None if there are none."""

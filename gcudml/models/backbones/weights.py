@@ -1,7 +1,12 @@
-"""Pretrained weights: read safely (no code is run), checked name by name, and loaded."""
+"""Pretrained weights: read safely (no code is run), checked name by name, and loaded.
+
+By hand, not by timm: its ``create_model`` only logs what is missing for a network without its
+classifier and goes on with random values, and no other network should wait for timm's import.
+"""
 
 import contextlib
 import hashlib
+import json
 import pickle
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
@@ -13,6 +18,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from gcudml.config import ModelConfig
+from gcudml.config.model import INPUT_FORMATS, InputFormat
+from gcudml.models.backbones import bundled
 from gcudml.models.backbones.trunk import StateDict, Trunk
 
 WRAPPERS = ("state_dict", "model")  # keys under which training scripts store a state dict
@@ -35,12 +42,17 @@ def load_weights(trunk: Trunk, config: ModelConfig) -> tuple[str, ...]:
     if config.weights == "none" or IS_LEFT_OUT.get():
         return ()
     path = config.weights_path
-    state = read_state(path) if path else _fetch(trunk, config)
-    source = repr(str(path)) if path else "imagenet"
+    if path is not None:
+        state: StateDict = read_state(path)
+    elif config.weights == "bundled":
+        state = _in_order(read_state(bundled.bundled_file()), trunk, config.backbone)
+    else:
+        state = _fetch(trunk, config)
+    source = repr(str(path)) if path else config.weights
     wanted = trunk.holder.state_dict()
-    named, left_out = _rename(state, wanted, trunk)
-    _check_fit(trunk.adapt(named), wanted, source, config.backbone)
-    trunk.holder.load_state_dict(trunk.adapt(named), strict=False)  # checked strictly above
+    named, left_out = _rename(trunk.adapt(_without_module(state)), wanted, trunk)
+    _check_fit(named, wanted, source, config.backbone)
+    trunk.holder.load_state_dict(named, strict=False)  # checked strictly above
     return left_out
 
 
@@ -94,6 +106,8 @@ def weights_digest(config: ModelConfig) -> str:
     """
     if not config.is_pretrained:
         return ""
+    if config.weights == "bundled":
+        return bundled.SHA256[:32]
     path = config.weights_path
     if path is None:
         return _recipe(config)
@@ -142,11 +156,20 @@ def _fetch(trunk: Trunk, config: ModelConfig) -> StateDict:
         return trunk.fetch()
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:  # URLError is an OSError
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        easier = "bundled, or " if config.backbone == "efficientnet_lite0" else ""
         raise ValueError(
-            f"model.weights: the ImageNet weights of {config.backbone} could not be fetched "
-            f"({reason}); give the path of a file with them, or put them into the cache at "
-            f"{torch.hub.get_dir()}"
+            f"model.weights: the published weights of {config.backbone} could not be fetched "
+            f"({reason}); give {easier}the path of their file, downloaded elsewhere from "
+            f"{trunk.download}, with model.input_format {_written(trunk.own_format)}"
         ) from error
+
+
+def _written(wanted: InputFormat) -> str:
+    """Input format as it is written in a study file."""
+    for name, known in INPUT_FORMATS.items():
+        if known == wanted:
+            return name
+    return json.dumps(wanted.model_dump(mode="json", exclude_defaults=True)).replace('"', "")
 
 
 def _is_pickle(path: Path) -> bool:
@@ -175,13 +198,33 @@ def _unwrap(found: object, path: Path) -> dict[str, Tensor]:
     return {str(name): value for name, value in found.items()}
 
 
+def _in_order(state: StateDict, trunk: Trunk, backbone: str) -> dict[str, Tensor]:
+    """Give weights the names that the network and its classifier have in the same places.
+
+    The kind of each (weight, bias, running mean ...) is checked here, its shape later.
+    """
+    classifier = [f"{end}{kind}" for end in trunk.classifier for kind in ("weight", "bias")]
+    names = [*trunk.holder.state_dict(), *classifier]
+    if [name.rpartition(".")[2] for name in state] != [name.rpartition(".")[2] for name in names]:
+        raise ValueError(
+            f"model.weights: the {len(state)} bundled weights do not match the {len(names)} of "
+            f"{backbone} in order; install a version of timm that pyproject.toml allows"
+        )
+    return dict(zip(names, state.values(), strict=True))
+
+
+def _without_module(state: StateDict) -> StateDict:
+    """Remove the prefix that parallel training puts before all names."""
+    while state and all(name.startswith("module.") for name in state):
+        state = {name.removeprefix("module."): value for name, value in state.items()}
+    return state
+
+
 def _rename(
     state: StateDict, wanted: StateDict, trunk: Trunk
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """Rename the state to the network's own names; also return the names that were left out."""
     named = dict(state)
-    while named and all(name.startswith("module.") for name in named):
-        named = {name.removeprefix("module."): value for name, value in named.items()}
     if trunk.prefix and any(trunk.prefix + name in wanted for name in named):
         named = {trunk.prefix + name: value for name, value in named.items()}
     left_out = tuple(

@@ -27,6 +27,11 @@ def refusal(**fields: object) -> str:
             "model.backbone: unknown backbone 'resnet81'; did you mean 'resnet18'? known: conv4, ",
         ),
         ({"backbone": "timm:"}, "model.backbone: unknown backbone 'timm:'; "),
+        (
+            {"backbone": "resnet18", "weights": "bundled"},
+            "model.weights: bundled weights exist for the backbone efficientnet_lite0 only, not for "
+            "resnet18; name that backbone, or give none, imagenet or a path",
+        ),
         ({"weights": "imagenet"}, "model.weights: there are no published weights of conv4; "),
         (
             {"weights": "a.pt"},

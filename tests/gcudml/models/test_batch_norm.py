@@ -31,7 +31,9 @@ def build(name: str, *, freeze: bool = True) -> nn.Module:
     return build_backbone(config, channels=3, image_size=32).module
 
 
-@pytest.mark.parametrize("name", ["conv4", "resnet18", "mobilenet_v2", "timm:resnet10t"])
+@pytest.mark.parametrize(
+    "name", ["conv4", "resnet18", "mobilenet_v2", "efficientnet_lite0", "timm:resnet10t"]
+)
 def test_training_moves_the_rest_alone(name: str) -> None:
     network = build(name)
     before = norms(network)

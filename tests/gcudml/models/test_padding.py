@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from timm.layers import Conv2dSame
 from torch import nn
 from torch.nn import functional as F
 
 from gcudml.config import ModelConfig
 from gcudml.models.backbones.build import build_backbone
 from gcudml.models.backbones.layers import pad_as_tensorflow
+
+pytestmark = pytest.mark.timeout(60)  # importing timm takes a while
 
 
 @pytest.mark.parametrize(
@@ -40,6 +43,24 @@ def test_height_and_width_are_padded_by_themselves() -> None:
     around = F.pad(maps, [1, 1, 0, 1])
     expected = F.conv2d(around, convolution.weight, convolution.bias, stride=2)
     torch.testing.assert_close(network(maps), expected)
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+@pytest.mark.parametrize("size", [1, 2, 7, 8, 15])
+def test_equals_the_padding_of_timm(size: int, kernel: int) -> None:
+    convolution = nn.Conv2d(2, 3, kernel, stride=2, padding=kernel // 2)
+    theirs = Conv2dSame(2, 3, kernel, stride=2)
+    theirs.load_state_dict(convolution.state_dict())
+    network = nn.Sequential(convolution)
+    pad_as_tensorflow(network)
+    maps = torch.randn(2, 2, size, size + 3, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(network(maps), theirs(maps))
+
+
+def test_a_network_that_is_padded_so_anyway_is_named() -> None:
+    config = ModelConfig(backbone="efficientnet_lite0", padding="tensorflow")
+    with pytest.raises(ValueError, match=r"^model\.padding: .* set it to symmetric$"):
+        build_backbone(config, channels=3, image_size=32)
 
 
 def test_other_convolutions_stay() -> None:

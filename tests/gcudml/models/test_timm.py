@@ -6,14 +6,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import timm
 import torch
+from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
 from gcudml.config import ModelConfig
+from gcudml.config.model import INPUT_FORMATS
 from gcudml.models.backbones.build import build_backbone, check_weights
 from gcudml.models.backbones.weights import weights_digest
 
-timm = pytest.importorskip("timm", reason="the extra timm is not installed")
 pytestmark = pytest.mark.timeout(60)  # importing timm takes a while
 
 
@@ -29,6 +31,8 @@ def images(size: int, channels: int = 3) -> Tensor:
         ("swin_tiny_patch4_window7_224", 64, (768, 2, 2)),  # channels last
         ("vit_tiny_patch16_224", 48, (192, 3, 3)),  # tokens
         ("mixer_s32_224", 64, (512, 2, 2)),  # tokens without a class token
+        ("vit_small_patch14_dinov2", 28, (384, 2, 2)),
+        ("vit_base_patch32_clip_224", 64, (768, 2, 2)),
     ],
 )
 def test_features_become_maps(
@@ -78,6 +82,89 @@ def test_position_embeddings_of_another_size_are_interpolated(tmp_path: Path) ->
     module = build_backbone(config, channels=3, image_size=224).module
     torch.testing.assert_close(module.get_parameter("network.pos_embed"), network.pos_embed)
     check_weights(config, channels=3, image_size=48)
+
+
+def saved(path: Path, state: dict[str, Tensor]) -> ModelConfig:
+    """Settings of a small DINOv2 that starts from these weights."""
+    torch.save(state, path)
+    return ModelConfig(
+        backbone="timm:vit_small_patch14_dinov2", weights=str(path), input_format="imagenet"
+    )
+
+
+@pytest.fixture(scope="module")
+def dinov2() -> dict[str, Tensor]:
+    """Weights for images of 56 pixels."""
+    network = timm.create_model("vit_small_patch14_dinov2", img_size=56, num_classes=0)
+    return dict(network.state_dict())
+
+
+def test_the_file_of_the_dinov2_authors_is_loaded(
+    tmp_path: Path, dinov2: dict[str, Tensor]
+) -> None:
+    published = {f"module.{key}": value for key, value in dinov2.items()}
+    config = saved(tmp_path / "a.pt", published | {"module.mask_token": torch.zeros(1, 384)})
+    module = build_backbone(config, channels=3, image_size=28).module
+    found = module.get_submodule("network.network").state_dict()
+    smaller = resample_abs_pos_embed(dinov2["pos_embed"], new_size=[2, 2], num_prefix_tokens=1)
+    assert torch.equal(found.pop("pos_embed"), smaller)
+    assert all(torch.equal(value, dinov2[key]) for key, value in found.items())
+
+
+def test_a_file_that_timm_cannot_convert_is_refused(
+    tmp_path: Path, dinov2: dict[str, Tensor]
+) -> None:
+    config = saved(tmp_path / "a.pt", {**dinov2, "pos_embed": torch.zeros(1, 12, 384)})
+    with pytest.raises(ValueError, match=r"^model\.weights: .* name the backbone .*made for$") as e:
+        check_weights(config, channels=3, image_size=28)
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "convit_tiny"])
+def test_features_without_a_classifier_are_loaded_again(name: str, tmp_path: Path) -> None:
+    network = timm.create_model(name, pretrained=False, num_classes=0, img_size=64)
+    torch.save(network.state_dict(), tmp_path / "weights.pt")
+    config = ModelConfig(
+        backbone=f"timm:{name}", weights=str(tmp_path / "weights.pt"), input_format="unit"
+    )
+    module = build_backbone(config, channels=3, image_size=64).module
+    found = module.get_submodule("network").state_dict()
+    assert all(torch.equal(value, found[key]) for key, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "remedy"),
+    [
+        (
+            "timm:vit_small_patch14_dinov2",
+            28,
+            "https://huggingface.co/timm/vit_small_patch14_dinov2.lvd142m/resolve/main/"
+            "model.safetensors, with model.input_format imagenet",
+        ),
+        (
+            "timm:vit_base_patch32_clip_224.openai",
+            32,
+            "https://huggingface.co/timm/vit_base_patch32_clip_224.openai/resolve/main/"
+            "model.safetensors, with model.input_format {range: 1, mean: [0.48145466, 0.4578275, "
+            "0.40821073], std: [0.26862954, 0.26130258, 0.27577711]}",
+        ),
+        ("efficientnet_lite0", 32, "model.input_format {range: 1, mean: [0.5, 0.5, 0.5], std: "),
+    ],
+)
+def test_without_internet_the_error_says_what_to_fetch(
+    monkeypatch: pytest.MonkeyPatch, name: str, size: int, remedy: str
+) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise FileNotFoundError("no route to the hub")
+
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", unreachable)
+    with pytest.raises(ValueError, match=r"^model\.weights: ") as caught:
+        check_weights(ModelConfig(backbone=name, weights="imagenet"), channels=3, image_size=size)
+    message = str(caught.value)
+    assert f"of {name} could not be fetched (no route to the hub); give " in message
+    assert remedy in message
+    assert ("give bundled, or the path" in message) == (name == "efficientnet_lite0")
+    assert "\n" not in message
 
 
 def test_published_weights_bring_their_own_input_format(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,5 +218,14 @@ def test_networks_without_published_weights_say_so() -> None:
 
 def test_without_timm_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ValueError, match=r'pip install "gcudml-harness\[timm\]"'):
+    with pytest.raises(ValueError, match=r"^model\.backbone: .*install it with: pip install timm$"):
         check_weights(ModelConfig(backbone="timm:resnet10t"), channels=3, image_size=64)
+
+
+def test_named_input_formats_are_those_of_timm() -> None:
+    means = timm.data.IMAGENET_DEFAULT_MEAN, timm.data.IMAGENET_DEFAULT_STD
+    assert (INPUT_FORMATS["imagenet"].mean, INPUT_FORMATS["imagenet"].std) == means
+    assert INPUT_FORMATS["imagenet"].range == 1
+    unit = timm.data.IMAGENET_INCEPTION_MEAN, timm.data.IMAGENET_INCEPTION_STD
+    halves = tuple(value / 255 for value in INPUT_FORMATS["unit"].mean)
+    assert (halves, halves) == unit

@@ -235,7 +235,10 @@ def test_published_weights_that_cannot_be_fetched_are_one_line(
         ValueError, match=r"^model\.weights: .* resnet18 could not be fetched \("
     ) as e:
         check_weights(wanted, channels=3, image_size=32)
-    assert "; give the path of a file with them, or put them into the cache " in str(e.value)
+    assert str(e.value).endswith(
+        "; give the path of their file, downloaded elsewhere from "
+        "https://download.pytorch.org/models/resnet18-f37072fd.pth, with model.input_format imagenet"
+    )
     assert "\n" not in str(e.value)
 
 
