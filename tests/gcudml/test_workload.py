@@ -109,6 +109,10 @@ def test_check_fills_in_every_default_and_accepts_its_own_answer() -> None:
             r"^method\.groups_from_epoch: no term trains the student before the group terms start; ",
         ),
         (
+            {"train": {"epochs": 2, "trunk_from_epoch": 2}},
+            r"^train\.trunk_from_epoch: 2 of 2 epochs would leave the backbone untrained; needs fewer",
+        ),
+        (
             {"method": {"name": "instance"}, "train": {"views": 1}},
             r"^train\.views: 1 view leaves an image without a positive; method instance needs",
         ),
