@@ -61,6 +61,9 @@ class CbswrConfig(Strict):
     positive_denominator: Literal["z_minus", "z"] = "z_minus"
     """Denominator of a row's similarity to its partner: ``z_minus`` sums over the other centroids
     only (the code's training script), ``z`` over all centroids (a second version in the code)."""
+    labels: Literal["images", "rows"] = "images"
+    """``images``: both views take the cluster of the first (the code's training script); ``rows``:
+    each view takes its own (a second version in the code)."""
     floor: float = Field(default=1e-6, gt=0.0, lt=1.0)
     """Lower bound on the probability of not belonging to another cluster; below it there is no
     gradient."""

@@ -168,8 +168,9 @@ class MetricLossConfig(Strict):
     """A loss on embeddings and labels."""
 
     name: str = Field(default="multi_similarity", min_length=1)
-    """``multi_similarity`` (with pair mining) or ``nt_xent``, implemented here; ``margin``,
-    ``triplet``, ``contrastive`` or a class name, from ``pytorch_metric_learning.losses``."""
+    """``multi_similarity`` (with pair mining), ``cbml`` or ``nt_xent``, implemented here;
+    ``margin``, ``triplet``, ``contrastive`` or a class name, from
+    ``pytorch_metric_learning.losses``."""
     args: dict[str, Plain] = Field(default_factory=dict)
     """Keyword arguments of the loss; the others keep the library's defaults. The number of classes
     and the embedding size are filled in."""

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from gcudml.config.fields import ClusterNumber, Distance, Strict, Supervision, Weight
+from gcudml.config.fields import ClusterNumber, Distance, Plain, Strict, Supervision, Weight
 
 
 class LossWeights(Strict):
@@ -61,10 +61,16 @@ class GcudmlConfig(Strict):
     """
     group_loss: Literal["classifier", "pair"] = "classifier"
     group_embedding: Literal["compact", "wide", "both"] = "compact"
+    groups_from_epoch: int = Field(default=0, ge=0)
+    """First epoch, from 0, with the terms ``group`` and ``collaborative``; their classifiers are
+    imprinted from the start."""
     metric: Literal["multi_similarity", "cbml"] = "multi_similarity"
     """Loss of the metric term: multi-similarity with pair mining (arXiv:1904.06627), or CBML
     (arXiv:2210.04402), by the same research group, which uses the mean similarity of positives and
     negatives as context."""
+    metric_args: dict[str, Plain] = Field(default_factory=dict)
+    """Arguments of the metric loss, such as the temperatures ``alpha`` and ``beta`` (inverse, of
+    positives and negatives) and the threshold ``base`` of multi-similarity."""
     distillation: Literal["relational", "logits"] = "relational"
     """What the student learns from the teacher: the relations between rows, or the logits of the
     teacher's own copies of the group classifiers on the wide embedding (needs ``group_embedding``
@@ -79,6 +85,8 @@ class GcudmlConfig(Strict):
     temperature: float = Field(default=1.0, gt=0.0, le=100.0)
     """Temperature of the collaborative distillation between groups and of ``distillation: logits``.
     """
+    distillation_temperature: float = Field(default=1.0, gt=0.0, le=100.0)
+    """Temperature of ``distillation: relational``, in units of a row's mean distance."""
     detach_source: bool = True
     """Stop the gradient at the classifier that teaches; ``false`` as in SHA-GCL's code."""
     metric_on: Literal["compact", "both"] = "compact"
@@ -105,6 +113,12 @@ class GcudmlConfig(Strict):
             raise ValueError(
                 "weights.collaborative: no group term trains the classifiers, which agree from the "
                 "start; set weights.collaborative to 0 or weights.group above 0"
+            )
+        is_relational = weights.distillation > 0 and self.distillation == "relational"
+        if self.groups_from_epoch > 0 and weights.metric == 0 and not is_relational:
+            raise ValueError(
+                "groups_from_epoch: no term trains the student before the group terms start; set "
+                "it to 0 or weights.metric above 0"
             )
         distils_to_compact = self.distillation == "relational" or self.group_embedding == "both"
         if weights.metric == 0 and not (

@@ -27,6 +27,10 @@ class TrainConfig(Strict):
     head_learning_rate: float | None = Field(default=None, gt=0.0, le=10.0)
     """Learning rate of the heads and of the parameters a method adds; ``null``: ``learning_rate``.
     """
+    trunk_from_epoch: int = Field(default=0, ge=0)
+    """First epoch, from 0, that trains the backbone. Before it, only the heads and the parameters a
+    method adds (a decoder, a clustering head) are trained; batch norm still follows the batches
+    unless ``model.freeze_batch_norm``."""
     momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
     """Momentum of ``sgd``; other optimisers ignore it."""
     weight_decay: float = Field(default=1e-2, ge=0.0, le=10.0)
@@ -45,6 +49,11 @@ class TrainConfig(Strict):
             raise ValueError(
                 f"batch_size: {self.batch_size} images hold fewer than two clusters of "
                 f"images_per_cluster = {self.images_per_cluster}; needs at least twice that"
+            )
+        if self.trunk_from_epoch >= self.epochs:
+            raise ValueError(
+                f"trunk_from_epoch: {self.trunk_from_epoch} of {self.epochs} epochs would leave "
+                "the backbone untrained; needs fewer than epochs"
             )
         return self
 

@@ -50,6 +50,9 @@ class UdmlSsConfig(Strict):
     """``published``: each rotated image is cropped and flipped on its own, so that with
     ``views.flip`` above 0 a quarter turn to the left cannot be told from one to the right;
     ``fixed``: one flip before the rotations."""
+    rotated: Literal["images", "views"] = "images"
+    """What is turned: whole ``images``, each turn then cropped on its own (published), or
+    ``views``, one of each image, whatever ``rotation_flip`` is (``rot_bt 0`` of the code)."""
     rotation_logits: Literal["published", "fixed"] = "published"
     """``published``: a ReLU after the four logits, as in the code; ``fixed``: none."""
     cluster_views: Literal["centre", "random"] = "centre"

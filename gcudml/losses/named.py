@@ -11,10 +11,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gcudml.config.fields import MetricLossConfig, Plain
-from gcudml.losses.pairs import multi_similarity_loss, nt_xent_loss
+from gcudml.losses.pairs import contextual_bias_loss, multi_similarity_loss, nt_xent_loss
 from gcudml.runtime import fused
 
 OWN: dict[str, Callable[..., Tensor]] = {
+    "cbml": contextual_bias_loss,
     "multi_similarity": multi_similarity_loss,
     "nt_xent": nt_xent_loss,
 }
@@ -92,16 +93,16 @@ class NamedLoss(nn.Module):
         return loss
 
 
-def check_loss(config: MetricLossConfig, *, key: str) -> None:
+def check_loss(config: MetricLossConfig, *, prefix: str = "method.loss.") -> None:
     """Build a loss and compute it, to find invalid arguments before a run starts.
 
     Raises:
-        ValueError: ``name: ...`` or ``args: ...`` below ``key``, the place of ``config``.
+        ValueError: ``name: ...`` or ``args: ...`` after ``prefix``, the place of ``config``.
     """
     try:
         loss = NamedLoss(config, classes=4, embedding_dim=8, seed=0)
     except ValueError as error:
-        raise ValueError(f"{key}.{error}") from None
+        raise ValueError(f"{prefix}{error}") from None
     rows = torch.arange(16)
     embeddings = torch.outer(rows + 1.0, torch.arange(8.0)).cos().requires_grad_()
     try:
@@ -110,7 +111,7 @@ def check_loss(config: MetricLossConfig, *, key: str) -> None:
                 loss(embeddings, rows % 4).backward()
     except Exception as error:  # a library's loss can raise anything on invalid arguments
         reason = str(error).partition("\n")[0]
-        raise ValueError(f"{key}.args: {config.name} fails with {loss.args} ({reason})") from None
+        raise ValueError(f"{prefix}args: {config.name} fails with {loss.args} ({reason})") from None
 
 
 def loss_names() -> list[str]:

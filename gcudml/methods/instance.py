@@ -31,7 +31,7 @@ class Instance(Method[InstanceConfig]):
                 f"train.views: {run.train.views} view leaves an image without a positive; "
                 f"method {config.name} needs at least 2"
             )
-        check_loss(config.loss, key="method.loss")
+        check_loss(config.loss)
 
     def __init__(self, context: RunContext, config: InstanceConfig) -> None:
         super().__init__(context, config)

@@ -25,7 +25,7 @@ class Supervised(Method[SupervisedConfig]):
     @classmethod
     def check_settings(cls, config: SupervisedConfig, run: RunConfig) -> None:
         """Reject an unknown loss."""
-        check_loss(config.loss, key="method.loss")
+        check_loss(config.loss)
 
     @classmethod
     def check_data(cls, config: SupervisedConfig, run: RunConfig, sizes: DataSizes) -> None:

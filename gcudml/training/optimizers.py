@@ -16,12 +16,14 @@ def student_optimizer(
 ) -> torch.optim.Optimizer:
     """Create the optimiser for the student and the method's parameters that live all run.
 
-    The backbone is trained at ``learning_rate``, the heads and the method's parameters at
-    ``head_learning_rate`` unless their group sets its own. Frozen parameters are left out.
+    The backbone is trained at ``learning_rate``, from ``trunk_from_epoch`` on, the heads and the
+    method's parameters at ``head_learning_rate`` unless their group sets its own. Frozen parameters
+    are left out.
     """
     head_rate = _head_rate(config)
+    trunk = _group(student.features.parameters(), config.learning_rate, config.weight_decay)
     groups = [
-        _group(student.features.parameters(), config.learning_rate, config.weight_decay),
+        trunk | {"first_epoch": config.trunk_from_epoch},
         _group(student.heads().parameters(), head_rate, config.weight_decay),
     ]
     for each in own:
@@ -41,13 +43,17 @@ def head_optimizer(
 def set_learning_rate(
     optimizers: Iterable[torch.optim.Optimizer], config: TrainConfig, *, done: float
 ) -> None:
-    """Set each group's learning rate after ``done`` (may be fractional) of ``config.epochs``."""
+    """Set each group's learning rate after ``done`` (may be fractional) of ``config.epochs``.
+
+    It is 0, at which all our optimisers leave parameters as they are, before its first epoch.
+    """
     factor = 1.0
     if config.schedule == "cosine":
         factor = 0.5 * (1 + math.cos(math.pi * done / config.epochs))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = factor * group["full_rate"]
+            has_begun = done >= group["first_epoch"]
+            group["lr"] = factor * group["full_rate"] if has_begun else 0.0
 
 
 def _group(
@@ -56,7 +62,8 @@ def _group(
     return {
         "params": [parameter for parameter in parameters if parameter.requires_grad],
         "lr": rate,
-        "full_rate": rate,  # our own entry: the rate that the schedule scales
+        "full_rate": rate,  # our own entries: the rate that the schedule scales, and
+        "first_epoch": 0,  # the first epoch in which the group is trained
         "weight_decay": weight_decay,
     }
 

@@ -87,6 +87,32 @@ def test_check_fills_in_every_default_and_accepts_its_own_answer() -> None:
             r"^method\.weights\.metric: no remaining term trains the compact embedding",
         ),
         (
+            {"method": {"name": "gcudml", "metric_args": {"margn": 0.1}}},
+            r"^method\.metric_args: multi_similarity does not take margn; it takes: \['alpha', ",
+        ),
+        (
+            {"method": {"name": "gcudml", "metric_args": {"alpha": "x"}}},
+            r"^method\.metric_args: multi_similarity fails with \{'alpha': 'x'\} \(",
+        ),
+        (
+            {"method": {"name": "gcudml", "groups_from_epoch": 3}, "train": {"epochs": 3}},
+            r"^method\.groups_from_epoch: 3, but the last of 3 epochs is number 2; lower it, or set",
+        ),
+        (
+            {
+                "method": {
+                    "name": "gcudml",
+                    "groups_from_epoch": 1,
+                    "weights": {"metric": 0, "distillation": 0},
+                }
+            },
+            r"^method\.groups_from_epoch: no term trains the student before the group terms start; ",
+        ),
+        (
+            {"train": {"epochs": 2, "trunk_from_epoch": 2}},
+            r"^train\.trunk_from_epoch: 2 of 2 epochs would leave the backbone untrained; needs fewer",
+        ),
+        (
             {"method": {"name": "instance"}, "train": {"views": 1}},
             r"^train\.views: 1 view leaves an image without a positive; method instance needs",
         ),

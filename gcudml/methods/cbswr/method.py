@@ -29,14 +29,15 @@ what                        default here                     alternative
 ``l2`` on the head          1e-4 (text; the value is ours)   0 (code)
 ``target``                  pixels in [0, 1]                 ``centred`` (code)
 ``positive_denominator``    ``z_minus`` (training script)    ``z`` (the code's unused version)
+``labels``                  of images (training script)      ``rows`` (the code's unused version)
 ``nn_positive``             no                               yes (code, on CUB-200-2011 alone)
 ``metric_reduction``        mean (code)                      ``sum`` (text)
 ``pixel_reduction``         mean (code)                      ``sum`` (text)
 ``clusters``                32 (text)                        100 (training script's default)
 =========================== ================================ ================================
 
-Not configurable: the decoder's input is maps (code), not vectors (the text's figure); both views
-share one label (the code's unused version has one per row); only clusters in the batch count.
+Not configurable: the decoder's input is maps (code), not vectors (the text's figure); only clusters
+in the batch count.
 
 We differ in three ways. The decoder's stages depend on the sizes of images and maps; the code's are
 fixed for 224 pixels. A centroid is decoded once and weighted by its number of rows, while the code
@@ -147,7 +148,9 @@ class Cbswr(Method[CbswrConfig]):
             balance=config.balance,
             entropy_scale=config.entropy_scale,
         )
-        labels = logits[:images].argmax(dim=1).repeat(2)  # (rows,)
+        labels = logits.argmax(dim=1)  # (rows,)
+        if config.labels == "images":
+            labels = labels[:images].repeat(2)
         # CPU-GPU synchronisation: shapes depend on how many clusters are present.
         present, own, counts = labels.unique(return_inverse=True, return_counts=True)
         self._observe(clustering, len(present))

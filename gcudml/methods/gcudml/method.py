@@ -37,9 +37,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gcudml.config import GcudmlConfig, RunConfig, check_clusters, count_clusters
+from gcudml.config import (
+    GcudmlConfig,
+    MetricLossConfig,
+    RunConfig,
+    check_clusters,
+    count_clusters,
+)
 from gcudml.data.batches import repeat_views
-from gcudml.losses.pairs import contextual_bias_loss, multi_similarity_loss
+from gcudml.losses.named import OWN, check_loss
 from gcudml.losses.relational import relational_distillation_loss
 from gcudml.methods.cluster_log import ClusterLog
 from gcudml.methods.gcudml.losses import (
@@ -68,6 +74,18 @@ class Gcudml(Method[GcudmlConfig]):
     saved = ("teacher", "momentum", "sampled", "taught_classifiers", "centres", "log")
 
     @classmethod
+    def check_settings(cls, config: GcudmlConfig, run: RunConfig) -> None:
+        """Reject arguments that the metric loss does not take, and groups that never start."""
+        loss = MetricLossConfig(name=config.metric, args=config.metric_args)
+        check_loss(loss, prefix="method.metric_")
+        if config.groups_from_epoch >= run.train.epochs:
+            raise ValueError(
+                f"method.groups_from_epoch: {config.groups_from_epoch}, but the last of "
+                f"{run.train.epochs} epochs is number {run.train.epochs - 1}; lower it, or set "
+                "weights.group and weights.collaborative to 0"
+            )
+
+    @classmethod
     def check_data(cls, config: GcudmlConfig, run: RunConfig, sizes: DataSizes) -> None:
         """Reject more clusters than the images allow."""
         check_clusters(config.clusters, images=sizes.images["train"])
@@ -79,6 +97,7 @@ class Gcudml(Method[GcudmlConfig]):
         self.weights: Mapping[str, float] = config.weights.model_dump()
         self.teacher = TeacherNet(context.student)
         self.momentum = 0.0
+        self.epoch = 0
         self.pseudo: PseudoLabels | None = None
         self.sampled: Bool[Tensor, "groups n"] | None = None
         self.classifiers: dict[Head, list[nn.Parameter]] = {}
@@ -93,6 +112,7 @@ class Gcudml(Method[GcudmlConfig]):
 
     def begin_epoch(self, epoch: int) -> EpochPlan:
         """Recluster and rebuild the group classifiers if due, and draw the epoch's batches."""
+        self.epoch = epoch
         has_clustered = self.pseudo is None or epoch % self.config.recluster_every == 0
         metrics: Mapping[str, float] = {}
         rows: Sequence[Mapping[str, int | float | None]] = ()
@@ -125,6 +145,8 @@ class Gcudml(Method[GcudmlConfig]):
     def loss_terms(self, batch: Batch, embeddings: Embeddings) -> dict[str, Float[Tensor, ""]]:
         """Compute the terms with a weight above 0; see ``gcudml.methods.gcudml.losses``."""
         config, weights = self.config, self.config.weights
+        if self.epoch < config.groups_from_epoch:
+            weights = weights.model_copy(update={"group": 0.0, "collaborative": 0.0})
         assert self.pseudo is not None
         assert self.sampled is not None
         labels, sampled = self.pseudo.labels[batch.indices], self.sampled[:, batch.indices]
@@ -138,8 +160,10 @@ class Gcudml(Method[GcudmlConfig]):
         terms: dict[str, list[Float[Tensor, ""]]] = {}
         if weights.metric > 0:
             acted_on = by_name.values() if config.metric_on == "both" else [embeddings.compact]
-            metric = contextual_bias_loss if config.metric == "cbml" else multi_similarity_loss
-            terms["metric"] = [fused.loss(metric, each, labels) for each in acted_on]
+            terms["metric"] = [
+                fused.loss(OWN[config.metric], each, labels, **config.metric_args)
+                for each in acted_on
+            ]
         if weights.group > 0 and config.group_loss == "pair":
             terms["group"] = [
                 fused.loss(group_pair_loss, each, labels, sampled) for each in grouped
@@ -168,7 +192,12 @@ class Gcudml(Method[GcudmlConfig]):
                 taught = fused.forward(self.teacher, batch.views).wide
             if config.distillation == "relational":
                 terms["distillation"] = [
-                    fused.loss(relational_distillation_loss, embeddings.compact, taught)
+                    fused.loss(
+                        relational_distillation_loss,
+                        embeddings.compact,
+                        taught,
+                        temperature=config.distillation_temperature,
+                    )
                 ]
             else:
                 scores = self._scores(taught, self.taught_classifiers)

@@ -58,7 +58,7 @@ class UdmlSs(Method[UdmlSsConfig]):
     @classmethod
     def check_settings(cls, config: UdmlSsConfig, run: RunConfig) -> None:
         """Reject an unknown loss."""
-        check_loss(config.loss, key="method.loss")
+        check_loss(config.loss)
 
     @classmethod
     def check_data(cls, config: UdmlSsConfig, run: RunConfig, sizes: DataSizes) -> None:
@@ -180,6 +180,10 @@ class UdmlSs(Method[UdmlSsConfig]):
     ) -> Float[Tensor, "rows channels tall wide"]:
         """Create views of the images in every turn, ordered by turn."""
         config = self.context.config.views
+        size = self.context.config.data.network_size
+        if self.config.rotated == "views":
+            views = random_views(images, config, generator=randomness, size=size)
+            return torch.cat([views.rot90(turn, (2, 3)) for turn in range(TURNS)])
         if self.config.rotation_flip == "fixed":
             draws = torch.rand(len(images), generator=randomness)
             draws = draws.to(images.device, non_blocking=True)
@@ -187,7 +191,6 @@ class UdmlSs(Method[UdmlSsConfig]):
             images = torch.where(flipped, images.flip(3), images)
             config = config.model_copy(update={"flip": 0.0})
         turned = torch.cat([images.rot90(turn, (2, 3)) for turn in range(TURNS)])
-        size = self.context.config.data.network_size
         return random_views(turned, config, generator=randomness, size=size)
 
 

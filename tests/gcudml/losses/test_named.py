@@ -30,7 +30,7 @@ def test_the_names_are_those_of_the_library_and_ours() -> None:
 @pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")
 @pytest.mark.parametrize("name", loss_names())
 def test_every_loss_trains_the_embeddings(name: str) -> None:
-    check_loss(MetricLossConfig(name=name, args=NEEDED.get(name, {})), key="method.loss")
+    check_loss(MetricLossConfig(name=name, args=NEEDED.get(name, {})))
     z = draw().requires_grad_()
     loss = named(name, **NEEDED.get(name, {}))(z, torch.arange(16) % 4)
     loss.backward()

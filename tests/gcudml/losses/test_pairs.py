@@ -260,10 +260,12 @@ def test_group_pair_loss_averages_over_the_groups() -> None:
     assert fast.item() == pytest.approx(slow, rel=1e-10)
 
 
-def test_relational_distillation_equals_the_slow_formula() -> None:
+@pytest.mark.parametrize("temperature", [0.1, 1.0, 3.0])
+def test_relational_distillation_equals_the_slow_formula(temperature: float) -> None:
     student, teacher = draw(7, 3, seed=5), draw(7, 9, seed=6)
-    fast = relational_distillation_loss(student, teacher)
-    assert fast.item() == pytest.approx(slow_relational(student, teacher), rel=1e-9)
+    fast = relational_distillation_loss(student, teacher, temperature=temperature)
+    slow = slow_relational(student, teacher, temperature)
+    assert fast.item() == pytest.approx(slow, rel=1e-9)
 
 
 def test_relational_distillation_of_a_rotated_copy_is_zero() -> None:

@@ -158,7 +158,10 @@ def test_assigning_uses_no_dropout_and_learns_no_statistics() -> None:
     assert all(torch.equal(before[name], value) for name, value in head.state_dict().items())
 
 
-def test_both_views_share_the_cluster_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["images", "rows"])
+def test_both_views_share_the_cluster_of_the_first_unless_each_has_its_own(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     seen = {}
 
     def spy(embeddings, partners, centres, own, **options):
@@ -166,17 +169,16 @@ def test_both_views_share_the_cluster_of_the_first(monkeypatch: pytest.MonkeyPat
         return embeddings.sum()
 
     monkeypatch.setattr(gcudml.methods.cbswr.method, "centre_softmax_loss", spy)
-    method = method_for(dropout=0.0)
+    method = method_for(dropout=0.0, labels=kind)
     batch, embeddings = first_batch(method, method.context)
     # The second views are other images, so that their own clusters would differ.
     turned = type(embeddings)(*(torch.cat([e[:16], e[16:].flip(0)]) for e in embeddings))
     method.loss_terms(batch, turned)
     unit = F.normalize(turned.compact, dim=1)
     labels = method.head(unit).argmax(dim=1)
-    assert torch.equal(seen["own"][:16], seen["own"][16:])
     assert not torch.equal(labels[:16], labels[16:])
-    present = labels[:16].unique()
-    assert torch.equal(present[seen["own"][:16]], labels[:16])
+    expected = labels if kind == "rows" else labels[:16].repeat(2)
+    assert torch.equal(expected.unique()[seen["own"]], expected)
     torch.testing.assert_close(seen["partners"], torch.cat([unit[16:], unit[:16]]))
     # A centroid's embedding is what the student's pooling and head make of its mean maps.
     student = method.context.student

@@ -13,6 +13,7 @@ from tiny import one_step as step_of
 import gcudml.methods.gcudml.method
 from gcudml.config import GcudmlConfig
 from gcudml.data.views import to_unit
+from gcudml.losses.named import OWN
 from gcudml.losses.pairs import contextual_bias_loss
 from gcudml.methods import build_method
 from gcudml.methods.gcudml.method import Gcudml, cluster_means
@@ -105,6 +106,44 @@ def test_the_pair_reading_has_no_classifiers() -> None:
 
 def test_without_transfer_there_is_no_collaborative_term() -> None:
     assert "collaborative" not in one_step(method_for(transfer="none"))
+
+
+def test_the_group_terms_start_at_their_epoch() -> None:
+    method = method_for(groups_from_epoch=1)
+    others = {"metric", "distillation"}
+    assert step_of(method, method.context, epoch=0).keys() == others
+    assert step_of(method, method.context, epoch=1).keys() == others | {"group", "collaborative"}
+
+
+@pytest.mark.parametrize(
+    ("metric", "other"),
+    [
+        ("multi_similarity", {"alpha": 5.0}),
+        ("multi_similarity", {"beta": 10.0, "base": 0.7}),
+        ("cbml", {"bias": 0.1}),
+    ],
+)
+def test_the_arguments_of_the_metric_loss_reach_it(metric: str, other: dict[str, float]) -> None:
+    method = method_for(metric=metric, metric_args=other)
+    batch, embeddings = first_batch(method, method.context)
+    assert method.pseudo is not None
+    labels = method.pseudo.labels[batch.indices]
+    found = method.loss_terms(batch, embeddings)["metric"]
+    torch.testing.assert_close(found, OWN[metric](embeddings.compact, labels, **other))
+    assert not torch.isclose(found, OWN[metric](embeddings.compact, labels))
+
+
+def test_the_temperature_of_the_relational_distillation_changes_that_term_alone() -> None:
+    usual, warm = ({}, {"distillation_temperature": 0.2})
+    found = []
+    for fields in (usual, warm):
+        method = method_for(**fields)
+        with torch.no_grad():
+            for parameter in method.teacher.parameters():
+                parameter.copy_(parameter.flip(0))  # a teacher that is not the student
+        found.append(one_step(method))
+    changed = {name for name in found[0] if not torch.isclose(found[0][name], found[1][name])}
+    assert changed == {"distillation"}
 
 
 def test_labels_stay_until_the_next_clustering() -> None:

@@ -134,9 +134,10 @@ def test_the_fixed_flip_is_one_for_all_turns_of_an_image() -> None:
     plain = {"crop_scale": [1.0, 1.0], "aspect": 1.0, "rotate_deg": 0.0, "brightness": 0.0}
     views_config = {**plain, "contrast": 0.0, "flip": 0.5}
     same = {}
-    for kind in ("fixed", "published"):
+    kinds = {"fixed": "rotation_flip", "published": "rotation_flip", "views": "rotated"}
+    for kind, key in kinds.items():
         context = context_for(
-            method={"name": "udml_ss", "clusters": 8, "rotation_flip": kind},
+            method={"name": "udml_ss", "clusters": 8, key: kind},
             train=TRAIN,
             views=views_config,
         )
@@ -146,7 +147,17 @@ def test_the_fixed_flip_is_one_for_all_turns_of_an_image() -> None:
         turned_back = [views[20 * t : 20 * t + 20].rot90(-t, (2, 3)) for t in range(4)]
         differences = [(each - turned_back[0]).abs().amax() for each in turned_back]
         same[kind] = max(differences).item() < 1e-3
-    assert same == {"fixed": True, "published": False}
+    assert same == {"fixed": True, "published": False, "views": True}
+
+
+def test_a_view_that_is_turned_is_one_view_of_its_image() -> None:
+    same = {}
+    for kind in ("images", "views"):
+        method = method_for(rotated=kind)
+        views = method._turned_views(method.context.images[:5], torch.Generator().manual_seed(0))
+        upright, left = views[:5], views[5:10].rot90(-1, (2, 3))  # counter-clockwise
+        same[kind] = torch.equal(upright, left)
+    assert same == {"images": False, "views": True}
 
 
 @pytest.mark.parametrize(("kind", "layers"), [("published", 4), ("fixed", 3)])
