@@ -35,6 +35,11 @@ def check_settings(config: RunConfig) -> None:
     if (trained := class_of(method)) is not None:
         trained.check_settings(method, config)
         if config.train.trunk == "frozen":
+            if trained.compact_head(method, config) is not None:
+                raise ValueError(
+                    f"train.trunk: the compact head of method {method.name} takes feature maps, "
+                    "and a frozen trunk gives pooled features; set train.trunk to trained"
+                )
             trained.check_frozen(method, config)
 
 

@@ -42,7 +42,7 @@ class RunContext:
     """Times the parts of a method."""
     larger: UInt8[Tensor, "n channels tall wide"] | None = None
     """The same images at a larger size, to cut views from (``data.view_size``)."""
-    stored: Float[Tensor, "views n features 1 1"] | None = None
+    stored_views: Float[Tensor, "views n features 1 1"] | None = None
     """With a frozen trunk, its features of random views of all training images."""
 
     @property
@@ -56,7 +56,16 @@ class RunContext:
         return self.labels.device
 
     def pick(self, indices: Int[Tensor, " rows"]) -> Shaped[Tensor, "rows channels height width"]:
-        """Return images to cut views from, on the device."""
+        """Return images to cut views from, on the device.
+
+        Raises:
+            ValueError: If the trunk is frozen, so that nothing can be computed from images.
+        """
+        if self.stored_views is not None:
+            raise ValueError(
+                f"train.trunk: method {self.config.method.name} needs images, and with a frozen "
+                "trunk there are only their features; set train.trunk to trained"
+            )
         return self.sources[indices.to(self.sources.device)].to(self.device, non_blocking=True)
 
     def steps(self, batch_size: int) -> int:
@@ -105,9 +114,9 @@ class RunContext:
         """
         if images is None:
             images = self.images
-            if views is not None and self.stored is not None:
-                everything = torch.arange(len(images), device=self.stored.device)[None]
-                images = draw_stored(self.stored, everything, generator=views.generator)
+            if views is not None and self.stored_views is not None:
+                everything = torch.arange(len(images), device=self.stored_views.device)[None]
+                images = draw_stored(self.stored_views, everything, generator=views.generator)
         return embed_images(
             network,
             images,
@@ -197,10 +206,11 @@ class Method(ABC, Generic[Config]):
 
     @classmethod
     def check_frozen(cls, config: Config, run: RunConfig) -> None:
-        """Reject settings that need more of a frozen trunk than the pooled features of views.
+        """Reject settings that need more than pooled features, which is all of a frozen trunk.
 
         Called only with ``train.trunk: frozen``. There are no feature maps, no gradients in the
-        trunk and no images to compute other features from.
+        trunk and no images to compute other features from. A compact head on feature maps has been
+        rejected before.
 
         Raises:
             ValueError: ``section.key: what; remedy``.

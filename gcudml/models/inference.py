@@ -81,11 +81,12 @@ def network_inputs(
 ) -> Iterator[Float[Tensor, "_ _ _ _"]]:
     """Yield the inputs of a network in evaluation, in blocks; see ``embed_images``."""
     clock = clock or Stopwatch.off()
-    side = size or images.shape[-1]
+    are_features = images.is_floating_point()
+    side = images.shape[-1] if are_features or size is None else size
     rows = ROWS_AT_MOST if device.type == "cuda" else CPU_PIXELS // side**2
     for block in images.split(min(max(rows, 1), ROWS_AT_MOST)):
         with clock("data" if views is None else "views"):
-            if images.is_floating_point():  # features
+            if are_features:
                 inputs = block.to(device)
             elif views is None:
                 inputs = to_unit(centre(block, size).to(device))

@@ -55,7 +55,7 @@ def train_epoch(
     student.train()
     batches = plan.batches.to(device)
     # Images in host memory are indexed on the host, which avoids copying indices from the GPU.
-    sources = context.sources if context.stored is None else context.stored
+    sources = context.sources if context.stored_views is None else context.stored_views
     picked = batches if sources.device == device else plan.batches
     for position, places in enumerate(batches):
         set_learning_rate(optimizers, config.train, done=epoch + position / steps)
@@ -88,9 +88,9 @@ def _show(
 ) -> Float[Tensor, "rows channels height width"]:
     """Draw a random view of each image; with a frozen trunk, its features of a stored view."""
     config, clock = context.config, context.clock
-    if context.stored is not None:
+    if context.stored_views is not None:
         with clock("data"):
-            stored = draw_stored(context.stored, indices, generator=randomness)
+            stored = draw_stored(context.stored_views, indices, generator=randomness)
             return stored.to(context.device, non_blocking=True)
     with clock("data"):
         images = context.pick(indices.flatten())

@@ -148,7 +148,7 @@ def _run_network(
             number_format,
             clock=Stopwatch.for_run(device),
             larger=sharper and sharper.images,
-            stored=stored,
+            stored_views=stored,
         )
         unseen = None
         if test and config.evaluate.test_every_epoch:

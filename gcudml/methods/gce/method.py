@@ -76,14 +76,6 @@ class Gce(Method[GceConfig]):
         check_learners_fit(config, model=run.model, train=run.train)
 
     @classmethod
-    def check_frozen(cls, config: GceConfig, run: RunConfig) -> None:
-        """Reject a frozen trunk: the compact head takes feature maps."""
-        raise ValueError(
-            "train.trunk: the compact head of method gce takes feature maps, and a frozen trunk "
-            "gives pooled features; set train.trunk to trained"
-        )
-
-    @classmethod
     def check_data(cls, config: GceConfig, run: RunConfig, sizes: DataSizes) -> None:
         """Reject more learners or clusters than the data allow."""
         check_learners(config, images=sizes.images["train"], classes=sizes.training_classes)

@@ -262,7 +262,7 @@ def _teacher(context: RunContext, config: StmlConfig) -> TeacherNet:
         image_size=context.config.data.network_size,
         seed=derive(context.seed, "teacher"),
     )
-    if context.stored is not None:  # a frozen trunk belongs to both
+    if context.stored_views is not None:  # a frozen trunk belongs to both
         stranger.features = context.student.features
     context.number_format.place(stranger, context.device)
     return TeacherNet(stranger)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
 import torch
 from tiny import context_for
 
@@ -40,11 +41,13 @@ def test_a_random_view_of_every_image_is_one_of_the_stored() -> None:
     images = len(context.images)
     stored = torch.randn(VIEWS, images, context.student.features.out_channels, 1, 1)
     context.student.features = StoredFeatures(stored.shape[2])
-    context = dataclasses.replace(context, images=stored[0] * 0, stored=stored)
+    context = dataclasses.replace(context, images=stored[0] * 0, stored_views=stored)
     views = RandomViews(context.config.views, generator(0, "some views"))
     found = context.embed(context.student, ["pooled"], views=views)["pooled"]
     matches = (stored.flatten(2) == found).all(dim=2)  # (views, images)
     assert (matches.sum(dim=0) == 1).all()
     assert (matches.sum(dim=1) > 0).all()
+    with pytest.raises(ValueError, match="method gcudml needs images"):
+        context.pick(torch.arange(3))
     plain = context.embed(context.student, ["pooled"])["pooled"]
     assert torch.equal(plain, torch.zeros_like(plain))
