@@ -124,32 +124,19 @@ def _run_network(
     _note_circumstances(workdir, config, number_format, device)
     student = build_student(config, channels=channels, seed=derive(seed, "weights"))
     number_format.place(student, device)
-    trunk = FrozenTrunk(student, config, number_format) if config.train.trunk == "frozen" else None
-    validation = _as_features(validation, trunk, seed=seed)
+    trunk, pixels = None, training
+    if config.train.trunk == "frozen":
+        trunk = FrozenTrunk(student, config, number_format)
+        plain = trunk.features(pixels.images, of=pixels.key)[0]
+        training = pixels._replace(images=_placed(plain, device))
+        validation = _as_features(validation, trunk, seed=seed)
 
     if isinstance(config.method, UntrainedConfig):
         measured = _measure(student, validation, config, number_format, seed=seed)
         report(0, {f"val/{name}": value for name, value in measured.items()})
         chosen = Snapshot(0, 0.0, student.state_dict(), measured, is_last=True)
     else:
-        labels = known_labels(config, training.labels)
-        images, sharper, stored = training.images, _load_larger(config, device), None
-        if trunk is not None:
-            sources = sharper or training
-            stored = _placed(trunk.training_views(sources.images, of=sources.key), device)
-            images = _placed(trunk.features(images, of=training.key)[0], device)
-        context = RunContext(
-            config,
-            seed,
-            student,
-            images,
-            labels,
-            training.labels,
-            number_format,
-            clock=Stopwatch.for_run(device),
-            larger=sharper and sharper.images,
-            stored_views=stored,
-        )
+        context = _context(config, seed, student, training, pixels, trunk, number_format)
         unseen = None
         if test and config.evaluate.test_every_epoch:
             unseen = _as_features(_open_test(config, test=test), trunk, seed=seed)
@@ -180,6 +167,35 @@ def _run_network(
         if save_model(workdir, facts, whole):
             checkpoint.remove(workdir)
     return results
+
+
+def _context(
+    config: RunConfig,
+    seed: int,
+    student: Embedder,
+    training: Images,
+    pixels: Images,
+    trunk: FrozenTrunk | None,
+    number_format: Format,
+) -> RunContext:
+    """Gather what the method is given; ``training`` has features if the trunk is frozen."""
+    device, stored_views = training.labels.device, None
+    larger_images = _load_larger(config, device)
+    if trunk is not None:
+        sources = larger_images or pixels
+        stored_views = _placed(trunk.training_views(sources.images, of=sources.key), device)
+    return RunContext(
+        config,
+        seed,
+        student,
+        training.images,
+        known_labels(config, training.labels),
+        training.labels,
+        number_format,
+        clock=Stopwatch.for_run(device),
+        larger=larger_images and larger_images.images,
+        stored_views=stored_views,
+    )
 
 
 def _note_circumstances(
