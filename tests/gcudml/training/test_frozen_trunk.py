@@ -30,6 +30,7 @@ from gcudml.training.run import run
 METHODS: dict[str, dict[str, Any]] = {
     "gcudml": {"name": "gcudml", "clusters": 8, "groups": 2},
     "stml": {"name": "stml", "neighbours": 4},
+    "stml, independent": {"name": "stml", "neighbours": 4, "init_teacher": "independent"},
     "udml_ss": {"name": "udml_ss", "clusters": 8, "weights": {"rotation": 0}},
     "cbswr": {"name": "cbswr", "clusters": 8, "weights": {"reconstruction": 0}},
     "instance": {"name": "instance"},
@@ -115,9 +116,9 @@ def oracle(config: RunConfig, *, seed: int) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_a_frozen_run_equals_one_that_runs_the_trunk_at_every_step(
-    tmp_path: Path, method: Any
+    tmp_path: Path, weights: dict[str, Any], method: Any
 ) -> None:
-    sections = frozen(method=method, data={"protocol": "published"})
+    sections = frozen(method=method, model=weights, data={"protocol": "published"})
     train_tiny(tmp_path, seed=1, **sections)
     found = gcudml.load(tmp_path, device="cpu").network.state_dict()
     wanted = oracle(tiny(**sections), seed=1)
