@@ -43,7 +43,8 @@ class StmlConfig(Strict):
     """Use min(m, (1+t)/(10+t)) at step t; an addition of ours for short runs."""
     init_teacher: Literal["copy", "independent"] = "copy"
     """``independent``, as in the published code: the teacher's wide head, and without pretrained
-    weights also its backbone, are initialised independently of the student's."""
+    weights also its backbone, are initialised independently of the student's. With
+    ``train.trunk: frozen``, the wide head only."""
     update_teacher: Literal["after", "before"] = "after"
     """Update the teacher after the optimiser's step, or, as in the published code, before it, so
     that it lags one step more."""

@@ -18,6 +18,15 @@ class TrainConfig(Strict):
     images_per_cluster: int = Field(default=5, ge=2, le=1000)
     """Images sampled from each cluster in a batch."""
     views: int = Field(default=2, ge=1, le=8)
+    trunk: Literal["trained", "frozen"] = "trained"
+    """``frozen``: the backbone never changes. Its features of every image are computed once, in
+    evaluation mode, and cached for all trials and seeds; the heads are trained on them, at
+    ``head_learning_rate``. For methods that need neither feature maps nor gradients in the
+    backbone. Without pretrained weights the backbone, and with it the cache, depends on the seed.
+    """
+    frozen_views: int = Field(default=8, ge=1, le=256)
+    """With ``trunk: frozen``: random views of each training image that features are computed of,
+    the same for every seed. Each step draws ``views`` of them."""
     steps_per_epoch: int | None = Field(default=None, ge=1)
     """``null``: as many as are needed to see each training image once on average."""
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -54,6 +63,11 @@ class TrainConfig(Strict):
             raise ValueError(
                 f"trunk_from_epoch: {self.trunk_from_epoch} of {self.epochs} epochs would leave "
                 "the backbone untrained; needs fewer than epochs"
+            )
+        if self.trunk == "frozen" and self.frozen_views < self.views:
+            raise ValueError(
+                f"frozen_views: {self.frozen_views} stored views of an image where a step draws "
+                f"views = {self.views}; needs frozen_views >= views"
             )
         return self
 

@@ -13,7 +13,6 @@ from gcudml.config import DataConfig, FolderData, StrokesData
 from gcudml.config.data import FileData, ImageData, StandardData
 from gcudml.data import benchmarks, folder, image_files, splits, synthetic
 from gcudml.data.folder import Listing, halves, shown
-from gcudml.data.image_cache import cached_images
 from gcudml.data.image_files import Appearance
 from gcudml.data.splits import (
     FEWEST_CLASSES,
@@ -22,6 +21,7 @@ from gcudml.data.splits import (
     hold_out_classes,
     hold_out_images,
 )
+from gcudml.runtime.array_cache import cached_array
 from gcudml.runtime.files import digest, stamp_of
 
 Part: TypeAlias = Literal["train", "val", "test"]
@@ -45,6 +45,8 @@ class ImageSet:
     compared with all others."""
     files: tuple[str, ...] = ()
     """Path of each image below ``data.root``; empty for synthetic drawings."""
+    key: str = ""
+    """Digest of everything that the pixels depend on; empty if there is no image."""
 
 
 def has_validation(config: DataConfig) -> bool:
@@ -187,13 +189,15 @@ def _load_strokes(config: StrokesData, part: Part, *, verify: bool) -> ImageSet:
     sizes = synthetic.class_sizes(config, len(classes), training=part == "train")
     drawn = config.model_dump(mode="json", include=DRAWN)
     key = digest(["strokes", synthetic.VERSION, np.__version__, drawn, classes, sizes])
-    images = cached_images(
+    images = cached_array(
+        "images",
         key,
         (sum(sizes), 1, size, size),
         lambda: synthetic.draw(config, classes, sizes),
+        dtype=np.uint8,
         verify=verify,
     )
-    return ImageSet(images, np.repeat(np.arange(len(mine)), sizes), mine)
+    return ImageSet(images, np.repeat(np.arange(len(mine)), sizes), mine, key=key)
 
 
 def _list_files(config: FileData) -> Listing:
@@ -291,20 +295,23 @@ def _load_files(config: FileData, part: Part, *, verify: bool) -> ImageSet:
     content = [(path, digests[path]) for path in paths]
     # Include Pillow's version: its decoders and resizing change pixels between releases.
     version = [image_files.VERSION, PIL.__version__]
-    images = cached_images(
-        digest(["folder", *version, _key(appearance), content]),
+    key = digest(["folder", *version, _key(appearance), content])
+    images = cached_array(
+        "images",
+        key,
         (len(paths), channels, size, size),
         lambda: image_files.decode(listing.root, paths, appearance=appearance),
+        dtype=np.uint8,
         verify=verify,
     )
     if not has_classes(config):
-        return ImageSet(images, np.full(len(paths), -1), (), files=tuple(paths))
+        return ImageSet(images, np.full(len(paths), -1), (), files=tuple(paths), key=key)
     mine: tuple[str, ...] = getattr(_divide_files(config, listing), part)
     labels = np.repeat(np.arange(len(mine)), [len(listing.files[name]) for name in mine])
     is_query = None
     if listing.queries is not None and part == "test":
         is_query = np.array([path in listing.queries for path in paths])
-    return ImageSet(images, labels, mine, is_query, tuple(paths))
+    return ImageSet(images, labels, mine, is_query, tuple(paths), key)
 
 
 def _nothing(channels: int, size: int) -> ImageSet:

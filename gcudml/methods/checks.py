@@ -34,6 +34,13 @@ def check_settings(config: RunConfig) -> None:
         )
     if (trained := class_of(method)) is not None:
         trained.check_settings(method, config)
+        if config.train.trunk == "frozen":
+            if trained.compact_head(method, config) is not None:
+                raise ValueError(
+                    f"train.trunk: the compact head of method {method.name} takes feature maps, "
+                    "and a frozen trunk gives pooled features; set train.trunk to trained"
+                )
+            trained.check_frozen(method, config)
 
 
 def check_fits(config: RunConfig, sizes: DataSizes) -> None:
@@ -74,5 +81,9 @@ def may_be_stacked(config: RunConfig) -> bool:
     """Whether a run can be trained together with others, its network stacked with theirs.
 
     Networks with dropout or stochastic depth cannot: stacked, they would draw different numbers.
+    With a frozen trunk only the heads are stacked.
     """
-    return not is_control(config.method) and config.model.backbone.startswith(STACKED)
+    is_frozen = config.train.trunk == "frozen"
+    return not is_control(config.method) and (
+        is_frozen or config.model.backbone.startswith(STACKED)
+    )

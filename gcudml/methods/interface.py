@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, NamedTuple, TypeAlias, TypeVar
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Shaped, UInt8
 from pydantic import BaseModel
 from torch import Tensor, nn
 
 from gcudml.config import RunConfig
 from gcudml.data.batches import cluster_batches, random_batches
 from gcudml.models.embedding import Embedder, Embeddings
+from gcudml.models.frozen import draw_stored
 from gcudml.models.inference import Head, RandomViews, embed_images
 from gcudml.models.number_format import Format
 from gcudml.runtime.seeding import generator
@@ -29,8 +30,8 @@ class RunContext:
     config: RunConfig
     seed: int
     student: Embedder
-    images: UInt8[Tensor, "n channels height width"]
-    """All training images, to compute embeddings from."""
+    images: Shaped[Tensor, "n channels height width"]
+    """All training images, to compute embeddings from; with a frozen trunk, their features."""
     labels: Int[Tensor, " n"]
     """Classes that the method may learn from, on the device; -1 = unlabelled. All are -1 for an
     unsupervised method."""
@@ -41,9 +42,11 @@ class RunContext:
     """Times the parts of a method."""
     larger: UInt8[Tensor, "n channels tall wide"] | None = None
     """The same images at a larger size, to cut views from (``data.view_size``)."""
+    stored_views: Float[Tensor, "views n features 1 1"] | None = None
+    """With a frozen trunk, its features of random views of all training images."""
 
     @property
-    def sources(self) -> UInt8[Tensor, "n channels tall wide"]:
+    def sources(self) -> Shaped[Tensor, "n channels tall wide"]:
         """Images to cut views from; ``pick`` copies some of them to the device."""
         return self.images if self.larger is None else self.larger
 
@@ -52,8 +55,17 @@ class RunContext:
         """Device of the student and the labels."""
         return self.labels.device
 
-    def pick(self, indices: Int[Tensor, " rows"]) -> UInt8[Tensor, "rows channels height width"]:
-        """Return images to cut views from, on the device."""
+    def pick(self, indices: Int[Tensor, " rows"]) -> Shaped[Tensor, "rows channels height width"]:
+        """Return images to cut views from, on the device.
+
+        Raises:
+            ValueError: If the trunk is frozen, so that nothing can be computed from images.
+        """
+        if self.stored_views is not None:
+            raise ValueError(
+                f"train.trunk: method {self.config.method.name} needs images, and with a frozen "
+                "trunk there are only their features; set train.trunk to trained"
+            )
         return self.sources[indices.to(self.sources.device)].to(self.device, non_blocking=True)
 
     def steps(self, batch_size: int) -> int:
@@ -86,7 +98,7 @@ class RunContext:
         network: nn.Module,
         heads: Sequence[Head],
         *,
-        images: UInt8[Tensor, "rows channels height width"] | None = None,
+        images: Shaped[Tensor, "rows channels height width"] | None = None,
         views: RandomViews | None = None,
         whole: bool = False,
     ) -> dict[Head, Float[Tensor, "rows _"]]:
@@ -96,12 +108,18 @@ class RunContext:
             network: The student or a teacher.
             heads: Embeddings to return.
             images: Images to embed; None: all training images.
-            views: Embed a random view of each image instead of the unchanged image.
+            views: Embed a random view of each image instead of the unchanged image; with a frozen
+                trunk, one of the stored views.
             whole: Embed the whole image instead of the centre crop used in evaluation.
         """
+        if images is None:
+            images = self.images
+            if views is not None and self.stored_views is not None:
+                everything = torch.arange(len(images), device=self.stored_views.device)[None]
+                images = draw_stored(self.stored_views, everything, generator=views.generator)
         return embed_images(
             network,
-            self.images if images is None else images,
+            images,
             heads=heads,
             number_format=self.number_format,
             size=None if whole else self.config.data.network_size,
@@ -140,7 +158,7 @@ class Batch:
     """Rows of one step. Row ``v * batch + i`` is view ``v`` of image ``i`` of the batch."""
 
     views: Float[Tensor, "rows channels height width"]
-    """Augmented images, scaled to about [-1, 1]."""
+    """Augmented images, scaled to about [-1, 1]; with a frozen trunk, their features."""
     indices: Int[Tensor, " rows"]
     """Index of each row's training image, on the device."""
     step: int
@@ -181,6 +199,18 @@ class Method(ABC, Generic[Config]):
     @classmethod
     def check_settings(cls, config: Config, run: RunConfig) -> None:
         """Reject settings that contradict each other, regardless of the data.
+
+        Raises:
+            ValueError: ``section.key: what; remedy``.
+        """
+
+    @classmethod
+    def check_frozen(cls, config: Config, run: RunConfig) -> None:
+        """Reject settings that need more than pooled features, which is all of a frozen trunk.
+
+        Called only with ``train.trunk: frozen``. There are no feature maps, no gradients in the
+        trunk and no images to compute other features from. A compact head on feature maps has been
+        rejected before.
 
         Raises:
             ValueError: ``section.key: what; remedy``.

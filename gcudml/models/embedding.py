@@ -60,6 +60,26 @@ class Pooled(nn.Module):
         return largest if self.pooling == "max" else exact.mean(dim=(2, 3)) + largest
 
 
+class StoredFeatures(nn.Module):
+    """Takes the place of a frozen trunk in a network whose input are the trunk's pooled features.
+
+    Features come as maps of one pixel, ``(batch, out_channels, 1, 1)``.
+    """
+
+    def __init__(self, out_channels: int) -> None:
+        super().__init__()
+        self.maps = nn.Identity()
+        self.out_channels = out_channels
+
+    def forward(self, maps: Float[Tensor, "batch features 1 1"]) -> Float[Tensor, "batch features"]:
+        """Return the features as vectors."""
+        return self.pool(maps)
+
+    def pool(self, maps: Float[Tensor, "batch features 1 1"]) -> Float[Tensor, "batch features"]:
+        """Return the features as vectors."""
+        return maps.flatten(1)
+
+
 class Embedder(nn.Module):
     """The student: pooled backbone, compact head and wide head.
 
@@ -90,7 +110,9 @@ class Embedder(nn.Module):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # only the CPU's, which fork_rng restores
-            self.features = Pooled(config, channels=channels, image_size=image_size)
+            self.features: Pooled | StoredFeatures = Pooled(
+                config, channels=channels, image_size=image_size
+            )
             features = self.features.out_channels
             self.wide = linear_head(features, config.wide_dim, start=config.head_init)
             self.compact_takes_maps = compact_from_maps is not None

@@ -1,10 +1,10 @@
 """Inference: embed whole sets of images without gradients."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from gcudml.config import Views
@@ -31,7 +31,7 @@ class RandomViews(NamedTuple):
 @torch.no_grad()
 def embed_images(
     network: nn.Module,
-    images: UInt8[Tensor, "n channels height width"],
+    images: Shaped[Tensor, "n channels height width"],
     *,
     heads: Sequence[Head],
     number_format: Format,
@@ -43,7 +43,7 @@ def embed_images(
 
     Args:
         network: Returns ``Embeddings``; its mode is restored.
-        images: On any device; moved to the network's device in blocks.
+        images: Pixels, or features of a frozen trunk, on any device.
         heads: Which embeddings to return.
         number_format: Number format and memory layout of the computation.
         size: Side of the centre crop that the network sees; None: whole images.
@@ -58,21 +58,41 @@ def embed_images(
     was_training = network.training
     device = next(network.parameters()).device
     network.eval()
-    blocks: dict[Head, list[Tensor]] = {head: [] for head in heads}
-    side = size or images.shape[-1]
+    found: dict[Head, list[Tensor]] = {head: [] for head in heads}
+    for inputs in network_inputs(
+        images, device=device, number_format=number_format, size=size, views=views, clock=clock
+    ):
+        with clock(forward), autocast(number_format, device):
+            embeddings = fused.forward(network, inputs)
+        for head, parts in found.items():
+            parts.append(getattr(embeddings, head))
+    network.train(was_training)
+    return {head: torch.cat(parts) for head, parts in found.items()}
+
+
+def network_inputs(
+    images: Shaped[Tensor, "n channels height width"],
+    *,
+    device: torch.device,
+    number_format: Format,
+    size: int | None,
+    views: RandomViews | None,
+    clock: Stopwatch | None = None,
+) -> Iterator[Float[Tensor, "_ _ _ _"]]:
+    """Yield the inputs of a network in evaluation, in blocks; see ``embed_images``."""
+    clock = clock or Stopwatch.off()
+    are_features = images.is_floating_point()
+    side = images.shape[-1] if are_features or size is None else size
     rows = ROWS_AT_MOST if device.type == "cuda" else CPU_PIXELS // side**2
     for block in images.split(min(max(rows, 1), ROWS_AT_MOST)):
         with clock("data" if views is None else "views"):
-            if views is None:
+            if are_features:
+                inputs = block.to(device)
+            elif views is None:
                 inputs = to_unit(centre(block, size).to(device))
             else:
                 inputs = random_views(
                     block.to(device), views.config, generator=views.generator, size=size
                 )
             inputs = number_format.arrange(inputs)
-        with clock(forward), autocast(number_format, device):
-            embeddings = fused.forward(network, inputs)
-        for head, parts in blocks.items():
-            parts.append(getattr(embeddings, head))
-    network.train(was_training)
-    return {head: torch.cat(parts) for head, parts in blocks.items()}
+        yield inputs

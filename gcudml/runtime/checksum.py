@@ -1,14 +1,19 @@
-"""Files that end with a checksum of their content.
+"""Checksums of files and tensors; files that end with a checksum of their content.
 
 CRC-32 detects damage, not tampering. It is several times as fast as any SHA: files may have 20 GB,
 and verifying them must keep up with the disk.
 """
 
+import hashlib
 import os
 import sys
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
+
+import torch
+from torch import Tensor
 
 CHUNK = 1 << 22
 _END = "crc32 {:08x}"
@@ -51,3 +56,12 @@ def is_sound(stream: BinaryIO) -> bool:
 def say_useless(path: Path, reason: str) -> None:
     """Report on stderr that a file of an earlier attempt is unusable and training starts over."""
     print(f"{path}: not readable ({reason}); training from the start", file=sys.stderr)
+
+
+def digest_of(text: str, tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 digest of a text and of named tensors, in any memory layout."""
+    found = hashlib.sha256(text.encode())
+    for name, value in sorted(tensors.items()):
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        found.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()

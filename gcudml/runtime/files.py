@@ -48,7 +48,7 @@ def stamp_of(path: str | Path) -> Stamp | None:
 
 
 def cache_folder() -> Path:
-    """Return the folder for prepared images and measurements; it may not exist yet."""
+    """Return the folder for prepared images, features and measurements; it may not exist yet."""
     if chosen := os.environ.get("GCUDML_CACHE"):
         return Path(chosen).expanduser()
     root = os.environ.get("XDG_CACHE_HOME")

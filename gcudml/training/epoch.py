@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gcudml.config import TrainConfig
@@ -11,6 +12,7 @@ from gcudml.data.views import random_views
 from gcudml.evaluation.diagnostics import embedding_health
 from gcudml.methods.interface import Batch, EpochPlan, Method, RunContext
 from gcudml.models.embedding import Embeddings
+from gcudml.models.frozen import draw_stored
 from gcudml.models.number_format import autocast
 from gcudml.runtime import fused
 from gcudml.runtime.seeding import derive, generator
@@ -53,17 +55,12 @@ def train_epoch(
     student.train()
     batches = plan.batches.to(device)
     # Images in host memory are indexed on the host, which avoids copying indices from the GPU.
-    picked = batches if context.sources.device == device else plan.batches
+    sources = context.sources if context.stored_views is None else context.stored_views
+    picked = batches if sources.device == device else plan.batches
     for position, places in enumerate(batches):
         set_learning_rate(optimizers, config.train, done=epoch + position / steps)
         indices = places.flatten()  # (views * batch,)
-        with clock("data"):
-            images = context.pick(picked[position].flatten())
-        with clock("views"):
-            views = random_views(
-                images, config.views, generator=randomness, size=config.data.network_size
-            )
-            views = context.number_format.arrange(views)
+        views = _show(context, picked[position], randomness)
         with clock("student"), autocast(context.number_format, device):
             embeddings: Embeddings = fused.forward(student, views)
         with clock("losses"):
@@ -84,6 +81,24 @@ def train_epoch(
     # Waits for the GPU, which the loop itself avoids.
     losses = {name: float(total) / steps for name, total in totals.items()}
     return Trained(losses, embedding_health(embeddings.compact.detach()))
+
+
+def _show(
+    context: RunContext, indices: Int[Tensor, "views batch"], randomness: torch.Generator
+) -> Float[Tensor, "rows channels height width"]:
+    """Draw a random view of each image; with a frozen trunk, its features of a stored view."""
+    config, clock = context.config, context.clock
+    if context.stored_views is not None:
+        with clock("data"):
+            stored = draw_stored(context.stored_views, indices, generator=randomness)
+            return stored.to(context.device, non_blocking=True)
+    with clock("data"):
+        images = context.pick(indices.flatten())
+    with clock("views"):
+        views = random_views(
+            images, config.views, generator=randomness, size=config.data.network_size
+        )
+        return context.number_format.arrange(views)
 
 
 def _update(optimizers: Sequence[torch.optim.Optimizer], config: TrainConfig) -> None:

@@ -19,7 +19,7 @@ import torch
 
 from gcudml.config import RunConfig
 from gcudml.models.backbones.weights import without_weights
-from gcudml.models.embedding import Embedder
+from gcudml.models.embedding import Embedder, StoredFeatures
 from gcudml.models.number_format import Format, autocast, choose_format
 from gcudml.runtime import fused
 from gcudml.runtime.files import cache_folder, digest, locked, read_sealed, write_sealed
@@ -37,7 +37,7 @@ def most_together(config: RunConfig, *, channels: int, device: torch.device) -> 
         return 1
     # Only the settings that affect speed, so that runs differing in others share one measurement.
     asked = {name: getattr(config, name).model_dump(mode="json") for name in ("data", "model")}
-    train = {"batch_size", "views", "device", "number_format", "memory_layout"}
+    train = {"batch_size", "views", "trunk", "device", "number_format", "memory_layout"}
     asked["train"] = config.train.model_dump(mode="json", include=train | {"images_per_cluster"})
     return _ask(json.dumps([asked, channels]))
 
@@ -73,6 +73,7 @@ def kept_or_measured(config: RunConfig, *, channels: int, device: torch.device) 
         "model": config.model.model_dump(mode="json"),
         "images": [channels, config.data.network_size, config.train.batch_size, config.train.views],
         "format": number_format.name,
+        "trunk": config.train.trunk,
     }
     path = cache_folder() / "together" / f"{digest(key)}.json"
     with locked(path):
@@ -127,14 +128,25 @@ def _times(
 ) -> list[float]:
     """Return the seconds of each step while ``count`` runs train together."""
     rows, size = config.train.batch_size * config.train.views, config.data.network_size
-    images = torch.zeros(rows, channels, size, size, device=device)
-    images.normal_(generator=torch.Generator(device).manual_seed(0))
+    shape = (rows, channels, size, size)
+    is_frozen = config.train.trunk == "frozen"
     ends: list[float] = []
 
-    def train() -> None:
+    def build() -> Embedder:
         with without_weights():
             student = Embedder(config.model, channels=channels, image_size=size, seed=0)
+        if is_frozen:
+            student.features = StoredFeatures(student.features.out_channels)
         number_format.place(student, device)
+        return student
+
+    if is_frozen:
+        shape = (rows, build().features.out_channels, 1, 1)
+    images = torch.zeros(shape, device=device)
+    images.normal_(generator=torch.Generator(device).manual_seed(0))
+
+    def train() -> None:
+        student = build()
         for _ in range(WARM_STEPS + STEPS + 1):
             with autocast(number_format, device):
                 embeddings = fused.forward(student, number_format.arrange(images))

@@ -5,7 +5,6 @@ the results of the run. It replaces the checkpoint: a run that finds its own mod
 these results without training. A digest covers the whole content, and damaged files are refused.
 """
 
-import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,7 +27,7 @@ from gcudml.models.backbones.weights import without_weights
 from gcudml.models.embedding import Embedder
 from gcudml.models.inference import embed_images
 from gcudml.models.number_format import Format, Layout, Number
-from gcudml.runtime.checksum import say_useless
+from gcudml.runtime.checksum import digest_of, say_useless
 from gcudml.runtime.files import replacing
 
 FILE = "model.safetensors"
@@ -144,7 +143,7 @@ def save_model(workdir: Path, facts: ModelFacts, state: Mapping[str, Tensor]) ->
     path = workdir / FILE
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     text = facts.model_dump_json()
-    header = f"{_digest(text, tensors)} {text}"
+    header = f"{digest_of(text, tensors)} {text}"
     content = safetensors.torch.save(tensors, {_HEADER: header})
     try:
         for left in workdir.glob(f"{path.stem}.*.draft"):  # left behind by a killed attempt
@@ -192,15 +191,6 @@ def _read(path: Path) -> _Model:
     if _HEADER not in header:
         return _Model(ModelFacts.model_validate_json(header[_OLDER_HEADER]), tensors)
     written, _, text = header[_HEADER].partition(" ")
-    if written != _digest(text, tensors):
+    if written != digest_of(text, tensors):
         raise ValueError("its digest does not match its content")
     return _Model(ModelFacts.model_validate_json(text), tensors)
-
-
-def _digest(facts: str, tensors: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 digest of the facts and all weights."""
-    found = hashlib.sha256(facts.encode())
-    for name, value in sorted(tensors.items()):
-        found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()

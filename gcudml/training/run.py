@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from gcudml.config import PixelsConfig, RunConfig, TrainConfig, UntrainedConfig
@@ -33,6 +33,7 @@ from gcudml.evaluation.run_files import (
 from gcudml.methods import build_method, build_student, known_labels
 from gcudml.methods.interface import RunContext
 from gcudml.models.embedding import Embedder
+from gcudml.models.frozen import FrozenTrunk
 from gcudml.models.head_fit import fit_heads
 from gcudml.models.inference import Head, RandomViews, embed_images
 from gcudml.models.number_format import Format, choose_format
@@ -59,14 +60,19 @@ SHARE_OF_GPU = 0.4  # one part's images may take this share of free GPU memory
 class Images(NamedTuple):
     """Images and labels of one part of the data. Shape letter: ``n`` images."""
 
-    images: UInt8[Tensor, "n channels height width"]
-    """On the device if they fit, see ``SHARE_OF_GPU``, else on the host."""
+    images: Shaped[Tensor, "n channels height width"]
+    """On the device if they fit, see ``SHARE_OF_GPU``, else on the host. With a frozen trunk, their
+    features."""
     labels: Int[Tensor, " n"]
     """On the device; all -1 if images have no classes."""
     is_query: Bool[Tensor, " n"] | None
     """Mask of the queries; None: every image is a query against all others."""
     log: QueryLog | None = None
     """Records the retrieved images of each query."""
+    key: str = ""
+    """Digest of everything that the pixels depend on."""
+    criterion: Float[Tensor, "views chosen features 1 1"] | None = None
+    """With a frozen trunk, its features of the views that the label-free criterion compares."""
 
 
 def run(
@@ -119,6 +125,12 @@ def _run_network(
     _note_circumstances(workdir, config, number_format, device)
     student = build_student(config, channels=channels, seed=derive(seed, "weights"))
     number_format.place(student, device)
+    trunk, pixels = None, training
+    if config.train.trunk == "frozen":
+        trunk = FrozenTrunk(student, config, number_format)
+        plain = trunk.features(pixels.images, of=pixels.key)[0]
+        training = pixels._replace(images=_placed(plain, device))
+        validation = _as_features(validation, trunk, seed=seed)
     fit_heads(student, training.images, config, number_format=number_format)
 
     if isinstance(config.method, UntrainedConfig):
@@ -126,14 +138,10 @@ def _run_network(
         report(0, {f"val/{name}": value for name, value in measured.items()})
         chosen = Snapshot(0, 0.0, student.state_dict(), measured, is_last=True)
     else:
-        labels = known_labels(config, training.labels)
-        images, clock = training.images, Stopwatch.for_run(device)
-        sharper = _load_larger(config, device)
-        given = (images, labels, training.labels, number_format, clock, sharper)
-        context = RunContext(config, seed, student, *given)
-        unseen = (
-            _open_test(config, test=test) if test and config.evaluate.test_every_epoch else None
-        )
+        context = _context(config, seed, student, training, pixels, trunk, number_format)
+        unseen = None
+        if test and config.evaluate.test_every_epoch:
+            unseen = _as_features(_open_test(config, test=test), trunk, seed=seed)
         snapshot = _train(context, validation, unseen, workdir=workdir, report=report)
         if snapshot is None:
             return {}
@@ -143,7 +151,7 @@ def _run_network(
     results = {f"val/{name}": value for name, value in chosen.validation.items()}
     if test:
         log = QueryLog(workdir, config.data, config.evaluate)
-        unseen = _open_test(config, test=test)
+        unseen = _as_features(_open_test(config, test=test), trunk, seed=seed)
         results |= _score_test(student, unseen, chosen, config, number_format, log=log, seed=seed)
     if not isinstance(config.method, UntrainedConfig):
         facts = ModelFacts(
@@ -157,9 +165,39 @@ def _run_network(
             results=results,
         )
         # In this order, so that a killed run always leaves one of the two files.
-        if save_model(workdir, facts, chosen.state):
+        whole = chosen.state if trunk is None else trunk.state_dict() | chosen.state
+        if save_model(workdir, facts, whole):
             checkpoint.remove(workdir)
     return results
+
+
+def _context(
+    config: RunConfig,
+    seed: int,
+    student: Embedder,
+    training: Images,
+    pixels: Images,
+    trunk: FrozenTrunk | None,
+    number_format: Format,
+) -> RunContext:
+    """Gather what the method is given; ``training`` has features if the trunk is frozen."""
+    device, stored_views = training.labels.device, None
+    larger_images = _load_larger(config, device)
+    if trunk is not None:
+        sources = larger_images or pixels
+        stored_views = _placed(trunk.training_views(sources.images, of=sources.key), device)
+    return RunContext(
+        config,
+        seed,
+        student,
+        training.images,
+        known_labels(config, training.labels),
+        training.labels,
+        number_format,
+        clock=Stopwatch.for_run(device),
+        larger=larger_images and larger_images.images,
+        stored_views=stored_views,
+    )
 
 
 def _note_circumstances(
@@ -290,7 +328,7 @@ def _measure(
     head: Head = "pooled" if is_pooled else "compact"
 
     def embed(
-        images: UInt8[Tensor, "n channels height width"], views: RandomViews | None
+        images: Shaped[Tensor, "n channels height width"], views: RandomViews | None
     ) -> Float[Tensor, "n dim"]:
         return embed_images(
             student,
@@ -351,12 +389,34 @@ def _score(embed: Embed, part: Images, config: RunConfig, *, seed: int) -> dict[
         )
         if part.log:
             part.log.write(embeddings, part.labels, distance=config.distance)
-    chosen = label_free.choose_images(len(part.images), seed=seed)
-    images = part.images[chosen.to(part.images.device)]
-    randomness = generator(seed, "criterion views")  # the same views in every epoch
-    one, other = (embed(images, RandomViews(label_free.VIEWS, randomness)) for _ in range(2))
+    if part.criterion is None:
+        images, views = _criterion_views(part, seed=seed)
+        one, other = (embed(images, each) for each in views)
+    else:
+        one, other = (embed(features, None) for features in part.criterion)
     found = label_free.view_recall(one, other, distance=config.distance)
     return measured | {label_free.NAME: found}
+
+
+def _criterion_views(
+    part: Images, *, seed: int
+) -> tuple[UInt8[Tensor, "chosen channels height width"], list[RandomViews]]:
+    """Choose the images and both views that the label-free criterion compares."""
+    chosen = label_free.choose_images(len(part.images), seed=seed)
+    randomness = generator(seed, "criterion views")  # the same views in every epoch
+    views = [RandomViews(label_free.VIEWS, randomness) for _ in range(2)]
+    return part.images[chosen.to(part.images.device)], views
+
+
+def _as_features(part: Images, trunk: FrozenTrunk | None, *, seed: int) -> Images:
+    """Replace the images by the features of a frozen trunk; without one, change nothing."""
+    if trunk is None or not len(part.images):
+        return part
+    device = part.labels.device
+    images, views = _criterion_views(part, seed=seed)
+    criterion = trunk.features(images, of=["criterion", part.key, seed], views=views)
+    plain = trunk.features(part.images, of=part.key)[0]
+    return part._replace(images=_placed(plain, device), criterion=_placed(criterion, device))
 
 
 def _score_pixels(
@@ -391,18 +451,16 @@ def _open_test(config: RunConfig, *, test: bool) -> Images:
     return _load(config, "test", device_of(config.train))
 
 
-def _load_larger(
-    config: RunConfig, device: torch.device
-) -> UInt8[Tensor, "n channels height width"] | None:
+def _load_larger(config: RunConfig, device: torch.device) -> Images | None:
     """Load the larger training images to cut views from; None without ``data.view_size``."""
     source = larger(config.data)
-    return None if source is None else _placed(load(source, "train").images, device)
+    if source is None:
+        return None
+    return _load(config.model_copy(update={"data": source}), "train", device)
 
 
-def _placed(
-    stored: UInt8[np.ndarray, "n channels height width"], device: torch.device
-) -> UInt8[Tensor, "n channels height width"]:
-    """Copy images to the device if they fit; otherwise keep them memory-mapped on the host."""
+def _placed(stored: Shaped[np.ndarray, "*shape"], device: torch.device) -> Shaped[Tensor, "*shape"]:
+    """Copy images or features to the device if they fit; otherwise keep them mapped on the host."""
     images = torch.from_numpy(stored)
     if device.type == "cuda" and images.nbytes < SHARE_OF_GPU * torch.cuda.mem_get_info(device)[0]:
         return images.to(device)
@@ -415,6 +473,7 @@ def _load(config: RunConfig, part: Part, device: torch.device) -> Images:
         _placed(found.images, device),
         torch.from_numpy(found.labels).to(device),
         None if found.is_query is None else torch.from_numpy(found.is_query).to(device),
+        key=found.key,
     )
 
 

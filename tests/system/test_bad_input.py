@@ -164,6 +164,13 @@ def test_classes_of_one_image_that_leave_nothing_to_find(
             {"method": {"name": "gce", "learners": 5}, "model": {"embedding_dim": 20}},
             r"method\.learners: 5 learners",
         ),
+        (
+            {
+                "method": {"name": "gce", "labels": "pseudo", "learners": 2, "clusters": 8},
+                "train": {"trunk": "frozen"},
+            },
+            r"train\.trunk: the compact head of method gce takes feature maps, .* to trained",
+        ),
     ],
 )
 def test_settings_that_cannot_be_served(

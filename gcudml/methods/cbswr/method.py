@@ -85,6 +85,22 @@ class Cbswr(Method[CbswrConfig]):
         """Reject any number of views except 2."""
         check_views(run.train.views)
 
+    @classmethod
+    def check_frozen(cls, config: CbswrConfig, run: RunConfig) -> None:
+        """Reject terms on feature maps, unless average pooling gives them the same centroids."""
+        if config.weights.reconstruction > 0:
+            raise ValueError(
+                "train.trunk: the decoder of method cbswr takes feature maps, and a frozen trunk "
+                "gives pooled features; set train.trunk to trained, or "
+                "method.weights.reconstruction to 0"
+            )
+        if config.weights.metric > 0 and run.model.pooling not in {"avg", "token"}:
+            raise ValueError(
+                "train.trunk: the centroids of method cbswr are means of feature maps, which only "
+                f"average pooling keeps, and model.pooling is {run.model.pooling}; set it to avg, "
+                "or train.trunk to trained"
+            )
+
     def __init__(self, context: RunContext, config: CbswrConfig) -> None:
         """Create the clustering head and the decoder.
 

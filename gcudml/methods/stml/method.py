@@ -51,6 +51,7 @@ from torch.nn import functional as F
 
 from gcudml.config import RunConfig, StmlConfig, TrainConfig
 from gcudml.data.batches import repeat_views
+from gcudml.data.datasets import appearance_of
 from gcudml.losses.pairs import multi_similarity_loss
 from gcudml.methods.interface import Batch, DataSizes, EpochPlan, Method, RunContext
 from gcudml.methods.stml.contextual import semantic_similarity
@@ -74,6 +75,15 @@ class Stml(Method[StmlConfig]):
     """STML with its momentum teacher and the table of neighbours."""
 
     saved = ("teacher", "momentum", "table")
+
+    @classmethod
+    def check_frozen(cls, config: StmlConfig, run: RunConfig) -> None:
+        """Reject a neighbour search on whole images if the evaluation sees only a crop of them."""
+        if config.searches_whole_images and run.data.image_size != run.data.network_size:
+            raise ValueError(
+                "train.trunk: a frozen trunk has no features of whole images, which "
+                "method.neighbours_on asks for; set that to centre, or train.trunk to trained"
+            )
 
     @classmethod
     def check_data(cls, config: StmlConfig, run: RunConfig, sizes: DataSizes) -> None:
@@ -257,10 +267,12 @@ def _teacher(context: RunContext, config: StmlConfig) -> TeacherNet:
         return TeacherNet(context.student)
     stranger = Embedder(
         context.config.model,
-        channels=context.images.shape[1],
+        channels=appearance_of(context.config.data).channels,
         image_size=context.config.data.network_size,
         seed=derive(context.seed, "teacher"),
     )
+    if context.stored_views is not None:  # a frozen trunk belongs to both
+        stranger.features = context.student.features
     number_format = context.number_format
     number_format.place(stranger, context.device)
     fit_heads(stranger, context.images, context.config, number_format=number_format)

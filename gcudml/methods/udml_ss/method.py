@@ -61,6 +61,15 @@ class UdmlSs(Method[UdmlSsConfig]):
         check_loss(config.loss)
 
     @classmethod
+    def check_frozen(cls, config: UdmlSsConfig, run: RunConfig) -> None:
+        """Reject the rotation loss, which is there to train the trunk."""
+        if config.weights.rotation > 0:
+            raise ValueError(
+                "train.trunk: the rotation loss of method udml_ss trains the trunk on turned "
+                "images; set train.trunk to trained, or method.weights.rotation to 0"
+            )
+
+    @classmethod
     def check_data(cls, config: UdmlSsConfig, run: RunConfig, sizes: DataSizes) -> None:
         """Reject more clusters than the images allow."""
         check_clusters(config.clusters, images=sizes.images["train"])

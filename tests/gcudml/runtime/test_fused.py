@@ -135,6 +135,27 @@ def test_fitted_heads_and_the_generalised_mean_are_stacked(
     assert groups[0]._not_batched == set()
 
 
+def test_heads_on_a_frozen_trunk_are_stacked_and_share_its_features(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stacked: list[torch.Size] = []
+    original = fused._Forward.compute_batched
+
+    def note(request: fused._Forward, requests: list[fused._Forward]) -> list[Any]:
+        stacked.append(request.images.shape)
+        return original(request, requests)
+
+    monkeypatch.setattr(fused._Forward, "compute_batched", note)
+    trunk = Embedder(tiny().model, channels=1, image_size=28, seed=7).features
+    torch.save(trunk.maps.state_dict(), tmp_path / "trunk.pt")
+    model = {"weights": str(tmp_path / "trunk.pt"), "input_format": "unit"}
+    shared: dict[str, Any] = {"model": model, "method": METHODS["gcudml, all heads"]}
+    rates = [{"learning_rate": 1e-3}, {"weight_decay": 0.1}]
+    runs = [shared | {"train": {"trunk": "frozen"} | rate} for rate in rates]
+    assert_as_compute_single(tmp_path, runs, together_tiny(tmp_path, runs))
+    assert {shape[1:] for shape in stacked} == {(trunk.out_channels, 1, 1)}
+
+
 def test_runs_may_differ_in_anything(tmp_path: Path) -> None:
     runs: list[dict[str, Any]] = [
         {"method": {"name": "gcudml", "clusters": 6, "groups": 3}},
@@ -381,6 +402,7 @@ def test_runs_share_a_key_where_only_numbers_differ() -> None:
         {"model": {"width": 4}},
         {"train": {"batch_size": 12}},
         {"data": {"classes": 20}},
+        {"train": {"trunk": "frozen"}},
     ]
     assert [workload.together(params(**each)) for each in same] == [key] * 3
     assert all(workload.together(params(**each))[0] != key[0] for each in other)  # type: ignore[index]
@@ -390,6 +412,8 @@ def test_controls_and_networks_with_dropout_are_trained_compute_single() -> None
     for method in ("pixels", "untrained"):
         assert workload.together(params(method={"name": method})) is None
     assert workload.together(params(model={"backbone": "vit_b_16"})) is None
+    frozen = params(model={"backbone": "vit_b_16"}, train={"trunk": "frozen"})
+    assert workload.together(frozen) is not None  # only the heads are stacked
 
 
 def test_a_device_that_is_not_here_is_for_the_run_to_refuse() -> None:
@@ -404,8 +428,9 @@ def test_the_number_that_is_worth_it_saves_a_tenth_each_time() -> None:
     assert fusion_speedup.best_count({1: 10.0}) == 1
 
 
-def test_a_step_is_measured_for_each_number_of_runs() -> None:
-    config: RunConfig = tiny()
+@pytest.mark.parametrize("trunk", ["trained", "frozen"])
+def test_a_step_is_measured_for_each_number_of_runs(trunk: str) -> None:
+    config: RunConfig = tiny(train={"trunk": trunk})
     measured = fusion_speedup.milliseconds_a_step(
         config, [1, 3], channels=1, number_format=Format("fp32", "contiguous"), device=CPU
     )

@@ -210,7 +210,9 @@ def test_a_missing_gpu_is_refused_by_name(tmp_path: Path) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.timeout(120)
-def test_a_gpu_learns_what_a_cpu_learns(tmp_path: Path) -> None:
-    on_cpu, _ = train_tiny(tmp_path / "cpu", test=True, train={"device": "cpu"})
-    on_gpu, _ = train_tiny(tmp_path / "gpu", test=True, train={"device": "cuda"})
+@pytest.mark.parametrize("trunk", ["trained", "frozen"])
+def test_a_gpu_learns_what_a_cpu_learns(tmp_path: Path, trunk: str) -> None:
+    cpu, gpu = ({"device": device, "trunk": trunk} for device in ("cpu", "cuda"))
+    on_cpu, _ = train_tiny(tmp_path / "cpu", test=True, train=cpu)
+    on_gpu, _ = train_tiny(tmp_path / "gpu", test=True, train=gpu)
     assert on_gpu["test/recall@1"] == pytest.approx(on_cpu["test/recall@1"], abs=0.15)

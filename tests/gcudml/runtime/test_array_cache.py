@@ -6,7 +6,7 @@ import contextlib
 import errno
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,9 +15,9 @@ import pytest
 import torch
 from flip import flip_byte
 
-from gcudml.data import image_cache
-from gcudml.data.image_cache import cached_images
+from gcudml.runtime import array_cache
 from gcudml.runtime import files as files_module
+from gcudml.runtime.array_cache import cached_array
 from gcudml.runtime.files import (
     Stamp,
     cache_folder,
@@ -44,13 +44,22 @@ class Maker:
         yield PIXELS[2:]
 
 
+def cached_images(
+    make: Callable[[], Iterable[np.ndarray]],
+    *,
+    shape: tuple[int, ...] = SHAPE,
+    verify: bool = False,
+) -> np.ndarray:
+    return cached_array("images", "key", shape, make, dtype=np.uint8, verify=verify)
+
+
 def files() -> list[str]:
     return sorted(path.name for path in (cache_folder() / "images").iterdir())
 
 
 def test_images_are_made_once_and_then_mapped() -> None:
     maker = Maker()
-    first, second = (cached_images("key", SHAPE, maker) for _ in range(2))
+    first, second = (cached_images(maker) for _ in range(2))
     assert maker.calls == 1
     assert np.array_equal(first, PIXELS)
     assert np.array_equal(second, PIXELS)
@@ -59,21 +68,37 @@ def test_images_are_made_once_and_then_mapped() -> None:
 
 
 def test_images_that_are_written_to_change_neither_the_file_nor_another_reader() -> None:
-    first, second = (cached_images("key", SHAPE, Maker()) for _ in range(2))
+    first, second = (cached_images(Maker()) for _ in range(2))
     first[:] = 99
     assert np.array_equal(second, PIXELS)
-    assert np.array_equal(cached_images("key", SHAPE, Maker()), PIXELS)
+    assert np.array_equal(cached_images(Maker()), PIXELS)
 
 
 def test_a_tensor_takes_the_images_without_a_copy() -> None:
-    images = cached_images("key", SHAPE, Maker())
+    images = cached_images(Maker())
     tensor = torch.from_numpy(images)  # would warn of an array that cannot be written
     assert tensor.data_ptr() == images.ctypes.data
 
 
 def test_the_file_is_an_ordinary_array() -> None:
-    cached_images("key", SHAPE, Maker())
+    cached_images(Maker())
     assert np.array_equal(np.load(cache_folder() / "images" / "key.npy"), PIXELS)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64])
+def test_other_numbers_come_back_as_they_were(dtype: type[np.generic]) -> None:
+    numbers = np.linspace(-9, 9, 24).astype(dtype).reshape(4, 3, 2)
+    blocks = [numbers[:3], numbers[3:].transpose(0, 2, 1).copy().transpose(0, 2, 1)]
+    found = cached_array("numbers", "key", numbers.shape, lambda: blocks, dtype=dtype)
+    assert found.dtype == dtype
+    assert np.array_equal(found, numbers)
+    assert np.array_equal(np.load(cache_folder() / "numbers" / "key.npy"), numbers)
+
+
+def test_a_file_of_other_numbers_is_made_anew() -> None:
+    cached_images(Maker())
+    found = cached_array("images", "key", SHAPE, lambda: [PIXELS], dtype=np.int8)
+    assert found.dtype == np.int8
 
 
 def cut_short(whole: bytes) -> bytes:
@@ -95,10 +120,10 @@ def with_more_behind(whole: bytes) -> bytes:
 @pytest.mark.parametrize("damage", [cut_short, emptied, damaged_at_the_start, with_more_behind])
 def test_a_damaged_file_is_made_anew(damage: Callable[[bytes], bytes]) -> None:
     maker = Maker()
-    cached_images("key", SHAPE, maker)
+    cached_images(maker)
     path = cache_folder() / "images" / "key.npy"
     path.write_bytes(damage(path.read_bytes()))
-    assert np.array_equal(cached_images("key", SHAPE, maker), PIXELS)
+    assert np.array_equal(cached_images(maker), PIXELS)
     assert maker.calls == 2
 
 
@@ -106,12 +131,12 @@ def test_flipped_bits_are_found_where_the_file_is_verified(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     maker, randomness = Maker(), random.Random(0)
-    cached_images("key", SHAPE, maker)
+    cached_images(maker)
     path = cache_folder() / "images" / "key.npy"
     whole = path.read_bytes()
     for position in range(len(whole)):
         flip_byte(path, position, randomness.randint(1, 255))
-        assert np.array_equal(cached_images("key", SHAPE, maker, verify=True), PIXELS)
+        assert np.array_equal(cached_images(maker, verify=True), PIXELS)
         assert path.read_bytes() == whole
         said = capsys.readouterr().err
         assert said.count("\n") == said.count(f"{path}: damaged") == 1
@@ -123,22 +148,22 @@ def test_a_file_of_an_older_version_without_a_checksum_is_made_anew() -> None:
     path.parent.mkdir(parents=True)
     np.save(path, PIXELS[::-1])
     maker = Maker()
-    assert np.array_equal(cached_images("key", SHAPE, maker), PIXELS)
+    assert np.array_equal(cached_images(maker), PIXELS)
     assert maker.calls == 1
 
 
 def test_a_file_is_verified_once_until_it_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    is_sound = image_cache.is_sound
-    monkeypatch.setattr(image_cache, "is_sound", lambda s: [read.append(s.name), is_sound(s)][1])
+    is_sound = array_cache.is_sound
+    monkeypatch.setattr(array_cache, "is_sound", lambda s: [read.append(s.name), is_sound(s)][1])
     monkeypatch.setattr(files_module, "SETTLED_S", 0.0)
     for _ in range(3):
-        cached_images("key", SHAPE, Maker(), verify=True)
+        cached_images(Maker(), verify=True)
     assert len(read) == 1
     path = cache_folder() / "images" / "key.npy"
     path.write_bytes(path.read_bytes())
-    cached_images("key", SHAPE, Maker(), verify=True)
-    cached_images("key", SHAPE, Maker())
+    cached_images(Maker(), verify=True)
+    cached_images(Maker())
     assert len(read) == 2
 
 
@@ -189,8 +214,8 @@ def test_two_writers_of_one_process_number_have_drafts_of_their_own(tmp_path: Pa
 
 
 def test_images_in_use_stay_readable_when_the_file_is_made_anew() -> None:
-    used = cached_images("key", SHAPE, Maker())
-    cached_images("key", (2, 1, 3, 3), lambda: [PIXELS[:2]])  # same key, other shape
+    used = cached_images(Maker())
+    cached_images(lambda: [PIXELS[:2]], shape=(2, 1, 3, 3))  # same key, other shape
     assert np.array_equal(used, PIXELS)
 
 
@@ -199,7 +224,7 @@ def test_one_of_many_makes_the_images_and_the_others_wait() -> None:
 
     def ask(_: int) -> np.ndarray:
         start.wait()
-        return cached_images("key", SHAPE, maker)
+        return cached_images(maker)
 
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(ask, range(4)))
@@ -213,14 +238,14 @@ def test_a_maker_that_fails_leaves_nothing_half_written() -> None:
         raise ValueError("data.root: broken images")
 
     with pytest.raises(ValueError, match="broken images"):
-        cached_images("key", SHAPE, make)
+        cached_images(make)
     assert files() == ["key.lock"]
-    assert np.array_equal(cached_images("key", SHAPE, Maker()), PIXELS)
+    assert np.array_equal(cached_images(Maker()), PIXELS)
 
 
 def test_too_few_images_are_never_stored() -> None:
-    with pytest.raises(RuntimeError, match="2 images were made where 5"):
-        cached_images("key", SHAPE, lambda: [PIXELS[:2]])
+    with pytest.raises(RuntimeError, match="2 rows were made where 5"):
+        cached_images(lambda: [PIXELS[:2]])
     assert files() == ["key.lock"]
 
 
@@ -228,9 +253,9 @@ def test_a_full_disk_is_an_error_that_names_the_file(monkeypatch: pytest.MonkeyP
     def fail(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")  # as write() does: without a name
 
-    monkeypatch.setattr(image_cache.os, "fsync", fail)
+    monkeypatch.setattr(array_cache.os, "fsync", fail)
     with pytest.raises(OSError, match="No space left") as caught:
-        cached_images("key", SHAPE, Maker())
+        cached_images(Maker())
     assert caught.value.errno == errno.ENOSPC
     assert "key" in str(caught.value.filename)
     assert files() == ["key.lock"]
@@ -241,7 +266,7 @@ def test_drafts_of_killed_processes_are_swept_away() -> None:
     folder.mkdir(parents=True)
     (folder / "key.4000000.draft").write_bytes(b"half")
     (folder / "other.4000000.draft").write_bytes(b"somebody is still writing this")
-    cached_images("key", SHAPE, Maker())
+    cached_images(Maker())
     assert files() == ["key.lock", "key.npy", "other.4000000.draft"]
 
 
