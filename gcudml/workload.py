@@ -68,12 +68,36 @@ def check(params: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     return config.model_dump(mode="json")
 
 
-def controls() -> Mapping[str, Mapping[str, JsonValue]]:
-    """Return the free baselines of every study: raw pixels and the untrained network."""
-    return {
-        "raw pixels": {"method": {"name": "pixels"}},
-        "untrained": {"method": {"name": "untrained"}},
+def controls(params: Mapping[str, JsonValue]) -> Mapping[str, Mapping[str, JsonValue]]:
+    """Return the free baselines of a trial: raw pixels, and its network without training.
+
+    A pretrained network also gives ``untouched``, its own pooled features, and ``untouched, best
+    free``. Whatever does not affect a control is set to its default.
+    """
+    config = RunConfig.model_validate(params)
+    hardware = {"device", "number_format", "memory_layout"}
+    common = {"views": {}, "train": config.train.model_dump(mode="json", include=hardware)}
+    heads = {"embedding_dim", "wide_dim", "head_init"}
+    network = config.model.model_dump(mode="json", exclude={"freeze_batch_norm"})
+    trunk = {name: value for name, value in network.items() if name not in heads}
+
+    def untrained(embedding: str) -> JsonValue:
+        return {"name": "untrained", "embedding": embedding}
+
+    found: dict[str, dict[str, JsonValue]] = {
+        "raw pixels": {"model": {}, "method": {"name": "pixels"}},
+        "untrained": {"model": network, "method": untrained("compact")},
     }
+    if config.model.is_pretrained:
+        size = {"embedding_dim": config.model.embedding_dim}
+        pooled = trunk | {"pooling": "token"} if config.model.pooling == "token" else {
+            name: value for name, value in trunk.items() if name != "pooling"
+        }
+        found |= {
+            "untouched": {"model": trunk, "method": untrained("pooled")},
+            "untouched, best free": {"model": pooled | size, "method": untrained("best_free")},
+        }
+    return {name: common | overrides for name, overrides in found.items()}
 
 
 def epochs(params: Mapping[str, JsonValue]) -> int:

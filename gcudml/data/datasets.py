@@ -12,7 +12,7 @@ from jaxtyping import Bool, Int64, UInt8
 from gcudml.config import DataConfig, FolderData, StrokesData
 from gcudml.config.data import FileData, ImageData, StandardData
 from gcudml.data import benchmarks, folder, image_files, splits, synthetic
-from gcudml.data.folder import Listing, halves, shown
+from gcudml.data.folder import Listing, shown
 from gcudml.data.image_cache import cached_images
 from gcudml.data.image_files import Appearance
 from gcudml.data.splits import (

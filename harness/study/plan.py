@@ -13,7 +13,7 @@ from harness.study.conditions import Varied, check_conditions, fill, is_forbidde
 from harness.study.grid import _adaptive_baseline, _check_axes, _ends, _grid
 from harness.study.loading import Loaded
 from harness.study.spec import MOST_PROPOSED, StudySpec
-from harness.study.trials import _control, _trial
+from harness.study.trials import _trial, controls_of
 from harness.workload import Workload
 from harness.workload.code_version import CodeVersions
 
@@ -93,10 +93,7 @@ def make_plan(loaded: Loaded, workload: Workload) -> Plan:
         ends = _ends(loaded, workload, filled)
         fixed = (_trial(loaded, workload, 0, _adaptive_baseline(loaded), "baseline"),)
         after = (spec.trials or MOST_PROPOSED) + (spec.confirm.top + 1 if spec.confirm else 0)
-    controls = tuple(
-        _control(loaded, workload, after + position, name, overrides)
-        for position, (name, overrides) in enumerate(workload.controls().items())
-    )
+    controls = controls_of(loaded, workload, [*fixed, *ends], after)
     check_budget(loaded, controls=len(controls))
     epochs = None
     if spec.pruner == "hyperband":

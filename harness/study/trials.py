@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from harness.errors import InputError
-from harness.records.trial import Role, Trial
+from harness.records.trial import Role, Trial, digest, flat
 from harness.study.axes import set_at
 from harness.study.conditions import VARIANT, Varied, assemble
 from harness.study.loading import Loaded
@@ -41,14 +42,48 @@ def _trial(loaded: Loaded, workload: Workload, number: int, varied: Varied, role
     return _made(loaded.spec, number, label, role, varied, params)
 
 
-def _control(
-    loaded: Loaded, workload: Workload, number: int, name: str, overrides: Mapping[str, JsonValue]
-) -> Trial:
-    params = copy.deepcopy(loaded.spec.base)
-    for key, value in overrides.items():
-        set_at(params, key, copy.deepcopy(value))
-    checked = _checked(loaded, workload, params, {}, f"control {name!r}")
-    return _made(loaded.spec, number, name, "control", {}, checked)
+def controls_of(
+    loaded: Loaded, workload: Workload, trials: Sequence[Trial], first_number: int
+) -> tuple[Trial, ...]:
+    """Make the control trials of a study, each distinct setting once.
+
+    A workload may make its controls fit a trial's parameters, so that a study which varies what a
+    control depends on has several controls of one name; their labels then say how they differ.
+    """
+    found: dict[str, tuple[str, dict[str, JsonValue]]] = {}
+    for params in _controlled(loaded, workload, trials):
+        for name, overrides in workload.controls(*params).items():
+            setting = copy.deepcopy(dict(params[0]) if params else loaded.spec.base)
+            for key, value in overrides.items():
+                set_at(setting, key, copy.deepcopy(value))
+            checked = _checked(loaded, workload, setting, {}, f"control {name!r}")
+            found.setdefault(digest(checked), (name, checked))
+    labels = _control_labels(list(found.values()))
+    return tuple(
+        _made(loaded.spec, first_number + place, label, "control", {}, params)
+        for place, (label, (_, params)) in enumerate(zip(labels, found.values(), strict=True))
+    )
+
+
+def _controlled(
+    loaded: Loaded, workload: Workload, trials: Sequence[Trial]
+) -> Sequence[tuple[()] | tuple[Mapping[str, JsonValue]]]:
+    """List the arguments to ask a workload for its controls with."""
+    if not inspect.signature(workload.controls).parameters:
+        return [()]
+    return [(trial.params,) for trial in trials]
+
+
+def _control_labels(controls: Sequence[tuple[str, Mapping[str, JsonValue]]]) -> list[str]:
+    """Label controls by name, and those that share a name also by what tells them apart."""
+    labels = []
+    for name, params in controls:
+        alike = [flat(others) for other, others in controls if other == name]
+        mine = flat(params)
+        differing = [key for key in mine if any(each.get(key) != mine[key] for each in alike)]
+        parts = [f"{_short(key, mine)}={show(mine[key])}" for key in differing]
+        labels.append(f"{name} ({', '.join(parts)})" if parts else name)
+    return labels
 
 
 def _checked(

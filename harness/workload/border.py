@@ -55,10 +55,13 @@ class Workload(Protocol):
         """
         ...
 
-    def controls(self) -> Mapping[str, Params]:
-        """Return control trials that every study includes: name -> overrides by dotted key.
+    def controls(self, params: Params) -> Mapping[str, Params]:
+        """Return the control trials of a trial with ``params``: name -> overrides by dotted key.
 
-        May be empty. A module without this function has no controls.
+        Each study includes the controls of all its trials, equal ones once. Those of a search are
+        the controls of its baseline and of both ends or every choice of each axis. So also override
+        with its default whatever does not affect a control. A function without ``params`` gives
+        overrides of the study's base. May be empty; without this function there are no controls.
         """
         ...
 
@@ -273,7 +276,7 @@ _WHATEVER = (Exception, SystemExit)
 """Exceptions to blame on the workload; ``KeyboardInterrupt`` comes from the user."""
 _NEEDED = ("schema", "check", "run")
 _DEFAULTS: Mapping[str, Callable[..., object]] = {
-    "controls": dict,
+    "controls": lambda: {},
     "data_fingerprint": lambda params: "",
     "code": lambda params: None,
     "epochs": lambda params: None,
