@@ -90,9 +90,11 @@ def controls(params: Mapping[str, JsonValue]) -> Mapping[str, Mapping[str, JsonV
     }
     if config.model.is_pretrained:
         size = {"embedding_dim": config.model.embedding_dim}
-        pooled = trunk | {"pooling": "token"} if config.model.pooling == "token" else {
-            name: value for name, value in trunk.items() if name != "pooling"
-        }
+        pooled = (
+            trunk | {"pooling": "token"}
+            if config.model.pooling == "token"
+            else {name: value for name, value in trunk.items() if name != "pooling"}
+        )
         found |= {
             "untouched": {"model": trunk, "method": untrained("pooled")},
             "untouched, best free": {"model": pooled | size, "method": untrained("best_free")},

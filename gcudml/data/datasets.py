@@ -19,6 +19,7 @@ from gcudml.data.splits import (
     FEWEST_CLASSES,
     Division,
     divide_classes,
+    halves,
     hold_out_classes,
     hold_out_images,
 )

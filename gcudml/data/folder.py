@@ -13,6 +13,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from gcudml.config import FolderData
+from gcudml.data.splits import halves
 
 ROOT = "."
 NO_CLASS = ""

@@ -251,7 +251,7 @@ def check(study: Study, overrides: Overrides = None) -> None:
     from harness.cli.output import size_of
     from harness.search.rules import NEWEST_RULES, check_rules
     from harness.study.loading import load_study
-    from harness.study.plan import make_plan
+    from harness.study.trials.plan import make_plan
     from harness.workload import load_workload
 
     loaded = load_study(study, tuple(overrides or ()))

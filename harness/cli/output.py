@@ -10,8 +10,8 @@ from harness.cli.terminal import show
 from harness.engine.preview import Preview
 from harness.export.best_model import BestModel, best_model
 from harness.report.data.load import final_table
-from harness.study.budget import search_trials
-from harness.study.plan import Plan
+from harness.study.trials.budget import search_trials
+from harness.study.trials.plan import Plan
 
 
 def size_of(plan: Plan) -> str:

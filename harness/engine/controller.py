@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from harness.engine.budget import TimeBudget, find_shortage, seconds_left
 from harness.engine.dispatch.attempt import Attempt
 from harness.engine.dispatch.attempt_ends import AttemptEnds
+from harness.engine.dispatch.attempt_starts import AttemptStarts
 from harness.engine.dispatch.leases import Leases
 from harness.engine.dispatch.metric_check import check_metric
 from harness.engine.dispatch.run_queue import RunQueue
 from harness.engine.dispatch.run_states import RunRow, RunTable
 from harness.engine.dispatch.store_writer import StoreWriter
-from harness.engine.dispatch.time_budget import TimeBudget
-from harness.engine.outlook import find_shortage, seconds_left
 from harness.engine.progress import ProgressListener, RunLine, Snapshot
 from harness.engine.record_writer import StudyRecorder
 from harness.engine.signals import SignalGuard
 from harness.errors import StoreBusyError
-from harness.executors.interface import Ended, Executor, Job, in_one_process
-from harness.executors.worker.run_log import log_size
-from harness.records.folders import work_dir
+from harness.executors.interface import Ended, Executor
 from harness.search.scheduler import Scheduler
-from harness.study.plan import Plan
+from harness.study.trials.plan import Plan
 
 _TICK_S = 0.5
 _RECORD_EVERY_S = 30.0
@@ -42,16 +39,15 @@ class Controller:
     schedule: Scheduler
     runs: RunTable
     queue: RunQueue
+    starts: AttemptStarts
     ends: AttemptEnds
     store: StoreWriter
     leases: Leases
     executor: Executor
     watcher: ProgressListener
-    threads: int
     budget: TimeBudget
     recorder: StudyRecorder
     interruption: SignalGuard
-    profile: bool = False
     _reused: int = field(default=0, init=False)
     _is_metric_known: bool = field(default=False, init=False)
     _last_tick: float = field(default=0.0, init=False)
@@ -201,36 +197,10 @@ class Controller:
                 return
 
     def _start(self, rows: Sequence[RunRow]) -> None:
-        """Submit runs to one worker, which trains them together."""
-        jobs = in_one_process([self._job(row) for row in rows])
-        for job in jobs:
-            if job.is_anew:  # old files would end it at once, or resume it from damaged data
-                shutil.rmtree(work_dir(job.directory), ignore_errors=True)
-        now = time.monotonic()
-        attempts = [
-            Attempt(row.task, job, now, log_size(job), row.spool.offset, now)
-            for row, job in zip(rows, jobs, strict=True)
-        ]
         self.budget.start()
-        self.executor.submit(jobs[0])
-        for attempt in attempts:
-            self.runs.start(attempt)
+        self.starts.start(rows)
         for row in rows:
             self.watcher.started(_line(row), self.snapshot())
-
-    def _job(self, row: RunRow) -> Job:
-        task, state = row.task, row.state
-        return Job(
-            run=task.run,
-            run_id=task.run_id,
-            directory=row.directory,
-            attempt=state.attempts + 1,
-            threads=self.threads,
-            thresholds=task.thresholds,
-            profile=self.profile,
-            is_anew=state.damage is not None or row.previous is not None,
-            code=self.plan.code.table(task.run.code),
-        )
 
     def _wait(self) -> list[Ended]:
         """Return the attempts that end within one tick."""
@@ -265,7 +235,7 @@ class Controller:
             _RECORD_EVERY_S
         ):
             self._save()
-        self.recorder.check()
+        self.recorder.writer.look()
         with suppress(StoreBusyError):  # the next tick tries again
             for notice in self.store.sync_if_due():
                 self.watcher.say(notice)
@@ -276,7 +246,7 @@ class Controller:
         """Read what a run has reported, and cancel it if it has exceeded a limit."""
         run_id, now = attempt.job.run_id, time.monotonic()
         state = self.runs.read(run_id)
-        attempt.note_progress(self.runs[run_id].spool.offset, attempts=state.attempts, now=now)
+        attempt.note_progress(self.runs[run_id].reader.offset, attempts=state.attempts, now=now)
         if not state.is_over and attempt.exceeds_limit(self.plan.spec.limits, now):
             for each in self.runs.active:  # cancelling ends all runs of the process
                 if each.job.process == attempt.job.process:

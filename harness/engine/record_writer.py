@@ -22,9 +22,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from harness.engine.budget import TimeBudget
 from harness.engine.dispatch.leases import Leases
 from harness.engine.dispatch.store_writer import StoreWriter
-from harness.engine.dispatch.time_budget import TimeBudget
 from harness.engine.study_state import restore_search_end
 from harness.errors import HarnessError
 from harness.records.events import utc_now
@@ -42,9 +42,9 @@ from harness.records.study_record import (
 )
 from harness.records.trial import Trial
 from harness.search.scheduler import Scheduler
-from harness.study.plan import Plan
 from harness.study.spec import StudySpec
 from harness.study.spec_diff import diff_specs
+from harness.study.trials.plan import Plan
 
 
 class SupersededError(HarnessError):
@@ -209,14 +209,6 @@ class StudyRecorder:
         self.budget.add(written.spent_seconds - spent)
         if schedule.search_end is None:
             restore_search_end(schedule, self.plan, written)
-
-    def check(self) -> None:
-        """Check that no other driver has written a record that this one must not replace.
-
-        Raises:
-            SupersededError: it has.
-        """
-        self.writer.look()
 
 
 def name_damage(results: Path, study: str, say: Callable[[str], None]) -> None:

@@ -10,15 +10,16 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.engine.budget import TimeBudget
 from harness.engine.controller import Controller
 from harness.engine.database_repair import mend
 from harness.engine.dispatch.attempt_ends import AttemptEnds
+from harness.engine.dispatch.attempt_starts import AttemptStarts
 from harness.engine.dispatch.leases import Leases
 from harness.engine.dispatch.packing import Packing
 from harness.engine.dispatch.run_queue import RunQueue
 from harness.engine.dispatch.run_states import RunTable
 from harness.engine.dispatch.store_writer import StoreWriter
-from harness.engine.dispatch.time_budget import TimeBudget
 from harness.engine.progress import ProgressListener
 from harness.engine.record_writer import (
     RecordWriter,
@@ -134,16 +135,15 @@ def _run_once(
             schedule=schedule,
             runs=runs,
             queue=queue,
+            starts=AttemptStarts(plan.code, runs, executor, threads, options.profile),
             ends=AttemptEnds(runs, queue, leases, watcher.say),
             store=store,
             leases=leases,
             executor=executor,
             watcher=watcher,
-            threads=threads,
             budget=budget,
             recorder=StudyRecorder(writer, plan, schedule, store, budget, options.command),
             interruption=interruption,
-            profile=options.profile,
         )
         try:
             _train(controller)
@@ -196,7 +196,7 @@ def _finish(controller: Controller) -> Outcome:
     snapshot = controller.snapshot()
     watcher.tick(snapshot)
     trained = controller.runs.trained
-    again = [(row.previous.results, row.outcome.results) for row in trained if row.previous]
+    again = [(row.previous.results, row.newest.results) for row in trained if row.previous]
     if again:
         same = sum(before == now for before, now in again)
         watcher.say(

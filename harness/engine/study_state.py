@@ -13,8 +13,8 @@ from harness.records.trial import Run, Trial
 from harness.search.rules import check_rules
 from harness.search.scheduler import Scheduler
 from harness.study.loading import Loaded, load_study
-from harness.study.plan import Plan, make_plan
-from harness.study.trials import locate
+from harness.study.trials.plan import Plan, make_plan
+from harness.study.trials.single_trial import locate
 from harness.workload import Params, load_workload
 
 

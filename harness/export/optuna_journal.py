@@ -29,8 +29,7 @@ from harness.export.study_runs import as_utc
 from harness.store import database
 from harness.store.typed_rows import integer, number, number_or_none, read_object, text_or_none
 from harness.study.axes import Axis, get_at, matches
-from harness.study.conditions import VARIANT
-from harness.study.spec import StudySpec
+from harness.study.spec import VARIANT, StudySpec
 from harness.workload import JsonValue
 
 _WAIT_S = 10.0

@@ -10,7 +10,7 @@ import duckdb
 
 from harness.report.findings.text_table import FORMULA_STARTS
 from harness.store import database
-from harness.store.bulk_rows import quoted
+from harness.store.tables.bulk_rows import quoted
 
 _WAIT_S = 10.0
 _RUNS = """

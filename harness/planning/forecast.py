@@ -22,9 +22,9 @@ from harness.stats.power import (
     smallest_p,
 )
 from harness.store.database import query
-from harness.study.plan import Plan
 from harness.study.spec import StudySpec
 from harness.study.spec_diff import changes_of
+from harness.study.trials.plan import Plan
 from harness.units import mebibytes
 
 

@@ -25,6 +25,11 @@ class RunReader:
         self.state = RunState()
 
     @property
+    def path(self) -> Path:
+        """Path of the spool."""
+        return self._spool.path
+
+    @property
     def offset(self) -> int:
         """Number of bytes read so far; if it grows, the run is alive."""
         return self._spool.offset

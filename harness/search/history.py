@@ -25,9 +25,9 @@ from harness.search.pruners import (
     median_thresholds,
 )
 from harness.search.rules import FIRST_RULES, NEWEST_RULES
-from harness.study.budget import goes_by_trials
-from harness.study.conditions import Varied
-from harness.study.plan import Plan
+from harness.study.trials.budget import goes_by_trials
+from harness.study.trials.conditions import Varied
+from harness.study.trials.plan import Plan
 
 FinishedRuns = Mapping[str, RunState]
 """run_id -> final state, for every run that this call will not train (again)."""
@@ -103,10 +103,10 @@ class History:
             self._over += 1
         return self._over == len(self._proposals) or self._proposals[self._over].number > last
 
-    def told(self, number: int, finished: FinishedRuns) -> list[Observation]:
+    def observations(self, number: int, finished: FinishedRuns) -> list[Observation]:
         """List what the search may know before it proposes trial ``number``."""
         last = self.last_known(number)
-        return [self._told(proposal, last, finished) for proposal in self._proposals]
+        return [self._observation(proposal, last, finished) for proposal in self._proposals]
 
     def best(self, last: int, finished: FinishedRuns) -> list[Trial]:
         """Sort the finished trials up to ``last`` by their mean, best first, ties by number."""
@@ -201,7 +201,7 @@ class History:
         is_pruned = proposal.trial.trial_id in self._pruned
         return is_pruned or all(run_id in finished for run_id in proposal.runs.values())
 
-    def _told(self, proposal: Proposal, last: int, finished: FinishedRuns) -> Observation:
+    def _observation(self, proposal: Proposal, last: int, finished: FinishedRuns) -> Observation:
         trial, number = proposal.trial, proposal.number
         if number > last:
             return Observation(number, proposal.varied, None)

@@ -30,8 +30,9 @@ from harness.records.trial import digest
 from harness.search.history import Observation
 from harness.search.rules import FIRST_RULES, NEWEST_RULES
 from harness.search.space import baseline_in_space, position_of, space_of, value_at
-from harness.study.conditions import VARIANT, Varied, fill, is_active, is_forbidden
-from harness.study.plan import Plan
+from harness.study.spec import VARIANT
+from harness.study.trials.conditions import Varied, fill, is_active, is_forbidden
+from harness.study.trials.plan import Plan
 
 MODEL_ATTEMPTS = 20
 """After this many rejected proposals the model keeps suggesting known trials: sample at random."""

@@ -17,8 +17,8 @@ from harness.records.early_stopping import StoppingThresholds
 from harness.records.study_record import Member
 from harness.records.trial import Run, Trial
 from harness.search.history import FinishedRuns, History, Proposal
-from harness.study.budget import confirm_runs, goes_by_trials, search_trials
-from harness.study.plan import Plan
+from harness.study.trials.budget import confirm_runs, goes_by_trials, search_trials
+from harness.study.trials.plan import Plan
 
 if TYPE_CHECKING:
     from harness.search.sampler import Sampler
@@ -367,7 +367,7 @@ class Scheduler:
 
         self._search = self._search or Sampler(self._plan, self.rules)
         number = self._next_number
-        varied = self._search.propose(number, self._history.told(number, finished))
+        varied = self._search.propose(number, self._history.observations(number, finished))
         if varied is None:
             return False
         trial = self._plan.trial(number, varied)

@@ -15,9 +15,10 @@ from optuna.distributions import (
 
 from harness.records.trial import Trial
 from harness.study.axes import Axis, get_at, same_value
-from harness.study.conditions import VARIANT, Filled, Varied, is_active
-from harness.study.grid import units
-from harness.study.plan import Plan
+from harness.study.spec import VARIANT
+from harness.study.trials.conditions import Filled, Varied, is_active
+from harness.study.trials.grid import units
+from harness.study.trials.plan import Plan
 from harness.workload import JsonValue
 
 Dimension: TypeAlias = tuple[BaseDistribution, tuple[str, ...], list[list[JsonValue]]]
@@ -64,7 +65,7 @@ def baseline_in_space(
     Args:
         plan: The study.
         space: Its dimensions.
-        filled: Its variants; see ``harness.study.conditions``.
+        filled: Its variants; see ``harness.study.trials.conditions``.
         identify: Maps varied parameters to the id of their trial.
     """
     baseline = plan.fixed[0]

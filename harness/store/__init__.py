@@ -1,1 +1,1 @@
-"""The results database: tables, views, and the ingest of what runs have logged."""
+"""The results database of a folder: open, lock, query, inspect and rebuild it."""

@@ -19,8 +19,8 @@ from harness.errors import InputError, StoreError
 from harness.records.folders import folder
 from harness.records.plain_file import refuse_link, unwritable
 from harness.store.database_file import OnWait, Settings, damage, first_line, log_of, open_patiently
-from harness.store.migrations import is_outdated, migrate, refuse_newer, schema_version
 from harness.store.query_interrupt import ended_by_ctrl_c
+from harness.store.tables.migrations import is_outdated, migrate, refuse_newer, schema_version
 
 # DuckDB raises a TransactionException when the disk is full at commit.
 _UNUSABLE = (

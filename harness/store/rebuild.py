@@ -13,10 +13,10 @@ from harness.records.event_log import read_spool
 from harness.records.folders import spool_path
 from harness.records.plain_file import names_in, unwritable
 from harness.records.study_record import read_study_records
-from harness.store.comparisons import refresh_comparisons
 from harness.store.database import check_place, connect, database_path, nothing_yet
 from harness.store.database_file import OnWait, is_unusable, log_of, set_aside
-from harness.store.ingest import ingest_all, write_study
+from harness.store.tables.comparisons import refresh_comparisons
+from harness.store.tables.ingest import ingest_all, write_study
 
 _RUNS_A_TRANSACTION = 200
 

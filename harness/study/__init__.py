@@ -1,1 +1,1 @@
-"""Read and check a study file, and plan its trials."""
+"""Read and check a study file, and compare it with the study that has results."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from harness.study.conditions import VARIANT
-from harness.study.spec import StudySpec
+from harness.study.spec import VARIANT, StudySpec
 from harness.workload import JsonValue
 
 Schema: TypeAlias = dict[str, Any]

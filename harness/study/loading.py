@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-from harness.errors import InputError
-from harness.errors import nearest as nearest
+from harness.errors import InputError, nearest
 from harness.study.axes import Axis, set_at
 from harness.study.limits import Budget, Confirm, Limits
 from harness.study.spec import StudySpec

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from harness.errors import nearest as nearest
+from harness.errors import nearest
 from harness.records.trial import digest
 from harness.study.axes import Axis, Condition, Strict, Whole
 from harness.study.limits import MOST_SEED, Budget, Confirm, Limits, TrainTogether
@@ -17,6 +17,8 @@ MOST_PROPOSED = 1_000_000  # trials of one search
 LEAST_RANGES = 2  # with one range, CMA-ES is only a line search
 LEAST_WILCOXON_SEEDS = 6  # the test needs five to reject, and pruning must save at least one
 _LEAST_WILCOXON_SEEDS_ONCE = 5  # for searches that began under the first version of the rules
+VARIANT = "variant"
+"""Key that names the variant of a trial beside the parameters that vary."""
 FIRST_REPEAT_SEED = 1_000_000
 """First seed of trials that a search proposes again. A number of seeds never reaches this far, so
 repeat seeds stay the same when the study is given more seeds."""

@@ -20,8 +20,8 @@ from harness.records.study_record import StudyRecord, read_study_record
 from harness.records.trial import Trial, flat_set
 from harness.study.axes import same_value
 from harness.study.loading import Loaded
-from harness.study.plan import Plan, make_plan
 from harness.study.spec import StudySpec
+from harness.study.trials.plan import Plan, make_plan
 from harness.study.yaml_source import Source
 from harness.workload import JsonValue, Workload
 

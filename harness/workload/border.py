@@ -55,13 +55,14 @@ class Workload(Protocol):
         """
         ...
 
-    def controls(self, params: Params) -> Mapping[str, Params]:
-        """Return the control trials of a trial with ``params``: name -> overrides by dotted key.
+    def controls(self, *params: Any, **none: Any) -> Mapping[str, Params]:
+        """Return control trials that every study includes: name -> overrides by dotted key.
 
-        Each study includes the controls of all its trials, equal ones once. Those of a search are
-        the controls of its baseline and of both ends or every choice of each axis. So also override
-        with its default whatever does not affect a control. A function without ``params`` gives
-        overrides of the study's base. May be empty; without this function there are no controls.
+        Defined as ``controls()``, it overrides the study's base. Defined as ``controls(params)``,
+        it is asked for each trial, overrides that trial's parameters, and equal controls count
+        once; so it must also set to its default whatever does not affect a control. The trials of a
+        search are then its baseline and both ends or every choice of each axis. May be empty; a
+        module without this function has no controls.
         """
         ...
 

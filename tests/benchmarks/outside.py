@@ -29,13 +29,16 @@ SCHEMA = (
     "SELECT table_name, column_index, column_name, data_type, is_nullable, column_default, comment"
     " FROM duckdb_columns() WHERE NOT internal ORDER BY ALL",
 )
-# The second name is that of checkouts before the rooms.
+# The later names are those of older checkouts.
 CODE = """
 import sys
 from pathlib import Path
 try:
     from harness.study.loading import load_study
-    from harness.study.plan import make_plan
+    try:
+        from harness.study.trials.plan import make_plan
+    except ImportError:
+        from harness.study.plan import make_plan
 except ImportError:
     from harness.plan import make_plan
     from harness.spec import load_study

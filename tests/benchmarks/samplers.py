@@ -26,7 +26,7 @@ from harness.records.trial import Run, Trial
 from harness.search.sampler import STARTUP_TRIALS
 from harness.search.scheduler import ScheduledRun, Scheduler
 from harness.study.loading import load_study
-from harness.study.plan import make_plan
+from harness.study.trials.plan import make_plan
 from harness.workload import JsonValue, load_workload
 
 SAMPLERS = ("random", "qmc", "tpe", "gp", "cmaes")

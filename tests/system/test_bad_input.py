@@ -16,7 +16,7 @@ from PIL import Image
 
 from harness.cli import commands
 from harness.study.loading import load_study
-from harness.study.plan import make_plan
+from harness.study.trials.plan import make_plan
 from harness.workload import load_workload
 
 BASE = {

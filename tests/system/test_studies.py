@@ -8,7 +8,7 @@ import pytest
 from roots import ROOT
 
 from harness.study.loading import load_study
-from harness.study.plan import make_plan
+from harness.study.trials.plan import make_plan
 from harness.workload import load_workload
 
 pytestmark = pytest.mark.timeout(120)  # the first test imports torch, which a cold disk makes slow

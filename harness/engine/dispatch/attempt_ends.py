@@ -82,7 +82,7 @@ class AttemptEnds:
         damage = row.state.damage
         if damage is None or is_ending:
             return False
-        path = row.spool.path  # damaged or removed during training
+        path = row.reader.path  # damaged or removed during training
         if not self.queue.requeue_lost(row):
             raise StoreError(f"{path}: {damage}, again; check the disk, and what writes there")
         self.say(f"{path}: {damage}; the run starts from scratch")

@@ -123,15 +123,11 @@ class Leases:
             LeasesLostError: see ``check``.
             StoreError: the results folder is not writable.
         """
-        self.check()
-        try:
-            with self._exclusive():
-                if run_id in self._taken():
-                    return False
-                self._mine.add(run_id)
-                self._write()
-        except OSError as error:
-            raise unwritable(self._path, error) from None
+        with self.holding():
+            if run_id in self._taken():
+                return False
+            self._mine.add(run_id)
+            self._write()
         self.check()
         return True
 

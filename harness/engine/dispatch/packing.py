@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.search.scheduler import ScheduledRun
-from harness.study.plan import Plan
+from harness.study.trials.plan import Plan
 
 
 class Packing:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -17,10 +17,10 @@ from harness.engine.dispatch.attempt import Attempt
 from harness.engine.dispatch.retry_policy import FINAL_FAILURES, Retry, next_retry
 from harness.engine.dispatch.store_writer import StoreWriter
 from harness.records.early_stopping import with_early_stopping
-from harness.records.event_log import SpoolReader, append
+from harness.records.event_log import append
 from harness.records.events import Finished
-from harness.records.folders import run_dir, spool_path
-from harness.records.run_state import RunState, replay
+from harness.records.run_reader import RunReader
+from harness.records.run_state import RunState
 from harness.search.scheduler import ScheduledRun
 
 Status: TypeAlias = Literal["queued", "leased", "active", "waiting", "elsewhere", "finished"]
@@ -28,7 +28,6 @@ STATUSES: tuple[Status, ...] = ("queued", "leased", "active", "waiting", "elsewh
 """``queued``: in the scheduler's queue. ``leased``: by this driver; starts as soon as a worker is
 free. ``active``: being trained. ``waiting``: leased, and waiting for its retry. ``elsewhere``:
 leased by another driver. ``finished``: this call is done with it."""
-_UNKNOWN = RunState()
 
 
 def is_final(state: RunState) -> bool:
@@ -41,9 +40,7 @@ class RunRow:
     """A run of the study."""
 
     task: ScheduledRun
-    spool: SpoolReader
-    state: RunState = _UNKNOWN
-    """As of the last read of its spool."""
+    reader: RunReader
     status: Status = "queued"
     attempt: Attempt | None = None
     """Its latest attempt in this call."""
@@ -53,7 +50,7 @@ class RunRow:
     """Failed attempts in this call."""
     losses: int = 0
     """How often its worker or spool was lost."""
-    outcome: RunState = _UNKNOWN
+    outcome: RunState | None = None
     """Its final state as seen by this study, once it is finished."""
     is_trained: bool = False
     """Whether this call has trained it to its end."""
@@ -61,9 +58,14 @@ class RunRow:
     """Its state before this call, if this call retrains it."""
 
     @property
+    def state(self) -> RunState:
+        """Its state as of the last read of its spool."""
+        return self.reader.state
+
+    @property
     def directory(self) -> Path:
         """The run's own directory."""
-        return self.spool.path.parent
+        return self.reader.path.parent
 
     @property
     def previous(self) -> RunState | None:
@@ -73,7 +75,7 @@ class RunRow:
     @property
     def newest(self) -> RunState:
         """Its current state, as seen by this study."""
-        return self.outcome if self.status == "finished" else self.state
+        return self.outcome or self.state
 
     @property
     def has_failed(self) -> bool:
@@ -155,7 +157,7 @@ class RunTable:
         self._rows: dict[str, RunRow] = {}
         # The same rows by status, in the order in which they entered it.
         self._by_status: dict[Status, dict[str, RunRow]] = {status: {} for status in STATUSES}
-        self.finished: Mapping[str, RunState] = _Outcomes(self._by_status["finished"])
+        self.finished: dict[str, RunState] = {}
         """Run id -> state as seen by the study, for the finished runs."""
 
     def __getitem__(self, run_id: str) -> RunRow:
@@ -206,8 +208,8 @@ class RunTable:
             run_id = task.run_id
             if run_id in self._rows:
                 continue
-            spool = SpoolReader(spool_path(run_dir(self._results, run_id)))
-            row = self._rows[run_id] = self._by_status["queued"][run_id] = RunRow(task, spool)
+            reader = RunReader(self._results, run_id, watched=self._watched)
+            row = self._rows[run_id] = self._by_status["queued"][run_id] = RunRow(task, reader)
             state = self.read(run_id)
             if state.failure in self._again or (self._is_anew and is_final(state)):
                 row.before = state
@@ -226,10 +228,7 @@ class RunTable:
             StoreError: the spool exists but cannot be read.
         """
         row = self._rows[run_id]
-        read = row.spool.read()
-        self._store.add(run_id, read)
-        before = None if read.is_from_start else row.state
-        row.state = replay(read.entries, before, watched=self._watched)
+        self._store.add(run_id, row.reader.read())
         return row.state
 
     def finish_if_trained(self, run_id: str) -> bool:
@@ -240,14 +239,14 @@ class RunTable:
         self.finish(run_id)
         return True
 
-    def write_end(self, run_id: str, event: Finished) -> RunState:
+    def write_end(self, run_id: str, event: Finished) -> None:
         """Write the end of a run to its spool, for a worker that died before it could.
 
         Raises:
             StoreError: the spool cannot be written.
         """
-        append(self._rows[run_id].spool.path, event)
-        return self.read(run_id)
+        append(self._rows[run_id].reader.path, event)
+        self.read(run_id)
 
     def set_status(self, run_id: str, status: Status) -> None:
         """Move a run to another status."""
@@ -305,26 +304,7 @@ class RunTable:
             is_trained: Whether this call has trained it.
         """
         row = self._rows[run_id]
-        row.outcome = with_early_stopping(row.state, row.task.thresholds)
+        row.outcome = self.finished[run_id] = with_early_stopping(row.state, row.task.thresholds)
         row.is_trained = is_trained
         self.counts.add(row.task, row.outcome)
         self.set_status(run_id, "finished")
-
-
-class _Outcomes(Mapping[str, RunState]):
-    """Maps run ids to outcomes; a live view of the finished rows."""
-
-    def __init__(self, rows: Mapping[str, RunRow]) -> None:
-        self._rows = rows
-
-    def __getitem__(self, run_id: str) -> RunState:
-        return self._rows[run_id].outcome
-
-    def __contains__(self, run_id: object) -> bool:
-        return run_id in self._rows
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._rows)
-
-    def __len__(self) -> int:
-        return len(self._rows)

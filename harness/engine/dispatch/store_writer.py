@@ -17,9 +17,9 @@ from harness.records.events import Damaged, Entry, Finished
 from harness.records.folders import run_dir, spool_path
 from harness.records.run_state import RunState
 from harness.records.study_record import StudyRecord, read_study_record
-from harness.store.comparisons import refresh_comparisons, refresh_comparisons_of_runs
 from harness.store.database import connect, query
-from harness.store.ingest import forget, ingest_all, same_time, write_study
+from harness.store.tables.comparisons import refresh_comparisons, refresh_comparisons_of_runs
+from harness.store.tables.ingest import forget, ingest_all, same_time, write_study
 
 _COMPARE_EVERY_S = 5.0
 _REST = 25

@@ -21,9 +21,9 @@ from harness.report.data.mixture import Compared, mixture, mixture_of
 from harness.report.findings.methods_text import methods_paragraph
 from harness.report.index_page import write_all
 from harness.store import database
-from harness.store.comparisons import refresh_comparisons
-from harness.store.ingest import ingest as ingest_into
-from harness.store.ingest import write_study
+from harness.store.tables.comparisons import refresh_comparisons
+from harness.store.tables.ingest import ingest as ingest_into
+from harness.store.tables.ingest import write_study
 
 GPU = {"device": "NVIDIA <b>H100</b>", "number_format": "fp32"}
 TORCH = "torch 2.11.0 (15 runs) and 2.15.0 (3 runs)"

@@ -11,8 +11,8 @@ from harness.report.data.load import load_tables
 from harness.report.data.training import load_training
 from harness.report.study_page import page_text
 from harness.store import database
-from harness.store.ingest import ingest as ingest_into
-from harness.store.ingest import write_study
+from harness.store.tables.ingest import ingest as ingest_into
+from harness.store.tables.ingest import write_study
 
 BASELINE, OTHER = a_trial(0, "baseline"), a_trial(1)
 

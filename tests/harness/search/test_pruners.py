@@ -39,7 +39,7 @@ from harness.search.pruners import (
 )
 from harness.stats.sequential import first_crossing
 from harness.study.loading import load_study
-from harness.study.plan import make_plan
+from harness.study.trials.plan import make_plan
 from harness.workload import Params
 
 EPOCHS = 9

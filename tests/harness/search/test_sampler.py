@@ -18,7 +18,7 @@ from harness.search.rules import FIRST_RULES, NEWEST_RULES
 from harness.search.sampler import MOST_TIMES, Sampler
 from harness.search.space import is_in_range
 from harness.study.axes import Axis
-from harness.study.plan import Plan
+from harness.study.trials.plan import Plan
 from harness.workload import JsonValue
 
 SAMPLERS = ["random", "qmc", "tpe", "gp", "cmaes"]

@@ -15,7 +15,7 @@ from harness.records.run_state import RunState
 from harness.records.study_record import Member
 from harness.records.trial import Run, Trial
 from harness.search.scheduler import ScheduledRun, Scheduler
-from harness.study.plan import Plan
+from harness.study.trials.plan import Plan
 
 EPOCHS = 9
 STUDY = """\

@@ -29,8 +29,8 @@ from store_examples import (
 from harness.errors import InputError, StoreBusyError, StoreDamagedError
 from harness.records.events import Event, Finished
 from harness.store import database, studies
-from harness.store.ingest import ingest as ingest_into
-from harness.store.ingest import ingest_all, write_study
+from harness.store.tables.ingest import ingest as ingest_into
+from harness.store.tables.ingest import ingest_all, write_study
 
 
 @pytest.fixture(scope="module")

@@ -13,15 +13,16 @@ from store_examples import TRIAL, ask, write
 
 from harness.errors import StoreError
 from harness.stats.paired import t_quantile
-from harness.store import database, migrations
-from harness.store.bulk_rows import FROM_WORKLOAD
-from harness.store.migrations import (
+from harness.store import database
+from harness.store.tables import migrations
+from harness.store.tables.bulk_rows import FROM_WORKLOAD
+from harness.store.tables.migrations import (
     MIGRATIONS,
     SCHEMA_VERSION,
     migrate,
     schema_version,
 )
-from harness.store.workload_files import DECLARED_TABLES, OWN_TABLES
+from harness.store.tables.workload_files import DECLARED_TABLES, OWN_TABLES
 
 VIEWS = "SELECT view_name FROM duckdb_views() WHERE NOT internal"
 

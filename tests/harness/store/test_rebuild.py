@@ -30,8 +30,8 @@ from harness.records.events import Event
 from harness.records.folders import run_dir, spool_path
 from harness.records.study_record import write_study_record
 from harness.store import database, rebuild
-from harness.store.comparisons import refresh_comparisons
-from harness.store.ingest import write_study
+from harness.store.tables.comparisons import refresh_comparisons
+from harness.store.tables.ingest import write_study
 
 
 def a_full_folder(results: Path) -> None:

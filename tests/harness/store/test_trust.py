@@ -25,7 +25,7 @@ from harness.records.folders import run_dir, spool_path, work_dir
 from harness.records.run_files import digests_below
 from harness.records.run_state import replay
 from harness.store import database
-from harness.store.ingest import ingest as ingest_into
+from harness.store.tables.ingest import ingest as ingest_into
 
 LATER = "2026-03-02T12:00:00.250000+00:00"
 FACTS = '{"device": "cpu"}'

@@ -10,9 +10,9 @@ from store_examples import a_record, a_run, a_trial, ask, done, failed, reported
 
 from harness.stats.paired import holm, paired_difference, t_interval
 from harness.store import database
-from harness.store.comparisons import refresh_comparisons
-from harness.store.ingest import ingest as ingest_into
-from harness.store.ingest import write_study
+from harness.store.tables.comparisons import refresh_comparisons
+from harness.store.tables.ingest import ingest as ingest_into
+from harness.store.tables.ingest import write_study
 
 BASELINE = a_trial(0, "baseline")
 CONTROL = a_trial(9, "control")

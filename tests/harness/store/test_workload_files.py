@@ -23,9 +23,10 @@ from store_examples import (
 )
 
 from harness.errors import StoreError
-from harness.store import database, workload_files
-from harness.store.comparisons import refresh_comparisons_of_runs
-from harness.store.ingest import ingest_all
+from harness.store import database
+from harness.store.tables import workload_files
+from harness.store.tables.comparisons import refresh_comparisons_of_runs
+from harness.store.tables.ingest import ingest_all
 
 
 def finish(results: Path, run_id: str = ID) -> tuple[str, ...]:

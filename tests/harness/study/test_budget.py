@@ -14,16 +14,16 @@ from driver_place import GRID, RECALL, SEARCH, Place, Witness, interrupt
 from fake_workload import load_problems, plan_problems, write_study
 
 from harness.engine import run_study
+from harness.engine.budget import TimeBudget
 from harness.engine.dispatch.attempt import check_limits
-from harness.engine.dispatch.time_budget import TimeBudget
 from harness.engine.preview import preview
 from harness.records.study_record import StudyRecord, read_study_records
 from harness.search.history import FinishedRuns
 from harness.search.scheduler import Scheduler
-from harness.study.budget import confirm_runs, search_trials
 from harness.study.limits import Limits
 from harness.study.loading import load_study
 from harness.study.spec import StudySpec
+from harness.study.trials.budget import confirm_runs, search_trials
 
 pytestmark = pytest.mark.timeout(60)  # whole searches
 CONFIRMED = SEARCH + "confirm: {top: 2, seeds: 3}\n"

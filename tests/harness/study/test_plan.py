@@ -10,8 +10,8 @@ from fake_workload import FakeWorkload, plan_problems, plan_study, write_study
 from harness.errors import InputError
 from harness.study.axes import get_at
 from harness.study.loading import load_study
-from harness.study.plan import Plan, make_plan
-from harness.study.trials import label_of, show
+from harness.study.trials.plan import Plan, make_plan
+from harness.study.trials.single_trial import label_of, show
 from harness.workload import JsonValue, Params
 
 MOMENTUM = "search: {method.momentum: {grid: [0.0, 0.9]}}\n"

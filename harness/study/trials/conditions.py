@@ -9,14 +9,13 @@ from typing import TypeAlias
 from harness.errors import InputError, nearest
 from harness.study.axes import Axis, Condition, get_at, matches, same_value, set_at
 from harness.study.loading import Loaded
-from harness.study.spec import StudySpec
+from harness.study.spec import VARIANT, StudySpec
 from harness.workload import JsonValue, Workload
 
 Varied: TypeAlias = dict[str, JsonValue]
 """Dotted key -> value of each varied parameter; the key ``variant`` names the variant."""
 Filled: TypeAlias = Mapping[str | None, Mapping[str, JsonValue]]
 """Variant -> all its parameters before any axis is set; the key is None without variants."""
-VARIANT = "variant"
 
 
 def assemble(spec: StudySpec, varied: Varied) -> dict[str, JsonValue]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import duckdb
 
 from harness.records.run_files import FACTS, TABLE_FILE, TABLES, Left, damage_of
-from harness.store.bulk_rows import (
+from harness.store.tables.bulk_rows import (
     NAME,
     Row,
     column_types,

@@ -1,7 +1,7 @@
 """Ingest study records, run events and the workload's files into the database.
 
 Ingesting the same input twice is harmless. All functions work inside the caller's transaction (see
-``harness.store.connect``).
+``harness.store.database.connect``).
 """
 
 from __future__ import annotations
@@ -21,8 +21,14 @@ from harness.records.folders import run_dir, spool_path, work_dir
 from harness.records.run_files import Left
 from harness.records.run_state import RunState, State, advance
 from harness.records.study_record import StudyRecord
-from harness.store.bulk_rows import Row, delete_runs, insert_rows, tables_of_runs, update_rows
-from harness.store.workload_files import read_facts, write_tables
+from harness.store.tables.bulk_rows import (
+    Row,
+    delete_runs,
+    insert_rows,
+    tables_of_runs,
+    update_rows,
+)
+from harness.store.tables.workload_files import read_facts, write_tables
 from harness.workload import JsonValue
 
 _UNFINISHED = "the run counts as unfinished and is trained again when its study is next run"

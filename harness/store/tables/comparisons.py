@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import duckdb
 
 from harness.stats.paired import Difference, holm, paired_difference
-from harness.store.bulk_rows import Row, insert_rows
+from harness.store.tables.bulk_rows import Row, insert_rows
 
 BySeed = dict[int, float]
 Quantity = tuple[str, str]

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from harness.errors import InputError, nearest
 from harness.records.trial import Trial, digest
 from harness.study.axes import same_value
-from harness.study.conditions import (
-    VARIANT,
+from harness.study.loading import Loaded
+from harness.study.spec import VARIANT, StudySpec
+from harness.study.trials.conditions import (
     Filled,
     Varied,
     is_active,
@@ -17,9 +18,7 @@ from harness.study.conditions import (
     setting_for,
     with_conditional,
 )
-from harness.study.loading import Loaded
-from harness.study.spec import StudySpec
-from harness.study.trials import _needs, _place, _trial, label_of
+from harness.study.trials.single_trial import label_of, make_trial
 from harness.workload import Workload
 
 MOST_TRIALS = 100_000
@@ -45,7 +44,12 @@ def units(spec: StudySpec) -> list[tuple[str, ...]]:
     return ordered
 
 
-def _grid(loaded: Loaded, workload: Workload, filled: Filled) -> tuple[Trial, ...]:
+def make_grid(loaded: Loaded, workload: Workload, filled: Filled) -> tuple[Trial, ...]:
+    """Make every trial of a grid, one of them the baseline.
+
+    Raises:
+        InputError: there are none or too many, two are the same, or the baseline is not among them.
+    """
     spec = loaded.spec
     total = len(spec.variants) or 1
     for unit in units(spec):
@@ -62,7 +66,7 @@ def _grid(loaded: Loaded, workload: Workload, filled: Filled) -> tuple[Trial, ..
     trials: list[Trial] = []
     seen: dict[str, Trial] = {}
     for number, varied in enumerate(combinations.values()):
-        trial = _trial(loaded, workload, number, varied, "trial")
+        trial = make_trial(loaded, workload, number, varied, "trial")
         if (twin := seen.setdefault(trial.trial_id, trial)) is not trial:
             raise InputError(
                 f"{_place(loaded, varied)}: {trial.label!r} has the same parameters as "
@@ -129,8 +133,12 @@ def _find_baseline(loaded: Loaded, combinations: Sequence[Varied]) -> int:
     raise InputError(f"{where}: baseline: matches none of the trials: {there}")
 
 
-def _adaptive_baseline(loaded: Loaded) -> Varied:
-    """Return the varied values of a search's baseline: none, or those that the study names."""
+def baseline_of_search(loaded: Loaded) -> Varied:
+    """Return the varied values of a search's baseline: none, or those that the study names.
+
+    Raises:
+        InputError: the study names something that does not vary.
+    """
     spec = loaded.spec
     if isinstance(spec.baseline, str):
         return {VARIANT: spec.baseline}
@@ -151,8 +159,12 @@ def _adaptive_baseline(loaded: Loaded) -> Varied:
     return dict(spec.baseline)
 
 
-def _check_axes(loaded: Loaded) -> None:
-    """Check the rules that span several fields, such as an axis that a variant overrides."""
+def check_axes(loaded: Loaded) -> None:
+    """Check the rules that span several fields, such as an axis that a variant overrides.
+
+    Raises:
+        InputError: a rule is broken; with file, line and column.
+    """
     spec = loaded.spec
     for key in spec.search:
         where = f"{loaded.source.where(('search', key))}: search.{key}"
@@ -180,8 +192,12 @@ def _check_axes(loaded: Loaded) -> None:
         raise InputError(f"{loaded.source.where(('search',))}: {error}") from None
 
 
-def _ends(loaded: Loaded, workload: Workload, filled: Filled) -> tuple[Trial, ...]:
-    """Check both ends or every choice of each axis of a search, along with the axes tied to it."""
+def ends_of_axes(loaded: Loaded, workload: Workload, filled: Filled) -> tuple[Trial, ...]:
+    """Make a trial for both ends or every choice of each axis of a search, and the axes tied to it.
+
+    Raises:
+        InputError: the workload rejects one of them.
+    """
     spec = loaded.spec
     found: list[Trial] = []
     for unit in units(spec):
@@ -190,6 +206,16 @@ def _ends(loaded: Loaded, workload: Workload, filled: Filled) -> tuple[Trial, ..
         for values in zip(*columns, strict=True):
             varied = start | dict(zip(unit, values, strict=True))
             varied = with_conditional(spec, varied, filled)
-            found.append(_trial(loaded, workload, 0, varied, "trial"))
-    found += [_trial(loaded, workload, 0, {VARIANT: name}, "trial") for name in spec.variants]
+            found.append(make_trial(loaded, workload, 0, varied, "trial"))
+    found += [make_trial(loaded, workload, 0, {VARIANT: name}, "trial") for name in spec.variants]
     return tuple(found)
+
+
+def _place(loaded: Loaded, varied: Varied) -> str:
+    if VARIANT in varied:
+        return loaded.source.where(("variants", str(varied[VARIANT])))
+    return loaded.source.where(("search",))
+
+
+def _needs(spec: StudySpec, unit: tuple[str, ...]) -> set[str]:
+    return {key for name in unit for key in (spec.search[name].when or {})}

@@ -17,7 +17,7 @@ import duckdb
 
 from harness.errors import StoreError
 from harness.stats.paired import sampling_error, t_quantile
-from harness.store.bulk_rows import FROM_WORKLOAD, quoted
+from harness.store.tables.bulk_rows import FROM_WORKLOAD, quoted
 
 Migration = Callable[[duckdb.DuckDBPyConnection], None]
 
@@ -190,4 +190,4 @@ def _digest_of_views() -> str:
 
 
 def _sql(name: str) -> str:
-    return files("harness.store").joinpath(name).read_text(encoding="utf-8")
+    return files("harness.store.tables").joinpath(name).read_text(encoding="utf-8")

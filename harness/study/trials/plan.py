@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 from harness.errors import InputError
 from harness.records.trial import Trial
-from harness.study.budget import check_budget
-from harness.study.conditions import Varied, check_conditions, fill, is_forbidden
-from harness.study.grid import _adaptive_baseline, _check_axes, _ends, _grid
 from harness.study.loading import Loaded
 from harness.study.spec import MOST_PROPOSED, StudySpec
-from harness.study.trials import _trial, controls_of
+from harness.study.trials.budget import check_budget
+from harness.study.trials.conditions import Varied, check_conditions, fill, is_forbidden
+from harness.study.trials.controls import make_controls
+from harness.study.trials.grid import baseline_of_search, check_axes, ends_of_axes, make_grid
+from harness.study.trials.single_trial import make_trial
 from harness.workload import Workload
 from harness.workload.code_version import CodeVersions
 
@@ -46,7 +47,7 @@ class Plan:
         Raises:
             InputError: the workload rejects the parameters.
         """
-        return _trial(self.loaded, self.workload, number, varied, "trial")
+        return make_trial(self.loaded, self.workload, number, varied, "trial")
 
     def seeds_of(self, trial: Trial) -> tuple[int, ...]:
         """Return the seeds that a trial is trained with."""
@@ -82,18 +83,18 @@ def make_plan(loaded: Loaded, workload: Workload) -> Plan:
             are the same, or the baseline is not one of the trials.
     """
     spec = loaded.spec
-    _check_axes(loaded)
+    check_axes(loaded)
     filled = fill(spec, workload)
     check_conditions(loaded, filled)
     ends: tuple[Trial, ...] = ()
     if spec.is_fixed:
-        fixed = _grid(loaded, workload, filled)
+        fixed = make_grid(loaded, workload, filled)
         after = len(fixed)
     else:
-        ends = _ends(loaded, workload, filled)
-        fixed = (_trial(loaded, workload, 0, _adaptive_baseline(loaded), "baseline"),)
+        ends = ends_of_axes(loaded, workload, filled)
+        fixed = (make_trial(loaded, workload, 0, baseline_of_search(loaded), "baseline"),)
         after = (spec.trials or MOST_PROPOSED) + (spec.confirm.top + 1 if spec.confirm else 0)
-    controls = controls_of(loaded, workload, [*fixed, *ends], after)
+    controls = make_controls(loaded, workload, [*fixed, *ends], first_number=after)
     check_budget(loaded, controls=len(controls))
     epochs = None
     if spec.pruner == "hyperband":

@@ -1,0 +1,1 @@
+"""Plan the trials of a study: its grid, conditions, parameters, labels and budget."""
