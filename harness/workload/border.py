@@ -55,7 +55,7 @@ class Workload(Protocol):
         """
         ...
 
-    def controls(self, *params: Any, **none: Any) -> Mapping[str, Params]:
+    def controls(self, *params: Any, **none: Any) -> Mapping[str, Params]:  # noqa: ANN401 - accepts both signatures
         """Return control trials that every study includes: name -> overrides by dotted key.
 
         Defined as ``controls()``, it overrides the study's base. Defined as ``controls(params)``,
