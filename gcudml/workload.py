@@ -29,6 +29,7 @@ from gcudml.methods.interface import DataSizes
 from gcudml.models.backbones.build import check_weights
 from gcudml.models.backbones.build import module_of as module_of_backbone
 from gcudml.models.backbones.weights import weights_digest
+from gcudml.models.head_fit import check_heads
 from gcudml.models.number_format import prepare_cache
 from gcudml.runtime.allocator import keep_freed_memory
 from gcudml.runtime.files import Stamp, cache_folder, digest, stamp_of
@@ -132,14 +133,16 @@ def data_fingerprint(params: Mapping[str, JsonValue]) -> str:
     if isinstance(config.method, PixelsConfig):
         return prepared.fingerprint
     path = config.model.weights_path
-    weights = _check_network(
+    network = _check_network(
         config.model.model_dump_json(),
         prepared.channels,
         config.data.network_size,
         None if path is None else _state_of(path),
     )
+    check_heads(config.model, features=network.features, images=prepared.sizes.images["train"])
     check_network(config, channels=prepared.channels)
-    return f"{prepared.fingerprint}-{weights}" if weights else prepared.fingerprint
+    found = (prepared.fingerprint, network.weights)
+    return "-".join(each for each in found if each)
 
 
 def code(params: Mapping[str, JsonValue]) -> list[str]:
@@ -285,8 +288,16 @@ def _explain_file(error: OSError) -> str:
     return f"data.root: cannot read {name}: {reason}; allow reading it, or name another folder"
 
 
+class _Network(NamedTuple):
+    """A network that was built once."""
+
+    features: int
+    weights: str
+    """Identifier of its weights; empty if there are none."""
+
+
 @functools.lru_cache
-def _check_network(model: str, channels: int, image_size: int, weights: object) -> str:
+def _check_network(model: str, channels: int, image_size: int, weights: object) -> _Network:
     """Build a network with its weights, once per configuration, to check that it works.
 
     Args:
@@ -295,13 +306,10 @@ def _check_network(model: str, channels: int, image_size: int, weights: object) 
         image_size: Side of the network's input images.
         weights: State of the weights file, so that a changed file is read again; None if there is
             no file.
-
-    Returns:
-        Identifier of the weights; empty if there are none.
     """
     config = RunConfig.model_validate({"model": json.loads(model)}).model
-    check_weights(config, channels=channels, image_size=image_size)
-    return weights_digest(config)
+    features = check_weights(config, channels=channels, image_size=image_size)
+    return _Network(features, weights_digest(config))
 
 
 def _explain(detail: ErrorDetails) -> str:

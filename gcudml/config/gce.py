@@ -26,7 +26,8 @@ class GceConfig(Strict):
     learners: int = Field(default=4, ge=1, le=256)
     """Equal slices of the embedding, each with its own group of channels and its own classes."""
     block: Literal["group3x3", "group1x1", "none", "channelnet"] = "group3x3"
-    """Layer after the backbone's last feature map. ``group3x3``, ``group1x1``: a 3x3 or 1x1
+    """Layer after the backbone's last feature map, with the compact head's linear layers, which
+    start orthogonal whatever ``model.head_init`` is. ``group3x3``, ``group1x1``: a 3x3 or 1x1
     convolution with one group per learner; ``none``: one linear layer on the pooled map, cut into
     slices (Divide and Conquer); ``channelnet``: a convolution along the channels, which mixes the
     groups."""

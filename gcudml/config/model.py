@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -21,6 +21,9 @@ BACKBONES = (
     "squeezenet1_1",
     "vit_b_16",
 )
+
+
+HeadStart: TypeAlias = Literal["identity", "svd", "half_whitened", "orthogonal", "default"]
 
 
 class ModelConfig(Strict):
@@ -44,10 +47,20 @@ class ModelConfig(Strict):
     more on the right and at the bottom). For weights converted from TensorFlow."""
     freeze_batch_norm: bool = False
     """Freeze batch norm (statistics, scale and shift) during training."""
-    pooling: Literal["avg", "max", "avg+max", "token"] = "avg+max"
-    """``token``: a transformer's class token instead of pooling."""
-    head_init: Literal["orthogonal", "default"] = "orthogonal"
-    """``default``: PyTorch's default initialisation of a linear layer."""
+    pooling: Literal["avg", "max", "avg+max", "gem", "token"] = "avg+max"
+    """How feature maps become one vector. ``gem``: generalised mean with exponent ``gem_p``;
+    ``token``: a transformer's class token instead of pooling."""
+    gem_p: float = Field(default=3.0, gt=0.0, le=100.0)
+    """Exponent of ``pooling: gem``, not trained: 1 is the average, large values approach the
+    maximum. Values below 1e-6, such as a transformer's negative ones, count as 1e-6."""
+    head_init: HeadStart = "orthogonal"
+    """How the two linear heads start, from the pooled features of the network before training.
+    ``orthogonal``: random orthogonal weights; ``default``: PyTorch's random ones; ``identity``: the
+    features themselves, for heads of their size. Fitted on the training images, without labels and
+    equally for every method: ``svd``, the leading directions of the features, not centred;
+    ``half_whitened``, the principal components of the centred features, each divided by the fourth
+    root of its variance. GCE's compact head is a block of its own and keeps its random start; its
+    wide head and the heads of its controls start as said here."""
     embedding_dim: int = Field(default=64, ge=2, le=4096)
     """Size of the compact embedding, the one that is evaluated."""
     wide_dim: int = Field(default=128, ge=2, le=8192)
@@ -98,8 +111,8 @@ class ModelConfig(Strict):
             )
         if self.pooling == "token" and self.backbone in set(BACKBONES) - {"vit_b_16"}:
             raise ValueError(
-                f"pooling: {self.backbone} has no class token; give avg, max or avg+max, or a "
-                "transformer as the backbone"
+                f"pooling: {self.backbone} has no class token; give avg, max, avg+max or gem, "
+                "or a transformer as the backbone"
             )
         return self
 

@@ -2,13 +2,14 @@
 
 import copy
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from gcudml.config import ModelConfig
+from gcudml.config.model import HeadStart
 from gcudml.models.backbones.build import build_backbone
 
 
@@ -34,6 +35,11 @@ class Pooled(nn.Module):
         self.maps = backbone.module
         self.out_channels = backbone.out_channels
         self.pooling = config.pooling
+        self.gem_p = config.gem_p
+
+    def extra_repr(self) -> str:
+        """Name the pooling, which no parameter shows."""
+        return f"pooling={self.pooling}, gem_p={self.gem_p}"
 
     def forward(
         self, images: Float[Tensor, "batch channels height width"]
@@ -48,6 +54,8 @@ class Pooled(nn.Module):
         exact = maps.float()
         if self.pooling in {"avg", "token"}:  # a token is a 1x1 map
             return exact.mean(dim=(2, 3))
+        if self.pooling == "gem":
+            return generalised_mean(exact, p=self.gem_p)
         largest = exact.amax(dim=(2, 3))
         return largest if self.pooling == "max" else exact.mean(dim=(2, 3)) + largest
 
@@ -56,7 +64,8 @@ class Embedder(nn.Module):
     """The student: pooled backbone, compact head and wide head.
 
     By default, heads are initialised orthogonal with zero bias. Average plus maximum pooling, the
-    two heads and their initialisation follow STML (Kim et al., CVPR 2022, arXiv:2205.01903).
+    two heads and their initialisation follow STML (Kim et al., CVPR 2022, arXiv:2205.01903). Heads
+    to be fitted to the training images are orthogonal until ``gcudml.models.head_fit`` fits them.
     """
 
     def __init__(
@@ -128,12 +137,32 @@ class TeacherNet(nn.Module):
             return Embeddings(pooled.new_empty(len(pooled), 0), self.wide(pooled), pooled, maps)
 
 
-def linear_head(
-    inputs: int, outputs: int, *, start: Literal["orthogonal", "default"] = "orthogonal"
-) -> nn.Linear:
-    """Build a linear layer with orthogonal weights and zero bias, or PyTorch's initialisation."""
+def linear_head(inputs: int, outputs: int, *, start: HeadStart = "orthogonal") -> nn.Linear:
+    """Build a linear layer with zero bias, or with PyTorch's initialisation (``default``).
+
+    Its weights are the identity, or else random and orthogonal.
+    """
     head = nn.Linear(inputs, outputs)
-    if start == "orthogonal":
-        nn.init.orthogonal_(head.weight)
+    if start != "default":
+        (nn.init.eye_ if start == "identity" else nn.init.orthogonal_)(head.weight)
         nn.init.zeros_(head.bias)
     return head
+
+
+def generalised_mean(
+    maps: Float[Tensor, "batch features height width"], *, p: float
+) -> Float[Tensor, "batch features"]:
+    r"""Pool each map to :math:`(\tfrac1n \sum_i \max(x_i, 10^{-6})^p)^{1/p}`.
+
+    Args:
+        maps: Feature maps, in single precision.
+        p: Exponent > 0, not trained here: 1 is the average, infinity the maximum.
+
+    Source:
+        Radenovic, Tolias and Chum, TPAMI 2018, arXiv:1711.02512, with the clamp of their code.
+    """
+    positive = maps.clamp(min=1e-6)
+    # Relative to the largest value, which changes no result, since small powers would become 0.
+    largest = positive.detach().amax(dim=(2, 3), keepdim=True)
+    means = (positive / largest).pow(p).mean(dim=(2, 3))
+    return largest[:, :, 0, 0] * means.pow(1 / p)

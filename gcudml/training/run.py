@@ -33,6 +33,7 @@ from gcudml.evaluation.run_files import (
 from gcudml.methods import build_method, build_student, known_labels
 from gcudml.methods.interface import RunContext
 from gcudml.models.embedding import Embedder
+from gcudml.models.head_fit import fit_heads
 from gcudml.models.inference import Head, RandomViews, embed_images
 from gcudml.models.number_format import Format, choose_format
 from gcudml.runtime import fused
@@ -118,6 +119,7 @@ def _run_network(
     _note_circumstances(workdir, config, number_format, device)
     student = build_student(config, channels=channels, seed=derive(seed, "weights"))
     number_format.place(student, device)
+    fit_heads(student, training.images, config, number_format=number_format)
 
     if isinstance(config.method, UntrainedConfig):
         measured = _measure(student, validation, config, number_format, seed=seed)

@@ -60,6 +60,7 @@ from gcudml.methods.stml.losses import (
 from gcudml.methods.stml.neighbour_batches import neighbour_batches, neighbour_table
 from gcudml.models.backbones.build import takes_images_of
 from gcudml.models.embedding import Embedder, Embeddings, TeacherNet
+from gcudml.models.head_fit import fit_heads
 from gcudml.models.momentum_teacher import momentum_at, teacher_distance, update_teacher
 from gcudml.models.number_format import autocast
 from gcudml.runtime import fused
@@ -252,7 +253,9 @@ def _teacher(context: RunContext, config: StmlConfig) -> TeacherNet:
         image_size=context.config.data.network_size,
         seed=derive(context.seed, "teacher"),
     )
-    context.number_format.place(stranger, context.device)
+    number_format = context.number_format
+    number_format.place(stranger, context.device)
+    fit_heads(stranger, context.images, context.config, number_format=number_format)
     return TeacherNet(stranger)
 
 

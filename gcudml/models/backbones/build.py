@@ -59,16 +59,16 @@ def build_backbone(config: ModelConfig, *, channels: int, image_size: int) -> Ba
     return Backbone(nn.Sequential(layers), trunk.out_channels)
 
 
-def check_weights(config: ModelConfig, *, channels: int, image_size: int) -> None:
+def check_weights(config: ModelConfig, *, channels: int, image_size: int) -> int:
     """Build the network once, so that unusable settings are rejected before any training.
 
-    The global random state is not changed.
+    Returns the number of its features. The global random state is not changed.
 
     Raises:
         ValueError: as ``build_backbone``.
     """
     with torch.random.fork_rng(devices=[]):
-        build_backbone(config, channels=channels, image_size=image_size)
+        return build_backbone(config, channels=channels, image_size=image_size).out_channels
 
 
 def takes_images_of(shown: int, config: ModelConfig, *, channels: int, image_size: int) -> bool:

@@ -54,6 +54,10 @@ def refusal(**fields: object) -> str:
             "model.input_format.range: give a name or range, mean, std and order",
         ),
         (
+            {"pooling": "gem", "gem_p": 0},
+            "model.gem_p: input should be greater than 0, got 0",
+        ),
+        (
             {"backbone": "resnet18", "pooling": "token"},
             "model.pooling: resnet18 has no class token; ",
         ),

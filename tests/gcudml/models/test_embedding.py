@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from gcudml.config import ModelConfig
-from gcudml.models.embedding import Embedder, TeacherNet
+from gcudml.models.embedding import Embedder, TeacherNet, generalised_mean
 from gcudml.models.momentum_teacher import update_teacher
 
 CONFIG = ModelConfig(width=8, embedding_dim=4, wide_dim=6)
@@ -52,7 +55,7 @@ def test_heads_start_orthogonal_and_without_bias() -> None:
         assert not head.bias.any()
 
 
-@pytest.mark.parametrize("pooling", ["avg", "max", "avg+max"])
+@pytest.mark.parametrize("pooling", ["avg", "max", "avg+max", "gem"])
 def test_maps_are_pooled_as_named(pooling: str) -> None:
     student = embedder(config=CONFIG.model_copy(update={"pooling": pooling})).eval()
     maps = student.features.maps(images()).flatten(2)
@@ -60,8 +63,47 @@ def test_maps_are_pooled_as_named(pooling: str) -> None:
         "avg": maps.mean(2),
         "max": maps.max(2).values,
         "avg+max": maps.mean(2) + maps.max(2).values,
+        "gem": maps.clamp(min=1e-6).pow(3).mean(2).pow(1 / 3),
     }[pooling]
     torch.testing.assert_close(student.features(images()), expected)
+
+
+@pytest.mark.parametrize("p", [0.5, 1.0, 3.0, 10.0, 60.0])
+def test_the_generalised_mean_equals_the_slow_formula(p: float) -> None:
+    maps = 3 * torch.randn(2, 4, 3, 2, generator=torch.Generator().manual_seed(0))
+    maps[0, 0] = 0.0  # a dead channel
+    maps[0, 1] = 1e-3
+    expected = torch.zeros(2, 4, dtype=torch.float64)
+    for row in range(2):
+        for channel in range(4):
+            logs = [math.log(max(float(v), 1e-6)) for v in maps[row, channel].flatten()]
+            # As logarithms, since the 60th power of a small number is 0.
+            total = np.logaddexp.reduce([p * each for each in logs])
+            expected[row, channel] = math.exp((total - math.log(len(logs))) / p)
+    torch.testing.assert_close(generalised_mean(maps, p=p).double(), expected, rtol=1e-5, atol=0)
+
+
+def test_the_generalised_mean_has_the_gradient_of_its_formula_and_none_in_dead_channels() -> None:
+    maps = torch.rand(2, 3, 2, 2, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    weights = torch.rand(2, 3, generator=torch.Generator().manual_seed(1))
+    (generalised_mean(maps, p=3.0) * weights).sum().backward()
+    found = maps.grad
+    values = maps.detach().double().requires_grad_()
+    (values.pow(3).mean(dim=(2, 3)).pow(1 / 3) * weights).sum().backward()
+    assert values.grad is not None
+    torch.testing.assert_close(found, values.grad.float())
+
+    dead = torch.zeros(1, 2, 3, 3, requires_grad=True)
+    generalised_mean(dead, p=60.0).sum().backward()
+    assert dead.grad is not None
+    assert not dead.grad.any()
+
+
+def test_heads_start_as_the_identity_of_heads_of_the_features_size() -> None:
+    config = ModelConfig(width=8, embedding_dim=8, wide_dim=8, head_init="identity")
+    found = embedder(config=config).eval()(images())
+    assert torch.equal(found.compact, found.pooled)
+    assert torch.equal(found.wide, found.pooled)
 
 
 def test_heads_stay_in_single_precision_under_autocast() -> None:

@@ -98,24 +98,41 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
-def test_runs_trained_together_end_as_they_do_compute_single(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: Any
-) -> None:
-    groups: list[fused._LockstepGroup] = []
+@pytest.fixture
+def groups(monkeypatch: pytest.MonkeyPatch) -> list[fused._LockstepGroup]:
+    """The groups that are started during a test."""
+    kept: list[fused._LockstepGroup] = []
 
     class Kept(fused._LockstepGroup):
         def __init__(self, size: int) -> None:
             super().__init__(size)
-            groups.append(self)
+            kept.append(self)
 
     monkeypatch.setattr(fused, "_LockstepGroup", Kept)
+    return kept
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_runs_trained_together_end_as_they_do_compute_single(
+    tmp_path: Path, groups: list[fused._LockstepGroup], method: Any
+) -> None:
     rates = [{"learning_rate": 1e-3}, {"learning_rate": 3e-4}, {"weight_decay": 0.1}]
     runs = [{"method": method, "train": rate} for rate in rates]
     assert_as_compute_single(tmp_path, runs, together_tiny(tmp_path, runs))
     assert groups[0]._not_batched == set()
     facts = json.loads((tmp_path / "0" / "facts.json").read_text())
     assert facts["trained_together"] == 3
+
+
+@pytest.mark.parametrize("start", ["identity", "svd", "half_whitened"])
+def test_fitted_heads_and_the_generalised_mean_are_stacked(
+    tmp_path: Path, groups: list[fused._LockstepGroup], start: str
+) -> None:
+    model = {"pooling": "gem", "head_init": start, "wide_dim": 8}
+    runs = [{"model": model, "train": {"learning_rate": rate}} for rate in (1e-3, 3e-4)]
+    assert len({workload.together(params(**each)) for each in runs}) == 1
+    assert_as_compute_single(tmp_path, runs, together_tiny(tmp_path, runs))
+    assert groups[0]._not_batched == set()
 
 
 def test_runs_may_differ_in_anything(tmp_path: Path) -> None:
