@@ -72,35 +72,35 @@ def check(params: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
 def controls(params: Mapping[str, JsonValue]) -> Mapping[str, Mapping[str, JsonValue]]:
     """Return the free baselines of a trial: raw pixels, and its network without training.
 
-    A pretrained network also gives ``untouched``, its own pooled features, and ``untouched, best
-    free``. Whatever does not affect a control is set to its default.
+    A pretrained network also gives ``untouched``, its pooled features, and ``untouched, best free``
+    (see ``UntrainedConfig``). Whatever does not affect a control is set to its default.
     """
     config = RunConfig.model_validate(params)
-    hardware = {"device", "number_format", "memory_layout"}
-    common = {"views": {}, "train": config.train.model_dump(mode="json", include=hardware)}
-    heads = {"embedding_dim", "wide_dim", "head_init"}
     network = config.model.model_dump(mode="json", exclude={"freeze_batch_norm"})
-    trunk = {name: value for name, value in network.items() if name not in heads}
-
-    def untrained(embedding: str) -> JsonValue:
-        return {"name": "untrained", "embedding": embedding}
-
-    found: dict[str, dict[str, JsonValue]] = {
-        "raw pixels": {"model": {}, "method": {"name": "pixels"}},
-        "untrained": {"model": network, "method": untrained("compact")},
+    trunk = {
+        key: network[key] for key in network.keys() - {"wide_dim", "embedding_dim", "head_init"}
+    }
+    settings = {
+        "raw pixels": ({}, {"name": "pixels"}),
+        "untrained": (network, {"name": "untrained"}),
     }
     if config.model.is_pretrained:
-        size = {"embedding_dim": config.model.embedding_dim}
-        pooled = (
-            trunk | {"pooling": "token"}
-            if config.model.pooling == "token"
-            else {name: value for name, value in trunk.items() if name != "pooling"}
-        )
-        found |= {
-            "untouched": {"model": trunk, "method": untrained("pooled")},
-            "untouched, best free": {"model": pooled | size, "method": untrained("best_free")},
+        free = {key: network[key] for key in network.keys() - {"wide_dim", "head_init", "gem_p"}}
+        if config.model.pooling != "token":
+            del free["pooling"]
+        settings |= {
+            "untouched": (trunk, {"name": "untrained", "embedding": "pooled"}),
+            "untouched, best free": (free, {"name": "untrained", "embedding": "best_free"}),
         }
-    return {name: common | overrides for name, overrides in found.items()}
+    kept = {"device", "number_format", "memory_layout"}
+    rest: dict[str, JsonValue] = {
+        "views": {},
+        "train": config.train.model_dump(mode="json", include=kept),
+    }
+    return {
+        name: {"model": model, "method": method} | rest
+        for name, (model, method) in settings.items()
+    }
 
 
 def epochs(params: Mapping[str, JsonValue]) -> int:

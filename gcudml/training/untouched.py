@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from gcudml.config import RunConfig
@@ -16,6 +14,7 @@ from gcudml.models.head_fit import half_whitened
 from gcudml.models.inference import embed_images
 from gcudml.models.number_format import Format
 from gcudml.runtime.seeding import generator
+from gcudml.training.extra_scores import Part
 
 POOLINGS: tuple[Pooling, ...] = ("avg", "max", "avg+max", "gem")
 GEM_P = 3.0
@@ -23,15 +22,6 @@ HELD_OUT = 0.3  # share of the training classes to choose on if there are no val
 FEWEST_CLASSES = 2
 
 Vectors = Float[Tensor, "n features"]
-
-
-class Labelled(NamedTuple):
-    """Images and their classes. Shape letter: ``n`` images."""
-
-    images: UInt8[Tensor, "n channels height width"]
-    labels: Int[Tensor, " n"]
-    is_query: Bool[Tensor, " n"] | None
-    """Mask of the queries; None: every image is a query against all others."""
 
 
 class FreeEmbedding(nn.Module):
@@ -59,8 +49,8 @@ class FreeEmbedding(nn.Module):
 
 def choose_free_embedding(
     network: Embedder,
-    training: Labelled,
-    validation: Labelled,
+    training: Part,
+    validation: Part,
     config: RunConfig,
     *,
     number_format: Format,
@@ -69,7 +59,8 @@ def choose_free_embedding(
 
     They are chosen on the validation classes. Without validation classes, they are chosen on some
     training classes, which are then left out of the whitening's fit; the winner is fitted to all
-    training images. A tie goes to the earlier pooling, and to plain features.
+    training images. A tie goes to the earlier pooling, and to plain features. Without classes to
+    choose on, it is the network's own pooling, plain.
 
     Args:
         network: The pretrained network, on its device.
@@ -78,8 +69,10 @@ def choose_free_embedding(
         config: Configuration of the run.
         number_format: Number format of the run.
     """
-    poolings: tuple[Pooling, ...] = POOLINGS if config.model.pooling != "token" else ("token",)
-    every = _AllPoolings(network.features, poolings)
+    if not _can_choose(training[1], validation[1]):
+        return FreeEmbedding(network.features, config.model.pooling, None).eval()
+    poolings = ("token",) if config.model.pooling == "token" else POOLINGS
+    every = _AllPoolings(network.features, poolings).eval()
 
     def embed(images: Tensor) -> dict[Pooling, Vectors]:
         found = embed_images(
@@ -91,27 +84,34 @@ def choose_free_embedding(
         )["pooled"]
         return dict(zip(poolings, found.chunk(len(poolings), dim=1), strict=True))
 
-    known = embed(training.images)
-    fitted, judged, labels, is_query = known, known, training.labels, None
-    if len(validation.images):
-        judged, labels, is_query = embed(validation.images), *validation[1:]
+    known = embed(training[0])
+    if len(validation[0]):
+        fitted, judged = known, embed(validation[0])
+        labels, is_query = validation[1:]
     else:
-        held_out = _hold_out(training.labels, seed=config.data.split.seed)
+        held_out, is_query = _hold_out(training[1], seed=config.data.split.seed), None
         fitted = {pooling: rows[~held_out] for pooling, rows in known.items()}
         judged = {pooling: rows[held_out] for pooling, rows in known.items()}
-        labels = training.labels[held_out]
+        labels = training[1][held_out]
 
     def recall(pooling: Pooling, *, whiten: bool) -> float:
         rows = judged[pooling]
         if whiten:
-            rows = whitening(fitted[pooling], config.model.embedding_dim)(rows)
+            rows = _whitening(fitted[pooling], config.model.embedding_dim)(rows)
         k = min(config.evaluate.k)
         return retrieve(rows, labels, k=[k], map_at_r=False, is_query=is_query).recall[k]
 
     choices = [(pooling, whiten) for whiten in (False, True) for pooling in poolings]
     pooling, whiten = max(choices, key=lambda each: recall(each[0], whiten=each[1]))
-    head = whitening(known[pooling], config.model.embedding_dim) if whiten else None
-    return FreeEmbedding(network.features, pooling, head)
+    head = _whitening(known[pooling], config.model.embedding_dim) if whiten else None
+    return FreeEmbedding(network.features, pooling, head).eval()
+
+
+def _can_choose(training: Int[Tensor, " n"], validation: Int[Tensor, " m"]) -> bool:
+    """Whether there are classes to choose an embedding on, and others to fit it to."""
+    if len(validation):
+        return bool((validation >= 0).any())
+    return int((training.unique() >= 0).sum()) >= 2 * FEWEST_CLASSES
 
 
 class _AllPoolings(nn.Module):
@@ -130,7 +130,7 @@ class _AllPoolings(nn.Module):
 
 
 @torch.no_grad()
-def whitening(features: Vectors, dim: int) -> nn.Linear:
+def _whitening(features: Vectors, dim: int) -> nn.Linear:
     """Fit a half-whitening of features to ``dim`` dimensions, or as many as they have."""
     most = min(dim, features.shape[1], len(features) - 1)
     start = half_whitened(features, dim=most)
@@ -141,7 +141,7 @@ def whitening(features: Vectors, dim: int) -> nn.Linear:
 
 
 def _hold_out(labels: Int[Tensor, " n"], *, seed: int) -> Bool[Tensor, " n"]:
-    """Mark the images of ``HELD_OUT`` of the classes, drawn at random; none have no class."""
+    """Mark the images of ``HELD_OUT`` of the classes, drawn at random."""
     classes = labels.unique()
     order = torch.randperm(len(classes), generator=generator(seed, "held-out classes"))
     count = max(FEWEST_CLASSES, round(HELD_OUT * len(classes)))
