@@ -13,6 +13,7 @@ from gcudml.config.fields import Strict, expand_path
 
 BACKBONES = (
     "conv4",
+    "efficientnet_lite0",
     "googlenet",
     "mobilenet_v2",
     "resnet18",
@@ -21,6 +22,8 @@ BACKBONES = (
     "squeezenet1_1",
     "vit_b_16",
 )
+NAMED_WEIGHTS = ("none", "bundled", "imagenet")
+"""All other values of ``weights`` are paths."""
 
 
 Pooling: TypeAlias = Literal["avg", "max", "avg+max", "gem", "token"]
@@ -31,18 +34,21 @@ class ModelConfig(Strict):
     """The network that embeds an image."""
 
     backbone: str = "conv4"
-    """conv4, resnet18, resnet34, resnet50, googlenet, mobilenet_v2, squeezenet1_1 or vit_b_16 (from
-    torchvision), or ``timm:NAME`` for a timm network."""
+    """conv4, efficientnet_lite0 (timm's ``tf_efficientnet_lite0``), resnet18, resnet34, resnet50,
+    googlenet, mobilenet_v2, squeezenet1_1 or vit_b_16 (from torchvision), or ``timm:NAME`` for any
+    other timm network."""
     width: int = Field(default=32, ge=4, le=512)
     """Channels of conv4; other backbones ignore it."""
     weights: str = Field(default="none", min_length=1)
-    """Initial weights of the backbone: ``none`` (random), ``imagenet`` (those its library
-    publishes), or the path of a state dict or ``.safetensors`` file, in which environment variables
-    (``$NAME``) and ``~`` are expanded."""
+    """Initial weights of the backbone: ``none`` (random), ``bundled`` (ImageNet weights of
+    efficientnet_lite0, installed with this package), ``imagenet`` (those its library publishes,
+    which are downloaded), or the path of a state dict or ``.safetensors`` file, in which
+    environment variables (``$NAME``) and ``~`` are expanded."""
     input_format: InputFormat | str = "auto"
     """Pixel normalisation that the weights expect: ``unit`` ([-1, 1]), ``imagenet``, ``caffe`` (BGR
     0..255 minus the mean), ``rgb_mean`` (RGB 0..255 minus the mean), or range, mean, std and order.
-    ``auto`` is ``unit`` without weights; with ``imagenet``, the format they were trained with."""
+    ``auto`` is ``unit`` without weights; with ``bundled`` and ``imagenet``, the format they were
+    trained with."""
     padding: Literal["symmetric", "tensorflow"] = "symmetric"
     """``tensorflow``: pad stride-2 convolutions as TensorFlow's SAME does (for maps of even size,
     more on the right and at the bottom). For weights converted from TensorFlow."""
@@ -105,7 +111,12 @@ class ModelConfig(Strict):
             raise ValueError(
                 "weights: there are no published weights of conv4; give none or a path"
             )
-        if self.weights not in {"none", "imagenet"} and self.input_format == "auto":
+        if self.weights == "bundled" and self.backbone != "efficientnet_lite0":
+            raise ValueError(
+                "weights: bundled weights exist for the backbone efficientnet_lite0 only, not for "
+                f"{self.backbone}; name that backbone, or give none, imagenet or a path"
+            )
+        if self.weights not in NAMED_WEIGHTS and self.input_format == "auto":
             raise ValueError(
                 "input_format: a weights file does not say how its input is normalised; give "
                 f"one of {', '.join(INPUT_FORMATS)}, or range, mean, std and order"
@@ -119,7 +130,9 @@ class ModelConfig(Strict):
 
     @property
     def timm_name(self) -> str:
-        """The name after ``timm:``; empty for other backbones."""
+        """Name of the network in timm; empty for other backbones."""
+        if self.backbone == "efficientnet_lite0":
+            return "tf_efficientnet_lite0"
         return self.backbone.partition("timm:")[2] if self.backbone.startswith("timm:") else ""
 
     @property
@@ -129,12 +142,12 @@ class ModelConfig(Strict):
 
     @property
     def weights_path(self) -> Path | None:
-        """The weights file, with variables expanded; None for ``none`` and ``imagenet``.
+        """The weights file, with variables expanded; None for weights with a name of their own.
 
         Raises:
             ValueError: an environment variable is not set.
         """
-        if self.weights in {"none", "imagenet"}:
+        if self.weights in NAMED_WEIGHTS:
             return None
         advice = "set it to the folder or file that holds your weights"
         return expand_path(self.weights, key="model.weights", advice=advice)

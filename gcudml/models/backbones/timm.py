@@ -1,4 +1,7 @@
-"""timm networks without their classifiers; the only module that imports timm, an optional extra."""
+"""timm networks without their classifiers; the only module that imports timm.
+
+timm takes seconds to import, so import this module only when one of its networks is needed.
+"""
 
 import difflib
 import functools
@@ -98,8 +101,8 @@ def _import() -> ModuleType:
         import timm
     except ImportError as error:
         raise ValueError(
-            "model.backbone: networks of timm need the package timm; "
-            'install it with: pip install "gcudml-harness[timm]"'
+            f"model.backbone: the network needs the package timm, which cannot be imported "
+            f"({error}); install it with: pip install timm"
         ) from error
     return timm
 

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from gcudml.config import ModelConfig
+from gcudml.models.backbones import bundled
 from gcudml.models.backbones.trunk import StateDict, Trunk
 
 WRAPPERS = ("state_dict", "model")  # keys under which training scripts store a state dict
@@ -35,8 +36,13 @@ def load_weights(trunk: Trunk, config: ModelConfig) -> tuple[str, ...]:
     if config.weights == "none" or IS_LEFT_OUT.get():
         return ()
     path = config.weights_path
-    state = read_state(path) if path else _fetch(trunk, config)
-    source = repr(str(path)) if path else "imagenet"
+    if path is not None:
+        state: StateDict = read_state(path)
+    elif config.weights == "bundled":
+        state = _in_order(read_state(bundled.bundled_file()), trunk, config.backbone)
+    else:
+        state = _fetch(trunk, config)
+    source = repr(str(path)) if path else config.weights
     wanted = trunk.holder.state_dict()
     named, left_out = _rename(state, wanted, trunk)
     _check_fit(trunk.adapt(named), wanted, source, config.backbone)
@@ -94,6 +100,8 @@ def weights_digest(config: ModelConfig) -> str:
     """
     if not config.is_pretrained:
         return ""
+    if config.weights == "bundled":
+        return bundled.SHA256[:32]
     path = config.weights_path
     if path is None:
         return _recipe(config)
@@ -173,6 +181,21 @@ def _unwrap(found: object, path: Path) -> dict[str, Tensor]:
             "save a network's state_dict()"
         )
     return {str(name): value for name, value in found.items()}
+
+
+def _in_order(state: StateDict, trunk: Trunk, backbone: str) -> dict[str, Tensor]:
+    """Give weights the names that the network and its classifier have in the same places.
+
+    The kind of each (weight, bias, running mean ...) is checked here, its shape later.
+    """
+    classifier = [f"{end}{kind}" for end in trunk.classifier for kind in ("weight", "bias")]
+    names = [*trunk.holder.state_dict(), *classifier]
+    if [name.rpartition(".")[2] for name in state] != [name.rpartition(".")[2] for name in names]:
+        raise ValueError(
+            f"model.weights: the {len(state)} bundled weights do not match the {len(names)} of "
+            f"{backbone} in order; install a version of timm that pyproject.toml allows"
+        )
+    return dict(zip(names, state.values(), strict=True))
 
 
 def _rename(
