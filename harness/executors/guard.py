@@ -25,22 +25,22 @@ COMMAND = "HARNESS_GUARDED"
 _LOOK_EVERY_S = 0.5
 _GRACE_S = 1.0
 """Grace period for the command to end by itself once the driver is gone."""
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
 
 
 def main() -> NoReturn:
     """Start the command and watch over it."""
     words = json.loads(os.environ.pop(COMMAND))
     driver, prctl = os.getppid(), ctypes.CDLL(None).prctl
-    prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     ours = (signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD)
     signal.pthread_sigmask(signal.SIG_BLOCK, ours)  # until the handlers are installed
     guard = os.getpid()
     pid = os.fork()
     if pid == 0:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ours)
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL.value, 0, 0, 0)
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL.value, 0, 0, 0)
         if os.getppid() == guard:
             os.execv(words[0], words)
         os._exit(1)
@@ -53,7 +53,7 @@ def main() -> NoReturn:
 
 def stay_without_guard() -> None:
     """Let this process, the guarded command, outlive its guard."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0)
 
 
 class _Guard:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, cast
+
+from pydantic import TypeAdapter
 
 from harness.records.early_stopping import StoppingThresholds
 from harness.records.trial import Run
@@ -84,29 +86,15 @@ class Job:
 
     def to_json(self) -> dict[str, JsonValue]:
         """Convert the job to plain values, to send it to another process."""
-        return asdict(replace(self, beside=())) | {
-            "directory": str(self.directory),
-            "first": None if self.first is None else str(self.first),
-            "beside": [each.to_json() for each in self.beside],
-        }
+        return cast("dict[str, JsonValue]", _JOB.dump_python(self, mode="json"))
 
     @staticmethod
     def from_json(document: Mapping[str, JsonValue]) -> Job:
         """Restore a job from the output of ``to_json``."""
-        values = cast("dict[str, str]", dict(document))  # trusted, since to_json wrote it
-        run = Run(**cast("dict[str, str]", document["run"]))  # type: ignore[arg-type]
-        given = cast("dict[str, JsonValue] | None", document.get("thresholds"))
-        thresholds = None if given is None else StoppingThresholds.from_json(given)
-        first = values.get("first")
-        beside = cast("list[dict[str, JsonValue]]", document.get("beside", []))
-        plain: dict[str, object] = {
-            "run": run,
-            "directory": Path(values["directory"]),
-            "thresholds": thresholds,
-            "first": None if first is None else Path(first),
-            "beside": tuple(map(Job.from_json, beside)),
-        }
-        return Job(**values | plain)  # type: ignore[arg-type]
+        return _JOB.validate_python(document)
+
+
+_JOB = TypeAdapter(Job)
 
 
 def in_one_process(jobs: Sequence[Job]) -> tuple[Job, ...]:

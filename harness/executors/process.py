@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from harness.errors import HarnessError
 from harness.executors.gpu_slots import LOOK_EVERY_S, Starts
@@ -36,7 +37,7 @@ class ProcessExecutor:
     ) -> None:
         """Start the fork server, which imports ``workload`` in the background."""
         self._workload = workload
-        self._slots = slots
+        self.slots = slots
         self._threads = threads
         self._starts = Starts(placement.gpus, placement.runs_per_gpu)
         self._active: set[str] = set()
@@ -52,11 +53,6 @@ class ProcessExecutor:
         except BaseException:
             self._stderr.close()
             raise
-
-    @property
-    def slots(self) -> int:
-        """How many runs may be active at once."""
-        return self._slots
 
     def submit(self, job: Job) -> None:
         """Start ``job``; on a machine with GPUs, wait until one is free for it.
@@ -187,12 +183,8 @@ class ProcessExecutor:
             if job.run_id in self._active:  # if not, it was just lost with the server
                 self._request({"job": job.to_json()})
 
-    def _note_end(self, reply: Mapping[str, str | int | None]) -> Ended:
-        ended = Ended(
-            str(reply["ended"]),
-            exit_code=_number(reply, "exit_code"),
-            signal=_number(reply, "signal"),
-        )
+    def _note_end(self, reply: Mapping[str, Any]) -> Ended:
+        ended = Ended(reply["ended"], reply.get("exit_code"), reply.get("signal"))
         self._active.discard(ended.run_id)
         self._pids.pop(ended.run_id, None)
         self._starts.note_end(ended.run_id)
@@ -200,7 +192,7 @@ class ProcessExecutor:
 
     def _request(self, request: Mapping[str, Mapping[str, JsonValue]]) -> None:
         assert self._server.stdin is not None
-        line = memoryview(json.dumps(request, default=dict).encode() + b"\n")
+        line = memoryview(json.dumps(request).encode() + b"\n")
         try:
             while line:
                 line = line[self._server.stdin.write(line) :]
@@ -219,8 +211,3 @@ class ProcessExecutor:
             f"the fork server died (status {self._server.returncode}){last}; "
             "finished runs are kept: run the same command again"
         )
-
-
-def _number(reply: Mapping[str, str | int | None], key: str) -> int | None:
-    value = reply.get(key)
-    return None if value is None else int(value)

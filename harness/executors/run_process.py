@@ -52,7 +52,7 @@ class RunProcess:
         finally:
             os.close(log)
         assert self._process.stdin is not None
-        order = json.dumps({"job": job.to_json(), "git": git}, default=dict) + "\n"
+        order = json.dumps({"job": job.to_json(), "git": git}) + "\n"
         with contextlib.suppress(BrokenPipeError):  # it is already dead; ``wait`` reports how
             self._process.stdin.write(order.encode())
 

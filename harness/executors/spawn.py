@@ -23,17 +23,12 @@ class SpawnExecutor:
         self, workload: str, *, slots: int, threads: int, placement: Placement = HERE
     ) -> None:
         self._workload = workload
-        self._slots = slots
+        self.slots = slots
         self._threads = threads
         self._starts = Starts(placement.gpus, placement.runs_per_gpu)
         self._active: dict[str, RunProcess] = {}
         self._kill_at: dict[str, float] = {}
         self._ends: queue.SimpleQueue[Ended] = queue.SimpleQueue()
-
-    @property
-    def slots(self) -> int:
-        """How many runs may be active at once."""
-        return self._slots
 
     def submit(self, job: Job) -> None:
         """Start ``job``; on a machine with GPUs, wait until one is free for it."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from harness.records.run_state import RunState
-from harness.workload import JsonValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +20,6 @@ class StoppingThresholds:
     """Number of epochs that reported the metric -> minimum value required at that point."""
     is_best_judged: bool
     """Whether the best value so far is compared with the minimum, rather than the newest."""
-
-    @staticmethod
-    def from_json(document: Mapping[str, JsonValue]) -> StoppingThresholds:
-        """Restore thresholds that ``asdict`` and JSON turned into ``document``."""
-        least = cast("Mapping[str, float]", document["least"])
-        by_count = {int(count): value for count, value in least.items()}
-        return StoppingThresholds(
-            str(document["metric"]), by_count, bool(document["is_best_judged"])
-        )
 
 
 class EarlyStop(NamedTuple):

@@ -13,13 +13,14 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from harness.records.events import Damaged, Entry, Event, Started, from_json, to_json
-from harness.records.plain_file import open_no_follow, unreadable, unwritable
+from harness.records.plain_file import open_no_follow, unreadable, writing
 from harness.workload import JsonValue
 
 _KEY = b',"checksum":"'
@@ -48,14 +49,10 @@ def append(path: Path, event: Event) -> None:
     Raises:
         StoreError: the disk is full, or the path is not writable.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(open_no_follow(path, _APPEND), "ab+", buffering=0) as stream:
-            # No sync of the folder: journaling file systems commit a new name with the first fsync.
-            line = sealed(to_json(event), previous=_last_mark(stream))
-            _write(stream, line, is_synced=not isinstance(event, Started))
-    except OSError as error:
-        raise unwritable(path, error) from None
+    with _appending(path) as stream:
+        # No sync of the folder: journaling file systems commit a new name with the first fsync.
+        line = sealed(to_json(event), previous=_last_mark(stream))
+        _write(stream, line, is_synced=not isinstance(event, Started))
 
 
 def append_lines(path: Path, lines: bytes) -> None:
@@ -64,12 +61,8 @@ def append_lines(path: Path, lines: bytes) -> None:
     Raises:
         StoreError: the disk is full, or the path is not writable.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(open_no_follow(path, _APPEND), "ab+", buffering=0) as stream:
-            _write(stream, lines, is_synced=True)
-    except OSError as error:
-        raise unwritable(path, error) from None
+    with _appending(path) as stream:
+        _write(stream, lines, is_synced=True)
 
 
 def sealed(document: Mapping[str, JsonValue], *, previous: str) -> bytes:
@@ -191,16 +184,16 @@ def _checksum(body: bytes) -> str:
     return hashlib.blake2b(body, digest_size=_DIGITS // 2).hexdigest()
 
 
-class _Stream(Protocol):
-    """Unbuffered file opened for appending and reading."""
+@contextmanager
+def _appending(path: Path) -> Iterator[FileIO]:
+    """Open a spool, unbuffered, for appending and reading; its folders are created."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(open_no_follow(path, _APPEND), "ab+", buffering=0) as stream:
+            yield stream
 
-    def seek(self, offset: int, whence: int = 0, /) -> int: ...
-    def read(self, size: int, /) -> bytes: ...
-    def write(self, data: bytes, /) -> int: ...
-    def fileno(self) -> int: ...
 
-
-def _last_mark(stream: _Stream) -> str:
+def _last_mark(stream: FileIO) -> str:
     """Return the checksum of the last complete line of a spool; empty if there is none."""
     start = stream.seek(0, os.SEEK_END)
     text = b""
@@ -217,7 +210,7 @@ def _last_mark(stream: _Stream) -> str:
     return ""
 
 
-def _write(stream: _Stream, lines: bytes, *, is_synced: bool) -> None:
+def _write(stream: FileIO, lines: bytes, *, is_synced: bool) -> None:
     size = stream.seek(0, os.SEEK_END)
     if size:
         stream.seek(size - 1)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from harness.errors import StoreError
@@ -99,6 +101,15 @@ def unwritable(path: Path, error: OSError) -> StoreError:
     """Make the error for a ``path`` that cannot be written, with a fitting remedy."""
     remedy = _REMEDIES.get(error.errno or 0, f"fix that, then {_RERUN}")
     return StoreError(f"{path}: cannot write: {error.strerror or error}; {remedy}")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an OSError in a ``with`` block into a StoreError that ``path`` cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(path, error) from None
 
 
 def unreadable(path: Path, error: OSError) -> StoreError:

@@ -23,7 +23,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_confi
 
 from harness.errors import StoreError
 from harness.records.events import Time
-from harness.records.plain_file import names_in, read_no_follow, unreadable, unwritable
+from harness.records.plain_file import names_in, read_no_follow, unreadable, unwritable, writing
 from harness.records.trial import Trial
 from harness.workload import JsonValue
 
@@ -173,12 +173,10 @@ def set_aside(results: Path, study: str) -> Path:
     """
     path = record_path(results, study)
     aside = path.with_name(f"{path.name}.damaged-{uuid.uuid4().hex[:8]}")
-    try:
+    with writing(aside):
         path.replace(aside)
         with suppress(FileNotFoundError):
             _before(path).replace(aside.with_name(f"{aside.name}.before"))
-    except OSError as error:
-        raise unwritable(aside, error) from None
     return aside
 
 

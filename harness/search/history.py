@@ -42,7 +42,6 @@ class Proposal:
     varied: Varied
     runs: Mapping[int, str]
     """Seed -> run id."""
-    is_repeat: bool = False
 
 
 class Rival(NamedTuple):
@@ -67,11 +66,6 @@ class History:
         self._pruned: dict[str, str] = {}
         self._rivals: dict[str, Mapping[int, Rival]] = {}
         self._over = 0
-
-    @property
-    def proposals(self) -> Sequence[Proposal]:
-        """All proposals, by number."""
-        return self._proposals
 
     @property
     def pruned(self) -> Mapping[str, str]:

@@ -375,7 +375,7 @@ class Scheduler:
             tasks = self._repeat(known, number)
         else:
             tasks = self._take_on(trial, finished)
-        proposal = Proposal(number, known or trial, varied, _by_seed(tasks), known is not None)
+        proposal = Proposal(number, known or trial, varied, _by_seed(tasks))
         self._history.add(proposal)
         return True
 

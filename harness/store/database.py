@@ -17,7 +17,7 @@ import duckdb
 
 from harness.errors import InputError, StoreError
 from harness.records.folders import folder
-from harness.records.plain_file import refuse_link, unwritable
+from harness.records.plain_file import refuse_link, writing
 from harness.store.database_file import OnWait, Settings, damage, first_line, log_of, open_patiently
 from harness.store.query_interrupt import ended_by_ctrl_c
 from harness.store.tables.migrations import is_outdated, migrate, refuse_newer, schema_version
@@ -176,10 +176,8 @@ def check_place(results: Path, read_only: bool) -> None:
         if not database_path(results).exists():
             raise InputError(nothing_yet(results))
         return
-    try:
+    with writing(results):
         results.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(results, error) from None
 
 
 def nothing_yet(results: Path) -> str:

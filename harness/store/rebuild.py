@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from harness.errors import InputError, StoreError
 from harness.records.event_log import read_spool
 from harness.records.folders import spool_path
-from harness.records.plain_file import names_in, unwritable
+from harness.records.plain_file import names_in, writing
 from harness.records.study_record import read_study_records
 from harness.store.database import check_place, connect, database_path, nothing_yet
 from harness.store.database_file import OnWait, is_unusable, log_of, set_aside
@@ -51,7 +49,7 @@ def rebuild(results: Path, *, wait_s: float = 0.0, on_wait: OnWait | None = None
     if not (records or run_ids or notices or is_bad):
         raise InputError(nothing_yet(results))
     beside = results / ".rebuild"
-    with _writable(beside):
+    with writing(beside):
         _clear(beside)
     with connect(beside, read_only=False) as con:
         for record in records:
@@ -71,22 +69,13 @@ def rebuild(results: Path, *, wait_s: float = 0.0, on_wait: OnWait | None = None
     with connect(beside, read_only=False) as con:
         for record in records:
             refresh_comparisons(con, record.study)
-    with _writable(path):
+    with writing(path):
         if is_bad or log_of(path).exists():
             aside = set_aside(path)
             notices.append(f"{path}: was damaged; it is kept as {aside.name}, which can be deleted")
         database_path(beside).replace(path)
         _clear(beside)
     return Rebuilt(len(records), runs, tuple(notices))
-
-
-@contextmanager
-def _writable(path: Path) -> Iterator[None]:
-    """Turn an OSError into a StoreError that says that ``path`` cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise unwritable(path, error) from None
 
 
 def _clear(path: Path) -> None:

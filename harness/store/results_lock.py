@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from harness.errors import InputError
-from harness.records.plain_file import open_no_follow, unwritable
+from harness.records.plain_file import open_no_follow, writing
 
 
 def sharing(results: Path) -> AbstractContextManager[None]:
@@ -35,11 +35,9 @@ def alone(results: Path) -> AbstractContextManager[None]:
 @contextmanager
 def _held(results: Path, kind: int) -> Iterator[None]:
     path = results / ".lock"
-    try:
+    with writing(path):
         results.mkdir(parents=True, exist_ok=True)
         descriptor = open_no_follow(path, os.O_RDWR | os.O_CREAT)
-    except OSError as error:
-        raise unwritable(path, error) from None
     try:
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from harness.errors import HarnessError, StoreError
-from harness.records.plain_file import open_no_follow, read_no_follow, unwritable
+from harness.records.plain_file import open_no_follow, read_no_follow, unwritable, writing
 from harness.records.provenance import host_name
 
 BEAT_S = 10.0
@@ -165,12 +165,9 @@ class Leases:
             StoreError: the results folder is not writable.
         """
         self.check()
-        try:
-            with self._exclusive():
-                self.check()
-                yield
-        except OSError as error:
-            raise unwritable(self._lock, error) from None
+        with writing(self._lock), self._exclusive():
+            self.check()
+            yield
 
     def _taken(self) -> dict[str, Owner]:
         """Implement ``taken`` under the lock, and remove the files of dead drivers."""

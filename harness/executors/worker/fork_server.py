@@ -24,7 +24,11 @@ from pathlib import Path
 from typing import NoReturn, cast
 
 from harness.errors import HarnessError
-from harness.executors.guard import stay_without_guard
+from harness.executors.guard import (
+    PR_SET_CHILD_SUBREAPER,
+    PR_SET_PDEATHSIG,
+    stay_without_guard,
+)
 from harness.executors.interface import Job
 from harness.executors.worker import stop_request
 from harness.executors.worker.packed_runs import execute_all
@@ -32,8 +36,6 @@ from harness.executors.worker.run_attempt import failed_status, warm_up
 from harness.executors.worker.run_log import open_log
 from harness.workload import JsonValue, Workload, load_workload
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
 _FIRST_SIGNALS = {signal.SIGTERM}
 """Signals that a newly forked run must neither miss nor die from."""
 
@@ -235,12 +237,12 @@ def _death_signal_setter() -> Callable[[], None]:
     server = os.getpid()
     prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
     if prctl is not None:
-        prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         stay_without_guard()  # from here on the end of the input suffices, and kills strays, too
 
     def set_death_signal() -> None:
         if prctl is not None:
-            prctl(_PR_SET_PDEATHSIG, signal.SIGKILL.value, 0, 0, 0)
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL.value, 0, 0, 0)
         if os.getppid() != server:  # the server died before the line above
             os._exit(1)
 

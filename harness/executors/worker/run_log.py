@@ -12,7 +12,7 @@ from harness.errors import StoreError
 from harness.executors.interface import Job
 from harness.records.event_log import append_lines
 from harness.records.folders import spool_path, work_dir
-from harness.records.plain_file import open_no_follow, unwritable
+from harness.records.plain_file import open_no_follow, writing
 
 _LINES = 100
 
@@ -24,11 +24,9 @@ def open_log(job: Job) -> int:
         StoreError: the disk is full, or the place is not writable.
     """
     path = log_path(job)
-    try:
+    with writing(path):
         job.directory.mkdir(parents=True, exist_ok=True)
         return open_no_follow(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    except OSError as error:
-        raise unwritable(path, error) from None
 
 
 def log_path(job: Job) -> Path:
@@ -65,10 +63,8 @@ def make_work_dir(job: Job) -> Path:
         StoreError: the disk is full, or the place is not writable.
     """
     work = work_dir(job.directory)
-    try:
+    with writing(work):
         work.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(work, error) from None
     return work
 
 

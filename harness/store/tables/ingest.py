@@ -113,13 +113,6 @@ def write_study(con: duckdb.DuckDBPyConnection, record: StudyRecord) -> None:
     insert_rows(con, "member", list(members.values()))
 
 
-def ingest(
-    con: duckdb.DuckDBPyConnection, results: Path, run_id: str, entries: Sequence[Entry]
-) -> tuple[str, ...]:
-    """Run ``ingest_all`` for a single run."""
-    return ingest_all(con, results, {run_id: entries})
-
-
 def ingest_all(
     con: duckdb.DuckDBPyConnection, results: Path, entries: Mapping[str, Sequence[Entry]]
 ) -> tuple[str, ...]:

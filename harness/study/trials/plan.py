@@ -11,7 +11,7 @@ from harness.records.trial import Trial
 from harness.study.loading import Loaded
 from harness.study.spec import MOST_PROPOSED, StudySpec
 from harness.study.trials.budget import check_budget
-from harness.study.trials.conditions import Varied, check_conditions, fill, is_forbidden
+from harness.study.trials.conditions import Varied, check_conditions, fill
 from harness.study.trials.controls import make_controls
 from harness.study.trials.grid import baseline_of_search, check_axes, ends_of_axes, make_grid
 from harness.study.trials.single_trial import make_trial
@@ -63,16 +63,6 @@ class Plan:
             dataclasses.replace(trial, number=first + place, phase="confirm")
             for place, trial in enumerate(chosen)
         )
-
-    def is_allowed(self, varied: Varied) -> bool:
-        """Return whether both ``forbid`` and the workload allow a proposal."""
-        if is_forbidden(self.spec, varied):
-            return False
-        try:
-            self.trial(0, varied)
-        except InputError:
-            return False
-        return True
 
 
 def make_plan(loaded: Loaded, workload: Workload) -> Plan:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from report_fixtures import Made, controls, make_study, momentum
-from store_examples import TIME, a_record, a_run, a_trial, ask, done, failed, start
+from store_examples import TIME, a_record, a_run, a_trial, ask, done, failed, ingest_into, start
 
 from harness.api import load
 from harness.cli.output import print_results
@@ -22,7 +22,6 @@ from harness.report.findings.methods_text import methods_paragraph
 from harness.report.index_page import write_all
 from harness.store import database
 from harness.store.tables.comparisons import refresh_comparisons
-from harness.store.tables.ingest import ingest as ingest_into
 from harness.store.tables.ingest import write_study
 
 GPU = {"device": "NVIDIA <b>H100</b>", "number_format": "fp32"}

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from store_examples import a_record, a_run, a_trial, done, reported, start
+from store_examples import a_record, a_run, a_trial, done, ingest_into, reported, start
 
 from harness.report.html.profile import Part, load_profile, profile_section
 from harness.report.study_page import page_text
 from harness.store import database
-from harness.store.tables.ingest import ingest as ingest_into
 from harness.store.tables.ingest import write_study
 
 BASELINE, CONTROL = a_trial(0, "baseline"), a_trial(9, "control")

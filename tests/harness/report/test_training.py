@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from store_examples import a_record, a_run, a_trial, done, failed, reported, start
+from store_examples import a_record, a_run, a_trial, done, failed, ingest_into, reported, start
 
 from harness.report.data.load import load_tables
 from harness.report.data.training import load_training
 from harness.report.study_page import page_text
 from harness.store import database
-from harness.store.tables.ingest import ingest as ingest_into
 from harness.store.tables.ingest import write_study
 
 BASELINE, OTHER = a_trial(0, "baseline"), a_trial(1)

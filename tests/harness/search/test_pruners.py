@@ -8,7 +8,6 @@ import json
 import random
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 
@@ -224,7 +223,6 @@ def test_a_table_of_thresholds_survives_the_way_to_a_worker(tmp_path: Path) -> N
     for each in (thresholds, None):
         job = Job(run, run.run_id, tmp_path, 1, 1, each)
         assert Job.from_json(json.loads(json.dumps(job.to_json()))) == job
-    assert StoppingThresholds.from_json(json.loads(json.dumps(asdict(thresholds)))) == thresholds
 
 
 def test_the_best_so_far_counts_for_the_median_and_the_newest_for_hyperband() -> None:

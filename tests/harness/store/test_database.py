@@ -21,6 +21,7 @@ from store_examples import (
     failed,
     held,
     ingest,
+    ingest_into,
     reported,
     start,
     write,
@@ -29,7 +30,6 @@ from store_examples import (
 from harness.errors import InputError, StoreBusyError, StoreDamagedError
 from harness.records.events import Event, Finished
 from harness.store import database, studies
-from harness.store.tables.ingest import ingest as ingest_into
 from harness.store.tables.ingest import ingest_all, write_study
 
 

@@ -14,6 +14,7 @@ from store_examples import (
     ask,
     done,
     everything,
+    ingest_into,
     put,
     reported,
     start,
@@ -25,7 +26,6 @@ from harness.records.folders import run_dir, spool_path, work_dir
 from harness.records.run_files import digests_below
 from harness.records.run_state import replay
 from harness.store import database
-from harness.store.tables.ingest import ingest as ingest_into
 
 LATER = "2026-03-02T12:00:00.250000+00:00"
 FACTS = '{"device": "cpu"}'

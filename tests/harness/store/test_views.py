@@ -6,12 +6,22 @@ import math
 from pathlib import Path
 
 import pytest
-from store_examples import a_record, a_run, a_trial, ask, done, failed, reported, start, write
+from store_examples import (
+    a_record,
+    a_run,
+    a_trial,
+    ask,
+    done,
+    failed,
+    ingest_into,
+    reported,
+    start,
+    write,
+)
 
 from harness.stats.paired import holm, paired_difference, t_interval
 from harness.store import database
 from harness.store.tables.comparisons import refresh_comparisons
-from harness.store.tables.ingest import ingest as ingest_into
 from harness.store.tables.ingest import write_study
 
 BASELINE = a_trial(0, "baseline")

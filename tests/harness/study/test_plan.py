@@ -10,6 +10,7 @@ from fake_workload import FakeWorkload, plan_problems, plan_study, write_study
 from harness.errors import InputError
 from harness.study.axes import get_at
 from harness.study.loading import load_study
+from harness.study.trials.conditions import is_forbidden
 from harness.study.trials.plan import Plan, make_plan
 from harness.study.trials.single_trial import label_of, show
 from harness.workload import JsonValue, Params
@@ -402,9 +403,10 @@ def test_a_proposal_becomes_a_trial_or_is_ruled_out(tmp_path: Path) -> None:
     plan = plan_study(tmp_path, text)
     trial = plan.trial(7, {"method.momentum": 0.0})
     assert (trial.number, trial.role, trial.phase) == (7, "trial", "search")
-    assert plan.is_allowed({"method.momentum": 0.0})
-    assert not plan.is_allowed({"method.momentum": 0.9})
-    assert not plan.is_allowed({"method.momentum": 7})
+    assert not is_forbidden(plan.spec, {"method.momentum": 0.0})
+    assert is_forbidden(plan.spec, {"method.momentum": 0.9})
+    with pytest.raises(InputError, match="momentum"):
+        plan.trial(8, {"method.momentum": 7})
 
 
 def test_a_setting_keeps_its_id_when_others_come_and_go(tmp_path: Path) -> None:
