@@ -38,7 +38,7 @@ def refresh_comparisons(con: duckdb.DuckDBPyConnection, study: str) -> None:
             other = values.get(baselines.get(trial_id, ""), {}).get(quantity, {})
             if (difference := paired_difference(by_seed, other)) is not None:
                 families[quantity, kinds[trial_id]][trial_id] = difference
-    rows = [row | {"study": study} for row in _rows(families)]
+    rows = [{**row, "study": study} for row in _rows(families)]
     con.execute("DELETE FROM comparison WHERE study = $1", [study])
     insert_rows(con, "comparison", rows)
     _refresh_control_comparisons(con, study, values, kinds)
@@ -62,7 +62,8 @@ def _refresh_control_comparisons(
                     difference = paired_difference(by_seed, other)
                     if difference is not None:
                         families[quantity, kinds[trial_id]][trial_id] = difference
-        rows += [row | {"study": study, "control_id": control_id} for row in _rows(families)]
+        fixed = {"study": study, "control_id": control_id}
+        rows += [{**row, **fixed} for row in _rows(families)]
     con.execute("DELETE FROM control_comparison WHERE study = $1", [study])
     insert_rows(con, "control_comparison", rows)
 
