@@ -31,6 +31,10 @@ class StmlConfig(Strict):
     distance: Distance = "euclidean"
     """How embeddings are compared at evaluation; published: Euclidean, on the unnormalised compact
     embedding. Training always uses Euclidean distances."""
+    student_norm: bool = False
+    """Normalise both student embeddings before the losses compare them, a switch of the published
+    code, which leaves it off. Lengths are then not trained, so it needs ``distance: cosine``, which
+    ranks like the code's evaluation of normalised embeddings."""
 
     teacher_momentum: float = Field(default=0.999, ge=0.0, le=1.0)
     """Momentum of the moving average: fraction of the old teacher kept by an update; published:
@@ -70,7 +74,11 @@ class StmlConfig(Strict):
     """Nearest images sampled into a batch for each query, the query included; published for SOP: 2.
     """
     neighbours_from: Literal["student", "teacher"] = "student"
-    """Whose wide embeddings the neighbour search uses; published: the student's."""
+    """Whose embeddings the neighbour search uses; published: the student's."""
+    neighbours_by: Literal["wide", "compact"] = "wide"
+    """Which embeddings the neighbour search uses; a switch of the published sampler."""
+    neighbours_distance: Distance = "euclidean"
+    """How the neighbour search compares them; a switch of the published sampler."""
     neighbours_on: Literal["whole", "centre"] = "whole"
     """Part of the image that the neighbour search embeds: all of it (published), or the centre crop
     used at evaluation, for networks with a fixed input size."""
@@ -82,6 +90,20 @@ class StmlConfig(Strict):
     def searches_whole_images(self) -> bool:
         """Whether the neighbour search embeds whole images, not only their ``data.crop_size``."""
         return self.batches == "neighbours" and self.neighbours_on == "whole"
+
+    @model_validator(mode="after")
+    def _check_switches(self) -> StmlConfig:
+        if self.student_norm and self.distance != "cosine":
+            raise ValueError(
+                "distance: student_norm does not train the lengths that euclidean compares; set "
+                "distance to cosine"
+            )
+        if self.neighbours_by == "compact" and self.neighbours_from == "teacher":
+            raise ValueError(
+                "neighbours_by: the teacher has no compact embedding; set neighbours_by to wide or "
+                "neighbours_from to student"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_weights(self) -> StmlConfig:

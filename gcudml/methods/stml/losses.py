@@ -11,7 +11,9 @@ from torch.nn import functional as F
 from gcudml.losses.distances import distances
 
 
-def scaled_distances(embeddings: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch batch"]:
+def scaled_distances(
+    embeddings: Float[Tensor, "batch dim"], *, normalize: bool = False
+) -> Float[Tensor, "batch batch"]:
     r"""Euclidean distances of the rows in units of each row's mean distance.
 
     :math:`d_{ij} = D_{ij} / (\tfrac1N \sum_{l=1}^N D_{il})`. The mean includes the zero distance of
@@ -19,7 +21,8 @@ def scaled_distances(embeddings: Float[Tensor, "batch dim"]) -> Float[Tensor, "b
     embeddings.
 
     Args:
-        embeddings: ``(batch, dim)``, not normalised here.
+        embeddings: ``(batch, dim)``.
+        normalize: Whether to normalise each row first.
 
     Returns:
         ``(batch, batch)``; all 0, without gradient, when all rows coincide; all NaN when an
@@ -28,7 +31,7 @@ def scaled_distances(embeddings: Float[Tensor, "batch dim"]) -> Float[Tensor, "b
     Source:
         Kim et al., CVPR 2022, arXiv:2205.01903; their code divides 0 by 0 when all rows are equal.
     """
-    distance = distances(embeddings)
+    distance = distances(F.normalize(embeddings, dim=1) if normalize else embeddings)
     mean = distance.mean(dim=1, keepdim=True)
     return distance / mean.masked_fill(mean == 0, 1.0)
 

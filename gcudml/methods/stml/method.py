@@ -14,7 +14,8 @@ reproduced by others were accessible. The figure and the code agree.
    heads with W in place of labels, and distillation from the wide into the compact head
    (``gcudml.methods.stml.losses``).
 4. After each step the teacher moves towards the student. The compact embedding is evaluated, not
-   normalised, by Euclidean distance.
+   normalised, by Euclidean distance (normalised with ``student_norm``, which the code has but does
+   not use).
 
 Differences from the published code, and our additions:
 
@@ -46,6 +47,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
 from gcudml.config import RunConfig, StmlConfig, TrainConfig
 from gcudml.data.batches import repeat_views
@@ -61,6 +63,7 @@ from gcudml.methods.stml.neighbour_batches import neighbour_batches, neighbour_t
 from gcudml.models.backbones.build import takes_images_of
 from gcudml.models.embedding import Embedder, Embeddings, TeacherNet
 from gcudml.models.head_fit import fit_heads
+from gcudml.models.inference import Head
 from gcudml.models.momentum_teacher import momentum_at, teacher_distance, update_teacher
 from gcudml.models.number_format import autocast
 from gcudml.runtime import fused
@@ -132,7 +135,10 @@ class Stml(Method[StmlConfig]):
         needed = acted_on if weights.relaxed_contrastive > 0 else []
         if weights.distillation > 0:
             needed = ["compact", "wide"]
-        scaled = {name: fused.loss(scaled_distances, by_name[name]) for name in needed}
+        scaled = {
+            name: fused.loss(scaled_distances, by_name[name], normalize=config.student_norm)
+            for name in needed
+        }
 
         terms = {}
         if weights.relaxed_contrastive > 0:
@@ -196,11 +202,13 @@ class Stml(Method[StmlConfig]):
         update_teacher(self.teacher, self.context.student.shared(), self.momentum)
 
     def _find_neighbours(self) -> Int[Tensor, "n q"]:
-        """Find the neighbours of all training images by wide embeddings, (n, q)."""
+        """Find the neighbours of all training images, (n, q)."""
         context, config = self.context, self.config
         network = context.student if config.neighbours_from == "student" else self.teacher
-        is_whole = config.neighbours_on == "whole"
-        features = context.embed(network, ["wide"], whole=is_whole)["wide"]
+        head: Head = config.neighbours_by
+        features = context.embed(network, [head], whole=config.neighbours_on == "whole")[head]
+        if config.neighbours_distance == "cosine":
+            features = F.normalize(features, dim=1)
         return neighbour_table(features, config.neighbours)
 
 

@@ -98,6 +98,12 @@ def test_a_direction_in_which_images_hardly_differ_is_not_blown_up() -> None:
 
 
 @pytest.mark.parametrize("fit", [svd, half_whitened])
+def test_the_largest_entry_of_a_direction_is_positive(fit: Any) -> None:
+    weight = fit(features(dim=12), dim=12).weight
+    assert (weight.gather(1, weight.abs().argmax(dim=1, keepdim=True)) > 0).all()
+
+
+@pytest.mark.parametrize("fit", [svd, half_whitened])
 def test_a_fit_does_not_depend_on_the_order_of_the_images(fit: Any) -> None:
     rows = features()
     shuffled = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(1))]

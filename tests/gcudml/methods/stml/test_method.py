@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from oracles_stml import slow_terms
 from pydantic import ValidationError
 from tiny import context_for, first_batch, one_step, tiny, train_tiny
+from torch.nn import functional as F
 
 import gcudml.methods.stml.method
 from gcudml.config import StmlConfig
@@ -335,6 +337,89 @@ def test_an_image_that_a_batch_holds_twice_counts_as_one_image() -> None:
     similarity = method._similarity(batch)
     shown = (indices == 0).nonzero()[:, 0]
     assert torch.equal(similarity[shown][:, shown], torch.ones(4, 4))
+
+
+REPEATED = {
+    "each image in two views": [0, 1, 2, 3, 4, 5] * 2,
+    "neighbours that two queries share": [0, 1, 2, 3, 1, 0, 4, 5] * 2,
+    "more rows of an image than a neighbourhood has": [0, 0, 1, 0, 2, 0, 3, 0] * 2,
+    "images in their own number of views": [0, 0, 0, 1, 2, 2, 3, 4, 5, 5, 5, 5],
+}
+
+
+@pytest.mark.parametrize("student_norm", [False, True])
+@pytest.mark.parametrize("case", REPEATED)
+def test_terms_of_a_batch_with_repeated_images_equal_the_slow_formulas(
+    case: str, student_norm: bool
+) -> None:
+    distance = "cosine" if student_norm else "euclidean"
+    method = method_of(student_norm=student_norm, distance=distance, context=4)
+    indices = torch.tensor(REPEATED[case])
+    views = to_unit(method.context.pick(indices))
+    views = views + 0.3 * torch.randn(views.shape, generator=torch.Generator().manual_seed(0))
+    embeddings = method.context.student.train()(views)
+    with torch.no_grad():
+        for parameter in method.teacher.wide.parameters():
+            parameter.copy_(parameter.flip(0))  # a teacher that is not the student
+        taught = method.teacher(views).wide
+    found = method.loss_terms(Batch(views, indices, 0), embeddings)
+    expected = slow_terms(
+        embeddings.compact.detach().double(),
+        embeddings.wide.detach().double(),
+        taught.double(),
+        indices.tolist(),
+        context=4,
+        student_norm=student_norm,
+    )
+    for name, value in expected._asdict().items():
+        assert found[name].item() == pytest.approx(value, rel=1e-4), name
+
+
+def test_with_student_norm_the_lengths_of_embeddings_have_no_effect_and_no_gradient() -> None:
+    rows = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    lengths = torch.tensor([0.1, 1.0, 3.0, 0.5, 10.0, 2.0])[:, None].requires_grad_()
+    scaled = scaled_distances(rows * lengths, normalize=True)
+    torch.testing.assert_close(scaled, scaled_distances(F.normalize(rows, dim=1)))
+    (scaled * torch.rand(6, 6, generator=torch.Generator().manual_seed(1))).sum().backward()
+    assert lengths.grad is not None
+    assert (lengths.grad * lengths).abs().max() < 1e-5
+    assert not torch.allclose(scaled, scaled_distances(rows * lengths.detach()), atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"student_norm": True}, r"distance: student_norm does not train the lengths .*; set"),
+        (
+            {"neighbours_by": "compact", "neighbours_from": "teacher"},
+            r"neighbours_by: the teacher has no compact embedding; set",
+        ),
+    ],
+)
+def test_switches_that_contradict_each_other_are_refused(
+    fields: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        StmlConfig(**fields)
+
+
+@pytest.mark.parametrize("head", ["wide", "compact"])
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+def test_neighbours_are_those_of_the_chosen_embedding_and_distance(
+    head: str, distance: str
+) -> None:
+    method = method_of(neighbours_by=head, neighbours_distance=distance)
+    with torch.no_grad():  # lengths that matter
+        for each in (method.context.student.compact, method.context.student.wide):
+            each.weight.mul_(torch.linspace(0.1, 3, each.out_features)[:, None])
+    method.begin_epoch(0)
+    features = method.context.embed(method.context.student, [head], whole=True)[head]
+    if distance == "cosine":
+        features = F.normalize(features, dim=1)
+    assert method.table is not None
+    apart = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
+    apart.fill_diagonal_(-1)
+    assert torch.equal(method.table, apart.argsort(dim=1)[:, :4])
 
 
 def test_labels_bring_a_supervised_term_and_change_no_other() -> None:
