@@ -69,11 +69,37 @@ def check(params: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     return config.model_dump(mode="json")
 
 
-def controls() -> Mapping[str, Mapping[str, JsonValue]]:
-    """Return the free baselines of every study: raw pixels and the untrained network."""
+def controls(params: Mapping[str, JsonValue]) -> Mapping[str, Mapping[str, JsonValue]]:
+    """Return the free baselines of a trial: raw pixels, and its network without training.
+
+    A pretrained network also gives ``untouched``, its pooled features, and ``untouched, best free``
+    (see ``UntrainedConfig``). Whatever does not affect a control is set to its default.
+    """
+    config = RunConfig.model_validate(params)
+    network = config.model.model_dump(mode="json", exclude={"freeze_batch_norm"})
+    trunk = {
+        key: network[key] for key in network.keys() - {"wide_dim", "embedding_dim", "head_init"}
+    }
+    settings = {
+        "raw pixels": ({}, {"name": "pixels"}),
+        "untrained": (network, {"name": "untrained"}),
+    }
+    if config.model.is_pretrained:
+        free = {key: network[key] for key in network.keys() - {"wide_dim", "head_init", "gem_p"}}
+        if config.model.pooling != "token":
+            del free["pooling"]
+        settings |= {
+            "untouched": (trunk, {"name": "untrained", "embedding": "pooled"}),
+            "untouched, best free": (free, {"name": "untrained", "embedding": "best_free"}),
+        }
+    kept = {"device", "number_format", "memory_layout"}
+    rest: dict[str, JsonValue] = {
+        "views": {},
+        "train": config.train.model_dump(mode="json", include=kept),
+    }
     return {
-        "raw pixels": {"method": {"name": "pixels"}},
-        "untrained": {"method": {"name": "untrained"}},
+        name: {"model": model, "method": method} | rest
+        for name, (model, method) in settings.items()
     }
 
 

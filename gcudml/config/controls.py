@@ -14,9 +14,12 @@ class UntrainedConfig(Strict):
     supervision: ClassVar[Supervision] = "none"
     distance: ClassVar[Distance] = "cosine"
     remarks: ClassVar[tuple[str, ...]] = ()
-    embedding: Literal["compact", "pooled"] = "compact"
-    """``pooled``: the backbone's pooled features, which is what pretrained weights give for free;
-    ``compact``: the output of the untrained head."""
+    embedding: Literal["compact", "pooled", "best_free"] = "compact"
+    """``compact``: the output of the untrained head. ``pooled``: the backbone's pooled features,
+    which pretrained weights give for free. ``best_free``: the best that they give for free. It is
+    chosen on the validation classes, or if there are none on training classes that are then held
+    out, among average, maximum, average plus maximum and generalised-mean pooling (p = 3), each
+    plain and half-whitened to ``model.embedding_dim``."""
 
 
 class PixelsConfig(Strict):

@@ -40,7 +40,9 @@ class ClassSplit(Strict):
     train: Literal["rest"] | Share = "rest"
     """``rest``: every class that is in neither ``val`` nor ``test``."""
     val: Share = 0.2
-    test: Share = 0.3
+    test: Literal["published"] | Share = 0.3
+    """``published``: the test classes of the published protocol, so that settings chosen on the
+    validation classes can be used there: for strokes and folders, the second half by name."""
     seed: int = 0
 
 

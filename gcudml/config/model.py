@@ -26,6 +26,7 @@ NAMED_WEIGHTS = ("none", "bundled", "imagenet")
 """All other values of ``weights`` are paths."""
 
 
+Pooling: TypeAlias = Literal["avg", "max", "avg+max", "gem", "token"]
 HeadStart: TypeAlias = Literal["identity", "svd", "half_whitened", "orthogonal", "default"]
 
 
@@ -53,7 +54,7 @@ class ModelConfig(Strict):
     more on the right and at the bottom). For weights converted from TensorFlow."""
     freeze_batch_norm: bool = False
     """Freeze batch norm (statistics, scale and shift) during training."""
-    pooling: Literal["avg", "max", "avg+max", "gem", "token"] = "avg+max"
+    pooling: Pooling = "avg+max"
     """How feature maps become one vector. ``gem``: generalised mean with exponent ``gem_p``;
     ``token``: a transformer's class token instead of pooling."""
     gem_p: float = Field(default=3.0, gt=0.0, le=100.0)

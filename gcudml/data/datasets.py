@@ -12,12 +12,13 @@ from jaxtyping import Bool, Int64, UInt8
 from gcudml.config import DataConfig, FolderData, StrokesData
 from gcudml.config.data import FileData, ImageData, StandardData
 from gcudml.data import benchmarks, folder, image_files, splits, synthetic
-from gcudml.data.folder import Listing, halves, shown
+from gcudml.data.folder import Listing, shown
 from gcudml.data.image_files import Appearance
 from gcudml.data.splits import (
     FEWEST_CLASSES,
     Division,
     divide_classes,
+    halves,
     hold_out_classes,
     hold_out_images,
 )

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from gcudml.config import FolderData
+from gcudml.data.splits import halves
 
 ROOT = "."
 NO_CLASS = ""
@@ -185,9 +186,3 @@ def shown(name: str) -> str:
     """Escape the control and non-printable characters of a file name for a message."""
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
-def halves(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Split classes into the first half, rounded down, and the rest, as the literature does."""
-    middle = len(names) // 2
-    return names[:middle], names[middle:]

@@ -39,7 +39,8 @@ def divide_classes(names: Sequence[str], split: ClassSplit) -> Division:
         ValueError: ``data.split.PART: ...``: an unknown name, a class in two parts, or too few
             classes.
     """
-    shares: dict[str, Share | str] = {"test": split.test, "val": split.val, "train": split.train}
+    test = list(halves(names)[1]) if split.test == "published" else split.test
+    shares: dict[str, Share | str] = {"test": test, "val": split.val, "train": split.train}
     chosen = {
         part: _select(names, share, part)
         for part, share in shares.items()
@@ -72,6 +73,12 @@ def divide_classes(names: Sequence[str], split: ClassSplit) -> Division:
     return Division(
         *(tuple(n for n in names if n in chosen[part]) for part in ("train", "val", "test"))
     )
+
+
+def halves(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Split classes into the first half, rounded down, and the rest, as the literature does."""
+    middle = len(names) // 2
+    return tuple(names[:middle]), tuple(names[middle:])
 
 
 def hold_out_classes(

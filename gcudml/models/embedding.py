@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gcudml.config import ModelConfig
-from gcudml.config.model import HeadStart
+from gcudml.config.model import HeadStart, Pooling
 from gcudml.models.backbones.build import build_backbone
 
 
@@ -34,7 +34,7 @@ class Pooled(nn.Module):
         backbone = build_backbone(config, channels=channels, image_size=image_size)
         self.maps = backbone.module
         self.out_channels = backbone.out_channels
-        self.pooling = config.pooling
+        self.pooling: Pooling = config.pooling
         self.gem_p = config.gem_p
 
     def extra_repr(self) -> str:
@@ -51,13 +51,7 @@ class Pooled(nn.Module):
         self, maps: Float[Tensor, "batch features height width"]
     ) -> Float[Tensor, "batch features"]:
         """Pool maps globally, in single precision whatever the backbone computes in."""
-        exact = maps.float()
-        if self.pooling in {"avg", "token"}:  # a token is a 1x1 map
-            return exact.mean(dim=(2, 3))
-        if self.pooling == "gem":
-            return generalised_mean(exact, p=self.gem_p)
-        largest = exact.amax(dim=(2, 3))
-        return largest if self.pooling == "max" else exact.mean(dim=(2, 3)) + largest
+        return pool(maps, self.pooling, gem_p=self.gem_p)
 
 
 class StoredFeatures(nn.Module):
@@ -169,6 +163,19 @@ def linear_head(inputs: int, outputs: int, *, start: HeadStart = "orthogonal") -
         (nn.init.eye_ if start == "identity" else nn.init.orthogonal_)(head.weight)
         nn.init.zeros_(head.bias)
     return head
+
+
+def pool(
+    maps: Float[Tensor, "batch features height width"], pooling: Pooling, *, gem_p: float
+) -> Float[Tensor, "batch features"]:
+    """Pool maps globally, in single precision; see ``model.pooling``."""
+    exact = maps.float()
+    if pooling in {"avg", "token"}:  # a token is a 1x1 map
+        return exact.mean(dim=(2, 3))
+    if pooling == "gem":
+        return generalised_mean(exact, p=gem_p)
+    largest = exact.amax(dim=(2, 3))
+    return largest if pooling == "max" else exact.mean(dim=(2, 3)) + largest
 
 
 def generalised_mean(

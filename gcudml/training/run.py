@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from gcudml.config import PixelsConfig, RunConfig, TrainConfig, UntrainedConfig
 from gcudml.data.datasets import Part, has_classes, larger, load
@@ -47,6 +47,7 @@ from gcudml.training.extra_scores import best_oracle_epoch, oracle_results, scor
 from gcudml.training.model_file import ModelFacts, results_of, save_model
 from gcudml.training.optimizers import student_optimizer
 from gcudml.training.state import Snapshot, TrainingState
+from gcudml.training.untouched import choose_free_embedding
 
 ReportEpoch = Callable[[int, Mapping[str, float]], bool]
 """Receives an epoch and its metrics; returns False to stop the run."""
@@ -126,17 +127,25 @@ def _run_network(
     student = build_student(config, channels=channels, seed=derive(seed, "weights"))
     number_format.place(student, device)
     trunk, pixels = None, training
-    if config.train.trunk == "frozen":
+    if config.train.trunk == "frozen" and not isinstance(config.method, UntrainedConfig):
         trunk = FrozenTrunk(student, config, number_format)
         plain = trunk.features(pixels.images, of=pixels.key)[0]
         training = pixels._replace(images=_placed(plain, device))
         validation = _as_features(validation, trunk, seed=seed)
     fit_heads(student, training.images, config, number_format=number_format)
+    network: nn.Module = student
 
     if isinstance(config.method, UntrainedConfig):
-        measured = _measure(student, validation, config, number_format, seed=seed)
+        if config.method.embedding == "best_free":
+            network = choose_free_embedding(
+                student, training[:3], validation[:3], config, number_format=number_format
+            )
+            remarks = remarks_on_search(config.evaluate.search, device)
+            remarks.append(f"The best embedding that the untouched weights give is {network}.")
+            write_facts(workdir, remarks=remarks)
+        measured = _measure(network, validation, config, number_format, seed=seed)
         report(0, {f"val/{name}": value for name, value in measured.items()})
-        chosen = Snapshot(0, 0.0, student.state_dict(), measured, is_last=True)
+        chosen = Snapshot(0, 0.0, network.state_dict(), measured, is_last=True)
     else:
         context = _context(config, seed, student, training, pixels, trunk, number_format)
         unseen = None
@@ -152,7 +161,7 @@ def _run_network(
     if test:
         log = QueryLog(workdir, config.data, config.evaluate)
         unseen = _as_features(_open_test(config, test=test), trunk, seed=seed)
-        results |= _score_test(student, unseen, chosen, config, number_format, log=log, seed=seed)
+        results |= _score_test(network, unseen, chosen, config, number_format, log=log, seed=seed)
     if not isinstance(config.method, UntrainedConfig):
         facts = ModelFacts(
             config=config,
@@ -313,7 +322,7 @@ def _validate(context: RunContext, validation: Images) -> dict[str, float]:
 
 
 def _measure(
-    student: Embedder,
+    student: nn.Module,
     part: Images,
     config: RunConfig,
     number_format: Format,
@@ -324,7 +333,7 @@ def _measure(
     """Compute all metrics on one part of the data; empty if it has no images."""
     if not len(part.images):
         return {}
-    is_pooled = isinstance(config.method, UntrainedConfig) and config.method.embedding == "pooled"
+    is_pooled = isinstance(config.method, UntrainedConfig) and config.method.embedding != "compact"
     head: Head = "pooled" if is_pooled else "compact"
 
     def embed(
@@ -344,7 +353,7 @@ def _measure(
 
 
 def _score_test(
-    student: Embedder,
+    student: nn.Module,
     unseen: Images,
     chosen: Snapshot,
     config: RunConfig,

@@ -55,10 +55,14 @@ class Workload(Protocol):
         """
         ...
 
-    def controls(self) -> Mapping[str, Params]:
+    def controls(self, *params: Any, **none: Any) -> Mapping[str, Params]:  # noqa: ANN401 - accepts both signatures
         """Return control trials that every study includes: name -> overrides by dotted key.
 
-        May be empty. A module without this function has no controls.
+        Defined as ``controls()``, it overrides the study's base. Defined as ``controls(params)``,
+        it is asked for each trial, overrides that trial's parameters, and equal controls count
+        once; so it must also set to its default whatever does not affect a control. The trials of a
+        search are then its baseline and both ends or every choice of each axis. May be empty; a
+        module without this function has no controls.
         """
         ...
 
@@ -273,7 +277,7 @@ _WHATEVER = (Exception, SystemExit)
 """Exceptions to blame on the workload; ``KeyboardInterrupt`` comes from the user."""
 _NEEDED = ("schema", "check", "run")
 _DEFAULTS: Mapping[str, Callable[..., object]] = {
-    "controls": dict,
+    "controls": lambda: {},
     "data_fingerprint": lambda params: "",
     "code": lambda params: None,
     "epochs": lambda params: None,

@@ -13,6 +13,7 @@ import pytest
 import torch
 from flip import flip_byte
 from PIL import Image
+from pydantic import JsonValue
 from tiny import Recorder, context_for, tiny
 
 from gcudml import workload
@@ -218,15 +219,55 @@ def test_what_is_meant_as_text_may_look_like_a_number_and_a_whole_float_is_a_num
 
 def test_a_control_reports_once_and_a_training_once_an_epoch() -> None:
     assert workload.epochs({"train": {"epochs": 7}}) == 7
-    for overrides in workload.controls().values():
+    for overrides in workload.controls({}).values():
         assert workload.epochs({"train": {"epochs": 7}} | overrides) == 1
 
 
 def test_controls_are_valid_overrides() -> None:
-    controls = workload.controls()
+    params = workload.check({})
+    controls = workload.controls(params)
     assert set(controls) == {"raw pixels", "untrained"}
     for overrides in controls.values():
-        workload.check(dict(overrides))
+        workload.check(params | dict(overrides))
+
+
+PRETRAINED = {"backbone": "resnet18", "weights": "imagenet", "pooling": "max"}
+
+
+def controls_for(**model: JsonValue) -> dict[str, dict[str, JsonValue]]:
+    params = workload.check({"model": PRETRAINED | model})
+    controls = workload.controls(params)
+    return {name: workload.check(params | dict(each)) for name, each in controls.items()}
+
+
+def test_pretrained_weights_bring_the_untouched_network_with_its_own_pooling() -> None:
+    found = controls_for(embedding_dim=32)
+    assert list(found) == ["raw pixels", "untrained", "untouched", "untouched, best free"]
+    untouched, best = found["untouched"], found["untouched, best free"]
+    assert untouched["model"]["pooling"] == "max"
+    assert untouched["method"] == {"name": "untrained", "embedding": "pooled"}
+    assert best["method"] == {"name": "untrained", "embedding": "best_free"}
+    assert best["model"]["embedding_dim"] == 32
+
+
+@pytest.mark.parametrize(
+    ("changed", "differ"),
+    [
+        ({"pooling": "avg"}, ["untouched"]),
+        ({"embedding_dim": 32}, ["untrained", "untouched, best free"]),
+        ({"wide_dim": 32}, []),
+        ({"head_init": "default"}, ["untrained"]),
+        ({"freeze_batch_norm": True}, []),
+    ],
+)
+def test_a_control_changes_only_with_what_affects_it(
+    changed: dict[str, JsonValue], differ: list[str]
+) -> None:
+    before, after = controls_for(), controls_for(**changed)
+    expected = (
+        {*differ, "untrained"} if "pooling" in changed or "wide_dim" in changed else {*differ}
+    )
+    assert {name for name in before if before[name] != after[name]} == expected
 
 
 def test_the_schema_names_every_section() -> None:

@@ -35,10 +35,12 @@ def answer(tables: StudyTables) -> Answer:
         claim = "There is no answer yet: no run of a trial has finished."
         return Answer(claim, "no result yet", tuple(missing))
     controls = _controls(tables, view, ranked[0])
-    if tables.is_search:
-        return Answer(_search_claim(tables, view, ranked[0]), "search", (*controls, *missing))
-    claim = _claim(tables, view, ranked)
-    return Answer(claim, _label(tables, view), (*controls, *missing))
+    is_search = tables.is_search
+    claim = _search_claim(tables, view, ranked[0]) if is_search else _claim(tables, view, ranked)
+    if warning := _below_a_control(tables, view):
+        claim = f"{claim.removesuffix('.')}; {warning}."
+    label = "search" if is_search else _label(tables, view)
+    return Answer(claim, label, (*controls, *missing))
 
 
 def named(trial: TrialRow) -> str:
@@ -117,6 +119,33 @@ def _controls(tables: StudyTables, view: View, best: TrialRow) -> list[str]:
                 f"{decimal(abs(top - found.mean))} {side} {trial.label} ({decimal(found.mean)})"
             )
     return [f"{named(best)} is {' and '.join(parts)}."] if parts else []
+
+
+def _below_a_control(tables: StudyTables, view: View) -> str:
+    """Say which trials are below a control, which trains nothing; empty if none is.
+
+    The control named is the highest one, below which the most trials are.
+    """
+    means = {
+        trial.trial_id: found.mean
+        for trial in tables.trials
+        if (found := tables.summaries.get((view, trial.trial_id))) is not None
+    }
+    controls = [t for t in tables.trials if t.is_control and t.trial_id in means]
+    trials = [t for t in tables.contenders if t.trial_id in means]
+    if not controls:
+        return ""
+    top = max(controls, key=lambda control: means[control.trial_id])
+    below = [trial for trial in trials if means[trial.trial_id] < means[top.trial_id]]
+    if not below:
+        return ""
+    who = f"{len(below)} of {len(trials)} trials are"
+    if len(below) == len(trials):
+        who = "every trial is" if len(trials) > 1 else "it is"
+    elif len(below) == 1:
+        who = f"{named(below[0])} is"
+    level = decimal(means[top.trial_id])
+    return f"but {who} below the control {named(top)}, {level}, for which nothing is trained"
 
 
 def _missing(tables: StudyTables) -> list[str]:

@@ -1,9 +1,9 @@
-"""Fill the table ``comparison``: each trial against its study's baseline, paired by seed."""
+"""Compare each trial with its study's baseline and controls, paired by seed, in two tables."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import duckdb
 
@@ -15,6 +15,10 @@ Quantity = tuple[str, str]
 """Split and metric name."""
 Kind = tuple[str, bool]
 """Phase of a trial, and whether it is a control."""
+Values = Mapping[str, Mapping[Quantity, BySeed]]
+"""Trial -> split and metric -> the value of each finished seed."""
+Families = defaultdict[tuple[Quantity, Kind], dict[str, Difference]]
+"""Family of Holm's correction -> the differences of its trials."""
 
 
 def refresh_comparisons(con: duckdb.DuckDBPyConnection, study: str) -> None:
@@ -26,36 +30,57 @@ def refresh_comparisons(con: duckdb.DuckDBPyConnection, study: str) -> None:
     comparisons. A search and its confirmation are separate phases, hence separate families. Runs
     inside the caller's transaction; call it after ingesting runs.
     """
-    rows: list[Row] = []
+    values, kinds = _values(con, study), _kinds(con, study)
     baselines = _baselines(con, study)
-    kinds = _kinds(con, study)
-    families: defaultdict[tuple[Quantity, Kind], dict[str, Difference]] = defaultdict(dict)
-    values = _values(con, study)
+    families: Families = defaultdict(dict)
     for trial_id, quantities in values.items():
-        baseline = baselines.get(trial_id)
-        if baseline is None:
-            continue
         for quantity, by_seed in quantities.items():
-            other = values.get(baseline, {}).get(quantity, {})
-            difference = paired_difference(by_seed, other)
-            if difference is not None:
+            other = values.get(baselines.get(trial_id, ""), {}).get(quantity, {})
+            if (difference := paired_difference(by_seed, other)) is not None:
                 families[quantity, kinds[trial_id]][trial_id] = difference
+    rows = [{**row, "study": study} for row in _rows(families)]
+    con.execute("DELETE FROM comparison WHERE study = $1", [study])
+    insert_rows(con, "comparison", rows)
+    _refresh_control_comparisons(con, study, values, kinds)
+
+
+def _refresh_control_comparisons(
+    con: duckdb.DuckDBPyConnection, study: str, values: Values, kinds: Mapping[str, Kind]
+) -> None:
+    """Recompute the table ``control_comparison``, by the study's metric only.
+
+    A Holm family consists of all trials that are compared with one control on one split.
+    """
+    found = con.execute("SELECT metric FROM study WHERE study = $1", [study]).fetchone()
+    rows: list[Row] = []
+    for control_id in (trial_id for trial_id in values if kinds[trial_id][1]):
+        families: Families = defaultdict(dict)
+        for trial_id in (trial_id for trial_id in values if not kinds[trial_id][1]):
+            for quantity, by_seed in values[trial_id].items():
+                other = values[control_id].get(quantity, {})
+                if found is not None and quantity[1] == found[0]:
+                    difference = paired_difference(by_seed, other)
+                    if difference is not None:
+                        families[quantity, kinds[trial_id]][trial_id] = difference
+        fixed = {"study": study, "control_id": control_id}
+        rows += [{**row, **fixed} for row in _rows(families)]
+    con.execute("DELETE FROM control_comparison WHERE study = $1", [study])
+    insert_rows(con, "control_comparison", rows)
+
+
+def _rows(families: Families) -> Iterator[Row]:
+    """Yield a row for each comparison, with its p adjusted within its family."""
     for ((split, metric), _), family in families.items():
         adjusted = holm([difference.p for difference in family.values()])
         for (trial_id, difference), p_holm in zip(family.items(), adjusted, strict=True):
-            rows.append(
-                {
-                    "study": study,
-                    "trial_id": trial_id,
-                    "split": split,
-                    "metric": metric,
-                    "p_holm": p_holm,
-                    "exploratory": difference.is_exploratory,
-                    **difference._asdict(),
-                }
-            )
-    con.execute("DELETE FROM comparison WHERE study = $1", [study])
-    insert_rows(con, "comparison", rows)
+            yield {
+                "trial_id": trial_id,
+                "split": split,
+                "metric": metric,
+                "p_holm": p_holm,
+                "exploratory": difference.is_exploratory,
+                **difference._asdict(),
+            }
 
 
 def refresh_comparisons_of_runs(con: duckdb.DuckDBPyConnection, run_ids: Iterable[str]) -> None:
@@ -100,7 +125,7 @@ def _kinds(con: duckdb.DuckDBPyConnection, study: str) -> dict[str, Kind]:
     return {trial_id: (phase, is_control) for trial_id, phase, is_control in rows}
 
 
-def _values(con: duckdb.DuckDBPyConnection, study: str) -> Mapping[str, Mapping[Quantity, BySeed]]:
+def _values(con: duckdb.DuckDBPyConnection, study: str) -> Values:
     """Return trial -> (split, metric) -> seed -> value of finished runs, by trial number."""
     values: defaultdict[str, defaultdict[Quantity, BySeed]] = defaultdict(lambda: defaultdict(dict))
     rows = con.execute(

@@ -218,6 +218,41 @@ COMMENT ON COLUMN comparison.exploratory IS 'Too few seeds (below 6) for any ver
 COMMENT ON COLUMN comparison.p_error IS
     'Standard error of p: 0 up to 20 seeds, where it is exact; beyond, signs are sampled.';
 
+CREATE TABLE IF NOT EXISTS control_comparison (
+    study               VARCHAR NOT NULL,
+    trial_id            VARCHAR NOT NULL,
+    control_id          VARCHAR NOT NULL,
+    split               VARCHAR NOT NULL,
+    metric              VARCHAR NOT NULL,
+    n                   INTEGER NOT NULL,
+    difference          DOUBLE NOT NULL,
+    low                 DOUBLE,
+    high                DOUBLE,
+    p                   DOUBLE NOT NULL,
+    p_error             DOUBLE NOT NULL,
+    p_holm              DOUBLE NOT NULL,
+    prob_improvement    DOUBLE NOT NULL,
+    exploratory         BOOLEAN NOT NULL,
+    PRIMARY KEY (trial_id, control_id, split, metric)
+);
+COMMENT ON TABLE control_comparison IS
+    'Each trial against each control of its study, by the study''s metric; computed.';
+COMMENT ON COLUMN control_comparison.study IS 'The study.';
+COMMENT ON COLUMN control_comparison.trial_id IS 'The trial that is compared.';
+COMMENT ON COLUMN control_comparison.control_id IS 'The control that it is compared with.';
+COMMENT ON COLUMN control_comparison.split IS 'As in recall and score.';
+COMMENT ON COLUMN control_comparison.metric IS 'The metric of the study.';
+COMMENT ON COLUMN control_comparison.n IS 'Seeds that both have finished.';
+COMMENT ON COLUMN control_comparison.difference IS 'Mean of trial minus control.';
+COMMENT ON COLUMN control_comparison.low IS '95 % paired t-interval; null at one seed.';
+COMMENT ON COLUMN control_comparison.high IS '95 % paired t-interval; null at one seed.';
+COMMENT ON COLUMN control_comparison.p IS 'Two-sided exact sign-flip p; never below 2 / 2**n.';
+COMMENT ON COLUMN control_comparison.p_error IS
+    'Standard error of p: 0 up to 20 seeds, where it is exact; beyond, signs are sampled.';
+COMMENT ON COLUMN control_comparison.p_holm IS 'p adjusted for all trials compared with this control.';
+COMMENT ON COLUMN control_comparison.prob_improvement IS 'Share of seeds won; a tie counts half.';
+COMMENT ON COLUMN control_comparison.exploratory IS 'Too few seeds (below 6) for any verdict.';
+
 CREATE TABLE IF NOT EXISTS t_quantile (
     df           INTEGER PRIMARY KEY,
     value        DOUBLE NOT NULL

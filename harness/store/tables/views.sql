@@ -243,6 +243,42 @@ COMMENT ON COLUMN comparisons.p_holm IS
 COMMENT ON COLUMN comparisons.prob_improvement IS 'Share of seeds won; a tie counts half.';
 COMMENT ON COLUMN comparisons.exploratory IS 'Too few seeds (below 6) for any verdict.';
 
+CREATE OR REPLACE VIEW control_comparisons AS
+SELECT
+    trial.study, trial.label AS trial, trial.trial_id, trial.number, control.label AS control,
+    comparison.control_id, comparison.split, comparison.metric, comparison.n,
+    comparison.difference, comparison.low, comparison.high, comparison.p, comparison.p_error,
+    comparison.p_holm, comparison.prob_improvement, comparison.exploratory
+FROM control_comparison AS comparison
+JOIN trial ON trial.trial_id = comparison.trial_id
+JOIN trial AS control ON control.trial_id = comparison.control_id
+ORDER BY trial.study, control.number, trial.number, comparison.split;
+COMMENT ON VIEW control_comparisons IS
+    'Each trial against each control of its study, by the study''s metric, paired by seed.';
+COMMENT ON COLUMN control_comparisons.study IS 'The study.';
+COMMENT ON COLUMN control_comparisons.trial IS 'The label of the trial.';
+COMMENT ON COLUMN control_comparisons.trial_id IS 'The trial.';
+COMMENT ON COLUMN control_comparisons.number IS 'Position of the trial in the study, from 0.';
+COMMENT ON COLUMN control_comparisons.control IS 'The label of the control.';
+COMMENT ON COLUMN control_comparisons.control_id IS 'The control.';
+COMMENT ON COLUMN control_comparisons.split IS
+    'The classes scored: val, test or what the workload names.';
+COMMENT ON COLUMN control_comparisons.metric IS 'The metric of the study.';
+COMMENT ON COLUMN control_comparisons.n IS 'Seeds that both have finished.';
+COMMENT ON COLUMN control_comparisons.difference IS 'Mean of trial minus control.';
+COMMENT ON COLUMN control_comparisons.low IS
+    'Lower end of the 95 % paired t-interval; null at one seed.';
+COMMENT ON COLUMN control_comparisons.high IS
+    'Upper end of the 95 % paired t-interval; null at one seed.';
+COMMENT ON COLUMN control_comparisons.p IS 'Two-sided exact sign-flip p; never below 2 / 2**n.';
+COMMENT ON COLUMN control_comparisons.p_error IS
+    'Standard error of p: 0 up to 20 seeds, where it is exact; beyond, it is sampled.';
+COMMENT ON COLUMN control_comparisons.p_holm IS
+    'p adjusted for all trials compared with this control.';
+COMMENT ON COLUMN control_comparisons.prob_improvement IS
+    'Share of seeds won; a tie counts half.';
+COMMENT ON COLUMN control_comparisons.exploratory IS 'Too few seeds (below 6) for any verdict.';
+
 CREATE OR REPLACE VIEW curves AS
 SELECT
     trial.study, trial.label AS trial, trial_id, trial.number, member.seed, epoch.epoch,

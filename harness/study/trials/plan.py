@@ -12,8 +12,9 @@ from harness.study.loading import Loaded
 from harness.study.spec import MOST_PROPOSED, StudySpec
 from harness.study.trials.budget import check_budget
 from harness.study.trials.conditions import Varied, check_conditions, fill
+from harness.study.trials.controls import make_controls
 from harness.study.trials.grid import baseline_of_search, check_axes, ends_of_axes, make_grid
-from harness.study.trials.single_trial import make_control, make_trial
+from harness.study.trials.single_trial import make_trial
 from harness.workload import Workload
 from harness.workload.code_version import CodeVersions
 
@@ -83,10 +84,7 @@ def make_plan(loaded: Loaded, workload: Workload) -> Plan:
         ends = ends_of_axes(loaded, workload, filled)
         fixed = (make_trial(loaded, workload, 0, baseline_of_search(loaded), "baseline"),)
         after = (spec.trials or MOST_PROPOSED) + (spec.confirm.top + 1 if spec.confirm else 0)
-    controls = tuple(
-        make_control(loaded, workload, after + position, name, overrides)
-        for position, (name, overrides) in enumerate(workload.controls().items())
-    )
+    controls = make_controls(loaded, workload, [*fixed, *ends], first_number=after)
     check_budget(loaded, controls=len(controls))
     epochs = None
     if spec.pruner == "hyperband":

@@ -13,14 +13,14 @@ from harness.study.loading import Loaded
 from harness.study.spec import VARIANT, StudySpec
 from harness.study.trials.conditions import Varied, assemble
 from harness.study.yaml_source import Path_
-from harness.workload import JsonValue, Workload
+from harness.workload import JsonValue, Params, Workload
 
 
 def label_of(spec: StudySpec, varied: Varied) -> str:
     """Label a trial for tables: its variant, then ``key=value`` with the shortest unique keys."""
     parts = [str(varied[VARIANT])] if VARIANT in varied else []
     parts += [
-        f"{_short(key, spec.search)}={show(value)}"
+        f"{short_key(key, spec.search)}={show(value)}"
         for key, value in varied.items()
         if key != VARIANT
     ]
@@ -47,17 +47,17 @@ def make_trial(
 
 
 def make_control(
-    loaded: Loaded, workload: Workload, number: int, name: str, overrides: Mapping[str, JsonValue]
+    loaded: Loaded, workload: Workload, name: str, base: Params, overrides: Params
 ) -> Trial:
-    """Make a control of the workload: the base with ``overrides``.
+    """Make a control of the workload, with number 0: ``base`` with ``overrides``.
 
     Raises:
         InputError: the workload rejects the parameters; with the place in the file.
     """
-    params = copy.deepcopy(loaded.spec.base)
+    params = copy.deepcopy(dict(base))
     for key, value in overrides.items():
         set_at(params, key, copy.deepcopy(value))
-    return _checked(loaded, workload, number, name, "control", {}, params)
+    return _checked(loaded, workload, 0, name, "control", {}, params)
 
 
 def _checked(
@@ -108,7 +108,7 @@ def locate(loaded: Loaded, varied: Mapping[str, JsonValue], dotted: str) -> str:
     return loaded.source.where(("base", *dotted.split(".")))
 
 
-def _short(key: str, among: Mapping[str, object]) -> str:
+def short_key(key: str, among: Mapping[str, object]) -> str:
     """Return the shortest suffix of a dotted key that no other axis shares."""
     parts = key.split(".")
     for count in range(1, len(parts)):

@@ -159,3 +159,12 @@ def test_the_smallest_share_of_labels_still_has_two_classes() -> None:
 def test_no_images_have_no_labels() -> None:
     empty = visible_labels(np.zeros(0, np.int64), classes=0, fraction=0.5, seed=0)
     assert empty.shape == (0,)
+
+
+def test_the_published_test_classes_can_stay_shut_while_settings_are_chosen() -> None:
+    found = divide_classes(NAMES, ClassSplit(val=2, test="published"))
+    assert found.test == tuple(NAMES[6:])
+    assert (len(found.train), len(found.val)) == (4, 2)
+    again = divide_classes(NAMES, ClassSplit(val=2, test="published", seed=1))
+    assert again.test == found.test
+    assert again.val != found.val

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -213,3 +214,26 @@ def test_comparisons_follow_new_results(tmp_path: Path) -> None:
     )
     assert rows == [(2, 0.25, 0.25, 0.25)]
     assert not any(math.isnan(float(str(value))) for value in rows[0])
+
+
+def test_every_trial_is_set_against_every_control_in_pairs(tmp_path: Path) -> None:
+    other = dataclasses.replace(CONTROL, number=8, label="untouched", params={"m": 8})
+    trials = [BASELINE, a_trial(1), other, CONTROL]
+    scores = {0: [0.5, 0.6, 0.7], 1: [0.8, 0.7, 0.9], 8: [0.4, 0.9], 9: [0.1, 0.1, 0.1]}
+    write(tmp_path, trials, scores)
+    columns = "control, trial, n, round(difference, 6), metric"
+    rows = ask(tmp_path, f"SELECT {columns} FROM control_comparisons WHERE split = 'test'")
+    assert rows == [
+        ("untouched", "m=0", 2, -0.1, "recall@1"),
+        ("untouched", "m=1", 2, 0.1, "recall@1"),
+        ("raw pixels", "m=0", 3, 0.5, "recall@1"),
+        ("raw pixels", "m=1", 3, 0.7, "recall@1"),
+    ]
+    adjusted = ask(
+        tmp_path,
+        "SELECT control, min(p_holm), max(p_holm) FROM control_comparisons GROUP BY control",
+    )
+    # Two trials a control, and with 2 or 3 seeds no p is below 1/2 or 1/4.
+    assert sorted(adjusted) == [("raw pixels", 0.5, 0.5), ("untouched", 1.0, 1.0)]
+    metrics = ask(tmp_path, "SELECT DISTINCT metric FROM control_comparisons")
+    assert metrics == [("recall@1",)]

@@ -298,6 +298,37 @@ def test_a_control_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         make_plan(loaded, _Picky())
 
 
+class _Fitting(FakeWorkload):
+    """Has a control that fits a trial's data and nothing else of it."""
+
+    def controls(self, params: Params) -> dict[str, Params]:
+        return {"raw": {"method": {"name": "pixels"}, "train": {}, "data": params["data"]}}
+
+
+@pytest.mark.parametrize(
+    ("axes", "expected"),
+    [
+        ("method.momentum: {grid: [0.1, 0.2]}, train.epochs: {grid: [1, 2]}", ["raw"]),
+        (
+            "data: {grid: [strokes, folder]}, train.epochs: {grid: [1, 2]}",
+            ["raw (data=strokes)", "raw (data=folder)"],
+        ),
+    ],
+)
+@pytest.mark.parametrize("sampler", ["", ADAPTIVE])
+def test_controls_may_fit_a_trial_and_equal_ones_count_once(
+    tmp_path: Path, axes: str, expected: list[str], sampler: str
+) -> None:
+    loaded = load_study(write_study(tmp_path, f"{sampler}search: {{{axes}}}"))
+    plan = make_plan(loaded, _Fitting())
+    assert [control.label for control in plan.controls] == expected
+    first = 20 if sampler else 4
+    assert [control.number for control in plan.controls] == list(
+        range(first, first + len(expected))
+    )
+    assert {control.params["train"]["epochs"] for control in plan.controls} == {3}  # type: ignore[index,call-overload]
+
+
 @pytest.mark.parametrize(
     ("baseline", "label"),
     [("{}", None), ("{method.momentum: 0.9}", "momentum=0.9"), ("{method.momentum: 0}", "momentum=0")],
