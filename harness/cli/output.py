@@ -9,7 +9,7 @@ from harness.cli.row_formats import format_rows
 from harness.cli.terminal import show
 from harness.engine.preview import Preview
 from harness.export.best_model import BestModel, best_model
-from harness.report.data.load import final_table
+from harness.report.findings.final_table import final_table
 from harness.study.trials.budget import search_trials
 from harness.study.trials.plan import Plan
 
@@ -70,6 +70,7 @@ def print_results(results: Path, study: str, reports: Path) -> None:
         print(f"note: {table.note}")
     heading = f"{table.view.label} ({table.view.split})"
     show(format_rows(("trial", heading, "sd", "95 % interval", "seeds"), rows, "table"))
+    show(f"answer: {table.claim}")
     show(f"report: {page}")
     if (best := best_model(results, study)) is not None:
         show(f"best model: {describe_model(best)}")

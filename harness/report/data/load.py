@@ -7,11 +7,9 @@ from pathlib import Path
 import duckdb
 
 from harness.errors import InputError, nearest
-from harness.report.data.mixture import mixture_of, read_circumstances
+from harness.report.data.mixture import read_circumstances
 from harness.report.data.study_data import (
     Comparison,
-    FinalRow,
-    FinalTable,
     PrunedTrial,
     RunRow,
     SeedValue,
@@ -61,28 +59,6 @@ _COMPARISONS = """
 SELECT split, metric, trial_id, n, difference, low, high, p, p_holm, prob_improvement
 FROM comparisons WHERE study = ?
 """
-
-
-def final_table(results: Path, study: str) -> FinalTable:
-    """Return the primary measure of each trial of ``study``; a search is sorted best first.
-
-    Raises:
-        InputError: no such study in ``results``.
-        StoreError: the database cannot be read.
-    """
-    tables = load_tables(results, study)
-    tables = tables.of_phase(tables.phases[-1]) if tables.phases else tables
-    view = tables.decisive
-    planned = tables.planned()
-    mixed = mixture_of(tables)
-    return FinalTable(
-        view,
-        tuple(
-            FinalRow(trial, tables.summary(view, trial), planned[trial.trial_id])
-            for trial in tables.ordered(view)
-        ),
-        "" if mixed is None else mixed.text,
-    )
 
 
 def load_tables(results: Path, study: str) -> StudyTables:

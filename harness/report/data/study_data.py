@@ -9,7 +9,6 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 from harness.stats.paired import may_show_p
 from harness.workload import JsonValue
@@ -322,22 +321,3 @@ class StudyTables:
     def splits(self) -> tuple[str, ...]:
         """Return the splits of the views, each once."""
         return tuple(dict.fromkeys(view.split for view in self.views))
-
-
-class FinalRow(NamedTuple):
-    """A row of the table at the end of a study."""
-
-    trial: TrialRow
-    summary: Summary | None
-    """None until a run has finished."""
-    planned: int
-    """Seeds that the study plans."""
-
-
-class FinalTable(NamedTuple):
-    """The primary measure of every trial, for the terminal."""
-
-    view: View
-    rows: tuple[FinalRow, ...]
-    note: str
-    """How the environments of the runs differ; empty if they do not."""

@@ -8,11 +8,12 @@ import pytest
 from report_fixtures import Made, controls, make_study, momentum, opened, value_of
 
 from harness.errors import InputError
-from harness.report.data.load import final_table, load_tables
+from harness.report.data.load import load_tables
 from harness.report.data.study_data import Comparison, StudyTables, View
 from harness.report.data.training import read_training
 from harness.report.findings.answer import answer
 from harness.report.findings.estimates import difference_text, signed
+from harness.report.findings.final_table import final_table
 from harness.report.findings.swept_axes import number_scale, swept_axes
 from harness.store import database
 

@@ -1,0 +1,55 @@
+"""The table and the answer that the terminal shows at the end of a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.report.data.load import load_tables
+from harness.report.data.mixture import mixture_of
+from harness.report.data.study_data import Summary, TrialRow, View
+from harness.report.findings.answer import answer
+
+
+class FinalRow(NamedTuple):
+    """A row of the table at the end of a study."""
+
+    trial: TrialRow
+    summary: Summary | None
+    """None until a run has finished."""
+    planned: int
+    """Seeds that the study plans."""
+
+
+class FinalTable(NamedTuple):
+    """The primary measure of every trial, for the terminal."""
+
+    view: View
+    rows: tuple[FinalRow, ...]
+    claim: str
+    """The answer, as the page's first sentence gives it."""
+    note: str
+    """How the environments of the runs differ; empty if they do not."""
+
+
+def final_table(results: Path, study: str) -> FinalTable:
+    """Return the primary measure of each trial of ``study``; a search is sorted best first.
+
+    Raises:
+        InputError: no such study in ``results``.
+        StoreError: the database cannot be read.
+    """
+    tables = load_tables(results, study)
+    tables = tables.of_phase(tables.phases[-1]) if tables.phases else tables
+    view = tables.decisive
+    planned = tables.planned()
+    mixed = mixture_of(tables)
+    return FinalTable(
+        view,
+        tuple(
+            FinalRow(trial, tables.summary(view, trial), planned[trial.trial_id])
+            for trial in tables.ordered(view)
+        ),
+        answer(tables).claim,
+        "" if mixed is None else mixed.text,
+    )
