@@ -4,7 +4,7 @@ import dataclasses
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from gcudml.config import ModelConfig, RunConfig
@@ -63,7 +63,7 @@ def check_heads(config: ModelConfig, *, features: int, images: int) -> None:
 @torch.no_grad()
 def fit_heads(
     network: Embedder,
-    images: UInt8[Tensor, "n channels height width"],
+    images: Shaped[Tensor, "n channels height width"],
     config: RunConfig,
     *,
     number_format: Format,
@@ -76,7 +76,7 @@ def fit_heads(
 
     Args:
         network: As before training, on its device.
-        images: The training images.
+        images: The training images, or features of a frozen trunk.
         config: Configuration of the run.
         number_format: Number format of the run, whose memory layout is used.
 

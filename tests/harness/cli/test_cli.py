@@ -89,7 +89,8 @@ def test_run_prints_the_table_and_the_report(harness: Harness, tmp_path: Path) -
     assert re.fullmatch(
         r"best model: r/runs/\w+/work \(quality=0\.5, seed \d, val 0\.\d{4}\)", best
     )
-    table = lines[report - 6 : report]
+    assert lines[report - 1].startswith("answer: quality=0.5 has the highest mean Recall@1")
+    table = lines[report - 7 : report - 1]
     assert table[0].split() == ["trial", "Recall@1", "(test)", "sd", "95", "%", "interval", "seeds"]
     assert [line.split("  ")[0] for line in table[2:]] == [
         "quality=0.2 (baseline)",
