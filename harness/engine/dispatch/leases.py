@@ -123,7 +123,7 @@ class Leases:
             LeasesLostError: see ``check``.
             StoreError: the results folder is not writable.
         """
-        with self.holding():
+        with self.holding(), writing(self._path):
             if run_id in self._taken():
                 return False
             self._mine.add(run_id)
