@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from harness.errors import InputError
-from harness.export.study_runs import ExportedRun, Point, exported_runs
+from harness.export.study_runs import ExportedRun, exported_runs
 from harness.records.trial import flat
 from harness.units import shortened
 
@@ -109,9 +109,7 @@ def _write(client: MlflowClient, experiment: str, study: str, run: ExportedRun) 
     new_id = created.info.run_id
     params = {metric_name(key): _param(value) for key, value in flat(run.params).items()}
     params["seed"] = str(run.seed)
-    last = run.curve[-1].epoch if run.curve else 0
-    points = [*run.curve, *(Point(last, name, value) for name, value in run.results.items())]
-    metrics = [Metric(metric_name(p.name), p.value, started, p.epoch) for p in points]
+    metrics = [Metric(metric_name(p.name), p.value, started, p.epoch) for p in run.points]
     for some in _batches([Param(key, value) for key, value in params.items()], _MOST_PARAMS):
         client.log_batch(new_id, params=some)
     for many in _batches(metrics, _MOST_METRICS):

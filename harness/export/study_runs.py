@@ -74,6 +74,12 @@ class ExportedRun:
     results: Mapping[str, float]
     """By name, such as ``test/recall@1``; empty unless the run is done."""
 
+    @property
+    def points(self) -> list[Point]:
+        """The curve, then the results at the last epoch."""
+        last = self.curve[-1].epoch if self.curve else 0
+        return [*self.curve, *(Point(last, name, value) for name, value in self.results.items())]
+
 
 def exported_runs(results: Path, study: str) -> Iterator[ExportedRun]:
     """Yield the runs of ``study`` by trial and seed, read in batches.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import InputError
-from harness.export.study_runs import ExportedRun, Point, exported_runs
+from harness.export.study_runs import ExportedRun, exported_runs
 from harness.records.trial import digest, flat
 
 if TYPE_CHECKING:
@@ -69,9 +69,7 @@ def _scalars(run: ExportedRun) -> Iterator[tuple[int, Summary]]:
     """Yield epoch and summary of each number."""
     from tensorboard.compat.proto.summary_pb2 import Summary
 
-    last = run.curve[-1].epoch if run.curve else 0
-    numbers = [*run.curve, *(Point(last, name, value) for name, value in run.results.items())]
-    for epoch, name, value in numbers:
+    for epoch, name, value in run.points:
         yield epoch, Summary(value=[Summary.Value(tag=name, simple_value=value)])
 
 

@@ -79,17 +79,10 @@ def final_table(results: Path, study: str) -> FinalTable:
         view,
         tuple(
             FinalRow(trial, tables.summary(view, trial), planned[trial.trial_id])
-            for trial in ordered_trials(tables, view)
+            for trial in tables.ordered(view)
         ),
         "" if mixed is None else mixed.text,
     )
-
-
-def ordered_trials(tables: StudyTables, view: View) -> tuple[TrialRow, ...]:
-    """Return all trials in table order: as planned, or best first in a search; controls last."""
-    if not tables.is_search:
-        return tables.trials
-    return tuple(dict.fromkeys([*tables.ranked(view), *tables.trials]))
 
 
 def load_tables(results: Path, study: str) -> StudyTables:
@@ -118,7 +111,6 @@ def read_tables(con: duckdb.DuckDBPyConnection, results: Path, study: str) -> St
         study=Study(*found[0]),
         trials=tuple(TrialRow(*row) for row in read_rows(con, _TRIALS, [study])),
         runs=_read_runs(con, study),
-        views=tuple(values),
         values=values,
         summaries=_summaries(values),
         comparisons=_read_comparisons(con, study),

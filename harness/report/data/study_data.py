@@ -194,15 +194,19 @@ class StudyTables:
     """In the order of the study, controls last; pruned trials are left out."""
     runs: tuple[RunRow, ...]
     """Of these trials."""
-    views: tuple[View, ...]
-    """Test before val, Recall@K by K, then other scores; empty before the first finished run."""
     values: Mapping[View, tuple[SeedValue, ...]]
+    """Test before val, Recall@K by K, then other scores; empty before the first finished run."""
     summaries: Mapping[tuple[View, str], Summary]
     """By view and trial_id."""
     comparisons: Mapping[tuple[View, str], Comparison]
     """By view and trial_id; the baseline and trials without a shared seed have none."""
     pruned: tuple[PrunedTrial, ...] = ()
     """Pruned trials, by number."""
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """The measures on splits that finished runs have, in the order of ``values``."""
+        return tuple(self.values)
 
     @property
     def is_search(self) -> bool:
@@ -232,7 +236,6 @@ class StudyTables:
             self,
             trials=tuple(trial for trial in self.trials if trial.trial_id in ids),
             runs=tuple(run for run in self.runs if run.trial_id in ids),
-            views=tuple(view for view in self.views if view in values),
             values=values,
             summaries={key: s for key, s in self.summaries.items() if key[1] in ids},
             comparisons={key: c for key, c in self.comparisons.items() if key[1] in ids},
@@ -288,6 +291,12 @@ class StudyTables:
         ranked = [(trial, summary) for trial, summary in found if 2 * summary.n >= most]
         ranked.sort(key=lambda pair: (pair[1].n < most, -pair[1].mean, pair[0].number))
         return tuple(trial for trial, _ in ranked)
+
+    def ordered(self, view: View) -> tuple[TrialRow, ...]:
+        """Return all trials in table order: as planned, a search best first, controls last."""
+        if not self.is_search:
+            return self.trials
+        return tuple(dict.fromkeys([*self.ranked(view), *self.trials]))
 
     def planned(self) -> Counter[str]:
         """Count the runs that the study plans, by trial_id."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from harness.report.data.load import ordered_trials
 from harness.report.data.study_data import StudyTables, TrialRow, View
 
 MOST_ROWS = 100
@@ -11,7 +10,7 @@ MOST_ROWS = 100
 
 def listed_trials(tables: StudyTables, view: View) -> tuple[TrialRow, ...]:
     """Return the trials of a table: all, or if too many the best, the baseline and the controls."""
-    ordered = ordered_trials(tables, view)
+    ordered = tables.ordered(view)
     if len(ordered) <= MOST_ROWS:
         return ordered
     best = set(tables.ranked(view)[:MOST_ROWS])

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from harness.report.data.load import ordered_trials
 from harness.report.data.mixture import mixture_of
 from harness.report.data.study_data import Comparison, StudyTables, Summary, TrialRow, View
 from harness.report.findings.estimates import (
@@ -58,7 +57,7 @@ def paper_table(tables: StudyTables, *, is_whole: bool = True) -> PaperTable:
     """
     shown = tables.of_phase(tables.phases[-1]) if tables.phases else tables
     view = shown.decisive
-    trials = ordered_trials(shown, view) if is_whole else listed_trials(shown, view)
+    trials = shown.ordered(view) if is_whole else listed_trials(shown, view)
     planned = shown.planned()
     beside = [
         View(view.split, measure)

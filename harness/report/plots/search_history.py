@@ -31,7 +31,7 @@ def exploration_pictures(search: StudyTables) -> tuple[Picture, ...]:
     primary = search.primary
     if primary is None:
         return ()
-    alone = replace(search, views=(primary,))
+    alone = replace(search, values={primary: search.values[primary]})
     slices = [
         replace(
             picture,
