@@ -15,7 +15,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import optuna
 from optuna.distributions import (
     BaseDistribution,
@@ -28,7 +27,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from harness.export.study_runs import as_utc
-from harness.store.database import reading
+from harness.store.database import Connection, reading
 from harness.store.typed_rows import read_rows
 from harness.study.axes import Axis, get_at, matches
 from harness.study.spec import VARIANT, StudySpec
@@ -99,9 +98,7 @@ def write_journal(results: Path, study: str, file: Path) -> None:
         written.add_trials(_frozen(some, _distributions(axes, some)))
 
 
-def _trials(
-    con: duckdb.DuckDBPyConnection, study: str, measure: str, axes: Mapping[str, Axis]
-) -> list[_Trial]:
+def _trials(con: Connection, study: str, measure: str, axes: Mapping[str, Axis]) -> list[_Trial]:
     curves: defaultdict[str, dict[int, float]] = defaultdict(dict)
     for trial_id, epoch, value in read_rows(con, _CURVES, {"study": study, "metric": measure}):
         curves[trial_id][epoch] = value

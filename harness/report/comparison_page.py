@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import duckdb
-
 from harness.errors import InputError
 from harness.report.data.cross_study import (
     Across,
@@ -41,7 +39,7 @@ from harness.report.plots import render
 from harness.report.plots.comparison import comparison_picture
 from harness.report.study_page import BADGES, divided
 from harness.stats.paired import MIN_SEEDS_FOR_TEST
-from harness.store.database import reading
+from harness.store.database import Connection, reading
 from harness.store.typed_rows import read_rows
 
 _OTHER_CODE = "code differs"
@@ -78,7 +76,7 @@ def write_comparison(
 
 
 def read_contenders(
-    con: duckdb.DuckDBPyConnection, results: Path, study: str, made: Mapping[str, Circumstances]
+    con: Connection, results: Path, study: str, made: Mapping[str, Circumstances]
 ) -> list[Contender]:
     """Return the trials of a study with finished runs, confirmed ones only if it has any.
 
@@ -230,7 +228,7 @@ def _terms_in_words(found: Across) -> str:
     return words
 
 
-def _scored(con: duckdb.DuckDBPyConnection, tables: StudyTables) -> dict[str, tuple[str, Terms]]:
+def _scored(con: Connection, tables: StudyTables) -> dict[str, tuple[str, Terms]]:
     """Map run_id to its code digest and to how it was scored."""
     rows = read_rows(
         con,

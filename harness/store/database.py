@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import duckdb
 
@@ -22,6 +22,8 @@ from harness.store.database_file import OnWait, Settings, damage, first_line, lo
 from harness.store.query_interrupt import ended_by_ctrl_c
 from harness.store.tables.migrations import is_outdated, migrate, refuse_newer, schema_version
 
+Connection: TypeAlias = duckdb.DuckDBPyConnection
+"""An open database, so that no other room needs to import DuckDB for its type."""
 # DuckDB raises a TransactionException when the disk is full at commit.
 _UNUSABLE = (
     duckdb.IOException,

@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
-
 from harness.report.data.study_data import StudyTables
 from harness.stats import paired
+from harness.store.database import Connection
 from harness.store.typed_rows import read_rows
 from harness.workload import JsonValue
 
@@ -77,7 +76,7 @@ def rho_text(found: Agreement) -> str:
     return f"Spearman\N{RIGHT SINGLE QUOTATION MARK}s \N{GREEK SMALL LETTER RHO} = {found.rho:.2f}"
 
 
-def read_agreement(con: duckdb.DuckDBPyConnection, tables: StudyTables) -> tuple[Agreement, ...]:
+def read_agreement(con: Connection, tables: StudyTables) -> tuple[Agreement, ...]:
     """Return the study's own data first, then those with the most runs; empty if none has both."""
     study = tables.study
     given = {"study": study.name, "metric": study.metric, "fewest": FEWEST_RUNS}

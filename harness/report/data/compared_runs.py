@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import duckdb
-
 from harness.report.data.study_data import StudyTables, TrialRow, View
+from harness.store.database import Connection
 from harness.store.typed_rows import read_rows
 
 _RUNS = """
@@ -46,7 +45,7 @@ class ShownRuns:
     """The split on which the best trial was chosen."""
 
 
-def choose_runs(con: duckdb.DuckDBPyConnection, tables: StudyTables) -> ShownRuns | None:
+def choose_runs(con: Connection, tables: StudyTables) -> ShownRuns | None:
     """Choose the runs to show; None if no run has written what its queries found."""
     found: dict[str, dict[int, tuple[str, str]]] = {}
     for trial_id, seed, run_id, data in read_rows(con, _RUNS, {"study": tables.study.name}):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import duckdb
-
 from harness.errors import InputError, nearest
 from harness.report.data.mixture import read_circumstances
 from harness.report.data.study_data import (
@@ -21,7 +19,7 @@ from harness.report.data.study_data import (
     comparison_of,
 )
 from harness.stats import paired
-from harness.store.database import reading
+from harness.store.database import Connection, reading
 from harness.store.typed_rows import read_rows
 
 SHOWN_SPLITS = ("test", "val")
@@ -72,7 +70,7 @@ def load_tables(results: Path, study: str) -> StudyTables:
         return read_tables(con, results, study)
 
 
-def read_tables(con: duckdb.DuckDBPyConnection, results: Path, study: str) -> StudyTables:
+def read_tables(con: Connection, results: Path, study: str) -> StudyTables:
     """Read every number of ``study``; an unfinished study gives what is there so far.
 
     Raises:
@@ -101,13 +99,13 @@ def _view_order(view: View) -> tuple[int, int, int, str]:
     return (order, 0 if is_recall else 1, int(k) if is_recall else 0, view.measure)
 
 
-def _read_runs(con: duckdb.DuckDBPyConnection, study: str) -> tuple[RunRow, ...]:
+def _read_runs(con: Connection, study: str) -> tuple[RunRow, ...]:
     circumstances = read_circumstances(con, [study])
     rows = read_rows(con, _RUNS, [study])
     return tuple(RunRow(*(*row, circumstances.get(row[2], {}))) for row in rows)
 
 
-def _read_values(con: duckdb.DuckDBPyConnection, study: str) -> dict[View, tuple[SeedValue, ...]]:
+def _read_values(con: Connection, study: str) -> dict[View, tuple[SeedValue, ...]]:
     rows = read_rows(con, _VALUES, [study, list(SHOWN_SPLITS)])
     values: dict[View, list[SeedValue]] = {}
     for split, measure, *value in rows:
@@ -125,9 +123,7 @@ def _summaries(
     return {key: Summary(*paired.t_interval(each), n=len(each)) for key, each in grouped.items()}
 
 
-def _read_comparisons(
-    con: duckdb.DuckDBPyConnection, study: str
-) -> dict[tuple[View, str], Comparison]:
+def _read_comparisons(con: Connection, study: str) -> dict[tuple[View, str], Comparison]:
     return {
         (View(split, measure), trial_id): comparison_of(*numbers)
         for split, measure, trial_id, *numbers in read_rows(con, _COMPARISONS, [study])

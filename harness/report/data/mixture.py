@@ -10,9 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-import duckdb
-
 from harness.report.data.study_data import StudyTables
+from harness.store.database import Connection
 from harness.store.typed_rows import read_rows
 from harness.units import shortened
 
@@ -48,9 +47,7 @@ class Mixture(NamedTuple):
 OPENING = "Not all runs were made in the same environment:"
 
 
-def read_circumstances(
-    con: duckdb.DuckDBPyConnection, studies: Sequence[str]
-) -> dict[str, dict[str, str]]:
+def read_circumstances(con: Connection, studies: Sequence[str]) -> dict[str, dict[str, str]]:
     """Map run_id to those libraries, devices and formats that differ among the runs."""
     rows = read_rows(
         con,

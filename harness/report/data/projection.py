@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import duckdb
-
 from harness.report.data.compared_runs import ShownRun, ShownRuns
 from harness.report.data.thumbnails import Pictures
+from harness.store.database import Connection
 from harness.store.typed_rows import read_rows
 
 MOST_COLOURED = 10
@@ -68,9 +67,7 @@ class Maps:
     """Kind of coordinates, as the workload states it (its fact ``map``)."""
 
 
-def read_maps(
-    con: duckdb.DuckDBPyConnection, shown: ShownRuns | None, pictures: Pictures
-) -> Maps | None:
+def read_maps(con: Connection, shown: ShownRuns | None, pictures: Pictures) -> Maps | None:
     """Read the maps of the runs; None if none was written.
 
     Args:
@@ -123,9 +120,7 @@ def aligned(points: Sequence[Point], others: Sequence[Point]) -> tuple[Point, ..
     )
 
 
-def _most_confused(
-    con: duckdb.DuckDBPyConnection, shown: ShownRuns, sizes: Mapping[str, int]
-) -> tuple[str, ...]:
+def _most_confused(con: Connection, shown: ShownRuns, sizes: Mapping[str, int]) -> tuple[str, ...]:
     """Return the classes whose queries most often retrieve another class; all if they are few."""
     misses = dict(read_rows(con, _MISSES, {"run_ids": [run.run_id for run in shown.runs]}))
     ordered = sorted(sizes, key=lambda label: (-misses.get(label, 0), -sizes[label], label))

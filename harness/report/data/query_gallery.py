@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import duckdb
-
 from harness.report.data.compared_runs import ShownRun, ShownRuns
 from harness.report.data.thumbnails import Pictures
+from harness.store.database import Connection
 from harness.store.typed_rows import finite_or_none, read_rows
 
 MOST_QUERIES = 6
@@ -137,7 +136,7 @@ class _Found(NamedTuple):
 
 
 def read_gallery(
-    con: duckdb.DuckDBPyConnection, study: str, shown: ShownRuns | None, pictures: Pictures
+    con: Connection, study: str, shown: ShownRuns | None, pictures: Pictures
 ) -> Gallery | None:
     """Read the queries to show, the same for all runs; None if none was written.
 
@@ -168,7 +167,7 @@ def read_gallery(
     return Gallery(shown, tuple(groups), _count(con, shown), _extremes(classes), len(classes))
 
 
-def _read_queries(con: duckdb.DuckDBPyConnection, run: ShownRun) -> dict[int, _Found]:
+def _read_queries(con: Connection, run: ShownRun) -> dict[int, _Found]:
     """Map image to query, for queries with a picture; if none has one, for the first queries."""
     rows = read_rows(con, _QUERIES, {"run_id": run.run_id, "most": _MOST_CANDIDATES})
     found = {image: _Found(*query) for image, *query in rows}
@@ -215,7 +214,7 @@ def _finds(run_id: str, found: _Found, label: str, pictures: Pictures) -> Finds:
     return Finds(found.first_hit, neighbours)
 
 
-def _count(con: duckdb.DuckDBPyConnection, shown: ShownRuns) -> Counts | None:
+def _count(con: Connection, shown: ShownRuns) -> Counts | None:
     if len(shown.runs) < 2:
         return None
     one, other = (run.run_id for run in shown.runs)
@@ -223,9 +222,7 @@ def _count(con: duckdb.DuckDBPyConnection, shown: ShownRuns) -> Counts | None:
     return Counts(*row)
 
 
-def _read_classes(
-    con: duckdb.DuckDBPyConnection, study: str, shown: ShownRuns
-) -> list[ClassRecall]:
+def _read_classes(con: Connection, study: str, shown: ShownRuns) -> list[ClassRecall]:
     ids = [run.trial.trial_id for run in shown.runs]
     rows = read_rows(
         con, _CLASSES, {"study": study, "trials": ids, "seeds": list(shown.shared_seeds)}

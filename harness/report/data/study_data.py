@@ -292,7 +292,7 @@ class StudyTables:
         return tuple(trial for trial, _ in ranked)
 
     def ordered(self, view: View) -> tuple[TrialRow, ...]:
-        """Return all trials in table order: planned, or best first if a search; controls last."""
+        """Return all trials in table order: as planned, a search best first, controls last."""
         if not self.is_search:
             return self.trials
         return tuple(dict.fromkeys([*self.ranked(view), *self.trials]))

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import duckdb
-
 from harness.report.data.study_data import StudyTables, TrialRow
+from harness.store.database import Connection
 from harness.store.typed_rows import read_rows
 
 MOST_TRIALS = 7
@@ -72,7 +71,7 @@ class Training:
     """First, middle and last epoch of the baseline and of the best other trial."""
 
 
-def read_training(con: duckdb.DuckDBPyConnection, tables: StudyTables) -> Training:
+def read_training(con: Connection, tables: StudyTables) -> Training:
     """Read the curves of the baseline and the best trials."""
     shown = _shown_trials(tables)
     return Training(
@@ -96,9 +95,7 @@ def _compared_trials(tables: StudyTables) -> list[TrialRow]:
     return [*([tables.baseline] if tables.baseline else []), *others[:1]]
 
 
-def _read_curves(
-    con: duckdb.DuckDBPyConnection, tables: StudyTables, trials: Sequence[TrialRow]
-) -> list[Curve]:
+def _read_curves(con: Connection, tables: StudyTables, trials: Sequence[TrialRow]) -> list[Curve]:
     metric = tables.study.metric
     watched = [
         *(f"{split}/{metric}" for split in ("val", "hindsight", "teacher", "student")),
@@ -120,7 +117,7 @@ def _read_curves(
 
 
 def _read_cluster_curves(
-    con: duckdb.DuckDBPyConnection, tables: StudyTables, trials: Sequence[TrialRow]
+    con: Connection, tables: StudyTables, trials: Sequence[TrialRow]
 ) -> list[Curve]:
     # The Gini coefficient of sizes x in ascending order: 2 sum(i x_i) / (n sum(x)) - (n + 1) / n.
     rows = read_rows(
@@ -155,7 +152,7 @@ def _curves(rows: Sequence[tuple[Any, ...]], trials: Sequence[TrialRow]) -> list
 
 
 def _read_sizes(
-    con: duckdb.DuckDBPyConnection, tables: StudyTables, trials: Sequence[TrialRow]
+    con: Connection, tables: StudyTables, trials: Sequence[TrialRow]
 ) -> tuple[ClusterSizes, ...]:
     rows = read_rows(
         con,
@@ -185,7 +182,7 @@ def _read_sizes(
 
 
 def _read_borders(
-    con: duckdb.DuckDBPyConnection, tables: StudyTables, trials: Sequence[TrialRow]
+    con: Connection, tables: StudyTables, trials: Sequence[TrialRow]
 ) -> dict[tuple[str, int], tuple[float, ...]]:
     """Map trial and epoch to the ranks after which groups end, largest clusters first.
 

@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
-
 from harness.report.data.compared_runs import ShownRuns, choose_runs
 from harness.report.data.projection import Maps, read_maps
 from harness.report.data.query_gallery import (
@@ -32,6 +30,7 @@ from harness.report.html.layout import in_script, note, panels, section
 from harness.report.html.tables import data_table
 from harness.report.plots.picture import BASELINE
 from harness.report.plots.projection import class_marks, map_pictures
+from harness.store.database import Connection
 from harness.units import shortened
 
 _LONGEST_LABEL = 40
@@ -49,7 +48,7 @@ class Seen:
 
 
 def read_seen(
-    con: duckdb.DuckDBPyConnection, results: Path, tables: StudyTables, *, room: int | None = None
+    con: Connection, results: Path, tables: StudyTables, *, room: int | None = None
 ) -> Seen:
     """Read the gallery, then the maps; maps go without pictures once the size limit is reached.
 

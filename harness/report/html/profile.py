@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import duckdb
-
 from harness.report.html.escape import label
 from harness.report.html.layout import note, section
 from harness.report.html.tables import data_table, table_row
+from harness.store.database import Connection
 from harness.store.typed_rows import read_rows
 
 PREFIX = "seconds/part/"
@@ -48,7 +47,7 @@ class Profile(NamedTuple):
     """Number of runs measured."""
 
 
-def read_profile(con: duckdb.DuckDBPyConnection, study: str) -> Profile | None:
+def read_profile(con: Connection, study: str) -> Profile | None:
     """Return the time of each part that runs reported; None if none did."""
     rows = read_rows(con, _PARTS, {"study": study, "prefix": PREFIX})
     total = sum(seconds for _, seconds, _, _ in rows)

@@ -21,7 +21,7 @@ from store_examples import a_trial, held, write
 from waiting import assert_soon
 
 from harness.cli import commands, sql_prompt
-from harness.cli.row_formats import Format
+from harness.cli.options import FormatChoice
 from harness.errors import InputError
 
 TAB, ENTER, UP, CTRL_C, CTRL_D = "\t", "\r", "\x1b[A", "\x03", "\x04"
@@ -34,7 +34,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def talk(results: Path, *lines: str | type[BaseException], form: Format = "csv") -> list[str]:
+def talk(results: Path, *lines: str | type[BaseException], form: FormatChoice = "csv") -> list[str]:
     """What is shown for each line, up to the end of the lines."""
     left = iter(lines)
     shown: list[str] = []
