@@ -218,7 +218,7 @@ def _converted(state: StateDict, *, network: nn.Module, name: str) -> StateDict:
 
     It interpolates position embeddings and tables to this network's image size and renames the
     weights of other code (the official DINOv2, OpenCLIP). Weights that fit are left as they are:
-    some functions take those without a classifier for weights of an older timm.
+    older versions of timm rename those of a Swin without its classifier wrongly.
     """
     convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     wanted = network.state_dict()
