@@ -9,7 +9,7 @@ from gcudml.data.datasets import has_classes
 from gcudml.methods import class_of
 from gcudml.methods.interface import DataSizes
 
-STACKED = ("conv4", "resnet", "squeezenet", "mobilenet_v2")
+STACKED = ("conv4", "efficientnet_lite0", "resnet", "squeezenet", "mobilenet_v2")
 """Name prefixes of the backbones tested to give equal results when stacked."""
 
 

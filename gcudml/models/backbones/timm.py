@@ -81,7 +81,10 @@ def timm_trunk(name: str, *, channels: int, image_size: int, token: bool) -> Tru
             images or has no class token.
     """
     published = _published(name)
-    network = _create(name, channels, image_size)
+    try:
+        network = _create(name, channels, image_size)
+    except (AssertionError, RuntimeError, TypeError, ZeroDivisionError) as error:
+        raise ValueError(_unfit(name, channels, image_size, error)) from error
     module = TimmMaps(network, token=token)
     dim = _check(module, name, torch.zeros(1, channels, image_size, image_size))
     return Trunk(
@@ -153,20 +156,17 @@ def _address(repository: str | None, file: str | None) -> str:
 
 def _create(name: str, channels: int, image_size: int, *, pretrained: bool = False) -> nn.Module:
     """Create the network without its classifier, passing the image size if it needs it."""
-    timm = _import()
     create = functools.partial(
-        timm.create_model, name, pretrained=pretrained, num_classes=0, in_chans=channels
+        _import().create_model, name, pretrained=pretrained, num_classes=0, in_chans=channels
     )
-    try:
-        if _published(name).fixed_size:
-            try:
-                network: nn.Module = create(img_size=image_size)
-            except TypeError:  # some take no size; then the images must fit
-                network = create()
-        else:
+    network: nn.Module
+    if _published(name).fixed_size:
+        try:
+            network = create(img_size=image_size)
+        except TypeError:  # some take no size; then the images must fit
             network = create()
-    except (AssertionError, RuntimeError, TypeError, ZeroDivisionError) as error:
-        raise ValueError(_unfit(name, channels, image_size, error)) from error
+    else:
+        network = create()
     return network
 
 
@@ -218,7 +218,7 @@ def _converted(state: StateDict, *, network: nn.Module, name: str) -> StateDict:
 
     It interpolates position embeddings and tables to this network's image size and renames the
     weights of other code (the official DINOv2, OpenCLIP). Weights that fit are left as they are:
-    some functions take those without a classifier for weights of an older timm.
+    some functions guess their origin, and wrongly so without a classifier (Swin in older timm).
     """
     convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     wanted = network.state_dict()

@@ -71,17 +71,19 @@ def test_a_file_of_the_whole_network_is_loaded(tmp_path: Path) -> None:
         torch.testing.assert_close(module(images(64)), network.forward_features(images(64)))
 
 
-def test_position_embeddings_of_another_size_are_interpolated(tmp_path: Path) -> None:
-    network = timm.create_model("vit_tiny_patch16_224", pretrained=False)
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "cait_xxs24_224"])
+def test_position_embeddings_of_another_size_are_interpolated(name: str, tmp_path: Path) -> None:
+    network = timm.create_model(name, pretrained=False)
     torch.save(network.state_dict(), tmp_path / "weights.pt")
     config = ModelConfig(
-        backbone="timm:vit_tiny_patch16_224",
-        weights=str(tmp_path / "weights.pt"),
-        input_format="unit",
+        backbone=f"timm:{name}", weights=str(tmp_path / "weights.pt"), input_format="unit"
     )
     module = build_backbone(config, channels=3, image_size=224).module
     torch.testing.assert_close(module.get_parameter("network.pos_embed"), network.pos_embed)
-    check_weights(config, channels=3, image_size=48)
+    module = build_backbone(config, channels=3, image_size=48).module
+    prefix = network.pos_embed.shape[1] - 14 * 14
+    smaller = resample_abs_pos_embed(network.pos_embed, [3, 3], num_prefix_tokens=prefix)
+    torch.testing.assert_close(module.get_parameter("network.pos_embed"), smaller)
 
 
 def saved(path: Path, state: dict[str, Tensor]) -> ModelConfig:
@@ -120,8 +122,14 @@ def test_a_file_that_timm_cannot_convert_is_refused(
     assert "\n" not in str(e.value)
 
 
-@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "convit_tiny"])
-def test_features_without_a_classifier_are_loaded_again(name: str, tmp_path: Path) -> None:
+def test_weights_that_fit_are_loaded_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def renamed(state: dict[str, Tensor], model: object) -> dict[str, Tensor]:
+        return {f"head.{key}": value for key, value in state.items()}
+
+    monkeypatch.setattr("timm.models.swin_transformer.checkpoint_filter_fn", renamed)
+    name = "swin_tiny_patch4_window7_224"
     network = timm.create_model(name, pretrained=False, num_classes=0, img_size=64)
     torch.save(network.state_dict(), tmp_path / "weights.pt")
     config = ModelConfig(
@@ -132,6 +140,7 @@ def test_features_without_a_classifier_are_loaded_again(name: str, tmp_path: Pat
     assert all(torch.equal(value, found[key]) for key, value in network.state_dict().items())
 
 
+@pytest.mark.parametrize("error", [FileNotFoundError, RuntimeError])
 @pytest.mark.parametrize(
     ("name", "size", "remedy"),
     [
@@ -152,10 +161,14 @@ def test_features_without_a_classifier_are_loaded_again(name: str, tmp_path: Pat
     ],
 )
 def test_without_internet_the_error_says_what_to_fetch(
-    monkeypatch: pytest.MonkeyPatch, name: str, size: int, remedy: str
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    size: int,
+    remedy: str,
+    error: type[Exception],
 ) -> None:
     def unreachable(*_: object, **__: object) -> None:
-        raise FileNotFoundError("no route to the hub")
+        raise error("no route to the hub")
 
     monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", unreachable)
     with pytest.raises(ValueError, match=r"^model\.weights: ") as caught:

@@ -245,6 +245,7 @@ BACKBONES = [
     "conv4",
     "squeezenet1_1",
     "mobilenet_v2",
+    pytest.param("efficientnet_lite0", marks=[pytest.mark.slow, pytest.mark.timeout(120)]),
     pytest.param("resnet18", marks=pytest.mark.slow),
     pytest.param("resnet50", marks=pytest.mark.slow),
 ]
