@@ -30,6 +30,7 @@ from harness.report.html.gallery import load_seen
 from harness.report.plots.projection import map_pictures
 from harness.report.study_page import write_report
 from harness.store import database, rebuild
+from harness.store.typed_rows import one_state
 
 PICTURE = "data:image/png;base64,iVBORw"
 LONG = "a class whose name does not end, " * 10
@@ -41,10 +42,11 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(results: Path) -> tuple[Gallery, Maps, Pictures]:
-    tables, pictures = load_tables(results, "momentum"), Pictures(results)
-    shown = choose_runs(results, tables)
-    gallery = load_gallery(results, "momentum", shown, pictures)
-    maps = load_maps(results, shown, pictures)
+    pictures = Pictures(results)
+    with one_state(results):
+        shown = choose_runs(results, load_tables(results, "momentum"))
+        gallery = load_gallery(results, "momentum", shown, pictures)
+        maps = load_maps(results, shown, pictures)
     assert gallery is not None
     assert maps is not None
     return gallery, maps, pictures
