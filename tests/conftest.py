@@ -32,9 +32,11 @@ sys.addaudithook(_note_python)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     usual = float(config.getoption("timeout", None) or config.getini("timeout") or 0)
     for item in items:
-        for name in ONE_WORKER:
-            if item.get_closest_marker(name):
-                item.add_marker(pytest.mark.xdist_group(name))
+        shared = [name for name in ONE_WORKER if item.get_closest_marker(name)]
+        # A file's tests stay together too: what they share is then made once, not once a process.
+        item.add_marker(
+            pytest.mark.xdist_group(shared[0] if shared else item.nodeid.split("::")[0])
+        )
         if PATIENCE != 1:
             mark = item.get_closest_marker("timeout")
             limit = PATIENCE * (float(mark.args[0]) if mark else usual)

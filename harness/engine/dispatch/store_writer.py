@@ -138,7 +138,7 @@ class StoreWriter:
                 refresh_comparisons(con, compare)
             is_due = time.monotonic() - self._compared >= _COMPARE_EVERY_S
             if stale and (is_due or compare is not None):
-                refresh_comparisons_of_runs(con, stale)
+                refresh_comparisons_of_runs(con, stale, but=compare)
                 stale = set()
                 self._compared = time.monotonic()
         self._pending.clear()
@@ -165,9 +165,9 @@ class StoreWriter:
         """
         with (
             suppress(StoreBusyError),  # a database in use is usable
-            connect(self._results, read_only=False),
+            connect(self._results, read_only=False) as con,
         ):
-            pass
+            self._stored = _stored(con.execute(_STORED).fetchall())
 
     @property
     def _known(self) -> Mapping[str, _Stored]:
@@ -175,15 +175,7 @@ class StoreWriter:
         if self._stored is None:
             self._stored = {}
             with suppress(InputError, StoreBusyError):  # then all is ingested, which is harmless
-                rows = query(
-                    self._results,
-                    "SELECT run_id, attempts, state, started, finished FROM run",
-                    wait_s=0.0,
-                ).rows
-                self._stored = {
-                    str(run_id): _Stored(int(str(attempts)), str(state), started, finished)
-                    for run_id, attempts, state, started, finished in rows
-                }
+                self._stored = _stored(query(self._results, _STORED, wait_s=0.0).rows)
         return self._stored
 
 
@@ -194,3 +186,13 @@ class _Stored(NamedTuple):
     state: str
     started: object
     finished: object
+
+
+_STORED = "SELECT run_id, attempts, state, started, finished FROM run"
+
+
+def _stored(rows: Iterable[tuple[object, ...]]) -> dict[str, _Stored]:
+    return {
+        str(run_id): _Stored(int(str(attempts)), str(state), started, finished)
+        for run_id, attempts, state, started, finished in rows
+    }

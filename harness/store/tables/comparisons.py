@@ -83,17 +83,19 @@ def _rows(families: Families) -> Iterator[Row]:
             }
 
 
-def refresh_comparisons_of_runs(con: duckdb.DuckDBPyConnection, run_ids: Iterable[str]) -> None:
-    """Recompute the comparisons of every study that contains any of the runs.
+def refresh_comparisons_of_runs(
+    con: duckdb.DuckDBPyConnection, run_ids: Iterable[str], *, but: str | None = None
+) -> None:
+    """Recompute the comparisons of every study, except ``but``, that contains any of the runs.
 
     Runs inside the caller's transaction.
     """
     studies = con.execute(
         """
         SELECT DISTINCT study FROM trial JOIN member USING (trial_id)
-        WHERE run_id IN (SELECT unnest($1::VARCHAR[])) ORDER BY study
+        WHERE run_id IN (SELECT unnest($1::VARCHAR[])) AND study IS DISTINCT FROM $2 ORDER BY study
         """,
-        [list(run_ids)],
+        [list(run_ids), but],
     ).fetchall()
     for (study,) in studies:
         refresh_comparisons(con, study)

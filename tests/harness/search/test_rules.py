@@ -60,7 +60,9 @@ def of_search(place: Place, results: Path) -> tuple[list[dict[str, JsonValue]], 
     return [dict(trial.varied) for trial in found.trials], dict(found.pruned)
 
 
-@pytest.mark.parametrize(("sampler", "trials"), [("cmaes", 40), ("gp", 16)])
+@pytest.mark.parametrize(
+    ("sampler", "trials"), [("cmaes", 40), pytest.param("gp", 16, marks=pytest.mark.slow)]
+)
 def test_a_model_climbs_in_a_study_whose_baseline_names_no_axis(
     place: Place, sampler: str, trials: int
 ) -> None:
@@ -71,7 +73,10 @@ def test_a_model_climbs_in_a_study_whose_baseline_names_no_axis(
     assert statistics.median(heights[-5:]) > 0.85  # the top is at 0.94; at random it is 0.1
 
 
-@pytest.mark.parametrize("text", [HILL, PRUNED, FEW])
+@pytest.mark.parametrize(
+    "text",
+    [HILL, pytest.param(PRUNED, marks=pytest.mark.slow), pytest.param(FEW, marks=pytest.mark.slow)],
+)
 def test_a_search_ends_by_the_rules_it_began_with(
     place: Place, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:

@@ -22,6 +22,7 @@ from harness.study.trials.plan import Plan
 from harness.workload import JsonValue
 
 SAMPLERS = ["random", "qmc", "tpe", "gp", "cmaes"]
+SLOW_GP = pytest.param("gp", marks=pytest.mark.slow)
 SPACE = """\
 study: {name}
 sampler: {sampler}
@@ -63,7 +64,7 @@ def continue_search(plan: Plan, history: list[Observation], until: int) -> list[
     return history
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", ["random", "qmc", "tpe", SLOW_GP, "cmaes"])
 def test_a_stopped_search_proposes_what_it_would_have_proposed_anyway(
     tmp_path: Path, sampler: str
 ) -> None:
@@ -388,7 +389,7 @@ def test_a_choice_can_be_a_mapping_and_keeps_its_type(tmp_path: Path) -> None:
     assert {str(told.varied["extra"]) for told in history[1:]} == {"{'a': 1}", "{'a': 2}"}
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
+@pytest.mark.parametrize("sampler", ["tpe", SLOW_GP, "cmaes"])
 def test_a_model_comes_closer_to_the_best_than_its_start(tmp_path: Path, sampler: str) -> None:
     axes = "{method.momentum: {uniform: [0, 1]}, train.learning_rate: {loguniform: [1e-4, 1e-1]}}"
     trials = 18 if sampler == "gp" else 60
