@@ -10,8 +10,7 @@ from typing import NamedTuple
 from harness.records.folders import run_dir, work_dir
 from harness.records.study_record import read_study_records
 from harness.records.trial import digest
-from harness.store.database import query
-from harness.store.typed_rows import one_state
+from harness.store.database import query, reading
 
 FILES = frozenset({".png", ".webp", ".safetensors"})
 """Suffixes of files whose bytes depend on nothing but their content: images and models."""
@@ -48,7 +47,7 @@ def compare(ours: Path, theirs: Path) -> list[TableDiff]:
     Raises:
         InputError: one of the folders holds no results.
     """
-    with one_state(ours), one_state(theirs):
+    with reading(ours), reading(theirs):  # what follows finds both open
         names = dict.fromkeys([*_tables(ours), *_tables(theirs)])
         tables = [_compare_table(name, ours, theirs) for name in names]
     return [*tables, _compared("files", _file_rows(ours), _file_rows(theirs), ("run_id", "file"))]
