@@ -83,7 +83,7 @@ def test_a_study_that_cannot_be_run_is_refused_with_its_words(
 
 
 def test_folders_are_compared_row_by_row_and_file_by_file(place: Place) -> None:
-    place.run()
+    place.have_run()
     twin = place.folder / "twin"
     shutil.copytree(place.results, twin)
     assert [table.table for table in compare(place.results, twin) if table.differences] == []

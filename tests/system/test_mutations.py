@@ -18,10 +18,14 @@ from harness.records.event_log import sealed
 from harness.records.study_record import _sealed as sealed_record
 
 Mutate: TypeAlias = Callable[[bytes, random.Random], bytes]
-PARTS = range(10)
-OF_A_PART = 70
-SPOOLS_OF_A_PART = 30
-RECORDS_OF_A_PART = 20
+SEEDS = [
+    pytest.param(range(2), id="few"),
+    pytest.param(range(2, 10), id="many", marks=[pytest.mark.slow, pytest.mark.timeout(120)]),
+]
+"""Each seed draws other changes, and takes one to two seconds of a core."""
+STUDIES_OF_A_SEED = 70
+SPOOLS_OF_A_SEED = 30
+RECORDS_OF_A_SEED = 20
 HOSTILE: tuple[JsonValue, ...] = (
     None,
     True,
@@ -106,22 +110,23 @@ def spool(place: Place) -> bytes:
     ).read_bytes()
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("seeds", SEEDS)
 def test_a_changed_study_file(
-    part: int,
+    seeds: range,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    draw = random.Random(part)
     path = tmp_path / "study.yaml"
-    for _ in range(OF_A_PART):
-        path.write_bytes(with_other_bytes(SEARCH.encode(), draw))
-        status = call(monkeypatch, "check", str(path))
-        said = capsys.readouterr()
-        assert status in (0, 2), path.read_text(errors="replace")
-        assert "Traceback" not in said.err
-        assert (status == 0) == (said.err == "")
+    for seed in seeds:
+        draw = random.Random(seed)
+        for _ in range(STUDIES_OF_A_SEED):
+            path.write_bytes(with_other_bytes(SEARCH.encode(), draw))
+            status = call(monkeypatch, "check", str(path))
+            said = capsys.readouterr()
+            assert status in (0, 2), path.read_text(errors="replace")
+            assert "Traceback" not in said.err
+            assert (status == 0) == (said.err == "")
 
 
 def mutated(spool: bytes, draw: random.Random) -> bytes:
@@ -146,17 +151,27 @@ def mutated(spool: bytes, draw: random.Random) -> bytes:
     return b"".join(lines)
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("seeds", SEEDS)
 def test_changed_spools_facts_and_tables(
-    part: int,
+    seeds: range,
     spool: bytes,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    draw = random.Random(part)
-    for number in range(SPOOLS_OF_A_PART):
-        directory = tmp_path / "runs" / f"{number:016x}"
+    for seed in seeds:
+        write_changed_runs(tmp_path / str(seed), spool, random.Random(seed))
+        place = ("--results", str(tmp_path / str(seed)))
+        assert call(monkeypatch, "rebuild", *place) == 0
+        assert call(monkeypatch, "rebuild", "--check", *place) in (0, 1)
+        for sql in ("FROM run", "FROM epoch", "FROM recall", "FROM clusters", "FROM summary"):
+            assert call(monkeypatch, "sql", sql, *place) == 0
+        assert "Traceback" not in capsys.readouterr().err
+
+
+def write_changed_runs(results: Path, spool: bytes, draw: random.Random) -> None:
+    for number in range(SPOOLS_OF_A_SEED):
+        directory = results / "runs" / f"{number:016x}"
         (directory / "work" / "tables").mkdir(parents=True)
         (directory / "spool.jsonl").write_bytes(mutated(spool, draw))
         facts = json.dumps(with_another_value({"device": "cpu", "remarks": ["a", "b"]}, draw))
@@ -168,11 +183,6 @@ def test_changed_spools_facts_and_tables(
         (directory / "work" / "tables" / draw.choice(("clusters.jsonl", "own.jsonl"))).write_text(
             "\n".join(rows)
         )
-    assert call(monkeypatch, "rebuild", "--results", str(tmp_path)) == 0
-    assert call(monkeypatch, "rebuild", "--check", "--results", str(tmp_path)) in (0, 1)
-    for sql in ("FROM run", "FROM epoch", "FROM recall", "FROM clusters", "FROM summary"):
-        assert call(monkeypatch, "sql", sql, "--results", str(tmp_path)) == 0
-    assert "Traceback" not in capsys.readouterr().err
 
 
 def mutated_record(content: bytes, name: str, draw: random.Random) -> bytes:
@@ -189,26 +199,27 @@ def mutated_record(content: bytes, name: str, draw: random.Random) -> bytes:
     return written if is_old or not written.startswith(b"{\n") else sealed_record(written[2:])
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("seeds", SEEDS)
 def test_changed_records(
-    part: int,
+    seeds: range,
     place: Place,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    draw = random.Random(part)
     content = (place.results / "studies" / "best.json").read_bytes()
-    (tmp_path / "studies").mkdir()
-    for number in range(RECORDS_OF_A_PART):
-        name = f"s{number}"
-        path = tmp_path / "studies" / f"{name}.json"
-        path.write_bytes(mutated_record(content, name, draw))
-    assert call(monkeypatch, "rebuild", "--results", str(tmp_path)) == 0
-    assert call(monkeypatch, "rebuild", "--check", "--results", str(tmp_path)) in (0, 1)
-    assert call(monkeypatch, "ls", "--results", str(tmp_path)) == 0
-    study = SEARCH.replace("study: best", f"study: s{draw.randrange(RECORDS_OF_A_PART)}")
-    (tmp_path / "study.yaml").write_text(study)
-    preview = ("run", str(tmp_path / "study.yaml"), "--dry-run", "--results", str(tmp_path))
-    assert call(monkeypatch, *preview) in (0, 2)
-    assert "Traceback" not in capsys.readouterr().err
+    for seed in seeds:
+        draw, results = random.Random(seed), tmp_path / str(seed)
+        (results / "studies").mkdir(parents=True)
+        for number in range(RECORDS_OF_A_SEED):
+            name = f"s{number}"
+            path = results / "studies" / f"{name}.json"
+            path.write_bytes(mutated_record(content, name, draw))
+        assert call(monkeypatch, "rebuild", "--results", str(results)) == 0
+        assert call(monkeypatch, "rebuild", "--check", "--results", str(results)) in (0, 1)
+        assert call(monkeypatch, "ls", "--results", str(results)) == 0
+        study = SEARCH.replace("study: best", f"study: s{draw.randrange(RECORDS_OF_A_SEED)}")
+        (results / "study.yaml").write_text(study)
+        preview = ("run", str(results / "study.yaml"), "--dry-run", "--results", str(results))
+        assert call(monkeypatch, *preview) in (0, 2)
+        assert "Traceback" not in capsys.readouterr().err

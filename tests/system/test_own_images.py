@@ -28,7 +28,13 @@ STUDY = {
         },
         "model": {"width": 8, "embedding_dim": 8, "wide_dim": 12},
         "method": {"name": "gcudml", "clusters": 0.2, "groups": 2},
-        "train": {"epochs": 1, "batch_size": 16, "images_per_cluster": 4},
+        "train": {
+            "epochs": 1,
+            "batch_size": 16,
+            "images_per_cluster": 4,
+            "number_format": "fp32",
+            "memory_layout": "contiguous",  # else each run measures both first
+        },
     },
     "search": {"train.learning_rate": {"loguniform": [1e-4, 1e-2]}},
     "sampler": "tpe",
@@ -63,7 +69,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 def test_a_search_without_labels_ends_with_a_model_and_a_page(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call(monkeypatch, "run", "own.yaml", "--executor", "local") == 0
+    assert call(monkeypatch, "run", "own.yaml", "--executor", "local", "--threads", "1") == 0
     said = capsys.readouterr()
     assert said.err == ""
     assert "view_recall@1 (val)" in said.out

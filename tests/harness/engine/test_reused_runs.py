@@ -47,7 +47,7 @@ def check(place: Place, monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 def test_a_run_whose_folder_was_removed_shows_what_was_trained_last(place: Place) -> None:
-    place.run()
+    place.have_run()
     expected = place.ask(RECALL)
     run_id = a_run(place)
     with duckdb.connect(str(database_path(place.results))) as con:  # as if it had come out so then
@@ -61,7 +61,7 @@ def test_a_run_whose_folder_was_removed_shows_what_was_trained_last(place: Place
 def test_what_was_removed_is_gone_from_the_database_before_it_is_trained_again(
     place: Place,
 ) -> None:
-    place.run()
+    place.have_run()
     shutil.rmtree(run_dir(place.results, a_run(place)))
     shutil.rmtree(run_dir(place.results, str(place.ask("SELECT min(run_id) FROM recall")[0][0])))
     outcome = place.run(watcher=Witness(interrupt(1)))
@@ -97,7 +97,7 @@ def test_a_damaged_spool_is_named_and_its_run_trained_anew_to_the_same_table(
 def test_a_folder_without_damage_is_said_to_have_none(
     place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place.run()
+    place.have_run()
     before = {path: path.stat().st_mtime_ns for path in place.results.rglob("*")}
     assert check(place, monkeypatch) == 0
     assert capsys.readouterr().out == f"{place.results}: 1 studies and 8 runs: nothing is damaged\n"
@@ -138,7 +138,7 @@ def test_a_run_whose_spool_is_removed_while_it_is_trained_starts_anew(place: Pla
 
 
 def test_a_folder_in_place_of_a_spool_is_one_line(place: Place) -> None:
-    place.run()
+    place.have_run()
     path = spool_path(run_dir(place.results, a_run(place)))
     path.unlink()
     path.mkdir()

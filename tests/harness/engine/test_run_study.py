@@ -46,7 +46,7 @@ def test_a_study_ends_with_every_run_in_the_store(place: Place, executor: Execut
 
 
 def test_a_second_call_trains_nothing(place: Place) -> None:
-    place.run()
+    place.have_run()
     before = place.ask(RECALL)
     outcome = place.run()
     assert (outcome.trained, outcome.done, place.calls()) == (0, 8, 8)
@@ -54,13 +54,13 @@ def test_a_second_call_trains_nothing(place: Place) -> None:
 
 
 def test_more_seeds_train_only_what_is_new(place: Place) -> None:
-    place.run()
+    place.have_run()
     outcome = place.run(GRID, "seeds=3", extend=True)
     assert (outcome.trained, outcome.done, place.calls()) == (4, 12, 12)
 
 
 def test_a_lost_database_is_filled_from_the_spools(place: Place) -> None:
-    place.run()
+    place.have_run()
     before = place.ask(RECALL)
     database_path(place.results).unlink()
     assert place.run().trained == 0
@@ -68,7 +68,7 @@ def test_a_lost_database_is_filled_from_the_spools(place: Place) -> None:
 
 
 def test_studies_share_equal_runs(place: Place) -> None:
-    place.run()
+    place.have_run()
     outcome = place.run(GRID.replace("study: quality", "study: again"))
     assert (outcome.trained, place.calls()) == (0, 8)
     assert place.ask("SELECT DISTINCT study FROM summary ORDER BY 1") == [("again",), ("quality",)]
@@ -78,7 +78,7 @@ def test_studies_share_equal_runs(place: Place) -> None:
 
 
 def test_finished_runs_can_be_trained_anew_and_are_compared(place: Place) -> None:
-    place.run()
+    place.have_run()
     before, witness = place.ask(RECALL), Witness()
     options = RunOptions(place.results, "local", threads=1, reuse=False)
     outcome = run_study(place.write(GRID), (), options, witness)
@@ -225,7 +225,7 @@ def test_a_reader_delays_the_store_and_not_the_training(place: Place) -> None:
 
 
 def test_the_database_is_left_alone_when_nothing_has_changed(place: Place) -> None:
-    place.run()
+    place.have_run()
     plan = plan_of(load_study(place.write(GRID)))
     store = StoreWriter(place.results)
     runs = RunTable(place.results, store)

@@ -242,7 +242,7 @@ def test_what_two_drivers_of_a_study_have_spent_is_added_up(place: Place) -> Non
 
 
 def test_a_rebuild_waits_for_no_driver(place: Place) -> None:
-    place.run()
+    place.have_run()
     with (
         sharing(place.results),
         pytest.raises(InputError, match=f"process {os.getpid()} is writing"),

@@ -244,7 +244,7 @@ def test_a_damaged_record_of_another_study_is_named_and_the_rest_works(place: Pl
 
 @pytest.mark.parametrize("has_copy", [True, False])
 def test_a_study_whose_own_record_is_damaged_goes_on(place: Place, has_copy: bool) -> None:
-    place.run()
+    place.have_run()
     table, trained = place.ask(RECALL), place.calls()
     path = record_path(place.results, "quality")
     before = read_study_record(place.results, "quality")
@@ -313,7 +313,7 @@ def test_the_remedy_fits_what_is_wrong_with_the_disk(
 
 
 def test_drafts_of_writers_that_were_killed_are_removed(place: Place) -> None:
-    place.run()
+    place.have_run()
     draft = place.results / "studies" / ".quality.json.0123abcd.draft"
     draft.write_text("half a rec")
     place.run()

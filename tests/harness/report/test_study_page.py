@@ -4,13 +4,16 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from page_reader import HOSTILE, Page, written
 from report_fixtures import Made, controls, make_study, momentum
 from waiting import PATIENCE
 
-from harness.errors import InputError
+from harness.errors import InputError, StoreBusyError
+from harness.report import study_page
+from harness.report.data.training import Training
 from harness.report.study_page import write_report
 from harness.store import database, rebuild
 from harness.store.database_file import open_patiently
@@ -88,6 +91,7 @@ def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
     assert write_report(results, "momentum", tmp_path / "second").read_bytes() == first
 
 
+<<<<<<< HEAD
 def test_a_page_opens_the_database_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results = make_study(tmp_path, momentum(), seeds=2)
     opened = []
@@ -98,6 +102,25 @@ def test_a_page_opens_the_database_once(tmp_path: Path, monkeypatch: pytest.Monk
     )
     write_report(results, "momentum", tmp_path / "reports")
     assert opened == [True]
+=======
+def test_no_driver_writes_between_two_rows_of_a_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = make_study(tmp_path, momentum()[:2], seeds=1)
+    original, tried = study_page.load_training, []
+
+    def load_later(*given: Any) -> Training:
+        with pytest.raises(StoreBusyError), database.connect(results, read_only=False):
+            pass
+        tried.append(given)
+        return original(*given)
+
+    monkeypatch.setattr(study_page, "load_training", load_later)
+    write_report(results, "momentum", tmp_path / "reports")
+    assert len(tried) == 1
+    with database.connect(results, read_only=False):  # and it is free again
+        pass
+>>>>>>> tests15
 
 
 def test_markup_in_a_study_is_shown_as_text(tmp_path: Path) -> None:

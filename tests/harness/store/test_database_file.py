@@ -207,7 +207,7 @@ def test_a_study_that_is_alone_makes_a_damaged_database_anew_and_says_so(
 
 @pytest.mark.process
 def test_beside_other_drivers_a_study_names_them_and_stops(place: Place) -> None:
-    place.run()
+    place.have_run()
     cut(database.database_path(place.results))
     code = (
         "import sys, pathlib; from harness.store.results_lock import sharing; from harness.engine.dispatch.leases import Leases\n"
@@ -229,7 +229,7 @@ def test_beside_other_drivers_a_study_names_them_and_stops(place: Place) -> None
 
 
 def test_with_a_driver_that_trains_nothing_a_study_stops_too(place: Place) -> None:
-    place.run()
+    place.have_run()
     cut(database.database_path(place.results))
     with sharing(place.results), pytest.raises(StoreError, match=r"\(another process\)"):
         place.run()

@@ -211,9 +211,10 @@ def test_tables_that_a_workload_made_before_they_were_declared_give_way(
         assert con.execute(f"FROM {view}").fetchall() == []
 
 
-def test_a_foreign_database_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("table", ["mine", "meta"])
+def test_a_foreign_database_is_refused(tmp_path: Path, table: str) -> None:
     with duckdb.connect(str(database.database_path(tmp_path))) as con:
-        con.execute("CREATE TABLE mine (x INTEGER)")
+        con.execute(f"CREATE TABLE {table} (x INTEGER)")
     for read_only in (True, False):
         with (
             pytest.raises(
@@ -223,7 +224,7 @@ def test_a_foreign_database_is_refused(tmp_path: Path) -> None:
         ):
             pass
     with duckdb.connect(str(database.database_path(tmp_path))) as con:
-        assert con.execute("SELECT table_name FROM duckdb_tables()").fetchall() == [("mine",)]
+        assert con.execute("SELECT table_name FROM duckdb_tables()").fetchall() == [(table,)]
 
 
 def test_every_table_column_and_view_is_described(con: duckdb.DuckDBPyConnection) -> None:

@@ -31,7 +31,7 @@ def refusal(place: Place, text: str, *overrides: str, extend: bool = False) -> l
 
 
 def test_a_changed_study_is_refused_with_the_difference(place: Place) -> None:
-    place.run()
+    place.have_run()
     record = read_study_records(place.results)
     changed = GRID.replace("clusters: 2}", "clusters: 3, says: hi}").replace("seeds: 2", "seeds: 1")
     assert refusal(place, changed) == [
@@ -59,7 +59,7 @@ def test_a_changed_study_is_refused_with_the_difference(place: Place) -> None:
 def test_a_study_that_only_grows_is_accepted_when_that_is_said(
     place: Place, text: str, override: str, change: str
 ) -> None:
-    place.run()
+    place.have_run()
     *changes, remedy = refusal(place, text, override)
     assert changes == [change]
     assert remedy.startswith("it only adds trials or seeds: accept that with --extend, or ")
@@ -72,7 +72,7 @@ def test_a_study_that_only_grows_is_accepted_when_that_is_said(
 
 
 def test_a_new_axis_is_growth_where_the_old_trials_stay(place: Place) -> None:
-    place.run()
+    place.have_run()
     wider = GRID.replace("search:\n", "search:\n  clusters: {grid: [2, 4]}\n")
     assert place.run(wider, extend=True).trained == 4
     assert len(read_study_records(place.results)[0].trials) == 6
@@ -89,12 +89,12 @@ def test_a_new_axis_is_growth_where_the_old_trials_stay(place: Place) -> None:
     ],
 )
 def test_what_is_no_extension_stays_refused(place: Place, override: str, obstacle: str) -> None:
-    place.run()
+    place.have_run()
     assert refusal(place, GRID, override, extend=True)[-1].endswith(obstacle)
 
 
 def test_what_changes_no_result_may_change(place: Place) -> None:
-    place.run()
+    place.have_run()
     same = GRID.replace("Does quality matter?", "Does it?").replace("seeds: 2", "seeds: [1, 0]")
     assert place.run(same).trained == 0
     assert read_study_records(place.results)[0].question == "Does it?"
@@ -143,7 +143,7 @@ def test_a_confirmed_search_takes_fresh_seeds_but_no_new_trials(place: Place) ->
 
 
 def test_a_preview_names_what_has_changed_and_refuses_nothing(place: Place) -> None:
-    place.run()
+    place.have_run()
     path = place.write(GRID)
     assert preview(path, (), place.results).changes == ()
     planned = preview(path, ("seeds=3",), place.results)
