@@ -91,7 +91,6 @@ def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
     assert write_report(results, "momentum", tmp_path / "second").read_bytes() == first
 
 
-<<<<<<< HEAD
 def test_a_page_opens_the_database_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results = make_study(tmp_path, momentum(), seeds=2)
     opened = []
@@ -102,12 +101,13 @@ def test_a_page_opens_the_database_once(tmp_path: Path, monkeypatch: pytest.Monk
     )
     write_report(results, "momentum", tmp_path / "reports")
     assert opened == [True]
-=======
+
+
 def test_no_driver_writes_between_two_rows_of_a_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results = make_study(tmp_path, momentum()[:2], seeds=1)
-    original, tried = study_page.load_training, []
+    original, tried = study_page.read_training, []
 
     def load_later(*given: Any) -> Training:
         with pytest.raises(StoreBusyError), database.connect(results, read_only=False):
@@ -115,12 +115,11 @@ def test_no_driver_writes_between_two_rows_of_a_page(
         tried.append(given)
         return original(*given)
 
-    monkeypatch.setattr(study_page, "load_training", load_later)
+    monkeypatch.setattr(study_page, "read_training", load_later)
     write_report(results, "momentum", tmp_path / "reports")
     assert len(tried) == 1
     with database.connect(results, read_only=False):  # and it is free again
         pass
->>>>>>> tests15
 
 
 def test_markup_in_a_study_is_shown_as_text(tmp_path: Path) -> None:
