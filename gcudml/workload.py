@@ -92,13 +92,15 @@ def controls(params: Mapping[str, JsonValue]) -> Mapping[str, Mapping[str, JsonV
             "untouched": (trunk, {"name": "untrained", "embedding": "pooled"}),
             "untouched, best free": (free, {"name": "untrained", "embedding": "best_free"}),
         }
-    kept = {"device", "number_format", "memory_layout"}
-    rest: dict[str, JsonValue] = {
-        "views": {},
-        "train": config.train.model_dump(mode="json", include=kept),
-    }
+    hardware: dict[str, JsonValue] = {"device": config.train.device}
+    formats = config.train.model_dump(mode="json", include={"number_format", "memory_layout"})
     return {
-        name: {"model": model, "method": method} | rest
+        name: {
+            "model": model,
+            "method": method,
+            "views": {},
+            "train": hardware | formats if model else hardware,
+        }
         for name, (model, method) in settings.items()
     }
 
