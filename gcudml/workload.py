@@ -77,10 +77,9 @@ def controls(params: Mapping[str, JsonValue]) -> Mapping[str, Mapping[str, JsonV
     """
     config = RunConfig.model_validate(params)
     network = config.model.model_dump(mode="json", exclude={"freeze_batch_norm"})
-    trunk = {
-        key: network[key] for key in network.keys() - {"wide_dim", "embedding_dim", "head_init"}
-    }
-    settings = {
+    heads = {"wide_dim", "embedding_dim", "head_init"}
+    trunk = {key: network[key] for key in network.keys() - heads}
+    settings: dict[str, tuple[dict[str, JsonValue], dict[str, JsonValue]]] = {
         "raw pixels": ({}, {"name": "pixels"}),
         "untrained": (network, {"name": "untrained"}),
     }
