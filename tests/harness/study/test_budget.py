@@ -211,6 +211,7 @@ def test_runs_that_are_under_way_save_their_epoch_when_time_is_spent(
     assert all(0 < int(text) < 40 for text in checkpoints)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "sampler"), [(CONFIRMED, "tpe"), (OPEN, "random")])
 def test_a_search_ends_while_there_is_time_for_its_confirmation(
     place: Place, clock: Clock, monkeypatch: pytest.MonkeyPatch, text: str, sampler: str
