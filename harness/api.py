@@ -161,6 +161,11 @@ class Results:
         return self.frame("comparisons")
 
     @property
+    def control_comparisons(self) -> pandas.DataFrame:
+        """Every trial against every control of its study, by the study's metric."""
+        return self.frame("control_comparisons")
+
+    @property
     def runs(self) -> pandas.DataFrame:
         """One row per run: state, failure, seconds, memory, versions, parameters."""
         return self.frame("run")

@@ -14,8 +14,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
-QUICK = "not slow and not process and not ray and not browser and not data"
+QUICK = "not slow and not process and not ray and not browser and not data and not shapes"
 NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
+SHAPES = ["--jaxtyping-packages=gcudml,beartype.beartype"]
+"""Checks the shapes of all tensors, which makes tests of the library half as slow again."""
 CHECKS = (
     ("ruff", "check"),
     ("ruff", "format", "--check"),
@@ -37,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def run_tests(arguments: Sequence[str]) -> int:
     given = [each for each in arguments if each != "--all"]
-    chosen = [] if "--all" in arguments else ["-m", QUICK]
+    chosen = SHAPES if "--all" in arguments else ["-m", QUICK]
     options = ["-n", "auto", "--dist", "loadgroup", *chosen, *given]
     print("$ pytest", *options, flush=True)
     # Without kept bytecode each process compiles 500 files anew: eight seconds of a core.

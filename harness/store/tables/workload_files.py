@@ -31,6 +31,7 @@ from harness.workload import JsonValue
 OWN_TABLES = frozenset(
     {
         "comparison",
+        "control_comparison",
         "epoch",
         "member",
         "meta",

@@ -85,6 +85,7 @@ def test_the_gradient_of_multi_similarity_is_right() -> None:
     assert torch.autograd.gradcheck(lambda x: multi_similarity_loss(x, labels), (z,))
 
 
+@pytest.mark.shapes
 def test_wrong_shape_is_refused() -> None:
     with pytest.raises(Exception, match="batch"):
         multi_similarity_loss(draw(4, 8), torch.zeros(3, dtype=torch.int64))

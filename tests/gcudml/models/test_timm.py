@@ -140,15 +140,15 @@ def test_weights_that_fit_are_loaded_as_they_are(
     assert all(torch.equal(value, found[key]) for key, value in network.state_dict().items())
 
 
-@pytest.mark.parametrize("error", [FileNotFoundError, RuntimeError])
 @pytest.mark.parametrize(
-    ("name", "size", "remedy"),
+    ("name", "size", "remedy", "error"),
     [
         (
             "timm:vit_small_patch14_dinov2",
             28,
             "https://huggingface.co/timm/vit_small_patch14_dinov2.lvd142m/resolve/main/"
             "model.safetensors, with model.input_format imagenet",
+            FileNotFoundError,
         ),
         (
             "timm:vit_base_patch32_clip_224.openai",
@@ -156,8 +156,14 @@ def test_weights_that_fit_are_loaded_as_they_are(
             "https://huggingface.co/timm/vit_base_patch32_clip_224.openai/resolve/main/"
             "model.safetensors, with model.input_format {range: 1, mean: [0.48145466, 0.4578275, "
             "0.40821073], std: [0.26862954, 0.26130258, 0.27577711]}",
+            RuntimeError,
         ),
-        ("efficientnet_lite0", 32, "model.input_format {range: 1, mean: [0.5, 0.5, 0.5], std: "),
+        (
+            "efficientnet_lite0",
+            32,
+            "model.input_format {range: 1, mean: [0.5, 0.5, 0.5], std: ",
+            FileNotFoundError,
+        ),
     ],
 )
 def test_without_internet_the_error_says_what_to_fetch(

@@ -85,9 +85,9 @@ def test_hidden_labels_of_the_training_classes_teach_nothing(
 def test_a_loss_that_is_not_finite_ends_the_run_and_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        gcudml.methods.gcudml.method,
-        "multi_similarity_loss",
+    monkeypatch.setitem(
+        gcudml.methods.gcudml.method.OWN,
+        "multi_similarity",
         lambda embeddings, labels: embeddings.sum() * float("nan"),
     )
     results, epochs = train_tiny(tmp_path, test=True)

@@ -133,7 +133,7 @@ def test_a_driver_can_write_while_the_talk_waits(results: Path) -> None:
 def test_keywords_tables_columns_and_commands_are_completed(results: Path) -> None:
     words = sql_prompt.words(results)
     assert {"SELECT", "trials", "run", "p_holm", ".tables"} <= words.keys()
-    assert words["p_holm"].startswith("p adjusted for all trials")
+    assert words["prob_improvement"].startswith("Share of seeds won")
     assert words["summary"].startswith("Recall@K of each trial")
     assert words["metric"] == ""  # the column of study is another thing than that of comparison
 

@@ -275,6 +275,7 @@ def test_targets_are_pixels_or_pixels_without_the_mean_colour() -> None:
         lambda: reconstruction_loss(draw(2, 1, 4, 4), draw(3, 1, 8, 8), torch.zeros(3).long()),
     ],
 )
+@pytest.mark.shapes
 def test_wrong_shapes_are_refused(call: Callable[[], object]) -> None:
     with pytest.raises(Exception, match="parameter"):
         call()
