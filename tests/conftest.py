@@ -31,7 +31,10 @@ sys.addaudithook(_note_python)
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     usual = float(config.getoption("timeout", None) or config.getini("timeout") or 0)
+    checks_shapes = config.getoption("jaxtyping_packages", None)
     for item in items:
+        if item.get_closest_marker("shapes") and not checks_shapes:
+            item.add_marker(pytest.mark.skip(reason="shapes are checked with --all"))
         shared = [name for name in ONE_WORKER if item.get_closest_marker(name)]
         # A file's tests stay together too: what they share is then made once, not once a process.
         item.add_marker(
