@@ -129,6 +129,14 @@ class FileData(ImageData):
     color: Literal["rgb", "grey"] = "rgb"
     invert: bool = False
     """Invert brightness, for black strokes on white paper."""
+    imbalance: float = Field(default=1.0, ge=1.0, le=1000.0)
+    """Number of images of the largest training class divided by that of the smallest. Above 1,
+    training classes are thinned so that their sizes decay geometrically, in an order drawn with the
+    seed of ``split``; the other parts stay whole."""
+    train_images: int | None = Field(default=None, ge=4, le=100_000_000)
+    """Total number of training images, which a sweep of ``imbalance`` needs to be fair; classes are
+    thinned to it. ``null``: all images, or with ``imbalance`` above 1 as many as the classes allow.
+    """
 
     @model_validator(mode="after")
     def _check_view_size(self) -> FileData:

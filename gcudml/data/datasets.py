@@ -21,9 +21,11 @@ from gcudml.data.splits import (
     halves,
     hold_out_classes,
     hold_out_images,
+    thinned_sizes,
 )
 from gcudml.runtime.array_cache import cached_array
 from gcudml.runtime.files import digest, stamp_of
+from gcudml.runtime.seeding import numpy_generator
 
 Part: TypeAlias = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
@@ -220,7 +222,31 @@ def _list_files(config: FileData) -> Listing:
                 f"data.root: the name of {_first_odd(name, paths)} in {str(listing.root)!r} is not "
                 "in UTF-8; rename it"
             ) from None
-    return listing
+    return _thinned(config, listing)
+
+
+def _thinned(config: FileData, listing: Listing) -> Listing:
+    """Thin the training classes as ``imbalance`` and ``train_images`` say."""
+    if config.imbalance == 1.0 and config.train_images is None:
+        return listing
+    if not has_classes(config):
+        key = "imbalance" if config.imbalance > 1.0 else "train_images"
+        raise ValueError(
+            f"data.{key}: training classes are thinned, and data.labels is none; remove it"
+        )
+    training = _divide_files(config, listing).train
+    draw = numpy_generator(config.split.seed, "thinned")
+    order = [training[place] for place in draw.permutation(len(training)).tolist()]
+    sizes = thinned_sizes(
+        [len(listing.files[name]) for name in order],
+        imbalance=config.imbalance,
+        total=config.train_images,
+    )
+    files = dict(listing.files)
+    for name, size in zip(order, sizes, strict=True):
+        kept = sorted(draw.permutation(len(files[name])).tolist()[:size])
+        files[name] = tuple(files[name][place] for place in kept)
+    return listing._replace(files=files)
 
 
 def _first_odd(name: str, paths: tuple[str, ...]) -> str:

@@ -12,6 +12,7 @@ from gcudml.config.data import ValidationSplit
 from gcudml.runtime.seeding import numpy_generator
 
 FEWEST_CLASSES = 2  # with one class every retrieved image is a hit
+FEWEST_CLASS_IMAGES = 2  # of a training class, so that it has a positive pair
 FEWEST_IMAGES = 4  # in a part without classes, so that an image has others to be told from
 
 
@@ -123,6 +124,40 @@ def hold_out_images(paths: Sequence[str], split: ClassSplit) -> Division:
             "or add images"
         )
     return division
+
+
+def thinned_sizes(available: Sequence[int], *, imbalance: float, total: int | None) -> list[int]:
+    """Return how many images each class keeps, so that sizes decay geometrically.
+
+    Args:
+        available: Images of each class; the first class becomes the largest.
+        imbalance: Size of the first class divided by that of the last, up to rounding.
+        total: Sum of the sizes; None: the largest for which every class has enough images.
+
+    Raises:
+        ValueError: ``data.train_images: ...``: a class has fewer images than it would keep, or
+            would keep fewer than two.
+    """
+    last = max(1, len(available) - 1)
+    shares = np.array([imbalance ** (-place / last) for place in range(len(available))])
+    most = float((np.array(available) / shares).min())
+    exact = shares * (most if total is None else total / shares.sum())
+    sizes = np.floor(exact + 1e-9).astype(int)
+    if total is not None:  # the largest remainders are rounded up
+        order = np.argsort(sizes - exact, kind="stable")
+        sizes[order[: total - sizes.sum()]] += 1
+    if (sizes > available).any() or sizes.min() < FEWEST_CLASS_IMAGES:
+        enough = int(np.floor(most * shares).sum())
+        least = int(np.ceil(FEWEST_CLASS_IMAGES / shares[-1] * shares.sum()))
+        raise ValueError(
+            f"data.train_images: {sizes.sum()} images of {len(available)} training classes at "
+            f"imbalance {imbalance:g} mean {sizes.min()} to {sizes.max()} a class; these classes "
+            f"allow {least} to {enough} images"
+            if least <= enough
+            else f"data.imbalance: {imbalance:g} leaves the smallest of {len(available)} training "
+            f"classes fewer than {FEWEST_CLASS_IMAGES} images; lower it"
+        )
+    return [int(size) for size in sizes]
 
 
 def visible_labels(
