@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 from harness.records.trial import Trial, flat
 from harness.study.loading import Loaded
-from harness.study.trials.single_trial import make_control, short_key, show
+from harness.study.spec import VARIANT, StudySpec
+from harness.study.trials.conditions import Varied
+from harness.study.trials.single_trial import NOTHING_VARIED, label_of, make_control
 from harness.workload import Workload
 
 
@@ -23,27 +25,49 @@ def make_controls(
     Raises:
         InputError: the workload rejects a control; with the place in the file.
     """
-    controls: dict[str, Trial] = {}
+    asked: list[tuple[Varied, Trial]] = []
     if not inspect.signature(workload.controls).parameters:
         for name, overrides in workload.controls().items():
-            control = make_control(loaded, workload, name, loaded.spec.base, overrides)
-            controls[control.trial_id] = control
+            asked.append(({}, make_control(loaded, workload, name, loaded.spec.base, overrides)))
     else:
         for trial in trials:
             for name, overrides in workload.controls(trial.params).items():
                 control = make_control(loaded, workload, name, trial.params, overrides)
-                controls.setdefault(control.trial_id, control)
-    found = list(controls.values())
+                asked.append((dict(trial.varied), control))
+    found: dict[str, tuple[Varied, Trial]] = {}
+    for varied, control in asked:
+        found.setdefault(control.trial_id, (varied, control))
+    controls = [control for _, control in found.values()]
     return tuple(
-        dataclasses.replace(control, number=first_number + place, label=_label(control, found))
-        for place, control in enumerate(found)
+        dataclasses.replace(
+            control,
+            number=first_number + place,
+            label=_label(loaded.spec, control, varied, controls),
+        )
+        for place, (varied, control) in enumerate(found.values())
     )
 
 
-def _label(control: Trial, controls: Sequence[Trial]) -> str:
-    """Label a control by its name, and by what tells it from others of that name."""
+def _label(spec: StudySpec, control: Trial, varied: Varied, controls: Sequence[Trial]) -> str:
+    """Label a control by its name, and by what tells it from others of that name.
+
+    Args:
+        spec: The study.
+        control: The control, labelled with its name alone.
+        varied: What its trial varies.
+        controls: All controls.
+    """
     alike = [flat(each.params) for each in controls if each.label == control.label]
     mine = flat(control.params)
     differing = [key for key in mine if any(each.get(key) != mine[key] for each in alike)]
-    parts = [f"{short_key(key, mine)}={show(mine[key])}" for key in differing]
-    return f"{control.label} ({', '.join(parts)})" if parts else control.label
+
+    def matters(key: str) -> bool:
+        keys = spec.variants[str(varied[VARIANT])] if key == VARIANT else [key]
+        return any(
+            f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
+            for one in keys
+            for other in differing
+        )
+
+    told = label_of(spec, {key: value for key, value in varied.items() if matters(key)})
+    return control.label if told == NOTHING_VARIED else f"{control.label} ({told})"

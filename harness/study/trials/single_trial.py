@@ -15,16 +15,19 @@ from harness.study.trials.conditions import Varied, assemble
 from harness.study.yaml_source import Path_
 from harness.workload import JsonValue, Params, Workload
 
+NOTHING_VARIED = "base"
+"""Label of the only trial of a study that varies nothing."""
+
 
 def label_of(spec: StudySpec, varied: Varied) -> str:
     """Label a trial for tables: its variant, then ``key=value`` with the shortest unique keys."""
     parts = [str(varied[VARIANT])] if VARIANT in varied else []
     parts += [
-        f"{short_key(key, spec.search)}={show(value)}"
+        f"{_short(key, spec.search)}={show(value)}"
         for key, value in varied.items()
         if key != VARIANT
     ]
-    return ", ".join(parts) or "base"
+    return ", ".join(parts) or NOTHING_VARIED
 
 
 def show(value: JsonValue) -> str:
@@ -75,7 +78,7 @@ def _checked(
         params = workload.check(params)
     except ValueError as error:
         blamed = f" ({'control' if is_control else 'trial'} {label!r})"
-        if label == "base" and not is_control:
+        if label == NOTHING_VARIED and not is_control:
             blamed = ""
         lines = [
             f"{locate(loaded, varied, line.partition(':')[0])}: {line}{blamed}"
@@ -108,7 +111,7 @@ def locate(loaded: Loaded, varied: Mapping[str, JsonValue], dotted: str) -> str:
     return loaded.source.where(("base", *dotted.split(".")))
 
 
-def short_key(key: str, among: Mapping[str, object]) -> str:
+def _short(key: str, among: Mapping[str, object]) -> str:
     """Return the shortest suffix of a dotted key that no other axis shares."""
     parts = key.split(".")
     for count in range(1, len(parts)):
