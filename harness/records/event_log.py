@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.records.events import Damaged, Entry, Event, Started, from_json, to_json
-from harness.records.plain_file import open_no_follow, unreadable, writing
+from harness.records.plain_file import file_stamp, open_no_follow, unreadable, writing
 from harness.workload import JsonValue
 
 _KEY = b',"checksum":"'
@@ -49,10 +49,41 @@ def append(path: Path, event: Event) -> None:
     Raises:
         StoreError: the disk is full, or the path is not writable.
     """
-    with _appending(path) as stream:
-        # No sync of the folder: journaling file systems commit a new name with the first fsync.
-        line = sealed(to_json(event), previous=_last_mark(stream))
-        _write(stream, line, is_synced=not isinstance(event, Started))
+    SpoolWriter(path).append(event)
+
+
+@dataclass
+class SpoolWriter:
+    """Appends the events of one attempt, and reads the spool only if others have written to it."""
+
+    path: Path
+    _last: tuple[int, int] | None = field(default=None, init=False)
+    """Inode and size of the spool after the last append; None if others wrote in the meantime."""
+    _mark: str = field(default="", init=False)
+    """Checksum of the last line that was appended."""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the spool still ends with what this writer appended last."""
+        stamp = file_stamp(self.path)
+        return stamp is not None and (stamp[0], stamp[2]) == self._last
+
+    def append(self, event: Event) -> None:
+        """Append an event; see the function ``append``.
+
+        Raises:
+            StoreError: the disk is full, or the path is not writable.
+        """
+        with _appending(self.path) as stream:
+            before = os.fstat(stream.fileno())
+            if (before.st_ino, before.st_size) != self._last:
+                self._mark = _last_mark(stream)
+            line = sealed(to_json(event), previous=self._mark)
+            # No sync of the folder: journaling file systems commit a new name with the first fsync.
+            _write(stream, line, is_synced=not isinstance(event, Started))
+            self._mark = _checksum(line[: -_SEAL - 1])
+            after = os.fstat(stream.fileno()).st_size
+            self._last = (before.st_ino, after) if after == before.st_size + len(line) else None
 
 
 def append_lines(path: Path, lines: bytes) -> None:
@@ -188,8 +219,12 @@ def _checksum(body: bytes) -> str:
 def _appending(path: Path) -> Iterator[FileIO]:
     """Open a spool, unbuffered, for appending and reading; its folders are created."""
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(open_no_follow(path, _APPEND), "ab+", buffering=0) as stream:
+        try:
+            descriptor = open_no_follow(path, _APPEND)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = open_no_follow(path, _APPEND)
+        with os.fdopen(descriptor, "ab+", buffering=0) as stream:
             yield stream
 
 

@@ -25,7 +25,7 @@ from harness.executors.worker import stop_request
 from harness.executors.worker.environment import variables_set
 from harness.executors.worker.run_log import last_lines, log_path, log_size, make_work_dir
 from harness.records.early_stopping import EarlyStop, first_violation
-from harness.records.event_log import SpoolReader, append, read_spool
+from harness.records.event_log import SpoolReader, SpoolWriter, read_spool
 from harness.records.events import (
     MOST_COUNT,
     Damaged,
@@ -77,8 +77,9 @@ def execute(job: Job, workload: Workload) -> int:
     work = make_work_dir(job)
     log_start = log_size(job)
     started = _started(job)
-    append(spool_path(job.directory), started)
-    epochs = _EpochWriter(job, _state_before(job), started)
+    spool = SpoolWriter(spool_path(job.directory))
+    spool.append(started)
+    epochs = _EpochWriter(job, _state_before(job), started, spool)
     epochs.refuse_if_outrun()
     began = time.monotonic()
     results: Mapping[str, float] = {}
@@ -116,7 +117,7 @@ def execute(job: Job, workload: Workload) -> int:
         files=digests_below(work) if failure is None and cut is None else {},
     )
     epochs.refuse_if_outrun()
-    append(spool_path(job.directory), finished)
+    spool.append(finished)
     return 0
 
 
@@ -212,14 +213,15 @@ class _EpochWriter:
     """Progress of a run that may be stopped early, including what earlier attempts reported."""
     started: Started
     """The event with which this attempt began."""
+    spool: SpoolWriter
     failed: _Failed | None = field(default=None, init=False)
     is_interrupted: bool = field(default=False, init=False)
     """Whether the run was told to end because of a stop request."""
-    _spool: SpoolReader = field(init=False)
+    _others: SpoolReader = field(init=False)
     _is_begun: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        self._spool = SpoolReader(spool_path(self.job.directory))
+        self._others = SpoolReader(spool_path(self.job.directory))
 
     @property
     def cut(self) -> EarlyStop | None:
@@ -242,7 +244,7 @@ class _EpochWriter:
         _refuse_test_scores(self.job, metrics)
         self.refuse_if_outrun()
         event = EpochReported(self.job.attempt, utc_now(), step, numbers)
-        append(spool_path(self.job.directory), event)
+        self.spool.append(event)
         self.failed = self.failed or _failure_in(f"epoch {step}", numbers)
         if self.job.thresholds is not None:
             self.state = replay([event], self.state, watched=self.job.thresholds.metric)
@@ -258,7 +260,9 @@ class _EpochWriter:
         Raises:
             OutrunError: there is such an attempt.
         """
-        for event in self._spool.read().entries:
+        if self._is_begun and self.spool.is_last:
+            return
+        for event in self._others.read().entries:
             if isinstance(event, Damaged):
                 continue
             is_ours = self._is_begun or self._is_start(event)

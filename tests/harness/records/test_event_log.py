@@ -13,7 +13,14 @@ import pytest
 from store_examples import a_run, a_trial, done, failed, reported, start
 
 from harness.errors import StoreError
-from harness.records.event_log import SpoolReader, append, append_lines, read_spool
+from harness.records import event_log
+from harness.records.event_log import (
+    SpoolReader,
+    SpoolWriter,
+    append,
+    append_lines,
+    read_spool,
+)
 from harness.records.events import Damaged, Event, to_json
 from harness.records.folders import run_dir, spool_path
 from harness.records.run_state import replay
@@ -242,3 +249,42 @@ def test_a_file_in_place_of_the_folder_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"cannot write.*file is in the way") as caught:
         append(spool_path(run_dir(tmp_path / "results", "abc")), failed())
     assert "\n" not in str(caught.value)
+
+
+def test_a_writer_reads_the_spool_only_after_others_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run" / "spool.jsonl"
+    looked, really_look = [], event_log._last_mark
+    monkeypatch.setattr(
+        event_log, "_last_mark", lambda stream: looked.append(None) or really_look(stream)
+    )
+    first, second = SpoolWriter(path), SpoolWriter(path)
+    events = [reported(number) for number in range(6)]
+    for writer, event in zip((first, first, first, second, first, first), events, strict=True):
+        writer.append(event)
+    assert len(looked) == 3  # at each writer's start, and once after the other's line
+    assert (first.is_last, second.is_last) == (True, False)
+    assert read_spool(path) == tuple(events)  # no line is missing from the chain
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced", "cut", "torn"])
+def test_a_writer_follows_a_spool_that_was_changed_under_it(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "spool.jsonl"
+    writer = SpoolWriter(path)
+    writer.append(reported(0))
+    writer.append(reported(1))
+    lines = path.read_bytes().splitlines(keepends=True)
+    if how == "removed":
+        path.unlink()
+    elif how == "replaced":
+        (tmp_path / "other").write_bytes(b"".join(lines))
+        (tmp_path / "other").replace(path)
+    elif how == "cut":
+        path.write_bytes(lines[0])
+    else:
+        path.write_bytes(lines[0] + lines[1][:-9])
+    assert not writer.is_last
+    writer.append(reported(2))
+    kept = {"removed": [2], "replaced": [0, 1, 2], "cut": [0, 2], "torn": [0, 2]}[how]
+    assert read_spool(path) == tuple(reported(number) for number in kept)
