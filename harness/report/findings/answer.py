@@ -118,7 +118,9 @@ def _controls(tables: StudyTables, view: View, best: TrialRow) -> list[str]:
             parts.append(
                 f"{decimal(abs(top - found.mean))} {side} {trial.label} ({decimal(found.mean)})"
             )
-    return [f"{named(best)} is {' and '.join(parts)}."] if parts else []
+    *first, last = parts or [""]
+    listed = f"{', '.join(first)} and {last}" if first else last
+    return [f"{named(best)} is {listed}."] if parts else []
 
 
 def _below_a_control(tables: StudyTables, view: View) -> str:
