@@ -14,7 +14,7 @@ from gcudml.data.splits import thinned_sizes
 
 
 def test_sizes_decay_geometrically_to_the_imbalance() -> None:
-    sizes = thinned_sizes([60] * 50, imbalance=15, total=None)
+    sizes = thinned_sizes([60] * 50, imbalance=15.0, total=None)
     assert (sizes[0], sizes[-1]) == (60, 4)
     assert sizes == sorted(sizes, reverse=True)
     steps = np.log(sizes)
@@ -22,7 +22,7 @@ def test_sizes_decay_geometrically_to_the_imbalance() -> None:
     assert np.abs(np.exp(steps) - np.exp(expected)).max() < 1
 
 
-@pytest.mark.parametrize("imbalance", [1, 2, 4, 15])
+@pytest.mark.parametrize("imbalance", [1.0, 2.0, 4.0, 15.0])
 def test_the_total_is_the_same_for_every_imbalance(imbalance: float) -> None:
     sizes = thinned_sizes([60] * 50, imbalance=imbalance, total=1000)
     assert sum(sizes) == 1000
@@ -31,7 +31,7 @@ def test_the_total_is_the_same_for_every_imbalance(imbalance: float) -> None:
 
 def test_no_class_keeps_more_than_it_has() -> None:
     available = [30, 60, 12, 60, 7]
-    sizes = thinned_sizes(available, imbalance=4, total=None)
+    sizes = thinned_sizes(available, imbalance=4.0, total=None)
     assert all(size <= has for size, has in zip(sizes, available, strict=True))
     assert any(size == has for size, has in zip(sizes, available, strict=True))
 
@@ -39,9 +39,9 @@ def test_no_class_keeps_more_than_it_has() -> None:
 @pytest.mark.parametrize(
     ("imbalance", "total", "message"),
     [
-        (15, 1300, "data.train_images: 1300 images of 50 training classes at imbalance 15 mean .* a class; these classes allow .* images"),
-        (1, 60, "data.train_images: 60 images of 50 .* mean 1 to 2 a class; these classes allow 100 to 3000 images"),
-        (100, None, "data.imbalance: 100 leaves the smallest of 50 training classes fewer than 2 images; lower it"),
+        (15.0, 1300, "data.train_images: 1300 images of 50 training classes at imbalance 15 mean .* a class; these classes allow .* images"),
+        (1.0, 60, "data.train_images: 60 images of 50 .* mean 1 to 2 a class; these classes allow 100 to 3000 images"),
+        (100.0, None, "data.imbalance: 100 leaves the smallest of 50 training classes fewer than 2 images; lower it"),
     ],
 )  # fmt: skip
 def test_what_the_classes_do_not_allow_is_refused(
