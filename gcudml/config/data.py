@@ -135,7 +135,7 @@ class FileData(ImageData):
     seed of ``split``; the other parts stay whole."""
     train_images: int | None = Field(default=None, ge=4, le=100_000_000)
     """Total number of training images, which a sweep of ``imbalance`` needs to be fair; classes are
-    thinned to it. ``null``: all images, or with ``imbalance`` above 1 as many as the classes allow.
+    thinned to it. ``null``: all images, or, if ``imbalance`` is above 1, as many as classes allow.
     """
 
     @model_validator(mode="after")

@@ -135,8 +135,8 @@ def thinned_sizes(available: Sequence[int], *, imbalance: float, total: int | No
         total: Sum of the sizes; None: the largest for which every class has enough images.
 
     Raises:
-        ValueError: ``data.train_images: ...``: a class has fewer images than it would keep, or
-            would keep fewer than two.
+        ValueError: a class has fewer images than it would keep, or would keep fewer than two, as
+            ``data.train_images: ...``, or ``data.imbalance: ...`` if no total could help.
     """
     last = max(1, len(available) - 1)
     shares = np.array([imbalance ** (-place / last) for place in range(len(available))])

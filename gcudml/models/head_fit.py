@@ -78,7 +78,7 @@ def fit_heads(
         network: As before training, on its device.
         images: The training images, or features of a frozen trunk.
         config: Configuration of the run.
-        number_format: Number format of the run, whose memory layout is used.
+        number_format: Number format of the run; only its memory layout is used.
 
     Raises:
         ValueError: ``model.head_init: ...`` if it does not suit the sizes, or all images have the

@@ -25,22 +25,26 @@ Vectors = Float[Tensor, "n features"]
 
 
 class FreeEmbedding(nn.Module):
-    """A network's trunk, pooled in one way and plain or half-whitened; ``pooled`` is the result."""
+    """A trunk's features, pooled and perhaps half-whitened, as ``pooled``; several poolings stand
+    side by side.
+    """
 
-    def __init__(self, maps: nn.Module, pooling: Pooling, head: nn.Linear | None) -> None:
+    def __init__(
+        self, maps: nn.Module, poolings: tuple[Pooling, ...], head: nn.Linear | None = None
+    ) -> None:
         super().__init__()
         self.maps = maps
-        self.pooling: Pooling = pooling
+        self.poolings = poolings
         self.head = head
 
     def __str__(self) -> str:
         form = f"half-whitened to {self.head.out_features} dimensions" if self.head else "plain"
-        return f"{self.pooling} pooling, {form}"
+        return f"{' and '.join(self.poolings)} pooling, {form}"
 
     def forward(self, images: Float[Tensor, "batch channels height width"]) -> Embeddings:
         """Embed each image."""
         maps = self.maps(images)
-        pooled = pool(maps, self.pooling, gem_p=GEM_P)
+        pooled = torch.cat([pool(maps, each, gem_p=GEM_P) for each in self.poolings], dim=1)
         with torch.autocast(pooled.device.type, enabled=False):
             pooled = self.head(pooled) if self.head else pooled
         nothing = pooled.new_empty(len(pooled), 0)
@@ -70,9 +74,9 @@ def choose_free_embedding(
         number_format: Number format of the run.
     """
     if not _can_choose(training[1], validation[1]):
-        return FreeEmbedding(network.features.maps, config.model.pooling, None).eval()
+        return FreeEmbedding(network.features.maps, (config.model.pooling,)).eval()
     poolings = ("token",) if config.model.pooling == "token" else POOLINGS
-    every = _AllPoolings(network.features.maps, poolings).eval()
+    every = FreeEmbedding(network.features.maps, poolings).eval()
 
     def embed(images: Tensor) -> dict[Pooling, Vectors]:
         found = embed_images(
@@ -104,7 +108,7 @@ def choose_free_embedding(
     choices = [(pooling, whiten) for whiten in (False, True) for pooling in poolings]
     pooling, whiten = max(choices, key=lambda each: recall(each[0], whiten=each[1]))
     head = _whitening(known[pooling], config.model.embedding_dim) if whiten else None
-    return FreeEmbedding(network.features.maps, pooling, head).eval()
+    return FreeEmbedding(network.features.maps, (pooling,), head).eval()
 
 
 def _can_choose(training: Int[Tensor, " n"], validation: Int[Tensor, " m"]) -> bool:
@@ -112,21 +116,6 @@ def _can_choose(training: Int[Tensor, " n"], validation: Int[Tensor, " m"]) -> b
     if len(validation):
         return bool((validation >= 0).any())
     return int((training.unique() >= 0).sum()) >= 2 * FEWEST_CLASSES
-
-
-class _AllPoolings(nn.Module):
-    """Computes all poolings of a trunk at once; ``pooled`` holds them side by side."""
-
-    def __init__(self, maps: nn.Module, poolings: tuple[Pooling, ...]) -> None:
-        super().__init__()
-        self.maps = maps
-        self.poolings = poolings
-
-    def forward(self, images: Float[Tensor, "batch channels height width"]) -> Embeddings:
-        maps = self.maps(images)
-        pooled = torch.cat([pool(maps, each, gem_p=GEM_P) for each in self.poolings], dim=1)
-        nothing = pooled.new_empty(len(pooled), 0)
-        return Embeddings(nothing, nothing, pooled, maps)
 
 
 @torch.no_grad()

@@ -30,7 +30,7 @@ _MOST_RESTARTS = 3
 
 
 class ProcessExecutor:
-    """Up to ``slots`` runs at once, each forked into a process of its own."""
+    """Executes up to ``slots`` runs at once, each in a forked process of its own."""
 
     def __init__(self, workload: str, slots: int, threads: int, placement: Placement) -> None:
         """Start the fork server, which imports ``workload`` in the background."""

@@ -186,7 +186,7 @@ def _read_borders(
 ) -> dict[tuple[str, int], tuple[float, ...]]:
     """Map trial and epoch to the ranks after which groups end, largest clusters first.
 
-    Left out where seeds differ in the number of groups, or groups overlap in size.
+    An epoch is left out if seeds differ in the number of groups, or if groups overlap in size.
     """
     rows = read_rows(
         con,

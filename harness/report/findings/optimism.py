@@ -26,7 +26,7 @@ class Optimism(NamedTuple):
     """What was chosen on validation classes, and what test classes would have chosen."""
 
     honest: Scored
-    """The trial with the best mean on validation classes, at the epochs chosen there."""
+    """Test score of the trial that is best on validation classes, at the epochs chosen there."""
     best: Scored
     """The trial with the best test score, at the epochs chosen on validation classes."""
     best_by_epoch: Scored | None
