@@ -25,8 +25,9 @@ Vectors = Float[Tensor, "n features"]
 
 
 class FreeEmbedding(nn.Module):
-    """A trunk's features, pooled and perhaps half-whitened, as ``pooled``; several poolings stand
-    side by side.
+    """Embeds with a trunk's pooled features, plain or half-whitened; the result is ``pooled``.
+
+    Several poolings stand side by side.
     """
 
     def __init__(
