@@ -1,7 +1,8 @@
 """A frozen trunk: its features of all images are computed once, cached, and shared by all runs.
 
 The heads are then trained on these features. ``StoredFeatures`` takes the trunk's place in the
-student, so methods, teacher and evaluation work on features as they do on images.
+student, so methods, teacher and evaluation work on features as they do on images. The controls that
+train nothing work on such features as well, so they cost little more than their evaluation.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,10 +10,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from gcudml.config import RunConfig
-from gcudml.models.embedding import Embedder, StoredFeatures
+from gcudml.config.model import Pooling
+from gcudml.models.embedding import Embedder, Pooled, StoredFeatures, pool
 from gcudml.models.inference import RandomViews, network_inputs
 from gcudml.models.number_format import Format, autocast
 from gcudml.runtime.array_cache import cached_array
@@ -26,16 +28,63 @@ IRRELEVANT = {"weights", "freeze_batch_norm", "embedding_dim", "wide_dim", "head
 """Parameters of the model that change no feature, or only through the weights that are loaded."""
 
 
+GEM_P = 3.0
+"""Exponent of ``gem`` among several poolings."""
+
+
+class PooledSideBySide(nn.Module):
+    """The feature maps of a trunk under several poolings, one behind the other."""
+
+    def __init__(self, trunk: Pooled, poolings: Sequence[Pooling]) -> None:
+        super().__init__()
+        self.maps = trunk.maps
+        self.poolings = tuple(poolings)
+        self.out_channels = len(poolings) * trunk.out_channels
+
+    def extra_repr(self) -> str:
+        """Name the poolings, which no parameter shows."""
+        return f"poolings={self.poolings}, gem_p={GEM_P}"
+
+    def forward(
+        self, images: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch features"]:
+        """Compute the features of images under each pooling, in single precision."""
+        maps = self.maps(images)
+        return torch.cat([pool(maps, each, gem_p=GEM_P) for each in self.poolings], dim=1)
+
+
 class FrozenTrunk:
     """The trunk of a student that trains its heads only, and the cache of the trunk's features."""
 
-    def __init__(self, student: Embedder, config: RunConfig, number_format: Format) -> None:
-        """Take the trunk out of the student, which from now on embeds features."""
-        self.trunk = student.features.eval().requires_grad_(False)
+    def __init__(
+        self,
+        student: Embedder,
+        config: RunConfig,
+        number_format: Format,
+        *,
+        poolings: Sequence[Pooling] = (),
+        keep: bool = True,
+    ) -> None:
+        """Take the trunk out of the student, which from now on embeds features.
+
+        Args:
+            student: As before training, on its device.
+            config: Configuration of the run.
+            number_format: Number format of the run.
+            poolings: Poolings in place of the student's own, if any; the features of each stand one
+                behind the other.
+            keep: Whether features are cached, as suits weights that other runs have as well.
+        """
+        own = student.features
+        assert isinstance(own, Pooled)
+        self.trunk = PooledSideBySide(own, poolings) if poolings else own
+        self.trunk.eval().requires_grad_(False)
         student.features = StoredFeatures(self.trunk.out_channels)
         self.config = config
         self.number_format = number_format
+        self.keep = keep
         state = dict(self.trunk.named_parameters()) | dict(self.trunk.named_buffers())
+        irrelevant = IRRELEVANT | ({"pooling", "gem_p"} if poolings else set())
         # The digest of the weights stands for where they come from: a file, or the run's seed.
         self._key = {
             "version": VERSION,
@@ -43,7 +92,7 @@ class FrozenTrunk:
             "device": self._device.type,
             "format": number_format.name,
             "size": config.data.network_size,
-            "model": config.model.model_dump(mode="json", exclude=IRRELEVANT),
+            "model": config.model.model_dump(mode="json", exclude=irrelevant),
             "weights": digest_of(str(self.trunk), state),
         }
 
@@ -70,15 +119,17 @@ class FrozenTrunk:
             view and [view.config.model_dump(mode="json"), view.generator.initial_seed()]
             for view in views
         ]
-        shape = (len(views) * len(images), self.trunk.out_channels)
-        found = cached_array(
-            "features",
-            digest([self._key, of, drawn]),
-            shape,
-            lambda: self._compute(images, views),
-            dtype=np.float32,
-            verify=True,
-        )
+        if not self.keep:
+            found = np.concatenate(list(self._compute(images, views)))
+        else:
+            found = cached_array(
+                "features",
+                digest([self._key, of, drawn]),
+                (len(views) * len(images), self.trunk.out_channels),
+                lambda: self._compute(images, views),
+                dtype=np.float32,
+                verify=True,
+            )
         return found.reshape(len(views), len(images), -1, 1, 1)
 
     def training_views(

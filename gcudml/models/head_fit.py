@@ -144,9 +144,13 @@ class _Principal(NamedTuple):
 
 def _principal(rows: Float[Tensor, "n features"], *, dim: int) -> _Principal:
     """Return the directions in which the rows' mean squares are largest, largest first."""
-    squares = rows.T @ rows / len(rows)
-    variances, vectors = torch.linalg.eigh(squares)  # ascending
-    directions = vectors.T.flip(0)[:dim]
+    if len(rows) < rows.shape[1]:  # much less work than the eigenvectors of all features
+        _, values, directions = torch.linalg.svd(rows, full_matrices=False)
+        variances = values.square() / len(rows)
+    else:
+        ascending, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
+        directions, variances = vectors.T.flip(0), ascending.flip(0)
+    directions = directions[:dim]
     # A direction's sign is arbitrary: choose it so that equal features give equal heads anywhere.
     peaks = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
-    return _Principal(directions * peaks.sign(), variances.flip(0)[:dim])
+    return _Principal(directions * peaks.sign(), variances[:dim])

@@ -51,12 +51,13 @@ def embed_images(
         clock: Times the parts (data, views, forward) as in a training step; None: no timing.
 
     Returns:
-        The embeddings of each head, on the network's device, not normalised.
+        The embeddings of each head, not normalised, on the network's device, or on that of the
+        images if the network has no parameters.
     """
     clock = clock or Stopwatch.off()
     forward = "teacher" if isinstance(network, TeacherNet) else "student"
     was_training = network.training
-    device = next(network.parameters()).device
+    device = next(network.parameters(), images).device
     network.eval()
     found: dict[Head, list[Tensor]] = {head: [] for head in heads}
     for inputs in network_inputs(

@@ -47,7 +47,7 @@ from gcudml.training.extra_scores import best_oracle_epoch, oracle_results, scor
 from gcudml.training.model_file import ModelFacts, results_of, save_model
 from gcudml.training.optimizers import student_optimizer
 from gcudml.training.state import Snapshot, TrainingState
-from gcudml.training.untouched import choose_free_embedding
+from gcudml.training.untouched import choose_free_embedding, own_embedding, poolings_of
 
 ReportEpoch = Callable[[int, Mapping[str, float]], bool]
 """Receives an epoch and its metrics; returns False to stop the run."""
@@ -126,20 +126,20 @@ def _run_network(
     _note_circumstances(workdir, config, number_format, device)
     student = build_student(config, channels=channels, seed=derive(seed, "weights"))
     number_format.place(student, device)
-    trunk, pixels = None, training
-    if config.train.trunk == "frozen" and not isinstance(config.method, UntrainedConfig):
-        trunk = FrozenTrunk(student, config, number_format)
+    trunk, pixels = _freeze(student, config, number_format), training
+    if trunk is not None:
         plain = trunk.features(pixels.images, of=pixels.key)[0]
         training = pixels._replace(images=_placed(plain, device))
         validation = _as_features(validation, trunk, seed=seed)
-    fit_heads(student, training.images, config, number_format=number_format)
+    if not _is_pooled(config):
+        fit_heads(student, training.images, config, number_format=number_format)
     network: nn.Module = student
 
     if isinstance(config.method, UntrainedConfig):
-        if config.method.embedding == "best_free":
-            network = choose_free_embedding(
-                student, training[:3], validation[:3], config, number_format=number_format
-            )
+        if config.method.embedding == "pooled":
+            network = own_embedding(config, config.method, features=training.images.shape[1])
+        elif config.method.embedding == "best_free":
+            network = choose_free_embedding(training[:3], validation[:3], config, config.method)
             remarks = remarks_on_search(config.evaluate.search, device)
             remarks.append(f"The best embedding that the untouched weights give is {network}.")
             write_facts(workdir, remarks=remarks)
@@ -178,6 +178,26 @@ def _run_network(
         if save_model(workdir, facts, whole):
             checkpoint.remove(workdir)
     return results
+
+
+def _freeze(student: Embedder, config: RunConfig, number_format: Format) -> FrozenTrunk | None:
+    """Take the trunk out of the student if the run does not train it."""
+    method = config.method
+    if not isinstance(method, UntrainedConfig):
+        is_frozen = config.train.trunk == "frozen"
+        return FrozenTrunk(student, config, number_format) if is_frozen else None
+    return FrozenTrunk(
+        student,
+        config,
+        number_format,
+        poolings=poolings_of(config.model, method),
+        keep=config.model.is_pretrained,
+    )
+
+
+def _is_pooled(config: RunConfig) -> bool:
+    """Whether the run evaluates pooled features, not a head."""
+    return isinstance(config.method, UntrainedConfig) and config.method.embedding != "compact"
 
 
 def _context(
@@ -333,8 +353,7 @@ def _measure(
     """Compute all metrics on one part of the data; empty if it has no images."""
     if not len(part.images):
         return {}
-    is_pooled = isinstance(config.method, UntrainedConfig) and config.method.embedding != "compact"
-    head: Head = "pooled" if is_pooled else "compact"
+    head: Head = "pooled" if _is_pooled(config) else "compact"
 
     def embed(
         images: Shaped[Tensor, "n channels height width"], views: RandomViews | None

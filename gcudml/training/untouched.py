@@ -6,18 +6,16 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from gcudml.config import RunConfig
-from gcudml.config.model import Pooling
+from gcudml.config import RunConfig, UntrainedConfig
+from gcudml.config.model import ModelConfig, Pooling
 from gcudml.evaluation.retrieval import retrieve
-from gcudml.models.embedding import Embedder, Embeddings, pool
+from gcudml.models.embedding import Embeddings
+from gcudml.models.frozen import GEM_P
 from gcudml.models.head_fit import half_whitened
-from gcudml.models.inference import embed_images
-from gcudml.models.number_format import Format
 from gcudml.runtime.seeding import generator
 from gcudml.training.extra_scores import Part
 
 POOLINGS: tuple[Pooling, ...] = ("avg", "max", "avg+max", "gem")
-GEM_P = 3.0
 HELD_OUT = 0.3  # share of the training classes to choose on if there are no validation classes
 FEWEST_CLASSES = 2
 
@@ -25,40 +23,50 @@ Vectors = Float[Tensor, "n features"]
 
 
 class FreeEmbedding(nn.Module):
-    """Embeds with a trunk's pooled features, plain or half-whitened; the result is ``pooled``.
+    """Embeds stored features by one pooling, plain or half-whitened; the result is ``pooled``."""
 
-    Several poolings stand side by side.
-    """
-
-    def __init__(
-        self, maps: nn.Module, poolings: tuple[Pooling, ...], head: nn.Linear | None = None
-    ) -> None:
+    def __init__(self, pooling: Pooling, columns: slice, head: nn.Linear | None = None) -> None:
+        """Take the features of ``pooling``, which stand in ``columns``."""
         super().__init__()
-        self.maps = maps
-        self.poolings = poolings
+        self.pooling = pooling
+        self.columns = columns
         self.head = head
 
     def __str__(self) -> str:
         form = f"half-whitened to {self.head.out_features} dimensions" if self.head else "plain"
-        return f"{' and '.join(self.poolings)} pooling, {form}"
+        return f"{self.pooling} pooling, {form}"
 
-    def forward(self, images: Float[Tensor, "batch channels height width"]) -> Embeddings:
-        """Embed each image."""
-        maps = self.maps(images)
-        pooled = torch.cat([pool(maps, each, gem_p=GEM_P) for each in self.poolings], dim=1)
+    def forward(self, maps: Float[Tensor, "batch features 1 1"]) -> Embeddings:
+        """Embed each image by its features."""
+        pooled = maps.flatten(1)[:, self.columns]
         with torch.autocast(pooled.device.type, enabled=False):
             pooled = self.head(pooled) if self.head else pooled
         nothing = pooled.new_empty(len(pooled), 0)
         return Embeddings(nothing, nothing, pooled, maps)
 
 
+def poolings_of(model: ModelConfig, method: UntrainedConfig) -> tuple[Pooling, ...]:
+    """Return the poolings whose features a control shares with others; none if only its own."""
+    is_other_gem = model.pooling == "gem" and model.gem_p != GEM_P
+    if method.embedding == "compact" or model.pooling == "token":
+        return ()
+    return () if method.embedding == "pooled" and is_other_gem else POOLINGS
+
+
+def own_embedding(config: RunConfig, method: UntrainedConfig, *, features: int) -> FreeEmbedding:
+    """Embed by the network's own pooling, plain.
+
+    Args:
+        config: Configuration of the run.
+        method: The control.
+        features: Number of stored features, of all its poolings.
+    """
+    columns = _columns(config.model, method, features=features)
+    return FreeEmbedding(config.model.pooling, columns[config.model.pooling])
+
+
 def choose_free_embedding(
-    network: Embedder,
-    training: Part,
-    validation: Part,
-    config: RunConfig,
-    *,
-    number_format: Format,
+    training: Part, validation: Part, config: RunConfig, method: UntrainedConfig
 ) -> FreeEmbedding:
     """Choose the pooling and whitening with the best Recall@K, at the smallest K.
 
@@ -68,48 +76,42 @@ def choose_free_embedding(
     choose on, it is the network's own pooling, plain.
 
     Args:
-        network: The pretrained network, on its device.
-        training: Training images; classes only matter if there are no validation images.
-        validation: Validation images; may be empty.
+        training: Stored features of the training images, of all ``poolings_of`` the control;
+            classes only matter if there are no validation images.
+        validation: The same of the validation images; may be empty.
         config: Configuration of the run.
-        number_format: Number format of the run.
+        method: The control.
     """
+    known = training[0].flatten(1)
+    columns = _columns(config.model, method, features=known.shape[1])
     if not _can_choose(training[1], validation[1]):
-        return FreeEmbedding(network.features.maps, (config.model.pooling,)).eval()
-    poolings = ("token",) if config.model.pooling == "token" else POOLINGS
-    every = FreeEmbedding(network.features.maps, poolings).eval()
-
-    def embed(images: Tensor) -> dict[Pooling, Vectors]:
-        found = embed_images(
-            every,
-            images,
-            heads=["pooled"],
-            number_format=number_format,
-            size=config.data.network_size,
-        )["pooled"]
-        return dict(zip(poolings, found.chunk(len(poolings), dim=1), strict=True))
-
-    known = embed(training[0])
+        return own_embedding(config, method, features=known.shape[1])
     if len(validation[0]):
-        fitted, judged = known, embed(validation[0])
+        fitted, judged = known, validation[0].flatten(1)
         labels, is_query = validation[1:]
     else:
         held_out, is_query = _hold_out(training[1], seed=config.data.split.seed), None
-        fitted = {pooling: rows[~held_out] for pooling, rows in known.items()}
-        judged = {pooling: rows[held_out] for pooling, rows in known.items()}
-        labels = training[1][held_out]
+        fitted, judged, labels = known[~held_out], known[held_out], training[1][held_out]
 
     def recall(pooling: Pooling, *, whiten: bool) -> float:
-        rows = judged[pooling]
+        rows = judged[:, columns[pooling]]
         if whiten:
-            rows = _whitening(fitted[pooling], config.model.embedding_dim)(rows)
+            rows = _whitening(fitted[:, columns[pooling]], config.model.embedding_dim)(rows)
         k = min(config.evaluate.k)
         return retrieve(rows, labels, k=[k], map_at_r=False, is_query=is_query).recall[k]
 
-    choices = [(pooling, whiten) for whiten in (False, True) for pooling in poolings]
+    choices = [(pooling, whiten) for whiten in (False, True) for pooling in columns]
     pooling, whiten = max(choices, key=lambda each: recall(each[0], whiten=each[1]))
-    head = _whitening(known[pooling], config.model.embedding_dim) if whiten else None
-    return FreeEmbedding(network.features.maps, (pooling,), head).eval()
+    own = columns[pooling]
+    head = _whitening(known[:, own], config.model.embedding_dim) if whiten else None
+    return FreeEmbedding(pooling, own, head)
+
+
+def _columns(model: ModelConfig, method: UntrainedConfig, *, features: int) -> dict[Pooling, slice]:
+    """Return where the features of each pooling stand."""
+    poolings = poolings_of(model, method) or (model.pooling,)
+    size = features // len(poolings)
+    return {each: slice(n * size, (n + 1) * size) for n, each in enumerate(poolings)}
 
 
 def _can_choose(training: Int[Tensor, " n"], validation: Int[Tensor, " m"]) -> bool:
