@@ -16,8 +16,8 @@ from harness.report.data.mixture import mixture_of
 from harness.report.data.study_data import StudyTables
 from harness.report.data.training import Training, read_training
 from harness.report.findings.answer import answer
-from harness.report.findings.claims import ESTIMATE, claims, is_estimated
 from harness.report.findings.optimism import optimism, optimism_text
+from harness.report.findings.sentences import ESTIMATE, comparison_sentences, is_estimated
 from harness.report.html import gallery, sections
 from harness.report.html.costs import cost_section
 from harness.report.html.document import OFFLINE, Frame, document, file_stem, write_page
@@ -142,13 +142,13 @@ def _header(tables: StudyTables) -> str:
         f'<section id="answer"><h2>Answer</h2>{mixture_notice(mixture_of(tables))}'
         f'<div class="answer"><span class="badge">{escaped(BADGES[found.label])}</span>'
         f'<p class="claim">{escaped(found.claim)}</p>{remarks}</div>'
-        f"{_claims(tables)}{_optimism(tables)}</section></header>"
+        f"{_sentences(tables)}{_optimism(tables)}</section></header>"
     )
 
 
-def _claims(tables: StudyTables) -> str:
+def _sentences(tables: StudyTables) -> str:
     """Render a sentence on every compared trial."""
-    said = claims(tables)
+    said = comparison_sentences(tables)
     if not said:
         return ""
     items = "".join(f"<li>{escaped(sentence)}</li>" for sentence in said)

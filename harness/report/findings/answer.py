@@ -23,7 +23,7 @@ class Answer:
     label: str
     """Strength of the evidence: ``exploratory``, ``search``, ``tested``, or ``no result yet``."""
     remarks: tuple[str, ...]
-    """Sentences on the controls, and on what is missing; those on each trial are in ``claims``."""
+    """On the controls, and on what is missing; the sentences on each trial are in ``sentences``."""
 
 
 def answer(tables: StudyTables) -> Answer:

@@ -16,10 +16,10 @@ from harness.export.export_study import export_study
 from harness.report.comparison_page import write_comparison
 from harness.report.data.load import load_tables
 from harness.report.data.study_data import Summary, comparison_of
-from harness.report.findings.claims import claims
 from harness.report.findings.estimates import decimal, difference_text, evidence, plus_minus, signed
 from harness.report.findings.methods_text import methods_paragraph
 from harness.report.findings.paper_table import paper_table
+from harness.report.findings.sentences import comparison_sentences
 from harness.report.index_page import write_all
 from harness.report.plots.interactions import component_pictures
 from harness.report.plots.render import figure_json
@@ -55,7 +55,7 @@ def test_a_p_below_six_seeds_is_nowhere_but_in_the_database_and_its_rows(
         "compared": read(write_comparison(results, ["momentum", "other"], tmp_path)),
         "latex": export_study(results, "momentum", "latex"),
         "markdown": export_study(results, "momentum", "markdown"),
-        "sentences": " ".join(claims(tables)) + methods_paragraph(tables, None),
+        "sentences": " ".join(comparison_sentences(tables)) + methods_paragraph(tables, None),
         "bars": figure_json(component_pictures(tables)[0]),
     }
     found = {place for place, text in shown.items() if P_VALUE.search(text)}

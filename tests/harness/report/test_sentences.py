@@ -10,8 +10,13 @@ from report_fixtures import Made, controls, make_study, momentum, value_of
 
 from harness.report.data.load import load_tables
 from harness.report.data.study_data import Comparison
-from harness.report.findings.claims import MOST_CLAIMS, claims, is_estimated, more_seeds
 from harness.report.findings.optimism import optimism, optimism_text
+from harness.report.findings.sentences import (
+    MOST_SENTENCES,
+    comparison_sentences,
+    is_estimated,
+    more_seeds,
+)
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -23,7 +28,7 @@ def compared(n: int, difference: float, half: float) -> Comparison:
 
 def test_every_compared_trial_has_a_sentence_best_first(tmp_path: Path) -> None:
     tables = load_tables(make_study(tmp_path, momentum(), seeds=8), "momentum")
-    said = claims(tables)
+    said = comparison_sentences(tables)
     assert [sentence.split(":")[0] for sentence in said] == [
         "teacher_momentum=0.9",
         "teacher_momentum=0.99",
@@ -39,16 +44,18 @@ def test_every_compared_trial_has_a_sentence_best_first(tmp_path: Path) -> None:
 def test_an_undecided_trial_says_how_many_seeds_would_settle_it(tmp_path: Path) -> None:
     made = [Made("m=0", 0.6, {"m": 0}, "baseline"), Made("m=1", 0.604, {"m": 1})]
     tables = load_tables(make_study(tmp_path, made, seeds=7), "momentum")
-    (sentence,) = claims(tables)
+    (sentence,) = comparison_sentences(tables)
     (pair,) = [c for (view, _), c in tables.comparisons.items() if view == tables.primary]
     assert sentence.endswith(f"undecided; about {more_seeds(pair, 1)} more seeds would settle it.")
     assert is_estimated((sentence,))
 
 
 def test_few_seeds_are_exploratory_and_two_say_nothing_of_the_spread(tmp_path: Path) -> None:
-    five = claims(load_tables(make_study(tmp_path / "five", momentum()), "momentum"))
+    five = comparison_sentences(load_tables(make_study(tmp_path / "five", momentum()), "momentum"))
     assert "exploratory; about " in five[0]
-    two = claims(load_tables(make_study(tmp_path / "two", momentum(), seeds=2), "momentum"))
+    two = comparison_sentences(
+        load_tables(make_study(tmp_path / "two", momentum(), seeds=2), "momentum")
+    )
     assert two[0].endswith("too few seeds, so the number that would settle it is unknown.")
 
 
@@ -72,14 +79,14 @@ def test_many_trials_are_counted_after_the_first(tmp_path: Path) -> None:
     made = [
         Made(f"m={m}", 0.5 + m / 500, {"m": m}, "trial" if m else "baseline") for m in range(12)
     ]
-    said = claims(load_tables(make_study(tmp_path, made, seeds=6), "momentum"))
-    assert len(said) == MOST_CLAIMS + 1
+    said = comparison_sentences(load_tables(make_study(tmp_path, made, seeds=6), "momentum"))
+    assert len(said) == MOST_SENTENCES + 1
     assert said[-1].startswith("And 3 more in the table: ")
 
 
 def test_a_search_claims_nothing(tmp_path: Path) -> None:
     results = make_study(tmp_path, momentum(), sampler="tpe", seeds=6)
-    assert claims(load_tables(results, "momentum")) == ()
+    assert comparison_sentences(load_tables(results, "momentum")) == ()
 
 
 def mean(one: Made, seeds: int = 5) -> float:

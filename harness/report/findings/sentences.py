@@ -15,7 +15,7 @@ from harness.report.findings.estimates import difference_text, evidence, verdict
 from harness.stats.paired import half_interval, t_quantile
 from harness.stats.power import MOST_SEEDS, POWER, seeds_to_settle
 
-MOST_CLAIMS = 8
+MOST_SENTENCES = 8
 ESTIMATE = (
     "\N{LEFT DOUBLE QUOTATION MARK}About N more seeds\N{RIGHT DOUBLE QUOTATION MARK} is where a "
     "paired test at the strictest step of Holm\N{RIGHT SINGLE QUOTATION MARK}s correction would "
@@ -25,7 +25,7 @@ ESTIMATE = (
 _FEWEST_FOR_A_SPREAD = 3
 
 
-def claims(tables: StudyTables) -> tuple[str, ...]:
+def comparison_sentences(tables: StudyTables) -> tuple[str, ...]:
     """Write one sentence per compared trial, best first, then one on the rest.
 
     Empty for a search, which claims nothing, and if nothing is compared.
@@ -34,8 +34,8 @@ def claims(tables: StudyTables) -> tuple[str, ...]:
     if view is None or tables.is_search:
         return ()
     compared = compared_trials(tables, view)
-    said = [_claim(tables, view, trial, len(compared)) for trial in compared[:MOST_CLAIMS]]
-    if left := compared[MOST_CLAIMS:]:
+    said = [_sentence(tables, view, trial, len(compared)) for trial in compared[:MOST_SENTENCES]]
+    if left := compared[MOST_SENTENCES:]:
         said.append(_rest(tables, view, left))
     return tuple(said)
 
@@ -80,7 +80,7 @@ def _effect(comparison: Comparison) -> float | None:
     return comparison.difference / spread
 
 
-def _claim(tables: StudyTables, view: View, trial: TrialRow, comparisons: int) -> str:
+def _sentence(tables: StudyTables, view: View, trial: TrialRow, comparisons: int) -> str:
     comparison = tables.comparisons[view, trial.trial_id]
     start = (
         f"{named(trial)}: {view.label} {difference_text(comparison)} against the "
