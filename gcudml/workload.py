@@ -23,6 +23,7 @@ from gcudml.config import DataConfig, PixelsConfig, RunConfig
 from gcudml.config.methods import is_control
 from gcudml.data.datasets import PARTS, appearance_of, glance, larger, load
 from gcudml.data.datasets import data_fingerprint as fingerprint_of_data
+from gcudml.data.datasets import test_fingerprint as fingerprint_of_test_set
 from gcudml.methods import module_of as module_of_method
 from gcudml.methods.checks import check_fits, check_network, check_settings, may_be_stacked
 from gcudml.methods.interface import DataSizes
@@ -146,6 +147,20 @@ def data_fingerprint(params: Mapping[str, JsonValue]) -> str:
     return "-".join(each for each in found if each)
 
 
+def test_fingerprint(params: Mapping[str, JsonValue]) -> str:
+    """Digest the test images that ``params`` name, and nothing else; empty if there are none.
+
+    Raises:
+        ValueError: images are missing or unusable.
+    """
+    try:
+        return _prepare(RunConfig.model_validate(params).data).test_set
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        raise ValueError(_explain_file(error)) from None
+
+
 def code(params: Mapping[str, JsonValue]) -> list[str]:
     """List the modules that a run imports for its method and network, beyond this one's imports.
 
@@ -218,6 +233,7 @@ class _Prepared(NamedTuple):
     kept: Mapping[Path, Stamp | None]
     """Files in the cache, with their stamps."""
     fingerprint: str
+    test_set: str
     sizes: DataSizes
     channels: int
 
@@ -255,7 +271,7 @@ def _prepare(data: DataConfig) -> _Prepared:
 
 def _decode(data: DataConfig, seen: str) -> _Prepared:
     """Create or verify the files in the cache."""
-    fingerprint = fingerprint_of_data(data)
+    fingerprint, test_set = fingerprint_of_data(data), fingerprint_of_test_set(data)
     parts = {part: load(data, part, verify=True) for part in PARTS}
     arrays = [part.images for part in parts.values()]
     if (source := larger(data)) is not None:
@@ -269,7 +285,7 @@ def _decode(data: DataConfig, seen: str) -> _Prepared:
         gallery=None if queries is None else int((~queries).sum()),
     )
     kept = {path: stamp_of(path) for path in files}
-    return _Prepared(seen, kept, fingerprint, sizes, training.images.shape[1])
+    return _Prepared(seen, kept, fingerprint, test_set, sizes, training.images.shape[1])
 
 
 def _state_of(path: Path) -> object:

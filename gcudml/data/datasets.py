@@ -168,6 +168,27 @@ def data_fingerprint(config: DataConfig) -> str:
     return digest(["folder", image_files.VERSION, _key(appearance_of(config)), content, *lists])
 
 
+def test_fingerprint(config: DataConfig) -> str:
+    """Digest of the test images alone; empty if there is no test part.
+
+    Equal for equal files (or equal drawings), however they are named, at whatever size they are
+    read, and whichever split selects them. So it tells whether two studies are scored on the same
+    images.
+
+    Raises:
+        ValueError: the folder or the split is unusable.
+    """
+    if isinstance(config, StrokesData):
+        index = {name: place for place, name in enumerate(synthetic.class_names(config))}
+        classes = sorted(index[name] for name in _divide_strokes(config).test)
+        drawn = config.model_dump(mode="json", include={"images_per_class", "variation", "seed"})
+        return digest(["strokes", synthetic.VERSION, drawn, classes]) if classes else ""
+    listing = _list_files(config)
+    paths = _divide_paths(config, listing)["test"]
+    digests = image_files.content_digests(listing.root, paths)
+    return digest(["files", sorted(digests[path] for path in paths)]) if paths else ""
+
+
 def appearance_of(config: FileData | StrokesData) -> Appearance:
     """Return how to decode image files so that they match the images of a data set."""
     if isinstance(config, FileData):

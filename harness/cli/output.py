@@ -30,9 +30,10 @@ def size_of(plan: Plan) -> str:
         runs = (trials + len(plan.controls)) * seeds
         return f"{trials} trials{controls} x {seeds} seeds = {runs} runs{skipped}"
     fresh = len(spec.confirm_seed_list)
-    runs = trials * seeds + (confirm.top + 1 + len(plan.controls)) * fresh
+    top = min(confirm.top, max(0, trials - 1))
+    runs = trials * seeds + (top + 1 + len(plan.controls)) * fresh
     return (
-        f"{trials} trials x {seeds} seeds, then the best {confirm.top}, the baseline{controls} x "
+        f"{trials} trials x {seeds} seeds, then the best {top}, the baseline{controls} x "
         f"{fresh} fresh seeds = {runs} runs{skipped}"
     )
 
@@ -50,6 +51,8 @@ def print_preview(planned: Preview) -> None:
         show("plus the trials that the search will propose until its budget is spent")
     elif planned.proposed_later:
         show(f"plus up to {planned.proposed_later} trials that the search has yet to propose")
+    elif planned.confirmed_later:
+        show(f"plus {planned.confirmed_later} runs that confirm its winners")
 
 
 def print_results(results: Path, study: str, reports: Path) -> None:

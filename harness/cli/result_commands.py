@@ -14,6 +14,7 @@ from harness.cli.options import (
     ExportChoice,
     FormatChoice,
     Host,
+    PlanFormat,
     Port,
     Reports,
     Results,
@@ -197,6 +198,35 @@ def export(
     from harness.study.loading import study_name
 
     show_data(export_study(results, study_name(study), form, to, force=force))
+
+
+@app.command()
+def claims(
+    study: StudyName,
+    results: Results = RESULTS,
+    form: Annotated[PlanFormat, typer.Option("--format", help="Output format.")] = "text",
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write JUnit XML, for CI.")
+    ] = None,
+) -> None:
+    """Test a study's claims; exit status 0: all held, 1: one refuted, 3: one undecided."""
+    import json
+
+    from harness.export.junit import write_junit
+    from harness.report.claim_check import check_claims, claim_document
+    from harness.report.findings.claims import claim_line, exit_status, registration
+
+    checked = check_claims(results, study, on_wait=say)
+    if junit is not None:
+        write_junit(junit, checked.study, checked.found)
+    if form == "json":
+        show_data(json.dumps(claim_document(checked), indent=2, ensure_ascii=False))
+    else:
+        for each in checked.found:
+            show(claim_line(each))
+        if said := registration(checked.found):
+            show(said)
+    raise typer.Exit(exit_status(checked.found))
 
 
 @app.command("ls")

@@ -111,7 +111,7 @@ def find_shortage(
     missing = {each.trial_id for each in schedule.members if each.run_id not in finished}
     whole = sum(
         trial.role != "control"
-        and trial.phase == ("confirm" if spec.is_fixed else "search")
+        and trial.phase == ("search" if spec.is_sealed else "confirm")
         and trial.trial_id not in missing
         for trial in schedule.trials
     )

@@ -24,10 +24,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.engine.budget import TimeBudget
+from harness.engine.claim_notes import merged_notes, note_claims
 from harness.engine.dispatch.leases import Leases
+from harness.engine.dispatch.run_states import RunTable
 from harness.engine.dispatch.store_writer import StoreWriter
 from harness.engine.study_state import restore_search_end
 from harness.errors import HarnessError
+from harness.records.claims import NotedClaim
 from harness.records.events import utc_now
 from harness.records.plain_file import file_stamp
 from harness.records.provenance import library_versions
@@ -84,6 +87,11 @@ class RecordWriter:
         self._known = before
         self._is_first = True
         self._stamp = file_stamp(self._path)
+
+    @property
+    def claims(self) -> tuple[NotedClaim, ...]:
+        """The claims noted so far, as of the last record read or written."""
+        return self._known.claims if self._known else ()
 
     def write(self, record: StudyRecord) -> StudyRecord:
         """Write ``record``, merged with what another driver has written since.
@@ -155,6 +163,8 @@ class RecordWriter:
             trials=_trials(newer.trials, older.trials),
             members=_members(newer.members, older.members),
             pruned={**older.pruned, **newer.pruned},
+            claims=merged_notes(newer.claims, older.claims),
+            test_sets={**older.test_sets, **newer.test_sets},
             spent_seconds=mine.spent_seconds + max(0.0, theirs.spent_seconds - self._spent),
             search_end=decided.search_end,
             search_end_hours=decided.search_end_hours,
@@ -175,9 +185,11 @@ class StudyRecorder:
     writer: RecordWriter
     plan: Plan
     schedule: Scheduler
+    runs: RunTable
     store: StoreWriter
     budget: TimeBudget
     command: str
+    test_sets: Mapping[str, str]
     versions: Mapping[str, str] = field(default_factory=library_versions)
     _saved: float = field(default=0.0, init=False)
 
@@ -207,6 +219,8 @@ class StudyRecorder:
                 search_end=schedule.search_end,
                 search_end_hours=None if schedule.search_end is None else spec.budget.hours,
                 rules=schedule.rules,
+                test_sets=self.test_sets,
+                claims=note_claims(spec, self.writer.claims, schedule, self.runs.finished),
             )
         )
         self._saved = time.monotonic()

@@ -38,6 +38,7 @@ from harness.executors.worker import stop_request
 from harness.executors.worker.environment import variables_set
 from harness.search.scheduler import Scheduler
 from harness.store.results_lock import sharing
+from harness.study.claim_changes import refuse_changed_claims
 from harness.study.loading import load_study
 from harness.study.spec_diff import refuse_incompatible
 from harness.workload import Params
@@ -107,12 +108,14 @@ def _run_once(
         # First, so that the executor imports the workload while this process does.
         executor, threads = _start_executor(options, loaded.spec.workload, stack)
         plan = plan_of(loaded)
-        schedule = Scheduler(plan, RunIdentity(plan))
+        identity = RunIdentity(plan)
+        schedule = Scheduler(plan, identity)
         stack.enter_context(sharing(options.results))
         leases = stack.enter_context(Leases(options.results))
         name_damage(options.results, plan.spec.study, watcher.say)
         before = take_up_record(options.results, plan.spec.study, leases, watcher.say)
         refuse_incompatible(plan, before, options.results, extend=options.extend)
+        refuse_changed_claims(plan.loaded, before.claims if before else ())
         restore_search_end(schedule, plan, before)
         budget = TimeBudget(plan.spec, before.spent_seconds if before else 0.0)
         store = StoreWriter(options.results, check=leases.check)
@@ -135,14 +138,18 @@ def _run_once(
             schedule=schedule,
             runs=runs,
             queue=queue,
-            starts=AttemptStarts(plan.code, runs, executor, threads, options.profile),
+            starts=AttemptStarts(
+                plan.code, runs, executor, threads, options.profile, options.command
+            ),
             ends=AttemptEnds(runs, queue, leases, watcher.say),
             store=store,
             leases=leases,
             executor=executor,
             watcher=watcher,
             budget=budget,
-            recorder=StudyRecorder(writer, plan, schedule, store, budget, options.command),
+            recorder=StudyRecorder(
+                writer, plan, schedule, runs, store, budget, options.command, identity.test_sets
+            ),
             interruption=interruption,
         )
         try:

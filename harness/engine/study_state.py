@@ -89,6 +89,8 @@ class RunIdentity:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._fingerprints: dict[str, str] = {}
+        self.test_sets: dict[str, str] = {}
+        """Trial id -> digest of the test set of a trial that is scored on it, where known."""
 
     def __call__(self, trial: Trial, seed: int) -> Run:
         """Return the run of a trial with a seed.
@@ -98,6 +100,8 @@ class RunIdentity:
         """
         if trial.trial_id not in self._fingerprints:
             self._fingerprints[trial.trial_id] = self._ask(trial)
+            if trial.phase == "confirm" and (found := self._test_set(trial)):
+                self.test_sets[trial.trial_id] = found
         return Run(
             workload=self._plan.spec.workload,
             params=trial.params,
@@ -106,6 +110,13 @@ class RunIdentity:
             code=self._plan.code.of(trial.params),
             data=self._fingerprints[trial.trial_id],
         )
+
+    def _test_set(self, trial: Trial) -> str:
+        """Return the digest of a trial's test set; empty if unknown, as for unusable data."""
+        try:
+            return self._plan.workload.test_fingerprint(trial.params)
+        except ValueError:  # data_fingerprint has reported it, or the run will
+            return ""
 
     def _ask(self, trial: Trial) -> str:
         try:

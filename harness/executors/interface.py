@@ -68,6 +68,10 @@ class Job:
     """The run's GPU, as ``CUDA_VISIBLE_DEVICES`` names it; filled in by the executor."""
     profile: bool = False
     """Whether the workload should record where its time goes; see ``PROFILE``."""
+    user: str | None = None
+    """Who asked for the run."""
+    command: str | None = None
+    """The command line that asked for it."""
     code: Table = field(default_factory=dict)
     """Code of the workload that the run may use; see ``harness.workload.loaded_code``."""
     together: int = 1

@@ -136,7 +136,7 @@ def make_forecast(
         trials=trials,
         controls=len(plan.controls),
         seeds=len(spec.seed_list),
-        confirmed=_confirmed(spec) + 1 if spec.confirm else 0,
+        confirmed=_confirmed(plan) + 1 if spec.confirm else 0,
         confirm_seeds=len(spec.confirm_seed_list),
         runs=total,
         done=done,
@@ -218,10 +218,10 @@ def _existing(folder: Path) -> Path:
 
 def _power(plan: Plan, results: Path) -> Power | None:
     spec = plan.spec
-    if spec.is_fixed:
+    if not spec.is_sealed:
         seeds, comparisons, split = len(spec.seed_list), len(plan.fixed) - 1, "test"
     elif spec.confirm is not None:
-        seeds, comparisons, split = len(spec.confirm_seed_list), _confirmed(spec), "test"
+        seeds, comparisons, split = len(spec.confirm_seed_list), _confirmed(plan), "test"
     else:  # a search without a confirmation makes no claim
         return None
     if comparisons < 1:
@@ -241,9 +241,11 @@ def _power(plan: Plan, results: Path) -> Power | None:
     )
 
 
-def _confirmed(spec: StudySpec) -> int:
+def _confirmed(plan: Plan) -> int:
     """Count the winners that will be compared with the baseline."""
-    return 0 if spec.confirm is None else min(spec.confirm.top, (spec.trials or 1) - 1)
+    spec = plan.spec
+    trials = len(plan.fixed) if spec.is_fixed else spec.trials or 1
+    return 0 if spec.confirm is None else min(spec.confirm.top, trials - 1)
 
 
 def _spread(spec: StudySpec, results: Path) -> Spread | None:

@@ -59,6 +59,10 @@ class Started:
     """The GPU assigned to the worker, as ``CUDA_VISIBLE_DEVICES`` names it."""
     together: Count = 1
     """Number of runs that the worker executes at once, including this one."""
+    user: str | None = None
+    """Who started it; None in events written before this field existed."""
+    command: str | None = None
+    """The command line that started it; None in events written before this field existed."""
     is_anew: bool = False
     """Whether the attempt starts from scratch, which voids what earlier attempts reported."""
 

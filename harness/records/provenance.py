@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import importlib.metadata
+import os
 import platform
 import re
 import subprocess
@@ -58,6 +60,14 @@ def library_versions() -> dict[str, str]:
 def host_name() -> str:
     """Return the name of this machine."""
     return platform.node() or "unknown"
+
+
+def user_name() -> str:
+    """Return the name of the user who runs this process, or its number if it has no name."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container without an entry for this user
+        return str(os.getuid()) if hasattr(os, "getuid") else "unknown"
 
 
 def _git(path: Path, *arguments: str) -> str | None:

@@ -15,13 +15,14 @@ import os
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
 from harness.errors import StoreError
+from harness.records.claims import NotedClaim
 from harness.records.events import Time
 from harness.records.plain_file import names_in, read_no_follow, unreadable, unwritable, writing
 from harness.records.trial import Trial
@@ -68,6 +69,10 @@ class StudyRecord:
     """Time budget when the search was ended; with a larger one the search continues."""
     rules: int = 1
     """Number of the rules by which the search proposes and prunes; see ``harness.search.rules``."""
+    claims: tuple[NotedClaim, ...] = ()
+    """The study's claims, and when each was made; see ``harness.records.claims``."""
+    test_sets: Mapping[str, str] = field(default_factory=dict)
+    """Id of a trial that is scored on test classes -> digest of its test set, where known."""
     version: int = 0
     """Increases each time a driver writes (``harness.engine.record_writer``); 0 in old records."""
 
@@ -101,6 +106,7 @@ def write_study_record(results: Path, record: StudyRecord) -> None:
     document["trials"] = [
         {item.name: getattr(trial, item.name) for item in fields(trial)} for trial in record.trials
     ]
+    document["claims"] = [asdict(note) for note in record.claims]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("xb") as stream:

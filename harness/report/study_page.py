@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.report.data.agreement import Agreement, read_agreement
+from harness.report.data.claims import ClaimFinding, read_claim_findings
 from harness.report.data.load import read_tables
 from harness.report.data.mixture import mixture_of
 from harness.report.data.study_data import StudyTables
 from harness.report.data.training import Training, read_training
+from harness.report.data.vault import Readings, read_readings
 from harness.report.findings.answer import answer
-from harness.report.findings.optimism import optimism, optimism_text
+from harness.report.findings.optimism import luck, optimism, optimism_text, vault_text
 from harness.report.findings.sentences import ESTIMATE, comparison_sentences, is_estimated
 from harness.report.html import gallery, sections
+from harness.report.html.claims import claims_part
 from harness.report.html.costs import cost_section
 from harness.report.html.document import OFFLINE, Frame, document, file_stem, write_page
 from harness.report.html.escape import escaped
@@ -72,6 +75,8 @@ def page_text(results: Path, study: str, frame: Frame = OFFLINE) -> str:
             agreement=read_agreement(con, everything),
             seen=read_seen(con, results, tables),
             profile=read_profile(con, study),
+            claims=read_claim_findings(con, study),
+            readings=read_readings(con, study),
         )
     page = render(content, frame)
     pictures = sum(len(each) for each in content.seen.pictures.values()) if content.seen else 0
@@ -106,6 +111,10 @@ class Content(NamedTuple):
     """The query gallery and the embedding maps."""
     profile: Profile | None
     """Where run time went."""
+    claims: Sequence[ClaimFinding] = ()
+    """What the study is expected to show, and whether it does."""
+    readings: Readings | None = None
+    """How often its test set has been read."""
 
 
 def render(content: Content, frame: Frame = OFFLINE) -> str:
@@ -115,7 +124,7 @@ def render(content: Content, frame: Frame = OFFLINE) -> str:
         sections.ablation_section(tables),
         sections.table_section(tables),
         sections.search_section(tables, search),
-        sections.interaction_section(tables),
+        sections.interaction_section(search or tables),
         sections.component_section(tables),
         sections.agreement_section(content.agreement),
         sections.curve_section(tables, content.training),
@@ -128,12 +137,13 @@ def render(content: Content, frame: Frame = OFFLINE) -> str:
         sections.reproduce_section(everything, tables, search),
     ]
     pictures = gallery.picture_data(content.seen)
-    body = f"{_header(tables)}\n<main>\n{''.join(parts)}</main>\n{pictures}"
+    body = f"{_header(content)}\n<main>\n{''.join(parts)}</main>\n{pictures}"
     title = f"{tables.study.name}: ablation report"
     return document(title, f"{navigation(body)}\n{body}", script=figures.script(), frame=frame)
 
 
-def _header(tables: StudyTables) -> str:
+def _header(content: Content) -> str:
+    tables = content.tables
     found = answer(tables)
     remarks = "".join(f'<p class="remark">{escaped(remark)}</p>' for remark in found.remarks)
     return (
@@ -142,7 +152,8 @@ def _header(tables: StudyTables) -> str:
         f'<section id="answer"><h2>Answer</h2>{mixture_notice(mixture_of(tables))}'
         f'<div class="answer"><span class="badge">{escaped(BADGES[found.label])}</span>'
         f'<p class="claim">{escaped(found.claim)}</p>{remarks}</div>'
-        f"{_sentences(tables)}{_optimism(tables)}</section></header>"
+        f"{claims_part(content.claims)}{_sentences(tables)}"
+        f"{_optimism(tables, content.readings)}</section></header>"
     )
 
 
@@ -156,10 +167,11 @@ def _sentences(tables: StudyTables) -> str:
     return f'<h3>Against the baseline</h3><ol class="claims">{items}</ol>{estimate}'
 
 
-def _optimism(tables: StudyTables) -> str:
-    """Render what selection on test classes would have claimed."""
+def _optimism(tables: StudyTables, readings: Readings | None) -> str:
+    """Render what selection on test classes would have claimed, and how often they were read."""
     found = optimism(tables)
-    if found is None:
-        return ""
-    said = " ".join(optimism_text(found, tables.study.metric))
-    return f'<h3>Optimism gap</h3><p class="optimism">{escaped(said)}</p>'
+    said = " ".join(optimism_text(found, tables.study.metric)) if found else ""
+    read = vault_text(readings, luck(tables, readings))
+    paragraphs = (("optimism", said), ("vault", read))
+    parts = [f'<p class="{name}">{escaped(text)}</p>' for name, text in paragraphs if text]
+    return f"<h3>Optimism gap</h3>{''.join(parts)}" if parts else ""

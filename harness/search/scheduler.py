@@ -91,7 +91,9 @@ class Scheduler:
         """The number of trials at which the search ran out of time; None if it did not."""
         self._search: Sampler | None = None
         self._next_number = len(plan.fixed)
-        self._most_trials = search_trials(plan.spec, controls=len(plan.controls))
+        self._most_trials = None
+        if not plan.spec.is_fixed:
+            self._most_trials = search_trials(plan.spec, controls=len(plan.controls))
         # Only a fixed study counts runs: a search limits its number of trials instead.
         self._runs_left = plan.spec.budget.runs if plan.spec.is_fixed else None
         self._is_exhausted = plan.spec.is_fixed or self._has_all_trials

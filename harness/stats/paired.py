@@ -128,13 +128,7 @@ def sign_flip_p(differences: Sequence[float]) -> float:
         # A pattern and its mirror image have the same absolute sum, so fix the first sign.
         sums = sizes[0] + _signed_sums(sizes[1:])
         return float(np.mean(np.abs(sums) >= observed))
-    # One random number stands for sixteen signs and looks up their sum: a hundred times faster
-    # than drawing and adding sign by sign.
-    generator = np.random.default_rng(0)
-    sums = np.zeros(SAMPLED_FLIPS)
-    for start in range(0, len(sizes), _SIGNS_AT_ONCE):
-        known = _signed_sums(sizes[start : start + _SIGNS_AT_ONCE])
-        sums += known[generator.integers(0, len(known), size=SAMPLED_FLIPS, dtype=np.uint16)]
+    sums = _sampled_sums(sizes)
     extreme = int(np.sum(np.abs(sums) >= observed))
     return (extreme + 1) / (SAMPLED_FLIPS + 1)
 
@@ -147,6 +141,25 @@ def sampling_error(p: float, pairs: int) -> float:
     if pairs <= MOST_ENUMERATED:
         return 0.0
     return float((p * (1 - p) / SAMPLED_FLIPS) ** 0.5)
+
+
+def flipped_sums(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the sum of ``sizes`` under all sign patterns, or under a sample above 20 sizes."""
+    return _signed_sums(sizes) if len(sizes) <= MOST_ENUMERATED else _sampled_sums(sizes)
+
+
+def _sampled_sums(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the sum of ``sizes`` under ``SAMPLED_FLIPS`` random sign patterns from a fixed seed.
+
+    One random number stands for sixteen signs and looks up their sum: a hundred times faster than
+    drawing and adding sign by sign.
+    """
+    generator = np.random.default_rng(0)
+    sums = np.zeros(SAMPLED_FLIPS)
+    for start in range(0, len(sizes), _SIGNS_AT_ONCE):
+        known = _signed_sums(sizes[start : start + _SIGNS_AT_ONCE])
+        sums += known[generator.integers(0, len(known), size=SAMPLED_FLIPS, dtype=np.uint16)]
+    return sums
 
 
 def _signed_sums(sizes: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from harness.errors import InputError, nearest
 from harness.study.axes import Axis, set_at
+from harness.study.claims import ClaimSpec
 from harness.study.limits import Budget, Confirm, Limits
 from harness.study.spec import StudySpec
 from harness.study.validation_errors import explained, shown
@@ -62,6 +63,7 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "confirm": Confirm,
     "limits": Limits,
     "budget": Budget,
+    "claims": ClaimSpec,
 }
 _PARTS = ("confirm", "limits", "budget")  # fields whose parts can be set one by one
 

@@ -8,8 +8,10 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from harness.errors import nearest
+from harness.records.claims import Claim
 from harness.records.trial import digest
 from harness.study.axes import Axis, Condition, Strict, Whole
+from harness.study.claims import ClaimSpec
 from harness.study.limits import Budget, Confirm, Limits, Seeds, TrainTogether
 from harness.workload import JsonValue
 
@@ -75,7 +77,8 @@ class StudySpec(Strict):
     trials: Whole | None = Field(default=None, ge=1, le=MOST_PROPOSED)
     """Number of trials of a search, including the baseline; optional with a budget."""
     confirm: Confirm | None = None
-    """After a search, retrain the winners and the baseline and score them on the test classes."""
+    """After a search, retrain the winners and the baseline and score them on the test classes. With
+    it, a grid is sealed: its trials are scored on validation classes only."""
     parallel_trials: Whole = Field(default=2, ge=1, le=1000)
     """Trials in flight at once, for ``tpe``, ``gp`` and ``cmaes`` and with any pruner. It affects
     what is proposed and pruned, so it is part of the study."""
@@ -94,6 +97,10 @@ class StudySpec(Strict):
     workload finds worthwhile (``auto``), up to a given number, or one (``off``). Stacked runs give
     the same results as separate ones, up to rounding; ``auto`` never stacks runs where that would
     take longer."""
+
+    claims: list[ClaimSpec] = Field(default_factory=list)
+    """What the study is expected to show. Claims made before the first run are registered and can
+    no longer be changed; ``harness claims`` tests them."""
 
     @model_validator(mode="after")
     def _check_sampler(self) -> Self:
@@ -146,11 +153,6 @@ class StudySpec(Strict):
     def _check_confirm(self) -> Self:
         if self.confirm is None:
             return self
-        if self.sampler == "grid":
-            raise ValueError(
-                "confirm: a grid scores all its trials on the test classes; remove confirm, or set "
-                "sampler to random, tpe or another search"
-            )
         seeds = self.confirm_seed_list
         if not seeds or len(set(seeds)) < len(seeds):
             raise ValueError("confirm.seeds: give at least one seed, and none twice")
@@ -188,6 +190,24 @@ class StudySpec(Strict):
                 f"baseline: no variant {self.baseline!r}; {nearest(self.baseline, self.variants)}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _check_claims(self) -> Self:
+        if self.claims and not self.is_fixed and self.confirm is None:
+            raise ValueError(
+                "claims: a search without confirm never scores the test classes; add confirm"
+            )
+        seen: list[Claim] = []
+        for position, claim in enumerate(self.claimed):
+            if claim in seen:
+                raise ValueError(f"claims.{position}: made twice; remove one")
+            seen.append(claim)
+        return self
+
+    @property
+    def claimed(self) -> tuple[Claim, ...]:
+        """The claims, in the order of the file."""
+        return tuple(each.claim(self.metric) for each in self.claims)
 
     @property
     def seed_list(self) -> tuple[int, ...]:
@@ -228,16 +248,21 @@ class StudySpec(Strict):
 
     @property
     def is_fixed(self) -> bool:
-        """Whether all trials are known in advance, so that they may be scored on test classes."""
+        """Whether all trials are known in advance."""
         return self.sampler == "grid"
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether only a confirmation, if anything, is scored on test classes."""
+        return not self.is_fixed or self.confirm is not None
 
     @property
     def fingerprint(self) -> str:
         """Twelve hex digits, equal for equal content whatever the order of its keys.
 
-        ``train_together`` does not count as content.
+        ``train_together`` and ``claims`` do not count as content: they affect no result.
         """
-        return digest(self.model_dump(mode="json", exclude={"train_together"}))[:12]
+        return digest(self.model_dump(mode="json", exclude={"train_together", "claims"}))[:12]
 
 
 def too_few_seeds(seeds: int) -> str:

@@ -25,11 +25,13 @@ from harness.study.trials.plan import Plan, make_plan
 from harness.study.yaml_source import Source
 from harness.workload import JsonValue, Workload
 
-FREE = frozenset({"question", "limits", "budget", "train_together"})
-"""Fields that affect no result, so they may change at any time."""
+FREE = frozenset({"question", "limits", "budget", "train_together", "claims"})
+"""Fields that affect no result, so they may change at any time. Claims have a rule of their own:
+see ``harness.study.claim_changes``."""
 _OF_TRIALS = frozenset({"base", "search", "variants", "zip", "forbid", "seeds", "baseline"})
 """Fields of a grid whose changes are judged by the resulting trials and seeds."""
 _ORDERED = ("search", "variants")
+_COULD_CHANGE = "its winners have been confirmed on the test classes, and they could change"
 
 
 class Change(NamedTuple):
@@ -117,6 +119,8 @@ def _obstacle(plan: Plan, record: StudyRecord, changes: Iterable[Change]) -> str
     if old.is_fixed and plan.spec.is_fixed:
         if others := sorted(touched - _OF_TRIALS):
             return f"{others[0]} has changed"
+        if old.is_sealed and _is_confirmed(record):
+            return _COULD_CHANGE
         return _lost_of_grid(plan, old, plan.workload)
     allowed = {"trials", "confirm"} | (set() if old.is_adaptive else {"seeds"})
     if others := sorted(touched - allowed):
@@ -145,14 +149,18 @@ def _lost_of_search(new: StudySpec, old: StudySpec, record: StudyRecord) -> str 
     if lost := _lost_seeds(old.seed_list, new.seed_list):
         return lost
     is_longer = new.trials != old.trials or set(new.seed_list) != set(old.seed_list)
-    is_confirmed = any(t.phase == "confirm" and t.role != "control" for t in record.trials)
-    if is_longer and is_confirmed:
-        return "its winners have been confirmed on the test classes, and they could change"
+    if is_longer and _is_confirmed(record):
+        return _COULD_CHANGE
     if old.confirm is None:
         return None
     if new.confirm is None or new.confirm.top < old.confirm.top:
         return "fewer winners would be confirmed"
     return _lost_seeds(old.confirm_seed_list, new.confirm_seed_list)
+
+
+def _is_confirmed(record: StudyRecord) -> bool:
+    """Return whether a confirmation has begun."""
+    return any(trial.phase == "confirm" and trial.role != "control" for trial in record.trials)
 
 
 def _lost_seeds(old: tuple[int, ...], new: tuple[int, ...]) -> str | None:

@@ -80,6 +80,19 @@ class Workload(Protocol):
         """
         ...
 
+    def test_fingerprint(self, params: Params) -> str:
+        """Return a digest of the test set that ``params`` name; empty if there is none.
+
+        It counts how often a test set has been read, over all studies of a results folder. So it
+        covers what the test files hold and nothing else: neither the size at which they are read,
+        nor the parameters of the split that selects them, nor training data or weights. Called
+        after ``data_fingerprint``, once per trial that may be scored on test classes. It affects no
+        run id.
+
+        Without this function, test sets are told apart by ``data_fingerprint``.
+        """
+        ...
+
     def code(self, params: Params) -> Sequence[str] | None:
         """Return the dotted names of the modules that a run with ``params`` uses.
 
@@ -279,12 +292,13 @@ _NEEDED = ("schema", "check", "run")
 _DEFAULTS: Mapping[str, Callable[..., object]] = {
     "controls": lambda: {},
     "data_fingerprint": lambda params: "",
+    "test_fingerprint": lambda params: "",
     "code": lambda params: None,
     "epochs": lambda params: None,
     "together": lambda params: None,
     "run_together": _one_after_another,
 }
-_MAY_REFUSE = ("check", "data_fingerprint", "together")
+_MAY_REFUSE = ("check", "data_fingerprint", "test_fingerprint", "together")
 _ANSWERS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "schema": ("a mapping of names to plain values", lambda a: _are_named(a) and _is_plain(a)),
     "check": ("a dict of plain values", lambda a: isinstance(a, dict) and _is_plain(a)),
@@ -293,6 +307,7 @@ _ANSWERS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
         lambda a: _are_named(a) and _is_plain(a) and all(map(_are_named, a.values())),
     ),
     "data_fingerprint": ("a text", lambda a: isinstance(a, str)),
+    "test_fingerprint": ("a text", lambda a: isinstance(a, str)),
     "code": (
         "a list of dotted names of modules, or None,",
         lambda a: a is None or (isinstance(a, list | tuple) and all(map(_is_dotted, a))),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.engine.dispatch.attempt import Attempt
 from harness.engine.dispatch.run_states import RunRow, RunTable
 from harness.executors.interface import Executor, Job, in_one_process
 from harness.executors.worker.run_log import log_size
 from harness.records.folders import work_dir
+from harness.records.provenance import user_name
 from harness.workload.code_version import CodeVersions
 
 
@@ -24,6 +25,8 @@ class AttemptStarts:
     executor: Executor
     threads: int
     profile: bool
+    command: str
+    user: str = field(default_factory=user_name)
 
     def start(self, rows: Sequence[RunRow]) -> None:
         """Submit runs to one worker, which trains them together."""
@@ -50,6 +53,8 @@ class AttemptStarts:
             threads=self.threads,
             thresholds=task.thresholds,
             profile=self.profile,
+            user=self.user,
+            command=self.command,
             is_anew=state.damage is not None or row.previous is not None,
             code=self.code.table(task.run.code),
         )

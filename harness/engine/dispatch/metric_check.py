@@ -22,10 +22,11 @@ def check_metric(loaded: Loaded, trial: Trial, state: RunState) -> None:
     """
     spec, where = loaded.spec, loaded.source.where
     if trial.role == "control":
-        if not spec.is_fixed and "val" not in _splits(state):
+        if spec.is_sealed and "val" not in _splits(state):
+            field, remedy = ("confirm", "remove it") if spec.is_fixed else ("sampler", "use grid")
             raise InputError(
-                f"{where(('sampler',))}: sampler: a search is scored on validation classes, and "
-                "these data have none; give them a validation split, or set sampler to grid"
+                f"{where((field,))}: {field}: a search is scored on validation classes, and these "
+                f"data have none; give them a validation split, or {remedy}"
             )
         return
     splits = ("val", "test") if trial.phase == "confirm" else ("val",)
@@ -36,6 +37,14 @@ def check_metric(loaded: Loaded, trial: Trial, state: RunState) -> None:
             f"{where(('metric',))}: metric: no run reports {' or '.join(wanted)}; "
             f"{nearest(spec.metric, sorted(names))}; finished runs are kept"
         )
+    for position, claim in enumerate(spec.claimed if trial.phase == "confirm" else ()):
+        if f"test/{claim.metric}" not in state.results:
+            names = {name.removeprefix("test/") for name in state.results if "test/" in name}
+            raise InputError(
+                f"{where(('claims', position, 'metric'))}: claims.{position}.metric: no run "
+                f"reports test/{claim.metric}; {nearest(claim.metric, sorted(names))}; finished "
+                "runs are kept"
+            )
     if spec.stops_by_epochs and not state.curve:
         raise InputError(
             f"{where(('pruner',))}: pruner: no run reports val/{spec.metric} epoch by epoch, so "

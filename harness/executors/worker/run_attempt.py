@@ -360,6 +360,8 @@ def _started(job: Job) -> Started:
         versions=versions,
         device=job.device,
         together=job.together,
+        user=job.user,
+        command=job.command,
         is_anew=job.is_anew,
     )
 

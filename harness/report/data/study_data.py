@@ -209,13 +209,19 @@ class StudyTables:
 
     @property
     def is_search(self) -> bool:
-        """Whether the trials were proposed from validation scores, so that no claim follows."""
+        """Whether the trials have validation scores only, so that no claim follows."""
         return all(trial.phase == "search" for trial in self.trials if not trial.is_control)
 
     @property
     def is_confirmation(self) -> bool:
         """Whether the trials were chosen by a search, and retrained on fresh seeds."""
-        return self.study.sampler != "grid" and not self.is_search
+        is_sealed = self.study.sampler != "grid" or bool(self.study.spec.get("confirm"))
+        return is_sealed and not self.is_search
+
+    @property
+    def is_grid(self) -> bool:
+        """Whether every combination of values was trained, on whichever classes it is scored."""
+        return self.study.sampler == "grid" and not self.is_confirmation
 
     @property
     def phases(self) -> tuple[str, ...]:

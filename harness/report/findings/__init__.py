@@ -1,1 +1,1 @@
-"""Say what the numbers mean: answer, sentences, tables, and the methods in words."""
+"""Say what the numbers mean: answer, claims, tables, and the methods in words."""

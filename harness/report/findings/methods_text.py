@@ -46,18 +46,17 @@ def _design(tables: StudyTables, search: StudyTables | None) -> Iterator[str]:
         count = len(search.contenders) + len(search.pruned)
         searched = search.study.spec.get("search")
         keys = f" of {', '.join(searched)}" if isinstance(searched, dict) and searched else ""
-        yield (
-            f"{_count(count, 'setting')}{keys} were proposed by the sampler {sampler} and "
-            "scored on validation classes only."
-        )
+        how = "trained" if sampler == "grid" else f"proposed by the sampler {sampler}"
+        yield f"{_count(count, 'setting')}{keys} were {how} and scored on validation classes only."
         yield (
             f"The best and the baseline, {_count(len(contenders), 'setting')}, were then retrained "
             f"with {each} that the search had not seen."
         )
     elif tables.is_search:
+        how = "" if sampler == "grid" else f"proposed by the sampler {sampler}, "
         yield (
-            f"{_count(len(contenders), 'setting')}{of} were proposed by the sampler {sampler}, "
-            f"trained with {each}, and scored on validation classes only."
+            f"{_count(len(contenders), 'setting')}{of} were {how}trained with {each}, and scored "
+            "on validation classes only."
         )
     else:
         yield f"{_count(len(contenders), 'setting')}{of} were trained, each with the same {each}."

@@ -11,8 +11,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from harness.report.data.study_data import StudyTables, TrialRow, View, measure_label
+from harness.report.data.vault import Readings
 from harness.report.findings.answer import named
 from harness.report.findings.estimates import decimal, signed
+from harness.stats.selection import luck_of_the_best
 
 
 class Scored(NamedTuple):
@@ -87,6 +89,62 @@ def optimism_text(found: Optimism, metric: str) -> tuple[str, ...]:
         same = "the same" if change == signed(0.0) else change
         said.append(f"After the last epoch {named(chosen)} has {decimal(found.last)} ({same}).")
     return tuple(said)
+
+
+class Luck(NamedTuple):
+    """What the best of equally good trials would seem to gain on the test classes."""
+
+    trials: int
+    """Trials of the study that are scored on them."""
+    of_study: float
+    of_all: float | None
+    """The same for all trials ever scored on this test set; None if there are no others."""
+
+
+def luck(tables: StudyTables, readings: Readings | None) -> Luck | None:
+    """Return the expected luck of the best trial; None below two trials or two shared seeds."""
+    view = View("test", tables.study.metric)
+    ids = {trial.trial_id for trial in tables.contenders}
+    by_trial: dict[str, dict[int, float]] = {}
+    for each in tables.values.get(view, ()):
+        if each.trial_id in ids:
+            by_trial.setdefault(each.trial_id, {})[each.seed] = each.value
+    if not by_trial:
+        return None
+    shared = sorted(set.intersection(*(set(values) for values in by_trial.values())))
+    rows = [[values[seed] for seed in shared] for values in by_trial.values()]
+    of_study = luck_of_the_best(rows, len(rows))
+    if of_study is None:
+        return None
+    others = readings is not None and readings.trials > len(rows)
+    of_all = luck_of_the_best(rows, readings.trials) if readings and others else None
+    return Luck(len(rows), of_study, of_all)
+
+
+def vault_text(readings: Readings | None, found: Luck | None) -> str:
+    """Say how often the test set has been read, and what luck that buys; empty if it was not."""
+    if readings is None:
+        return ""
+    studies = "1 study" if readings.studies == 1 else f"{readings.studies} studies"
+    times = "once" if readings.trials == 1 else f"{readings.trials} times"
+    which = (
+        "This test set"
+        if readings.test_sets == 1
+        else f"The most used of the {readings.test_sets} test sets of this study"
+    )
+    said = (
+        f"{which} has been read {times} by {studies} in this results folder, counting each trial "
+        "that was scored on it."
+    )
+    if found is None:
+        return said
+    said += (
+        f" If its {found.trials} trials were equally good, the best of them would still be "
+        f"expected {decimal(found.of_study, 4)} above what it is worth, by the luck of seeds"
+    )
+    if found.of_all is not None:
+        said += f"; as the best of all {readings.trials}, {decimal(found.of_all, 4)}"
+    return f"{said}."
 
 
 def _claimed(found: Scored, honest: float) -> str:

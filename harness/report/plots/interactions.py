@@ -86,7 +86,7 @@ def grids(tables: StudyTables) -> tuple[Grid, ...]:
 
     A search has no grids: its pairs of values hardly ever repeat.
     """
-    if tables.primary is None or tables.is_search or tables.is_confirmation:
+    if tables.primary is None or not tables.is_grid:
         return ()
     axes = [axis for axis in swept_axes(tables) if axis.key != "trial"]
     found = [_grid(tables, across, down) for across, down in itertools.combinations(axes, 2)]

@@ -28,6 +28,7 @@ from harness.store.tables.bulk_rows import (
     tables_of_runs,
     update_rows,
 )
+from harness.store.tables.claims import write_claims
 from harness.store.tables.workload_files import read_facts, write_tables
 from harness.workload import JsonValue
 
@@ -97,6 +98,7 @@ def write_study(con: duckdb.DuckDBPyConnection, record: StudyRecord) -> None:
             "params": dict(trial.params),
             "is_baseline": trial.role == "baseline",
             "pruned": record.pruned.get(trial.trial_id),
+            "test_set": record.test_sets.get(trial.trial_id),
         }
         for trial in record.trials
     }
@@ -111,6 +113,7 @@ def write_study(con: duckdb.DuckDBPyConnection, record: StudyRecord) -> None:
     }
     insert_rows(con, "trial", list(trials.values()))
     insert_rows(con, "member", list(members.values()))
+    write_claims(con, study, record.claims, [_timestamp(note.noted) for note in record.claims])
 
 
 def ingest_all(
@@ -290,6 +293,8 @@ def _start_row(event: Started) -> dict[str, JsonValue]:
         "dirty": event.dirty,
         "versions": dict(event.versions),
         "params": dict(event.run.params),
+        "username": event.user,
+        "command": event.command,
     }
 
 

@@ -21,7 +21,7 @@ from harness.store.tables.bulk_rows import FROM_WORKLOAD, quoted
 
 Migration = Callable[[duckdb.DuckDBPyConnection], None]
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 """Increase this with every change to ``tables.sql``; views have no version."""
 
 _MOST_DEGREES_OF_FREEDOM = 1000
@@ -66,11 +66,24 @@ def describe_columns(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(f"COMMENT ON COLUMN {quoted(table)}.{quoted(column)} IS '{FROM_WORKLOAD}'")
 
 
+def add_vault(con: duckdb.DuckDBPyConnection) -> None:
+    """Migration 10: add who started a run and how, and what a trial's test set is.
+
+    A workload's own tables that are named like the new ones are dropped; see migration 6.
+    """
+    con.execute("ALTER TABLE run ADD COLUMN username VARCHAR")
+    con.execute("ALTER TABLE run ADD COLUMN command VARCHAR")
+    con.execute("ALTER TABLE trial ADD COLUMN test_set VARCHAR")
+    con.execute("DROP TABLE IF EXISTS claim")
+    con.execute("DROP TABLE IF EXISTS claim_result")
+
+
 MIGRATIONS: Mapping[int, Migration] = {
     3: add_pruning,
     4: add_sampling_error,
     6: drop_undeclared,
     7: describe_columns,
+    10: add_vault,
 }
 """Version -> migration of existing tables to that version.
 

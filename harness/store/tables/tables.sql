@@ -45,7 +45,8 @@ CREATE TABLE IF NOT EXISTS trial (
     varied       JSON NOT NULL,
     params       JSON NOT NULL,
     is_baseline  BOOLEAN NOT NULL,
-    pruned       VARCHAR
+    pruned       VARCHAR,
+    test_set     VARCHAR
 );
 COMMENT ON TABLE trial IS 'One parameter setting of a study.';
 COMMENT ON COLUMN trial.trial_id IS 'Digest of study, phase and parameters.';
@@ -60,6 +61,8 @@ COMMENT ON COLUMN trial.varied IS 'Dotted key to value, for what differs between
 COMMENT ON COLUMN trial.params IS 'All parameters, defaults filled in.';
 COMMENT ON COLUMN trial.is_baseline IS 'Whether the others are compared with it.';
 COMMENT ON COLUMN trial.pruned IS 'Why a search gave it up, in a line; null if it did not.';
+COMMENT ON COLUMN trial.test_set IS
+    'Digest of the files of its test set; null if it opens none, or the workload gives none.';
 
 CREATE TABLE IF NOT EXISTS member (
     trial_id     VARCHAR NOT NULL,
@@ -97,7 +100,9 @@ CREATE TABLE IF NOT EXISTS run (
     dirty        BOOLEAN,
     versions     JSON,
     params       JSON NOT NULL,
-    stderr       VARCHAR
+    stderr       VARCHAR,
+    username     VARCHAR,
+    command      VARCHAR
 );
 COMMENT ON TABLE run IS 'One trial with one seed, trained once, whichever studies ask for it.';
 COMMENT ON COLUMN run.run_id IS 'Digest of workload, params, seed, test, code and data.';
@@ -123,6 +128,8 @@ COMMENT ON COLUMN run.dirty IS 'Whether tracked files differed from that commit.
 COMMENT ON COLUMN run.versions IS 'Distribution to version.';
 COMMENT ON COLUMN run.params IS 'All parameters, defaults filled in.';
 COMMENT ON COLUMN run.stderr IS 'Of a failed run: the last lines it printed.';
+COMMENT ON COLUMN run.username IS 'Who started the newest attempt.';
+COMMENT ON COLUMN run.command IS 'The command line that started the newest attempt.';
 
 CREATE TABLE IF NOT EXISTS epoch (
     run_id       VARCHAR NOT NULL,
@@ -311,3 +318,63 @@ COMMENT ON COLUMN projection.x IS 'First coordinate: that of the larger spread.'
 COMMENT ON COLUMN projection.y IS 'Second coordinate.';
 COMMENT ON COLUMN projection.picture IS
     'A small picture, as a path below the run''s work folder.';
+
+CREATE TABLE IF NOT EXISTS claim (
+    study          VARCHAR NOT NULL,
+    number         INTEGER NOT NULL,
+    claim          VARCHAR NOT NULL,
+    trial          VARCHAR NOT NULL,
+    relation       VARCHAR NOT NULL,
+    other          VARCHAR NOT NULL,
+    metric         VARCHAR NOT NULL,
+    margin         DOUBLE NOT NULL,
+    noted          TIMESTAMP NOT NULL,
+    known_pairs    INTEGER NOT NULL,
+    planned_pairs  INTEGER NOT NULL,
+    PRIMARY KEY (study, number)
+);
+COMMENT ON TABLE claim IS 'What a study is expected to show, and when that was said.';
+COMMENT ON COLUMN claim.study IS 'The study.';
+COMMENT ON COLUMN claim.number IS 'Position in the study file, from 0.';
+COMMENT ON COLUMN claim.claim IS 'The claim as a sentence.';
+COMMENT ON COLUMN claim.trial IS 'Label of the trial it is about; winner: the best that was confirmed.';
+COMMENT ON COLUMN claim.relation IS 'better_than, no_worse_than or same_as.';
+COMMENT ON COLUMN claim.other IS 'Label of the trial that it is compared with.';
+COMMENT ON COLUMN claim.metric IS 'The metric, on the test classes.';
+COMMENT ON COLUMN claim.margin IS
+    'better_than: by more than this; no_worse_than: by less; same_as: within it of each other.';
+COMMENT ON COLUMN claim.noted IS 'When it was first seen, UTC; before any run of that call.';
+COMMENT ON COLUMN claim.known_pairs IS 'Pairs of its runs that had finished by then.';
+COMMENT ON COLUMN claim.planned_pairs IS 'Pairs that the study planned then.';
+
+CREATE TABLE IF NOT EXISTS claim_result (
+    study           VARCHAR NOT NULL,
+    number          INTEGER NOT NULL,
+    n               INTEGER NOT NULL,
+    planned         INTEGER NOT NULL,
+    difference      DOUBLE,
+    low             DOUBLE,
+    high            DOUBLE,
+    p               DOUBLE,
+    p_against       DOUBLE,
+    p_holm          DOUBLE,
+    p_against_holm  DOUBLE,
+    verdict         VARCHAR NOT NULL,
+    reason          VARCHAR NOT NULL,
+    PRIMARY KEY (study, number)
+);
+COMMENT ON TABLE claim_result IS 'What the finished pairs say about each claim; computed.';
+COMMENT ON COLUMN claim_result.study IS 'The study.';
+COMMENT ON COLUMN claim_result.number IS 'The claim.';
+COMMENT ON COLUMN claim_result.n IS 'Seeds that both trials have finished.';
+COMMENT ON COLUMN claim_result.planned IS 'Seeds that both trials are planned with.';
+COMMENT ON COLUMN claim_result.difference IS 'Mean of its trial minus the other.';
+COMMENT ON COLUMN claim_result.low IS '95 % paired t-interval; null at one seed.';
+COMMENT ON COLUMN claim_result.high IS '95 % paired t-interval; null at one seed.';
+COMMENT ON COLUMN claim_result.p IS
+    'One-sided sign-flip p at the margin, for the claim; null until all its pairs have ended.';
+COMMENT ON COLUMN claim_result.p_against IS 'The same for the opposite of the claim.';
+COMMENT ON COLUMN claim_result.p_holm IS 'p adjusted for all claims of the study.';
+COMMENT ON COLUMN claim_result.p_against_holm IS 'p_against adjusted for all claims of the study.';
+COMMENT ON COLUMN claim_result.verdict IS 'held, refuted or undecided.';
+COMMENT ON COLUMN claim_result.reason IS 'Why it is undecided; else empty.';

@@ -327,10 +327,13 @@ CREATE OR REPLACE VIEW openings AS
 SELECT
     trial.study, trial.label AS trial, trial_id, trial.number, member.seed, run_id,
     run.started AS opened,
-    CASE study.sampler
-        WHEN 'grid' THEN 'a fixed study: all its trials were known before any result'
-        ELSE 'a confirmation: chosen by a search on validation classes'
-    END AS reason
+    CASE
+        WHEN study.sampler <> 'grid' THEN 'a confirmation: chosen by a search on validation classes'
+        WHEN json_type(study.spec, '$.confirm') = 'OBJECT'
+            THEN 'a confirmation: chosen among all trials of a grid on validation classes'
+        ELSE 'a fixed study: all its trials were known before any result'
+    END AS reason,
+    run.username, run.command
 FROM trial
 JOIN study USING (study)
 JOIN member USING (trial_id)
@@ -347,6 +350,8 @@ COMMENT ON COLUMN openings.seed IS 'The seed; equal seeds of two trials are a pa
 COMMENT ON COLUMN openings.run_id IS 'The run.';
 COMMENT ON COLUMN openings.opened IS 'When the run started, UTC.';
 COMMENT ON COLUMN openings.reason IS 'Why the test classes were opened.';
+COMMENT ON COLUMN openings.username IS 'Who started the run; null in older results.';
+COMMENT ON COLUMN openings.command IS 'The command line that started it; null in older results.';
 
 CREATE OR REPLACE VIEW pruned AS
 SELECT
@@ -468,3 +473,69 @@ COMMENT ON COLUMN mixed.phase IS
 COMMENT ON COLUMN mixed.what IS 'A library, device, number_format or memory_layout.';
 COMMENT ON COLUMN mixed.value IS 'One of the values that runs have; there are two or more.';
 COMMENT ON COLUMN mixed.runs IS 'How many finished runs have this value.';
+
+CREATE OR REPLACE VIEW claims AS
+SELECT
+    study, number, claim.claim, claim.trial, claim.relation, claim.other, claim.metric,
+    claim.margin, coalesce(verdict, 'undecided') AS verdict, coalesce(reason, 'not tested yet') AS reason,
+    coalesce(n, 0) AS n, planned, difference, low, high, p, p_against, p_holm, p_against_holm,
+    claim.known_pairs = 0 AS is_registered, claim.noted, claim.known_pairs, claim.planned_pairs
+FROM claim
+LEFT JOIN claim_result USING (study, number)
+ORDER BY study, number;
+COMMENT ON VIEW claims IS
+    'What a study is expected to show: whether it was said before any result, and whether it holds.';
+COMMENT ON COLUMN claims.study IS 'The study.';
+COMMENT ON COLUMN claims.number IS 'Position in the study file, from 0.';
+COMMENT ON COLUMN claims.claim IS 'The claim as a sentence.';
+COMMENT ON COLUMN claims.trial IS
+    'Label of the trial it is about; winner: the best that was confirmed.';
+COMMENT ON COLUMN claims.relation IS 'better_than, no_worse_than or same_as.';
+COMMENT ON COLUMN claims.other IS 'Label of the trial that it is compared with.';
+COMMENT ON COLUMN claims.metric IS 'The metric, on the test classes.';
+COMMENT ON COLUMN claims.margin IS
+    'better_than: by more than this; no_worse_than: by less; same_as: within it of each other.';
+COMMENT ON COLUMN claims.verdict IS 'held, refuted or undecided, at 5 % for all claims together.';
+COMMENT ON COLUMN claims.reason IS 'Why it is undecided; else empty.';
+COMMENT ON COLUMN claims.n IS 'Seeds that both trials have finished.';
+COMMENT ON COLUMN claims.planned IS 'Seeds that both trials are planned with.';
+COMMENT ON COLUMN claims.difference IS 'Mean of its trial minus the other.';
+COMMENT ON COLUMN claims.low IS 'Lower end of the 95 % paired t-interval; null at one seed.';
+COMMENT ON COLUMN claims.high IS 'Upper end of the 95 % paired t-interval; null at one seed.';
+COMMENT ON COLUMN claims.p IS
+    'One-sided sign-flip p at the margin, for the claim; null until all its pairs have ended.';
+COMMENT ON COLUMN claims.p_against IS 'The same for the opposite of the claim.';
+COMMENT ON COLUMN claims.p_holm IS 'p adjusted for all claims of the study.';
+COMMENT ON COLUMN claims.p_against_holm IS 'p_against adjusted for all claims of the study.';
+COMMENT ON COLUMN claims.is_registered IS 'Whether it was made before any of its results.';
+COMMENT ON COLUMN claims.noted IS 'When it was first seen, UTC; before any run of that call.';
+COMMENT ON COLUMN claims.known_pairs IS 'Pairs of its runs that had finished by then.';
+COMMENT ON COLUMN claims.planned_pairs IS 'Pairs that the study planned then.';
+
+CREATE OR REPLACE VIEW vault AS
+SELECT
+    coalesce(trial.test_set, run.data) AS test_set,
+    count(DISTINCT trial.study) AS studies,
+    count(DISTINCT trial_id) FILTER (trial.role <> 'control') AS trials,
+    count(DISTINCT run_id) AS runs,
+    min(run.started) AS first, max(run.started) AS last,
+    list(DISTINCT trial.study ORDER BY trial.study) AS names,
+    list(DISTINCT run.username ORDER BY run.username) FILTER (run.username IS NOT NULL) AS users
+FROM trial
+JOIN member USING (trial_id)
+JOIN run USING (run_id)
+WHERE run.test AND run.state = 'done'
+GROUP BY coalesce(trial.test_set, run.data)
+ORDER BY studies DESC, trials DESC, test_set;
+COMMENT ON VIEW vault IS
+    'How often each test set has been read, over all studies in this results folder.';
+COMMENT ON COLUMN vault.test_set IS
+    'Digest of its files; in older results, and where the workload gives none, of all data.';
+COMMENT ON COLUMN vault.studies IS 'Studies that have opened it.';
+COMMENT ON COLUMN vault.trials IS
+    'Trials scored on it, controls left out; equal settings count once in each study.';
+COMMENT ON COLUMN vault.runs IS 'Finished runs scored on it; a run that studies share counts once.';
+COMMENT ON COLUMN vault.first IS 'Start of the first of these runs, UTC.';
+COMMENT ON COLUMN vault.last IS 'Start of the last of these runs, UTC.';
+COMMENT ON COLUMN vault.names IS 'Names of the studies.';
+COMMENT ON COLUMN vault.users IS 'Who started these runs, where known; null if that is unknown.';

@@ -30,6 +30,8 @@ from harness.workload import JsonValue
 
 OWN_TABLES = frozenset(
     {
+        "claim",
+        "claim_result",
         "comparison",
         "control_comparison",
         "epoch",

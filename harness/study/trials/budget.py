@@ -44,14 +44,31 @@ def search_trials(spec: StudySpec, *, controls: int) -> int | None:
     return low
 
 
-def check_budget(loaded: Loaded, *, controls: int) -> None:
+def check_budget(loaded: Loaded, *, fixed: int, controls: int) -> None:
     """Reject a budget that does not cover the baseline, one more trial and the confirmation.
+
+    A sealed grid needs all its runs: the best of a part of it is not the best. Any other grid can
+    do with less.
+
+    Args:
+        loaded: The study.
+        fixed: Its trials that are known beforehand.
+        controls: Its controls.
 
     Raises:
         InputError: naming the number of runs that are needed.
     """
     spec = loaded.spec
-    if spec.is_fixed or spec.budget.runs is None:
+    if spec.budget.runs is None or not spec.is_sealed:
+        return
+    if spec.is_fixed:
+        later = confirm_runs(spec, trials=fixed, controls=controls)
+        needed = fixed * len(spec.seed_list) + later
+        if spec.budget.runs < needed:
+            raise InputError(
+                f"{loaded.source.where(('budget', 'runs'))}: budget.runs: this grid and its "
+                f"confirmation need {needed} runs, got {spec.budget.runs}"
+            )
         return
     trials = search_trials(spec, controls=controls)
     if trials is not None and trials < min(2, spec.trials or 2):

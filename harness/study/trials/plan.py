@@ -11,6 +11,7 @@ from harness.records.trial import Trial
 from harness.study.loading import Loaded
 from harness.study.spec import MOST_PROPOSED, StudySpec
 from harness.study.trials.budget import check_budget
+from harness.study.trials.claimed import check_claims
 from harness.study.trials.conditions import Varied, check_conditions, fill
 from harness.study.trials.controls import make_controls
 from harness.study.trials.grid import baseline_of_search, check_axes, ends_of_axes, make_grid
@@ -51,18 +52,29 @@ class Plan:
 
     def seeds_of(self, trial: Trial) -> tuple[int, ...]:
         """Return the seeds that a trial is trained with."""
-        if trial.phase == "confirm" and not self.spec.is_fixed:
+        if trial.phase == "confirm" and self.spec.is_sealed:
             return self.spec.confirm_seed_list
         return self.spec.seed_list
 
+    @property
+    def confirmed_from(self) -> int:
+        """Number of the first trial of the confirmation."""
+        return confirmed_from(self.spec, len(self.fixed))
+
     def confirmation(self, winners: Sequence[Trial]) -> tuple[Trial, ...]:
         """Return confirmation trials of the baseline and of the search's winners, best first."""
-        chosen = (*self.fixed, *winners)
-        first = self.spec.trials or MOST_PROPOSED
+        baseline = next(trial for trial in self.fixed if trial.role == "baseline")
+        chosen = (baseline, *winners)
+        first = self.confirmed_from
         return tuple(
             dataclasses.replace(trial, number=first + place, phase="confirm")
             for place, trial in enumerate(chosen)
         )
+
+
+def confirmed_from(spec: StudySpec, fixed: int) -> int:
+    """Return the number that follows those of all trials of a study with ``fixed`` known trials."""
+    return fixed if spec.is_fixed else spec.trials or MOST_PROPOSED
 
 
 def make_plan(loaded: Loaded, workload: Workload) -> Plan:
@@ -79,13 +91,13 @@ def make_plan(loaded: Loaded, workload: Workload) -> Plan:
     ends: tuple[Trial, ...] = ()
     if spec.is_fixed:
         fixed = make_grid(loaded, workload, filled)
-        after = len(fixed)
     else:
         ends = ends_of_axes(loaded, workload, filled)
         fixed = (make_trial(loaded, workload, 0, baseline_of_search(loaded), "baseline"),)
-        after = (spec.trials or MOST_PROPOSED) + (spec.confirm.top + 1 if spec.confirm else 0)
+    after = confirmed_from(spec, len(fixed)) + (spec.confirm.top + 1 if spec.confirm else 0)
     controls = make_controls(loaded, workload, [*fixed, *ends], first_number=after)
-    check_budget(loaded, controls=len(controls))
+    check_claims(loaded, [*fixed, *controls])
+    check_budget(loaded, fixed=len(fixed), controls=len(controls))
     epochs = None
     if spec.pruner == "hyperband":
         epochs = most_epochs(loaded, workload, [*fixed, *ends])

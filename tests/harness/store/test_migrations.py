@@ -79,7 +79,7 @@ def test_an_empty_database_gets_the_whole_schema(con: duckdb.DuckDBPyConnection)
 def test_a_later_change_is_applied_once_and_keeps_the_rows(con: duckdb.DuckDBPyConnection) -> None:
     migrate(con)
     con.execute(
-        "INSERT INTO trial VALUES ('t', 's', 0, 'l', 'search', 'trial', NULL, '{}', '{}', false, NULL)"
+        "INSERT INTO trial VALUES ('t', 's', 0, 'l', 'search', 'trial', NULL, '{}', '{}', false, NULL, NULL)"
     )
     later = {**MIGRATIONS, SCHEMA_VERSION + 1: add_colour}
     assert migrate(con, later, SCHEMA_VERSION + 1) == SCHEMA_VERSION
@@ -277,8 +277,8 @@ def test_the_documented_views_are_there(con: duckdb.DuckDBPyConnection) -> None:
     migrate(con)
     views = con.execute(VIEWS).fetchall()
     assert {name for (name,) in views} == {
-        "circumstances", "classes", "comparisons", "control_comparisons", "curves", "failures", "leaderboard", "mixed",
-        "openings", "pruned", "results", "summary", "trials",
+        "circumstances", "claims", "classes", "comparisons", "control_comparisons", "curves", "failures", "leaderboard", "mixed",
+        "openings", "pruned", "results", "summary", "trials", "vault",
     }  # fmt: skip
     for (name,) in views:
         assert re.fullmatch(r"[a-z_]+", name)

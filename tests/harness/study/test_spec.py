@@ -140,11 +140,6 @@ def test_an_empty_list_of_values_is_refused(tmp_path: Path) -> None:
             "'when', got 1; use tpe",
         ),
         (
-            "confirm: {top: 1}",
-            "s.yaml:4:1: confirm: a grid scores all its trials on the test classes; remove confirm, "
-            "or set sampler to random, tpe or another search",
-        ),
-        (
             "sampler: random\ntrials: 9\nsearch: {a: {uniform: [0, 1]}}\nconfirm: {seeds: [7, 4]}",
             "s.yaml:7:11: confirm.seeds: the search has used seed 4; winners are partly chosen by "
             "luck, so give fresh seeds",
@@ -189,7 +184,7 @@ def test_an_empty_list_of_values_is_refused(tmp_path: Path) -> None:
             "metrik: nmi",
             "s.yaml:4:1: metrik: unknown key; did you mean 'metric'? known: study, question, "
             "workload, base, search, variants, zip, forbid, seeds, baseline, metric, sampler, "
-            "trials, confirm, parallel_trials, pruner, limits, budget, train_together",
+            "trials, confirm, parallel_trials, pruner, limits, budget, train_together, claims",
         ),
     ],
 )
