@@ -197,8 +197,18 @@ class Results:
 
     @property
     def openings(self) -> pandas.DataFrame:
-        """When a run was allowed to score the test classes, and why."""
+        """When a run was allowed to score the test classes, why, and by whom."""
         return self.frame("openings")
+
+    @property
+    def vault(self) -> pandas.DataFrame:
+        """How often each test set has been read, over all studies."""
+        return self.frame("vault")
+
+    @property
+    def claims(self) -> pandas.DataFrame:
+        """What studies claim, whether that was registered before results, and the verdicts."""
+        return self.frame("claims")
 
     @property
     def mixed(self) -> pandas.DataFrame:

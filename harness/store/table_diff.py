@@ -17,6 +17,7 @@ FILES = frozenset({".png", ".webp", ".safetensors"})
 _EXPRESSIONS = {
     # Leave out times, machine names and the number of attempts, which differ between equal studies.
     "run": "SELECT run_id, seed, test, state, failure, code, data FROM run",
+    "claim": "SELECT study, number, claim, known_pairs, planned_pairs FROM claim",
     "epoch": "SELECT run_id, epoch, name, value FROM epoch WHERE name NOT LIKE 'seconds/%'",
 }
 _LEFT_OUT = ("study", "meta", "t_quantile")

@@ -1,4 +1,5 @@
-"""The tables of the README, made from files of kept results; a test checks that they are.
+"""The tables of the README, and the verdicts on what it claims, made from files of kept results; a
+test checks that they are.
 
 python tests/benchmarks/readme_tables.py keep STUDY --results DIR   # from a database into results/
 python tests/benchmarks/readme_tables.py write                      # from results/ into the README
@@ -12,8 +13,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+from harness.records.claims import Claim, NotedClaim
+from harness.report.data.claims import ClaimFinding
+from harness.report.findings.claims import claim_line
 from harness.stats.paired import may_show_p
 from harness.store.database import query
+from harness.store.tables.claims import Pairs, judged
+from harness.study.loading import load_study
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KEPT = Path(__file__).resolve().parent / "results"
@@ -44,6 +50,16 @@ MADE_WITH = """
            r.facts->>'$.number_format' AS number_format
     FROM trial JOIN member USING (trial_id) JOIN run r USING (run_id) WHERE study = $study
 """
+BY_SEED = """
+    SELECT name, trial, seed, value FROM results
+    WHERE study = $study AND split = 'test' AND phase = 'confirm'
+        AND name IN (SELECT 'recall@1' UNION SELECT metric FROM claim WHERE study = $study)
+    ORDER BY name, number, seed
+"""
+CLAIMS = """
+    SELECT trial, relation, other, metric, margin, noted::VARCHAR, known_pairs, planned_pairs
+    FROM claim WHERE study = $study ORDER BY number
+"""
 
 
 def main() -> None:
@@ -66,10 +82,15 @@ def keep(study: str, results: Path) -> None:
     made = query(results, MADE_WITH, {"study": study})
     if not table.rows:
         raise SystemExit(f"{study}: no test results in {results}")
+    by_seed: dict[str, dict[str, dict[int, float]]] = {}
+    for name, trial, seed, value in query(results, BY_SEED, {"study": study}).rows:
+        by_seed.setdefault(name, {}).setdefault(trial, {})[seed] = value
     content = {
         "study": study,
         "rows": [dict(zip(table.columns, row, strict=True)) for row in table.rows],
         "made_with": [dict(zip(made.columns, row, strict=True)) for row in made.rows],
+        "by_seed": by_seed,
+        "claims": query(results, CLAIMS, {"study": study}).rows,
     }
     KEPT.mkdir(exist_ok=True)
     path = KEPT / f"{study}.json"
@@ -89,7 +110,49 @@ def filled(text: str) -> str:
         rows = made(kept)
         return f"<!-- table: {match[1]} -->\n{rows}\n<!-- end -->"
 
-    return re.sub(r"<!-- table: ([\w-]+) -->\n.*?<!-- end -->", table, text, flags=re.S)
+    def claims(match: re.Match[str]) -> str:
+        return f"<!-- claims: {match[1]} -->\n{claims_list(match[1])}\n<!-- end -->"
+
+    text = re.sub(r"<!-- table: ([\w-]+) -->\n.*?<!-- end -->", table, text, flags=re.S)
+    return re.sub(r"<!-- claims: ([\w-]+) -->\n.*?<!-- end -->", claims, text, flags=re.S)
+
+
+def claims_list(study: str) -> str:
+    """The verdict on each claim of a shipped study, from its kept values by seed."""
+    path = study_file(study)
+    name = path.relative_to(ROOT).as_posix()
+    claims = load_study(path).spec.claimed
+    kept = json.loads((KEPT / f"{study}.json").read_text(encoding="utf-8"))
+    if "by_seed" not in kept:
+        said = "; ".join(claim.text for claim in claims)
+        return f"- not tested, since only means were kept and no values by seed: {said} (`{name}`)"
+    return "\n".join(f"- {claim_line(found, digits=3)}" for found in tested(claims, kept))
+
+
+def tested(claims: tuple[Claim, ...], kept: dict[str, Any]) -> list[ClaimFinding]:
+    """The claims of a study, tested on kept values by seed."""
+    notes = {
+        Claim(*row[:5]): NotedClaim(Claim(*row[:5]), *row[5:]) for row in kept.get("claims", [])
+    }
+    pairs = []
+    for claim in claims:
+        values = kept["by_seed"].get(claim.metric, {})
+        one, other = values.get(claim.trial, {}), values.get(claim.other, {})
+        shared = sorted(one.keys() & other.keys(), key=int)
+        found = [one[seed] - other[seed] for seed in shared]
+        pairs.append(Pairs(found, len(found), len(found), "" if found else "no values are kept"))
+    return [
+        ClaimFinding(claim, notes.get(claim), result)
+        for claim, result in zip(claims, judged(claims, pairs), strict=True)
+    ]
+
+
+def study_file(study: str) -> Path:
+    """The file of a shipped study, which is named after its place."""
+    for path in sorted((ROOT / "studies").rglob("*.yaml")):
+        if "-".join(path.relative_to(ROOT / "studies").with_suffix("").parts) == study:
+            return path
+    raise SystemExit(f"no file below studies/ is the study {study}")
 
 
 def study_table(kept: dict[str, Any]) -> str:

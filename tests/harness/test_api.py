@@ -31,9 +31,9 @@ HILL = {
     "seeds": 3,
 }
 FRAMES = (
-    "comparisons",
+    "claims", "comparisons",
     "control_comparisons", "curves", "failures", "leaderboard", "mixed", "openings", "recall", "results", "runs",
-    "scores", "studies", "summary", "trials",
+    "scores", "studies", "summary", "trials", "vault",
 )  # fmt: skip
 
 
@@ -86,7 +86,14 @@ def test_every_frame_has_the_columns_of_its_table(done: Results) -> None:
         described = done.query(f"DESCRIBE {tables.get(name, name)}")
         assert list(frame.columns) == described["column_name"].tolist()
     filled = {name for name in FRAMES if len(getattr(done, name))}
-    assert filled == set(FRAMES) - {"control_comparisons", "failures", "mixed", "recall", "summary"}
+    assert filled == set(FRAMES) - {
+        "claims",
+        "control_comparisons",
+        "failures",
+        "mixed",
+        "recall",
+        "summary",
+    }
 
 
 def test_frames_hold_numbers_and_times(done: Results) -> None:

@@ -28,7 +28,7 @@ MOST_BYTES_OF_A_PICTURE = 300_000
 
 def test_the_tables_are_made_from_kept_results() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert len(re.findall(r"<!-- table: ", text)) == 17
+    assert len(re.findall(r"<!-- table: ", text)) == 18
     assert readme_tables().filled(text) == text
     assert re.search(r"<!-- table: omniglot-components -->\n\| trial", text)
 
@@ -128,3 +128,29 @@ def test_pictures_are_small() -> None:
     assert pictures
     for picture in pictures:
         assert picture.stat().st_size < MOST_BYTES_OF_A_PICTURE, picture.name
+
+
+def test_what_the_readme_claims_is_tested_on_kept_values_by_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = readme_tables()
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r"<!-- claims: ([\w-]+) -->", text)
+    assert len(named) == 7
+    kept = json.loads((tables.KEPT / "claims.json").read_text(encoding="utf-8"))
+    assert set(kept["by_seed"]["recall@1"]) == {row["trial"] for row in kept["rows"]}
+    said = tables.claims_list("claims").splitlines()
+    assert len(said) == len(load_study(tables.study_file("claims")).spec.claims)
+    assert all("; registered 20" in line for line in said)
+    values = kept["by_seed"]["recall@1"]["instance"]
+    kept["by_seed"]["recall@1"]["instance"] = {seed: value - 0.3 for seed, value in values.items()}
+    (tmp_path / "claims.json").write_text(json.dumps(kept), encoding="utf-8")
+    monkeypatch.setattr(tables, "KEPT", tmp_path)
+    assert tables.claims_list("claims").startswith("- refuted: instance is better than GC-UDML")
+
+
+def test_claims_without_kept_values_by_seed_say_that_they_are_not_tested() -> None:
+    said = readme_tables().claims_list("omniglot-components")
+    assert said.startswith(
+        "- not tested, since only means were kept and no values by seed: full is"
+    )

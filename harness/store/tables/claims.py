@@ -9,6 +9,7 @@ import duckdb
 
 from harness.records.claims import WINNER, Claim, NotedClaim
 from harness.stats.margin_tests import (
+    Decision,
     MarginTest,
     Question,
     Verdict,
@@ -43,57 +44,64 @@ class ClaimResult(NamedTuple):
     """Why it is undecided; empty if it is decided."""
 
 
-class _Pairs(NamedTuple):
-    differences: list[float]
+class Pairs(NamedTuple):
+    """The finished pairs of a claim."""
+
+    differences: Sequence[float]
     planned: int
     ended: int
     """Pairs of which both runs have ended, well or not."""
-    missing: str
-    """Why there are no pairs; empty if there are."""
+    missing: str = ""
+    """Why there are no differences; empty if there are."""
 
 
 def claim_results(
     con: duckdb.DuckDBPyConnection, study: str, claims: Sequence[Claim]
 ) -> list[ClaimResult]:
-    """Test the claims of a study, in the order given, with Holm's correction over all of them.
+    """Test the claims of a study, in the order given; see ``judged``."""
+    return judged(claims, [_pairs(con, study, claim) for claim in claims])
+
+
+def judged(claims: Sequence[Claim], found: Sequence[Pairs]) -> list[ClaimResult]:
+    """Test claims on their pairs, with Holm's correction over all of them.
 
     A claim is tested once all its planned pairs have ended: a test after every pair would find
     something sooner or later. Failed runs then count as missing.
     """
-    found = [_pairs(con, study, claim) for claim in claims]
-    tests = [
-        margin_test(pairs.differences, _QUESTIONS[claim.relation], claim.margin)
-        if pairs.differences
-        else None
-        for claim, pairs in zip(claims, found, strict=True)
-    ]
+    tests = [_test(claim, pairs) for claim, pairs in zip(claims, found, strict=True)]
     nothing = MarginTest(0, 0.0, None, None, p=1.0, p_against=1.0)
-    is_open = [pairs.ended < pairs.planned for pairs in found]
     family = [
-        nothing if test is None or unfinished else test
-        for test, unfinished in zip(tests, is_open, strict=True)
+        test if test is not None and pairs.ended >= pairs.planned else nothing
+        for test, pairs in zip(tests, found, strict=True)
     ]
-    results = []
-    for pairs, test, decision, unfinished in zip(
-        found, tests, decide(family), is_open, strict=True
-    ):
-        is_final = test is not None and not unfinished
-        results.append(
-            ClaimResult(
-                n=len(pairs.differences),
-                planned=pairs.planned,
-                difference=test.difference if test else None,
-                low=test.low if test else None,
-                high=test.high if test else None,
-                p=test.p if test and is_final else None,
-                p_against=test.p_against if test and is_final else None,
-                p_holm=decision.p_holm if is_final else None,
-                p_against_holm=decision.p_against_holm if is_final else None,
-                verdict=decision.verdict,
-                reason="" if decision.verdict != "undecided" else _reason(pairs, len(claims)),
-            )
-        )
-    return results
+    return [
+        _result(pairs, test, decision, is_tested=member is not nothing, claims=len(claims))
+        for pairs, test, decision, member in zip(found, tests, decide(family), family, strict=True)
+    ]
+
+
+def _test(claim: Claim, pairs: Pairs) -> MarginTest | None:
+    if not pairs.differences:
+        return None
+    return margin_test(pairs.differences, _QUESTIONS[claim.relation], claim.margin)
+
+
+def _result(
+    pairs: Pairs, test: MarginTest | None, decision: Decision, *, is_tested: bool, claims: int
+) -> ClaimResult:
+    return ClaimResult(
+        n=len(pairs.differences),
+        planned=pairs.planned,
+        difference=test.difference if test else None,
+        low=test.low if test else None,
+        high=test.high if test else None,
+        p=test.p if test and is_tested else None,
+        p_against=test.p_against if test and is_tested else None,
+        p_holm=decision.p_holm if is_tested else None,
+        p_against_holm=decision.p_against_holm if is_tested else None,
+        verdict=decision.verdict,
+        reason="" if decision.verdict != "undecided" else _reason(pairs, claims),
+    )
 
 
 def write_claims(
@@ -150,12 +158,12 @@ def refresh_claims(con: duckdb.DuckDBPyConnection, study: str) -> None:
     insert_rows(con, "claim_result", rows)
 
 
-def _pairs(con: duckdb.DuckDBPyConnection, study: str, claim: Claim) -> _Pairs:
+def _pairs(con: duckdb.DuckDBPyConnection, study: str, claim: Claim) -> Pairs:
     """Collect the finished pairs of a claim."""
     one, other = (_trial(con, study, label) for label in (claim.trial, claim.other))
     for trial_id, label in ((one, claim.trial), (other, claim.other)):
         if trial_id is None:
-            return _Pairs([], 0, 0, f"{label} has not been scored on the test classes")
+            return Pairs([], 0, 0, f"{label} has not been scored on the test classes")
     rows = con.execute(
         """
         SELECT one.seed, one.run_id, other.run_id, ours.state, theirs.state
@@ -178,7 +186,7 @@ def _pairs(con: duckdb.DuckDBPyConnection, study: str, claim: Claim) -> _Pairs:
         [one, other, claim.metric],
     ).fetchall()
     missing = "" if values else f"no pair of runs has test/{claim.metric}"
-    return _Pairs([value for (value,) in values], len(rows), ended, missing)
+    return Pairs([value for (value,) in values], len(rows), ended, missing)
 
 
 def _trial(con: duckdb.DuckDBPyConnection, study: str, label: str) -> str | None:
@@ -196,7 +204,7 @@ def _trial(con: duckdb.DuckDBPyConnection, study: str, label: str) -> str | None
     return named[0] if named else None
 
 
-def _reason(pairs: _Pairs, claims: int) -> str:
+def _reason(pairs: Pairs, claims: int) -> str:
     """Say why a claim is undecided."""
     if pairs.missing and pairs.ended == pairs.planned:
         return pairs.missing

@@ -6,6 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from claim_errors import rates
 from scipy.stats import ttest_1samp
 
 from harness.stats.margin_tests import (
@@ -106,34 +107,13 @@ def test_the_fewest_pairs_that_can_decide(claims: int, pairs: int) -> None:
         assert all(each.verdict == "undecided" for each in decide([fewer] * claims))
 
 
-def test_at_most_five_percent_of_studies_hold_a_claim_at_its_boundary() -> None:
-    """Three claims that share a baseline, each true mean exactly at its margin: 600 studies."""
-    generator = np.random.default_rng(1)
-    wrong = {"held": 0, "refuted": 0}
-    studies = 600
-    for _ in range(studies):
-        baseline = generator.normal(0, 0.01, 10)
-        tests = [
-            margin_test(list(mean + generator.normal(0, 0.01, 10) - baseline), question, margin)
-            for mean, question, margin in (
-                (0.01, "above", 0.01),
-                (-0.005, "not below", 0.005),
-                (0.02, "within", 0.02),
-            )
-        ]
-        found = {each.verdict for each in decide(tests)}
-        for verdict in wrong:
-            wrong[verdict] += verdict in found
-    limit = 0.05 + 2.5 * (0.05 * 0.95 / studies) ** 0.5
-    assert wrong["held"] / studies <= limit
-    assert wrong["refuted"] / studies <= limit
-    assert wrong["held"] > 0
+def test_at_most_five_percent_of_studies_decide_a_claim_at_its_boundary() -> None:
+    found = rates(studies=600, seeds=10, shift=0.0, key=1)
+    limit = 0.05 + 2.5 * (0.05 * 0.95 / 600) ** 0.5
+    assert 0.01 < found["any held"] <= limit
+    assert 0.01 < found["any refuted"] <= limit
 
 
-def test_a_claim_that_is_true_by_a_distance_is_usually_held() -> None:
-    generator = np.random.default_rng(2)
-    held = 0
-    for _ in range(100):
-        differences = list(0.02 + generator.normal(0, 0.01, 10))
-        held += decide([margin_test(differences, "above", 0.005)])[0].verdict == "held"
-    assert held >= 95
+def test_claims_that_are_true_or_false_by_a_distance_are_usually_decided() -> None:
+    assert rates(studies=50, seeds=10, shift=3.0, key=2)["held"] >= 0.95
+    assert rates(studies=50, seeds=10, shift=-3.0, key=2)["refuted"] >= 0.95

@@ -1,0 +1,46 @@
+"""Simulate the statistics of the harness at full size; results are kept beside the timings.
+
+python tests/benchmarks/statistics.py [--only NAME]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+# This file has the name of a module of Python, which must come first for everybody else.
+sys.path.append(sys.path.pop(0))
+sys.path.append(str(Path(__file__).resolve().parent.parent / "fixtures"))
+
+import claim_errors
+import kept
+
+
+def claims() -> None:
+    """Simulate studies with three claims, at their boundaries and on either side of them."""
+    studies, rows = 2000, []
+    for seeds in (8, 10, 16):
+        for shift in (-1.5, -1.0, 0.0, 1.0, 1.5):
+            found = claim_errors.rates(studies=studies, seeds=seeds, shift=shift, key=seeds)
+            rows.append({"seeds": seeds, "shift": shift, **found})
+            print(rows[-1], flush=True)
+    kept.keep("statistics-claims", studies=studies, rows=rows)
+
+
+SIMULATIONS: Mapping[str, Callable[[], None]] = {"claims": claims}
+
+
+def main() -> None:
+    """Run all simulations, or one."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=SIMULATIONS)
+    only = parser.parse_args().only
+    for name, simulate in SIMULATIONS.items():
+        if only in (None, name):
+            simulate()
+
+
+if __name__ == "__main__":
+    main()
