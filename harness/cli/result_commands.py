@@ -213,20 +213,20 @@ def claims(
     import json
 
     from harness.export.junit import write_junit
-    from harness.report.claim_check import check_claims, claim_document
     from harness.report.findings.claims import claim_line, exit_status, registration
+    from harness.report.study_claims import claim_document, read_study_claims
 
-    checked = check_claims(results, study, on_wait=say)
+    told = read_study_claims(results, study, on_wait=say)
     if junit is not None:
-        write_junit(junit, checked.study, checked.found)
+        write_junit(junit, told.study, told.found)
     if form == "json":
-        show_data(json.dumps(claim_document(checked), indent=2, ensure_ascii=False))
+        show_data(json.dumps(claim_document(told), indent=2, ensure_ascii=False))
     else:
-        for each in checked.found:
+        for each in told.found:
             show(claim_line(each))
-        if said := registration(checked.found):
+        if said := registration(told.found):
             show(said)
-    raise typer.Exit(exit_status(checked.found))
+    raise typer.Exit(exit_status(told.found))
 
 
 @app.command("ls")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
@@ -9,6 +10,9 @@ from xml.etree import ElementTree
 from harness.records.plain_file import writing
 from harness.report.data.claims import ClaimFinding
 from harness.report.findings.claims import claim_line
+
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML cannot hold, even escaped."""
 
 
 def write_junit(path: Path, study: str, found: Sequence[ClaimFinding]) -> None:
@@ -27,8 +31,10 @@ def write_junit(path: Path, study: str, found: Sequence[ClaimFinding]) -> None:
         skipped=str(verdicts.count("undecided")),
     )
     for each in found:
-        case = ElementTree.SubElement(suite, "testcase", classname=study, name=each.claim.text)
-        line = claim_line(each)
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=study, name=_said(each.claim.text)
+        )
+        line = _said(claim_line(each))
         kind = {"refuted": "failure", "undecided": "skipped"}.get(each.result.verdict)
         if kind is None:
             ElementTree.SubElement(case, "system-out").text = line
@@ -40,3 +46,7 @@ def write_junit(path: Path, study: str, found: Sequence[ClaimFinding]) -> None:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         ElementTree.ElementTree(whole).write(path, encoding="utf-8", xml_declaration=True)
+
+
+def _said(text: str) -> str:
+    return _NO_XML.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -13,6 +13,7 @@ from harness.engine.study_state import StudyState, load_study_state
 from harness.errors import InputError
 from harness.executors.interface import PROCESS_EXECUTORS
 from harness.planning.cost_estimate import Basis, Cost, CostEstimator, estimate_costs
+from harness.stats.margin_tests import pairs_for_verdict
 from harness.stats.paired import t_quantile
 from harness.stats.power import (
     LEVEL,
@@ -145,7 +146,7 @@ def make_forecast(
         changes=tuple(str(change) for change in changes_of(plan, options.results)),
         expense=expense,
         power=power,
-        warnings=_warnings(power, expense),
+        warnings=(*_warnings(power, expense), *_claim_warnings(spec)),
         together=_together(found, options) if may_probe else 1,
     )
 
@@ -171,6 +172,18 @@ def _warnings(power: Power | None, expense: CostEstimate | None) -> tuple[str, .
             "folder with --results"
         )
     return tuple(found)
+
+
+def _claim_warnings(spec: StudySpec) -> list[str]:
+    """Say if there are too few seeds to decide any of the study's claims."""
+    seeds = len(spec.confirm_seed_list if spec.confirm else spec.seed_list)
+    needed = pairs_for_verdict(len(spec.claims))
+    if not spec.claims or seeds >= needed:
+        return []
+    return [
+        f"with {seeds} seed{'s' * (seeds != 1)} no claim can be decided: {len(spec.claims)} "
+        f"claim{'s' * (len(spec.claims) != 1)} need at least {needed}"
+    ]
 
 
 def _expense(found: StudyState, options: RunOptions, *, may_probe: bool) -> CostEstimate | None:

@@ -49,8 +49,8 @@ class Claim:
             by = f" by more than {self.margin:g}" if self.margin else ""
             return f"better than {self.other}{by}"
         if self.relation == "no_worse_than":
-            return f"no worse than {self.other} by {self.margin:g} or more"
-        return f"within {self.margin:g} of {self.other}"
+            return f"no worse than {self.other} to within {self.margin:g}"
+        return f"the same as {self.other} to within {self.margin:g}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,9 @@ from driver_place import Place, Witness
 from driver_place import interrupt as interrupt_at
 
 from harness.cli import commands
+from harness.engine.run_options import RunOptions
 from harness.errors import InputError
+from harness.planning.forecast import make_forecast
 from harness.report.study_page import page_text
 from harness.store.rebuild import rebuild
 
@@ -286,3 +288,17 @@ def test_what_no_run_has_noted_is_tested_but_not_registered(
     status, _, said = command(place, monkeypatch, capsys, "claims", "quality")
     assert status == 2
     assert "makes no claims" in said
+
+
+def test_the_plan_says_that_seeds_are_too_few_for_the_claims(place: Place) -> None:
+    def warnings(text: str) -> list[str]:
+        options = RunOptions(place.results, workers=1, threads=1)
+        found = make_forecast(place.write(text), (), options, may_probe=False).warnings
+        return [each for each in found if "claim" in each]
+
+    assert warnings(STUDY + CLAIMS) == []
+    few = STUDY.replace("seeds: 8", "seeds: 6")
+    assert warnings(few + CLAIMS) == [
+        "with 6 seeds no claim can be decided: 4 claims need at least 7"
+    ]
+    assert warnings(few) == []

@@ -115,5 +115,5 @@ def test_at_most_five_percent_of_studies_decide_a_claim_at_its_boundary() -> Non
 
 
 def test_claims_that_are_true_or_false_by_a_distance_are_usually_decided() -> None:
-    assert rates(studies=50, seeds=10, shift=3.0, key=2)["held"] >= 0.95
-    assert rates(studies=50, seeds=10, shift=-3.0, key=2)["refuted"] >= 0.95
+    assert rates(studies=50, seeds=12, shift=2.0, key=2)["held"] >= 0.9
+    assert rates(studies=50, seeds=12, shift=-2.0, key=2)["refuted"] >= 0.9

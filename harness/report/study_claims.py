@@ -21,16 +21,16 @@ from harness.study.trials.claimed import no_such_trial
 from harness.workload import JsonValue
 
 
-class CheckedClaims(NamedTuple):
+class StudyClaims(NamedTuple):
     """The claims of a study, tested."""
 
     study: str
     found: tuple[ClaimFinding, ...]
 
 
-def check_claims(
+def read_study_claims(
     results: Path, study: str, *, on_wait: Callable[[str], None] | None = None
-) -> CheckedClaims:
+) -> StudyClaims:
     """Test the claims of a study file, or of a study by its name.
 
     Claims of a file that no run has noted yet are tested, too; they count as made after results.
@@ -48,19 +48,19 @@ def check_claims(
         found = read_claim_findings(con, study)
     if not found:
         raise InputError(f"{study}: the study makes no claims; add them under 'claims'")
-    return CheckedClaims(study, found)
+    return StudyClaims(study, found)
 
 
-def claim_document(checked: CheckedClaims) -> dict[str, JsonValue]:
+def claim_document(claims: StudyClaims) -> dict[str, JsonValue]:
     """Return the tested claims as plain values, with stable names."""
     return {
-        "study": checked.study,
-        "status": exit_status(checked.found),
-        "claims": [_plain(each) for each in checked.found],
+        "study": claims.study,
+        "status": exit_status(claims.found),
+        "claims": [_plain(each) for each in claims.found],
     }
 
 
-def _of_file(con: Connection, results: Path, path: Path) -> CheckedClaims:
+def _of_file(con: Connection, results: Path, path: Path) -> StudyClaims:
     loaded = load_study(path)
     name, claims = loaded.spec.study, loaded.spec.claimed
     _check_known(con, results, name)
@@ -71,7 +71,7 @@ def _of_file(con: Connection, results: Path, path: Path) -> CheckedClaims:
     if problem := no_such_trial(loaded, [label for (label,) in labels]):
         raise InputError(problem)
     places = [loaded.source.where(("claims", n, "metric")) for n in range(len(claims))]
-    return CheckedClaims(name, findings_as_written(con, name, claims, places))
+    return StudyClaims(name, findings_as_written(con, name, claims, places))
 
 
 def _check_known(con: Connection, results: Path, study: str) -> None:
