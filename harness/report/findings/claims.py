@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from harness.records.claims import digest_of_claims
 from harness.report.data.claims import ClaimFinding
 from harness.report.findings.estimates import p_text, signed
+from harness.stats.paired import may_show_p
 
 ALL_HELD, ANY_REFUTED, UNDECIDED = 0, 1, 3
 LEVELS = (
@@ -67,7 +68,7 @@ def _numbers(found: ClaimFinding, digits: int) -> str:
     said = signed(result.difference, digits)
     if result.low is not None and result.high is not None:
         said += f" [{signed(result.low, digits)}, {signed(result.high, digits)}]"
-    if result.p is not None:
+    if result.p is not None and may_show_p(result.n):
         said += f", p {p_text(result.p)} (Holm {p_text(result.p_holm)})"
         if result.verdict == "refuted":
             said += f", against it {p_text(result.p_against)} ({p_text(result.p_against_holm)})"

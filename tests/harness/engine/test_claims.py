@@ -15,6 +15,8 @@ from harness.cli import commands
 from harness.engine.run_options import RunOptions
 from harness.errors import InputError
 from harness.planning.forecast import make_forecast
+from harness.report.findings.claims import claim_line
+from harness.report.study_claims import read_study_claims
 from harness.report.study_page import page_text
 from harness.store.rebuild import rebuild
 
@@ -270,6 +272,8 @@ def test_too_few_seeds_say_how_many_are_needed(place: Place) -> None:
     place.run(STUDY.replace("seeds: 8", "seeds: 5") + CLAIMS)
     ((reason,), *_) = place.ask("SELECT reason FROM claims ORDER BY number")
     assert reason == "5 pairs cannot decide it; it needs 7"
+    lines = [claim_line(each) for each in read_study_claims(place.results, "quality").found]
+    assert not any(", p " in line for line in lines)
 
 
 def test_what_no_run_has_noted_is_tested_but_not_registered(
