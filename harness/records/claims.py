@@ -6,6 +6,7 @@ prediction, and is never changed. A claim noted later is a description of result
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -41,16 +42,17 @@ class Claim:
     @property
     def text(self) -> str:
         """The claim as a sentence without a full stop."""
-        return f"{self.trial} is {self._how} in {self.metric}"
+        return f"{_named(self.trial)} is {self._how} in {self.metric}"
 
     @property
     def _how(self) -> str:
+        other = _named(self.other)
         if self.relation == "better_than":
             by = f" by more than {self.margin:g}" if self.margin else ""
-            return f"better than {self.other}{by}"
+            return f"better than {other}{by}"
         if self.relation == "no_worse_than":
-            return f"no worse than {self.other} to within {self.margin:g}"
-        return f"the same as {self.other} to within {self.margin:g}"
+            return f"no worse than {other} to within {self.margin:g}"
+        return f"the same as {other} to within {self.margin:g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +75,10 @@ class NotedClaim:
 def digest_of_claims(claims: Sequence[Claim]) -> str:
     """Compute twelve hex digits of several claims, whatever their order."""
     return digest(sorted(claim.digest for claim in claims))[:12]
+
+
+def _named(label: str) -> str:
+    """Return a label for use in a sentence, in quotes if it could be read as part of it."""
+    if re.fullmatch(r"[\w.=@+-]+", label):
+        return label
+    return f"\N{LEFT DOUBLE QUOTATION MARK}{label}\N{RIGHT DOUBLE QUOTATION MARK}"

@@ -124,8 +124,8 @@ def claims_list(study: str) -> str:
     claims = load_study(path).spec.claimed
     kept = json.loads((KEPT / f"{study}.json").read_text(encoding="utf-8"))
     if "by_seed" not in kept:
-        said = "; ".join(claim.text for claim in claims)
-        return f"- not tested, since only means were kept and no values by seed: {said} (`{name}`)"
+        count = "the claim" if len(claims) == 1 else f"the {len(claims)} claims"
+        return f"- not tested: {count} of `{name}`, since only means were kept, no values by seed"
     return "\n".join(f"- {claim_line(found, digits=3)}" for found in tested(claims, kept))
 
 
