@@ -124,7 +124,7 @@ def render(content: Content, frame: Frame = OFFLINE) -> str:
         sections.ablation_section(tables),
         sections.table_section(tables),
         sections.search_section(tables, search),
-        sections.interaction_section(search or tables),
+        sections.interaction_section(tables, search),
         sections.component_section(tables),
         sections.agreement_section(content.agreement),
         sections.curve_section(tables, content.training),

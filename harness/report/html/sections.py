@@ -45,6 +45,10 @@ from harness.report.plots.parallel import parallel_pictures
 from harness.report.plots.search_history import exploration_pictures
 from harness.stats.paired import MIN_SEEDS_FOR_TEST
 
+_CELLS = (
+    "Each cell is one pair of values of two parameters. If more parameters were varied, a cell is "
+    "the mean over them; its interval is over seeds, as everywhere."
+)
 _MOST_CELLS = 144  # largest grid that is also shown as a table
 
 
@@ -133,16 +137,14 @@ def _what_is_listed(tables: StudyTables, view: View) -> str:
     return note(" ".join(said)) if said else ""
 
 
-def interaction_section(tables: StudyTables) -> str:
-    """Show how pairs of parameters interact."""
+def interaction_section(tables: StudyTables, search: StudyTables | None) -> str:
+    """Show how pairs of parameters interact: in a grid, or in the sealed grid of a confirmation."""
+    if search is not None:
+        return _sealed_interactions(search)
     pictures = grid_pictures(tables)
     primary = tables.primary
     if not pictures or primary is None:
         return ""
-    words = note(
-        "Each cell is one pair of values of two parameters. If more parameters were varied, a cell "
-        "is the mean over them; its interval is over seeds, as everywhere."
-    )
     cells = []
     for grid in grids(tables):
         if len(grid.trials) <= _MOST_CELLS:
@@ -154,10 +156,24 @@ def interaction_section(tables: StudyTables) -> str:
     return section(
         "Interactions",
         _choices(tables, "grid"),
-        words,
+        note(_CELLS),
         panels(pictures),
         "".join(cells),
     )
+
+
+def _sealed_interactions(search: StudyTables) -> str:
+    """Show the heat maps of a sealed grid, which has no test scores to choose from."""
+    pictures, primary = grid_pictures(search, is_alone=True), search.primary
+    if not pictures or primary is None:
+        return ""
+    tables = [
+        folded(f"{grid.title} with intervals", grid_table(search, grid, primary))
+        for grid in grids(search)
+        if len(grid.trials) <= _MOST_CELLS
+    ]
+    words = note(f"{_CELLS} These are all trials of the grid: {primary.text}.")
+    return section("Interactions", words, panels(pictures, may_fill=False), "".join(tables))
 
 
 def component_section(tables: StudyTables) -> str:

@@ -132,12 +132,23 @@ def _text(trial: TrialRow, axis: SweptAxis, at: float) -> str:
     return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
-def grid_pictures(tables: StudyTables) -> tuple[Picture, ...]:
-    """Draw a heat map per crossed pair of parameters, each with all measures and splits."""
+def grid_pictures(tables: StudyTables, *, is_alone: bool = False) -> tuple[Picture, ...]:
+    """Draw a heat map per crossed pair of parameters, each with all measures and splits.
+
+    Args:
+        tables: The study.
+        is_alone: Draw the study's metric only, whatever the reader selects on the page.
+    """
     views = tables.chosen_views()
-    return tuple(
+    if is_alone:
+        views = tuple(view for view in views if view == tables.primary)
+    pictures = tuple(
         _heat_map(tables, grid, views, f"grid-{place}") for place, grid in enumerate(grids(tables))
     )
+    if is_alone:
+        for trace in (trace for picture in pictures for trace in picture.traces):
+            trace["meta"] = {}
+    return pictures
 
 
 def _heat_map(tables: StudyTables, grid: Grid, views: Sequence[View], name: str) -> Picture:

@@ -77,7 +77,10 @@ def test_the_page_has_the_confirmation_as_its_answer_and_the_grid_on_validation(
     place.run(SEALED)
     page = page_text(place.results, "sealed")
     assert "8 settings of quality, method.teacher_momentum were trained and scored on" in page
-    assert 'id="interactions"' in page
+    _, _, section = page.partition('<section id="interactions">')
+    section = section.partition("</section>")[0]
+    assert "all trials of the grid: Recall@1 on validation images" in section
+    assert 'class="choice"' not in section  # the page's choice of test classes does not apply
     assert "sampler grid" not in page
 
 
