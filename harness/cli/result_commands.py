@@ -213,7 +213,7 @@ def claims(
     import json
 
     from harness.export.junit import write_junit
-    from harness.report.findings.claims import claim_line, exit_status, registration
+    from harness.report.findings.claim_lines import claim_line, exit_status, registration
     from harness.report.study_claims import claim_document, read_study_claims
 
     told = read_study_claims(results, study, on_wait=say)

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 from harness.records.plain_file import writing
 from harness.report.data.claims import ClaimFinding
-from harness.report.findings.claims import claim_line
+from harness.report.findings.claim_lines import claim_line
 
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML cannot hold, even escaped."""

@@ -12,7 +12,7 @@ from harness.report.data.claims import (
     findings_as_written,
     read_claim_findings,
 )
-from harness.report.findings.claims import exit_status
+from harness.report.findings.claim_lines import exit_status
 from harness.store.database import Connection, reading
 from harness.store.tables.claims import read_claims
 from harness.study.claim_changes import refuse_changed_claims

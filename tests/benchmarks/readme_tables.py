@@ -15,7 +15,7 @@ from typing import Any
 
 from harness.records.claims import Claim, NotedClaim
 from harness.report.data.claims import ClaimFinding
-from harness.report.findings.claims import claim_line
+from harness.report.findings.claim_lines import claim_line
 from harness.stats.paired import may_show_p
 from harness.store.database import query
 from harness.store.tables.claims import Pairs, judged

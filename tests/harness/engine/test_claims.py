@@ -15,7 +15,7 @@ from harness.cli import commands
 from harness.engine.run_options import RunOptions
 from harness.errors import InputError
 from harness.planning.forecast import make_forecast
-from harness.report.findings.claims import claim_line
+from harness.report.findings.claim_lines import claim_line
 from harness.report.study_claims import read_study_claims
 from harness.report.study_page import page_text
 from harness.store.rebuild import rebuild
