@@ -12,6 +12,7 @@ from harness.records.study_record import StudyRecord, read_study_record
 from harness.records.trial import Run, Trial
 from harness.search.rules import check_rules
 from harness.search.scheduler import Scheduler
+from harness.study.claim_changes import refuse_changed_claims
 from harness.study.loading import Loaded, load_study
 from harness.study.trials.plan import Plan, make_plan
 from harness.study.trials.single_trial import locate
@@ -32,11 +33,13 @@ def load_study_state(study: Path | Params, overrides: tuple[str, ...], results: 
     """Load a study as ``run_study`` would, without training or writing anything.
 
     Raises:
-        InputError: the study or its data is invalid.
+        InputError: the study or its data is invalid, or registered claims have changed.
     """
     plan = plan_of(load_study(study, overrides))
     schedule = Scheduler(plan, RunIdentity(plan))
-    restore_search_end(schedule, plan, read_study_record(results, plan.spec.study))
+    before = read_study_record(results, plan.spec.study)
+    refuse_changed_claims(plan.loaded, before.claims if before else ())
+    restore_search_end(schedule, plan, before)
     runs = RunTable(results, StoreWriter(results), watched=watched(plan))
     runs.load(schedule.tasks.values())
     while schedule.propose_more(runs.finished):

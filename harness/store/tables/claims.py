@@ -131,6 +131,8 @@ def write_claims(
         }
         for number, (note, time) in enumerate(zip(notes, noted, strict=True))
     ]
+    if [note.claim for note in read_claims(con, study)] != [note.claim for note in notes]:
+        con.execute("DELETE FROM claim_result WHERE study = $1", [study])  # of other claims
     con.execute("DELETE FROM claim WHERE study = $1", [study])
     insert_rows(con, "claim", rows)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -12,13 +13,18 @@ from driver_place import Place, Witness
 from driver_place import interrupt as interrupt_at
 
 from harness.cli import commands
+from harness.engine.preview import preview
 from harness.engine.run_options import RunOptions
 from harness.errors import InputError
 from harness.planning.forecast import make_forecast
+from harness.records.study_record import read_study_record
 from harness.report.findings.claim_lines import claim_line
 from harness.report.study_claims import read_study_claims
 from harness.report.study_page import page_text
+from harness.store.database import connect
 from harness.store.rebuild import rebuild
+from harness.store.tables.comparisons import refresh_comparisons
+from harness.store.tables.ingest import write_study
 
 STUDY = """
 study: quality
@@ -107,9 +113,27 @@ def test_registered_claims_that_change_are_refused_with_both_versions(place: Pla
     assert "--set study=NAME" in lines[-1]
     with pytest.raises(InputError, match="now: none"):
         place.run(STUDY)
+    with pytest.raises(InputError, match="now: none"):
+        preview(place.write(STUDY), (), place.results)
     assert place.calls() == calls
     reordered = ["claims:", *reversed(CLAIMS.strip().splitlines()[1:])]
     place.run(STUDY + "\n".join(reordered))
+
+
+def test_claims_in_another_order_never_show_the_verdicts_of_each_other(place: Place) -> None:
+    place.run(STUDY + CLAIMS)
+    record = read_study_record(place.results, "quality")
+    assert record is not None
+    turned = dataclasses.replace(record, claims=record.claims[::-1])
+    with connect(place.results, read_only=False) as con:
+        write_study(con, record)
+    assert [row[1] for row in place.ask(FIRST)] == ["held", "held", "refuted", "undecided"]
+    with connect(place.results, read_only=False) as con:
+        write_study(con, turned)
+    assert [row[1] for row in place.ask(FIRST)] == ["undecided"] * 4
+    with connect(place.results, read_only=False) as con:
+        refresh_comparisons(con, "quality")
+    assert [row[1] for row in place.ask(FIRST)] == ["undecided", "refuted", "held", "held"]
 
 
 def test_an_unfinished_claim_is_not_tested_yet(place: Place) -> None:

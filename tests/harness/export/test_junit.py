@@ -16,8 +16,8 @@ def test_control_characters_and_markup_in_labels_give_valid_xml(tmp_path: Path) 
     (result,) = judged([claim], [Pairs([0.1] * 8, 8, 8)])
     write_junit(tmp_path / "claims.xml", "s", [ClaimFinding(claim, None, result)])
     (case,) = ElementTree.parse(tmp_path / "claims.xml").getroot()[0]
-    assert (
-        case.attrib["name"]
-        == 'a\N{REPLACEMENT CHARACTER}<b>&\N{REPLACEMENT CHARACTER} is better than "c" in recall@1'
+    name = case.attrib["name"].replace("\N{REPLACEMENT CHARACTER}", "?")
+    assert name.startswith(
+        "\N{LEFT DOUBLE QUOTATION MARK}a?<b>&?\N{RIGHT DOUBLE QUOTATION MARK} is "
     )
     assert [child.tag for child in case] == ["system-out"]
