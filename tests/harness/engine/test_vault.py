@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import toy_workload
 from driver_place import GRID, Place, Witness
+from roots import ROOT
 
 from harness.engine.run_options import RunOptions
 from harness.engine.run_study import run_study
@@ -103,3 +105,17 @@ def test_unusable_data_are_reported_once_and_by_the_data(place: Place, tmp_path:
         patch.setattr(toy_workload, "test_fingerprint", refuse, raising=False)
         place.run()
     assert place.ask("SELECT test_set FROM vault") == [("fingerprint of toy",)]
+
+
+@pytest.mark.usefixtures("by_file")
+def test_the_recipes_on_claims_and_vault_answer_with_rows(place: Place) -> None:
+    claims = "claims: [{trial: quality=0.5, better_than: quality=0.2}]\n"
+    place.run(GRID + claims)
+    place.run(OTHER)
+    place.run(OTHER + claims.replace("quality=0.2", "quality=0.9"))
+    text = (ROOT / "harness" / "README.md").read_text(encoding="utf-8")
+    _, _, text = text.partition("## Claims: `harness claims`")
+    queries = re.findall(r'harness sql "(.*?)"\n', text.partition("## Before a study")[0])
+    assert len(queries) == 4
+    openings = (4 + 5) * 2  # trials and controls of two studies, with two seeds
+    assert [len(place.ask(sql)) for sql in queries] == [1, 1, 1, openings]
