@@ -27,7 +27,9 @@ from harness.workload import JsonValue, Workload
 
 FREE = frozenset({"question", "limits", "budget", "train_together"})
 """Fields that affect no result, so they may change at any time."""
-_OF_TRIALS = frozenset({"base", "search", "variants", "zip", "forbid", "seeds", "baseline"})
+_OF_TRIALS = frozenset(
+    {"base", "search", "variants", "ablate", "zip", "forbid", "seeds", "baseline"}
+)
 """Fields of a grid whose changes are judged by the resulting trials and seeds."""
 _ORDERED = ("search", "variants")
 

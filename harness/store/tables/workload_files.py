@@ -32,6 +32,7 @@ OWN_TABLES = frozenset(
     {
         "comparison",
         "control_comparison",
+        "effect",
         "epoch",
         "member",
         "meta",

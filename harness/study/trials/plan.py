@@ -10,6 +10,7 @@ from harness.errors import InputError
 from harness.records.trial import Trial
 from harness.study.loading import Loaded
 from harness.study.spec import MOST_PROPOSED, StudySpec
+from harness.study.trials.ablation import make_ablation, with_bare
 from harness.study.trials.budget import check_budget
 from harness.study.trials.conditions import Varied, check_conditions, fill
 from harness.study.trials.controls import make_controls
@@ -77,7 +78,11 @@ def make_plan(loaded: Loaded, workload: Workload) -> Plan:
     filled = fill(spec, workload)
     check_conditions(loaded, filled)
     ends: tuple[Trial, ...] = ()
-    if spec.is_fixed:
+    baseline: int | None = 0
+    if spec.ablate is not None:
+        fixed, baseline = make_ablation(loaded, spec.ablate, workload)
+        after = len(fixed)
+    elif spec.is_fixed:
         fixed = make_grid(loaded, workload, filled)
         after = len(fixed)
     else:
@@ -85,6 +90,8 @@ def make_plan(loaded: Loaded, workload: Workload) -> Plan:
         fixed = (make_trial(loaded, workload, 0, baseline_of_search(loaded), "baseline"),)
         after = (spec.trials or MOST_PROPOSED) + (spec.confirm.top + 1 if spec.confirm else 0)
     controls = make_controls(loaded, workload, [*fixed, *ends], first_number=after)
+    if spec.ablate is not None:
+        fixed, controls = with_bare(loaded, fixed, controls, baseline)
     check_budget(loaded, controls=len(controls))
     epochs = None
     if spec.pruner == "hyperband":

@@ -277,7 +277,7 @@ def test_the_documented_views_are_there(con: duckdb.DuckDBPyConnection) -> None:
     migrate(con)
     views = con.execute(VIEWS).fetchall()
     assert {name for (name,) in views} == {
-        "circumstances", "classes", "comparisons", "control_comparisons", "curves", "failures", "leaderboard", "mixed",
+        "circumstances", "classes", "comparisons", "control_comparisons", "curves", "effects", "failures", "leaderboard", "mixed",
         "openings", "pruned", "results", "summary", "trials",
     }  # fmt: skip
     for (name,) in views:
