@@ -42,6 +42,15 @@ class Plan:
         """The study that was planned."""
         return self.loaded.spec
 
+    @property
+    def typical(self) -> Trial:
+        """The trial that costs are estimated from: the baseline, unless a control stands for it."""
+        baseline = next(trial for trial in self.fixed if trial.role == "baseline")
+        borrowed = self.spec.ablate is not None and self.spec.ablate.bare is not None
+        if borrowed and not any(baseline.varied.values()):
+            return next(trial for trial in self.fixed if trial is not baseline)
+        return baseline
+
     def trial(self, number: int, varied: Varied) -> Trial:
         """Make the trial of a proposal.
 
