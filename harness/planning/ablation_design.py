@@ -1,20 +1,21 @@
-"""What the design of an ablation costs and estimates, in sentences and for the forecast of power."""
+"""What the design of an ablation costs, estimates and confounds."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
 
-from harness.stats.designs import JOINED, MOST_OF_A_LATTICE, Design, cells, defining_words, terms
+from harness.stats.designs import (
+    JOINED,
+    KIND_NAMES,
+    MOST_OF_A_LATTICE,
+    Design,
+    cells,
+    defining_words,
+    terms,
+)
 from harness.stats.power import can_be_significant, seeds_needed
 
-_KINDS = {
-    "removal": "removal",
-    "addition": "addition",
-    "shapley": "Shapley value",
-    "main": "main effect",
-    "interaction": "interaction",
-}
 _MOST_WORDS = 6
 
 
@@ -72,7 +73,7 @@ def _cost(design: Design) -> str:
 
 def _tests(design: Design, seeds: int) -> str:
     counts = Counter(term.kind for term in terms(design))
-    listed = [f"{n} {_KINDS[kind]}{'s' * (n != 1)}" for kind, n in counts.items()]
+    listed = [f"{n} {KIND_NAMES[kind]}{'s' * (n != 1)}" for kind, n in counts.items()]
     *first, last = listed
     said = f"{', '.join(first)} and {last}" if first else last
     most = max(counts.values())

@@ -29,6 +29,13 @@ MOST_OF_A_LATTICE = 5
 """With more components a lattice is a fraction of its cells, or sampled permutations."""
 FEWEST_OF_A_FRACTION = 5
 """With fewer components no fraction has resolution V."""
+KIND_NAMES: Mapping[Kind, str] = {
+    "removal": "removal",
+    "addition": "addition",
+    "shapley": "Shapley value",
+    "main": "main effect",
+    "interaction": "interaction",
+}
 JOINED = " x "
 """Joins the components of a term: ``groups x distillation``."""
 

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from harness.report.data.agreement import REFERENCE, Agreement
 from harness.report.data.mixture import mixture_of
-from harness.report.data.study_data import SPLIT_NAMES, StudyTables, TrialRow, View, measure_label
+from harness.report.data.study_data import StudyTables, TrialRow, View, measure_label
 from harness.report.data.training import Training
 from harness.report.findings.listing import listed_trials
 from harness.report.findings.methods_text import csv_text, is_csv_by_run, methods_paragraph
 from harness.report.findings.paper_table import paper_table
 from harness.report.findings.search_space import searched
+from harness.report.html.components import effect_section
 from harness.report.html.document import file_stem
 from harness.report.html.escape import escaped
 from harness.report.html.layout import (
@@ -27,13 +28,13 @@ from harness.report.html.reproduce import provenance_list, query_examples, spec_
 from harness.report.html.tables import (
     MOST_SEEDS,
     ablation_key,
-    choices,
     chosen_part,
     grid_table,
     pruned_table,
     results_table,
     seeds_table,
     trial_key,
+    view_choices,
 )
 from harness.report.plots.ablation import ablation_panels, ablation_pictures
 from harness.report.plots.agreement import agreement_pictures
@@ -48,18 +49,6 @@ from harness.stats.paired import MIN_SEEDS_FOR_TEST
 _MOST_CELLS = 144  # largest grid that is also shown as a table
 
 
-def _choices(tables: StudyTables, place: str) -> str:
-    """Render the controls that select measure and split for the whole page."""
-    chosen = tables.decisive
-    measures = {measure: measure_label(measure) for measure in tables.measures()}
-    splits = {split: SPLIT_NAMES[split] for split in tables.splits()}
-    bars = (
-        choices("measure", measures, chosen.measure, place),
-        choices("split", splits, chosen.split, place),
-    )
-    return f'<div class="choices">{"".join(bars)}</div>'
-
-
 def ablation_section(tables: StudyTables) -> str:
     """Plot the metric against everything that was varied."""
     primary = tables.primary
@@ -68,7 +57,7 @@ def ablation_section(tables: StudyTables) -> str:
     has_controls = any(trial.is_control for trial in tables.trials)
     return section(
         "Ablation",
-        _choices(tables, "plot"),
+        view_choices(tables, "plot"),
         ablation_key(ablation_panels(tables), has_controls, is_search=tables.is_search),
         panels(ablation_pictures(tables)),
     )
@@ -89,7 +78,7 @@ def table_section(tables: StudyTables) -> str:
     ]
     return section(
         "Results",
-        _choices(tables, "table"),
+        view_choices(tables, "table"),
         "".join(parts),
         _what_is_listed(tables, primary),
         note(_how_to_read(tables, primary)),
@@ -153,7 +142,7 @@ def interaction_section(tables: StudyTables) -> str:
             cells.append(folded(f"{grid.title} with intervals", shown))
     return section(
         "Interactions",
-        _choices(tables, "grid"),
+        view_choices(tables, "grid"),
         words,
         panels(pictures),
         "".join(cells),
@@ -161,7 +150,9 @@ def interaction_section(tables: StudyTables) -> str:
 
 
 def component_section(tables: StudyTables) -> str:
-    """Show how each variant differs from the baseline."""
+    """Show what each component of an ablation is worth, or how each variant differs."""
+    if tables.design is not None:
+        return effect_section(tables)
     pictures = component_pictures(tables)
     if not pictures:
         return ""
@@ -169,7 +160,7 @@ def component_section(tables: StudyTables) -> str:
         "Each variant minus the baseline, paired by seed, with its 95 % interval. A bar is "
         "coloured if the verdict is better or worse, and grey otherwise."
     )
-    return section("Components", _choices(tables, "component"), words, panels(pictures))
+    return section("Components", view_choices(tables, "component"), words, panels(pictures))
 
 
 def search_section(tables: StudyTables, search: StudyTables | None) -> str:
