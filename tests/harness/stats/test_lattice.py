@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
+from known_effects import DESIGN, coverage, truth, value
 
 from harness.stats.designs import (
     Cell,
@@ -275,41 +276,19 @@ def test_sampled_orders_estimate_shapley_values() -> None:
         assert found["shapley", name] == pytest.approx(exact["shapley", name], abs=0.25)
 
 
-TRUTH = {
-    ("shapley", "a"): 0.14 + 0.04,
-    ("shapley", "b"): 0.09 + 0.04,
-    ("shapley", "c"): 0.0,
-    ("main", "a"): 0.14 + 0.04,
-    ("main", "b"): 0.09 + 0.04,
-    ("main", "c"): 0.0,
-    ("interaction", "a x b"): 0.08,
-    ("interaction", "a x c"): 0.0,
-    ("interaction", "b x c"): 0.0,
-}
-
-
 def test_intervals_cover_known_effects() -> None:
-    design, chance, studies = Design("lattice", ABC), np.random.default_rng(0), 200
-    covered = 0
-    for _ in range(studies):
-        shared = chance.normal(scale=0.05, size=8)
-        values = {
-            cell: dict(
-                enumerate(
-                    0.5
-                    + 0.14 * ("a" in cell)
-                    + 0.09 * ("b" in cell)
-                    + 0.08 * ({"a", "b"} <= cell)
-                    + shared
-                    + chance.normal(scale=0.02, size=8)
-                )
-            )
-            for cell in cells(design)
-        }
-        for effect in effects(design, values):
-            low, high = effect.low, effect.high
-            assert low is not None
-            assert high is not None
-            covered += low <= TRUTH[effect.kind, effect.term] <= high
-    # Effects of a study are nearly independent: the standard error is half a percent.
-    assert covered / (studies * len(TRUTH)) == pytest.approx(0.95, abs=0.015)
+    found = coverage(studies=400, seeds=8, key=0)
+    assert set(found) == {"shapley", "main", "interaction"}
+    for shares in found.values():
+        # Three effects of 400 studies: the standard error is 0.6 %.
+        assert shares["covered"] == pytest.approx(0.95, abs=0.02)
+        assert shares["false_findings"] <= 0.05 + 2 * (0.05 * 0.95 / 400) ** 0.5
+
+
+def test_the_known_effects_are_those_of_cells_without_noise() -> None:
+    found = effects(DESIGN, {cell: {0: value(cell)} for cell in cells(DESIGN)})
+    for effect in found:
+        assert effect.estimate == pytest.approx(truth(effect.kind, effect.term), abs=1e-12)
+    named = {(effect.kind, effect.term): effect.estimate for effect in found}
+    assert named["main", "a"] == pytest.approx(0.14 + 0.08 / 2)
+    assert named["interaction", "a x b"] == pytest.approx(0.08)

@@ -1,0 +1,45 @@
+"""Simulate the statistics of the harness at full size; results are kept beside the timings.
+
+python tests/benchmarks/statistics.py [--only NAME]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+# This file has the name of a module of Python, which must come first for everybody else.
+sys.path.append(sys.path.pop(0))
+sys.path.append(str(Path(__file__).resolve().parent.parent / "fixtures"))
+
+import kept
+import known_effects
+
+
+def effects() -> None:
+    """Simulate lattices with known effects, by the number of seeds."""
+    studies, rows = 1000, []
+    for seeds in (3, 6, 8, 12):
+        found = known_effects.coverage(studies=studies, seeds=seeds, key=seeds)
+        rows += [{"seeds": seeds, "kind": kind, **shares} for kind, shares in found.items()]
+        print(*rows[-len(found) :], sep="\n", flush=True)
+    kept.keep("statistics-effects", studies=studies, rows=rows)
+
+
+SIMULATIONS: Mapping[str, Callable[[], None]] = {"effects": effects}
+
+
+def main() -> None:
+    """Run all simulations, or one."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=SIMULATIONS)
+    only = parser.parse_args().only
+    for name, simulate in SIMULATIONS.items():
+        if only in (None, name):
+            simulate()
+
+
+if __name__ == "__main__":
+    main()
