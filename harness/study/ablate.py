@@ -29,7 +29,7 @@ class Component(Strict):
     Without ``needs``, the overrides alone are enough: ``{method.weights.group: 0}``.
     """
 
-    off: Annotated[dict[str, JsonValue], AfterValidator(_filled)]
+    without: Annotated[dict[str, JsonValue], AfterValidator(_filled)]
     """Overrides of the base, by dotted key, that switch the component off."""
     needs: list[str] = Field(default_factory=list)
     """Components without which it cannot be on. Where one of them is off, it is off as well."""
@@ -37,10 +37,10 @@ class Component(Strict):
     @model_validator(mode="before")
     @classmethod
     def _read_short_form(cls, value: object) -> object:
-        if isinstance(value, Mapping) and not isinstance(value.get("off"), Mapping):
+        if isinstance(value, Mapping) and not isinstance(value.get("without"), Mapping):
             if "needs" in value and isinstance(value["needs"], list):
-                raise ValueError("needs: give the overrides that switch it off under 'off'")
-            return {"off": value}
+                raise ValueError("needs: give the overrides that switch it off under 'without'")
+            return {"without": value}
         return value
 
 
@@ -86,7 +86,7 @@ class Ablate(Strict):
         found: dict[str, JsonValue] = {}
         for name, component in self.components.items():
             if varied.get(name) is False:
-                found |= component.off
+                found |= component.without
         return found
 
     def label(self, varied: Mapping[str, JsonValue]) -> str:

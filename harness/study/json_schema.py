@@ -37,7 +37,7 @@ def study_schema(workload_schema: Mapping[str, JsonValue]) -> dict[str, JsonValu
     fields["search"] |= _keyed(keys, lambda found: {**_described(found), "$ref": "#/$defs/Axis"})
     overrides = _keyed(keys, lambda found: {"anyOf": found})
     fields["variants"]["additionalProperties"] = overrides
-    defs["Component"]["properties"]["off"] |= overrides
+    defs["Component"]["properties"]["without"] |= overrides
     defs["Component"] = {"anyOf": [overrides, defs["Component"]]}
     fields["forbid"]["items"] = condition
     for owner, field in ((axis["properties"], "when"), (fields, "baseline")):

@@ -12,7 +12,7 @@ from harness.stats.designs import FEWEST_OF_A_FRACTION, MOST_OF_A_LATTICE, cells
 from harness.study.ablate import Ablate
 from harness.study.axes import get_at, matches, same_value
 from harness.study.loading import Loaded
-from harness.study.trials.single_trial import make_trial, off_at
+from harness.study.trials.single_trial import make_trial, overrides_at
 from harness.study.yaml_source import Path_
 from harness.workload import JsonValue, Workload
 
@@ -100,16 +100,16 @@ def check_components(loaded: Loaded, ablate: Ablate) -> None:
                 f"{where}: a name starts with a letter or digit and has no comma, colon or '=', "
                 "since trials are labelled with it; rename the component"
             )
-        for key in component.off:
+        for key in component.without:
             for other, owner in setters.items():
                 if f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}."):
-                    at = loaded.source.where((*off_at(loaded, name), key))
+                    at = loaded.source.where((*overrides_at(loaded, name), key))
                     how = "also" if key == other else f"or {other!r}"
                     raise InputError(
                         f"{at}: ablate.components.{name}: {key!r} is {how} set by {owner!r}; "
                         "components must be independent, so give the key to one of them"
                     )
-        setters |= dict.fromkeys(component.off, name)
+        setters |= dict.fromkeys(component.without, name)
         for needed in component.needs:
             at = _where(loaded, "components", name, "needs")
             if needed not in ablate.components:
@@ -177,7 +177,9 @@ def _check_design(loaded: Loaded, ablate: Ablate) -> None:
 
 def _refuse_no_change(loaded: Loaded, ablate: Ablate, full: Trial) -> None:
     for name, component in ablate.components.items():
-        if all(same_value(get_at(full.params, key), value) for key, value in component.off.items()):
+        if all(
+            same_value(get_at(full.params, key), value) for key, value in component.without.items()
+        ):
             raise InputError(
                 f"{_where(loaded, 'components', name)}: ablate.components.{name}: changes nothing: "
                 "the base has these values already; set in the base what switches it on, or remove "

@@ -64,7 +64,7 @@ def _label(spec: StudySpec, control: Trial, varied: Varied, controls: Sequence[T
     def matters(key: str) -> bool:
         keys: Iterable[str] = [key]
         if spec.ablate is not None:
-            keys = spec.ablate.components[key].off
+            keys = spec.ablate.components[key].without
         elif key == VARIANT:
             keys = spec.variants[str(varied[VARIANT])]
         return any(

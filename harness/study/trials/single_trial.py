@@ -117,7 +117,7 @@ def locate(loaded: Loaded, varied: Mapping[str, JsonValue], dotted: str) -> str:
     else:
         for name, component in loaded.spec.ablate.components.items():
             if varied.get(name) is False:
-                above |= dict.fromkeys(component.off, off_at(loaded, name))
+                above |= dict.fromkeys(component.without, overrides_at(loaded, name))
     for key, path in above.items():
         if f"{dotted}.".startswith(f"{key}.") or key.startswith(f"{dotted}."):
             inside = dotted.removeprefix(key).split(".")[1:]
@@ -125,10 +125,10 @@ def locate(loaded: Loaded, varied: Mapping[str, JsonValue], dotted: str) -> str:
     return loaded.source.where(("base", *dotted.split(".")))
 
 
-def off_at(loaded: Loaded, name: str) -> Path_:
-    """Return the path of a component's overrides, which may stand under ``off`` or directly."""
+def overrides_at(loaded: Loaded, name: str) -> Path_:
+    """Return the path of a component's overrides, which may stand under ``without`` or directly."""
     path: Path_ = ("ablate", "components", name)
-    return (*path, "off") if (*path, "off") in loaded.source.places else path
+    return (*path, "without") if (*path, "without") in loaded.source.places else path
 
 
 def _short(key: str, among: Mapping[str, object]) -> str:

@@ -28,7 +28,7 @@ ablate:
   components:
     quality: {quality: 0.3}
     momentum: {method.teacher_momentum: 0.0}
-    clusters: {off: {clusters: 2}, needs: [momentum]}
+    clusters: {without: {clusters: 2}, needs: [momentum]}
 seeds: 6
 """
 

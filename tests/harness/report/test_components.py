@@ -22,7 +22,7 @@ from harness.report.study_page import page_text
 
 TEST = View("test", "recall@1")
 SIX: Any = {
-    name: {"off": {f"method.weights.{name}": 0}}
+    name: {"without": {f"method.weights.{name}": 0}}
     for name in ("metric", "groups", "distillation", "head", "views", "order")
 }
 

@@ -17,7 +17,7 @@ ablate:
   components:
     momentum: {method.momentum: 0}
     groups: {method.groups: 1}
-    grouping: {off: {method.grouping: off}, needs: [groups]}
+    grouping: {without: {method.grouping: off}, needs: [groups]}
 """
 TWELVE = "base: {{extra: {{{}}}}}\nablate:\n  design: lattice\n  components:\n{}".format(
     ", ".join(f"x{n}: 1" for n in range(12)),
@@ -153,18 +153,18 @@ def test_a_study_without_components_keeps_its_fingerprint(tmp_path: Path) -> Non
         ),
         (
             "ablate:\n  design: lattice\n  components:\n    a: {method.groups: 1}\n"
-            "    b: {off: {method: {name: pixels}}}\n",
-            "s.yaml:8:15: ablate.components.b: 'method' is or 'method.groups' set by 'a'; "
+            "    b: {without: {method: {name: pixels}}}\n",
+            "s.yaml:8:19: ablate.components.b: 'method' is or 'method.groups' set by 'a'; "
             "components must be independent, so give the key to one of them",
         ),
         (
             THREE.replace("[groups]", "[grups]"),
-            "s.yaml:9:45: ablate.components.grouping.needs: no component 'grups'; did you mean "
+            "s.yaml:9:49: ablate.components.grouping.needs: no component 'grups'; did you mean "
             "'groups'? known: momentum, groups",
         ),
         (
-            THREE.replace("{method.groups: 1}", "{off: {method.groups: 1}, needs: [grouping]}"),
-            "s.yaml:8:39: ablate.components: groups and grouping need each other in a circle; merge "
+            THREE.replace("{method.groups: 1}", "{without: {method.groups: 1}, needs: [grouping]}"),
+            "s.yaml:8:43: ablate.components: groups and grouping need each other in a circle; merge "
             "them, or drop a 'needs'",
         ),
         (
@@ -256,13 +256,13 @@ def test_what_no_ablation_can_be_is_refused_in_one_line(
             "design, fraction, permutations, permutation_seed, bare",
         ),
         (
-            THREE.replace("off: {method.grouping: off}, ", ""),
+            THREE.replace("without: {method.grouping: off}, ", ""),
             "s.yaml:9:5: ablate.components.grouping: needs: give the overrides that switch it off "
-            "under 'off'",
+            "under 'without'",
         ),
         (
             THREE.replace("momentum: {method.momentum: 0}", "momentum: {}"),
-            "s.yaml:7:5: ablate.components.momentum.off: is empty; name the parameters that switch "
+            "s.yaml:7:5: ablate.components.momentum.without: is empty; name the parameters that switch "
             "it off",
         ),
     ],
