@@ -111,6 +111,19 @@ def terms(design: Design) -> list[Term]:
     return found
 
 
+def second_difference(one: tuple[str, str], other: tuple[str, str]) -> Term:
+    """Return the interaction of two changes: how much more both do together than apart.
+
+    Args:
+        one: The level before and after the first change; a cell is the set of its two levels.
+        other: Of the second change.
+    """
+    weights = {
+        frozenset({one[a], other[b]}): Fraction((-1) ** (a + b)) for a in (0, 1) for b in (0, 1)
+    }
+    return Term("interaction", (one[1], other[1]), weights)
+
+
 def fraction_cells(components: int) -> int:
     """Return the number of cells of a fraction of resolution V."""
     return 1 << max(_columns(components)).bit_length()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from harness.stats.designs import Cell, Design, Kind, Term, terms
@@ -46,7 +46,12 @@ def effects(design: Design, values: Mapping[Cell, Mapping[int, float]]) -> list[
         design: The components, and the cells that are trained.
         values: Trained cell -> seed -> value, all finite.
     """
-    found = [(term, list(by_seed(term, values).values())) for term in terms(design)]
+    return estimated(terms(design), values)
+
+
+def estimated(wanted: Iterable[Term], values: Mapping[Cell, Mapping[int, float]]) -> list[Effect]:
+    """Estimate any weighted sums of cells; see ``effects``."""
+    found = [(term, list(by_seed(term, values).values())) for term in wanted]
     families: defaultdict[Kind, list[tuple[Term, Sequence[float]]]] = defaultdict(list)
     for term, seeds in found:
         if seeds:

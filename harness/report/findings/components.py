@@ -75,12 +75,18 @@ def effect_text(effect: Effect) -> str:
 
 
 def effect_verdict(effect: Effect) -> str:
-    """Return ``helps``, ``hurts``, ``undecided``, or ``exploratory`` if seeds are too few."""
+    """Return ``helps`` or ``hurts``, or of a pair ``more together`` or ``less together``.
+
+    ``undecided`` if neither is shown, and ``exploratory`` if seeds are too few.
+    """
     if not may_show_p(effect.n):
         return "exploratory"
     if not is_shown(effect):
         return "undecided"
-    return "helps" if effect.estimate > 0 else "hurts"
+    words = (
+        ("more together", "less together") if effect.kind == "interaction" else ("helps", "hurts")
+    )
+    return words[effect.estimate < 0]
 
 
 def design_text(design: Design) -> str:

@@ -40,6 +40,7 @@ from harness.report.plots.ablation import ablation_panels, ablation_pictures
 from harness.report.plots.agreement import agreement_pictures
 from harness.report.plots.cluster_sizes import size_pictures
 from harness.report.plots.curves import cluster_pictures, curve_pictures
+from harness.report.plots.grid_interactions import contrast_pictures
 from harness.report.plots.importance import landscape_pictures
 from harness.report.plots.interactions import component_pictures, grid_pictures, grids
 from harness.report.plots.parallel import parallel_pictures
@@ -125,13 +126,22 @@ def _what_is_listed(tables: StudyTables, view: View) -> str:
 def interaction_section(tables: StudyTables) -> str:
     """Show how pairs of parameters interact."""
     pictures = grid_pictures(tables)
+    beside = {each.name.partition("-")[2]: each for each in contrast_pictures(tables)}
     primary = tables.primary
     if not pictures or primary is None:
         return ""
     words = note(
         "Each cell is one pair of values of two parameters. If more parameters were varied, a cell "
-        "is the mean over them; its interval is over seeds, as everywhere."
+        "is the mean over them; its interval is over seeds, as everywhere. The other "
+        "picture shows how much more the changes of both parameters do together than apart, paired "
+        "by seed; a star marks a Holm p below 0.05, over the cells of the picture."
     )
+    pairs = [
+        picture
+        for drawn in pictures
+        for picture in (drawn, beside.get(drawn.name.partition("-")[2]))
+        if picture is not None
+    ]
     cells = []
     for grid in grids(tables):
         if len(grid.trials) <= _MOST_CELLS:
@@ -144,7 +154,7 @@ def interaction_section(tables: StudyTables) -> str:
         "Interactions",
         view_choices(tables, "grid"),
         words,
-        panels(pictures),
+        panels(pairs),
         "".join(cells),
     )
 

@@ -34,7 +34,7 @@ from harness.stats.lattice import Effect
 from harness.stats.paired import half_interval, may_show_p
 
 _MOST_TOLD = 12
-_MOST_WRITTEN = 8  # components of a matrix whose cells show their numbers
+_MOST_WRITTEN = 8  # columns of a matrix whose cells show their numbers
 _MOST_IN_A_LINE = 24  # letters of names below a matrix that is as narrow as a phone
 
 
@@ -129,10 +129,11 @@ def _bar_trace(
 
 def _matrix(tables: StudyTables, primary: View, design: Design) -> Picture:
     names = [n for n in design.components if any(n in e.term.split(JOINED) for e in _all(tables))]
-    traces = [
-        _matrix_trace(interactions(tables, view), names, view, is_visible=view == primary)
-        for view in tables.chosen_views()
-    ]
+    traces = []
+    for view in tables.chosen_views():
+        by_pair = {frozenset(e.term.split(JOINED)): e for e in interactions(tables, view)}
+        grid = [[by_pair.get(frozenset({one, other})) for one in names] for other in names]
+        traces.append(matrix_trace(grid, view, is_visible=view == primary))
     ticks = {"tickvals": list(range(len(names))), "ticktext": [tick(name) for name in names]}
     is_long = sum(map(len, names)) > _MOST_IN_A_LINE
     return Picture(
@@ -153,16 +154,13 @@ def _all(tables: StudyTables) -> list[Effect]:
     return [effect for view in tables.chosen_views() for effect in interactions(tables, view)]
 
 
-def _matrix_trace(
-    found: Sequence[Effect], names: Sequence[str], view: View, *, is_visible: bool
-) -> Trace:
-    by_pair = {frozenset(effect.term.split(JOINED)): effect for effect in found}
-    grid = [[by_pair.get(frozenset({one, other})) for one in names] for other in names]
-    most = max((abs(effect.estimate) for effect in found), default=0.0) or 1e-6
+def matrix_trace(grid: Sequence[Sequence[Effect | None]], view: View, *, is_visible: bool) -> Trace:
+    """Draw effects in rows and columns, coloured around zero; a star marks a Holm p below 0.05."""
+    most = max((abs(e.estimate) for row in grid for e in row if e is not None), default=0.0) or 1e-6
     trace: Trace = {
         "type": "heatmap",
-        "x": list(range(len(names))),
-        "y": list(range(len(names))),
+        "x": list(range(len(grid[0]))),
+        "y": list(range(len(grid))),
         "z": [[None if e is None else round(e.estimate, 6) for e in row] for row in grid],
         "customdata": [[["", "", ""] if e is None else _hover(e) for e in row] for row in grid],
         "text": [[_cell(effect) for effect in row] for row in grid],
@@ -178,7 +176,7 @@ def _matrix_trace(
         "meta": {"view": view.key},
         "visible": is_visible,
     }
-    if len(names) <= _MOST_WRITTEN:
+    if len(grid[0]) <= _MOST_WRITTEN:
         trace |= {"texttemplate": "%{text}", "showscale": False}
     return trace
 
