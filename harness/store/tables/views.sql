@@ -443,13 +443,15 @@ made AS (
     SELECT run_id, 'memory_layout', facts ->> '$.memory_layout' FROM run WHERE state = 'done'
 ),
 asked AS (  -- circumstances that the study varies on purpose, by keys such as train.number_format
-    -- A variant's name does not count as a key; only its overrides do.
+    -- The name of a variant or component does not count as a key; only its overrides do.
     SELECT study, what
     FROM study, unnest(['device', 'number_format', 'memory_layout']) AS named(what)
     WHERE regexp_matches(
         concat(
             json_extract(spec, '$.search'),
-            json_extract(spec, '$.ablate'),
+            array_to_string(
+                json_extract(spec, '$.ablate.components.*.without')::VARCHAR[], ' '
+            ),
             array_to_string(json_extract(spec, '$.variants.*')::VARCHAR[], ' ')
         ),
         concat('[".]', what, '" *:')
