@@ -122,3 +122,16 @@ def test_a_control_that_is_the_baseline_does_not_stand_for_the_cost_of_a_run(pla
     assert made.typical.label == "only quality"
     other = make_plan(load_study(place.write(STUDY)), load_workload("toy_workload"))
     assert other.typical.label == "full"
+
+
+def test_the_detectable_effect_is_in_the_noise_of_its_average(place: Place) -> None:
+    place.run(STUDY, "seeds=8")
+    found = plan(place, "seeds=8").power
+    assert found is not None
+    assert found.effect is not None
+    assert found.spread is not None
+    made = load_study(place.write(STUDY)).spec.ablate
+    assert made is not None
+    _, noise = largest_family(made.plan)
+    assert noise != 1
+    assert found.difference == pytest.approx(found.effect * noise * found.spread.sd)

@@ -198,10 +198,11 @@ def test_an_effect_without_a_common_seed_is_left_out() -> None:
     assert [effect.term for effect in effects(design, values)] == ["a"]
 
 
-def test_equal_cells_have_an_effect_of_exactly_zero() -> None:
-    design = Design("lattice", ("a", "b", "c", "d", "e"))
+@pytest.mark.parametrize("design", [Design("lattice", ("a", "b", "c", "d", "e")), GCUDML])
+def test_equal_cells_have_an_effect_of_exactly_zero(design: Design) -> None:
     values = {cell: {s: 0.1 * (s + 1) for s in range(6)} for cell in cells(design)}
     assert {effect.estimate for effect in effects(design, values)} == {0.0}
+    assert {effect.p for effect in effects(design, values)} == {1.0}
 
 
 @pytest.mark.parametrize("count", [5, 6, 8, 11, 12])
