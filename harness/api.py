@@ -161,6 +161,11 @@ class Results:
         return self.frame("comparisons")
 
     @property
+    def effects(self) -> pandas.DataFrame:
+        """What each component of an ablation is worth, and each pair together, paired by seed."""
+        return self.frame("effects")
+
+    @property
     def control_comparisons(self) -> pandas.DataFrame:
         """Every trial against every control of its study, by the study's metric."""
         return self.frame("control_comparisons")

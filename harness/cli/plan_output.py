@@ -19,6 +19,7 @@ def describe(forecast: Forecast) -> list[str]:
     lines = [
         f"study {forecast.study}: {forecast.question}",
         f"runs: {size} = {forecast.runs}; {forecast.done} done{failed}, {forecast.to_do} to do",
+        *forecast.design,
         *(f"changed since it was run: {change}" for change in forecast.changes),
         *_expense_lines(forecast),
     ]

@@ -99,10 +99,10 @@ def estimate_costs(
     is_known = any(each.trial.role != "control" for each in measured)
     if is_known or not may_probe:
         return CostEstimator(study, measured, None)
-    baseline = next(trial for trial in study.plan.fixed if trial.role == "baseline")
-    seed = study.plan.seeds_of(baseline)[0]
+    typical = study.plan.typical
+    seed = study.plan.seeds_of(typical)[0]
     tasks = study.schedule.tasks.values()
-    task = next(t for t in tasks if (t.trial.trial_id, t.run.seed) == (baseline.trial_id, seed))
+    task = next(t for t in tasks if (t.trial.trial_id, t.run.seed) == (typical.trial_id, seed))
     code = study.plan.code.table(task.run.code)
     return CostEstimator(study, measured, run_pilot(task.run, threads=threads, code=code))
 

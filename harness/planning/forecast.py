@@ -12,6 +12,7 @@ from harness.engine.run_options import RunOptions, division_of_cores, gpus_for
 from harness.engine.study_state import StudyState, load_study_state
 from harness.errors import InputError
 from harness.executors.interface import PROCESS_EXECUTORS
+from harness.planning.ablation_design import design_lines, largest_family
 from harness.planning.cost_estimate import Basis, Cost, CostEstimator, estimate_costs
 from harness.stats.margin_tests import pairs_for_verdict
 from harness.stats.paired import t_quantile
@@ -105,6 +106,8 @@ class Forecast:
     together: int
     """Maximum number of runs that one worker would train at once; 1 if the workload was not asked
     for it."""
+    design: tuple[str, ...] = ()
+    """Of an ablation: what its design costs, can show and confounds."""
 
 
 def make_forecast(
@@ -148,6 +151,7 @@ def make_forecast(
         power=power,
         warnings=(*_warnings(power, expense), *_claim_warnings(spec)),
         together=_together(found, options) if may_probe else 1,
+        design=design_lines(spec.ablate.plan, len(spec.seed_list)) if spec.ablate else (),
     )
 
 
@@ -190,8 +194,7 @@ def _expense(found: StudyState, options: RunOptions, *, may_probe: bool) -> Cost
     workers, threads = division_of_cores(options, len(gpus_for(options)))
     workers = workers or 1
     costs = estimate_costs(found, options.results, threads=threads, may_probe=may_probe)
-    baseline = next(trial for trial in found.plan.fixed if trial.role == "baseline")
-    typical, basis = costs.of_run(baseline), costs.basis
+    typical, basis = costs.of_run(found.plan.typical), costs.basis
     if typical is None or basis is None:
         return None
     runs = _run_costs(found, costs, typical)
@@ -230,8 +233,11 @@ def _existing(folder: Path) -> Path:
 
 
 def _power(plan: Plan, results: Path) -> Power | None:
-    spec = plan.spec
-    if not spec.is_sealed:
+    spec, noise = plan.spec, 1.0
+    if spec.ablate is not None:
+        seeds, split = len(spec.seed_list), "test"
+        comparisons, noise = largest_family(spec.ablate.plan)
+    elif not spec.is_sealed:
         seeds, comparisons, split = len(spec.seed_list), len(plan.fixed) - 1, "test"
     elif spec.confirm is not None:
         seeds, comparisons, split = len(spec.confirm_seed_list), _confirmed(plan), "test"
@@ -250,7 +256,7 @@ def _power(plan: Plan, results: Path) -> Power | None:
         seeds_needed=seeds if can_be_significant(seeds, comparisons) else seeds_needed(comparisons),
         effect=effect,
         spread=spread,
-        difference=None if effect is None or spread is None else effect * spread.sd,
+        difference=None if effect is None or spread is None else effect * noise * spread.sd,
     )
 
 

@@ -32,7 +32,8 @@ class Trial:
     role: Role
     variant: str | None
     varied: Mapping[str, JsonValue]
-    """Dotted key -> value of the parameters that differ between the trials of the study."""
+    """Dotted key -> value of the parameters that differ between the trials of the study; of an
+    ablation: component -> whether it is on."""
     params: Mapping[str, JsonValue]
     """All parameters, as the workload's ``check`` returned them."""
 

@@ -35,7 +35,10 @@ def study_schema(workload_schema: Mapping[str, JsonValue]) -> dict[str, JsonValu
     fields["base"] |= {"$ref": f"#/$defs/{PARAMS}"}
     del fields["base"]["additionalProperties"]
     fields["search"] |= _keyed(keys, lambda found: {**_described(found), "$ref": "#/$defs/Axis"})
-    fields["variants"]["additionalProperties"] = _keyed(keys, lambda found: {"anyOf": found})
+    overrides = _keyed(keys, lambda found: {"anyOf": found})
+    fields["variants"]["additionalProperties"] = overrides
+    defs["Component"]["properties"]["without"] |= overrides
+    defs["Component"] = {"anyOf": [overrides, defs["Component"]]}
     fields["forbid"]["items"] = condition
     for owner, field in ((axis["properties"], "when"), (fields, "baseline")):
         owner[field]["anyOf"] = [

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ValidationError
 
 from harness.errors import InputError, nearest
+from harness.study.ablate import Ablate
 from harness.study.axes import Axis, set_at
 from harness.study.claims import ClaimSpec
 from harness.study.limits import Budget, Confirm, Limits
@@ -63,9 +64,10 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "confirm": Confirm,
     "limits": Limits,
     "budget": Budget,
+    "ablate": Ablate,
     "claims": ClaimSpec,
 }
-_PARTS = ("confirm", "limits", "budget")  # fields whose parts can be set one by one
+_PARTS = ("confirm", "limits", "budget", "ablate")  # fields whose parts can be set one by one
 
 
 def _override(source: Source, override: str) -> Source:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 from harness.errors import nearest
 from harness.records.claims import Claim
 from harness.records.trial import digest
+from harness.study.ablate import Ablate
 from harness.study.axes import Axis, Condition, Strict, Whole
 from harness.study.claims import ClaimSpec
 from harness.study.limits import Budget, Confirm, Limits, Seeds, TrainTogether
@@ -24,6 +25,8 @@ VARIANT = "variant"
 FIRST_REPEAT_SEED = 1_000_000
 """First seed of trials that a search proposes again. A number of seeds never reaches this far, so
 repeat seeds stay the same when the study is given more seeds."""
+
+_ADDED_LATER = ("ablate",)
 
 
 def _said(text: str) -> str:
@@ -56,6 +59,9 @@ class StudySpec(Strict):
     variants: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
     """Named sets of overrides of the base, by dotted key, such as the rows of a paper's component
     table."""
+    ablate: Ablate | None = None
+    """In place of ``search`` and ``variants``: components of the base that are switched off, one
+    by one or in combination."""
     zip: list[Annotated[list[str], Field(min_length=2)]] = Field(default_factory=list)
     """Groups of axes that advance together instead of being combined; their lists must be equally
     long."""
@@ -66,7 +72,7 @@ class StudySpec(Strict):
     differences are paired."""
     baseline: str | dict[str, JsonValue] | None = None
     """The trial that others are compared with: the name of a variant, or values of parameters that
-    vary."""
+    vary; of an ablation the label of a trial, such as ``full`` (the default) or ``bare``."""
     metric: Annotated[str, AfterValidator(_said)] = Field(default="recall@1", min_length=1)
     """The primary metric, which is maximised; all others are descriptive."""
     sampler: Literal["grid", "random", "qmc", "tpe", "gp", "cmaes"] = "grid"
@@ -101,6 +107,19 @@ class StudySpec(Strict):
     claims: list[ClaimSpec] = Field(default_factory=list)
     """What the study is expected to show. Claims made before the first run are registered and can
     no longer be changed; ``harness claims`` tests them."""
+
+    @model_validator(mode="after")
+    def _check_ablate(self) -> Self:
+        if self.ablate is None:
+            return self
+        for field in ("search", "variants", "zip", "forbid"):
+            if getattr(self, field):
+                raise ValueError(
+                    f"{field}: 'ablate' decides which trials there are; remove {field} or ablate"
+                )
+        if self.sampler != "grid":
+            raise ValueError("sampler: 'ablate' trains fixed trials; remove sampler or ablate")
+        return self
 
     @model_validator(mode="after")
     def _check_sampler(self) -> Self:
@@ -185,6 +204,8 @@ class StudySpec(Strict):
 
     @model_validator(mode="after")
     def _check_baseline(self) -> Self:
+        if self.ablate is not None:  # names of its trials are not known before they are planned
+            return self
         if isinstance(self.baseline, str) and self.baseline not in self.variants:
             raise ValueError(
                 f"baseline: no variant {self.baseline!r}; {nearest(self.baseline, self.variants)}"
@@ -260,9 +281,12 @@ class StudySpec(Strict):
     def fingerprint(self) -> str:
         """Twelve hex digits, equal for equal content whatever the order of its keys.
 
-        ``train_together`` and ``claims`` do not count as content: they affect no result.
+        ``train_together`` and ``claims`` do not count as content: they affect no result. Nor does a
+        field that was added later and is not set: studies keep the fingerprints they had.
         """
-        return digest(self.model_dump(mode="json", exclude={"train_together", "claims"}))[:12]
+        unset = {field for field in _ADDED_LATER if getattr(self, field) is None}
+        left_out = {"train_together", "claims", *unset}
+        return digest(self.model_dump(mode="json", exclude=left_out))[:12]
 
 
 def too_few_seeds(seeds: int) -> str:

@@ -28,7 +28,9 @@ from harness.workload import JsonValue, Workload
 FREE = frozenset({"question", "limits", "budget", "train_together", "claims"})
 """Fields that affect no result, so they may change at any time. Claims have a rule of their own:
 see ``harness.study.claim_changes``."""
-_OF_TRIALS = frozenset({"base", "search", "variants", "zip", "forbid", "seeds", "baseline"})
+_OF_TRIALS = frozenset(
+    {"base", "search", "variants", "ablate", "zip", "forbid", "seeds", "baseline"}
+)
 """Fields of a grid whose changes are judged by the resulting trials and seeds."""
 _ORDERED = ("search", "variants")
 _COULD_CHANGE = "its winners have been confirmed on the test classes, and they could change"

@@ -45,6 +45,11 @@ SUMMARY = """
     WHERE s.study = $study AND s.k = 1 AND s.split = 'test'
     ORDER BY s.number
 """
+EFFECTS = """
+    SELECT kind, term, estimate, low, high, p_holm, n FROM effects
+    WHERE study = $study AND split = 'test' AND metric = 'recall@1' AND kind <> 'main'
+    ORDER BY kind DESC, abs(estimate) DESC
+"""
 MADE_WITH = """
     SELECT DISTINCT r.git_commit, r.dirty, r.code, r.data, r.threads,
            r.facts->>'$.number_format' AS number_format
@@ -92,6 +97,9 @@ def keep(study: str, results: Path) -> None:
         "by_seed": by_seed,
         "claims": query(results, CLAIMS, {"study": study}).rows,
     }
+    effects = query(results, EFFECTS, {"study": study})
+    if effects.rows:
+        content["effects"] = [dict(zip(effects.columns, row, strict=True)) for row in effects.rows]
     KEPT.mkdir(exist_ok=True)
     path = KEPT / f"{study}.json"
     path.write_text(json.dumps(content, indent=1, default=str) + "\n", encoding="utf-8")
@@ -105,7 +113,12 @@ def filled(text: str) -> str:
         if not path.exists():
             return f"<!-- table: {match[1]} -->\n{NOT_MEASURED}\n<!-- end -->"
         kept = json.loads(path.read_text(encoding="utf-8"))
-        tables = {"costs": scale_tables, "figures": figures_table, "study": study_table}
+        tables = {
+            "costs": scale_tables,
+            "figures": figures_table,
+            "effects": effects_table,
+            "study": study_table,
+        }
         made = next((make for key, make in tables.items() if key in kept), levers_table)
         rows = made(kept)
         return f"<!-- table: {match[1]} -->\n{rows}\n<!-- end -->"
@@ -174,6 +187,22 @@ def study_table(kept: dict[str, Any]) -> str:
         name = f"{row['trial']} (baseline)" if row["role"] == "baseline" else row["trial"]
         interval = f"{row['low']:.3f} to {row['high']:.3f}"
         cells = [name, f"{row['mean']:.3f}", interval, against, *([holm] if with_p else [])]
+        lines.append(f"| {' | '.join(cells)} | {row['n']} |")
+    return "\n".join(lines)
+
+
+def effects_table(kept: dict[str, Any]) -> str:
+    """What each component is worth on its own, and each pair beyond that, a line an effect."""
+    names = {"shapley": "Shapley value", "interaction": "interaction"}
+    lines = [
+        "| effect | of | Recall@1 (test) | 95 % interval | Holm p | seeds |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in kept["effects"]:
+        interval = f"{row['low']:+.3f} to {row['high']:+.3f}"
+        p_holm = f"{row['p_holm']:.3f}" if may_show_p(row["n"]) else ""
+        kind = names.get(row["kind"], row["kind"])
+        cells = (kind, row["term"], f"{row['estimate']:+.3f}", interval, p_holm)
         lines.append(f"| {' | '.join(cells)} | {row['n']} |")
     return "\n".join(lines)
 

@@ -16,6 +16,17 @@ sys.path.append(str(Path(__file__).resolve().parent.parent / "fixtures"))
 
 import claim_errors
 import kept
+import known_effects
+
+
+def effects() -> None:
+    """Simulate lattices with known effects, by the number of seeds."""
+    studies, rows = 1000, []
+    for seeds in (3, 6, 8, 12):
+        found = known_effects.coverage(studies=studies, seeds=seeds, key=seeds)
+        rows += [{"seeds": seeds, "kind": kind, **shares} for kind, shares in found.items()]
+        print(*rows[-len(found) :], sep="\n", flush=True)
+    kept.keep("statistics-effects", studies=studies, rows=rows)
 
 
 def claims() -> None:
@@ -29,7 +40,7 @@ def claims() -> None:
     kept.keep("statistics-claims", studies=studies, rows=rows)
 
 
-SIMULATIONS: Mapping[str, Callable[[], None]] = {"claims": claims}
+SIMULATIONS: Mapping[str, Callable[[], None]] = {"effects": effects, "claims": claims}
 
 
 def main() -> None:

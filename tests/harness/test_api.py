@@ -32,7 +32,7 @@ HILL = {
 }
 FRAMES = (
     "claims", "comparisons",
-    "control_comparisons", "curves", "failures", "leaderboard", "mixed", "openings", "recall", "results", "runs",
+    "control_comparisons", "curves", "effects", "failures", "leaderboard", "mixed", "openings", "recall", "results", "runs",
     "scores", "studies", "summary", "trials", "vault",
 )  # fmt: skip
 
@@ -89,6 +89,7 @@ def test_every_frame_has_the_columns_of_its_table(done: Results) -> None:
     assert filled == set(FRAMES) - {
         "claims",
         "control_comparisons",
+        "effects",
         "failures",
         "mixed",
         "recall",

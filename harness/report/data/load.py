@@ -19,7 +19,9 @@ from harness.report.data.study_data import (
     comparison_of,
 )
 from harness.stats import paired
+from harness.stats.lattice import Effect
 from harness.store.database import Connection, reading
+from harness.store.tables.effects import design_of
 from harness.store.typed_rows import read_rows
 
 SHOWN_SPLITS = ("test", "val")
@@ -57,6 +59,10 @@ _COMPARISONS = """
 SELECT split, metric, trial_id, n, difference, low, high, p, p_holm, prob_improvement
 FROM comparisons WHERE study = ?
 """
+_EFFECTS = """
+SELECT split, metric, kind, term, n, estimate, low, high, p, p_holm
+FROM effect WHERE study = ? ORDER BY split, metric, number
+"""
 
 
 def load_tables(results: Path, study: str) -> StudyTables:
@@ -89,6 +95,8 @@ def read_tables(con: Connection, results: Path, study: str) -> StudyTables:
         summaries=_summaries(values),
         comparisons=_read_comparisons(con, study),
         pruned=tuple(PrunedTrial(*row) for row in read_rows(con, _PRUNED, [study])),
+        design=design_of(con, study),
+        effects=_read_effects(con, study),
     )
 
 
@@ -128,3 +136,10 @@ def _read_comparisons(con: Connection, study: str) -> dict[tuple[View, str], Com
         (View(split, measure), trial_id): comparison_of(*numbers)
         for split, measure, trial_id, *numbers in read_rows(con, _COMPARISONS, [study])
     }
+
+
+def _read_effects(con: Connection, study: str) -> dict[View, tuple[Effect, ...]]:
+    found: dict[View, list[Effect]] = {}
+    for split, measure, *effect in read_rows(con, _EFFECTS, [study]):
+        found.setdefault(View(split, measure), []).append(Effect(*effect))
+    return {view: tuple(effects) for view, effects in found.items()}

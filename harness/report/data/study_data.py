@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from harness.stats.designs import Design
+from harness.stats.lattice import Effect
 from harness.stats.paired import may_show_p
 from harness.workload import JsonValue
 
@@ -201,6 +203,10 @@ class StudyTables:
     """By view and trial_id; the baseline and trials without a shared seed have none."""
     pruned: tuple[PrunedTrial, ...] = ()
     """Pruned trials, by number."""
+    design: Design | None = None
+    """Of an ablation."""
+    effects: Mapping[View, tuple[Effect, ...]] = field(default_factory=dict)
+    """Of an ablation's components, by view."""
 
     @property
     def views(self) -> tuple[View, ...]:

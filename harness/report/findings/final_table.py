@@ -9,6 +9,7 @@ from harness.report.data.load import load_tables
 from harness.report.data.mixture import mixture_of
 from harness.report.data.study_data import Summary, TrialRow, View
 from harness.report.findings.answer import answer
+from harness.report.findings.components import headline
 
 
 class FinalRow(NamedTuple):
@@ -50,6 +51,6 @@ def final_table(results: Path, study: str) -> FinalTable:
             FinalRow(trial, tables.summary(view, trial), planned[trial.trial_id])
             for trial in tables.ordered(view)
         ),
-        answer(tables).claim,
+        " ".join(filter(None, [answer(tables).claim, headline(tables)])),
         "" if mixed is None else mixed.text,
     )

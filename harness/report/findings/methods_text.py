@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from harness.report.data.mixture import mixture_of
 from harness.report.data.study_data import RunRow, StudyTables, TrialRow
 from harness.report.findings.answer import named
+from harness.report.findings.components import design_text, effect_methods
 from harness.report.findings.swept_axes import swept_axes
 from harness.report.findings.text_table import no_formula
 from harness.stats import paired as stats
@@ -30,7 +31,8 @@ def methods_paragraph(tables: StudyTables, search: StudyTables | None) -> str:
         tables: The trials that claims rest on: all, or those of the confirmation.
         search: The search that the confirmed trials were chosen from.
     """
-    said = [*_design(tables, search), *_training(tables), *_statistics(tables), *_made_with(tables)]
+    said = [*_design(tables, search), *_training(tables), *_statistics(tables)]
+    said += [*effect_methods(tables), *_made_with(tables)]
     return " ".join(said)
 
 
@@ -60,6 +62,8 @@ def _design(tables: StudyTables, search: StudyTables | None) -> Iterator[str]:
         )
     else:
         yield f"{_count(len(contenders), 'setting')}{of} were trained, each with the same {each}."
+    if tables.design is not None:
+        yield f"They are {design_text(tables.design)}."
     if tables.pruned:
         yield f"{_count(len(tables.pruned), 'setting')} were pruned and are in no table."
 

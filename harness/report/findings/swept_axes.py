@@ -43,8 +43,10 @@ def swept_axes(tables: StudyTables) -> tuple[SweptAxis, ...]:
     """Return the parameters that took at least two values, in the order of the study file.
 
     A study with variants has the axis ``variant`` first. A study in which nothing varied has one
-    axis with a tick per trial.
+    axis with a tick per trial; so has an ablation, whose trials combine components.
     """
+    if tables.design is not None:
+        return (trial_axis(tables),)
     trials = tables.contenders
     searched = tables.study.spec.get("search")
     search: Mapping[str, JsonValue] = searched if isinstance(searched, dict) else {}

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from harness.report.data.agreement import REFERENCE, Agreement
 from harness.report.data.mixture import mixture_of
-from harness.report.data.study_data import SPLIT_NAMES, StudyTables, TrialRow, View, measure_label
+from harness.report.data.study_data import StudyTables, TrialRow, View, measure_label
 from harness.report.data.training import Training
 from harness.report.findings.listing import listed_trials
 from harness.report.findings.methods_text import csv_text, is_csv_by_run, methods_paragraph
 from harness.report.findings.paper_table import paper_table
 from harness.report.findings.search_space import searched
+from harness.report.html.components import effect_section
 from harness.report.html.document import file_stem
 from harness.report.html.escape import escaped
 from harness.report.html.layout import (
@@ -27,18 +28,19 @@ from harness.report.html.reproduce import provenance_list, query_examples, spec_
 from harness.report.html.tables import (
     MOST_SEEDS,
     ablation_key,
-    choices,
     chosen_part,
     grid_table,
     pruned_table,
     results_table,
     seeds_table,
     trial_key,
+    view_choices,
 )
 from harness.report.plots.ablation import ablation_panels, ablation_pictures
 from harness.report.plots.agreement import agreement_pictures
 from harness.report.plots.cluster_sizes import size_pictures
 from harness.report.plots.curves import cluster_pictures, curve_pictures
+from harness.report.plots.grid_interactions import contrast_pictures
 from harness.report.plots.importance import landscape_pictures
 from harness.report.plots.interactions import component_pictures, grid_pictures, grids
 from harness.report.plots.parallel import parallel_pictures
@@ -52,18 +54,6 @@ _CELLS = (
 _MOST_CELLS = 144  # largest grid that is also shown as a table
 
 
-def _choices(tables: StudyTables, place: str) -> str:
-    """Render the controls that select measure and split for the whole page."""
-    chosen = tables.decisive
-    measures = {measure: measure_label(measure) for measure in tables.measures()}
-    splits = {split: SPLIT_NAMES[split] for split in tables.splits()}
-    bars = (
-        choices("measure", measures, chosen.measure, place),
-        choices("split", splits, chosen.split, place),
-    )
-    return f'<div class="choices">{"".join(bars)}</div>'
-
-
 def ablation_section(tables: StudyTables) -> str:
     """Plot the metric against everything that was varied."""
     primary = tables.primary
@@ -72,7 +62,7 @@ def ablation_section(tables: StudyTables) -> str:
     has_controls = any(trial.is_control for trial in tables.trials)
     return section(
         "Ablation",
-        _choices(tables, "plot"),
+        view_choices(tables, "plot"),
         ablation_key(ablation_panels(tables), has_controls, is_search=tables.is_search),
         panels(ablation_pictures(tables)),
     )
@@ -93,7 +83,7 @@ def table_section(tables: StudyTables) -> str:
     ]
     return section(
         "Results",
-        _choices(tables, "table"),
+        view_choices(tables, "table"),
         "".join(parts),
         _what_is_listed(tables, primary),
         note(_how_to_read(tables, primary)),
@@ -142,9 +132,20 @@ def interaction_section(tables: StudyTables, search: StudyTables | None) -> str:
     if search is not None:
         return _sealed_interactions(search)
     pictures = grid_pictures(tables)
+    beside = {each.name.partition("-")[2]: each for each in contrast_pictures(tables)}
     primary = tables.primary
     if not pictures or primary is None:
         return ""
+    words = note(
+        f"{_CELLS} The other picture shows how much more the changes of both parameters do together "
+        "than apart, paired by seed; a star marks a Holm p below 0.05, over the cells of the picture."
+    )
+    pairs = [
+        picture
+        for drawn in pictures
+        for picture in (drawn, beside.get(drawn.name.partition("-")[2]))
+        if picture is not None
+    ]
     cells = []
     for grid in grids(tables):
         if len(grid.trials) <= _MOST_CELLS:
@@ -155,9 +156,9 @@ def interaction_section(tables: StudyTables, search: StudyTables | None) -> str:
             cells.append(folded(f"{grid.title} with intervals", shown))
     return section(
         "Interactions",
-        _choices(tables, "grid"),
-        note(_CELLS),
-        panels(pictures),
+        view_choices(tables, "grid"),
+        words,
+        panels(pairs),
         "".join(cells),
     )
 
@@ -177,7 +178,9 @@ def _sealed_interactions(search: StudyTables) -> str:
 
 
 def component_section(tables: StudyTables) -> str:
-    """Show how each variant differs from the baseline."""
+    """Show what each component of an ablation is worth, or how each variant differs."""
+    if tables.design is not None:
+        return effect_section(tables)
     pictures = component_pictures(tables)
     if not pictures:
         return ""
@@ -185,7 +188,7 @@ def component_section(tables: StudyTables) -> str:
         "Each variant minus the baseline, paired by seed, with its 95 % interval. A bar is "
         "coloured if the verdict is better or worse, and grey otherwise."
     )
-    return section("Components", _choices(tables, "component"), words, panels(pictures))
+    return section("Components", view_choices(tables, "component"), words, panels(pictures))
 
 
 def search_section(tables: StudyTables, search: StudyTables | None) -> str:

@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from harness.report.data.study_data import Comparison, RunRow, StudyTables, Summary, TrialRow, View
+from harness.report.data.study_data import (
+    SPLIT_NAMES,
+    Comparison,
+    RunRow,
+    StudyTables,
+    Summary,
+    TrialRow,
+    View,
+    measure_label,
+)
+from harness.report.findings.components import effect_interval
 from harness.report.findings.estimates import (
     NONE,
     decimal,
     difference_text,
     p_text,
     range_text,
+    signed,
     summary_text,
     verdict,
 )
@@ -21,6 +32,8 @@ from harness.report.html.layout import folded
 from harness.report.plots.ablation import Panel
 from harness.report.plots.interactions import Grid
 from harness.report.plots.picture import ACCENT, BASELINE, BEST, trial_colours
+from harness.stats.designs import KIND_NAMES
+from harness.stats.paired import may_show_p
 
 MOST_SEEDS = 25
 """Maximum number of columns in a table of seeds."""
@@ -106,6 +119,25 @@ def grid_table(tables: StudyTables, grid: Grid, view: View) -> str:
     heads = [f"{grid.across.title} {value}" for value in grid.across_values]
     caption = f"{view.text} by {grid.title}"
     return data_table(caption, [grid.down.title, *heads], rows)
+
+
+def effects_table(tables: StudyTables, view: View) -> str:
+    """Tabulate all effects of an ablation on one measure and split."""
+    found = tables.effects.get(view, ())
+    with_p = any(may_show_p(effect.n) for effect in found)
+    heads = ["kind", "estimate", "95 % interval", "seeds", *(["exact p", "Holm p"] * with_p)]
+    rows = []
+    for effect in found:
+        cells = [
+            escaped(KIND_NAMES[effect.kind]),
+            signed(effect.estimate),
+            effect_interval(effect).strip("[]").replace(", ", " to ") or NONE,
+            str(effect.n),
+        ]
+        shown = (effect.p, effect.p_holm) if may_show_p(effect.n) else (None, None)
+        cells += [escaped(p_text(p)) for p in shown] if with_p else []
+        rows.append(table_row(label(effect.term), cells))
+    return data_table(f"{view.text}, effects", ["component", *heads], rows, texts=("kind",))
 
 
 def chosen_part(view: View, primary: View, html_text: str) -> str:
@@ -238,6 +270,18 @@ def choices(kind: str, options: Mapping[str, str], chosen: str, place: str) -> s
     )
     hidden = " hidden" if len(options) < 2 else ""
     return f'<fieldset class="choice"{hidden}><legend>{kind}</legend>{buttons}</fieldset>'
+
+
+def view_choices(tables: StudyTables, place: str) -> str:
+    """Render the controls that select measure and split for the whole page."""
+    chosen = tables.decisive
+    measures = {measure: measure_label(measure) for measure in tables.measures()}
+    splits = {split: SPLIT_NAMES[split] for split in tables.splits()}
+    bars = (
+        choices("measure", measures, chosen.measure, place),
+        choices("split", splits, chosen.split, place),
+    )
+    return f'<div class="choices">{"".join(bars)}</div>'
 
 
 def ablation_key(panels: Sequence[Panel], has_controls: bool, *, is_search: bool) -> str:

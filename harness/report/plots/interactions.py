@@ -64,6 +64,10 @@ class Grid:
 
         None where no seed was finished by all of them.
         """
+        return {place: _summary(means) for place, means in self.by_seed(tables, view).items()}
+
+    def by_seed(self, tables: StudyTables, view: View) -> dict[tuple[int, int], dict[int, float]]:
+        """Average the trials of each cell on every seed that all of them have finished."""
         by_trial: defaultdict[str, dict[int, float]] = defaultdict(dict)
         for one in tables.values.get(view, ()):
             by_trial[one.trial_id][one.seed] = one.value
@@ -74,11 +78,13 @@ class Grid:
         }
 
 
-def _together(trials: Sequence[Mapping[int, float]]) -> Summary | None:
-    """Average the trials on every seed they share, and summarise over these seeds."""
+def _together(trials: Sequence[Mapping[int, float]]) -> dict[int, float]:
     seeds = sorted(set.intersection(*(set(by_seed) for by_seed in trials)))
-    means = [sum(by_seed[seed] for by_seed in trials) / len(trials) for seed in seeds]
-    return Summary(*paired.t_interval(means), n=len(means)) if means else None
+    return {seed: sum(by_seed[seed] for by_seed in trials) / len(trials) for seed in seeds}
+
+
+def _summary(means: Mapping[int, float]) -> Summary | None:
+    return Summary(*paired.t_interval([*means.values()]), n=len(means)) if means else None
 
 
 def grids(tables: StudyTables) -> tuple[Grid, ...]:
@@ -169,14 +175,15 @@ def _heat_map(tables: StudyTables, grid: Grid, views: Sequence[View], name: str)
         text=f"Means by {grid.title}. {first_told(told, _MOST_TOLD)}.",
         traces=tuple(traces),
         layout={
-            "xaxis": _category(grid.across, grid.across_values),
-            "yaxis": _category(grid.down, grid.down_values) | {"autorange": "reversed"},
+            "xaxis": category_axis(grid.across, grid.across_values),
+            "yaxis": category_axis(grid.down, grid.down_values) | {"autorange": "reversed"},
         },
         height=min(560, 140 + 42 * len(grid.down_values)),
     )
 
 
-def _category(axis: SweptAxis, values: Sequence[str]) -> dict[str, object]:
+def category_axis(axis: SweptAxis, values: Sequence[str]) -> dict[str, object]:
+    """Return an axis with a place for each value."""
     return titled_axis(
         html.escape(axis.title),
         tickvals=list(range(len(values))),

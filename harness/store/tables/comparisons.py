@@ -10,6 +10,7 @@ import duckdb
 from harness.stats.paired import Difference, holm, paired_difference
 from harness.store.tables.bulk_rows import Row, insert_rows
 from harness.store.tables.claims import refresh_claims
+from harness.store.tables.effects import refresh_effects
 
 BySeed = dict[int, float]
 Quantity = tuple[str, str]
@@ -23,7 +24,7 @@ Families = defaultdict[tuple[Quantity, Kind], dict[str, Difference]]
 
 
 def refresh_comparisons(con: duckdb.DuckDBPyConnection, study: str) -> None:
-    """Recompute the comparisons of ``study`` from its finished runs, for every metric.
+    """Recompute comparisons and effects of ``study`` from its finished runs, for every metric.
 
     A trial is compared with the baseline of its own phase, or with the study's only baseline. A
     Holm family consists of all comparisons of one metric on one split in one phase. Controls form
@@ -43,6 +44,7 @@ def refresh_comparisons(con: duckdb.DuckDBPyConnection, study: str) -> None:
     con.execute("DELETE FROM comparison WHERE study = $1", [study])
     insert_rows(con, "comparison", rows)
     _refresh_control_comparisons(con, study, values, kinds)
+    refresh_effects(con, study, values)
     refresh_claims(con, study)
 
 

@@ -260,6 +260,35 @@ COMMENT ON COLUMN control_comparison.p_holm IS 'p adjusted for all trials compar
 COMMENT ON COLUMN control_comparison.prob_improvement IS 'Share of seeds won; a tie counts half.';
 COMMENT ON COLUMN control_comparison.exploratory IS 'Too few seeds (below 6) for any verdict.';
 
+CREATE TABLE IF NOT EXISTS effect (
+    study        VARCHAR NOT NULL,
+    split        VARCHAR NOT NULL,
+    metric       VARCHAR NOT NULL,
+    kind         VARCHAR NOT NULL,
+    term         VARCHAR NOT NULL,
+    number       INTEGER NOT NULL,
+    n            INTEGER NOT NULL,
+    estimate     DOUBLE NOT NULL,
+    low          DOUBLE,
+    high         DOUBLE,
+    p            DOUBLE NOT NULL,
+    p_holm       DOUBLE NOT NULL,
+    PRIMARY KEY (study, split, metric, kind, term)
+);
+COMMENT ON TABLE effect IS 'What the components of an ablation are worth, paired by seed; computed.';
+COMMENT ON COLUMN effect.study IS 'The study.';
+COMMENT ON COLUMN effect.split IS 'As in recall and score.';
+COMMENT ON COLUMN effect.metric IS 'recall@K or the name of a score.';
+COMMENT ON COLUMN effect.kind IS 'removal, addition, shapley, main or interaction.';
+COMMENT ON COLUMN effect.term IS 'The component, or the two of an interaction.';
+COMMENT ON COLUMN effect.number IS 'Position among the effects of the study, from 0.';
+COMMENT ON COLUMN effect.n IS 'Seeds that have finished every trial that the effect is computed from.';
+COMMENT ON COLUMN effect.estimate IS 'Mean over these seeds; positive if the component helps.';
+COMMENT ON COLUMN effect.low IS '95 % paired t-interval; null at one seed.';
+COMMENT ON COLUMN effect.high IS '95 % paired t-interval; null at one seed.';
+COMMENT ON COLUMN effect.p IS 'Two-sided exact sign-flip p; never below 2 / 2**n.';
+COMMENT ON COLUMN effect.p_holm IS 'p adjusted for all effects of this kind on this metric.';
+
 CREATE TABLE IF NOT EXISTS t_quantile (
     df           INTEGER PRIMARY KEY,
     value        DOUBLE NOT NULL

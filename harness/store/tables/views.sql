@@ -279,6 +279,28 @@ COMMENT ON COLUMN control_comparisons.prob_improvement IS
     'Share of seeds won; a tie counts half.';
 COMMENT ON COLUMN control_comparisons.exploratory IS 'Too few seeds (below 6) for any verdict.';
 
+CREATE OR REPLACE VIEW effects AS
+SELECT study, split, metric, term, kind, estimate, low, high, p, p_holm, n
+FROM effect
+ORDER BY study, split, metric, number;
+COMMENT ON VIEW effects IS
+    'What each component of an ablation is worth, and each pair together, paired by seed.';
+COMMENT ON COLUMN effects.study IS 'The study.';
+COMMENT ON COLUMN effects.split IS 'The classes scored: val, test or what the workload names.';
+COMMENT ON COLUMN effects.metric IS 'recall@K or the name of a score.';
+COMMENT ON COLUMN effects.term IS 'The component, or the two of an interaction: a x b.';
+COMMENT ON COLUMN effects.kind IS
+    'removal: full less the trial without it; addition: the trial with it alone less bare; main:
+    mean with it less mean without; shapley: its share of full less bare; interaction: how much
+    more two are worth together than apart.';
+COMMENT ON COLUMN effects.estimate IS 'Mean over seeds; positive if the component helps.';
+COMMENT ON COLUMN effects.low IS 'Lower end of the 95 % paired t-interval; null at one seed.';
+COMMENT ON COLUMN effects.high IS 'Upper end of the 95 % paired t-interval; null at one seed.';
+COMMENT ON COLUMN effects.p IS 'Two-sided exact sign-flip p; never below 2 / 2**n.';
+COMMENT ON COLUMN effects.p_holm IS 'p adjusted for all effects of this kind on this metric.';
+COMMENT ON COLUMN effects.n IS
+    'Seeds that have finished every trial that the effect is computed from.';
+
 CREATE OR REPLACE VIEW curves AS
 SELECT
     trial.study, trial.label AS trial, trial_id, trial.number, member.seed, epoch.epoch,
@@ -426,12 +448,15 @@ made AS (
     SELECT run_id, 'memory_layout', facts ->> '$.memory_layout' FROM run WHERE state = 'done'
 ),
 asked AS (  -- circumstances that the study varies on purpose, by keys such as train.number_format
-    -- A variant's name does not count as a key; only its overrides do.
+    -- The name of a variant or component does not count as a key; only its overrides do.
     SELECT study, what
     FROM study, unnest(['device', 'number_format', 'memory_layout']) AS named(what)
     WHERE regexp_matches(
         concat(
             json_extract(spec, '$.search'),
+            array_to_string(
+                json_extract(spec, '$.ablate.components.*.without')::VARCHAR[], ' '
+            ),
             array_to_string(json_extract(spec, '$.variants.*')::VARCHAR[], ' ')
         ),
         concat('[".]', what, '" *:')

@@ -34,6 +34,7 @@ OWN_TABLES = frozenset(
         "claim_result",
         "comparison",
         "control_comparison",
+        "effect",
         "epoch",
         "member",
         "meta",

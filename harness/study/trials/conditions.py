@@ -13,14 +13,22 @@ from harness.study.spec import VARIANT, StudySpec
 from harness.workload import JsonValue, Workload
 
 Varied: TypeAlias = dict[str, JsonValue]
-"""Dotted key -> value of each varied parameter; the key ``variant`` names the variant."""
+"""Dotted key -> value of each varied parameter; the key ``variant`` names the variant. Of an
+ablation: component -> whether it is on."""
 Filled: TypeAlias = Mapping[str | None, Mapping[str, JsonValue]]
 """Variant -> all its parameters before any axis is set; the key is None without variants."""
 
 
 def assemble(spec: StudySpec, varied: Varied) -> dict[str, JsonValue]:
-    """Return a copy of the base with the variant's overrides and the values of the axes applied."""
+    """Return a copy of the base with the variant's overrides and the values of the axes applied.
+
+    Of an ablation: the base with the components switched off that are not on in ``varied``.
+    """
     params = copy.deepcopy(spec.base)
+    if spec.ablate is not None:
+        for key, value in spec.ablate.overrides(varied).items():
+            set_at(params, key, copy.deepcopy(value))
+        return params
     variant = varied.get(VARIANT)
     overrides = spec.variants.get(str(variant), {}) if variant is not None else {}
     for key, value in (overrides | varied).items():

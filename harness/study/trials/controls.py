@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from harness.records.trial import Trial, flat
 from harness.study.loading import Loaded
@@ -62,7 +62,11 @@ def _label(spec: StudySpec, control: Trial, varied: Varied, controls: Sequence[T
     differing = [key for key in mine if any(each.get(key) != mine[key] for each in alike)]
 
     def matters(key: str) -> bool:
-        keys = spec.variants[str(varied[VARIANT])] if key == VARIANT else [key]
+        keys: Iterable[str] = [key]
+        if spec.ablate is not None:
+            keys = spec.ablate.components[key].without
+        elif key == VARIANT:
+            keys = spec.variants[str(varied[VARIANT])]
         return any(
             f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
             for one in keys

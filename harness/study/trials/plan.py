@@ -10,6 +10,7 @@ from harness.errors import InputError
 from harness.records.trial import Trial
 from harness.study.loading import Loaded
 from harness.study.spec import MOST_PROPOSED, StudySpec
+from harness.study.trials.ablation import make_ablation, with_bare
 from harness.study.trials.budget import check_budget
 from harness.study.trials.claimed import check_claims
 from harness.study.trials.conditions import Varied, check_conditions, fill
@@ -41,6 +42,15 @@ class Plan:
     def spec(self) -> StudySpec:
         """The study that was planned."""
         return self.loaded.spec
+
+    @property
+    def typical(self) -> Trial:
+        """The trial that costs are estimated from: the baseline, unless a control stands for it."""
+        baseline = next(trial for trial in self.fixed if trial.role == "baseline")
+        borrowed = self.spec.ablate is not None and self.spec.ablate.bare is not None
+        if borrowed and not any(baseline.varied.values()):
+            return next(trial for trial in self.fixed if trial is not baseline)
+        return baseline
 
     def trial(self, number: int, varied: Varied) -> Trial:
         """Make the trial of a proposal.
@@ -89,13 +99,19 @@ def make_plan(loaded: Loaded, workload: Workload) -> Plan:
     filled = fill(spec, workload)
     check_conditions(loaded, filled)
     ends: tuple[Trial, ...] = ()
-    if spec.is_fixed:
+    baseline: int | None = 0
+    if spec.ablate is not None:
+        fixed, baseline = make_ablation(loaded, spec.ablate, workload)
+        after = len(fixed)
+    elif spec.is_fixed:
         fixed = make_grid(loaded, workload, filled)
     else:
         ends = ends_of_axes(loaded, workload, filled)
         fixed = (make_trial(loaded, workload, 0, baseline_of_search(loaded), "baseline"),)
     after = confirmed_from(spec, len(fixed)) + (spec.confirm.top + 1 if spec.confirm else 0)
     controls = make_controls(loaded, workload, [*fixed, *ends], first_number=after)
+    if spec.ablate is not None:
+        fixed, controls = with_bare(loaded, fixed, controls, baseline)
     check_claims(loaded, [*fixed, *controls])
     check_budget(loaded, fixed=len(fixed), controls=len(controls))
     epochs = None

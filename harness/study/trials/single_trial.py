@@ -20,7 +20,12 @@ NOTHING_VARIED = "base"
 
 
 def label_of(spec: StudySpec, varied: Varied) -> str:
-    """Label a trial for tables: its variant, then ``key=value`` with the shortest unique keys."""
+    """Label a trial for tables: its variant, then ``key=value`` with the shortest unique keys.
+
+    A trial of an ablation is labelled by its components.
+    """
+    if spec.ablate is not None and varied:
+        return spec.ablate.label(varied)
     parts = [str(varied[VARIANT])] if VARIANT in varied else []
     parts += [
         f"{_short(key, spec.search)}={show(value)}"
@@ -100,15 +105,30 @@ def _checked(
 
 
 def locate(loaded: Loaded, varied: Mapping[str, JsonValue], dotted: str) -> str:
-    """Find where the parameter named in an error was set: an axis, a variant, or the base."""
+    """Find where the parameter named in an error was set.
+
+    That is an axis, a variant, a component that is off, or the base.
+    """
     variant = str(varied.get(VARIANT))
-    above: dict[str, Path_] = dict.fromkeys(varied, ("search",))
-    above |= dict.fromkeys(loaded.spec.variants.get(variant, {}), ("variants", variant))
+    above: dict[str, Path_] = {}
+    if loaded.spec.ablate is None:
+        above |= dict.fromkeys(varied, ("search",))
+        above |= dict.fromkeys(loaded.spec.variants.get(variant, {}), ("variants", variant))
+    else:
+        for name, component in loaded.spec.ablate.components.items():
+            if varied.get(name) is False:
+                above |= dict.fromkeys(component.without, overrides_at(loaded, name))
     for key, path in above.items():
         if f"{dotted}.".startswith(f"{key}.") or key.startswith(f"{dotted}."):
             inside = dotted.removeprefix(key).split(".")[1:]
             return loaded.source.where((*path, key, *inside))
     return loaded.source.where(("base", *dotted.split(".")))
+
+
+def overrides_at(loaded: Loaded, name: str) -> Path_:
+    """Return the path of a component's overrides, which may stand under ``without`` or directly."""
+    path: Path_ = ("ablate", "components", name)
+    return (*path, "without") if (*path, "without") in loaded.source.places else path
 
 
 def _short(key: str, among: Mapping[str, object]) -> str:

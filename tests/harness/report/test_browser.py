@@ -12,6 +12,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from ablation_study import make_ablation
 from report_fixtures import Made, controls, make_study, momentum
 from waiting import PATIENCE
 
@@ -216,4 +217,31 @@ def test_a_study_without_a_finished_trial_says_so_in_words(
     assert "There is no answer yet: no run of a trial has finished." in text
     assert said in text
     assert "Nothing to plot yet" in text
+    assert tab.complaints == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_components_of_an_ablation_are_drawn_and_follow_the_chosen_measure(
+    tmp_path: Path, browser: Any, width: int
+) -> None:
+    page = write_report(make_ablation(tmp_path, seeds=6), "parts", tmp_path / "reports")
+    tab = Tab(browser, page, width=width)
+    components = tab.page.locator("#components")
+    components.scroll_into_view_if_needed()
+    for picture in ("effects", "effect-pairs", "effect-steps"):
+        tab.page.locator(f"#{picture} .main-svg").first.wait_for(state="attached")
+    assert tab.page.evaluate("document.documentElement.scrollWidth") == width
+    tab.page.locator('input[name="measure-component"][value="nmi"]').check()
+    tab.page.locator("#effect-steps", has_text="NMI, test classes").wait_for()
+    assert "NMI, test classes: Shapley value" in tab.page.locator("#effects").text_content()
+    names = tab.page.locator("#effect-pairs .xtick text").all_text_contents()
+    assert [name.strip() for name in names] == [
+        "metric",
+        "groups",
+        "collaboration",
+        "distillation",
+    ]
+    components.get_by_text("Every effect").click()
+    shown = components.locator("table:visible caption").all_inner_texts()
+    assert shown == ["NMI on test classes, effects"]
     assert tab.complaints == []

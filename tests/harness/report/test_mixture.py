@@ -23,6 +23,7 @@ from harness.report.index_page import write_all
 from harness.store import database
 from harness.store.tables.comparisons import refresh_comparisons
 from harness.store.tables.ingest import write_study
+from harness.study.ablate import Ablate
 
 GPU = {"device": "NVIDIA <b>H100</b>", "number_format": "fp32"}
 TORCH = "torch 2.11.0 (15 runs) and 2.15.0 (3 runs)"
@@ -316,3 +317,23 @@ def test_the_search_part_of_a_page_speaks_for_itself(tmp_path: Path) -> None:
     results = make_study(tmp_path, made, sampler="tpe", seeds=2, with_clusters=False)
     text = read(write_all(results, tmp_path).pages[0])
     assert "<li>torch 2.11.0 (7 runs) and 2.15.0 (1 run)</li>" in text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "mixed"),
+    [({"method.groups": 1}, {"number_format"}), ({"train.number_format": "fp32"}, set())],
+)
+def test_what_a_component_overrides_is_its_question_and_its_name_is_not(
+    tmp_path: Path, overrides: dict[str, object], mixed: set[str]
+) -> None:
+    facts = {seed: {"number_format": "fp32"} for seed in range(2)}
+    made = [
+        Made("full", 0.5, {"number_format": True}, role="baseline"),
+        Made("no number_format", 0.5, {"number_format": False}, facts=facts),
+    ]
+    ablate = Ablate.model_validate(
+        {"design": "leave_one_out", "components": {"number_format": overrides}}
+    )
+    spec = {"study": "momentum", "ablate": ablate.model_dump(mode="json")}
+    results = make_study(tmp_path, made, seeds=2, spec=spec, with_clusters=False)
+    assert {row[0] for row in ask(results, "SELECT what FROM mixed")} == mixed

@@ -1,4 +1,4 @@
-"""The ten recipes of the README, asked of a store that real studies have made."""
+"""The recipes of the README, asked of a store that real studies have made."""
 
 from __future__ import annotations
 
@@ -28,12 +28,22 @@ OTHER = STUDY.replace("study: momentum", "study: slower").replace("[0.0, 0.9,", 
 BROKEN = STUDY.replace("study: momentum", "study: broken").replace(
     "{epochs: 3,", "{fail: diverge, only_seeds: [1], epochs: 3,"
 )
+LATTICE = """
+study: lattice
+question: What is each part worth?
+workload: toy_workload
+base: {epochs: 1, clusters: 4}
+ablate:
+  design: lattice
+  components: {quality: {quality: 0.3}, momentum: {method.teacher_momentum: 0.0}}
+seeds: 2
+"""
 Rows = list[dict[str, object]]
 
 
 def recipes() -> dict[int, tuple[str, str]]:
     """Number -> title and query."""
-    section = README.read_text(encoding="utf-8").partition("\n## Ten recipes\n")[2]
+    section = README.read_text(encoding="utf-8").partition("\n## Eleven recipes\n")[2]
     section = section.partition("\n## ")[0]
     found = re.findall(
         r"\*\*(\d+)\. (.+?)\*\*[^`]*(?:`\w+`[^`]*)?```sql\n(.*?)```", section, re.DOTALL
@@ -48,7 +58,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv(toy_workload.FOLDER, str(folder))
         patch.setitem(retry_policy.RETRY_POLICIES, "crash", retry_policy.RetryPolicy(retries=0))
         place = Place(folder)
-        for study in (STUDY, OTHER, BROKEN):
+        for study in (STUDY, OTHER, BROKEN, LATTICE):
             place.run(study)
         yield place.results
 
@@ -58,13 +68,13 @@ def rows_of(results: Path, number: int) -> Rows:
     return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
 
 
-def test_there_are_ten() -> None:
+def test_there_are_eleven() -> None:
     found = recipes()
-    assert sorted(found) == list(range(1, 11))
-    assert len({title for title, _ in found.values()}) == 10
+    assert sorted(found) == list(range(1, 12))
+    assert len({title for title, _ in found.values()}) == 11
 
 
-@pytest.mark.parametrize("number", range(1, 11))
+@pytest.mark.parametrize("number", range(1, 12))
 def test_a_recipe_returns_rows_without_gaps(results: Path, number: int) -> None:
     rows = rows_of(results, number)
     assert len(rows) >= 2
@@ -119,3 +129,13 @@ def test_curves_stand_side_by_side_and_clusters_are_unequal(results: Path) -> No
     gini = sum(abs(a - b) for a in sizes for b in sizes) / (2 * len(sizes) * sum(sizes))
     for row in rows_of(results, 10):
         assert (row["n"], row["mean"]) == (6, pytest.approx(gini))
+
+
+def test_components_and_pairs_are_listed_by_size(results: Path) -> None:
+    rows = rows_of(results, 11)
+    assert [(row["kind"], row["term"]) for row in rows] == [
+        ("shapley", "quality"),
+        ("shapley", "momentum"),
+        ("interaction", "quality x momentum"),
+    ]
+    assert rows[0]["estimate"] == pytest.approx(0.2, abs=0.04)

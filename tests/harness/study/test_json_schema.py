@@ -78,6 +78,8 @@ def test_keys_are_the_dotted_keys_of_all_members_of_a_union(schema: dict[str, An
         "forbid: [{method.groups: [1, 2], variant: full}]",
         "baseline: {method.momentum: 0.9}\nseeds: [1, 2]\nzip: [[a, b]]",
         "baseline: full\nseeds: 3",
+        "ablate: {design: lattice, components: {a: {method.groups: 1}}, bare: raw pixels}",
+        "ablate: {design: lattice, components: {a: {without: {train.epochs: 1}, needs: [b]}}}",
     ],
 )
 def test_a_right_study_passes(schema: dict[str, Any], text: str) -> None:
@@ -101,6 +103,8 @@ def test_a_right_study_passes(schema: dict[str, Any], text: str) -> None:
         ("forbid: [{method.momentun: 1}]", "$.forbid[0]: "),
         ("baseline: {method.momentun: 1}", "$.baseline: "),
         ("sampler: tpee", "$.sampler: "),
+        ("ablate: {design: latice, components: {a: {method.groups: 1}}}", "$.ablate: "),
+        ("ablate: {design: lattice, components: {a: {method.grops: 1}}}", "$.ablate: "),
         ("seeds: 0", "$.seeds: "),
     ],
 )

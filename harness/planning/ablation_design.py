@@ -1,0 +1,97 @@
+"""What the design of an ablation costs, estimates and confounds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+
+from harness.stats.designs import (
+    JOINED,
+    KIND_NAMES,
+    MOST_OF_A_LATTICE,
+    Design,
+    cells,
+    defining_words,
+    terms,
+)
+from harness.stats.power import can_be_significant, seeds_needed
+
+_MOST_WORDS = 6
+
+
+def design_lines(design: Design, seeds: int) -> tuple[str, ...]:
+    """Say what the design costs beside another one, what it can show, and what it confounds.
+
+    Args:
+        design: The components, and the cells that are trained.
+        seeds: Number of seeds of the study.
+    """
+    return (_cost(design), _tests(design, seeds), *_aliases(design))
+
+
+def largest_family(design: Design) -> tuple[int, float]:
+    """Return the size of the largest family of tests, and the noise of its effects.
+
+    The noise is a standard deviation, in that of the difference of two trials, as if the runs of a
+    seed were independent. An effect that averages many runs has less.
+    """
+    found = terms(design)
+    ((kind, size),) = Counter(term.kind for term in found).most_common(1)
+    noise = max(
+        sum(float(weight) ** 2 for weight in term.weights.values())
+        for term in found
+        if term.kind == kind
+    )
+    return size, (noise / 2) ** 0.5
+
+
+def _cost(design: Design) -> str:
+    count = len(design.components)
+    what = f"{count} component{'s' * (count != 1)}"
+    single = dataclasses.replace(design, name="leave_one_out", fraction=False, permutations=None)
+    alone = len(cells(single))
+    if design.name == "lattice":
+        kind = "a fraction of the lattice" if design.fraction else "a lattice"
+        if design.permutations is not None:
+            kind = f"{design.permutations} sampled orders"
+        estimated = "Shapley value" if design.permutations is not None else "main effect"
+        of = "many" if design.permutations is not None else "all"
+        return (
+            f"design: {kind} of {what} costs {len(cells(design))} x n runs and estimates each "
+            f"{estimated} from {of} of them; leave-one-out {alone} x n"
+        )
+    name = "leave-one-out" if design.name == "leave_one_out" else "add-one-in"
+    beside = "a fraction of their lattice, or sampled orders, would show more"
+    if count <= MOST_OF_A_LATTICE:
+        lattice = len(cells(dataclasses.replace(design, name="lattice")))
+        beside = f"a lattice {lattice} x n, each main effect from all of them, and interactions"
+    return (
+        f"design: {name} of {what} costs {len(cells(design))} x n runs and estimates each "
+        f"component from 2 x n of them; {beside}"
+    )
+
+
+def _tests(design: Design, seeds: int) -> str:
+    counts = Counter(term.kind for term in terms(design))
+    listed = [f"{n} {KIND_NAMES[kind]}{'s' * (n != 1)}" for kind, n in counts.items()]
+    *first, last = listed
+    said = f"{', '.join(first)} and {last}" if first else last
+    most = max(counts.values())
+    needed = seeds_needed(most)
+    each = " (for each kind by itself)" if first else ""
+    if needed is None:
+        return f"tests: Holm over {said}{each}; no number of seeds can make any of them significant"
+    enough = "" if can_be_significant(seeds, most) else f", and there are {seeds}"
+    return f"tests: Holm over {said}{each}; significance needs {needed} seeds{enough}"
+
+
+def _aliases(design: Design) -> tuple[str, ...]:
+    if not design.fraction:
+        return ()
+    words = [JOINED.join(word) for word in defining_words(design)]
+    more = f", and {len(words) - _MOST_WORDS} more" if len(words) > _MOST_WORDS else ""
+    return (
+        "aliases: constant in this fraction: "
+        f"{', '.join(words[:_MOST_WORDS])}{more}; a main effect or interaction is confounded with "
+        "the interaction of the others in such a product",
+    )

@@ -1,0 +1,137 @@
+"""What the plan says of an ablation's design."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import toy_workload
+from driver_place import Place
+
+from harness.cli.plan_output import describe
+from harness.engine.run_options import RunOptions
+from harness.planning.ablation_design import design_lines, largest_family
+from harness.planning.forecast import Forecast, make_forecast
+from harness.stats.designs import Design, DesignName
+from harness.study.loading import load_study
+from harness.study.trials.plan import make_plan
+from harness.workload import load_workload
+
+FOUR = ("a", "b", "c", "d")
+STUDY = """
+study: parts
+question: What is each part worth?
+workload: toy_workload
+base: {epochs: 1, clusters: 4}
+ablate:
+  design: lattice
+  components:
+    quality: {quality: 0.3}
+    momentum: {method.teacher_momentum: 0.0}
+    clusters: {without: {clusters: 2}, needs: [momentum]}
+seeds: 6
+"""
+
+
+def plan(place: Place, *overrides: str) -> Forecast:
+    options = RunOptions(place.results, workers=2, threads=1)
+    return make_forecast(place.write(STUDY), overrides, options, may_probe=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "cost", "tests"),
+    [
+        (
+            "lattice",
+            "design: a lattice of 4 components costs 16 x n runs and estimates each main effect "
+            "from all of them; leave-one-out 5 x n",
+            "tests: Holm over 4 Shapley values, 4 main effects and 6 interactions (for each kind "
+            "by itself); significance needs 8 seeds, and there are 7",
+        ),
+        (
+            "leave_one_out",
+            "design: leave-one-out of 4 components costs 5 x n runs and estimates each component "
+            "from 2 x n of them; a lattice 16 x n, each main effect from all of them, and "
+            "interactions",
+            "tests: Holm over 4 removals; significance needs 8 seeds, and there are 7",
+        ),
+        (
+            "add_one_in",
+            "design: add-one-in of 4 components costs 5 x n runs and estimates each component "
+            "from 2 x n of them; a lattice 16 x n, each main effect from all of them, and "
+            "interactions",
+            "tests: Holm over 4 additions; significance needs 8 seeds, and there are 7",
+        ),
+    ],
+)
+def test_a_design_tells_its_cost_and_the_seeds_it_needs(
+    name: DesignName, cost: str, tests: str
+) -> None:
+    assert design_lines(Design(name, FOUR), 7) == (cost, tests)
+
+
+def test_a_fraction_names_what_it_confounds() -> None:
+    cost, tests, aliases = design_lines(Design("lattice", tuple("abcdefgh"), fraction=True), 20)
+    assert cost == (
+        "design: a fraction of the lattice of 8 components costs 64 x n runs and estimates each "
+        "main effect from all of them; leave-one-out 9 x n"
+    )
+    assert "8 main effects and 28 interactions" in tests
+    assert "significance needs 11 seeds" in tests
+    assert aliases.startswith(
+        "aliases: constant in this fraction: a x b x c x d x e, a x b x f x g x h, "
+        "c x d x e x f x g x h; "
+    )
+
+
+def test_sampled_orders_promise_shapley_values_only() -> None:
+    cost, tests = design_lines(Design("lattice", tuple("abcdef"), permutations=10), 20)
+    assert "10 sampled orders of 6 components" in cost
+    assert "each Shapley value" in cost
+    assert tests == "tests: Holm over 6 Shapley values; significance needs 8 seeds"
+
+
+def test_the_noise_of_an_average_is_smaller_than_that_of_a_difference() -> None:
+    assert largest_family(Design("leave_one_out", FOUR)) == (4, 1.0)
+    size, noise = largest_family(Design("lattice", FOUR))
+    assert size == 6
+    # Sixteen runs, each weighed 1/4, against two runs that are weighed 1.
+    assert noise == pytest.approx((16 * (1 / 4) ** 2 / 2) ** 0.5)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    monkeypatch.setenv(toy_workload.FOLDER, str(tmp_path))
+    return Place(tmp_path)
+
+
+def test_the_plan_says_it_and_tests_the_largest_family(place: Place) -> None:
+    found = plan(place)
+    said = describe(found)
+    assert said[2].startswith("design: a lattice of 3 components costs 6 x n runs")
+    assert (found.trials, found.runs) == (6, 6 * 6 + 2 * 6)
+    assert found.power is not None
+    assert found.power.comparisons == 3
+    assert any(line.startswith("warning: with 6 seeds no difference") for line in said)
+
+
+def test_a_control_that_is_the_baseline_does_not_stand_for_the_cost_of_a_run(place: Place) -> None:
+    overrides = ("ablate.design=add_one_in", "ablate.bare=untrained")
+    made = make_plan(load_study(place.write(STUDY), overrides), load_workload("toy_workload"))
+    assert [trial.label for trial in made.fixed if trial.role == "baseline"] == ["untrained"]
+    assert made.typical.label == "only quality"
+    other = make_plan(load_study(place.write(STUDY)), load_workload("toy_workload"))
+    assert other.typical.label == "full"
+
+
+def test_the_detectable_effect_is_in_the_noise_of_its_average(place: Place) -> None:
+    place.run(STUDY, "seeds=8")
+    found = plan(place, "seeds=8").power
+    assert found is not None
+    assert found.effect is not None
+    assert found.spread is not None
+    made = load_study(place.write(STUDY)).spec.ablate
+    assert made is not None
+    _, noise = largest_family(made.plan)
+    assert noise != 1
+    assert found.difference == pytest.approx(found.effect * noise * found.spread.sd)
