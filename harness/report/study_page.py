@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.report.data.agreement import Agreement, read_agreement
+from harness.report.data.by_classes import ByClasses, read_by_classes
 from harness.report.data.load import read_tables
 from harness.report.data.mixture import mixture_of
 from harness.report.data.study_data import StudyTables
@@ -70,6 +71,7 @@ def page_text(results: Path, study: str, frame: Frame = OFFLINE) -> str:
             search=search,
             training=read_training(con, tables),
             agreement=read_agreement(con, everything),
+            by_classes=read_by_classes(con, tables),
             seen=read_seen(con, results, tables),
             profile=read_profile(con, study),
         )
@@ -102,6 +104,8 @@ class Content(NamedTuple):
     training: Training
     agreement: Sequence[Agreement]
     """How well label-free criteria rank runs."""
+    by_classes: ByClasses | None
+    """Recall@1 by number of classes."""
     seen: Seen | None
     """The query gallery and the embedding maps."""
     profile: Profile | None
@@ -118,6 +122,7 @@ def render(content: Content, frame: Frame = OFFLINE) -> str:
         sections.interaction_section(tables),
         sections.component_section(tables),
         sections.agreement_section(content.agreement),
+        sections.class_number_section(content.by_classes, content.training.trials),
         sections.curve_section(tables, content.training),
         sections.cluster_section(content.training),
         gallery.gallery_section(content.seen),

@@ -73,6 +73,12 @@ def difference_text(comparison: Comparison) -> str:
     return f"{signed(comparison.difference)} {difference_interval(comparison)}".rstrip()
 
 
+def class_interval_text(comparison: Comparison | None) -> str:
+    """Format the interval that covers other test classes too: ``+0.004 to +0.066``."""
+    wide = comparison and comparison.over_classes
+    return f"{signed(wide.low)} to {signed(wide.high)}" if wide else NONE
+
+
 def verdict(comparison: Comparison) -> str:
     """Return ``better``, ``worse`` or ``undecided``, or ``exploratory`` if seeds are too few."""
     if comparison.exploratory:

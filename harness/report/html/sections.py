@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.report.data.agreement import REFERENCE, Agreement
+from harness.report.data.by_classes import ByClasses
 from harness.report.data.mixture import mixture_of
 from harness.report.data.study_data import SPLIT_NAMES, StudyTables, TrialRow, View, measure_label
 from harness.report.data.training import Training
+from harness.report.findings.class_number import class_number_text
 from harness.report.findings.listing import listed_trials
 from harness.report.findings.methods_text import csv_text, is_csv_by_run, methods_paragraph
 from harness.report.findings.paper_table import paper_table
@@ -37,6 +39,7 @@ from harness.report.html.tables import (
 )
 from harness.report.plots.ablation import ablation_panels, ablation_pictures
 from harness.report.plots.agreement import agreement_pictures
+from harness.report.plots.by_classes import by_classes_picture
 from harness.report.plots.cluster_sizes import size_pictures
 from harness.report.plots.curves import cluster_pictures, curve_pictures
 from harness.report.plots.importance import landscape_pictures
@@ -104,6 +107,12 @@ def _how_to_read(tables: StudyTables, view: View) -> str:
         said.append(
             "Differences are paired by seed; P(better) is the share of seeds on which a trial is "
             "ahead."
+        )
+    if wide := next((pair.over_classes for pair in pairs if pair.over_classes), None):
+        said.append(
+            "The interval beside a difference covers what other seeds would give on these test "
+            "classes; the interval for other classes covers another draw of "
+            f"{wide.classes} such classes as well."
         )
     if any(not pair.exploratory for pair in pairs):
         said.append(
@@ -249,6 +258,30 @@ def curve_section(tables: StudyTables, training: Training) -> str:
         )
     drawn = panels(pictures, may_fill=False)
     return section("Training", note(words), trial_key(_drawn(training)), drawn)
+
+
+def class_number_section(found: ByClasses | None, trials: Sequence[TrialRow]) -> str:
+    """Compare validation with test classes at equal numbers of classes.
+
+    Args:
+        found: Recall@1 by number of classes.
+        trials: The trials to draw.
+    """
+    if found is None:
+        return ""
+    words = (
+        "With more classes there are more images to mistake for one of the right class. Lines show "
+        "the Recall@1 to be expected if only so many classes of the split were there: the exact "
+        "mean over all draws of them, averaged over seeds. The dashed line marks the number at "
+        "which the splits are compared."
+    )
+    return section(
+        "Number of classes",
+        f"<p>{escaped(class_number_text(found))}</p>",
+        note(words),
+        trial_key(trials),
+        panels((by_classes_picture(found, trials),)),
+    )
 
 
 def cluster_section(training: Training) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from harness.report.data.study_data import Comparison, RunRow, StudyTables, Summary, TrialRow, View
 from harness.report.findings.estimates import (
     NONE,
+    class_interval_text,
     decimal,
     difference_text,
     p_text,
@@ -34,7 +35,9 @@ def results_table(tables: StudyTables, view: View) -> str:
     heads = ["mean", "sd", "95 % interval", "seeds"]
     compared = tables.compared(view)
     with_p = any(not found.exploratory for found in compared)
+    with_classes = any(found.over_classes for found in compared)
     heads += comparison_heads("difference from baseline", with_p=with_p) if compared else []
+    heads += ["95 % for other classes"] if with_classes else []
     heads.append("s per run")
     rows = []
     planned = tables.planned()
@@ -45,6 +48,7 @@ def results_table(tables: StudyTables, view: View) -> str:
         if compared:
             found = tables.comparison(view, trial)
             cells += comparison_cells(found, with_p=with_p)
+            cells += [class_interval_text(found)] if with_classes else []
         cells.append(seconds.get(trial.trial_id, NONE))
         is_best = bool(ranked) and trial == ranked[0]
         kind = "control" if trial.is_control else "best" if is_best else ""

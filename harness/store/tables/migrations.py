@@ -21,7 +21,7 @@ from harness.store.tables.bulk_rows import FROM_WORKLOAD, quoted
 
 Migration = Callable[[duckdb.DuckDBPyConnection], None]
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 """Increase this with every change to ``tables.sql``; views have no version."""
 
 _MOST_DEGREES_OF_FREEDOM = 1000
@@ -66,11 +66,18 @@ def describe_columns(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(f"COMMENT ON COLUMN {quoted(table)}.{quoted(column)} IS '{FROM_WORKLOAD}'")
 
 
+def add_classes_before_hit(con: duckdb.DuckDBPyConnection) -> None:
+    """Migration 10: add the column to queries; a workload may have written it before."""
+    con.execute("ALTER TABLE IF EXISTS queries ADD COLUMN IF NOT EXISTS classes_before_hit BIGINT")
+    con.execute("DROP TABLE IF EXISTS class_counts")
+
+
 MIGRATIONS: Mapping[int, Migration] = {
     3: add_pruning,
     4: add_sampling_error,
     6: drop_undeclared,
     7: describe_columns,
+    10: add_classes_before_hit,
 }
 """Version -> migration of existing tables to that version.
 

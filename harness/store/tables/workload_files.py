@@ -31,6 +31,7 @@ from harness.workload import JsonValue
 OWN_TABLES = frozenset(
     {
         "comparison",
+        "comparison_over_classes",
         "control_comparison",
         "epoch",
         "member",
@@ -46,6 +47,7 @@ OWN_TABLES = frozenset(
 """Tables of the schema whose names a workload's files may not use."""
 
 DECLARED_TABLES: Mapping[str, Sequence[str]] = {
+    "class_counts": ("split", "classes", "classes_before_hit", "queries"),
     "clusters": ("epoch", "cluster", "size", "purity", "group"),
     "projection": ("image", "file", "label", "x", "y", "picture"),
     "queries": (
@@ -59,6 +61,7 @@ DECLARED_TABLES: Mapping[str, Sequence[str]] = {
         "similarities",
         "picture",
         "neighbour_pictures",
+        "classes_before_hit",
     ),
 }
 """Tables of the schema that a workload fills, with their columns; the types are fixed."""
