@@ -97,7 +97,9 @@ class QueryLog:
         is_query = None if source.is_query is None else torch.from_numpy(source.is_query)
         is_exact = not is_approximate(self.config.search, embeddings.device)
         # Counting exact ranks takes as long as the exact search that a user may have opted out of.
-        asked = torch.arange(len(found.rows)) if is_exact else torch.tensor(places, dtype=torch.int64)
+        asked = (
+            torch.arange(len(found.rows)) if is_exact else torch.tensor(places, dtype=torch.int64)
+        )
         hits = with_late_hits(
             FirstHits(found.ranks[asked], found.classes[asked]),
             embeddings,

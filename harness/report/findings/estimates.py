@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from harness.report.data.study_data import Comparison, Summary
+from harness.report.data.study_data import Comparison, OverClasses, Summary
 from harness.stats.paired import half_interval
 
 NONE = "\N{EN DASH}"
@@ -73,10 +73,9 @@ def difference_text(comparison: Comparison) -> str:
     return f"{signed(comparison.difference)} {difference_interval(comparison)}".rstrip()
 
 
-def class_interval_text(comparison: Comparison | None) -> str:
-    """Format the interval that covers other test classes too: ``+0.004 to +0.066``."""
-    wide = comparison and comparison.over_classes
-    return f"{signed(wide.low)} to {signed(wide.high)}" if wide else NONE
+def class_interval_text(wide: OverClasses) -> str:
+    """Format the interval that covers other test classes too: ``[-0.004, +0.066]``."""
+    return f"[{signed(wide.low)}, {signed(wide.high)}]"
 
 
 def verdict(comparison: Comparison) -> str:

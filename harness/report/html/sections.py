@@ -110,9 +110,9 @@ def _how_to_read(tables: StudyTables, view: View) -> str:
         )
     if wide := next((pair.over_classes for pair in pairs if pair.over_classes), None):
         said.append(
-            "The interval beside a difference covers what other seeds would give on these test "
-            "classes; the interval for other classes covers another draw of "
-            f"{wide.classes} such classes as well."
+            "The interval beside a difference covers what other seeds would give on these "
+            f"{wide.classes} test classes; the one for other classes also covers another draw of "
+            f"{wide.classes} such classes."
         )
     if any(not pair.exploratory for pair in pairs):
         said.append(

@@ -35,9 +35,7 @@ def results_table(tables: StudyTables, view: View) -> str:
     heads = ["mean", "sd", "95 % interval", "seeds"]
     compared = tables.compared(view)
     with_p = any(not found.exploratory for found in compared)
-    with_classes = any(found.over_classes for found in compared)
     heads += comparison_heads("difference from baseline", with_p=with_p) if compared else []
-    heads += ["95 % for other classes"] if with_classes else []
     heads.append("s per run")
     rows = []
     planned = tables.planned()
@@ -48,7 +46,6 @@ def results_table(tables: StudyTables, view: View) -> str:
         if compared:
             found = tables.comparison(view, trial)
             cells += comparison_cells(found, with_p=with_p)
-            cells += [class_interval_text(found)] if with_classes else []
         cells.append(seconds.get(trial.trial_id, NONE))
         is_best = bool(ranked) and trial == ranked[0]
         kind = "control" if trial.is_control else "best" if is_best else ""
@@ -209,6 +206,9 @@ def comparison_cells(found: Comparison | None, *, with_p: bool) -> list[str]:
     difference = escaped(difference_text(found))
     if not found.exploratory:
         difference += f' <span class="tag">{verdict(found)}</span>'
+    if found.over_classes is not None:
+        wide = escaped(class_interval_text(found.over_classes))
+        difference += f'<br><span class="tag">other classes: {wide}</span>'
     better = NONE if found.better is None else f"{found.better:.2f}"
     tests = [escaped(p_text(p)) for p in (found.p, found.p_holm)] if with_p else []
     return [difference, *tests, better]

@@ -46,7 +46,7 @@ def by_classes_picture(found: ByClasses, trials: Sequence[TrialRow]) -> Picture:
         traces=tuple(traces),
         layout={
             "xaxis": titled_axis(
-                "classes, of those of the split", type="log", **_ticks(max(found.classes.values()))
+                "number of classes", type="log", **_ticks(max(found.classes.values()))
             ),
             "yaxis": titled_axis("Recall@1", nticks=6),
             "shapes": [line | {"line": {"color": BASELINE, "width": 1, "dash": "dash"}}],
