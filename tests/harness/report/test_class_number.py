@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from page_reader import written
-from report_fixtures import Made, make_study, opened
+from report_fixtures import Made, make_study, momentum, opened
+from roots import ROOT
+from seen_fixtures import make_seen_study
 
 from harness.report.data.by_classes import ByClasses, rank_correlation, read_by_classes
 from harness.report.data.load import load_tables
 from harness.report.findings.class_number import class_number_text
+from harness.report.findings.estimates import class_interval_text
 from harness.report.plots.by_classes import by_classes_picture
 from harness.store import database
 from harness.store.tables.bulk_rows import Row, insert_rows
@@ -84,3 +88,31 @@ def test_the_page_draws_a_line_per_trial_and_split(tmp_path: Path) -> None:
     page = written(tmp_path)
     assert "Number of classes" in page.headings()
     assert class_number_text(found) in page.read
+
+
+def test_the_table_says_what_an_interval_covers(tmp_path: Path) -> None:
+    page = written(make_seen_study(tmp_path, momentum(), seeds=3))
+    found = load_tables(tmp_path, "momentum").comparisons
+    wide = {view.text: one.over_classes for (view, _), one in found.items() if one.over_classes}
+    assert set(wide) == {f"Recall@{k} on test classes" for k in (1, 2, 4, 8)}
+    one = next(iter(wide.values()))
+    assert (one.classes, f"other classes: {class_interval_text(one)}" in page.read) == (15, True)
+    assert "the one for other classes also covers another draw of 15 such classes" in page.read
+
+
+def test_each_recipe_of_the_readme_returns_rows_without_gaps(tmp_path: Path) -> None:
+    make_seen_study(tmp_path, momentum(), seeds=3)
+    with database.connect(tmp_path, read_only=False) as con:
+        con.execute(
+            "INSERT INTO class_counts SELECT run_id, unnest(['val', 'test']), unnest([5, 9]), 1, 10 "
+            "FROM run"
+        )
+    text = (ROOT / "harness" / "README.md").read_text(encoding="utf-8")
+    section = text.partition("\n## Other classes, fewer classes\n")[2].partition("\n## ")[0]
+    recipes = re.findall(r"```sql\n(.*?)```", section, re.DOTALL)
+    assert len(recipes) == 3
+    for sql in recipes:
+        found = database.query(tmp_path, sql)
+        assert len(found.rows) >= 3
+        of_trials = [row for row in found.rows if row[0] not in ("raw pixels", "untrained")]
+        assert all(value is not None for row in of_trials for value in row)
