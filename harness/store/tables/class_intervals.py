@@ -19,7 +19,8 @@ _SPLIT = "test"  # the table queries holds queries of test classes
 class _Scored(NamedTuple):
     """What a run found, class by class. Shape letters: ``classes``, ``ks`` values of K."""
 
-    labels: NDArray[np.object_]
+    classes: NDArray[np.uint64]
+    """``(classes,)``: digests of the labels, ascending."""
     queries: NDArray[np.float64]
     """``(classes,)``: queries that count."""
     hits: NDArray[np.float64]
@@ -28,7 +29,7 @@ class _Scored(NamedTuple):
     def covers(self, other: _Scored) -> bool:
         """Whether both have the same queries of the same classes."""
         return bool(
-            np.array_equal(self.labels, other.labels)
+            np.array_equal(self.classes, other.classes)
             and np.array_equal(self.queries, other.queries)
         )
 
@@ -81,7 +82,7 @@ def _rows(trial_id: str, trial: BySeed, baseline: BySeed, ks: Sequence[int]) -> 
 
 
 def _scored(con: duckdb.DuckDBPyConnection, study: str, ks: Sequence[int]) -> dict[str, BySeed]:
-    """Return trial -> seed -> what its run found, classes in the order of their names."""
+    """Return trial -> seed -> what its run found."""
     counts = ", ".join(f"count(*) FILTER (first_hit <= {k}) AS hits_{k}" for k in ks)
     columns = con.execute(
         f"""
@@ -91,12 +92,12 @@ def _scored(con: duckdb.DuckDBPyConnection, study: str, ks: Sequence[int]) -> di
             WHERE study = $1 AND run.state = 'done' AND trial.pruned IS NULL
         ),
         scored AS (
-            SELECT run_id, label, count(*) AS queries, {counts}
+            SELECT run_id, hash(label) AS class, count(*) AS queries, {counts}
             FROM queries
             WHERE NOT dropped AND run_id IN (SELECT run_id FROM mine)
-            GROUP BY run_id, label
+            GROUP BY run_id, class
         )
-        SELECT * FROM mine JOIN scored USING (run_id) ORDER BY trial_id, seed, label
+        SELECT * FROM mine JOIN scored USING (run_id) ORDER BY trial_id, seed, class
         """,
         [study],
     ).fetchnumpy()
@@ -107,7 +108,7 @@ def _scored(con: duckdb.DuckDBPyConnection, study: str, ks: Sequence[int]) -> di
     found: dict[str, BySeed] = {}
     for start, end in itertools.pairwise(edges):
         found.setdefault(str(trials[start]), {})[int(seeds[start])] = _Scored(
-            np.asarray(columns["label"][start:end], dtype=object),
+            np.asarray(columns["class"][start:end], dtype=np.uint64),
             np.asarray(columns["queries"][start:end], dtype=np.float64),
             hits[start:end],
         )

@@ -67,9 +67,13 @@ def describe_columns(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def add_classes_before_hit(con: duckdb.DuckDBPyConnection) -> None:
-    """Migration 10: add the column to queries; a workload may have written it before."""
+    """Migration 10: add a column to queries, and drop workload tables whose names are new.
+
+    A workload may have written the column before.
+    """
     con.execute("ALTER TABLE IF EXISTS queries ADD COLUMN IF NOT EXISTS classes_before_hit BIGINT")
-    con.execute("DROP TABLE IF EXISTS class_counts")
+    for table in ("class_counts", "comparison_over_classes", "explained_variance"):
+        con.execute(f"DROP TABLE IF EXISTS {table}")
 
 
 MIGRATIONS: Mapping[int, Migration] = {

@@ -276,6 +276,28 @@ COMMENT ON COLUMN control_comparison.p_holm IS 'p adjusted for all trials compar
 COMMENT ON COLUMN control_comparison.prob_improvement IS 'Share of seeds won; a tie counts half.';
 COMMENT ON COLUMN control_comparison.exploratory IS 'Too few seeds (below 6) for any verdict.';
 
+CREATE TABLE IF NOT EXISTS explained_variance (
+    study      VARCHAR NOT NULL,
+    parameter  VARCHAR NOT NULL,
+    other      VARCHAR NOT NULL,
+    share      DOUBLE NOT NULL,
+    low        DOUBLE,
+    high       DOUBLE,
+    digest     VARCHAR NOT NULL,
+    PRIMARY KEY (study, parameter, other)
+);
+COMMENT ON TABLE explained_variance IS
+    'How much of the variance between a study''s trials a parameter or a pair explains; computed.';
+COMMENT ON COLUMN explained_variance.study IS 'The study.';
+COMMENT ON COLUMN explained_variance.parameter IS 'Dotted key, or variant.';
+COMMENT ON COLUMN explained_variance.other IS
+    'The other parameter of a pair; empty for a parameter alone.';
+COMMENT ON COLUMN explained_variance.share IS
+    'From 0 to 1; that of a pair is beyond what its parameters explain alone.';
+COMMENT ON COLUMN explained_variance.low IS '95 % interval; null if nothing can be drawn anew.';
+COMMENT ON COLUMN explained_variance.high IS '95 % interval; null if nothing can be drawn anew.';
+COMMENT ON COLUMN explained_variance.digest IS 'Of the results that it was computed from.';
+
 CREATE TABLE IF NOT EXISTS t_quantile (
     df           INTEGER PRIMARY KEY,
     value        DOUBLE NOT NULL

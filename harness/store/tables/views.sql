@@ -514,6 +514,36 @@ COMMENT ON COLUMN flips.wins IS
     'Seeds with which the nearest image is right in the trial and wrong in the baseline.';
 COMMENT ON COLUMN flips.losses IS 'Seeds with which it is the other way round.';
 
+CREATE OR REPLACE VIEW importance AS
+SELECT study, parameter, share, low, high
+FROM explained_variance
+WHERE other = ''
+ORDER BY study, share DESC, parameter;
+COMMENT ON VIEW importance IS
+    'How much of the variance between a study''s trials each parameter explains on its own.';
+COMMENT ON COLUMN importance.study IS 'The study.';
+COMMENT ON COLUMN importance.parameter IS 'Dotted key, or variant.';
+COMMENT ON COLUMN importance.share IS 'Share of the variance of the study''s metric, from 0 to 1.';
+COMMENT ON COLUMN importance.low IS
+    'Lower end of its 95 % interval: of seeds drawn anew in a grid, of trials in a search.';
+COMMENT ON COLUMN importance.high IS 'Its upper end; null for a grid with a single seed.';
+
+CREATE OR REPLACE VIEW interactions AS
+SELECT study, parameter, other, share, low, high
+FROM explained_variance
+WHERE other <> ''
+ORDER BY study, share DESC, parameter, other;
+COMMENT ON VIEW interactions IS
+    'How much of the variance between a study''s trials pairs of parameters explain together.';
+COMMENT ON COLUMN interactions.study IS 'The study.';
+COMMENT ON COLUMN interactions.parameter IS 'Dotted key of the first, or variant.';
+COMMENT ON COLUMN interactions.other IS 'Dotted key of the second.';
+COMMENT ON COLUMN interactions.share IS
+    'Share of the variance, beyond what the two explain on their own; from 0 to 1.';
+COMMENT ON COLUMN interactions.low IS
+    'Lower end of its 95 % interval: of seeds drawn anew in a grid, of trials in a search.';
+COMMENT ON COLUMN interactions.high IS 'Its upper end; null for a grid with a single seed.';
+
 CREATE OR REPLACE VIEW circumstances AS
 WITH environment AS (  -- parse each only once, as many runs share it
     SELECT versions, unnest(json_keys(versions)) AS what

@@ -34,6 +34,7 @@ OWN_TABLES = frozenset(
         "comparison_over_classes",
         "control_comparison",
         "epoch",
+        "explained_variance",
         "member",
         "meta",
         "recall",

@@ -277,8 +277,8 @@ def test_the_documented_views_are_there(con: duckdb.DuckDBPyConnection) -> None:
     migrate(con)
     views = con.execute(VIEWS).fetchall()
     assert {name for (name,) in views} == {
-        "circumstances", "classes", "comparisons", "control_comparisons", "curves", "failures", "flips", "leaderboard", "mixed",
-        "openings", "pruned", "recall_by_classes", "results", "summary", "trials",
+        "circumstances", "classes", "comparisons", "control_comparisons", "curves", "failures", "flips",
+        "importance", "interactions", "leaderboard", "mixed", "openings", "pruned", "recall_by_classes", "results", "summary", "trials",
     }  # fmt: skip
     for (name,) in views:
         assert re.fullmatch(r"[a-z_]+", name)
