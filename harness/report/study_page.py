@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from harness.report.data.agreement import Agreement, read_agreement
 from harness.report.data.by_classes import ByClasses, read_by_classes
+from harness.report.data.explained import ExplainedShare, read_explained
 from harness.report.data.load import read_tables
 from harness.report.data.mixture import mixture_of
 from harness.report.data.study_data import StudyTables
@@ -72,6 +73,7 @@ def page_text(results: Path, study: str, frame: Frame = OFFLINE) -> str:
             training=read_training(con, tables),
             agreement=read_agreement(con, everything),
             by_classes=read_by_classes(con, tables),
+            explained=read_explained(con, tables),
             seen=read_seen(con, results, tables),
             profile=read_profile(con, study),
         )
@@ -106,6 +108,8 @@ class Content(NamedTuple):
     """How well label-free criteria rank runs."""
     by_classes: ByClasses | None
     """Recall@1 by number of classes."""
+    explained: Sequence[ExplainedShare]
+    """What parameters and pairs explain."""
     seen: Seen | None
     """The query gallery and the embedding maps."""
     profile: Profile | None
@@ -119,7 +123,7 @@ def render(content: Content, frame: Frame = OFFLINE) -> str:
         sections.ablation_section(tables),
         sections.table_section(tables),
         sections.search_section(tables, search),
-        sections.interaction_section(tables),
+        sections.interaction_section(tables, content.explained),
         sections.component_section(tables),
         sections.agreement_section(content.agreement),
         sections.class_number_section(content.by_classes, content.training.trials),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from harness.report.data.agreement import REFERENCE, Agreement
 from harness.report.data.by_classes import ByClasses
+from harness.report.data.explained import ExplainedShare
 from harness.report.data.mixture import mixture_of
 from harness.report.data.study_data import SPLIT_NAMES, StudyTables, TrialRow, View, measure_label
 from harness.report.data.training import Training
@@ -14,6 +15,7 @@ from harness.report.findings.listing import listed_trials
 from harness.report.findings.methods_text import csv_text, is_csv_by_run, methods_paragraph
 from harness.report.findings.paper_table import paper_table
 from harness.report.findings.search_space import searched
+from harness.report.findings.swept_axes import swept_axes
 from harness.report.html.document import file_stem
 from harness.report.html.escape import escaped
 from harness.report.html.layout import (
@@ -42,6 +44,7 @@ from harness.report.plots.agreement import agreement_pictures
 from harness.report.plots.by_classes import by_classes_picture
 from harness.report.plots.cluster_sizes import size_pictures
 from harness.report.plots.curves import cluster_pictures, curve_pictures
+from harness.report.plots.explained import explained_pictures
 from harness.report.plots.importance import landscape_pictures
 from harness.report.plots.interactions import component_pictures, grid_pictures, grids
 from harness.report.plots.parallel import parallel_pictures
@@ -142,12 +145,15 @@ def _what_is_listed(tables: StudyTables, view: View) -> str:
     return note(" ".join(said)) if said else ""
 
 
-def interaction_section(tables: StudyTables) -> str:
-    """Show how pairs of parameters interact."""
+def interaction_section(tables: StudyTables, explained: Sequence[ExplainedShare]) -> str:
+    """Show what parameters explain, alone and in pairs, and how pairs of them interact."""
     pictures = grid_pictures(tables)
     primary = tables.primary
-    if not pictures or primary is None:
+    if primary is None or not (pictures or explained):
         return ""
+    shares = _explained_part(tables, explained)
+    if not pictures:
+        return section("Interactions", shares)
     words = note(
         "Each cell is one pair of values of two parameters. If more parameters were varied, a cell "
         "is the mean over them; its interval is over seeds, as everywhere."
@@ -162,11 +168,26 @@ def interaction_section(tables: StudyTables) -> str:
             cells.append(folded(f"{grid.title} with intervals", shown))
     return section(
         "Interactions",
+        shares,
         _choices(tables, "grid"),
         words,
         panels(pictures),
         "".join(cells),
     )
+
+
+def _explained_part(tables: StudyTables, explained: Sequence[ExplainedShare]) -> str:
+    """Draw what parameters and pairs explain; empty if that is unknown."""
+    if not explained:
+        return ""
+    words = (
+        f"Of the differences between trials in {tables.decisive.text}, this is the share that each "
+        "parameter explains on its own, and that each pair explains beyond its two parameters. "
+        "Intervals (95 %) are from drawing the seeds anew. What is left, noise and larger groups "
+        "of parameters, is not drawn."
+    )
+    titles = {axis.key: axis.title for axis in swept_axes(tables)}
+    return note(words) + panels(explained_pictures(explained, titles))
 
 
 def component_section(tables: StudyTables) -> str:
