@@ -152,3 +152,15 @@ def test_a_run_counts_its_chosen_epoch_on_both_splits(
 def test_test_classes_are_not_counted_while_they_are_shut(tmp_path: Path) -> None:
     train_tiny(tmp_path, test=False)
     assert {row["split"] for row in tables_of(tmp_path, "class_counts")} == {"val"}
+
+
+@pytest.mark.parametrize("k", [1, 8])
+def test_an_unusable_image_of_the_own_class_is_no_other_class(k: int) -> None:
+    # Unusable images are compared as zeros: nearer to the first query than what it finds.
+    z = torch.tensor([[1.0, 0.0], [math.nan, 0.0], [-0.5, 1.0], [-1.0, 0.0]])
+    labels = torch.tensor([0, 0, 0, 1])
+    found = first_hits(z, labels, queries=torch.tensor([0]))
+    assert (found.ranks.tolist(), found.classes.tolist()) == ([2], [0])
+    blocks: list[torch.Tensor] = []
+    retrieve(z, labels, k=[k], keep=lambda found: blocks.append(found.classes))
+    assert blocks[0][0] == 0
