@@ -2,7 +2,8 @@
 
 The score of a trial is the mean of the study's metric over its seeds: on validation classes in a
 search, on test classes (where they are open) in a grid. Controls, pruned trials, and trials outside
-the space that is searched do not count. Parameters that some trials lack are left out.
+the space that is searched do not count. A parameter that only some trials have (``when``) is
+explained among these, weighted by their share of the sum of squares; its pairs are left out.
 """
 
 from __future__ import annotations
@@ -54,6 +55,30 @@ class _Trials(NamedTuple):
     scores: tuple[Mapping[int, float], ...]
     """Of each: seed -> value."""
 
+    @property
+    def means(self) -> NDArray[np.float64]:
+        """``(trials,)``."""
+        return np.array([np.mean(list(by_seed.values())) for by_seed in self.scores])
+
+    @property
+    def squares(self) -> float:
+        """Sum of squared deviations from the mean of all trials."""
+        return float(self.means.var() * len(self.scores))
+
+    def by_seed(self) -> NDArray[np.float64]:
+        """Return ``(seeds, trials)`` for seeds that all trials have; if none, the means."""
+        seeds = sorted(set.intersection(*(set(by_seed) for by_seed in self.scores)))
+        if not seeds:
+            return self.means[None]
+        return np.array([[each[seed] for each in self.scores] for seed in seeds])
+
+    def only(self, key: str) -> _Trials:
+        """Return the trials that have a parameter."""
+        kept = [at for at, one in enumerate(self.settings) if key in one]
+        return _Trials(
+            tuple(self.settings[at] for at in kept), tuple(self.scores[at] for at in kept)
+        )
+
 
 class _Axis(NamedTuple):
     """A parameter that varies."""
@@ -63,6 +88,11 @@ class _Axis(NamedTuple):
     """Of each trial: the index of its value."""
     places: NDArray[np.float64]
     """Of each trial: where its value lies from 0 to 1; outside of that it is not searched."""
+
+    @property
+    def varies(self) -> bool:
+        """Whether there is more than one value."""
+        return bool(self.levels.any())
 
 
 def refresh_importance(con: duckdb.DuckDBPyConnection, study: str) -> None:
@@ -79,23 +109,47 @@ def refresh_importance(con: duckdb.DuckDBPyConnection, study: str) -> None:
     if con.execute(known, [study, digest]).fetchone():
         return
     con.execute("DELETE FROM explained_variance WHERE study = $1", [study])
-    axes = _axes(trials.settings, spec)
-    if len(axes) < 2:
-        return
+    rows = [_row(study, digest, keys, one) for keys, one in _explain(trials, spec).items()]
+    insert_rows(con, "explained_variance", rows)
+
+
+def _explain(trials: _Trials, spec: Mapping[str, JsonValue]) -> dict[tuple[str, ...], Explained]:
+    """Explain each parameter and each pair of parameters that all trials have."""
+    keys = _varied(trials.settings, spec)
+    if len(keys) < 2:
+        return {}
+    everywhere = [key for key in keys if all(key in one for one in trials.settings)]
+    found = _explain_alike(trials, everywhere, spec)
+    for key in (key for key in keys if key not in everywhere):
+        having = trials.only(key)
+        beside = [each for each in keys if all(each in one for one in having.settings)]
+        if (one := _explain_alike(having, beside, spec).get((key,))) is not None:
+            part = having.squares / trials.squares
+            ends = (None if end is None else part * end for end in (one.low, one.high))
+            found[key,] = Explained(part * one.share, *ends)
+    return found
+
+
+def _explain_alike(
+    trials: _Trials, keys: Sequence[str], spec: Mapping[str, JsonValue]
+) -> dict[tuple[str, ...], Explained]:
+    """Explain parameters that all these trials have; empty if none of them varies."""
+    axes = [
+        axis
+        for key in keys
+        if (axis := _axis(key, [one[key] for one in trials.settings], _asked(spec, key))).varies
+    ]
+    if not axes:
+        return {}
     levels = np.stack([axis.levels for axis in axes], axis=1)
     places = np.stack([axis.places for axis in axes], axis=1)
     is_searched = ((places >= 0) & (places <= 1)).all(axis=1)
-    means = np.array([np.mean(list(by_seed.values())) for by_seed in trials.scores])
     shares: Mapping[Term, Explained] | None = None
     if is_crossed(levels):
-        shares = crossed_shares(levels, _by_seed(trials.scores, means))
+        shares = crossed_shares(levels, trials.by_seed())
     elif is_searched.sum() >= FEWEST_TRIALS:
-        shares = forest_shares(places[is_searched], means[is_searched])
-    rows = [
-        _row(study, digest, [axes[place].key for place in term], explained)
-        for term, explained in (shares or {}).items()
-    ]
-    insert_rows(con, "explained_variance", rows)
+        shares = forest_shares(places[is_searched], trials.means[is_searched])
+    return {tuple(axes[at].key for at in term): one for term, one in (shares or {}).items()}
 
 
 def _row(study: str, digest: str, keys: Sequence[str], explained: Explained) -> Row:
@@ -122,30 +176,24 @@ def _read_trials(con: duckdb.DuckDBPyConnection, study: str) -> _Trials:
     return _Trials(tuple(settings.values()), tuple(scores.values()))
 
 
-def _by_seed(
-    scores: Sequence[Mapping[int, float]], means: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return ``(seeds, trials)`` for seeds that all trials have; if there are none, the means."""
-    seeds = sorted(set.intersection(*(set(by_seed) for by_seed in scores)))
-    return np.array([[each[seed] for each in scores] for seed in seeds]) if seeds else means[None]
-
-
-def _axes(
+def _varied(
     settings: Sequence[Mapping[str, JsonValue]], spec: Mapping[str, JsonValue]
-) -> list[_Axis]:
-    """Return the parameters that vary and that every trial has; of tied ones the first."""
+) -> list[str]:
+    """Return what the study file varies and trials differ in; of tied parameters the first."""
     given, ties = spec.get("search"), spec.get("zip")
-    searched: Mapping[str, JsonValue] = given if isinstance(given, dict) else {}
     lists = [tie for tie in ties if isinstance(tie, list)] if isinstance(ties, list) else []
     tied = {key for tie in lists for key in tie[1:]}
-    keys = [VARIANT, *(key for key in searched if key not in tied)]
-    found = []
-    for key in keys:
-        if settings and all(key in each for each in settings):
-            axis = _axis(key, [each[key] for each in settings], searched.get(key))
-            if axis.levels.any():
-                found.append(axis)
-    return found
+    keys = [VARIANT, *(given if isinstance(given, dict) else {})]
+    return [
+        key
+        for key in keys
+        if key not in tied and len({json.dumps(one.get(key, [])) for one in settings}) > 1
+    ]
+
+
+def _asked(spec: Mapping[str, JsonValue], key: str) -> JsonValue:
+    given = spec.get("search")
+    return given.get(key) if isinstance(given, dict) else None
 
 
 def _axis(key: str, values: Sequence[JsonValue], given: JsonValue) -> _Axis:

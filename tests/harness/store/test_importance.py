@@ -14,7 +14,7 @@ from store_examples import a_record, a_run, ask, done, start
 from harness.records.folders import run_dir
 from harness.records.trial import Phase, Role, Trial
 from harness.store import database
-from harness.store.tables.importance import refresh_importance
+from harness.store.tables.importance import FEWEST_TRIALS, refresh_importance
 from harness.store.tables.ingest import ingest_all, write_study
 from harness.workload import JsonValue
 
@@ -160,3 +160,20 @@ def test_what_has_not_changed_is_not_computed_again(
         con.execute("UPDATE recall SET recall = 0.75 WHERE split = 'test' AND recall > 4")
         with pytest.raises(AssertionError, match="computed again"):
             refresh_importance(con, "s")
+
+
+def test_a_parameter_of_some_trials_is_explained_among_these(tmp_path: Path) -> None:
+    settings: list[Settings] = [
+        {"m.a": a, "m.b": "x"} | ({"m.c": c} if c else {})
+        for a, c in itertools.product([0.1, 0.2], [None, 1, 2])
+    ]
+    assert len(settings) < FEWEST_TRIALS  # too few to explain m.a by trees
+    values = [0.4 * (one.get("m.c") == 2) + 0.1 * (one["m.a"] == 0.2) for one in settings]
+    search: Settings = {"m.a": {"grid": [0.1, 0.2]}, "m.c": {"grid": [1, 2], "when": {"m.b": "x"}}}
+    make(tmp_path, settings, [[value] for value in values], search=search)
+    mean = sum(values) / 6
+    whole = sum((value - mean) ** 2 for value in values)
+    # Among the four that have it: two groups of two, 0.4 apart, each 0.2 from their mean.
+    assert ask(tmp_path, "SELECT parameter, share FROM importance") == [
+        ("m.c", pytest.approx(4 * 0.2**2 / whole))
+    ]
