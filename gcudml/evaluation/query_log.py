@@ -20,10 +20,11 @@ from torch import Tensor
 from gcudml.config import DataConfig, EvaluateConfig
 from gcudml.config.fields import Distance
 from gcudml.data.datasets import ImageSet, load
+from gcudml.evaluation.class_counts import Row, class_rows, first_in_list, with_late_hits
 from gcudml.evaluation.retrieval import FEWEST_KEPT, Hits
 from gcudml.evaluation.run_files import write_facts, write_rows
 from gcudml.evaluation.thumbnails import write_thumbnail
-from gcudml.neighbours.search import as_compared, is_approximate, rank_of_first
+from gcudml.neighbours.search import FirstHits, as_compared, is_approximate
 from gcudml.runtime.seeding import generator
 
 NEIGHBOURS = FEWEST_KEPT
@@ -37,8 +38,6 @@ map would show no classes."""
 ROWS_AT_ONCE = 4096  # table rows held as Python objects: a million would take gigabytes
 MOST_PRODUCTS = 1 << 22  # numbers held at a time when computing similarities
 
-Row = dict[str, object]
-
 
 class _Block(NamedTuple):
     """Results of a block of queries, in host memory.
@@ -49,6 +48,8 @@ class _Block(NamedTuple):
     rows: Int[Tensor, " block"]
     ranks: Int[Tensor, " block"]
     """Rank of the first hit, from 1; 0 if it is not among the first ``depth``."""
+    classes: Int[Tensor, " block"]
+    """Other classes before it, or among the first ``depth``."""
     nearest: Int[Tensor, "block kept"]
     depth: int
 
@@ -62,13 +63,17 @@ class QueryLog:
     config: EvaluateConfig = field(default_factory=EvaluateConfig)
     """Determines the search method and the layout of the map."""
     blocks: list[_Block] = field(default_factory=list)
+    class_counts: Sequence[Row] = ()
+    """What ``class_rows`` says of the written queries; empty if the search was approximate."""
 
     def keep(self, found: Hits) -> None:
         """Keep the results of a block of queries."""
-        ranks = torch.where(found.hits.any(dim=1), found.hits.int().argmax(dim=1) + 1, 0)
+        ranks, classes = first_in_list(found)
         nearest = found.nearest[:, :NEIGHBOURS].contiguous().clone()  # frees the rest
         depth = found.hits.shape[1]
-        self.blocks.append(_Block(found.rows.cpu(), ranks.cpu(), nearest.cpu(), depth))
+        self.blocks.append(
+            _Block(found.rows.cpu(), ranks.cpu(), classes.cpu(), nearest.cpu(), depth)
+        )
 
     def write(
         self,
@@ -89,14 +94,27 @@ class QueryLog:
         self.blocks = []
         pictures = _Pictures(self.workdir / "images", source)
         places = _shown_queries(len(found.rows))
-        late = (found.ranks == 0).nonzero()[:, 0]
-        if is_approximate(self.config.search, embeddings.device):
-            # Counting exact ranks takes as long as the exact search that the user opted out of.
-            late = late[torch.isin(late, torch.tensor(places))]
-        if len(late):
-            _rank_late_hits(found, late, embeddings, labels, source, distance=distance)
+        is_query = None if source.is_query is None else torch.from_numpy(source.is_query)
+        is_exact = not is_approximate(self.config.search, embeddings.device)
+        # Counting exact ranks takes as long as the exact search that a user may have opted out of.
+        asked = (
+            torch.arange(len(found.rows)) if is_exact else torch.tensor(places, dtype=torch.int64)
+        )
+        hits = with_late_hits(
+            FirstHits(found.ranks[asked], found.classes[asked]),
+            embeddings,
+            labels,
+            queries=found.rows[asked],
+            depth=found.depth,
+            distance=distance,
+            is_query=is_query,
+        )
+        found.ranks[asked], found.classes[asked] = hits
+        if is_exact:
+            self.class_counts = class_rows("test", hits, labels, is_query=is_query)
         shown = {int(found.rows[place]) for place in places}
-        write_rows(self.workdir, "queries", _query_rows(found, source, shown, pictures))
+        rows = _query_rows(found, source, shown, pictures, with_classes=is_exact)
+        write_rows(self.workdir, "queries", rows)
         chosen = map_images(source.labels)
         points = lay_out(as_compared(embeddings[chosen], distance), by=self.config.map)
         if self.config.map == "umap":
@@ -171,6 +189,8 @@ class _Found(NamedTuple):
     rows: Int[Tensor, " block"]
     ranks: Int[Tensor, " block"]
     """From 1; 0 if the hit is not among the first ``depth``, finally only if there is no hit."""
+    classes: Int[Tensor, " block"]
+    """Other classes before the first hit; meaningless if the search is approximate."""
     nearest: Int[Tensor, "block kept"]
     similarities: Float[Tensor, "block kept"]
     depth: int
@@ -185,37 +205,13 @@ def _join(
     """Concatenate the blocks and compute the similarities."""
     if not blocks:
         nothing = torch.zeros(0, dtype=torch.int64)
-        return _Found(nothing, nothing, nothing[:, None], torch.zeros(0, 1), 0)
+        return _Found(nothing, nothing, nothing, nothing[:, None], torch.zeros(0, 1), 0)
     rows = torch.cat([block.rows for block in blocks])
     ranks = torch.cat([block.ranks for block in blocks])
+    classes = torch.cat([block.classes for block in blocks])
     nearest = torch.cat([block.nearest for block in blocks])
     similarities = _similarities(as_compared(embeddings, distance), rows, nearest, distance)
-    return _Found(rows, ranks, nearest, similarities, blocks[0].depth)
-
-
-def _rank_late_hits(
-    found: _Found,
-    late: Int[Tensor, " late"],
-    embeddings: Float[Tensor, "n dim"],
-    labels: Int[Tensor, " n"],
-    source: ImageSet,
-    *,
-    distance: Distance,
-) -> None:
-    """Fill in the ranks of first hits beyond ``depth``, for the queries at positions ``late``."""
-    gallery = None
-    if source.is_query is not None:
-        gallery = torch.from_numpy((~source.is_query).nonzero()[0]).to(labels.device)
-    counted = rank_of_first(
-        embeddings,
-        labels,
-        queries=found.rows[late].to(labels.device),
-        gallery=gallery,
-        distance=distance,
-    ).cpu()
-    # These hits are beyond the list; where rounding disagrees with it, the list is right.
-    beyond = counted.clamp(min=found.depth + 1)
-    found.ranks[late] = torch.where(counted > 0, beyond, 0)
+    return _Found(rows, ranks, classes, nearest, similarities, blocks[0].depth)
 
 
 def _similarities(
@@ -254,7 +250,12 @@ class _Pictures:
 
 
 def _query_rows(
-    found: _Found, source: ImageSet, shown: set[int], pictures: _Pictures
+    found: _Found,
+    source: ImageSet,
+    shown: set[int],
+    pictures: _Pictures,
+    *,
+    with_classes: bool,
 ) -> Iterator[Mapping[str, object]]:
     """Yield one row per query, in the order of the images."""
     names = source.class_names
@@ -265,13 +266,16 @@ def _query_rows(
         places = place_of[images]
         counted = places[places >= 0]
         ranks, nearest = iter(found.ranks[counted].tolist()), iter(found.nearest[counted].tolist())
+        classes = iter(found.classes[counted].tolist())
         similarities = iter(found.similarities[counted].tolist())
         for image, place in zip(images.tolist(), places.tolist(), strict=True):
             row = _named(image, source)
             row["dropped"] = place < 0
             if place >= 0:
-                neighbours = next(nearest)
+                neighbours, before = next(nearest), next(classes)
                 row["first_hit"] = next(ranks) or None
+                if with_classes and row["first_hit"]:
+                    row["classes_before_hit"] = before
                 row["neighbours"] = neighbours
                 row["neighbour_labels"] = [names[source.labels[each]] for each in neighbours]
                 row["similarities"] = [round(each, 4) for each in next(similarities)]
@@ -288,11 +292,11 @@ def _map_rows(
     pictures: _Pictures,
 ) -> Iterator[Mapping[str, object]]:
     for image, (x, y) in zip(chosen, points.tolist(), strict=True):
-        place: Row = {"x": float(f"{x:.5g}"), "y": float(f"{y:.5g}")}
+        place = {"x": float(f"{x:.5g}"), "y": float(f"{y:.5g}")}
         yield _named(image, source) | place | {"picture": pictures.of(image)}
 
 
-def _named(image: int, source: ImageSet) -> Row:
+def _named(image: int, source: ImageSet) -> dict[str, object]:
     """Index, class name and file of an image."""
-    row: Row = {"image": image, "label": source.class_names[source.labels[image]]}
+    row: dict[str, object] = {"image": image, "label": source.class_names[source.labels[image]]}
     return row | ({"file": source.files[image]} if source.files else {})

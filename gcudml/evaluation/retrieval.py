@@ -23,6 +23,8 @@ class Hits(NamedTuple):
     """Indices of their neighbours, best first."""
     hits: Bool[Tensor, "block depth"]
     """Which of these have the query's class."""
+    classes: Int[Tensor, " block"]
+    """Number of other classes before the first hit; in the whole list if there is none."""
 
 
 Keep = Callable[[Hits], None]
@@ -91,7 +93,7 @@ def retrieve(
     for found in _find(who, embeddings, depth, distance=distance, search=search):
         hits = _hits(found, labels, usable)  # (block, depth)
         if keep:
-            keep(Hits(found.rows, found.nearest, hits))
+            keep(Hits(found.rows, found.nearest, hits, _classes_before(found, labels, hits)))
         for each in hit_at:
             hit_at[each] += int(hits[:, :each].any(dim=1).sum())
         if map_at_r:
@@ -113,6 +115,21 @@ def _hits(
     """Mask of the neighbours with their query's class, where both embeddings are usable."""
     is_alike: Tensor = labels[found.nearest] == labels[found.rows][:, None]
     return is_alike & usable[found.nearest] & usable[found.rows][:, None]
+
+
+def _classes_before(
+    found: Found, labels: Int[Tensor, " n"], hits: Bool[Tensor, "block depth"]
+) -> Int[Tensor, " block"]:
+    """Number of other classes before the first hit; in the whole list if there is none."""
+    count = torch.zeros_like(found.rows)
+    asked = (~hits[:, 0]).nonzero()[:, 0]
+    own, others = labels[found.rows[asked]][:, None], labels[found.nearest[asked]]
+    # An unusable image of the query's class is no hit, and no other class either.
+    is_other = (hits[asked].cumsum(dim=1) == 0) & (others != own)
+    listed = others.where(is_other, -1).sort(dim=1).values
+    is_new = listed[:, 1:] != listed[:, :-1]
+    count[asked] = is_new.sum(dim=1) + (listed[:, 0] >= 0)
+    return count
 
 
 def remarks_on_search(search: Search, device: torch.device) -> list[str]:

@@ -139,7 +139,16 @@ def nearest_of(
     return scores, places.astype(np.int64, copy=False)
 
 
-def rank_of_first(
+class FirstHits(NamedTuple):
+    """Place of the first row with each query's label."""
+
+    ranks: Int[Tensor, " queries"]
+    """Rank, from 1; 0 if there is none."""
+    classes: Int[Tensor, " queries"]
+    """Number of other labels with a nearer row; meaningless where the rank is 0."""
+
+
+def first_hits(
     embeddings: Float[Tensor, "n dim"],
     labels: Int[Tensor, " n"],
     *,
@@ -147,21 +156,21 @@ def rank_of_first(
     gallery: Int[Tensor, " gallery"] | None = None,
     distance: Distance = "cosine",
     block_entries: int = MOST_COMPARED,
-) -> Int[Tensor, " queries"]:
-    """Rank, from 1, of the first row with each query's label; 0 if there is none.
+) -> FirstHits:
+    """Count the rows, and their labels, that are nearer than the first with each query's label.
 
-    Counts the rows that are nearer than the nearest one with the label, without sorting. The
-    similarities of ``search_in_blocks`` are summed by another library, so that rows whose
-    similarities are equal (here the lower index counts as nearer) or differ only by rounding may
-    be ordered differently there. Takes as long as the search itself for the same number of
-    queries, and holds ``block_entries`` numbers at a time.
+    Nothing is sorted. The similarities of ``search_in_blocks`` are summed by another library, so
+    that rows whose similarities are equal (here the lower index counts as nearer) or differ only
+    by rounding may be ordered differently there. Takes as long as the search itself for the same
+    number of queries, and holds ``block_entries`` numbers at a time.
     """
     points, usable = as_compared(embeddings, distance), usable_rows(embeddings)
     among = torch.arange(len(points), device=points.device) if gallery is None else gallery
     candidates = points if gallery is None else points[gallery]
     squares = candidates.square().sum(dim=1)
-    ranks = torch.zeros_like(queries)
+    ranks, classes = torch.zeros_like(queries), torch.zeros_like(queries)
     rows = max(1, block_entries // max(1, len(among)))
+    places = torch.arange(len(among), device=among.device)
     for first in range(0, len(queries), rows):
         asked = queries[first : first + rows]
         nearness = points[asked] @ candidates.T  # (block, gallery)
@@ -169,15 +178,25 @@ def rank_of_first(
             nearness = 2 * nearness - squares  # minus the squared distance, up to a constant
         is_self = asked[:, None] == among
         nearness.masked_fill_(is_self, -torch.inf)
-        wanted = (labels[asked][:, None] == labels[among]) & usable[among] & ~is_self
-        wanted &= usable[asked][:, None]
+        is_alike = labels[asked][:, None] == labels[among]
+        wanted = is_alike & usable[among] & ~is_self & usable[asked][:, None]
         best = nearness.masked_fill(~wanted, -torch.inf).max(dim=1)  # the first among equals
         nearer = nearness > best.values[:, None]
-        places = torch.arange(len(among), device=among.device)
         nearer |= (nearness == best.values[:, None]) & (places < best.indices[:, None])
         found = wanted.any(dim=1)
         ranks[first : first + rows] = torch.where(found, nearer.sum(dim=1) + 1, 0)
-    return ranks
+        classes[first : first + rows] = _count_labels(nearer & ~is_alike, labels[among])
+    return FirstHits(ranks, classes)
+
+
+def _count_labels(
+    chosen: Bool[Tensor, "block gallery"], labels: Int[Tensor, " gallery"]
+) -> Int[Tensor, " block"]:
+    """Number of distinct labels among the chosen columns of each row."""
+    has_any = torch.zeros(len(chosen), int(labels.max()) + 1, dtype=torch.uint8)
+    has_any = has_any.to(labels.device)
+    has_any.scatter_reduce_(1, labels.expand(chosen.shape), chosen.to(torch.uint8), "amax")
+    return has_any.sum(dim=1)
 
 
 def _search(

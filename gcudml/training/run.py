@@ -7,7 +7,7 @@ complete epoch and reaches the same results.
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from gcudml.config import PixelsConfig, RunConfig, TrainConfig, UntrainedConfig
 from gcudml.data.datasets import Part, has_classes, larger, load
 from gcudml.evaluation import label_free
+from gcudml.evaluation.class_counts import Row, count_classes, write_class_counts
 from gcudml.evaluation.diagnostics import alarms_after, is_finite
 from gcudml.evaluation.pixels import MOST_PIXELS, SHRUNK, pixel_vectors
 from gcudml.evaluation.query_log import QueryLog
@@ -87,7 +88,8 @@ def run(
     Args:
         config: Configuration of the run.
         seed: Seed of weights, clustering, batches and views; the data split has its own seed.
-        workdir: Folder for ``tables/clusters.jsonl``, ``facts.json`` (includes the chosen epoch),
+        workdir: Folder for ``tables/clusters.jsonl`` and ``tables/class_counts.jsonl`` (see
+            ``gcudml.evaluation.class_counts``), ``facts.json`` (includes the chosen epoch),
             the retrieved images of each query if ``test`` (see ``gcudml.evaluation.query_log``),
             and a checkpoint after every epoch. At the end ``model.safetensors``, the student of
             the chosen epoch, replaces the checkpoint.
@@ -110,8 +112,8 @@ def run(
         remarks = [SHRUNK] if config.data.network_size > MOST_PIXELS else []
         if remarks := remarks + remarks_on_search(config.evaluate.search, device):
             write_facts(workdir, remarks=remarks)
-        log = QueryLog(workdir, config.data, config.evaluate) if test else None
-        return _score_pixels(config, device, report=report, log=log, seed=seed)
+        log = QueryLog(workdir, config.data, config.evaluate)
+        return _score_pixels(config, device, report=report, log=log, seed=seed, test=test)
     return _run_network(config, seed=seed, workdir=workdir, report=report, test=test)
 
 
@@ -158,10 +160,13 @@ def _run_network(
 
     write_facts(workdir, chosen_epoch=chosen.epoch)
     results = {f"val/{name}": value for name, value in chosen.validation.items()}
+    log = QueryLog(workdir, config.data, config.evaluate)
     if test:
-        log = QueryLog(workdir, config.data, config.evaluate)
         unseen = _as_features(_open_test(config, test=test), trunk, seed=seed)
         results |= _score_test(network, unseen, chosen, config, number_format, log=log, seed=seed)
+    network.load_state_dict(chosen.state)
+    counts = _count_classes(_embedder(network, config, number_format), validation, config)
+    write_class_counts(workdir, counts, log.class_counts)
     if not isinstance(config.method, UntrainedConfig):
         facts = ModelFacts(
             config=config,
@@ -353,6 +358,13 @@ def _measure(
     """Compute all metrics on one part of the data; empty if it has no images."""
     if not len(part.images):
         return {}
+    return _score(_embedder(student, config, number_format, clock), part, config, seed=seed)
+
+
+def _embedder(
+    student: nn.Module, config: RunConfig, number_format: Format, clock: Stopwatch | None = None
+) -> Embed:
+    """Return a function that embeds images with the head that is evaluated."""
     head: Head = "pooled" if _is_pooled(config) else "compact"
 
     def embed(
@@ -368,7 +380,21 @@ def _measure(
             clock=clock,
         )[head]
 
-    return _score(embed, part, config, seed=seed)
+    return embed
+
+
+def _count_classes(embed: Embed, validation: Images, config: RunConfig) -> Sequence[Row]:
+    """Count the classes before the first hits of validation queries; none without classes."""
+    if not len(validation.images) or not has_classes(config.data):
+        return ()
+    return count_classes(
+        "val",
+        embed(validation.images, None),
+        validation.labels,
+        config.evaluate,
+        distance=config.distance,
+        is_query=validation.is_query,
+    )
 
 
 def _score_test(
@@ -448,9 +474,15 @@ def _as_features(part: Images, trunk: FrozenTrunk | None, *, seed: int) -> Image
 
 
 def _score_pixels(
-    config: RunConfig, device: torch.device, *, report: ReportEpoch, log: QueryLog | None, seed: int
+    config: RunConfig,
+    device: torch.device,
+    *,
+    report: ReportEpoch,
+    log: QueryLog,
+    seed: int,
+    test: bool,
 ) -> dict[str, float]:
-    """Evaluate the cosine of pixels in [0, 1] as a baseline; on test images only with a log."""
+    """Evaluate the cosine of pixels in [0, 1] as a baseline."""
 
     def embed(
         images: UInt8[Tensor, "n channels height width"], views: RandomViews | None
@@ -458,12 +490,16 @@ def _score_pixels(
         return pixel_vectors(images, size=config.data.network_size, device=device, views=views)
 
     results: dict[str, float] = {}
-    parts: list[Part] = ["val", "test"] if log else ["val"]
+    counts: Sequence[Row] = ()
+    parts: list[Part] = ["val", "test"] if test else ["val"]
     for name in parts:
         part = _load(config, name, device)._replace(log=log if name == "test" else None)
         if len(part.images):
             measured = _score(embed, part, config, seed=seed)
             results |= {f"{name}/{metric}": value for metric, value in measured.items()}
+        if name == "val":
+            counts = _count_classes(embed, part, config)
+    write_class_counts(log.workdir, counts, log.class_counts)
     report(0, {name: value for name, value in results.items() if name.startswith("val/")})
     return results
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.report.data.agreement import Agreement, read_agreement
+from harness.report.data.by_classes import ByClasses, read_by_classes
 from harness.report.data.claims import ClaimFinding, read_claim_findings
+from harness.report.data.explained import ExplainedShare, read_explained
 from harness.report.data.load import read_tables
 from harness.report.data.mixture import mixture_of
 from harness.report.data.study_data import StudyTables
@@ -73,6 +75,8 @@ def page_text(results: Path, study: str, frame: Frame = OFFLINE) -> str:
             search=search,
             training=read_training(con, tables),
             agreement=read_agreement(con, everything),
+            by_classes=read_by_classes(con, tables),
+            explained=read_explained(con, tables),
             seen=read_seen(con, results, tables),
             profile=read_profile(con, study),
             claims=read_claim_findings(con, study),
@@ -107,6 +111,10 @@ class Content(NamedTuple):
     training: Training
     agreement: Sequence[Agreement]
     """How well label-free criteria rank runs."""
+    by_classes: ByClasses | None
+    """Recall@1 by number of classes."""
+    explained: Sequence[ExplainedShare]
+    """What parameters and pairs explain."""
     seen: Seen | None
     """The query gallery and the embedding maps."""
     profile: Profile | None
@@ -124,9 +132,10 @@ def render(content: Content, frame: Frame = OFFLINE) -> str:
         sections.ablation_section(tables),
         sections.table_section(tables),
         sections.search_section(tables, search),
-        sections.interaction_section(tables, search),
+        sections.interaction_section(tables, search, content.explained),
         sections.component_section(tables),
         sections.agreement_section(content.agreement),
+        sections.class_number_section(content.by_classes, content.training.trials),
         sections.curve_section(tables, content.training),
         sections.cluster_section(content.training),
         gallery.gallery_section(content.seen),

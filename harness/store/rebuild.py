@@ -14,6 +14,7 @@ from harness.records.study_record import read_study_records
 from harness.store.database import check_place, connect, database_path, nothing_yet
 from harness.store.database_file import OnWait, is_unusable, log_of, set_aside
 from harness.store.tables.comparisons import refresh_comparisons
+from harness.store.tables.importance import refresh_importance
 from harness.store.tables.ingest import ingest_all, write_study
 
 _RUNS_A_TRANSACTION = 200
@@ -69,6 +70,7 @@ def rebuild(results: Path, *, wait_s: float = 0.0, on_wait: OnWait | None = None
     with connect(beside, read_only=False) as con:
         for record in records:
             refresh_comparisons(con, record.study)
+            refresh_importance(con, record.study)
     with writing(path):
         if is_bad or log_of(path).exists():
             aside = set_aside(path)

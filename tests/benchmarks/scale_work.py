@@ -196,7 +196,7 @@ def _log_of_queries(workdir: Path, size: int) -> query_log.QueryLog:
     for rows in torch.arange(size).split(4096):
         nearest = (rows[:, None] + torch.arange(1, FEWEST_KEPT + 1)) % size
         hits = nearest // CLASS_SIZE == rows[:, None] // CLASS_SIZE
-        log.keep(Hits(rows, nearest, hits))
+        log.keep(Hits(rows, nearest, hits, (~hits[:, 0]).long()))
     return log
 
 

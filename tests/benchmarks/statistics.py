@@ -15,6 +15,7 @@ sys.path.append(sys.path.pop(0))
 sys.path.append(str(Path(__file__).resolve().parent.parent / "fixtures"))
 
 import claim_errors
+import crossed_studies
 import kept
 import known_effects
 
@@ -40,7 +41,24 @@ def claims() -> None:
     kept.keep("statistics-claims", studies=studies, rows=rows)
 
 
-SIMULATIONS: Mapping[str, Callable[[], None]] = {"effects": effects, "claims": claims}
+def classes() -> None:
+    """Simulate tables of seeds and classes, by what varies and how many there are of each."""
+    studies, rows = 5000, []
+    for name, mix in crossed_studies.MIXES.items():
+        for seeds, count in ((5, 20), (10, 10), (10, 20), (10, 50)):
+            found = crossed_studies.coverage(
+                mix, seeds=seeds, classes=count, studies=studies, key=0
+            )
+            rows.append({"varies": name, "seeds": seeds, "classes": count, **found._asdict()})
+            print(rows[-1], flush=True)
+    kept.keep("statistics-classes", studies=studies, rows=rows)
+
+
+SIMULATIONS: Mapping[str, Callable[[], None]] = {
+    "effects": effects,
+    "claims": claims,
+    "classes": classes,
+}
 
 
 def main() -> None:

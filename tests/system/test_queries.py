@@ -21,6 +21,11 @@ FROM recall JOIN queries USING (run_id)
 WHERE split = 'test'
 GROUP BY run_id, k, recall.recall
 """
+FEWER_CLASSES = """
+SELECT split, recall.recall AS of_the_run, drawn.recall AS among_all_classes
+FROM recall JOIN recall_by_classes AS drawn USING (run_id, split)
+WHERE k = 1 AND drawn.classes = drawn.of_classes
+"""
 STUDY = """
 study: small
 question: Which one finds more?
@@ -62,6 +67,11 @@ def test_recall_follows_from_the_queries_of_every_run(tmp_path: Path, data: str)
     assert len(rows) == 4 * place.ask("SELECT count(DISTINCT run_id) FROM member")[0][0]
     assert [row for row in rows if row[1] != row[2] or not row[3]] == []
     assert any(0 < float(str(recall)) < 1 for _, recall, _, _ in rows)
+    among_all = place.ask(FEWER_CLASSES)
+    assert [row for row in among_all if row[1] != row[2]] == []
+    assert {split for split, *_ in among_all} == (
+        {"val", "test"} if data == "strokes" else {"test"}
+    )
     if data == "strokes":
         page = write_report(place.results, "small", tmp_path).read_text(encoding="utf-8")
         assert "<h2>Retrieval</h2>" in page

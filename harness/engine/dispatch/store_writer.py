@@ -19,6 +19,7 @@ from harness.records.run_state import RunState
 from harness.records.study_record import StudyRecord, read_study_record
 from harness.store.database import connect, query
 from harness.store.tables.comparisons import refresh_comparisons, refresh_comparisons_of_runs
+from harness.store.tables.importance import refresh_importance
 from harness.store.tables.ingest import forget, ingest_all, same_time, write_study
 
 _COMPARE_EVERY_S = 5.0
@@ -110,7 +111,7 @@ class StoreWriter:
         """Bring the database up to date; it is not opened if nothing has changed.
 
         Args:
-            compare: A study whose comparisons are recomputed.
+            compare: A study whose comparisons and importances are recomputed.
             wait_s: How long to wait for a process that holds the database.
             on_wait: Called once, with a sentence, when a wait begins.
 
@@ -136,6 +137,7 @@ class StoreWriter:
             stale = self._stale | changed | gone
             if compare is not None:
                 refresh_comparisons(con, compare)
+                refresh_importance(con, compare)
             is_due = time.monotonic() - self._compared >= _COMPARE_EVERY_S
             if stale and (is_due or compare is not None):
                 refresh_comparisons_of_runs(con, stale, but=compare)

@@ -8,6 +8,7 @@ from harness.errors import InputError, nearest
 from harness.report.data.mixture import read_circumstances
 from harness.report.data.study_data import (
     Comparison,
+    OverClasses,
     PrunedTrial,
     RunRow,
     SeedValue,
@@ -56,7 +57,9 @@ FROM results WHERE study = ? AND list_contains(?, split)
 ORDER BY split, name, number, seed
 """
 _COMPARISONS = """
-SELECT split, metric, trial_id, n, difference, low, high, p, p_holm, prob_improvement
+SELECT
+    split, metric, trial_id, low_classes, high_classes, classes, share_classes, n, difference, low,
+    high, p, p_holm, prob_improvement
 FROM comparisons WHERE study = ?
 """
 _EFFECTS = """
@@ -132,10 +135,11 @@ def _summaries(
 
 
 def _read_comparisons(con: Connection, study: str) -> dict[tuple[View, str], Comparison]:
-    return {
-        (View(split, measure), trial_id): comparison_of(*numbers)
-        for split, measure, trial_id, *numbers in read_rows(con, _COMPARISONS, [study])
-    }
+    found = {}
+    for split, measure, trial_id, *numbers in read_rows(con, _COMPARISONS, [study]):
+        wide = None if numbers[0] is None else OverClasses(*numbers[:4])
+        found[View(split, measure), trial_id] = comparison_of(*[*numbers[4:], wide])
+    return found
 
 
 def _read_effects(con: Connection, study: str) -> dict[View, tuple[Effect, ...]]:

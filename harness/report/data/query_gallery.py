@@ -37,6 +37,10 @@ FROM (
     WHERE one.run_id = $one AND other.run_id = $other AND NOT one.dropped
 )
 """
+_FLIPS = """
+SELECT image, seeds, wins, losses FROM flips
+WHERE study = $study AND trial_id = $trial AND wins <> losses
+"""
 _CLASSES = """
 SELECT label, trial_id, max(queries), avg(recall ORDER BY seed)
 FROM classes
@@ -72,6 +76,16 @@ class Finds:
         return self.first_hit == 1
 
 
+class Flips(NamedTuple):
+    """How a query fares over the seeds that two trials share."""
+
+    seeds: int
+    wins: int
+    """Seeds with which the second trial is right and the first is wrong."""
+    losses: int
+    """Seeds with which it is the other way round."""
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """A query, and what each of the runs retrieves for it."""
@@ -80,6 +94,8 @@ class Query:
     label: str
     picture: str | None
     finds: tuple[Finds, ...]
+    flips: Flips | None
+    """None with a single run, and for a query that is right as often with both trials."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +173,11 @@ def read_gallery(
     if not shared:
         return None
     groups = []
-    for title, images in _groups(shown, of_each, sorted(shared)):
+    flips = _read_flips(con, study, shown)
+    for title, images, chosen in _groups(shown, sorted(shared), flips):
         queries = tuple(
-            _query(image, shown, [found[image] for found in of_each], pictures)
-            for image in _spread(images, MOST_QUERIES)
+            _query(image, shown, [found[image] for found in of_each], pictures, flips.get(image))
+            for image in chosen
         )
         groups.append(Group(title, queries, len(images) - len(queries)))
     classes = _read_classes(con, study, shown)
@@ -174,16 +191,27 @@ def _read_queries(con: Connection, run: ShownRun) -> dict[int, _Found]:
     return {image: one for image, one in found.items() if one.picture is not None} or found
 
 
+def _read_flips(con: Connection, study: str, shown: ShownRuns) -> dict[int, Flips]:
+    """Map image to flips, over all shared seeds, for queries that favour one of the trials."""
+    if len(shown.runs) < 2:
+        return {}
+    given = {"study": study, "trial": shown.runs[1].trial.trial_id}
+    return {image: Flips(*counts) for image, *counts in read_rows(con, _FLIPS, given)}
+
+
 def _groups(
-    shown: ShownRuns, of_each: Sequence[Mapping[int, _Found]], shared: list[int]
-) -> Iterable[tuple[str, list[int]]]:
-    yield "A fixed sample", shared
-    if len(of_each) < 2:
+    shown: ShownRuns, shared: list[int], flips: Mapping[int, Flips]
+) -> Iterable[tuple[str, list[int], list[int]]]:
+    """Yield title, images, and those to show: of the flips, the most consistent."""
+    yield "A fixed sample", shared, _spread(shared, MOST_QUERIES)
+    if len(shown.runs) < 2:
         return
-    right = [{image for image in shared if one[image].first_hit == 1} for one in of_each]
+    gain = {image: flips[image].wins - flips[image].losses for image in shared if image in flips}
     first, second = (run.role for run in shown.runs)
-    yield f"Only the {second} trial is right", sorted(right[1] - right[0])
-    yield f"Only the {first} is right", sorted(right[0] - right[1])
+    wins = sorted((image for image in gain if gain[image] > 0), key=lambda image: -gain[image])
+    yield f"More often right in the {second} trial", wins, wins[:MOST_QUERIES]
+    losses = sorted((image for image in gain if gain[image] < 0), key=lambda image: gain[image])
+    yield f"More often right in the {first}", losses, losses[:MOST_QUERIES]
 
 
 def _spread(images: Sequence[int], most: int) -> list[int]:
@@ -193,11 +221,17 @@ def _spread(images: Sequence[int], most: int) -> list[int]:
     return [images[place * len(images) // most] for place in range(most)]
 
 
-def _query(image: int, shown: ShownRuns, found: Sequence[_Found], pictures: Pictures) -> Query:
+def _query(
+    image: int,
+    shown: ShownRuns,
+    found: Sequence[_Found],
+    pictures: Pictures,
+    flips: Flips | None,
+) -> Query:
     of_each = list(zip((run.run_id for run in shown.runs), found, strict=True))
     drawn = [pictures.add(run_id, one.picture) for run_id, one in of_each]
     finds = tuple(_finds(run_id, one, found[0].label, pictures) for run_id, one in of_each)
-    return Query(image, found[0].label, next((one for one in drawn if one), None), finds)
+    return Query(image, found[0].label, next((one for one in drawn if one), None), finds, flips)
 
 
 def _finds(run_id: str, found: _Found, label: str, pictures: Pictures) -> Finds:

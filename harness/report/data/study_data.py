@@ -153,6 +153,17 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
+class OverClasses:
+    """The 95 % interval of a difference that covers another draw of test classes too."""
+
+    low: float
+    high: float
+    classes: int
+    share: float
+    """Share of its variance that is due to the classes."""
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """A trial minus the baseline, paired by seed."""
 
@@ -165,6 +176,8 @@ class Comparison:
     p_holm: float | None
     better: float | None
     """Probability of improvement: the share of seeds on which it is ahead; ties count half."""
+    over_classes: OverClasses | None = None
+    """None for a measure or split whose single queries are not known, and for a single seed."""
 
     @property
     def exploratory(self) -> bool:
@@ -180,10 +193,11 @@ def comparison_of(
     p: float | None,
     p_holm: float | None,
     better: float | None,
+    over_classes: OverClasses | None = None,
 ) -> Comparison:
     """Build a comparison for a report, without p values if there are too few pairs."""
     shown = (p, p_holm) if may_show_p(n) else (None, None)
-    return Comparison(n, difference, low, high, *shown, better)
+    return Comparison(n, difference, low, high, *shown, better, over_classes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from harness.report.data.study_data import Comparison, Summary
+from harness.report.data.study_data import Comparison, OverClasses, Summary
 from harness.stats.paired import half_interval
 
 NONE = "\N{EN DASH}"
@@ -71,6 +71,11 @@ def difference_interval(comparison: Comparison, digits: int = 3) -> str:
 def difference_text(comparison: Comparison) -> str:
     """Format a difference with its 95 % interval: ``+0.031 [+0.010, +0.052]``."""
     return f"{signed(comparison.difference)} {difference_interval(comparison)}".rstrip()
+
+
+def class_interval_text(wide: OverClasses) -> str:
+    """Format the interval that covers other test classes too: ``[-0.004, +0.066]``."""
+    return f"[{signed(wide.low)}, {signed(wide.high)}]"
 
 
 def verdict(comparison: Comparison) -> str:

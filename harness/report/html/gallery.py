@@ -16,6 +16,7 @@ from harness.report.data.query_gallery import (
     ClassRecall,
     Counts,
     Finds,
+    Flips,
     Gallery,
     Group,
     Neighbour,
@@ -79,6 +80,7 @@ def gallery_section(seen: Seen | None) -> str:
         note(_runs_text(gallery.shown)),
         _counts_text(gallery.shown, gallery.counts),
         note(words),
+        _flips_note(gallery.shown),
         "".join(_group(group, gallery.shown) for group in gallery.groups),
         _class_table(gallery),
     )
@@ -134,6 +136,17 @@ def _runs_text(shown: ShownRuns) -> str:
     return f"The baseline, {names[0]}, next to {names[1]}, {chosen}; both with seed {shown.seed}."
 
 
+def _flips_note(shown: ShownRuns) -> str:
+    """Explain how the flips are chosen; empty with a single run or seed."""
+    seeds = len(shown.shared_seeds)
+    if len(shown.runs) < 2 or seeds < 2:
+        return ""
+    return note(
+        f"Pictures are from seed {shown.seed}. Below the sample are the queries on which the two "
+        f"trials differ most consistently over all {seeds} shared seeds."
+    )
+
+
 def _counts_text(shown: ShownRuns, counts: Counts | None) -> str:
     if counts is None or not counts.queries:
         return ""
@@ -163,9 +176,19 @@ def _query(query: Query, shown: ShownRuns) -> str:
     return (
         f'<div class="query"><div class="asked">{_picture(query.picture, f"query: {name}")}'
         f'<p title="{escaped(query.label)}">{escaped(name)}<br>'
-        f'<span class="tag">image {query.image}</span></p></div>'
+        f'<span class="tag">image {query.image}{_flips_text(query.flips, shown)}</span></p></div>'
         f'<div class="finds">{strips}</div></div>\n'
     )
+
+
+def _flips_text(flips: Flips | None, shown: ShownRuns) -> str:
+    """Say with how many seeds only one of the trials is right; nothing at a single seed."""
+    if flips is None or flips.seeds < 2:
+        return ""
+    first, second = (run.role for run in shown.runs)
+    counts = ((second, flips.wins), (first, flips.losses))
+    said = ", ".join(f"{count} only {escaped(role)}" for role, count in counts if count)
+    return f"<br>of {flips.seeds} seeds: {said}"
 
 
 def _strip(finds: Finds, role: str) -> str:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.report.data.agreement import REFERENCE, Agreement
+from harness.report.data.by_classes import ByClasses
+from harness.report.data.explained import ExplainedShare
 from harness.report.data.mixture import mixture_of
 from harness.report.data.study_data import StudyTables, TrialRow, View, measure_label
 from harness.report.data.training import Training
+from harness.report.findings.class_number import class_number_text
 from harness.report.findings.listing import listed_trials
 from harness.report.findings.methods_text import csv_text, is_csv_by_run, methods_paragraph
 from harness.report.findings.paper_table import paper_table
 from harness.report.findings.search_space import searched
+from harness.report.findings.swept_axes import swept_axes
 from harness.report.html.components import effect_section
 from harness.report.html.document import file_stem
 from harness.report.html.escape import escaped
@@ -38,8 +42,10 @@ from harness.report.html.tables import (
 )
 from harness.report.plots.ablation import ablation_panels, ablation_pictures
 from harness.report.plots.agreement import agreement_pictures
+from harness.report.plots.by_classes import by_classes_picture
 from harness.report.plots.cluster_sizes import size_pictures
 from harness.report.plots.curves import cluster_pictures, curve_pictures
+from harness.report.plots.explained import explained_pictures
 from harness.report.plots.grid_interactions import contrast_pictures
 from harness.report.plots.importance import landscape_pictures
 from harness.report.plots.interactions import component_pictures, grid_pictures, grids
@@ -99,6 +105,12 @@ def _how_to_read(tables: StudyTables, view: View) -> str:
             "Differences are paired by seed; P(better) is the share of seeds on which a trial is "
             "ahead."
         )
+    if wide := next((pair.over_classes for pair in pairs if pair.over_classes), None):
+        said.append(
+            "The interval beside a difference covers what other seeds would give on these "
+            f"{wide.classes} test classes; the one for other classes also covers another draw of "
+            f"{wide.classes} such classes."
+        )
     if any(not pair.exploratory for pair in pairs):
         said.append(
             "Exact p is from a sign-flip test of the differences; Holm p corrects it over the "
@@ -127,18 +139,26 @@ def _what_is_listed(tables: StudyTables, view: View) -> str:
     return note(" ".join(said)) if said else ""
 
 
-def interaction_section(tables: StudyTables, search: StudyTables | None) -> str:
-    """Show how pairs of parameters interact: in a grid, or in the sealed grid of a confirmation."""
+def interaction_section(
+    tables: StudyTables, search: StudyTables | None, explained: Sequence[ExplainedShare]
+) -> str:
+    """Show what parameters explain, alone and in pairs, and how pairs of them interact.
+
+    Of a confirmation, the pairs are those of its sealed grid, if it had one.
+    """
+    shares = _explained_part(search or tables, explained)
     if search is not None:
-        return _sealed_interactions(search)
+        return _sealed_interactions(search, shares)
     pictures = grid_pictures(tables)
     beside = {each.name.partition("-")[2]: each for each in contrast_pictures(tables)}
     primary = tables.primary
-    if not pictures or primary is None:
+    if primary is None or not (pictures or explained):
         return ""
+    if not pictures:
+        return section("Interactions", shares)
     words = note(
-        f"{_CELLS} The other picture shows how much more the changes of both parameters do together "
-        "than apart, paired by seed; a star marks a Holm p below 0.05, over the cells of the picture."
+        f"{_CELLS} The other picture shows how much more both changes do together than apart, "
+        "paired by seed; a star marks a Holm p below 0.05, over the cells of the picture."
     )
     pairs = [
         picture
@@ -156,6 +176,7 @@ def interaction_section(tables: StudyTables, search: StudyTables | None) -> str:
             cells.append(folded(f"{grid.title} with intervals", shown))
     return section(
         "Interactions",
+        shares,
         view_choices(tables, "grid"),
         words,
         panels(pairs),
@@ -163,18 +184,32 @@ def interaction_section(tables: StudyTables, search: StudyTables | None) -> str:
     )
 
 
-def _sealed_interactions(search: StudyTables) -> str:
+def _sealed_interactions(search: StudyTables, shares: str) -> str:
     """Show the heat maps of a sealed grid, which has no test scores to choose from."""
     pictures, primary = grid_pictures(search, is_alone=True), search.primary
     if not pictures or primary is None:
-        return ""
+        return section("Interactions", shares) if shares else ""
     tables = [
         folded(f"{grid.title} with intervals", grid_table(search, grid, primary))
         for grid in grids(search)
         if len(grid.trials) <= _MOST_CELLS
     ]
     words = note(f"{_CELLS} These are all trials of the grid: {primary.text}.")
-    return section("Interactions", words, panels(pictures, may_fill=False), "".join(tables))
+    return section("Interactions", shares, words, panels(pictures, may_fill=False), "".join(tables))
+
+
+def _explained_part(tables: StudyTables, explained: Sequence[ExplainedShare]) -> str:
+    """Draw what parameters and pairs explain; empty if that is unknown."""
+    if not explained:
+        return ""
+    words = (
+        f"Of the differences between trials in {tables.decisive.text}, this is the share that each "
+        "parameter explains on its own, and that each pair explains beyond its two parameters. "
+        "Intervals (95 %) are from drawing the seeds anew. What is left, noise and larger groups "
+        "of parameters, is not drawn."
+    )
+    titles = {axis.key: axis.title for axis in swept_axes(tables)}
+    return note(words) + panels(explained_pictures(explained, titles))
 
 
 def component_section(tables: StudyTables) -> str:
@@ -268,6 +303,30 @@ def curve_section(tables: StudyTables, training: Training) -> str:
         )
     drawn = panels(pictures, may_fill=False)
     return section("Training", note(words), trial_key(_drawn(training)), drawn)
+
+
+def class_number_section(found: ByClasses | None, trials: Sequence[TrialRow]) -> str:
+    """Compare validation with test classes at equal numbers of classes.
+
+    Args:
+        found: Recall@1 by number of classes.
+        trials: The trials to draw.
+    """
+    if found is None:
+        return ""
+    words = (
+        "With more classes there are more images to mistake for one of the right class. Lines show "
+        "the Recall@1 to be expected if only so many classes of the split were there: the exact "
+        "mean over all draws of them, averaged over seeds. The dashed line marks the number at "
+        "which the splits are compared."
+    )
+    return section(
+        "Number of classes",
+        f"<p>{escaped(class_number_text(found))}</p>",
+        note(words),
+        trial_key(trials),
+        panels((by_classes_picture(found, trials),)),
+    )
 
 
 def cluster_section(training: Training) -> str:

@@ -18,6 +18,7 @@ from harness.report.data.study_data import (
 from harness.report.findings.components import effect_interval
 from harness.report.findings.estimates import (
     NONE,
+    class_interval_text,
     decimal,
     difference_text,
     p_text,
@@ -237,6 +238,9 @@ def comparison_cells(found: Comparison | None, *, with_p: bool) -> list[str]:
     difference = escaped(difference_text(found))
     if not found.exploratory:
         difference += f' <span class="tag">{verdict(found)}</span>'
+    if found.over_classes is not None:
+        wide = escaped(class_interval_text(found.over_classes))
+        difference += f'<br><span class="tag">other classes: {wide}</span>'
     better = NONE if found.better is None else f"{found.better:.2f}"
     tests = [escaped(p_text(p)) for p in (found.p, found.p_holm)] if with_p else []
     return [difference, *tests, better]

@@ -10,6 +10,7 @@ import duckdb
 from harness.stats.paired import Difference, holm, paired_difference
 from harness.store.tables.bulk_rows import Row, insert_rows
 from harness.store.tables.claims import refresh_claims
+from harness.store.tables.class_intervals import refresh_class_intervals
 from harness.store.tables.effects import refresh_effects
 
 BySeed = dict[int, float]
@@ -46,6 +47,7 @@ def refresh_comparisons(con: duckdb.DuckDBPyConnection, study: str) -> None:
     _refresh_control_comparisons(con, study, values, kinds)
     refresh_effects(con, study, values)
     refresh_claims(con, study)
+    refresh_class_intervals(con, study, baselines)
 
 
 def _refresh_control_comparisons(

@@ -66,16 +66,28 @@ def describe_columns(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(f"COMMENT ON COLUMN {quoted(table)}.{quoted(column)} IS '{FROM_WORKLOAD}'")
 
 
-def add_vault(con: duckdb.DuckDBPyConnection) -> None:
-    """Migration 10: add who started a run and how, and what a trial's test set is.
+_NEW_IN_10 = (
+    "claim",
+    "claim_result",
+    "class_counts",
+    "comparison_over_classes",
+    "effect",
+    "explained_variance",
+)
 
-    A workload's own tables that are named like the new ones are dropped; see migration 6.
+
+def add_experiment(con: duckdb.DuckDBPyConnection) -> None:
+    """Migration 10: add who started a run, a trial's test set and a query's class count.
+
+    Tables of a workload that are named like new ones are dropped; see migration 6. A workload may
+    have written the class count before.
     """
     con.execute("ALTER TABLE run ADD COLUMN username VARCHAR")
     con.execute("ALTER TABLE run ADD COLUMN command VARCHAR")
     con.execute("ALTER TABLE trial ADD COLUMN test_set VARCHAR")
-    con.execute("DROP TABLE IF EXISTS claim")
-    con.execute("DROP TABLE IF EXISTS claim_result")
+    con.execute("ALTER TABLE IF EXISTS queries ADD COLUMN IF NOT EXISTS classes_before_hit BIGINT")
+    for table in _NEW_IN_10:
+        con.execute(f"DROP TABLE IF EXISTS {table}")
 
 
 MIGRATIONS: Mapping[int, Migration] = {
@@ -83,7 +95,7 @@ MIGRATIONS: Mapping[int, Migration] = {
     4: add_sampling_error,
     6: drop_undeclared,
     7: describe_columns,
-    10: add_vault,
+    10: add_experiment,
 }
 """Version -> migration of existing tables to that version.
 

@@ -225,6 +225,29 @@ COMMENT ON COLUMN comparison.exploratory IS 'Too few seeds (below 6) for any ver
 COMMENT ON COLUMN comparison.p_error IS
     'Standard error of p: 0 up to 20 seeds, where it is exact; beyond, signs are sampled.';
 
+CREATE TABLE IF NOT EXISTS comparison_over_classes (
+    study     VARCHAR NOT NULL,
+    trial_id  VARCHAR NOT NULL,
+    split     VARCHAR NOT NULL,
+    metric    VARCHAR NOT NULL,
+    low       DOUBLE NOT NULL,
+    high      DOUBLE NOT NULL,
+    classes   INTEGER NOT NULL,
+    share     DOUBLE NOT NULL,
+    PRIMARY KEY (trial_id, split, metric)
+);
+COMMENT ON TABLE comparison_over_classes IS
+    'Intervals of comparison that cover another draw of test classes, from the queries; computed.';
+COMMENT ON COLUMN comparison_over_classes.study IS 'The study.';
+COMMENT ON COLUMN comparison_over_classes.trial_id IS 'The trial that is compared.';
+COMMENT ON COLUMN comparison_over_classes.split IS 'As in recall and score.';
+COMMENT ON COLUMN comparison_over_classes.metric IS 'recall@K.';
+COMMENT ON COLUMN comparison_over_classes.low IS '95 % interval over seeds and classes.';
+COMMENT ON COLUMN comparison_over_classes.high IS '95 % interval over seeds and classes.';
+COMMENT ON COLUMN comparison_over_classes.classes IS 'Number of classes.';
+COMMENT ON COLUMN comparison_over_classes.share IS
+    'Share of the variance of the mean difference that is due to the classes, from 0 to 1.';
+
 CREATE TABLE IF NOT EXISTS control_comparison (
     study               VARCHAR NOT NULL,
     trial_id            VARCHAR NOT NULL,
@@ -289,6 +312,28 @@ COMMENT ON COLUMN effect.high IS '95 % paired t-interval; null at one seed.';
 COMMENT ON COLUMN effect.p IS 'Two-sided exact sign-flip p; never below 2 / 2**n.';
 COMMENT ON COLUMN effect.p_holm IS 'p adjusted for all effects of this kind on this metric.';
 
+CREATE TABLE IF NOT EXISTS explained_variance (
+    study      VARCHAR NOT NULL,
+    parameter  VARCHAR NOT NULL,
+    other      VARCHAR NOT NULL,
+    share      DOUBLE NOT NULL,
+    low        DOUBLE,
+    high       DOUBLE,
+    digest     VARCHAR NOT NULL,
+    PRIMARY KEY (study, parameter, other)
+);
+COMMENT ON TABLE explained_variance IS
+    'How much of the variance between a study''s trials a parameter or a pair explains; computed.';
+COMMENT ON COLUMN explained_variance.study IS 'The study.';
+COMMENT ON COLUMN explained_variance.parameter IS 'Dotted key, or variant.';
+COMMENT ON COLUMN explained_variance.other IS
+    'The other parameter of a pair; empty for a parameter alone.';
+COMMENT ON COLUMN explained_variance.share IS
+    'From 0 to 1; that of a pair is beyond what its parameters explain alone.';
+COMMENT ON COLUMN explained_variance.low IS '95 % interval; null if nothing can be drawn anew.';
+COMMENT ON COLUMN explained_variance.high IS '95 % interval; null if nothing can be drawn anew.';
+COMMENT ON COLUMN explained_variance.digest IS 'Of the results that it was computed from.';
+
 CREATE TABLE IF NOT EXISTS t_quantile (
     df           INTEGER PRIMARY KEY,
     value        DOUBLE NOT NULL
@@ -308,7 +353,8 @@ CREATE TABLE IF NOT EXISTS queries (
     neighbour_labels    VARCHAR[],
     similarities        DOUBLE[],
     picture             VARCHAR,
-    neighbour_pictures  VARCHAR[]
+    neighbour_pictures  VARCHAR[],
+    classes_before_hit  BIGINT
 );
 COMMENT ON TABLE queries IS
     'What each query of the test classes found in a finished run, from the workload.';
@@ -327,6 +373,24 @@ COMMENT ON COLUMN queries.similarities IS
 COMMENT ON COLUMN queries.picture IS
     'A small picture, as a path below the run''s work folder, of the few queries that have one.';
 COMMENT ON COLUMN queries.neighbour_pictures IS 'Those of the nearest images, likewise.';
+COMMENT ON COLUMN queries.classes_before_hit IS
+    'Other classes with an image before the first hit; null without one, or if search is inexact.';
+
+CREATE TABLE IF NOT EXISTS class_counts (
+    run_id              VARCHAR NOT NULL,
+    split               VARCHAR NOT NULL,
+    classes             BIGINT NOT NULL,
+    classes_before_hit  BIGINT,
+    queries             BIGINT NOT NULL
+);
+COMMENT ON TABLE class_counts IS
+    'How many queries of a split have so many classes before their first hit, from the workload.';
+COMMENT ON COLUMN class_counts.run_id IS 'The run.';
+COMMENT ON COLUMN class_counts.split IS 'The classes scored: val or test.';
+COMMENT ON COLUMN class_counts.classes IS 'How many they are.';
+COMMENT ON COLUMN class_counts.classes_before_hit IS
+    'Other classes with an image before the first hit; null for queries that never find one.';
+COMMENT ON COLUMN class_counts.queries IS 'Number of such queries.';
 
 CREATE TABLE IF NOT EXISTS projection (
     run_id   VARCHAR NOT NULL,

@@ -218,9 +218,11 @@ SELECT
     trial.study, trial.label AS trial, trial_id, trial.number, comparison.split,
     comparison.metric, comparison.n, comparison.difference, comparison.low,
     comparison.high, comparison.p, comparison.p_error, comparison.p_holm,
-    comparison.prob_improvement, comparison.exploratory
+    comparison.prob_improvement, comparison.exploratory,
+    wide.low AS low_classes, wide.high AS high_classes, wide.classes, wide.share AS share_classes
 FROM comparison
 JOIN trial USING (trial_id)
+LEFT JOIN comparison_over_classes AS wide USING (trial_id, split, metric)
 ORDER BY trial.study, trial.number, comparison.split, comparison.metric;
 COMMENT ON VIEW comparisons IS
     'Each trial against its baseline, paired by seed: difference, interval, exact p, Holm p.';
@@ -242,6 +244,12 @@ COMMENT ON COLUMN comparisons.p_holm IS
     'p adjusted for all trials compared on this metric, controls apart.';
 COMMENT ON COLUMN comparisons.prob_improvement IS 'Share of seeds won; a tie counts half.';
 COMMENT ON COLUMN comparisons.exploratory IS 'Too few seeds (below 6) for any verdict.';
+COMMENT ON COLUMN comparisons.low_classes IS
+    'Lower end of the 95 % interval that covers other test classes too; Recall@K on test only.';
+COMMENT ON COLUMN comparisons.high_classes IS 'Its upper end; null without queries or at one seed.';
+COMMENT ON COLUMN comparisons.classes IS 'Number of test classes behind it.';
+COMMENT ON COLUMN comparisons.share_classes IS
+    'Share of the variance of the mean difference that is due to the classes, from 0 to 1.';
 
 CREATE OR REPLACE VIEW control_comparisons AS
 SELECT
@@ -420,6 +428,148 @@ COMMENT ON COLUMN classes.run_id IS 'The run.';
 COMMENT ON COLUMN classes.label IS 'The class.';
 COMMENT ON COLUMN classes.queries IS 'Queries of the class that count.';
 COMMENT ON COLUMN classes.recall IS 'Share of them whose nearest neighbour is of the class.';
+
+CREATE OR REPLACE VIEW recall_by_classes AS
+WITH part AS (
+    SELECT
+        run_id, split, max(classes) AS of_classes,
+        CASE WHEN count(*) OVER of_run > 1 THEN min(max(classes)) OVER of_run END AS matched
+    FROM class_counts
+    GROUP BY run_id, split
+    WINDOW of_run AS (PARTITION BY run_id)
+),
+asked AS (
+    SELECT DISTINCT run_id, split, of_classes, matched, drawn.classes
+    FROM part, unnest(list_concat(
+        [2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1000, 1500, 2000, 3000],
+        [5000, 7000, 10000, 15000, 20000, 30000, 50000, 70000, 100000, of_classes, matched]
+    )) AS drawn(classes)
+    WHERE drawn.classes <= of_classes
+),
+expected AS (
+    SELECT
+        run_id, split, asked.classes, of_classes,
+        coalesce(asked.classes = matched, false) AS is_matched,
+        sum(
+            -- The chance that none of the classes before the hit is drawn: hypergeometric.
+            CASE WHEN classes_before_hit <= of_classes - asked.classes THEN queries * exp(
+                lgamma(of_classes - classes_before_hit) + lgamma(of_classes - asked.classes + 1)
+                - lgamma(of_classes - classes_before_hit - asked.classes + 1) - lgamma(of_classes)
+            ) ELSE 0 END
+            ORDER BY classes_before_hit
+        ) / sum(queries) AS recall
+    FROM asked
+    JOIN class_counts USING (run_id, split)
+    GROUP BY ALL
+)
+SELECT
+    trial.study, trial.label AS trial, trial_id, trial.number, trial.phase, trial.role,
+    member.seed, run_id, expected.split, expected.classes, expected.of_classes,
+    expected.is_matched, expected.recall
+FROM trial
+JOIN member USING (trial_id)
+JOIN run USING (run_id)
+JOIN expected USING (run_id)
+WHERE run.state = 'done' AND trial.pruned IS NULL
+ORDER BY trial.study, trial.number, member.seed, expected.split, expected.classes;
+COMMENT ON VIEW recall_by_classes IS
+    'Expected Recall@1 of each finished run if only some of the classes, drawn at random, were there.';
+COMMENT ON COLUMN recall_by_classes.study IS 'The study.';
+COMMENT ON COLUMN recall_by_classes.trial IS 'The label of the trial.';
+COMMENT ON COLUMN recall_by_classes.trial_id IS 'The trial.';
+COMMENT ON COLUMN recall_by_classes.number IS
+    'Position of the trial in the study, from 0; controls come last.';
+COMMENT ON COLUMN recall_by_classes.phase IS
+    'search: scored on validation classes only; confirm: test classes are opened.';
+COMMENT ON COLUMN recall_by_classes.role IS 'trial, baseline or control.';
+COMMENT ON COLUMN recall_by_classes.seed IS 'The seed; equal seeds of two trials are a pair.';
+COMMENT ON COLUMN recall_by_classes.run_id IS 'The run.';
+COMMENT ON COLUMN recall_by_classes.split IS 'The classes scored: val or test.';
+COMMENT ON COLUMN recall_by_classes.classes IS 'Number of classes, that of the query included.';
+COMMENT ON COLUMN recall_by_classes.of_classes IS 'Number of classes that the split has.';
+COMMENT ON COLUMN recall_by_classes.is_matched IS
+    'Whether this is the number of classes at which val and test can be compared: the smaller one.';
+COMMENT ON COLUMN recall_by_classes.recall IS
+    'Recall@1, exactly the mean over all such draws of classes.';
+
+CREATE OR REPLACE VIEW flips AS
+WITH paired_trial AS (
+    SELECT trial.study, trial.trial_id, trial.label, trial.number, other.trial_id AS baseline_id
+    FROM trial
+    JOIN trial AS other ON other.study = trial.study AND other.is_baseline
+    WHERE NOT trial.is_baseline AND trial.pruned IS NULL
+    QUALIFY row_number() OVER (
+        PARTITION BY trial.trial_id ORDER BY other.phase <> trial.phase, other.number
+    ) = 1
+),
+pair AS (  -- of runs with the same seed on the same data
+    SELECT paired_trial.*, mine.run_id, theirs.run_id AS baseline_run
+    FROM paired_trial
+    JOIN member AS mine USING (trial_id)
+    JOIN member AS theirs ON theirs.trial_id = baseline_id AND theirs.seed = mine.seed
+    JOIN run ON run.run_id = mine.run_id AND run.state = 'done'
+    JOIN run AS other ON other.run_id = theirs.run_id AND other.state = 'done'
+    WHERE run.data = other.data
+)
+SELECT
+    pair.study, pair.label AS trial, pair.trial_id, pair.number, queries.image, queries.label,
+    count(*) AS seeds,
+    count(*) FILTER (
+        queries.first_hit = 1 AND theirs.first_hit IS DISTINCT FROM 1
+    ) AS wins,
+    count(*) FILTER (
+        theirs.first_hit = 1 AND queries.first_hit IS DISTINCT FROM 1
+    ) AS losses
+FROM pair
+JOIN queries USING (run_id)
+JOIN queries AS theirs
+    ON theirs.run_id = pair.baseline_run AND theirs.image = queries.image
+        AND theirs.label = queries.label
+WHERE NOT queries.dropped
+GROUP BY ALL
+ORDER BY pair.study, pair.number, wins - losses DESC, queries.image;
+COMMENT ON VIEW flips IS
+    'Each test query in each trial: with how many seeds it is right where the baseline is wrong.';
+COMMENT ON COLUMN flips.study IS 'The study.';
+COMMENT ON COLUMN flips.trial IS 'The label of the trial.';
+COMMENT ON COLUMN flips.trial_id IS 'The trial.';
+COMMENT ON COLUMN flips.number IS 'Position of the trial in the study, from 0; controls come last.';
+COMMENT ON COLUMN flips.image IS 'Index of the query among the test images.';
+COMMENT ON COLUMN flips.label IS 'Its class.';
+COMMENT ON COLUMN flips.seeds IS 'Seeds that trial and baseline have finished on the same data.';
+COMMENT ON COLUMN flips.wins IS
+    'Seeds with which the nearest image is right in the trial and wrong in the baseline.';
+COMMENT ON COLUMN flips.losses IS 'Seeds with which it is the other way round.';
+
+CREATE OR REPLACE VIEW importance AS
+SELECT study, parameter, share, low, high
+FROM explained_variance
+WHERE other = ''
+ORDER BY study, share DESC, parameter;
+COMMENT ON VIEW importance IS
+    'How much of the variance between a study''s trials each parameter explains on its own.';
+COMMENT ON COLUMN importance.study IS 'The study.';
+COMMENT ON COLUMN importance.parameter IS 'Dotted key, or variant.';
+COMMENT ON COLUMN importance.share IS 'Share of the variance of the study''s metric, from 0 to 1.';
+COMMENT ON COLUMN importance.low IS
+    'Lower end of its 95 % interval: of seeds drawn anew in a grid, of trials in a search.';
+COMMENT ON COLUMN importance.high IS 'Its upper end; null for a grid with a single seed.';
+
+CREATE OR REPLACE VIEW interactions AS
+SELECT study, parameter, other, share, low, high
+FROM explained_variance
+WHERE other <> ''
+ORDER BY study, share DESC, parameter, other;
+COMMENT ON VIEW interactions IS
+    'How much of the variance between a study''s trials pairs of parameters explain together.';
+COMMENT ON COLUMN interactions.study IS 'The study.';
+COMMENT ON COLUMN interactions.parameter IS 'Dotted key of the first, or variant.';
+COMMENT ON COLUMN interactions.other IS 'Dotted key of the second.';
+COMMENT ON COLUMN interactions.share IS
+    'Share of the variance, beyond what the two explain on their own; from 0 to 1.';
+COMMENT ON COLUMN interactions.low IS
+    'Lower end of its 95 % interval: of seeds drawn anew in a grid, of trials in a search.';
+COMMENT ON COLUMN interactions.high IS 'Its upper end; null for a grid with a single seed.';
 
 CREATE OR REPLACE VIEW circumstances AS
 WITH environment AS (  -- parse each only once, as many runs share it

@@ -33,9 +33,11 @@ OWN_TABLES = frozenset(
         "claim",
         "claim_result",
         "comparison",
+        "comparison_over_classes",
         "control_comparison",
         "effect",
         "epoch",
+        "explained_variance",
         "member",
         "meta",
         "recall",
@@ -49,6 +51,7 @@ OWN_TABLES = frozenset(
 """Tables of the schema whose names a workload's files may not use."""
 
 DECLARED_TABLES: Mapping[str, Sequence[str]] = {
+    "class_counts": ("split", "classes", "classes_before_hit", "queries"),
     "clusters": ("epoch", "cluster", "size", "purity", "group"),
     "projection": ("image", "file", "label", "x", "y", "picture"),
     "queries": (
@@ -62,6 +65,7 @@ DECLARED_TABLES: Mapping[str, Sequence[str]] = {
         "similarities",
         "picture",
         "neighbour_pictures",
+        "classes_before_hit",
     ),
 }
 """Tables of the schema that a workload fills, with their columns; the types are fixed."""

@@ -24,7 +24,7 @@ from gcudml.evaluation import query_log
 from gcudml.evaluation.query_log import QueryLog, lay_out, map_images, principal_plane
 from gcudml.evaluation.retrieval import retrieve
 from gcudml.evaluation.thumbnails import LONGEST_SIDE, write_thumbnail
-from gcudml.neighbours.search import rank_of_first
+from gcudml.neighbours.search import first_hits
 
 QUERIES = [None, [True, False] * 20]
 
@@ -52,7 +52,7 @@ def test_the_rank_of_the_first_hit_is_its_place_in_the_sorted_list(
     z, labels = draw(40, 3) + 0.5, torch.arange(40) % 8
     asks = torch.ones(40, dtype=torch.bool) if is_query is None else torch.tensor(is_query)
     among = torch.ones(40, dtype=torch.bool) if is_query is None else ~asks
-    found = rank_of_first(
+    found = first_hits(
         z,
         labels,
         queries=asks.nonzero()[:, 0],
@@ -61,7 +61,7 @@ def test_the_rank_of_the_first_hit_is_its_place_in_the_sorted_list(
         block_entries=block_entries,
     )
     exact = z.double()
-    for query, rank in zip(asks.nonzero()[:, 0].tolist(), found.tolist(), strict=True):
+    for query, rank in zip(asks.nonzero()[:, 0].tolist(), found.ranks.tolist(), strict=True):
         if distance == "cosine":
             far = -torch.nn.functional.cosine_similarity(exact[query], exact, dim=1)
         else:
@@ -74,11 +74,11 @@ def test_the_rank_of_the_first_hit_is_its_place_in_the_sorted_list(
 
 def test_equal_rows_come_in_their_order_and_what_is_never_found_has_no_rank() -> None:
     labels = torch.tensor([0, 1, 1, 0, 2])
-    ranks = rank_of_first(torch.ones(5, 2), labels, queries=torch.arange(5))
+    ranks = first_hits(torch.ones(5, 2), labels, queries=torch.arange(5)).ranks
     assert ranks.tolist() == [3, 2, 2, 1, 0]
     z = torch.ones(5, 2)
     z[0] = float("nan")
-    assert rank_of_first(z, labels, queries=torch.arange(5)).tolist() == [0, 1, 1, 0, 0]
+    assert first_hits(z, labels, queries=torch.arange(5)).ranks.tolist() == [0, 1, 1, 0, 0]
 
 
 @pytest.mark.parametrize("k", [[1, 2, 4, 8], [3, 100], [1]])
@@ -103,7 +103,7 @@ def test_hits_beyond_the_list_are_ranked_and_those_in_it_agree_with_it(tmp_path:
     found = retrieve(z, labels, k=[1, 5], map_at_r=False, keep=log.keep)
     log.write(z, labels, distance="cosine")
     rows = rows_of(tmp_path, "queries")
-    whole = rank_of_first(z, labels, queries=torch.arange(len(z))).tolist()
+    whole = first_hits(z, labels, queries=torch.arange(len(z))).ranks.tolist()
     assert [row["first_hit"] for row in rows] == whole
     assert max(whole) > 8  # the list has eight
     assert recall_from(rows, 5) == found.recall[5]

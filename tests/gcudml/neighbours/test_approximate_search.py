@@ -21,7 +21,7 @@ from gcudml.evaluation import query_log
 from gcudml.evaluation.query_log import QueryLog
 from gcudml.evaluation.retrieval import evaluate, retrieve
 from gcudml.neighbours import search as search_module
-from gcudml.neighbours.search import is_approximate, nearest, rank_of_first, search_in_blocks
+from gcudml.neighbours.search import first_hits, is_approximate, nearest, search_in_blocks
 
 DIM = 8
 every_index = pytest.mark.parametrize("search", ["ivf", "hnsw"])
@@ -216,7 +216,7 @@ def test_ranks_beyond_an_approximate_list_are_counted_for_shown_queries_alone(
     retrieve(z, labels, k=[1], map_at_r=False, search=search, keep=log.keep)
     log.write(z, labels, distance="cosine")
     lines = (tmp_path / "tables" / "queries.jsonl").read_text().splitlines()
-    whole = rank_of_first(z, labels, queries=torch.arange(len(z))).tolist()
+    whole = first_hits(z, labels, queries=torch.arange(len(z))).ranks.tolist()
     late = 0
     for row, rank in zip(map(json.loads, lines), whole, strict=True):
         is_counted = rank <= 8 or search == "exact" or "picture" in row

@@ -112,8 +112,20 @@ def test_the_groups_hold_what_their_titles_say(results: Path) -> None:
     assert images == sorted(set(images))
     assert best.queries
     assert base.queries
-    assert all([f.is_right for f in query.finds] == [False, True] for query in best.queries)
-    assert all([f.is_right for f in query.finds] == [True, False] for query in base.queries)
+    trial = gallery.shown.runs[1].trial.trial_id
+    rows = database.query(
+        results, f"SELECT image, wins - losses, seeds FROM flips WHERE trial_id = '{trial}'"
+    ).rows
+    assert {seeds for *_, seeds in rows} == {2}
+    gains = {image: gain for image, gain, _ in rows if image in WITH_PICTURES}
+    for group, sign in ((best, 1), (base, -1)):
+        shown = [sign * gains[query.image] for query in group.queries]
+        every = sorted((sign * gain for gain in gains.values() if sign * gain > 0), reverse=True)
+        assert shown == every[:6]
+        assert group.left_out == len(every) - len(shown)
+        for query, gain in zip(group.queries, shown, strict=True):
+            assert query.flips is not None
+            assert sign * (query.flips.wins - query.flips.losses) == gain
     for group in gallery.groups:
         for query in group.queries:
             assert query.picture in pictures.data
@@ -441,3 +453,12 @@ def test_a_picture_that_is_not_what_its_run_wrote_is_none(tmp_path: Path) -> Non
     pictures = Pictures(tmp_path)
     added = [pictures.add(run.run_id, f"images/{name}.png") for name in "abc"]
     assert added == ["p0", None, "p1"]
+
+
+def test_a_query_says_with_how_many_seeds_it_flips(results: Path) -> None:
+    gallery, page = load(results)[0], written(results)
+    consistent = gallery.groups[1].queries[0]
+    assert consistent.flips is not None
+    assert (consistent.flips.seeds, consistent.flips.wins) == (2, 2)
+    assert "of 2 seeds: 2 only best" in page.read.replace("\n", " ")
+    assert "differ most consistently over all 2 shared seeds" in page.read

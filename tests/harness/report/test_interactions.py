@@ -5,10 +5,13 @@ import statistics
 from pathlib import Path
 
 import pytest
-from report_fixtures import Made, controls, make_study, momentum, value_of
+from page_reader import written
+from report_fixtures import Made, controls, make_study, momentum, opened, value_of
 
+from harness.report.data.explained import read_explained
 from harness.report.data.load import load_tables
 from harness.report.html.tables import grid_table
+from harness.report.plots.explained import explained_pictures
 from harness.report.plots.interactions import component_pictures, grid_pictures, grids
 from harness.report.plots.picture import Picture
 from harness.report.plots.render import figure_json
@@ -119,3 +122,27 @@ def test_the_bars_of_variants_are_their_paired_differences(tmp_path: Path) -> No
 def test_a_study_without_variants_has_no_bars(tmp_path: Path) -> None:
     tables = load_tables(make_study(tmp_path, momentum(), seeds=2), "momentum")
     assert component_pictures(tables) == ()
+
+
+def test_the_page_draws_what_parameters_and_pairs_explain(tmp_path: Path) -> None:
+    results = make_study(tmp_path, [*crossed(), *controls()])
+    tables = load_tables(results, "momentum")
+    found = opened(results, read_explained, tables)
+    assert [(one.parameter, one.other) for one in found] == [
+        ("method.clusters", None),
+        ("method.groups", None),
+        ("method.clusters", "method.groups"),
+    ]
+    (picture,) = explained_pictures(found, {"method.clusters": "clusters"})
+    (trace,) = picture.traces
+    assert trace["x"] == [round(one.share, 4) for one in found]
+    assert f"clusters and method.groups {found[2].share:.2f} [" in picture.text
+    page = written(results)
+    assert "Share of the variance between trials" in page.source
+    assert "Of the differences between trials in Recall@1 on test classes" in page.read
+
+
+def test_one_parameter_has_no_bars_of_importance(tmp_path: Path) -> None:
+    results = make_study(tmp_path, momentum())
+    assert opened(results, read_explained, load_tables(results, "momentum")) == ()
+    assert explained_pictures((), {}) == ()

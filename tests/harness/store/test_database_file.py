@@ -43,7 +43,7 @@ def put_a_folder(path: Path) -> None:
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a flipped header": (lambda path: flip(path, 4100), "Corrupt database file"),
     "a zeroed block": (
-        lambda path: path.write_bytes(path.read_bytes()[:12_288] + bytes(1 << 20)),
+        lambda path: path.write_bytes(path.read_bytes()[:12_288].ljust(path.stat().st_size, b"\0")),
         "Corrupt database file",
     ),
     "a cut file": (cut, "it is cut short"),

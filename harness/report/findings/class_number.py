@@ -1,0 +1,35 @@
+"""Say how validation and test scores compare, as they are and at equal numbers of classes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from harness.report.data.by_classes import ByClasses, rank_correlation
+from harness.report.findings.estimates import decimal
+
+
+def class_number_text(found: ByClasses) -> str:
+    """Compare the splits by their mean over trials, then by how they rank the trials."""
+    raw, matched = _mean(found.raw), _mean(found.matched)
+    said = "No trial has been scored on both splits."
+    if raw is not None and matched is not None:
+        said = (
+            f"Recall@1 is {decimal(raw['val'])} among {found.classes['val']} validation classes "
+            f"and {decimal(raw['test'])} among {found.classes['test']} test classes (means over "
+            f"trials); among {found.matched_classes} classes each it is "
+            f"{decimal(matched['val'])} and {decimal(matched['test'])}."
+        )
+    rho = rank_correlation(found.raw), rank_correlation(found.matched)
+    if rho[0] is None or rho[1] is None:
+        return said
+    return (
+        f"{said} Over {len(found.raw['val'])} trials, the rank correlation of validation with test "
+        f"(Spearman) is {decimal(rho[0], 2)} as they are and {decimal(rho[1], 2)} at equal numbers "
+        "of classes."
+    )
+
+
+def _mean(recall: Mapping[str, Mapping[str, float]]) -> dict[str, float] | None:
+    if not recall["val"]:
+        return None
+    return {split: sum(found.values()) / len(found) for split, found in recall.items()}
