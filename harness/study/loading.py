@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from harness.errors import InputError, nearest
 from harness.study.axes import Axis, set_at
-from harness.study.limits import Budget, Confirm, Limits
+from harness.study.limits import Budget, Confirm, Limits, Stop
 from harness.study.spec import StudySpec
 from harness.study.validation_errors import explained, shown
 from harness.study.yaml_source import (
@@ -62,8 +62,9 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "confirm": Confirm,
     "limits": Limits,
     "budget": Budget,
+    "stop": Stop,
 }
-_PARTS = ("confirm", "limits", "budget")  # fields whose parts can be set one by one
+_PARTS = ("confirm", "limits", "budget", "stop")  # fields whose parts can be set one by one
 
 
 def _override(source: Source, override: str) -> Source:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from harness.errors import nearest
 from harness.records.trial import digest
 from harness.study.axes import Axis, Condition, Strict, Whole
-from harness.study.limits import Budget, Confirm, Limits, Seeds, TrainTogether
+from harness.study.limits import Budget, Confirm, Limits, Seeds, Stop, TrainTogether
 from harness.workload import JsonValue
 
 MOST_PROPOSED = 1_000_000  # trials of one search
@@ -62,6 +68,9 @@ class StudySpec(Strict):
     seeds: Seeds = 5
     """Number of seeds (0, 1, ...), or a list of them. Every trial uses the same seeds, so that
     differences are paired."""
+    stop: Stop | None = None
+    """Instead of ``seeds``: give each trial of a grid seeds until its comparison with the baseline
+    is decided."""
     baseline: str | dict[str, JsonValue] | None = None
     """The trial that others are compared with: the name of a variant, or values of parameters that
     vary."""
@@ -143,6 +152,28 @@ class StudySpec(Strict):
         return self
 
     @model_validator(mode="after")
+    def _check_stop(self) -> Self:
+        if self.stop is None:
+            return self
+        if "seeds" in self.model_fields_set:
+            raise ValueError(
+                "seeds: stop decides how many seeds a trial gets; remove seeds or stop"
+            )
+        if self.sampler != "grid":
+            raise ValueError(
+                f"stop: decides about the trials of a grid, not of a {self.sampler} search; "
+                "remove stop, or set sampler to grid"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_seeds_or_stop(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the one of ``seeds`` and ``stop`` that does not apply."""
+        found: dict[str, Any] = handler(self)
+        found.pop("stop" if self.stop is None else "seeds", None)
+        return found
+
+    @model_validator(mode="after")
     def _check_confirm(self) -> Self:
         if self.confirm is None:
             return self
@@ -191,7 +222,12 @@ class StudySpec(Strict):
 
     @property
     def seed_list(self) -> tuple[int, ...]:
-        """The seeds of every trial that is not a confirmation; one run per trial and seed."""
+        """The seeds of every trial that is not a confirmation; one run per trial and seed.
+
+        With ``stop``, the most that a trial can get.
+        """
+        if self.stop is not None:
+            return tuple(range(self.stop.most_seeds))
         return tuple(range(self.seeds)) if isinstance(self.seeds, int) else tuple(self.seeds)
 
     @property

@@ -9,6 +9,7 @@ import duckdb
 
 from harness.stats.paired import Difference, holm, paired_difference
 from harness.store.tables.bulk_rows import Row, insert_rows
+from harness.store.tables.looks import refresh_looks
 
 BySeed = dict[int, float]
 Quantity = tuple[str, str]
@@ -42,6 +43,7 @@ def refresh_comparisons(con: duckdb.DuckDBPyConnection, study: str) -> None:
     con.execute("DELETE FROM comparison WHERE study = $1", [study])
     insert_rows(con, "comparison", rows)
     _refresh_control_comparisons(con, study, values, kinds)
+    refresh_looks(con, study, baselines)
 
 
 def _refresh_control_comparisons(

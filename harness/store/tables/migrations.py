@@ -21,7 +21,7 @@ from harness.store.tables.bulk_rows import FROM_WORKLOAD, quoted
 
 Migration = Callable[[duckdb.DuckDBPyConnection], None]
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 """Increase this with every change to ``tables.sql``; views have no version."""
 
 _MOST_DEGREES_OF_FREEDOM = 1000

@@ -15,6 +15,7 @@ from harness.study.trials.conditions import Varied, check_conditions, fill
 from harness.study.trials.controls import make_controls
 from harness.study.trials.grid import baseline_of_search, check_axes, ends_of_axes, make_grid
 from harness.study.trials.single_trial import make_trial
+from harness.study.trials.stop_check import check_stop
 from harness.workload import Workload
 from harness.workload.code_version import CodeVersions
 
@@ -79,6 +80,7 @@ def make_plan(loaded: Loaded, workload: Workload) -> Plan:
     ends: tuple[Trial, ...] = ()
     if spec.is_fixed:
         fixed = make_grid(loaded, workload, filled)
+        check_stop(loaded, comparisons=len(fixed) - 1)
         after = len(fixed)
     else:
         ends = ends_of_axes(loaded, workload, filled)
