@@ -33,6 +33,8 @@ class Preview(NamedTuple):
     """Differences from the stored study of this name; see ``harness.study.spec_diff``."""
     is_open: bool = False
     """Whether only the time budget limits the number of trials."""
+    later_seeds: int = 0
+    """Upper bound on the runs that a study with ``stop`` adds for trials still undecided."""
 
 
 def preview(study: Path | Params, overrides: tuple[str, ...], results: Path) -> Preview:
@@ -54,7 +56,8 @@ def preview(study: Path | Params, overrides: tuple[str, ...], results: Path) -> 
         study=spec.study,
         question=spec.question,
         runs=tuple(runs),
-        proposed_later=later // len(spec.seed_list),
+        proposed_later=0 if spec.is_fixed else later // len(spec.seed_list),
+        later_seeds=0 if spec.stop is None else later,
         is_open=schedule.is_open,
         changes=tuple(str(change) for change in changes_of(plan, results)),
     )

@@ -23,7 +23,7 @@ from scipy.special import ndtr, ndtri
 MOST_ENUMERATED = 20
 """If more seeds are planned, sign patterns are sampled."""
 SAMPLED_PATTERNS = 2**16
-LAST_SPENDING = 0.75
+LAST_SPENDING = 0.7
 """Share of the seeds after which nothing is spent until the last look."""
 _ROUNDING = 1e-12
 
@@ -42,7 +42,7 @@ class Boundary(NamedTuple):
 def spent(level: float, share: float) -> float:
     """Return how much of ``level`` may be spent by ``share`` of the seeds.
 
-    O'Brien-Fleming spending up to three quarters of the seeds; the rest is kept for the last look.
+    O'Brien-Fleming spending up to 70 % of the seeds; the rest is kept for the last look.
     Looks in between would find little earlier what the last one finds, and cost it power: by
     simulation one point in a hundred (8 trials, 20 seeds, a look after each).
     """

@@ -163,11 +163,14 @@ class Comparison:
     p_holm: float | None
     better: float | None
     """Probability of improvement: the share of seeds on which it is ahead; ties count half."""
+    decision: str = ""
+    """Of a study with ``stop``: what its looks decided, such as ``better, decided after 9 of 20
+    seeds``. There is no p value then, and the interval is a repeated one."""
 
     @property
     def exploratory(self) -> bool:
         """Whether there are too few pairs for any verdict."""
-        return not may_show_p(self.n)
+        return not self.decision and not may_show_p(self.n)
 
 
 def comparison_of(
@@ -201,6 +204,8 @@ class StudyTables:
     """By view and trial_id; the baseline and trials without a shared seed have none."""
     pruned: tuple[PrunedTrial, ...] = ()
     """Pruned trials, by number."""
+    decisions: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Of a study with ``stop``: trial_id -> what its newest look decided."""
 
     @property
     def views(self) -> tuple[View, ...]:

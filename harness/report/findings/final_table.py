@@ -30,6 +30,8 @@ class FinalTable(NamedTuple):
     """The answer, as the page's first sentence gives it."""
     note: str
     """How the environments of the runs differ; empty if they do not."""
+    decisions: tuple[str, ...] = ()
+    """Of a study with ``stop``: what its looks decided about each trial."""
 
 
 def final_table(results: Path, study: str) -> FinalTable:
@@ -52,4 +54,9 @@ def final_table(results: Path, study: str) -> FinalTable:
         ),
         answer(tables).claim,
         "" if mixed is None else mixed.text,
+        tuple(
+            f"{trial.label}: {tables.decisions[trial.trial_id]}"
+            for trial in tables.contenders
+            if trial.trial_id in tables.decisions
+        ),
     )

@@ -33,6 +33,7 @@ OWN_TABLES = frozenset(
         "comparison",
         "control_comparison",
         "epoch",
+        "look",
         "member",
         "meta",
         "recall",

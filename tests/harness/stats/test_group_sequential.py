@@ -41,7 +41,7 @@ def boundaries_by_listing(
             signs: abs(sum(s * abs(d) for s, d in zip(signs[:look], differences, strict=False)))
             for signs in patterns
         }
-        share = 1.0 if look == looks[-1] else min(look / looks[-1], 0.75)
+        share = 1.0 if look == looks[-1] else min(look / looks[-1], 0.7)
         most = (2 - 2 * norm.cdf(norm.isf(level / 2) / math.sqrt(share))) * 2 ** len(differences)
         least = math.inf
         while left := [signs for signs in patterns if not has_ended[signs]]:
@@ -118,7 +118,7 @@ def test_o_brien_and_fleming_spend_late() -> None:
     # 2 - 2 Phi(1.96 / sqrt(share))
     assert spent(0.05, 0.5) == pytest.approx(0.00557, abs=1e-5)
     assert spent(0.05, 0.3) == pytest.approx(0.00035, abs=1e-5)
-    assert spent(0.05, 0.75) == spent(0.05, 0.99) < 0.03
+    assert spent(0.05, 0.7) == spent(0.05, 0.99) < 0.02
 
 
 def test_seven_comparisons_can_show_something_after_twelve_of_twenty_seeds() -> None:

@@ -277,8 +277,8 @@ def test_the_documented_views_are_there(con: duckdb.DuckDBPyConnection) -> None:
     migrate(con)
     views = con.execute(VIEWS).fetchall()
     assert {name for (name,) in views} == {
-        "circumstances", "classes", "comparisons", "control_comparisons", "curves", "failures", "leaderboard", "mixed",
-        "openings", "pruned", "results", "summary", "trials",
+        "circumstances", "classes", "comparisons", "control_comparisons", "curves", "evidence", "failures", "leaderboard",
+        "mixed", "openings", "pruned", "results", "summary", "trials",
     }  # fmt: skip
     for (name,) in views:
         assert re.fullmatch(r"[a-z_]+", name)
