@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 from scipy.special import ndtri
 
 from harness.stats import e_process, group_sequential
+from harness.stats.group_sequential import Boundary
 
 BETTER, WORSE = "better", "worse"
 SAME = "no difference larger than margin"
@@ -161,12 +162,13 @@ def take_looks(comparisons: Mapping[str, Values], rule: StopRule) -> dict[str, l
         Name -> its looks, up to the one that decided it.
     """
     found: dict[str, list[Look]] = {name: [] for name in comparisons}
+    tests = _Tests(comparisons, rule)
     for look in rule.looks:
         left = undecided(found)
         if not left or any(len(comparisons[name]) < look for name in left):
             break
         first = {name: comparisons[name][:look] for name in left}
-        for name, news in _look(first, rule, found).items():
+        for name, news in _look(first, rule, found, tests).items():
             found[name].append(news)
     return found
 
@@ -189,7 +191,7 @@ def interval(differences: Values, rule: StopRule, look: Look) -> Ends:
 
     def is_compatible(centre: float) -> bool:
         moved = [None if each is None else each - centre for each in first]
-        return _test(moved, rule, look.level).decision == GOES_ON
+        return _Tests({"": moved}, rule).at("", look.seeds, look.level).decision == GOES_ON
 
     inside = mean = statistics.fmean(known)
     while known and not is_compatible(inside):  # an earlier look may exclude the newest mean
@@ -228,7 +230,10 @@ def _is_within(differences: Values, rule: StopRule, level: float) -> bool:
 
 
 def _look(
-    comparisons: Mapping[str, Values], rule: StopRule, before: Mapping[str, Sequence[Look]]
+    comparisons: Mapping[str, Values],
+    rule: StopRule,
+    before: Mapping[str, Sequence[Look]],
+    tests: _Tests,
 ) -> dict[str, Look]:
     """Take one look at the undecided comparisons, which all have the same number of seeds."""
     found: dict[str, Look] = {}
@@ -236,7 +241,7 @@ def _look(
     waiting = list(comparisons)
     while True:  # each difference found raises the level of the rest
         level = level_of(rule, len(before), differing=differing)
-        news = {name: _test(comparisons[name], rule, level) for name in waiting}
+        news = {name: tests.at(name, len(comparisons[name]), level) for name in waiting}
         found |= news
         ended = [name for name in waiting if news[name].decision in (BETTER, WORSE)]
         if not ended:
@@ -272,19 +277,36 @@ def _spreads(comparisons: Mapping[str, Values]) -> dict[str, float]:
     }
 
 
-def _test(differences: Values, rule: StopRule, level: float) -> Look:
-    """Test whether a comparison differs from zero at its newest look."""
-    seeds = len(differences)
-    if rule.is_e_process:
-        statistic = e_process.evidence(differences)[-1]
-        boundary = 1 / level
-        is_crossed = statistic >= boundary
-    else:
-        last = group_sequential.boundaries(differences, rule.looks, level)[-1]
-        statistic, boundary, is_crossed = last.statistic, last.boundary, last.is_crossed
-    is_above = sum(each for each in differences if each is not None) > 0
-    decision = (BETTER if is_above else WORSE) if is_crossed else GOES_ON
-    return Look(seeds, statistic, boundary, decision, level)
+class _Tests:
+    """Tests whether comparisons differ from zero, look by look, each level of each only once."""
+
+    def __init__(self, comparisons: Mapping[str, Values], rule: StopRule) -> None:
+        """Prepare to test, without testing anything yet."""
+        self._comparisons, self._rule = comparisons, rule
+        self._coming: dict[tuple[str, float], Iterator[Boundary]] = {}
+        self._found: dict[tuple[str, float], list[Boundary]] = {}
+
+    def at(self, name: str, seeds: int, level: float) -> Look:
+        """Test a comparison at one of the looks; it goes on if it is not found to differ."""
+        first = self._comparisons[name][:seeds]
+        if self._rule.is_e_process:
+            statistic, boundary = e_process.evidence(first)[-1], 1 / level
+            is_crossed = statistic >= boundary
+        else:
+            _, statistic, boundary, is_crossed = self._boundary(name, seeds, level)
+        is_above = sum(each for each in first if each is not None) > 0
+        decision = (BETTER if is_above else WORSE) if is_crossed else GOES_ON
+        return Look(seeds, statistic, boundary, decision, level)
+
+    def _boundary(self, name: str, seeds: int, level: float) -> Boundary:
+        looks, key = self._rule.looks, (name, level)
+        if key not in self._coming:
+            values = self._comparisons[name]
+            self._coming[key] = group_sequential.boundaries(values, looks, level)
+        found = self._found.setdefault(key, [])
+        while len(found) <= looks.index(seeds):
+            found.append(next(self._coming[key]))
+        return found[looks.index(seeds)]
 
 
 def _without_difference(

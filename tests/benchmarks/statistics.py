@@ -20,16 +20,15 @@ STUDIES = 1000
 
 def stop() -> None:
     """Simulate studies that stop by themselves, in four mixes of trials and by both methods."""
-    found = []
-    for is_e_process in (False, True):
-        for mix in stopping.MIXES:
-            rule = stopping.rule_of(mix, is_e_process=is_e_process)
-            method = "e-process" if is_e_process else "group_sequential"
-            found.append(
-                {"method": method, "mix": mix.name, **stopping.simulate(mix, rule, STUDIES)}
-            )
-            print(found[-1], flush=True)
-    kept.keep("statistics-stop", studies=STUDIES, seeds=stopping.SEEDS, rows=found)
+    cases = [(mix, False) for mix in stopping.MIXES]
+    cases += [(mix, True) for mix in (stopping.MIXES[0], stopping.MIXES[2])]
+    found: list[dict[str, object]] = []
+    for mix, is_e_process in cases:
+        rule = stopping.rule_of(mix, is_e_process=is_e_process)
+        method = "e-process" if is_e_process else "group_sequential"
+        found.append({"method": method, "mix": mix.name, **stopping.simulate(mix, rule, STUDIES)})
+        print(found[-1], flush=True)
+        kept.keep("statistics-stop", studies=STUDIES, seeds=stopping.SEEDS, rows=found)
 
 
 SIMULATIONS: Mapping[str, Callable[[], None]] = {"stop": stop}

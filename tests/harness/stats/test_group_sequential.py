@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from collections.abc import Sequence
 
 import pytest
 from scipy.stats import norm
 
 from harness.stats import group_sequential
 from harness.stats.group_sequential import (
-    boundaries,
+    Boundary,
     first_possible_look,
     is_above_zero,
     power_to_differ,
@@ -20,6 +21,12 @@ from harness.stats.group_sequential import (
 )
 
 LOOKS = (4, 6, 7, 9)
+
+
+def boundaries(
+    differences: Sequence[float | None], looks: Sequence[int], level: float
+) -> list[Boundary]:
+    return list(group_sequential.boundaries(differences, looks, level))
 
 
 def boundaries_by_listing(
@@ -81,6 +88,18 @@ def test_no_more_than_the_level_of_all_patterns_ends_the_test() -> None:
         above += is_above_zero(values, LOOKS, 0.2)
     assert 0.15 * 512 < ended <= 0.2 * 512
     assert 0.07 * 512 < above <= 0.1 * 512
+
+
+def test_what_cannot_end_a_test_is_not_enumerated() -> None:
+    """Sums below the root of the sum of squares are too common for any small level."""
+    chance = random.Random(7)
+    for count in range(60):
+        drift = count / 30
+        values = [chance.gauss(drift, 1) ** (3 if count % 2 else 1) for _ in range(9)]
+        slow = group_sequential._tested(
+            values, (9,), lambda share: spent(0.09, share) / 2, both_tails=False
+        )
+        assert is_above_zero(values, (9,), 0.09) == next(slow).is_crossed
 
 
 def test_a_look_knows_nothing_of_later_seeds() -> None:

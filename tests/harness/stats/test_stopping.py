@@ -134,7 +134,7 @@ def test_an_interval_is_no_wider_where_nothing_is_spent() -> None:
     values = [(-1) ** place * (1 + place / 10) for place in range(12)]
     looks = take_looks({"a": values}, dataclasses.replace(rule, effect=None))["a"]
     widths = [ends.high - ends.low for ends in (interval(values, rule, each) for each in looks)]
-    assert widths == sorted(widths, reverse=True)
+    assert all(late <= early * 1.001 for early, late in itertools.pairwise(widths))
     assert math.isfinite(widths[-2])
 
 
