@@ -15,6 +15,7 @@ from waiting import assert_soon
 from harness.engine.preview import preview
 from harness.errors import InputError
 from harness.report.findings.final_table import final_table
+from harness.report.study_page import write_report
 from harness.store.rebuild import rebuild
 
 STOPPING = """
@@ -151,3 +152,13 @@ def test_seeds_cannot_be_added_to_a_study_that_has_stopped(place: Place) -> None
     place.run(STOPPING)
     with pytest.raises(InputError, match=r"stop.most_seeds: 12 -> 14"):
         place.run(STOPPING.replace("most_seeds: 12", "most_seeds: 14"), extend=True)
+
+
+def test_the_page_says_what_was_decided_and_how(place: Place) -> None:
+    place.run(STOPPING)
+    page = write_report(place.results, "enough", place.folder).read_text(encoding="utf-8")
+    assert "better, decided after 9 of 12 seeds" in page
+    assert "after looks at every seed from 6 to 12 seeds" in page
+    assert "more seeds would settle it" not in page
+    assert "Holm p =" not in page
+    assert "Holm p &lt;" not in page
