@@ -195,10 +195,10 @@ def test_evidence_reaches_its_bound_after_the_fewest_seeds() -> None:
 
 @pytest.mark.parametrize("is_e_process", [False, True])
 def test_false_claims_keep_their_level(is_e_process: bool) -> None:
-    """Two of three have no effect; one claim in ten may be false."""
+    """Two of three have no effect; one claim in ten may be false, and runs are saved."""
     rule = StopRule(every_seed(12), effect=1.5, margin=1.2, alpha=0.1, is_e_process=is_e_process)
     chance = random.Random(6)
-    wrong = found = 0
+    wrong = found = used = 0
     for _ in range(120):
         shared = [chance.gauss(0, 0.7) for _ in range(12)]
         effects = {"a": 0.0, "b": 0.0, "c": 2.0}
@@ -211,5 +211,8 @@ def test_false_claims_keep_their_level(is_e_process: bool) -> None:
         wrong += made["a"] in (BETTER, WORSE) or made["b"] in (BETTER, WORSE)
         wrong += made["c"] in (SAME, WORSE)
         found += made["c"] == BETTER
+        seeds = [each[-1].seeds for each in looks.values()]
+        used += sum(seeds) + max(seeds)
     assert wrong / 120 <= 0.1
     assert found / 120 >= 0.85
+    assert used / (120 * 4 * 12) <= (0.95 if is_e_process else 0.85)
