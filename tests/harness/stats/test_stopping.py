@@ -193,10 +193,12 @@ def test_evidence_reaches_its_bound_after_the_fewest_seeds() -> None:
     assert smallest_p(seeds) < 0.05 / 7
 
 
-@pytest.mark.parametrize("is_e_process", [False, True])
-def test_false_claims_keep_their_level(is_e_process: bool) -> None:
+@pytest.mark.parametrize(
+    ("is_e_process", "margin", "runs"), [(False, 0.6, 0.8), (False, 1.2, 0.9), (True, 1.2, 0.95)]
+)
+def test_false_claims_keep_their_level(is_e_process: bool, margin: float, runs: float) -> None:
     """Two of three have no effect; one claim in ten may be false, and runs are saved."""
-    rule = StopRule(every_seed(12), effect=1.5, margin=1.2, alpha=0.1, is_e_process=is_e_process)
+    rule = StopRule(every_seed(12), 0.1, effect=1.5, margin=margin, is_e_process=is_e_process)
     chance = random.Random(6)
     wrong = found = used = 0
     for _ in range(120):
@@ -215,4 +217,4 @@ def test_false_claims_keep_their_level(is_e_process: bool) -> None:
         used += sum(seeds) + max(seeds)
     assert wrong / 120 <= 0.1
     assert found / 120 >= 0.85
-    assert used / (120 * 4 * 12) <= (0.95 if is_e_process else 0.85)
+    assert used / (120 * 4 * 12) <= runs
