@@ -303,6 +303,7 @@ class Scheduler:
         Returns:
             Whether there were any.
         """
+        # A look needs all of them, so that there is nothing to compute before.
         if any(member.task.run_id not in finished for member in self._members.values()):
             return False
         scheduled: dict[str, dict[int, str]] = {trial_id: {} for trial_id in self._trials}

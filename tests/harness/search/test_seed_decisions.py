@@ -29,11 +29,11 @@ def identify(trial: Trial, seed: int) -> Run:
 
 
 def train(task: ScheduledRun) -> RunState:
-    """A run that reaches its momentum, more or less; its validation score says something else."""
+    """A run that reaches its momentum, more or less; all have the same validation score."""
     momentum = task.trial.varied.get("method.momentum", 0.3)
     assert isinstance(momentum, float)
     found = momentum + random.Random(task.run_id).gauss(0, 0.05)
-    return RunState("done", results={"test/recall@1": found, "val/recall@1": -found})
+    return RunState("done", results={"test/recall@1": found, "val/recall@1": 0.5})
 
 
 def train_all(
