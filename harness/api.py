@@ -171,6 +171,11 @@ class Results:
         return self.frame("control_comparisons")
 
     @property
+    def evidence(self) -> pandas.DataFrame:
+        """Each look of a study with ``stop``: statistic, boundary, decision."""
+        return self.frame("evidence")
+
+    @property
     def runs(self) -> pandas.DataFrame:
         """One row per run: state, failure, seconds, memory, versions, parameters."""
         return self.frame("run")

@@ -25,7 +25,7 @@ def size_of(plan: Plan) -> str:
         trials = most
     seeds, confirm = len(spec.seed_list), spec.confirm
     controls = f" and {len(plan.controls)} controls"
-    skipped = "" if spec.pruner == "none" else " at most"
+    skipped = " at most" if spec.pruner != "none" or spec.stop is not None else ""
     if confirm is None:
         runs = (trials + len(plan.controls)) * seeds
         return f"{trials} trials{controls} x {seeds} seeds = {runs} runs{skipped}"
@@ -53,6 +53,8 @@ def print_preview(planned: Preview) -> None:
         show(f"plus up to {planned.proposed_later} trials that the search has yet to propose")
     elif planned.confirmed_later:
         show(f"plus {planned.confirmed_later} runs that confirm its winners")
+    elif planned.later_seeds:
+        show(f"plus up to {planned.later_seeds} runs with the seeds that undecided trials get")
 
 
 def print_results(results: Path, study: str, reports: Path) -> None:
@@ -73,6 +75,8 @@ def print_results(results: Path, study: str, reports: Path) -> None:
         print(f"note: {table.note}")
     heading = f"{table.view.label} ({table.view.split})"
     show(format_rows(("trial", heading, "sd", "95 % interval", "seeds"), rows, "table"))
+    for decision in table.decisions:
+        show(decision)
     show(f"answer: {table.claim}")
     show(f"report: {page}")
     if (best := best_model(results, study)) is not None:

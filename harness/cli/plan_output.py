@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from harness.planning.forecast import Forecast, Power
+from harness.planning.forecast import Forecast, Power, Stopping
 from harness.units import duration, mebibytes
 
 
 def describe(forecast: Forecast) -> list[str]:
     """Format the forecast as lines of text."""
     seeds = f"{forecast.seeds} seed{'s' * (forecast.seeds != 1)}"
+    if forecast.stopping is not None:
+        seeds = f"at most {seeds}"
     size = f"{forecast.trials} trials and {forecast.controls} controls x {seeds}"
     if forecast.confirmed:
         size = (
@@ -25,7 +27,21 @@ def describe(forecast: Forecast) -> list[str]:
     ]
     if forecast.power is not None:
         lines.append(_power_line(forecast.power))
+    if forecast.stopping is not None:
+        lines.append(_stopping_line(forecast.stopping))
     return [*lines, *(f"warning: {warning}" for warning in forecast.warnings)]
+
+
+def _stopping_line(stopping: Stopping) -> str:
+    family = f"{stopping.comparisons} comparison{'s' * (stopping.comparisons != 1)}"
+    line = (
+        f"stop: a difference can be shown from {stopping.first_seeds} of {stopping.most_seeds} "
+        f"seeds on ({family})"
+    )
+    if stopping.smallest_margin is None:
+        return f"{line}; equality cannot, with any margin"
+    unit = " standard deviations of paired differences" * (stopping.spread is None)
+    return f"{line}; equality with a margin of about {stopping.smallest_margin:.2g}{unit} or more"
 
 
 def _expense_lines(forecast: Forecast) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import statistics
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from harness.stats.power import (
     seeds_needed,
     smallest_p,
 )
+from harness.stats.stopping import first_look, smallest_margin
 from harness.store.database import query
 from harness.study.spec import StudySpec
 from harness.study.spec_diff import changes_of
@@ -78,6 +80,21 @@ class Power:
 
 
 @dataclass(frozen=True)
+class Stopping:
+    """What a study with ``stop`` could show, and when."""
+
+    first_seeds: int
+    """Number of seeds at the first look that could show a difference."""
+    most_seeds: int
+    comparisons: int
+    margin: float | None
+    smallest_margin: float | None
+    """The smallest margin that equal trials could be shown to be within, in standard deviations of
+    paired differences if the spread is unknown; None if there are too few seeds for any."""
+    spread: Spread | None
+
+
+@dataclass(frozen=True)
 class Forecast:
     """Everything that is estimated for a study."""
 
@@ -103,6 +120,8 @@ class Forecast:
     power: Power | None
     """None if nothing is tested: one trial, or a search without a confirmation."""
     warnings: tuple[str, ...]
+    stopping: Stopping | None
+    """None if the study has no ``stop``."""
     together: int
     """Maximum number of runs that one worker would train at once; 1 if the workload was not asked
     for it."""
@@ -133,6 +152,7 @@ def make_forecast(
     total = found.schedule.total
     expense = _expense(found, options, may_probe=may_probe) if total > done + failed else None
     power = _power(plan, options.results)
+    stopping = None if power is None else _stopping(plan, power)
     trials = len(plan.fixed) if spec.is_fixed else spec.trials or 0
     return Forecast(
         study=spec.study,
@@ -149,7 +169,12 @@ def make_forecast(
         changes=tuple(str(change) for change in changes_of(plan, options.results)),
         expense=expense,
         power=power,
-        warnings=(*_warnings(power, expense), *_claim_warnings(spec)),
+        warnings=(
+            *_warnings(power, expense),
+            *_claim_warnings(spec),
+            *_warnings_of_margin(stopping),
+        ),
+        stopping=stopping,
         together=_together(found, options) if may_probe else 1,
         design=design_lines(spec.ablate.plan, len(spec.seed_list)) if spec.ablate else (),
     )
@@ -188,6 +213,38 @@ def _claim_warnings(spec: StudySpec) -> list[str]:
         f"with {seeds} seed{'s' * (seeds != 1)} no claim can be decided: {len(spec.claims)} "
         f"claim{'s' * (len(spec.claims) != 1)} need at least {needed}"
     ]
+
+
+def _stopping(plan: Plan, power: Power) -> Stopping | None:
+    stop = plan.spec.stop
+    if stop is None:
+        return None
+    first = first_look(stop.rule, power.comparisons)
+    sd = 1.0 if power.spread is None else power.spread.sd
+    least = smallest_margin(stop.rule, power.comparisons, sd)
+    return Stopping(
+        first_seeds=first or stop.most_seeds,
+        most_seeds=stop.most_seeds,
+        comparisons=power.comparisons,
+        margin=stop.margin,
+        smallest_margin=least if math.isfinite(least) else None,
+        spread=power.spread,
+    )
+
+
+def _warnings_of_margin(stopping: Stopping | None) -> tuple[str, ...]:
+    """Warn of a margin that no trial could be shown to be within."""
+    if stopping is None or stopping.margin is None:
+        return ()
+    start = f"no trial can be shown to be within the margin of {stopping.margin:g}"
+    if stopping.smallest_margin is None:
+        return (f"{start}, or any other, with {stopping.most_seeds} seeds; raise stop.most_seeds",)
+    if stopping.spread is None or stopping.margin >= stopping.smallest_margin:
+        return ()
+    return (
+        f"{start}: with {stopping.most_seeds} seeds the smallest is about "
+        f"{stopping.smallest_margin:.2g}; raise stop.margin or stop.most_seeds",
+    )
 
 
 def _expense(found: StudyState, options: RunOptions, *, may_probe: bool) -> CostEstimate | None:

@@ -3,7 +3,8 @@
 Controls come first, then all trials seed by seed, so that a study stopped early has some seeds of
 every trial. A search that is adaptive or limited by time runs trial by trial instead, because its
 proposals wait for complete trials. With a pruner, the seeds of a trial run one after another,
-since the trial may be pruned after each.
+since the trial may be pruned after each. With ``stop``, each look at the results adds the seeds
+that the next one needs.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from harness.records.early_stopping import StoppingThresholds
 from harness.records.study_record import Member
 from harness.records.trial import Run, Trial
 from harness.search.history import FinishedRuns, History, Proposal
+from harness.search.seed_decisions import seeds_due
+from harness.stats.stopping import StopRule
 from harness.study.trials.budget import confirm_runs, goes_by_trials, search_trials
 from harness.study.trials.plan import Plan
 
@@ -97,12 +100,17 @@ class Scheduler:
         # Only a fixed study counts runs: a search limits its number of trials instead.
         self._runs_left = plan.spec.budget.runs if plan.spec.is_fixed else None
         self._is_exhausted = plan.spec.is_fixed or self._has_all_trials
+        self._rule = None if plan.spec.stop is None else plan.spec.stop.rule
         for trial in plan.fixed:
             tasks = self._add(trial)
             self._history.add(Proposal(trial.number, trial, dict(trial.varied), _by_seed(tasks)))
         self._is_confirmed = plan.spec.confirm is None
+        self._most_members = 0
+        """With ``stop``: the most runs that the study can come to."""
         if self._is_confirmed:
             self._add_controls()
+        if self._rule is not None:
+            self._most_members = len(self._trials) * self._rule.looks[-1]
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -144,6 +152,8 @@ class Scheduler:
         """The number of runs in the study; an upper bound while trials may yet be proposed."""
         spec = self._plan.spec
         trials = self._next_number if self._most_trials is None else self._most_trials
+        if self._rule is not None:
+            return self._most_members
         coming = 0 if self._is_exhausted else max(0, trials - self._next_number)
         return len(self._members) + coming * len(spec.seed_list) + self.confirm_runs(trials)
 
@@ -210,6 +220,8 @@ class Scheduler:
         those are finished, so the trials of a study never depend on timing. The same trials decide
         whether it is pruned.
         """
+        if self._rule is not None:
+            return self._add_seeds(self._rule, finished)
         has_grown = self._advance(finished)
         while not self._is_exhausted and self._can_propose(finished):
             if not self._propose(finished):
@@ -280,9 +292,33 @@ class Scheduler:
     def _add(self, trial: Trial) -> list[ScheduledRun]:
         """Add a trial that is never pruned, and let all its runs start."""
         self._trials[trial.trial_id] = trial
-        tasks = self._make(trial, trial.number, self._plan.seeds_of(trial), {})
+        seeds = self._plan.seeds_of(trial)
+        if self._rule is not None:
+            seeds = seeds[: self._rule.looks[0]]
+        tasks = self._make(trial, trial.number, seeds, {})
         self._let_start(tasks)
         return tasks
+
+    def _add_seeds(self, rule: StopRule, finished: FinishedRuns) -> bool:
+        """Take the looks that are due, and add the seeds that the next one needs.
+
+        Returns:
+            Whether there were any.
+        """
+        # A look needs all of them, so that there is nothing to compute before.
+        if any(member.task.run_id not in finished for member in self._members.values()):
+            return False
+        scheduled: dict[str, dict[int, str]] = {trial_id: {} for trial_id in self._trials}
+        for (trial_id, seed), member in self._members.items():
+            scheduled[trial_id][seed] = member.task.run_id
+        due = seeds_due(self._plan, rule, scheduled, finished)
+        before = len(self._members)
+        for trial_id, trial in self._trials.items():
+            have = len(scheduled[trial_id])
+            seeds = range(have, due[trial_id].now)
+            self._let_start(self._make(trial, trial.number, seeds, {}, first=have))
+        self._most_members = sum(each.most for each in due.values())
+        return len(self._members) > before
 
     def _make(
         self,
@@ -290,10 +326,12 @@ class Scheduler:
         number: int,
         seeds: Sequence[int],
         thresholds: Mapping[int, StoppingThresholds],
+        *,
+        first: int = 0,
     ) -> list[ScheduledRun]:
-        """Create the runs of a trial with ``seeds``, as members of the study."""
+        """Create the runs of a trial with ``seeds``, the ``first`` and following of its seeds."""
         tasks = []
-        for position, seed in enumerate(seeds):
+        for position, seed in enumerate(seeds, first):
             run = self._identify(trial, seed)
             order = (position, number)
             if goes_by_trials(self._plan.spec) or self._prunes:
@@ -302,7 +340,7 @@ class Scheduler:
             task = ScheduledRun(trial, run, run.run_id, (is_later, *order), thresholds.get(seed))
             self._members[trial.trial_id, seed] = _Member(task)
             tasks.append(task)
-        self.changes += 1
+        self.changes += bool(tasks)
         return tasks
 
     def _let_start(self, tasks: Sequence[ScheduledRun]) -> None:

@@ -13,7 +13,7 @@ from harness.errors import InputError, nearest
 from harness.study.ablate import Ablate
 from harness.study.axes import Axis, set_at
 from harness.study.claims import ClaimSpec
-from harness.study.limits import Budget, Confirm, Limits
+from harness.study.limits import Budget, Confirm, Limits, Stop
 from harness.study.spec import StudySpec
 from harness.study.validation_errors import explained, shown
 from harness.study.yaml_source import (
@@ -66,8 +66,10 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "budget": Budget,
     "ablate": Ablate,
     "claims": ClaimSpec,
+    "stop": Stop,
 }
-_PARTS = ("confirm", "limits", "budget", "ablate")  # fields whose parts can be set one by one
+_PARTS = ("confirm", "limits", "budget", "ablate", "stop")
+"""Fields whose parts can be set one by one."""
 
 
 def _override(source: Source, override: str) -> Source:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from harness.errors import nearest
 from harness.records.claims import Claim
@@ -13,7 +19,7 @@ from harness.records.trial import digest
 from harness.study.ablate import Ablate
 from harness.study.axes import Axis, Condition, Strict, Whole
 from harness.study.claims import ClaimSpec
-from harness.study.limits import Budget, Confirm, Limits, Seeds, TrainTogether
+from harness.study.limits import Budget, Confirm, Limits, Seeds, Stop, TrainTogether
 from harness.workload import JsonValue
 
 MOST_PROPOSED = 1_000_000  # trials of one search
@@ -22,6 +28,11 @@ LEAST_WILCOXON_SEEDS = 6  # the test needs five to reject, and pruning must save
 _LEAST_WILCOXON_SEEDS_ONCE = 5  # for searches that began under the first version of the rules
 VARIANT = "variant"
 """Key that names the variant of a trial beside the parameters that vary."""
+_NOT_WITH_STOP = {
+    "ablate": "effects need the same seeds in every trial, but stop gives each trial seeds of its own",
+    "claims": "claims are tested once all seeds have ended, and stop decides as they come in",
+    "confirm": "it decides on test classes, which a sealed grid keeps shut",
+}
 FIRST_REPEAT_SEED = 1_000_000
 """First seed of trials that a search proposes again. A number of seeds never reaches this far, so
 repeat seeds stay the same when the study is given more seeds."""
@@ -70,6 +81,9 @@ class StudySpec(Strict):
     seeds: Seeds = 5
     """Number of seeds (0, 1, ...), or a list of them. Every trial uses the same seeds, so that
     differences are paired."""
+    stop: Stop | None = None
+    """Instead of ``seeds``: give each trial of a grid seeds until its comparison with the baseline
+    is decided."""
     baseline: str | dict[str, JsonValue] | None = None
     """The trial that others are compared with: the name of a variant, or values of parameters that
     vary; of an ablation the label of a trial, such as ``full`` (the default) or ``bare``."""
@@ -169,6 +183,31 @@ class StudySpec(Strict):
         return self
 
     @model_validator(mode="after")
+    def _check_stop(self) -> Self:
+        if self.stop is None:
+            return self
+        if "seeds" in self.model_fields_set:
+            raise ValueError(
+                "seeds: stop decides how many seeds a trial gets; remove seeds or stop"
+            )
+        if self.sampler != "grid":
+            raise ValueError(
+                f"stop: decides about the trials of a grid, not of a {self.sampler} search; "
+                "remove stop, or set sampler to grid"
+            )
+        for field, why in _NOT_WITH_STOP.items():
+            if getattr(self, field):
+                raise ValueError(f"stop: {why}; remove {field}, or give seeds in place of stop")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_seeds_or_stop(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the one of ``seeds`` and ``stop`` that does not apply."""
+        found: dict[str, Any] = handler(self)
+        found.pop("stop" if self.stop is None else "seeds", None)
+        return found
+
+    @model_validator(mode="after")
     def _check_confirm(self) -> Self:
         if self.confirm is None:
             return self
@@ -232,7 +271,12 @@ class StudySpec(Strict):
 
     @property
     def seed_list(self) -> tuple[int, ...]:
-        """The seeds of every trial that is not a confirmation; one run per trial and seed."""
+        """The seeds of every trial that is not a confirmation; one run per trial and seed.
+
+        With ``stop``, the most that a trial can get.
+        """
+        if self.stop is not None:
+            return tuple(range(self.stop.most_seeds))
         return tuple(range(self.seeds)) if isinstance(self.seeds, int) else tuple(self.seeds)
 
     @property

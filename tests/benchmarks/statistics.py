@@ -18,6 +18,7 @@ import claim_errors
 import crossed_studies
 import kept
 import known_effects
+import stopping
 
 
 def effects() -> None:
@@ -54,10 +55,24 @@ def classes() -> None:
     kept.keep("statistics-classes", studies=studies, rows=rows)
 
 
+def stop() -> None:
+    """Simulate 1,000 studies that stop by themselves, in four mixes of trials and by both methods."""
+    cases = [(mix, False) for mix in stopping.MIXES]
+    cases += [(mix, True) for mix in (stopping.MIXES[0], stopping.MIXES[2])]
+    found: list[dict[str, object]] = []
+    for mix, is_e_process in cases:
+        rule = stopping.rule_of(mix, is_e_process=is_e_process)
+        method = "e-process" if is_e_process else "group_sequential"
+        found.append({"method": method, "mix": mix.name, **stopping.simulate(mix, rule, 1000)})
+        print(found[-1], flush=True)
+        kept.keep("statistics-stop", studies=1000, seeds=stopping.SEEDS, rows=found)
+
+
 SIMULATIONS: Mapping[str, Callable[[], None]] = {
     "effects": effects,
     "claims": claims,
     "classes": classes,
+    "stop": stop,
 }
 
 

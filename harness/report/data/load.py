@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.errors import InputError, nearest
+from harness.report.data.decisions import as_decided, read_decisions
 from harness.report.data.mixture import read_circumstances
 from harness.report.data.study_data import (
     Comparison,
@@ -90,16 +91,18 @@ def read_tables(con: Connection, results: Path, study: str) -> StudyTables:
         known = [name for (name,) in read_rows(con, "SELECT study FROM study ORDER BY 1", [])]
         raise InputError(f"{results}: unknown study {study!r}; {nearest(study, known)}")
     values = _read_values(con, study)
+    decisions = read_decisions(con, study)
     return StudyTables(
         study=Study(*found[0]),
         trials=tuple(TrialRow(*row) for row in read_rows(con, _TRIALS, [study])),
         runs=_read_runs(con, study),
         values=values,
         summaries=_summaries(values),
-        comparisons=_read_comparisons(con, study),
+        comparisons=as_decided(_read_comparisons(con, study), decisions, Study(*found[0])),
         pruned=tuple(PrunedTrial(*row) for row in read_rows(con, _PRUNED, [study])),
         design=design_of(con, study),
         effects=_read_effects(con, study),
+        decisions={trial_id: found.text for trial_id, found in decisions.items()},
     )
 
 

@@ -178,11 +178,14 @@ class Comparison:
     """Probability of improvement: the share of seeds on which it is ahead; ties count half."""
     over_classes: OverClasses | None = None
     """None for a measure or split whose single queries are not known, and for a single seed."""
+    decision: str = ""
+    """Of a study with ``stop``: what its looks decided, such as ``better, decided after 9 of 20
+    seeds``. There is no p value then, and the interval is a repeated one."""
 
     @property
     def exploratory(self) -> bool:
         """Whether there are too few pairs for any verdict."""
-        return not may_show_p(self.n)
+        return not self.decision and not may_show_p(self.n)
 
 
 def comparison_of(
@@ -221,6 +224,8 @@ class StudyTables:
     """Of an ablation."""
     effects: Mapping[View, tuple[Effect, ...]] = field(default_factory=dict)
     """Of an ablation's components, by view."""
+    decisions: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Of a study with ``stop``: trial_id -> what its newest look decided."""
 
     @property
     def views(self) -> tuple[View, ...]:

@@ -82,6 +82,9 @@ def verdict(comparison: Comparison) -> str:
     """Return ``better``, ``worse`` or ``undecided``, or ``exploratory`` if seeds are too few."""
     if comparison.exploratory:
         return "exploratory"
+    if comparison.decision:
+        first = comparison.decision.partition(",")[0]
+        return first if first in ("better", "worse") else "undecided"
     if comparison.p_holm is None or comparison.p_holm >= _LEVEL:
         return "undecided"
     return "better" if comparison.difference > 0 else "worse"
@@ -99,6 +102,8 @@ def evidence(comparison: Comparison) -> str:
     seeds = "1 paired seed" if comparison.n == 1 else f"{comparison.n} paired seeds"
     if comparison.exploratory:
         return f"{seeds}: exploratory"
+    if comparison.decision:
+        return comparison.decision
     p = p_text(comparison.p_holm)
     equals = p if p.startswith("<") else f"= {p}"
     return f"Holm p {equals}, {seeds}: {verdict(comparison)}"

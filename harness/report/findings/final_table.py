@@ -31,6 +31,8 @@ class FinalTable(NamedTuple):
     """The answer, as the page's first sentence gives it."""
     note: str
     """How the environments of the runs differ; empty if they do not."""
+    decisions: tuple[str, ...] = ()
+    """Of a study with ``stop``: what its looks decided about each trial."""
 
 
 def final_table(results: Path, study: str) -> FinalTable:
@@ -53,4 +55,9 @@ def final_table(results: Path, study: str) -> FinalTable:
         ),
         " ".join(filter(None, [answer(tables).claim, headline(tables)])),
         "" if mixed is None else mixed.text,
+        tuple(
+            f"{trial.label}: {tables.decisions[trial.trial_id]}"
+            for trial in tables.contenders
+            if trial.trial_id in tables.decisions
+        ),
     )

@@ -17,6 +17,7 @@ from harness.report.findings.components import design_text, effect_methods
 from harness.report.findings.swept_axes import swept_axes
 from harness.report.findings.text_table import no_formula
 from harness.stats import paired as stats
+from harness.stats.stopping import StopRule, every_seed, rule_of
 
 MOST_CSV_RUNS = 2000
 """With more runs the CSV has one line per trial, so that the page does not grow too large for a
@@ -60,6 +61,10 @@ def _design(tables: StudyTables, search: StudyTables | None) -> Iterator[str]:
             f"{_count(len(contenders), 'setting')}{of} were {how}trained with {each}, and scored "
             "on validation classes only."
         )
+    elif tables.study.spec.get("stop") is not None:
+        yield (
+            f"{_count(len(contenders), 'setting')}{of} were trained, each with the first of {each}."
+        )
     else:
         yield f"{_count(len(contenders), 'setting')}{of} were trained, each with the same {each}."
     if tables.design is not None:
@@ -100,6 +105,9 @@ def _statistics(tables: StudyTables) -> Iterator[str]:
     ]
     if baseline is None or not pairs or tables.is_search:
         return
+    if isinstance(stop := tables.study.spec.get("stop"), dict):
+        yield from _stopping(rule_of(stop), named(baseline), len(pairs))
+        return
     paired = f"Differences from the baseline {named(baseline)} are paired by seed"
     few = [pair.exploratory for pair in pairs]
     least = f"With fewer than {stats.MIN_SEEDS_FOR_TEST} pairs no sign-flip test can reach 0.05: "
@@ -114,6 +122,25 @@ def _statistics(tables: StudyTables) -> Iterator[str]:
     )
     if any(few):
         yield f"{least}such comparisons are exploratory, and no p is given for them."
+
+
+def _stopping(rule: StopRule, baseline: str, comparisons: int) -> Iterator[str]:
+    first, *_, last = (*rule.looks, rule.looks[-1])
+    is_every = rule.looks == every_seed(last)
+    looks = f"every seed from {first} to {last}" if is_every else ", ".join(map(str, rule.looks))
+    test = "exact group-sequential sign-flip tests with O'Brien-Fleming spending"
+    if rule.is_e_process:
+        test = "a sign-symmetric e-process"
+    yield (
+        f"Settings got further seeds until their comparison with the baseline {baseline} was "
+        f"decided, by {test}, after looks at {looks} seeds. Any claim is false with probability "
+        f"{rule.alpha:g} at most, over all looks and {_count(comparisons, 'comparison')} (Holm's "
+        "method)."
+    )
+    yield (
+        f"A comparison was given up once it was unlikely to show the planned difference of "
+        f"{rule.effect:g}. Differences are paired by seed, with repeated confidence intervals."
+    )
 
 
 def _made_with(tables: StudyTables) -> Iterator[str]:

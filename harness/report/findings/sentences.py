@@ -86,7 +86,7 @@ def _sentence(tables: StudyTables, view: View, trial: TrialRow, comparisons: int
         f"{named(trial)}: {view.label} {difference_text(comparison)} against the "
         f"baseline; {evidence(comparison)}"
     )
-    if verdict(comparison) in ("better", "worse"):
+    if comparison.decision or verdict(comparison) in ("better", "worse"):
         return f"{start}."
     return f"{start}; {_remedy(comparison, comparisons)}."
 

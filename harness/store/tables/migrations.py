@@ -73,6 +73,7 @@ _NEW_IN_10 = (
     "comparison_over_classes",
     "effect",
     "explained_variance",
+    "look",
 )
 
 

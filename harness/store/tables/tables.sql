@@ -334,6 +334,33 @@ COMMENT ON COLUMN explained_variance.low IS '95 % interval; null if nothing can 
 COMMENT ON COLUMN explained_variance.high IS '95 % interval; null if nothing can be drawn anew.';
 COMMENT ON COLUMN explained_variance.digest IS 'Of the results that it was computed from.';
 
+CREATE TABLE IF NOT EXISTS look (
+    study       VARCHAR NOT NULL,
+    trial_id    VARCHAR NOT NULL,
+    seeds       INTEGER NOT NULL,
+    statistic   DOUBLE NOT NULL,
+    boundary    DOUBLE,
+    decision    VARCHAR NOT NULL,
+    difference  DOUBLE,
+    low         DOUBLE,
+    high        DOUBLE,
+    PRIMARY KEY (trial_id, seeds)
+);
+COMMENT ON TABLE look IS
+    'What each look of a study with stop found about each undecided trial; computed.';
+COMMENT ON COLUMN look.study IS 'The study.';
+COMMENT ON COLUMN look.trial_id IS 'The trial that is compared with the baseline.';
+COMMENT ON COLUMN look.seeds IS 'Seeds that the look used.';
+COMMENT ON COLUMN look.statistic IS 'Absolute mean difference; for an e-process, the evidence.';
+COMMENT ON COLUMN look.boundary IS
+    'What the statistic must reach; null if nothing could be shown yet.';
+COMMENT ON COLUMN look.decision IS 'What was decided, or: goes on.';
+COMMENT ON COLUMN look.difference IS 'Mean of trial minus baseline over these seeds.';
+COMMENT ON COLUMN look.low IS
+    'Lower end of the repeated confidence interval, at the last look of the trial; null if open.';
+COMMENT ON COLUMN look.high IS
+    'Upper end of the repeated confidence interval, at the last look of the trial; null if open.';
+
 CREATE TABLE IF NOT EXISTS t_quantile (
     df           INTEGER PRIMARY KEY,
     value        DOUBLE NOT NULL

@@ -251,6 +251,36 @@ COMMENT ON COLUMN comparisons.classes IS 'Number of test classes behind it.';
 COMMENT ON COLUMN comparisons.share_classes IS
     'Share of the variance of the mean difference that is due to the classes, from 0 to 1.';
 
+CREATE OR REPLACE VIEW evidence AS
+SELECT
+    trial.study, trial.label AS trial, trial_id, trial.number, look.seeds,
+    CAST(study.spec -> 'stop' ->> 'most_seeds' AS INTEGER) AS most_seeds, look.difference,
+    look.low, look.high, look.statistic, look.boundary, look.decision,
+    look.seeds = max(look.seeds) OVER (PARTITION BY trial_id) AS is_last
+FROM look
+JOIN trial USING (trial_id)
+JOIN study ON study.study = trial.study
+ORDER BY trial.study, trial.number, look.seeds;
+COMMENT ON VIEW evidence IS
+    'Each look of a study with stop: evidence for a difference from the baseline, and what it decided.';
+COMMENT ON COLUMN evidence.study IS 'The study.';
+COMMENT ON COLUMN evidence.trial IS 'The label of the trial.';
+COMMENT ON COLUMN evidence.trial_id IS 'The trial.';
+COMMENT ON COLUMN evidence.number IS 'Position of the trial in the study, from 0.';
+COMMENT ON COLUMN evidence.seeds IS 'Seeds that the look used: the first of the study.';
+COMMENT ON COLUMN evidence.most_seeds IS 'Seeds that an undecided trial can get.';
+COMMENT ON COLUMN evidence.difference IS 'Mean of trial minus baseline over these seeds.';
+COMMENT ON COLUMN evidence.low IS
+    'Lower end of the repeated confidence interval, at the last look of the trial; null if open.';
+COMMENT ON COLUMN evidence.high IS
+    'Upper end of the repeated confidence interval, at the last look of the trial; null if open.';
+COMMENT ON COLUMN evidence.statistic IS
+    'Absolute mean difference; for an e-process, the evidence.';
+COMMENT ON COLUMN evidence.boundary IS
+    'What the statistic must reach; null if nothing could be shown yet.';
+COMMENT ON COLUMN evidence.decision IS 'What was decided, or: goes on.';
+COMMENT ON COLUMN evidence.is_last IS 'Whether it is the newest look at the trial.';
+
 CREATE OR REPLACE VIEW control_comparisons AS
 SELECT
     trial.study, trial.label AS trial, trial.trial_id, trial.number, control.label AS control,

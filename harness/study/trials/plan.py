@@ -17,6 +17,7 @@ from harness.study.trials.conditions import Varied, check_conditions, fill
 from harness.study.trials.controls import make_controls
 from harness.study.trials.grid import baseline_of_search, check_axes, ends_of_axes, make_grid
 from harness.study.trials.single_trial import make_trial
+from harness.study.trials.stop_check import check_stop
 from harness.workload import Workload
 from harness.workload.code_version import CodeVersions
 
@@ -105,6 +106,7 @@ def make_plan(loaded: Loaded, workload: Workload) -> Plan:
         after = len(fixed)
     elif spec.is_fixed:
         fixed = make_grid(loaded, workload, filled)
+        check_stop(loaded, comparisons=len(fixed) - 1)
     else:
         ends = ends_of_axes(loaded, workload, filled)
         fixed = (make_trial(loaded, workload, 0, baseline_of_search(loaded), "baseline"),)

@@ -123,6 +123,37 @@ def test_the_spread_of_earlier_runs_gives_the_difference_its_unit(place: Place, 
     assert found.power.difference == pytest.approx(found.power.effect * found.power.spread.sd)
 
 
+STOPPING = GRID.replace("[0.2, 0.5]", "[0.2, 0.5, 0.6, 0.7, 0.8, 0.25, 0.26, 0.27]").replace(
+    "seeds: 2", "stop: {effect: 0.02, margin: 0.004, most_seeds: 20}"
+)
+
+
+def test_a_study_that_stops_says_when_it_could_show_something(place: Place) -> None:
+    found = plan(place, STOPPING)
+    assert found.stopping is not None
+    assert (found.stopping.first_seeds, found.stopping.most_seeds) == (12, 20)
+    assert found.runs == 10 * 20
+    assert describe(found)[1].startswith("runs: 8 trials and 2 controls x at most 20 seeds = 200;")
+    (line,) = (line for line in describe(found) if line.startswith("stop: "))
+    assert line == (
+        "stop: a difference can be shown from 12 of 20 seeds on (7 comparisons); equality with a "
+        "margin of about 0.75 standard deviations of paired differences or more"
+    )
+
+
+def test_a_margin_that_cannot_be_shown_is_said(place: Place) -> None:
+    few = ("stop.most_seeds=9", "search.quality={grid: [0.2, 0.5, 0.6]}")
+    place.run(STOPPING, *few)
+    found = plan(place, STOPPING, *few)
+    assert found.stopping is not None
+    assert found.stopping.spread is not None
+    least = found.stopping.smallest_margin
+    assert least is not None
+    assert least == pytest.approx(found.stopping.spread.sd * 2.24 / (9 - 2.24**2) ** 0.5, rel=0.01)
+    assert f"the smallest is about {least:.2g}; raise stop.margin" in describe(found)[-1]
+    assert not plan(place, STOPPING, *few, f"stop.margin={least * 1.01}").warnings
+
+
 def test_a_disk_that_is_too_small_is_said(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     place.run(GRID, "seeds=1")
     full = type("Usage", (), {"free": 10})()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fake_workload import load_problems, write_study
+from fake_workload import load_problems, plan_problems, write_study
 
 from harness.errors import InputError
 from harness.study.axes import matches, same_value, set_at
@@ -183,8 +183,8 @@ def test_an_empty_list_of_values_is_refused(tmp_path: Path) -> None:
         (
             "metrik: nmi",
             "s.yaml:4:1: metrik: unknown key; did you mean 'metric'? known: study, question, "
-            "workload, base, search, variants, ablate, zip, forbid, seeds, baseline, metric, sampler, "
-            "trials, confirm, parallel_trials, pruner, limits, budget, train_together, claims",
+            "workload, base, search, variants, ablate, zip, forbid, seeds, stop, baseline, metric, "
+            "sampler, trials, confirm, parallel_trials, pruner, limits, budget, train_together, claims",
         ),
     ],
 )
@@ -404,3 +404,102 @@ def test_the_parts_of_a_field_can_be_set_one_by_one(tmp_path: Path) -> None:
     assert (loaded.spec.budget.hours, loaded.spec.budget.runs) == (1.5, None)
     with pytest.raises(InputError, match=r"--set confirm.tip=2: confirm.tip: unknown key.*top"):
         load_study(path, ("confirm.tip=2",))
+
+
+STOP = "search: {method.momentum: {grid: [0.0, 0.9]}}\nbaseline: {method.momentum: 0.0}\n"
+
+
+def test_a_study_that_stops_has_no_number_of_seeds(tmp_path: Path) -> None:
+    text = f"{STOP}stop: {{effect: 0.02, most_seeds: 12}}\n"
+    spec = load_study(write_study(tmp_path, text)).spec
+    assert spec.seed_list == tuple(range(12))
+    assert spec.stop is not None
+    assert (spec.stop.alpha, spec.stop.looks, spec.stop.margin) == (0.05, "every", None)
+    assert spec.stop.rule.looks == tuple(range(6, 13))
+    dumped = spec.model_dump(mode="json")
+    assert "seeds" not in dumped
+    assert type(spec).model_validate(dumped) == spec
+
+
+def test_a_study_without_stop_has_the_fingerprint_that_it_always_had(tmp_path: Path) -> None:
+    spec = load_study(write_study(tmp_path, GRID)).spec
+    assert "stop" not in spec.model_dump(mode="json")
+    assert spec.fingerprint == "41d148d9e4c6"
+
+
+@pytest.mark.parametrize(
+    ("stop", "message"),
+    [
+        (
+            "{effect: 0.1, most_seeds: 20, looks: [6, 10, 10, 20]}",
+            "s.yaml:6:1: stop: looks: must increase, and begin with 2 seeds or more, got "
+            "[6, 10, 10, 20]; sort them",
+        ),
+        (
+            "{effect: 0.1, most_seeds: 20, looks: [6, 10, 15]}",
+            "s.yaml:6:1: stop: looks: the last look is at most_seeds (20), got 15; add 20 to the "
+            "looks or set most_seeds to 15",
+        ),
+        (
+            "{effect: 0.1, most_seeds: 20, looks: often}",
+            "s.yaml:6:37: stop.looks: give every, or numbers of seeds such as [6, 10, 20], got "
+            "'often'",
+        ),
+        ("{most_seeds: 20}", "s.yaml:6:1: stop.effect: is missing; add it"),
+        (
+            "{effect: 0.1, most_seeds: 20, method: sprt}",
+            "s.yaml:6:37: stop.method: input should be 'group_sequential' or 'e-process', got "
+            "'sprt'",
+        ),
+        (
+            "{effect: 0.1, most_sed: 20, most_seeds: 20}",
+            "s.yaml:6:21: stop.most_sed: unknown key; did you mean 'most_seeds'? known: alpha, "
+            "looks, effect, margin, most_seeds, method",
+        ),
+        (
+            "{effect: 0.1, most_seeds: 20}\nseeds: 5",
+            "s.yaml:7:1: seeds: stop decides how many seeds a trial gets; remove seeds or stop",
+        ),
+        (
+            "{effect: 0.1, most_seeds: 20}\nsampler: random\ntrials: 5",
+            "s.yaml:6:1: stop: decides about the trials of a grid, not of a random search; remove "
+            "stop, or set sampler to grid",
+        ),
+        (
+            "{effect: 0.1, most_seeds: 20}\nsampler: tpe\ntrials: 5\npruner: median",
+            "s.yaml:6:1: stop: decides about the trials of a grid, not of a tpe search; remove "
+            "stop, or set sampler to grid",
+        ),
+        (
+            "{effect: 0.1, most_seeds: 20}\npruner: median",
+            "s.yaml:7:1: pruner: a grid compares all its trials, so none can be pruned; remove "
+            "pruner, or set sampler to random, tpe or another search",
+        ),
+        (
+            "{effect: 0.1, most_seeds: 20}\nconfirm: {top: 1, seeds: [90, 91]}",
+            "s.yaml:6:1: stop: it decides on test classes, which a sealed grid keeps shut; remove "
+            "confirm, or give seeds in place of stop",
+        ),
+        (
+            "{effect: 0.1, most_seeds: 20}\nclaims: [{trial: momentum=0.9, better_than: momentum=0}]",
+            "s.yaml:6:1: stop: claims are tested once all seeds have ended, and stop decides as they "
+            "come in; remove claims, or give seeds in place of stop",
+        ),
+    ],
+)
+def test_a_stop_that_cannot_be_is_refused_in_one_line(
+    tmp_path: Path, stop: str, message: str
+) -> None:
+    assert load_problems(write_study(tmp_path, f"{STOP}stop: {stop}\n")) == [message]
+
+
+def test_too_few_seeds_to_show_anything_are_refused(tmp_path: Path) -> None:
+    text = "search: {method.momentum: {grid: [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]}}\n"
+    stop = "stop: {effect: 0.1, most_seeds: 7}\n"
+    assert plan_problems(tmp_path, f"{text}baseline: {{method.momentum: 0.0}}\n{stop}") == [
+        "s.yaml:6:21: stop.most_seeds: 7 seeds can show nothing in 7 comparisons; give at least 9, "
+        "or compare fewer trials"
+    ]
+    assert plan_problems(tmp_path, stop) == [
+        "s.yaml:4:1: stop: there is nothing to compare with the baseline; add a trial, or give seeds"
+    ]
