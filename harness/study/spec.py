@@ -29,7 +29,7 @@ _LEAST_WILCOXON_SEEDS_ONCE = 5  # for searches that began under the first versio
 VARIANT = "variant"
 """Key that names the variant of a trial beside the parameters that vary."""
 _NOT_WITH_STOP = {
-    "ablate": "effects need the same seeds in every trial, but stop gives each trial seeds of its own",
+    "ablate": "effects need the same seeds in every trial, but stop gives each its own",
     "claims": "claims are tested once all seeds have ended, and stop decides as they come in",
     "confirm": "it decides on test classes, which a sealed grid keeps shut",
 }
