@@ -1,6 +1,6 @@
 """Simulate the statistics of the harness at full size; results are kept beside the timings.
 
-python tests/benchmarks/statistics.py [--only NAME]
+python tests/benchmarks/simulations.py [--only NAME]
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-# This file has the name of a module of Python, which must come first for everybody else.
-sys.path.append(sys.path.pop(0))
 sys.path.append(str(Path(__file__).resolve().parent.parent / "fixtures"))
 
 import claim_errors
@@ -28,7 +26,7 @@ def effects() -> None:
         found = known_effects.coverage(studies=studies, seeds=seeds, key=seeds)
         rows += [{"seeds": seeds, "kind": kind, **shares} for kind, shares in found.items()]
         print(*rows[-len(found) :], sep="\n", flush=True)
-    kept.keep("statistics-effects", studies=studies, rows=rows)
+    kept.keep("simulations-effects", studies=studies, rows=rows)
 
 
 def claims() -> None:
@@ -39,7 +37,7 @@ def claims() -> None:
             found = claim_errors.rates(studies=studies, seeds=seeds, shift=shift, key=seeds)
             rows.append({"seeds": seeds, "shift": shift, **found})
             print(rows[-1], flush=True)
-    kept.keep("statistics-claims", studies=studies, rows=rows)
+    kept.keep("simulations-claims", studies=studies, rows=rows)
 
 
 def classes() -> None:
@@ -52,7 +50,7 @@ def classes() -> None:
             )
             rows.append({"varies": name, "seeds": seeds, "classes": count, **found._asdict()})
             print(rows[-1], flush=True)
-    kept.keep("statistics-classes", studies=studies, rows=rows)
+    kept.keep("simulations-classes", studies=studies, rows=rows)
 
 
 def stop() -> None:
@@ -65,7 +63,7 @@ def stop() -> None:
         method = "e-process" if is_e_process else "group_sequential"
         found.append({"method": method, "mix": mix.name, **stopping.simulate(mix, rule, 1000)})
         print(found[-1], flush=True)
-        kept.keep("statistics-stop", studies=1000, seeds=stopping.SEEDS, rows=found)
+        kept.keep("simulations-stop", studies=1000, seeds=stopping.SEEDS, rows=found)
 
 
 SIMULATIONS: Mapping[str, Callable[[], None]] = {
