@@ -407,6 +407,11 @@ def ports(plan: Plan, leaving: Iterable[tuple[str, str, Edge]]) -> dict[Edge, fl
 # The page
 
 
+def with_inner(room: Room) -> list[Room]:
+    """The room and those within it, at any depth."""
+    return [room, *(each for inner in room.inner for each in with_inner(inner))]
+
+
 def table(layers: Sequence[Sequence[Room]]) -> str:
     """The rooms of a package by layer, in Markdown."""
     lines = ["| layer | room | what it is for |", "| --- | --- | --- |"]
@@ -417,7 +422,7 @@ def table(layers: Sequence[Sequence[Room]]) -> str:
             lines += [
                 f"| {number} | [`{each.title.replace('.', '/')}{suffix}`]"
                 f"(../{each.name.replace('.', '/')}{suffix}) | {each.sentence} |"
-                for each in (room, *room.inner)
+                for each in with_inner(room)
             ]
     return "\n".join(lines)
 

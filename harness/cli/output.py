@@ -9,7 +9,7 @@ from harness.cli.row_formats import format_rows
 from harness.cli.terminal import show
 from harness.engine.preview import Preview
 from harness.export.best_model import BestModel, best_model
-from harness.report.findings.final_table import final_table
+from harness.report.findings.tables.final_table import final_table
 from harness.study.trials.budget import search_trials
 from harness.study.trials.plan import Plan
 

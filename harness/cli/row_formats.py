@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from harness.cli.options import FormatChoice
 from harness.cli.terminal import visible
-from harness.report.findings.text_table import justified, markdown_table, no_formula
+from harness.report.findings.tables.text_table import justified, markdown_table, no_formula
 from harness.units import shortened
 from harness.workload import JsonValue
 

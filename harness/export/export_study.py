@@ -103,7 +103,7 @@ def _add_runs(results: Path, study: str, uri: str, artifacts: str | None = None)
 
 def _table(results: Path, study: str, form: ExportForm) -> str:
     """Return the table for a paper, ending with a newline."""
-    from harness.report.findings.paper_table import paper_table
+    from harness.report.findings.tables.paper_table import paper_table
 
     table = paper_table(load_tables(results, study))
     return table.markdown() if form == "markdown" else table.latex(f"tab:{study}")

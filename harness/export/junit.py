@@ -8,7 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from harness.records.plain_file import writing
-from harness.report.data.claims import ClaimFinding
+from harness.report.data.evidence.claims import ClaimFinding
 from harness.report.findings.claim_lines import claim_line
 
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

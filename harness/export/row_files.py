@@ -8,7 +8,7 @@ from typing import Literal
 
 import duckdb
 
-from harness.report.findings.text_table import FORMULA_STARTS
+from harness.report.findings.tables.text_table import FORMULA_STARTS
 from harness.store import database
 from harness.store.tables.bulk_rows import quoted
 

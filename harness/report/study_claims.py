@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.errors import InputError, nearest
-from harness.report.data.claims import (
+from harness.report.data.evidence.claims import (
     ClaimFinding,
     findings_as_written,
     read_claim_findings,
@@ -36,8 +36,8 @@ def read_study_claims(
     Claims of a file that no run has noted yet are tested, too; they count as made after results.
 
     Raises:
-        InputError: the study is unknown, makes no claims, has changed registered ones, or claims
-            something about an unknown trial or metric.
+        InputError: the study is unknown or makes no claims, a registered claim was changed, or a
+            claim names an unknown trial or metric.
         StoreError: the database cannot be read.
     """
     path = Path(study)

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.report.data.agreement import Agreement, read_agreement
-from harness.report.data.by_classes import ByClasses, read_by_classes
-from harness.report.data.claims import ClaimFinding, read_claim_findings
-from harness.report.data.explained import ExplainedShare, read_explained
+from harness.report.data.evidence.by_classes import ByClasses, read_by_classes
+from harness.report.data.evidence.claims import ClaimFinding, read_claim_findings
+from harness.report.data.evidence.explained import ExplainedShare, read_explained
+from harness.report.data.evidence.vault import Readings, read_readings
 from harness.report.data.load import read_tables
 from harness.report.data.mixture import mixture_of
 from harness.report.data.study_data import StudyTables
 from harness.report.data.training import Training, read_training
-from harness.report.data.vault import Readings, read_readings
 from harness.report.findings.answer import answer
 from harness.report.findings.optimism import luck, optimism, optimism_text, vault_text
 from harness.report.findings.sentences import ESTIMATE, comparison_sentences, is_estimated

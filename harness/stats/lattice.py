@@ -39,8 +39,8 @@ class Effect(NamedTuple):
 def effects(design: Design, values: Mapping[Cell, Mapping[int, float]]) -> list[Effect]:
     """Estimate every effect of a design that shares at least one seed between its cells.
 
-    A seed that a cell lacks, such as a run that failed, does not count in the effects that this
-    cell enters.
+    If a cell has no value for a seed, for example because its run failed, the effects that are
+    computed from this cell leave the seed out.
 
     Args:
         design: The components, and the cells that are trained.

@@ -91,8 +91,8 @@ def one_sided_p(differences: Sequence[float], margin: float, *, upper: bool = Tr
     if not upper:
         moved = -moved
     sizes = np.abs(moved)
-    # Differences and margin are rounded, so the tolerance is relative to both: sums that equal the
-    # observed one but for rounding count as ties.
+    # Sums that differ from the observed one only by rounding count as ties. Differences and margin
+    # are both rounded, so the tolerance is relative to both.
     scale = float(sizes.sum()) + len(sizes) * abs(margin)
     observed = float(moved.sum()) - 1e-12 * scale
     extreme = int(np.sum(flipped_sums(sizes) >= observed))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.records.claims import Claim, NotedClaim
-from harness.report.data.claims import ClaimFinding
+from harness.report.data.evidence.claims import ClaimFinding
 from harness.report.findings.claim_lines import claim_line
 from harness.stats.paired import may_show_p
 from harness.store.database import query

@@ -50,7 +50,7 @@ class Outcome(NamedTuple):
     power: float
     """Share of the true effects that were found, in the right direction; NaN without any."""
     fixed_power: float
-    """The same for all seeds, exact sign flips and Holm's method."""
+    """Power of a fixed number of seeds, tested once by exact sign flips with Holm's method."""
     is_false: bool
     """Whether any claim was false: a difference, its direction, or an equivalence."""
     is_fixed_false: bool

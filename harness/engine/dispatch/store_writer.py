@@ -111,7 +111,7 @@ class StoreWriter:
         """Bring the database up to date; it is not opened if nothing has changed.
 
         Args:
-            compare: A study whose comparisons and importances are recomputed.
+            compare: Study whose comparisons and importances to recompute; None for no study.
             wait_s: How long to wait for a process that holds the database.
             on_wait: Called once, with a sentence, when a wait begins.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harness.report.data.by_classes import ByClasses, rank_correlation
+from harness.report.data.evidence.by_classes import ByClasses, rank_correlation
 from harness.report.findings.estimates import decimal
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from harness.report.data.evidence.vault import Readings
 from harness.report.data.study_data import StudyTables, TrialRow, View, measure_label
-from harness.report.data.vault import Readings
 from harness.report.findings.answer import named
 from harness.report.findings.estimates import decimal, signed
 from harness.stats.selection import luck_of_the_best

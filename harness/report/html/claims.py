@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.report.data.claims import ClaimFinding
+from harness.report.data.evidence.claims import ClaimFinding
 from harness.report.findings.claim_lines import LEVELS, claim_line, registration
 from harness.report.html.escape import escaped
 from harness.report.html.layout import note

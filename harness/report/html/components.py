@@ -7,7 +7,7 @@ from harness.report.findings.components import component_sentences
 from harness.report.html.escape import escaped
 from harness.report.html.layout import folded, note, panels, section
 from harness.report.html.tables import chosen_part, effects_table, view_choices
-from harness.report.plots.components import effect_pictures
+from harness.report.plots.effects.components import effect_pictures
 from harness.stats.designs import JOINED, Design, defining_words
 from harness.stats.paired import MIN_SEEDS_FOR_TEST
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.report.data.compared_runs import ShownRuns, choose_runs
-from harness.report.data.projection import Maps, read_maps
-from harness.report.data.query_gallery import (
+from harness.report.data.images.compared_runs import ShownRuns, choose_runs
+from harness.report.data.images.projection import Maps, read_maps
+from harness.report.data.images.query_gallery import (
     ClassRecall,
     Counts,
     Finds,
@@ -23,8 +23,8 @@ from harness.report.data.query_gallery import (
     Query,
     read_gallery,
 )
+from harness.report.data.images.thumbnails import Pictures
 from harness.report.data.study_data import SPLIT_NAMES, StudyTables
-from harness.report.data.thumbnails import Pictures
 from harness.report.findings.estimates import NONE, signed
 from harness.report.html.escape import escaped
 from harness.report.html.layout import in_script, note, panels, section

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.report.data.agreement import REFERENCE, Agreement
-from harness.report.data.by_classes import ByClasses
-from harness.report.data.explained import ExplainedShare
+from harness.report.data.evidence.by_classes import ByClasses
+from harness.report.data.evidence.explained import ExplainedShare
 from harness.report.data.mixture import mixture_of
 from harness.report.data.study_data import StudyTables, TrialRow, View, measure_label
 from harness.report.data.training import Training
+from harness.report.findings.axes.search_space import searched
+from harness.report.findings.axes.swept_axes import swept_axes
 from harness.report.findings.class_number import class_number_text
-from harness.report.findings.listing import listed_trials
-from harness.report.findings.methods_text import csv_text, is_csv_by_run, methods_paragraph
-from harness.report.findings.paper_table import paper_table
-from harness.report.findings.search_space import searched
-from harness.report.findings.swept_axes import swept_axes
+from harness.report.findings.tables.listing import listed_trials
+from harness.report.findings.tables.methods_text import csv_text, is_csv_by_run, methods_paragraph
+from harness.report.findings.tables.paper_table import paper_table
 from harness.report.html.components import effect_section
 from harness.report.html.document import file_stem
 from harness.report.html.escape import escaped
@@ -43,14 +43,14 @@ from harness.report.html.tables import (
 from harness.report.plots.ablation import ablation_panels, ablation_pictures
 from harness.report.plots.agreement import agreement_pictures
 from harness.report.plots.by_classes import by_classes_picture
-from harness.report.plots.cluster_sizes import size_pictures
-from harness.report.plots.curves import cluster_pictures, curve_pictures
-from harness.report.plots.explained import explained_pictures
-from harness.report.plots.grid_interactions import contrast_pictures
-from harness.report.plots.importance import landscape_pictures
-from harness.report.plots.interactions import component_pictures, grid_pictures, grids
-from harness.report.plots.parallel import parallel_pictures
-from harness.report.plots.search_history import exploration_pictures
+from harness.report.plots.effects.explained import explained_pictures
+from harness.report.plots.effects.grid_interactions import contrast_pictures
+from harness.report.plots.effects.interactions import component_pictures, grid_pictures, grids
+from harness.report.plots.search.importance import landscape_pictures
+from harness.report.plots.search.parallel import parallel_pictures
+from harness.report.plots.search.search_history import exploration_pictures
+from harness.report.plots.training.cluster_sizes import size_pictures
+from harness.report.plots.training.curves import cluster_pictures, curve_pictures
 from harness.stats.paired import MIN_SEEDS_FOR_TEST
 
 _CELLS = (

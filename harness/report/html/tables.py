@@ -27,11 +27,11 @@ from harness.report.findings.estimates import (
     summary_text,
     verdict,
 )
-from harness.report.findings.listing import MOST_ROWS, listed_trials
+from harness.report.findings.tables.listing import MOST_ROWS, listed_trials
 from harness.report.html.escape import escaped, label
 from harness.report.html.layout import folded
 from harness.report.plots.ablation import Panel
-from harness.report.plots.interactions import Grid
+from harness.report.plots.effects.interactions import Grid
 from harness.report.plots.picture import ACCENT, BASELINE, BEST, trial_colours
 from harness.stats.designs import KIND_NAMES
 from harness.stats.paired import may_show_p

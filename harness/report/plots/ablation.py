@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from harness.report.data.study_data import StudyTables, Summary, TrialRow, View
+from harness.report.findings.axes.swept_axes import SweptAxis, drawn_axes, trial_axis
 from harness.report.findings.estimates import bar_lengths, decimal, summary_text
-from harness.report.findings.swept_axes import SweptAxis, drawn_axes, trial_axis
 from harness.report.plots.picture import (
     ACCENT,
     BASELINE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
-from harness.report.data.by_classes import ByClasses, ClassPoint
+from harness.report.data.evidence.by_classes import ByClasses, ClassPoint
 from harness.report.data.study_data import TrialRow
 from harness.report.plots.picture import (
     BASELINE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from harness.report.data.projection import Maps, Point, ProjectedRun
+from harness.report.data.images.projection import Maps, Point, ProjectedRun
 from harness.report.plots.picture import BASELINE, Picture, Trace
 from harness.units import shortened
 

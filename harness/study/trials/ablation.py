@@ -29,7 +29,7 @@ def make_ablation(
     None if that control is the baseline.
 
     Raises:
-        InputError: a component or the design is wrong, or the workload rejects a combination.
+        InputError: a component or the design is invalid, or the workload rejects a combination.
     """
     check_components(loaded, ablate)
     wanted = [ablate.varied(cell) for cell in cells(ablate.plan)]

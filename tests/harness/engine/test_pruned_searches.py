@@ -16,7 +16,7 @@ from harness.engine.preview import preview
 from harness.engine.progress import RunLine, Snapshot
 from harness.errors import InputError
 from harness.report.data.load import load_tables
-from harness.report.findings.final_table import final_table
+from harness.report.findings.tables.final_table import final_table
 from harness.report.study_page import write_report
 from harness.search import sampler as sampler_module
 from harness.search.history import Observation

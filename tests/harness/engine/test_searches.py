@@ -15,7 +15,7 @@ from harness.errors import InputError
 from harness.records.event_log import read_spool
 from harness.records.events import EpochReported
 from harness.records.study_record import read_study_records
-from harness.report.findings.final_table import final_table
+from harness.report.findings.tables.final_table import final_table
 from harness.report.study_page import write_report
 from harness.search import sampler
 from harness.search.history import Observation

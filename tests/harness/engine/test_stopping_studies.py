@@ -14,7 +14,7 @@ from waiting import assert_soon
 
 from harness.engine.preview import preview
 from harness.errors import InputError
-from harness.report.findings.final_table import final_table
+from harness.report.findings.tables.final_table import final_table
 from harness.report.study_page import write_report
 from harness.store.rebuild import rebuild
 

@@ -11,7 +11,7 @@ from report_fixtures import Made, make_study, momentum, opened
 from roots import ROOT
 from seen_fixtures import make_seen_study
 
-from harness.report.data.by_classes import ByClasses, rank_correlation, read_by_classes
+from harness.report.data.evidence.by_classes import ByClasses, rank_correlation, read_by_classes
 from harness.report.data.load import load_tables
 from harness.report.findings.class_number import class_number_text
 from harness.report.findings.estimates import class_interval_text

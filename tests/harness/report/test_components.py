@@ -12,12 +12,12 @@ from report_fixtures import make_study, momentum
 
 from harness.report.data.load import load_tables
 from harness.report.data.study_data import StudyTables, View
+from harness.report.findings.axes.swept_axes import swept_axes
 from harness.report.findings.components import component_sentences, headline, shown_effects
-from harness.report.findings.final_table import final_table
-from harness.report.findings.methods_text import methods_paragraph
-from harness.report.findings.swept_axes import swept_axes
-from harness.report.plots.components import Steps, effect_pictures, steps
-from harness.report.plots.interactions import grids
+from harness.report.findings.tables.final_table import final_table
+from harness.report.findings.tables.methods_text import methods_paragraph
+from harness.report.plots.effects.components import Steps, effect_pictures, steps
+from harness.report.plots.effects.interactions import grids
 from harness.report.study_page import page_text
 
 TEST = View("test", "recall@1")

@@ -17,11 +17,11 @@ from harness.report.comparison_page import write_comparison
 from harness.report.data.load import load_tables
 from harness.report.data.study_data import Summary, comparison_of
 from harness.report.findings.estimates import decimal, difference_text, evidence, plus_minus, signed
-from harness.report.findings.methods_text import methods_paragraph
-from harness.report.findings.paper_table import paper_table
 from harness.report.findings.sentences import comparison_sentences
+from harness.report.findings.tables.methods_text import methods_paragraph
+from harness.report.findings.tables.paper_table import paper_table
 from harness.report.index_page import write_all
-from harness.report.plots.interactions import component_pictures
+from harness.report.plots.effects.interactions import component_pictures
 from harness.report.plots.render import figure_json
 from harness.stats.paired import MIN_SEEDS_FOR_TEST, may_show_p, t_interval
 from harness.store.database import query

@@ -20,12 +20,12 @@ from harness.records.event_log import append
 from harness.records.folders import run_dir, spool_path, work_dir
 from harness.records.run_files import digests_below
 from harness.report import study_page
-from harness.report.data import thumbnails
-from harness.report.data.compared_runs import choose_runs
+from harness.report.data.images import thumbnails
+from harness.report.data.images.compared_runs import choose_runs
+from harness.report.data.images.projection import Maps, Point, aligned, read_maps
+from harness.report.data.images.query_gallery import Gallery, read_gallery
+from harness.report.data.images.thumbnails import Pictures
 from harness.report.data.load import load_tables
-from harness.report.data.projection import Maps, Point, aligned, read_maps
-from harness.report.data.query_gallery import Gallery, read_gallery
-from harness.report.data.thumbnails import Pictures
 from harness.report.html.gallery import read_seen
 from harness.report.plots.projection import map_pictures
 from harness.report.study_page import write_report

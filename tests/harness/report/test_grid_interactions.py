@@ -10,12 +10,12 @@ from report_fixtures import Made, make_study, momentum, value_of
 
 from harness.report.data.load import load_tables
 from harness.report.data.study_data import StudyTables, View
-from harness.report.plots.grid_interactions import (
+from harness.report.plots.effects.grid_interactions import (
     contrast_pictures,
     contrasts,
     reference,
 )
-from harness.report.plots.interactions import MOST_VALUES, grids
+from harness.report.plots.effects.interactions import MOST_VALUES, grids
 from harness.report.plots.render import figure_json
 from harness.report.study_page import page_text
 from harness.stats.paired import holm, sign_flip_p

@@ -8,11 +8,11 @@ import pytest
 from page_reader import written
 from report_fixtures import Made, controls, make_study, momentum, opened, value_of
 
-from harness.report.data.explained import read_explained
+from harness.report.data.evidence.explained import read_explained
 from harness.report.data.load import load_tables
 from harness.report.html.tables import grid_table
-from harness.report.plots.explained import explained_pictures
-from harness.report.plots.interactions import component_pictures, grid_pictures, grids
+from harness.report.plots.effects.explained import explained_pictures
+from harness.report.plots.effects.interactions import component_pictures, grid_pictures, grids
 from harness.report.plots.picture import Picture
 from harness.report.plots.render import figure_json
 

@@ -9,9 +9,9 @@ from report_fixtures import Made, controls, make_study, momentum, value_of
 
 from harness.report.data.load import load_tables
 from harness.report.data.study_data import View
-from harness.report.findings import methods_text
-from harness.report.findings.methods_text import csv_text, methods_paragraph
-from harness.report.findings.paper_table import paper_table
+from harness.report.findings.tables import methods_text
+from harness.report.findings.tables.methods_text import csv_text, methods_paragraph
+from harness.report.findings.tables.paper_table import paper_table
 from harness.report.html.costs import cost_section
 
 HOSTILE = "100 % <b>a_b</b> & $x^2$ ~ #1 {\\cmd} | `c`\nnext"

@@ -18,7 +18,7 @@ from harness.records.trial import Trial
 from harness.report.comparison_page import write_comparison
 from harness.report.data.load import load_tables
 from harness.report.data.mixture import Compared, mixture, mixture_of
-from harness.report.findings.methods_text import methods_paragraph
+from harness.report.findings.tables.methods_text import methods_paragraph
 from harness.report.index_page import write_all
 from harness.store import database
 from harness.store.tables.comparisons import refresh_comparisons

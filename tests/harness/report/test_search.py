@@ -12,13 +12,13 @@ from report_fixtures import Made, make_study
 
 from harness.report.data.load import load_tables
 from harness.report.data.study_data import StudyTables
-from harness.report.findings.search_space import Searched, searched
-from harness.report.findings.swept_axes import drawn_axes
+from harness.report.findings.axes.search_space import Searched, searched
+from harness.report.findings.axes.swept_axes import drawn_axes
 from harness.report.html import sections
-from harness.report.plots import importance
-from harness.report.plots.importance import FEWEST_FOR_A_SURFACE, landscape_pictures
-from harness.report.plots.parallel import MOST_LINES, parallel_pictures
 from harness.report.plots.render import figure_json
+from harness.report.plots.search import importance
+from harness.report.plots.search.importance import FEWEST_FOR_A_SURFACE, landscape_pictures
+from harness.report.plots.search.parallel import MOST_LINES, parallel_pictures
 from harness.report.study_page import divided, write_report
 from harness.search.importance import FEWEST_TRIALS
 from harness.workload import JsonValue

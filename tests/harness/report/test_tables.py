@@ -12,9 +12,9 @@ from harness.report.data.load import load_tables
 from harness.report.data.study_data import Comparison, StudyTables, View
 from harness.report.data.training import read_training
 from harness.report.findings.answer import answer
+from harness.report.findings.axes.swept_axes import number_scale, swept_axes
 from harness.report.findings.estimates import difference_text, signed
-from harness.report.findings.final_table import final_table
-from harness.report.findings.swept_axes import number_scale, swept_axes
+from harness.report.findings.tables.final_table import final_table
 from harness.store import database
 
 TEST = View("test", "recall@1")

@@ -7,7 +7,7 @@ import re
 import pytest
 from markdown_it import MarkdownIt
 
-from harness.report.findings.text_table import (
+from harness.report.findings.tables.text_table import (
     latex_escaped,
     latex_table,
     markdown_escaped,

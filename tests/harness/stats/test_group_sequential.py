@@ -91,7 +91,7 @@ def test_no_more_than_the_level_of_all_patterns_ends_the_test() -> None:
 
 
 def test_what_cannot_end_a_test_is_not_enumerated() -> None:
-    """Sums below the root of the sum of squares are too common for any small level."""
+    """A sum below one standard deviation is not significant at a small level."""
     chance = random.Random(7)
     for count in range(60):
         drift = count / 30

@@ -17,8 +17,8 @@ from harness.report.findings.estimates import (
     plus_minus,
     signed,
 )
-from harness.report.findings.listing import listed_trials
-from harness.report.findings.text_table import latex_table, markdown_escaped, markdown_table
+from harness.report.findings.tables.listing import listed_trials
+from harness.report.findings.tables.text_table import latex_table, markdown_escaped, markdown_table
 from harness.stats.paired import MIN_SEEDS_FOR_TEST
 
 _DIGITS = 4

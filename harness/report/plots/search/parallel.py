@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 
 from harness.report.data.study_data import TrialRow
-from harness.report.findings.search_space import Parameter, Searched, share
+from harness.report.findings.axes.search_space import Parameter, Searched, share
 from harness.report.plots.picture import INK, PAPER, RAMP, Picture, Trace, tick
 from harness.units import shortened
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from harness.report.data.compared_runs import ShownRun, ShownRuns
-from harness.report.data.thumbnails import Pictures
+from harness.report.data.images.compared_runs import ShownRun, ShownRuns
+from harness.report.data.images.thumbnails import Pictures
 from harness.store.database import Connection
 from harness.store.typed_rows import finite_or_none, read_rows
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
-from harness.report.data.explained import ExplainedShare
+from harness.report.data.evidence.explained import ExplainedShare
 from harness.report.plots.picture import (
     ACCENT,
     BASELINE,

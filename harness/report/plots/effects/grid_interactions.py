@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from harness.report.data.study_data import StudyTables, View
 from harness.report.findings.components import effect_text
-from harness.report.plots.components import matrix_trace
-from harness.report.plots.interactions import Grid, category_axis, grids
+from harness.report.plots.effects.components import matrix_trace
+from harness.report.plots.effects.interactions import Grid, category_axis, grids
 from harness.report.plots.picture import Picture, first_told
 from harness.stats.designs import second_difference
 from harness.stats.lattice import Effect, estimated

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness.report.data.compared_runs import ShownRun, ShownRuns
-from harness.report.data.thumbnails import Pictures
+from harness.report.data.images.compared_runs import ShownRun, ShownRuns
+from harness.report.data.images.thumbnails import Pictures
 from harness.store.database import Connection
 from harness.store.typed_rows import read_rows
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from harness.report.data.mixture import mixture_of
 from harness.report.data.study_data import RunRow, StudyTables, TrialRow
 from harness.report.findings.answer import named
+from harness.report.findings.axes.swept_axes import swept_axes
 from harness.report.findings.components import design_text, effect_methods
-from harness.report.findings.swept_axes import swept_axes
-from harness.report.findings.text_table import no_formula
+from harness.report.findings.tables.text_table import no_formula
 from harness.stats import paired as stats
 from harness.stats.stopping import StopRule, every_seed, rule_of
 

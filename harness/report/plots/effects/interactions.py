@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.report.data.study_data import Comparison, StudyTables, Summary, TrialRow, View
+from harness.report.findings.axes.swept_axes import SweptAxis, swept_axes
 from harness.report.findings.estimates import (
     bar_lengths,
     difference_text,
@@ -21,7 +22,6 @@ from harness.report.findings.estimates import (
     summary_text,
     verdict,
 )
-from harness.report.findings.swept_axes import SweptAxis, swept_axes
 from harness.report.plots.picture import (
     ACCENT,
     BASELINE,

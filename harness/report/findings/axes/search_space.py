@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.report.data.study_data import StudyTables, TrialRow
-from harness.report.findings.swept_axes import SweptAxis, shown, swept_axes
+from harness.report.findings.axes.swept_axes import SweptAxis, shown, swept_axes
 from harness.search.importance import FEWEST_TRIALS, Dimension, Importances, importances, usable
 from harness.workload import JsonValue
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 
 from harness.report.data.study_data import TrialRow
-from harness.report.findings.search_space import Parameter, Searched
+from harness.report.findings.axes.search_space import Parameter, Searched
 from harness.report.plots.picture import (
     ACCENT,
     PAPER,

@@ -1,0 +1,1 @@
+"""Load the images that a page shows: retrieved ones, maps of them, thumbnails."""

@@ -1,0 +1,1 @@
+"""Find what a study varied, and how to show it."""

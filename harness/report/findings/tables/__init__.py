@@ -1,0 +1,1 @@
+"""Write a study's tables, and its methods in words, for terminals and papers."""

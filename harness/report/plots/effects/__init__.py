@@ -1,0 +1,1 @@
+"""Draw what parameters, components and pairs of them are worth."""

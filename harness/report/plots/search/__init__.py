@@ -1,0 +1,1 @@
+"""Draw a search: its history, its axes, what matters in it."""

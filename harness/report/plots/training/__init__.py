@@ -1,0 +1,1 @@
+"""Draw what runs reported while they trained."""
