@@ -145,7 +145,8 @@ def _run_network(
             remarks = remarks_on_search(config.evaluate.search, device)
             remarks.append(f"The best embedding that the untouched weights give is {network}.")
             write_facts(workdir, remarks=remarks)
-        measured = _measure(network, validation, config, number_format, seed=seed)
+        embed = _embedder(network, config, number_format)
+        measured = _score(embed, validation, config, seed=seed)
         report(0, {f"val/{name}": value for name, value in measured.items()})
         chosen = Snapshot(0, 0.0, network.state_dict(), measured, is_last=True)
     else:
@@ -336,29 +337,8 @@ def _resume(state: TrainingState, key: str, workdir: Path) -> None:
 
 def _validate(context: RunContext, validation: Images) -> dict[str, float]:
     """Compute all metrics of the current student on the validation images."""
-    return _measure(
-        context.student,
-        validation,
-        context.config,
-        context.number_format,
-        seed=context.seed,
-        clock=context.clock,
-    )
-
-
-def _measure(
-    student: nn.Module,
-    part: Images,
-    config: RunConfig,
-    number_format: Format,
-    *,
-    seed: int,
-    clock: Stopwatch | None = None,
-) -> dict[str, float]:
-    """Compute all metrics on one part of the data; empty if it has no images."""
-    if not len(part.images):
-        return {}
-    return _score(_embedder(student, config, number_format, clock), part, config, seed=seed)
+    embed = _embedder(context.student, context.config, context.number_format, context.clock)
+    return _score(embed, validation, context.config, seed=context.seed)
 
 
 def _embedder(
@@ -414,10 +394,11 @@ def _score_test(
     """
     logged = unseen._replace(log=log)
     first = logged if chosen.is_last else unseen
-    final = last = _measure(student, first, config, number_format, seed=seed)
+    embed = _embedder(student, config, number_format)
+    final = last = _score(embed, first, config, seed=seed)
     if not chosen.is_last:
         student.load_state_dict(chosen.state)
-        final = _measure(student, logged, config, number_format, seed=seed)
+        final = _score(embed, logged, config, seed=seed)
     results = {f"test/{name}": value for name, value in final.items()}
     results |= oracle_results(chosen.oracle_epoch)
     if not chosen.validation:  # without validation no epoch was chosen
@@ -428,7 +409,12 @@ def _score_test(
 
 
 def _score(embed: Embed, part: Images, config: RunConfig, *, seed: int) -> dict[str, float]:
-    """Compute the metrics that need classes, if images have any, and the label-free criterion."""
+    """Compute the metrics that need classes, if images have any, and the label-free criterion.
+
+    Empty if the part has no images.
+    """
+    if not len(part.images):
+        return {}
     measured: dict[str, float] = {}
     if has_classes(config.data):
         embeddings = embed(part.images, None)

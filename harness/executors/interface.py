@@ -26,6 +26,8 @@ THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
 )
 """Variables that limit the threads of arithmetic libraries, if set before these are imported."""
+PROFILE = "HARNESS_PROFILE"
+"""Environment variable; 1 asks the workload to record where a run's time goes."""
 GRACE_S = 5.0
 """Grace period for a run to end by itself before it is killed."""
 
@@ -44,10 +46,6 @@ class Placement:
 
 HERE = Placement()
 """Placement on this machine, without a GPU."""
-
-
-PROFILE = "HARNESS_PROFILE"
-"""Environment variable; 1 asks the workload to record where a run's time goes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,11 +37,11 @@ class ProcessExecutor:
         self._workload = workload
         self.slots = slots
         self._threads = threads
-        self._starts = Starts(placement.gpus, placement.runs_per_gpu)
         self._active: set[str] = set()
         self._pids: dict[str, int] = {}
         self._lost: list[Ended] = []
         self._restarts = 0
+        self._starts = Starts(placement.gpus, placement.runs_per_gpu)
         self._is_stopping = False
         self._is_ready = False
         self._unread = b""

@@ -14,9 +14,11 @@ from typing import Literal
 from harness.records.events import Time
 from harness.records.trial import digest
 
-Relation = Literal["better_than", "no_worse_than", "same_as"]
 WINNER = "winner"
 """In a claim: the best trial of a search, or of a sealed grid, once it is confirmed."""
+
+Relation = Literal["better_than", "no_worse_than", "same_as"]
+"""What a claim says of its trial and another one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -28,6 +28,19 @@ class Strict(BaseModel):
     )
 
 
+def only_one(model: Strict, fields: Sequence[str]) -> str:
+    """Return which of these fields is set.
+
+    Raises:
+        ValueError: none of them is set, or several are.
+    """
+    given = [name for name in fields if getattr(model, name) is not None]
+    if len(given) != 1:
+        found = " and ".join(given) or "none of them"
+        raise ValueError(f"give one of {', '.join(fields)}, got {found}")
+    return given[0]
+
+
 class Axis(Strict):
     """How one parameter varies; set exactly one of the kinds."""
 
@@ -48,10 +61,7 @@ class Axis(Strict):
 
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
-        given = [kind for kind in AXIS_KINDS if getattr(self, kind) is not None]
-        if len(given) != 1:
-            found = " and ".join(given) or "none of them"
-            raise ValueError(f"give one of {', '.join(AXIS_KINDS)}, got {found}")
+        only_one(self, AXIS_KINDS)
         if self.bounds is not None:
             low, high = self.bounds
             if low >= high:

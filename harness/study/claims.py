@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self, get_args
+from typing import Annotated, Self, cast, get_args
 
 from pydantic import Field, model_validator
 
 from harness.records.claims import Claim, Relation
-from harness.study.axes import Number, Strict
+from harness.study.axes import Number, Strict, only_one
 
 RELATIONS: tuple[Relation, ...] = get_args(Relation)
 Label = Annotated[str, Field(min_length=1)]
@@ -34,17 +34,14 @@ class ClaimSpec(Strict):
 
     @model_validator(mode="after")
     def _check_relation(self) -> Self:
-        given = [name for name in RELATIONS if getattr(self, name) is not None]
-        if len(given) != 1:
-            found = " and ".join(given) or "none of them"
-            raise ValueError(f"give one of {', '.join(RELATIONS)}, got {found}")
-        if given[0] == "better_than" and self.margin is not None:
+        relation = only_one(self, RELATIONS)
+        if relation == "better_than" and self.margin is not None:
             raise ValueError("better_than takes 'by', not 'margin'")
-        if given[0] != "better_than" and self.by is not None:
-            raise ValueError(f"{given[0]} takes 'margin', not 'by'")
-        if given[0] != "better_than" and self.margin is None:
+        if relation != "better_than" and self.by is not None:
+            raise ValueError(f"{relation} takes 'margin', not 'by'")
+        if relation != "better_than" and self.margin is None:
             raise ValueError(
-                f"{given[0]} needs a margin: the largest difference that does not matter"
+                f"{relation} needs a margin: the largest difference that does not matter"
             )
         if self.trial == self.other:
             raise ValueError(f"compares {self.trial!r} with itself; name two trials")
@@ -53,7 +50,7 @@ class ClaimSpec(Strict):
     @property
     def relation(self) -> Relation:
         """The relation that is set."""
-        return next(name for name in RELATIONS if getattr(self, name) is not None)
+        return cast(Relation, only_one(self, RELATIONS))
 
     @property
     def other(self) -> str:

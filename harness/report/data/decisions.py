@@ -75,12 +75,8 @@ def as_decided(
         plain = replace(comparison, p=None, p_holm=None, decision="not tested")
         if view == decisive and decided is not None and decided.difference is not None:
             plain = replace(
-                plain,
-                n=decided.seeds,
-                difference=decided.difference,
-                low=decided.low,
-                high=decided.high,
-                decision=decided.text,
+                plain, difference=decided.difference, low=decided.low, high=decided.high
             )
+            plain = replace(plain, n=decided.seeds, decision=decided.text)
         found[view, trial_id] = plain
     return found

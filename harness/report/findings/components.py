@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from harness.report.data.study_data import StudyTables, View
-from harness.report.findings.estimates import decimal, p_text, signed
+from harness.report.findings.estimates import decimal, p_text, signed, signed_interval
 from harness.stats.designs import JOINED, KIND_NAMES, Design, Kind
 from harness.stats.lattice import Effect
 from harness.stats.paired import may_show_p
@@ -62,16 +62,9 @@ def is_shown(effect: Effect) -> bool:
     return may_show_p(effect.n) and effect.p_holm < _LEVEL
 
 
-def effect_interval(effect: Effect) -> str:
-    """Format the 95 % interval of an effect, ``[+0.010, +0.052]``; empty at one seed."""
-    if effect.low is None or effect.high is None:
-        return ""
-    return f"[{signed(effect.low)}, {signed(effect.high)}]"
-
-
 def effect_text(effect: Effect) -> str:
     """Format an effect with its 95 % interval: ``+0.031 [+0.010, +0.052]``."""
-    return f"{signed(effect.estimate)} {effect_interval(effect)}".rstrip()
+    return f"{signed(effect.estimate)} {signed_interval(effect)}".rstrip()
 
 
 def effect_verdict(effect: Effect) -> str:

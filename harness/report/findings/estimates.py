@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from harness.report.data.study_data import Comparison, OverClasses, Summary
+from harness.stats.lattice import Effect
 from harness.stats.paired import half_interval
 
 NONE = "\N{EN DASH}"
@@ -61,16 +62,16 @@ def summary_text(summary: Summary) -> str:
     return f"{decimal(summary.mean)} {interval}, {seeds}"
 
 
-def difference_interval(comparison: Comparison, digits: int = 3) -> str:
-    """Format the 95 % interval of a difference, ``[+0.010, +0.052]``; empty at one pair."""
-    if comparison.low is None or comparison.high is None:
+def signed_interval(found: Comparison | Effect, digits: int = 3) -> str:
+    """Format the 95 % interval of a difference, ``[+0.010, +0.052]``; empty with one seed."""
+    if found.low is None or found.high is None:
         return ""
-    return f"[{signed(comparison.low, digits)}, {signed(comparison.high, digits)}]"
+    return f"[{signed(found.low, digits)}, {signed(found.high, digits)}]"
 
 
 def difference_text(comparison: Comparison) -> str:
     """Format a difference with its 95 % interval: ``+0.031 [+0.010, +0.052]``."""
-    return f"{signed(comparison.difference)} {difference_interval(comparison)}".rstrip()
+    return f"{signed(comparison.difference)} {signed_interval(comparison)}".rstrip()
 
 
 def class_interval_text(wide: OverClasses) -> str:

@@ -29,7 +29,7 @@ from harness.report.findings.estimates import NONE, signed
 from harness.report.html.escape import escaped
 from harness.report.html.layout import in_script, note, panels, section
 from harness.report.html.tables import data_table
-from harness.report.plots.picture import BASELINE
+from harness.report.plots.colours import BASELINE
 from harness.report.plots.projection import class_marks, map_pictures
 from harness.store.database import Connection
 from harness.units import shortened

@@ -15,7 +15,6 @@ from harness.report.data.study_data import (
     View,
     measure_label,
 )
-from harness.report.findings.components import effect_interval
 from harness.report.findings.estimates import (
     NONE,
     class_interval_text,
@@ -24,6 +23,7 @@ from harness.report.findings.estimates import (
     p_text,
     range_text,
     signed,
+    signed_interval,
     summary_text,
     verdict,
 )
@@ -31,8 +31,9 @@ from harness.report.findings.tables.listing import MOST_ROWS, listed_trials
 from harness.report.html.escape import escaped, label
 from harness.report.html.layout import folded
 from harness.report.plots.ablation import Panel
+from harness.report.plots.colours import ACCENT, BASELINE, BEST
 from harness.report.plots.effects.interactions import Grid
-from harness.report.plots.picture import ACCENT, BASELINE, BEST, trial_colours
+from harness.report.plots.picture import trial_colours
 from harness.stats.designs import KIND_NAMES
 from harness.stats.paired import may_show_p
 
@@ -132,7 +133,7 @@ def effects_table(tables: StudyTables, view: View) -> str:
         cells = [
             escaped(KIND_NAMES[effect.kind]),
             signed(effect.estimate),
-            effect_interval(effect).strip("[]").replace(", ", " to ") or NONE,
+            signed_interval(effect).strip("[]").replace(", ", " to ") or NONE,
             str(effect.n),
         ]
         shown = (effect.p, effect.p_holm) if may_show_p(effect.n) else (None, None)

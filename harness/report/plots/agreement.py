@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from harness.report.data.agreement import REFERENCE, Agreement, rho_text
 from harness.report.data.study_data import measure_label
-from harness.report.plots.picture import ACCENT, Picture, Trace, short_number, titled_axis
+from harness.report.plots.colours import ACCENT
+from harness.report.plots.picture import Picture, Trace, short_number, titled_axis
 
 
 def agreement_pictures(found: Sequence[Agreement]) -> tuple[Picture, ...]:

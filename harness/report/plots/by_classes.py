@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from harness.report.data.evidence.by_classes import ByClasses, ClassPoint
 from harness.report.data.study_data import TrialRow
+from harness.report.plots.colours import BASELINE
 from harness.report.plots.picture import (
-    BASELINE,
     Picture,
     Trace,
     first_told,

@@ -7,11 +7,8 @@ from collections.abc import Sequence
 
 from harness.report.data.cross_study import Across, Contender, Row
 from harness.report.findings.estimates import bar_lengths, decimal, difference_text
+from harness.report.plots.colours import BASELINE, INK, PALETTE, PAPER
 from harness.report.plots.picture import (
-    BASELINE,
-    INK,
-    PALETTE,
-    PAPER,
     Picture,
     Trace,
     first_told,

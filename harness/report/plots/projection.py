@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from harness.report.data.images.projection import Maps, Point, ProjectedRun
-from harness.report.plots.picture import BASELINE, Picture, Trace
+from harness.report.plots.colours import BASELINE
+from harness.report.plots.picture import Picture, Trace
 from harness.units import shortened
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")

@@ -14,7 +14,8 @@ from harness.report.data.study_data import StudyTables
 from harness.report.data.training import read_training
 from harness.report.html.tables import ablation_key
 from harness.report.plots.ablation import ablation_panels, ablation_pictures
-from harness.report.plots.picture import BASELINE, Picture, trial_colours
+from harness.report.plots.colours import BASELINE
+from harness.report.plots.picture import Picture, trial_colours
 from harness.report.plots.render import figure_json
 from harness.report.plots.search.search_history import exploration_pictures
 from harness.report.plots.training.cluster_sizes import size_pictures

@@ -216,7 +216,7 @@ def test_the_second_map_is_turned_towards_the_first_and_keeps_its_distances(
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_a_map_that_was_only_turned_or_mirrored_lies_on_the_first(sign: float) -> None:
     first = [
-        Point(i, "a", x, y, None) for i, (x, y) in enumerate([(3, 1), (-1, 2), (0, -2), (1, 0)])
+        Point(i, "a", None, x, y) for i, (x, y) in enumerate([(3, 1), (-1, 2), (0, -2), (1, 0)])
     ]
     turned = [
         dataclasses.replace(p, x=0.6 * p.x - 0.8 * sign * p.y, y=0.8 * p.x + 0.6 * sign * p.y)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.report.data.images.compared_runs import ShownRun, ShownRuns
-from harness.report.data.images.thumbnails import Pictures
+from harness.report.data.images.thumbnails import Pictures, ShownImage
 from harness.store.database import Connection
 from harness.store.typed_rows import read_rows
 
@@ -32,15 +32,11 @@ FROM run WHERE run_id = ?
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class Point(ShownImage):
     """An image on a map."""
 
-    image: int
-    label: str
     x: float
     y: float
-    picture: str | None
-    """Name of its picture in the page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +77,7 @@ def read_maps(con: Connection, shown: ShownRuns | None, pictures: Pictures) -> M
     for run in shown.runs:
         rows = read_rows(con, _POINTS, {"run_id": run.run_id, "most": _MOST_IMAGES})
         points = [
-            Point(image, label, x, y, pictures.add(run.run_id, picture))
+            Point(image, label, pictures.add(run.run_id, picture), x, y)
             for image, label, x, y, picture in rows
         ]
         if points:

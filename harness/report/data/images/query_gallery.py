@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from harness.report.data.images.compared_runs import ShownRun, ShownRuns
-from harness.report.data.images.thumbnails import Pictures
+from harness.report.data.images.thumbnails import Pictures, ShownImage
 from harness.store.database import Connection
 from harness.store.typed_rows import finite_or_none, read_rows
 
@@ -87,12 +87,9 @@ class Flips(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class Query(ShownImage):
     """A query, and what each of the runs retrieves for it."""
 
-    image: int
-    label: str
-    picture: str | None
     finds: tuple[Finds, ...]
     flips: Flips | None
     """None with a single run, and for a query that is right as often with both trials."""

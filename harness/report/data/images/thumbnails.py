@@ -24,6 +24,16 @@ MOST_BYTES = 2_000_000
 _NAME = re.compile(r"images/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}\.(?:webp|png)")
 
 
+@dataclass(frozen=True, slots=True)
+class ShownImage:
+    """An image of the data, as the page shows it."""
+
+    image: int
+    label: str
+    picture: str | None
+    """Name of its picture in the page."""
+
+
 @dataclass
 class Pictures:
     """The pictures of one page, in the order requested."""

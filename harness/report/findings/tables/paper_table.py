@@ -12,10 +12,10 @@ from harness.report.data.mixture import mixture_of
 from harness.report.data.study_data import Comparison, StudyTables, Summary, TrialRow, View
 from harness.report.findings.estimates import (
     decimal,
-    difference_interval,
     p_text,
     plus_minus,
     signed,
+    signed_interval,
 )
 from harness.report.findings.tables.listing import listed_trials
 from harness.report.findings.tables.text_table import latex_table, markdown_escaped, markdown_table
@@ -113,7 +113,7 @@ def _row(
         return (*cells, "", "", *(("", "") if with_p else ()))
     difference = (
         signed(comparison.difference, _DIGITS),
-        difference_interval(comparison, _DIGITS),
+        signed_interval(comparison, _DIGITS),
     )
     if not with_p:
         return (*cells, *difference)

@@ -17,18 +17,8 @@ from harness.report.findings.components import (
     told,
 )
 from harness.report.findings.estimates import decimal, p_text, signed
-from harness.report.plots.picture import (
-    ACCENT,
-    BASELINE,
-    BEST,
-    INK,
-    Picture,
-    Trace,
-    first_told,
-    line_axis,
-    tick,
-    titled_axis,
-)
+from harness.report.plots.colours import ACCENT, BASELINE, BEST, INK
+from harness.report.plots.picture import Picture, Trace, first_told, line_axis, tick, titled_axis
 from harness.stats.designs import JOINED, KIND_NAMES, Design
 from harness.stats.lattice import Effect
 from harness.stats.paired import half_interval, may_show_p
@@ -87,8 +77,10 @@ def _bars(tables: StudyTables, primary: View) -> Picture:
     return Picture(
         name="effects",
         title=f"What each component is worth ({kind})",
-        text=f"{primary.text}, {kind} of each component with its interval. "
-        f"{first_told(told(shown_effects(tables, primary)), _MOST_TOLD)}.",
+        text=_in_words(
+            f"{primary.text}, {kind} of each component with its interval",
+            told(shown_effects(tables, primary)),
+        ),
         traces=tuple(traces),
         layout={
             "xaxis": titled_axis(titles[primary.key], range=ranges[primary.key], nticks=6),
@@ -98,6 +90,10 @@ def _bars(tables: StudyTables, primary: View) -> Picture:
         },
         height=110 + 36 * len(names),
     )
+
+
+def _in_words(what: str, values: Sequence[str]) -> str:
+    return f"{what}. {first_told(values, _MOST_TOLD)}."
 
 
 def _bar_trace(
@@ -139,8 +135,10 @@ def _matrix(tables: StudyTables, primary: View, design: Design) -> Picture:
     return Picture(
         name="effect-pairs",
         title="More or less together than apart",
-        text=f"{primary.text}, interaction of each pair of components with its interval. "
-        f"{first_told(told(interactions(tables, primary)), _MOST_TOLD)}.",
+        text=_in_words(
+            f"{primary.text}, interaction of each pair of components with its interval",
+            told(interactions(tables, primary)),
+        ),
         traces=tuple(traces),
         layout={
             "xaxis": titled_axis("", **ticks, showgrid=False, tickangle=-35 if is_long else 0),
@@ -199,13 +197,14 @@ def _waterfall(tables: StudyTables, primary: View, shown: Steps) -> Picture:
             titles[view.key] = html.escape(view.title)
             part = {"meta": {"view": view.key}, "visible": view == primary}
             traces += [trace | part for trace in _waterfall_traces(levels, names, view)]
-    said = [f"{name}: {signed(size)}" for name, size in shown.sizes.items()]
     rows = ["bare", *names, "full"]
     return Picture(
         name="effect-steps",
         title="From bare to full",
-        text=f"{primary.text}, from {decimal(shown.bare)} with everything off, by Shapley values. "
-        f"{first_told(said, _MOST_TOLD)}.",
+        text=_in_words(
+            f"{primary.text}, from {decimal(shown.bare)} with everything off, by Shapley values",
+            [f"{name}: {signed(size)}" for name, size in shown.sizes.items()],
+        ),
         traces=tuple(traces),
         layout={
             "xaxis": titled_axis(titles[primary.key], range=ranges[primary.key], nticks=6),

@@ -6,17 +6,8 @@ import html
 from collections.abc import Sequence
 
 from harness.report.data.evidence.explained import ExplainedShare
-from harness.report.plots.picture import (
-    ACCENT,
-    BASELINE,
-    INK,
-    Picture,
-    Trace,
-    first_told,
-    line_axis,
-    tick,
-    titled_axis,
-)
+from harness.report.plots.colours import ACCENT, BASELINE, INK
+from harness.report.plots.picture import Picture, Trace, first_told, line_axis, tick, titled_axis
 
 MOST_BARS = 20
 

@@ -22,17 +22,8 @@ from harness.report.findings.estimates import (
     summary_text,
     verdict,
 )
-from harness.report.plots.picture import (
-    ACCENT,
-    BASELINE,
-    INK,
-    Picture,
-    Trace,
-    first_told,
-    line_axis,
-    tick,
-    titled_axis,
-)
+from harness.report.plots.colours import ACCENT, BASELINE, INK
+from harness.report.plots.picture import Picture, Trace, first_told, line_axis, tick, titled_axis
 from harness.stats import paired
 
 MOST_VALUES = 24

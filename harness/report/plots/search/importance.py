@@ -9,17 +9,8 @@ from collections.abc import Sequence
 
 from harness.report.data.study_data import TrialRow
 from harness.report.findings.axes.search_space import Parameter, Searched
-from harness.report.plots.picture import (
-    ACCENT,
-    PAPER,
-    RAMP,
-    Picture,
-    Trace,
-    line_axis,
-    tick,
-    titled,
-    titled_axis,
-)
+from harness.report.plots.colours import ACCENT, PAPER, RAMP
+from harness.report.plots.picture import Picture, Trace, line_axis, tick, titled, titled_axis
 
 FEWEST_FOR_A_SURFACE = 15
 """With fewer trials, no surface is drawn between them."""

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 from harness.report.data.study_data import TrialRow
 from harness.report.findings.axes.search_space import Parameter, Searched, share
-from harness.report.plots.picture import INK, PAPER, RAMP, Picture, Trace, tick
+from harness.report.plots.colours import INK, PAPER, RAMP
+from harness.report.plots.picture import Picture, Trace, tick
 from harness.units import shortened
 
 MOST_LINES = 300

@@ -9,16 +9,8 @@ from dataclasses import replace
 
 from harness.report.data.study_data import StudyTables, Summary, TrialRow, View
 from harness.report.plots.ablation import ablation_pictures
-from harness.report.plots.picture import (
-    ACCENT,
-    BASELINE,
-    BEST,
-    PAPER,
-    Picture,
-    Trace,
-    legend_above,
-    titled_axis,
-)
+from harness.report.plots.colours import ACCENT, BASELINE, BEST, PAPER
+from harness.report.plots.picture import Picture, Trace, legend_above, titled_axis
 
 _HEIGHT = 300
 

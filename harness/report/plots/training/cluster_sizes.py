@@ -7,15 +7,8 @@ from collections.abc import Sequence
 
 from harness.report.data.study_data import TrialRow
 from harness.report.data.training import ClusterSizes, Training
-from harness.report.plots.picture import (
-    ACCENT,
-    INK,
-    Picture,
-    Trace,
-    short_number,
-    titled_axis,
-    trial_colours,
-)
+from harness.report.plots.colours import ACCENT, INK
+from harness.report.plots.picture import Picture, Trace, short_number, titled_axis, trial_colours
 
 _EPOCH_DASHES = ("dot", "dash", "solid")
 _EPOCH_OPACITIES = (0.55, 0.75, 1.0)
