@@ -21,9 +21,13 @@ _WAIT_S = 10.0
 _FOLDERS = ("csv", "parquet", "tensorboard")
 _ENDINGS = {"latex": ".tex", "markdown": ".md", "optuna": ".journal.log", "mlflow": ".mlflow.db"}
 
+_ROW_FILES = (
+    "one file each for trials, runs, results, summary, comparisons, curves and mixed, and for what "
+    "else the study has: effects, claims, flips and others"
+)
 _HINTS = {
-    "csv": "one file each for trials, runs, results, summary, comparisons, curves and mixed",
-    "parquet": "one file each for trials, runs, results, summary, comparisons, curves and mixed",
+    "csv": _ROW_FILES,
+    "parquet": _ROW_FILES,
     "latex": "a table for \\input; it needs \\usepackage{booktabs}",
     "markdown": "a table",
     "optuna": "open it with `optuna-dashboard FILE`",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +20,7 @@ _RUNS = """
     WHERE study = $study
     ORDER BY trial.number, trial_id, member.seed
 """
-QUERIES: Mapping[str, str] = {
+QUERIES: dict[str, str] = {
     "trials": "SELECT * FROM trials WHERE study = $study ORDER BY number, trial_id",
     "runs": _RUNS,
     "results": "SELECT * FROM results WHERE study = $study"
@@ -34,10 +33,21 @@ QUERIES: Mapping[str, str] = {
     " ORDER BY number, trial_id, seed, epoch, name",
 }
 """File stem -> query for its rows."""
+FURTHER = (
+    "control_comparisons",
+    "claims",
+    "effects",
+    "evidence",
+    "flips",
+    "importance",
+    "interactions",
+    "recall_by_classes",
+)
+"""Views that get a file if the study has rows in them."""
 
 
 def write_tables(results: Path, study: str, form: Literal["csv", "parquet"], folder: Path) -> None:
-    """Write a file for each of ``QUERIES`` into ``folder``, all from the same moment.
+    """Write the files of ``QUERIES`` and ``FURTHER`` into ``folder``, all from the same moment.
 
     Raises:
         InputError: there are no results yet.
@@ -45,10 +55,20 @@ def write_tables(results: Path, study: str, form: Literal["csv", "parquet"], fol
     """
     options = {"csv": "FORMAT csv, HEADER", "parquet": "FORMAT parquet, COMPRESSION zstd"}[form]
     with database.connect(results, read_only=True, wait_s=_WAIT_S, may_copy=True) as con:
-        for name, sql in QUERIES.items():
+        for name, sql in (QUERIES | _further(con, study)).items():
             path = str(folder / f"{name}.{form}").replace("'", "''")
             rows = _without_formulas(con, sql, study) if form == "csv" else sql
             con.execute(f"COPY ({rows}) TO '{path}' ({options})", {"study": study})
+
+
+def _further(con: duckdb.DuckDBPyConnection, study: str) -> dict[str, str]:
+    """Return the queries of those of ``FURTHER`` that hold something of the study."""
+    queries = {name: f"SELECT * FROM {name} WHERE study = $study ORDER BY ALL" for name in FURTHER}
+    return {
+        name: sql
+        for name, sql in queries.items()
+        if con.execute(f"SELECT 1 FROM ({sql}) LIMIT 1", {"study": study}).fetchone()
+    }
 
 
 def _without_formulas(con: duckdb.DuckDBPyConnection, sql: str, study: str) -> str:
