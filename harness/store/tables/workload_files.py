@@ -34,6 +34,7 @@ OWN_TABLES = frozenset(
         "claim_result",
         "comparison",
         "comparison_over_classes",
+        "comparison_over_folds",
         "control_comparison",
         "effect",
         "epoch",

@@ -67,6 +67,12 @@ class Plan:
             return self.spec.confirm_seed_list
         return self.spec.seed_list
 
+    def folds_of(self, trial: Trial) -> tuple[int, ...]:
+        """Return the folds that each seed of a trial is trained with; 0: the data are not cut."""
+        if self.spec.folds is None or trial.phase == "confirm":
+            return (0,)
+        return tuple(range(1, self.spec.folds + 1))
+
     @property
     def confirmed_from(self) -> int:
         """Number of the first trial of the confirmation."""
