@@ -54,7 +54,7 @@ WHERE
     run.state = 'done' AND trial.pruned IS NULL AND isfinite(result.value) AND member.fold = 0
 UNION ALL
 SELECT
-    folds.study, trial, trial_id, number, phase, role, is_baseline, seed,
+    folds.study, folds.trial, trial_id, number, phase, role, is_baseline, seed,
     arg_min(run_id, fold) AS run_id, split, name, avg(value ORDER BY fold) AS value
 FROM folds
 JOIN study USING (study)
@@ -141,12 +141,12 @@ spread AS (
 ),
 seed_state AS (  -- a seed is done when all its folds are
     SELECT
-        trial_id, seed, bool_or(is_pruned) AS is_pruned,
+        trial_id, member.seed, bool_or(is_pruned) AS is_pruned,
         coalesce(bool_and(coalesce(state = 'done', false)), false) AS is_done,
         coalesce(bool_or(state = 'failed'), false) AS has_failed
     FROM member
     LEFT JOIN run USING (run_id)
-    GROUP BY trial_id, seed
+    GROUP BY trial_id, member.seed
 ),
 progress AS (
     SELECT
