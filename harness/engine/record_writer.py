@@ -161,7 +161,7 @@ class RecordWriter:
             created=min(theirs.created, mine.created),
             updated=mine.updated,
             trials=_trials(newer.trials, older.trials),
-            members=_members(newer.members, older.members),
+            members=merge_members(newer.members, older.members),
             pruned={**older.pruned, **newer.pruned},
             claims=merged_notes(newer.claims, older.claims),
             test_sets={**older.test_sets, **newer.test_sets},
@@ -297,7 +297,7 @@ def _trials(newer: Iterable[Trial], older: Iterable[Trial]) -> tuple[Trial, ...]
     return tuple(sorted(both.values(), key=lambda trial: trial.number))
 
 
-def _members(newer: Iterable[Member], older: Iterable[Member]) -> tuple[Member, ...]:
+def merge_members(newer: Iterable[Member], older: Iterable[Member]) -> tuple[Member, ...]:
     """Merge the members; a run that either record has as stopped is stopped."""
     both = {member.key: member for member in newer}
     for member in older:

@@ -68,12 +68,7 @@ LIMIT 1
 
 _NUMBERS = """
 SELECT concat_ws('/', nullif(split, ''), name), value
-FROM (
-    SELECT * FROM results WHERE run_id NOT IN (SELECT run_id FROM folds)
-    UNION ALL
-    SELECT * EXCLUDE (fold) FROM folds
-)
-WHERE study = $study AND run_id = $run
+FROM folds WHERE study = $study AND run_id = $run
 ORDER BY split, name
 """
 

@@ -26,7 +26,7 @@ QUERIES: Mapping[str, str] = {
     "runs": _RUNS,
     "results": "SELECT * FROM results WHERE study = $study"
     " ORDER BY number, trial_id, seed, split, name",
-    "folds": "SELECT * FROM folds WHERE study = $study"
+    "folds": "SELECT * FROM folds WHERE study = $study AND fold > 0"
     " ORDER BY number, trial_id, seed, fold, split, name",
     "summary": "SELECT * FROM summary WHERE study = $study ORDER BY number, trial_id, split, k",
     "comparisons": "SELECT * FROM comparisons WHERE study = $study"

@@ -59,7 +59,8 @@ FROM results WHERE study = ? AND list_contains(?, split)
 ORDER BY split, name, number, seed
 """
 _FOLD_VALUES = """
-SELECT split, name, run_id, value FROM folds WHERE study = ? AND list_contains(?, split)
+SELECT split, name, run_id, value FROM folds
+WHERE study = ? AND list_contains(?, split) AND fold > 0
 """
 _COMPARISONS = """
 SELECT

@@ -14,7 +14,7 @@ _DIFFERENCES = """
 WITH complete AS (
     SELECT folds.*
     FROM folds JOIN results USING (trial_id, seed, split, name)  -- seeds whose folds have all ended
-    WHERE folds.study = $study
+    WHERE folds.study = $study AND fold > 0
 )
 SELECT
     trial_id, mine.split, mine.name, mine.fold, avg(mine.value - theirs.value ORDER BY mine.seed)
@@ -31,7 +31,9 @@ ORDER BY ALL
 def refresh_fold_intervals(
     con: duckdb.DuckDBPyConnection, study: str, baselines: Mapping[str, str]
 ) -> None:
-    """Recompute the table ``comparison_over_folds`` of ``study``, for every metric.
+    """Add the rows of ``study`` to the table ``comparison_over_classes``, for every metric.
+
+    The table holds no rows with folds of the study before.
 
     The difference in a fold is the mean over the seeds that trial and baseline have finished.
 
@@ -40,7 +42,6 @@ def refresh_fold_intervals(
         study: Name of the study.
         baselines: Trial -> its baseline.
     """
-    con.execute("DELETE FROM comparison_over_folds WHERE study = $1", [study])
     pairs = {"trials": list(baselines), "baselines": list(baselines.values())}
     found = con.execute(_DIFFERENCES, {"study": study, **pairs}).fetchall()
     by_fold: defaultdict[tuple[str, str, str], list[float]] = defaultdict(list)
@@ -51,4 +52,4 @@ def refresh_fold_intervals(
         if (interval := fold_interval(differences)) is not None:
             fixed = {"study": study, "trial_id": trial_id, "split": split, "metric": metric}
             rows.append({**fixed, **interval._asdict()})
-    insert_rows(con, "comparison_over_folds", rows)
+    insert_rows(con, "comparison_over_classes", rows)

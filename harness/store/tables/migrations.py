@@ -92,9 +92,6 @@ def add_experiment(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(f"DROP TABLE IF EXISTS {table}")
 
 
-_NEW_IN_11 = ("comparison_over_folds",)
-
-
 def add_folds(con: duckdb.DuckDBPyConnection) -> None:
     """Migration 11: add the fold of a member; a seed had one run before.
 
@@ -105,8 +102,11 @@ def add_folds(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(_statement("member"))
     con.execute("INSERT INTO member BY NAME SELECT * FROM earlier")
     con.execute("DROP TABLE earlier")
-    for table in _NEW_IN_11:
-        con.execute(f"DROP TABLE IF EXISTS {table}")
+    for column in ("classes", "share"):
+        con.execute(f"ALTER TABLE IF EXISTS comparison_over_classes ALTER {column} DROP NOT NULL")
+    con.execute(
+        "ALTER TABLE IF EXISTS comparison_over_classes ADD COLUMN IF NOT EXISTS folds INTEGER"
+    )
 
 
 MIGRATIONS: Mapping[int, Migration] = {

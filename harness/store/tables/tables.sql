@@ -236,41 +236,25 @@ CREATE TABLE IF NOT EXISTS comparison_over_classes (
     metric    VARCHAR NOT NULL,
     low       DOUBLE NOT NULL,
     high      DOUBLE NOT NULL,
-    classes   INTEGER NOT NULL,
-    share     DOUBLE NOT NULL,
+    classes   INTEGER,
+    share     DOUBLE,
+    folds     INTEGER,
     PRIMARY KEY (trial_id, split, metric)
 );
 COMMENT ON TABLE comparison_over_classes IS
-    'Intervals of comparison that cover another draw of test classes, from the queries; computed.';
+    'Intervals of comparison that cover another draw of classes, from queries or folds; computed.';
 COMMENT ON COLUMN comparison_over_classes.study IS 'The study.';
 COMMENT ON COLUMN comparison_over_classes.trial_id IS 'The trial that is compared.';
 COMMENT ON COLUMN comparison_over_classes.split IS 'As in recall and score.';
-COMMENT ON COLUMN comparison_over_classes.metric IS 'recall@K.';
+COMMENT ON COLUMN comparison_over_classes.metric IS 'recall@K; with folds, any score.';
 COMMENT ON COLUMN comparison_over_classes.low IS '95 % interval over seeds and classes.';
 COMMENT ON COLUMN comparison_over_classes.high IS '95 % interval over seeds and classes.';
-COMMENT ON COLUMN comparison_over_classes.classes IS 'Number of classes.';
+COMMENT ON COLUMN comparison_over_classes.classes IS
+    'Number of test classes; null if it is from folds.';
 COMMENT ON COLUMN comparison_over_classes.share IS
     'Share of the variance of the mean difference that is due to the classes, from 0 to 1.';
-
-CREATE TABLE IF NOT EXISTS comparison_over_folds (
-    study     VARCHAR NOT NULL,
-    trial_id  VARCHAR NOT NULL,
-    split     VARCHAR NOT NULL,
-    metric    VARCHAR NOT NULL,
-    low       DOUBLE NOT NULL,
-    high      DOUBLE NOT NULL,
-    folds     INTEGER NOT NULL,
-    PRIMARY KEY (trial_id, split, metric)
-);
-COMMENT ON TABLE comparison_over_folds IS
-    'Intervals of comparison that cover other training and validation classes, from folds; computed.';
-COMMENT ON COLUMN comparison_over_folds.study IS 'The study.';
-COMMENT ON COLUMN comparison_over_folds.trial_id IS 'The trial that is compared.';
-COMMENT ON COLUMN comparison_over_folds.split IS 'As in recall and score.';
-COMMENT ON COLUMN comparison_over_folds.metric IS 'recall@K or the name of a score.';
-COMMENT ON COLUMN comparison_over_folds.low IS '95 % interval of Nadeau and Bengio.';
-COMMENT ON COLUMN comparison_over_folds.high IS '95 % interval of Nadeau and Bengio.';
-COMMENT ON COLUMN comparison_over_folds.folds IS 'Number of folds.';
+COMMENT ON COLUMN comparison_over_classes.folds IS
+    'Number of folds; null if it is from test classes.';
 
 CREATE TABLE IF NOT EXISTS control_comparison (
     study               VARCHAR NOT NULL,

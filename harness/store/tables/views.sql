@@ -18,10 +18,9 @@ JOIN (
     UNION ALL
     SELECT run_id, split, name, value FROM score
 ) AS result USING (run_id)
-WHERE
-    run.state = 'done' AND trial.pruned IS NULL AND isfinite(result.value) AND member.fold > 0;
+WHERE run.state = 'done' AND trial.pruned IS NULL AND isfinite(result.value);
 COMMENT ON VIEW folds IS
-    'Every finite result of every finished run of the studies that cut their training classes.';
+    'Every finite result of every finished run, fold by fold, but of trials that were pruned.';
 COMMENT ON COLUMN folds.study IS 'The study.';
 COMMENT ON COLUMN folds.trial IS 'The label of the trial.';
 COMMENT ON COLUMN folds.trial_id IS 'The trial.';
@@ -32,32 +31,22 @@ COMMENT ON COLUMN folds.phase IS
 COMMENT ON COLUMN folds.role IS 'trial, baseline or control.';
 COMMENT ON COLUMN folds.is_baseline IS 'Whether the others are compared with it.';
 COMMENT ON COLUMN folds.seed IS 'The seed; equal seeds of two trials are a pair.';
-COMMENT ON COLUMN folds.fold IS 'The fold that was held out and scored, from 1.';
+COMMENT ON COLUMN folds.fold IS
+    'The fold that was held out and scored, from 1; 0 if the study does not cut its classes.';
 COMMENT ON COLUMN folds.run_id IS 'The run.';
-COMMENT ON COLUMN folds.split IS 'The classes scored: val.';
+COMMENT ON COLUMN folds.split IS 'The classes scored: val, test or what the workload names.';
 COMMENT ON COLUMN folds.name IS 'Of the result: recall@K, nmi, map@r, ...';
 COMMENT ON COLUMN folds.value IS 'Its value.';
 
 CREATE OR REPLACE VIEW results AS
-SELECT
-    trial.study, trial.label AS trial, trial.trial_id, trial.number, trial.phase, trial.role,
-    trial.is_baseline, member.seed, member.run_id, result.split, result.name, result.value
-FROM trial
-JOIN member USING (trial_id)
-JOIN run USING (run_id)
-JOIN (
-    SELECT run_id, split, 'recall@' || k AS name, recall AS value FROM recall
-    UNION ALL
-    SELECT run_id, split, name, value FROM score
-) AS result USING (run_id)
-WHERE
-    run.state = 'done' AND trial.pruned IS NULL AND isfinite(result.value) AND member.fold = 0
+SELECT * EXCLUDE (fold) FROM folds WHERE fold = 0
 UNION ALL
 SELECT
     folds.study, folds.trial, trial_id, number, phase, role, is_baseline, seed,
     arg_min(run_id, fold) AS run_id, split, name, avg(value ORDER BY fold) AS value
 FROM folds
 JOIN study USING (study)
+WHERE fold > 0
 GROUP BY ALL
 HAVING count(*) = any_value(CAST(study.spec ->> 'folds' AS INTEGER));
 COMMENT ON VIEW results IS
@@ -269,13 +258,11 @@ SELECT
     comparison.metric, comparison.n, comparison.difference, comparison.low,
     comparison.high, comparison.p, comparison.p_error, comparison.p_holm,
     comparison.prob_improvement, comparison.exploratory,
-    coalesce(wide.low, by_fold.low) AS low_classes,
-    coalesce(wide.high, by_fold.high) AS high_classes,
-    wide.classes, wide.share AS share_classes, by_fold.folds
+    wide.low AS low_classes, wide.high AS high_classes, wide.classes, wide.share AS share_classes,
+    wide.folds
 FROM comparison
 JOIN trial USING (trial_id)
 LEFT JOIN comparison_over_classes AS wide USING (trial_id, split, metric)
-LEFT JOIN comparison_over_folds AS by_fold USING (trial_id, split, metric)
 ORDER BY trial.study, trial.number, comparison.split, comparison.metric;
 COMMENT ON VIEW comparisons IS
     'Each trial against its baseline, paired by seed: difference, interval, exact p, Holm p.';

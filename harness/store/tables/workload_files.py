@@ -34,7 +34,6 @@ OWN_TABLES = frozenset(
         "claim_result",
         "comparison",
         "comparison_over_classes",
-        "comparison_over_folds",
         "control_comparison",
         "effect",
         "epoch",

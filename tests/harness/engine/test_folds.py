@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from pathlib import Path
 
@@ -10,10 +11,15 @@ import pytest
 import yaml
 from driver_place import Place, Witness, interrupt
 
+from harness.engine.dispatch.packing import Packing
 from harness.engine.preview import preview
+from harness.engine.record_writer import merge_members
 from harness.engine.run_options import RunOptions
 from harness.engine.run_study import run_study
+from harness.engine.study_state import load_study_state
 from harness.errors import InputError
+from harness.export.row_files import write_tables
+from harness.records.study_record import read_study_record
 from harness.report.study_page import page_text
 from harness.stats.folds import fold_interval
 
@@ -159,6 +165,24 @@ def test_a_search_maximises_the_mean_over_folds_and_its_winner_is_confirmed_uncu
     assert place.run(text).trained == 0
 
 
+def test_only_runs_with_the_same_data_share_a_process(place: Place) -> None:
+    state = load_study_state(place.write(study(seeds=2)), (), place.results)
+    packing = Packing(state.plan, is_possible=True)
+    tasks = list(state.schedule.tasks.values())
+    assert {task.fold for task in tasks} == {1, 2, 3}
+    for one, other in itertools.product(tasks, tasks):
+        assert packing.are_compatible(one, other) == (one.fold == other.fold)
+
+
+def test_two_drivers_keep_all_folds_in_the_record(place: Place) -> None:
+    place.run(study(seeds=1))
+    record = read_study_record(place.results, "folds")
+    assert record is not None
+    assert {each.key[1:] for each in record.members} == {(0, 1), (0, 2), (0, 3)}
+    merged = merge_members(record.members[:7], record.members[5:])
+    assert sorted(merged) == sorted(record.members)
+
+
 @pytest.mark.parametrize(
     "varied",
     [
@@ -228,14 +252,12 @@ def test_a_budget_counts_the_runs_of_folds(place: Place) -> None:
 
 def test_a_study_without_folds_is_written_and_identified_as_before(place: Place) -> None:
     place.run(study(folds=None, seeds=1))
-    assert place.ask("SELECT count(*) FROM folds") == [(0,)]
+    assert place.ask("SELECT DISTINCT fold FROM folds") == [(0,)]
     assert place.ask("SELECT DISTINCT fold FROM member") == [(0,)]
     assert place.ask("SELECT bool_and(test) FROM run") == [(True,)]
 
 
 def test_the_files_of_the_run_name_the_fold(place: Place, tmp_path: Path) -> None:
-    from harness.export.row_files import write_tables
-
     place.run(study(seeds=1))
     (tmp_path / "out").mkdir()
     write_tables(place.results, "folds", "csv", tmp_path / "out")
