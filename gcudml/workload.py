@@ -111,6 +111,14 @@ def epochs(params: Mapping[str, JsonValue]) -> int:
     return 1 if is_control(config.method) else config.train.epochs
 
 
+def fold(params: Mapping[str, JsonValue], number: int, of: int) -> Mapping[str, JsonValue]:
+    """Return the overrides that hold out one of ``of`` folds of the classes for training.
+
+    The validation classes, too, are cut into folds; the test classes stay as they are.
+    """
+    return {"data.split.fold": {"number": number, "of": of}}
+
+
 def data_fingerprint(params: Mapping[str, JsonValue]) -> str:
     """Digest the images, classes and pretrained weights that ``params`` name.
 

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
-from pydantic import Field, ValidationError, WrapValidator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    WrapValidator,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from gcudml.config.fields import Fraction, Strict, expand_path
@@ -31,7 +38,41 @@ Share: TypeAlias = Annotated[
 """Classes of a split: a count, a fraction of all classes, or names of classes or sub-folders."""
 
 
-class ClassSplit(Strict):
+class Fold(Strict):
+    """One of the parts of equal size into which the training and validation classes are cut."""
+
+    number: int = Field(ge=1)
+    """The part to validate on, from 1; the others are trained on."""
+    of: int = Field(ge=2)
+    """Number of parts."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.number > self.of:
+            raise ValueError(
+                f"number: {self.number} of {self.of}; folds are numbered 1 to {self.of}"
+            )
+        return self
+
+
+class Split(Strict):
+    """Parameters common to all splits; those not set do not appear when it is written out.
+
+    So the runs of older files keep their ids.
+    """
+
+    fold: Fold | None = None
+    """Cross-validation: validate on one fold of the classes that are otherwise for training or
+    validation, drawn with ``seed``, and train on the other folds. The test classes do not change.
+    """
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = handler(self)
+        return {k: v for k, v in found.items() if v is not None or k not in ("fold", "test_seed")}
+
+
+class ClassSplit(Split):
     """How classes are split; no class is in two parts.
 
     Counts and fractions are drawn with ``seed`` from the classes that no list names.
@@ -44,9 +85,20 @@ class ClassSplit(Strict):
     """``published``: the test classes of the published protocol, so that settings chosen on the
     validation classes can be used there: for strokes and folders, the second half by name."""
     seed: int = 0
+    test_seed: int | None = None
+    """Draws the test classes, so that ``seed`` can vary while they stay the same; ``null``: they
+    are drawn with ``seed``."""
+
+    @model_validator(mode="after")
+    def _check_test_seed(self) -> Self:
+        if self.test_seed is not None and isinstance(self.test, list | str):
+            raise ValueError(
+                "test_seed: 'test' names the test classes, so none are drawn; remove test_seed"
+            )
+        return self
 
 
-class ValidationSplit(Strict):
+class ValidationSplit(Split):
     """Which standard training classes are held out for validation; the test classes are fixed."""
 
     val: Share = 0.2
@@ -89,6 +141,11 @@ class ImageData(Strict):
     def _check_protocol(self) -> ImageData:
         # The seed alone may differ: it also draws the labelled classes.
         default = type(self.split)(seed=self.split.seed)
+        if self.protocol == "published" and self.split.fold is not None:
+            raise ValueError(
+                "split.fold: the published protocol trains on all training classes; leave fold out "
+                "or set protocol to validated"
+            )
         if self.protocol == "published" and self.split != default:
             raise ValueError(
                 "split: the published protocol has a fixed split; leave split out (its seed may "
@@ -181,6 +238,11 @@ class FolderData(FileData):
         if self.labelled_fraction > 0:
             raise ValueError(
                 "labelled_fraction: labels is none, so there are no labels; set it to 0 or "
+                "labels to folders"
+            )
+        if self.split.fold is not None:
+            raise ValueError(
+                "split.fold: folds are cut from classes, and labels is none; leave fold out or set "
                 "labels to folders"
             )
         default = ClassSplit(val=self.split.val, seed=self.split.seed)

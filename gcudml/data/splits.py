@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from gcudml.config import ClassSplit, Share
-from gcudml.config.data import ValidationSplit
+from gcudml.config.data import Fold, ValidationSplit
 from gcudml.runtime.seeding import numpy_generator
 
 FEWEST_CLASSES = 2  # with one class every retrieved image is a hit
@@ -29,7 +29,8 @@ def divide_classes(names: Sequence[str], split: ClassSplit) -> Division:
 
     Lists come first. Counts and fractions are then drawn at random from the classes that no list
     names, for the test part first, so that changing ``val`` or ``train`` does not change the test
-    classes. A fraction is of all classes, rounded.
+    classes. A fraction is of all classes, rounded. With ``fold``, training and validation classes
+    are then cut anew; the test classes do not change.
 
     Args:
         names: All classes. ``/`` separates levels: a list may name ``outer/inner``, or ``outer``
@@ -50,7 +51,7 @@ def divide_classes(names: Sequence[str], split: ClassSplit) -> Division:
     _refuse_overlap(chosen)
     listed = set().union(*chosen.values())
     free = [name for name in names if name not in listed]
-    order = numpy_generator(split.seed, "classes").permutation(len(free)).tolist()
+    order = _draw_order(split, free=len(free), total=len(names))
     for part, share in shares.items():
         if isinstance(share, list):
             continue
@@ -71,9 +72,10 @@ def divide_classes(names: Sequence[str], split: ClassSplit) -> Division:
                 f"({sizes}), but a part needs at least {FEWEST_CLASSES}; "
                 "make the other parts smaller or add classes"
             )
-    return Division(
+    division = Division(
         *(tuple(n for n in names if n in chosen[part]) for part in ("train", "val", "test"))
     )
+    return division if split.fold is None else _cut(names, division, split.fold, split.seed)
 
 
 def halves(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -96,6 +98,8 @@ def hold_out_classes(
     Raises:
         ValueError: ``data.split.val: ...``: an unknown name, or too few classes are left.
     """
+    if split.fold is not None:
+        return _cut(training, Division(tuple(training), (), tuple(test)), split.fold, split.seed)
     division = _hold_out(training, split, path="classes", test=test)
     if min(len(division.train), len(division.val)) < FEWEST_CLASSES:
         raise ValueError(
@@ -180,6 +184,35 @@ def visible_labels(
         count = max(count, FEWEST_CLASSES)
     order = numpy_generator(seed, "labelled").permutation(classes)
     return np.where(np.isin(labels, order[:count]), labels, -1)
+
+
+def _draw_order(split: ClassSplit, *, free: int, total: int) -> list[int]:
+    """Return the order in which ``free`` of all ``total`` classes are drawn, test classes first."""
+    order: list[int] = numpy_generator(split.seed, "classes").permutation(free).tolist()
+    if split.test_seed is None or isinstance(split.test, list | str):
+        return order
+    drawn = numpy_generator(split.test_seed, "classes").permutation(free).tolist()
+    test = drawn[: _count(split.test, total)]
+    return [*test, *(place for place in order if place not in set(test))]
+
+
+def _cut(names: Sequence[str], division: Division, fold: Fold, seed: int) -> Division:
+    """Cut training and validation classes into folds of equal size, and hold one of them out."""
+    others = {*division.train, *division.val}
+    known = [name for name in names if name in others]
+    if len(known) // fold.of < FEWEST_CLASSES:
+        raise ValueError(
+            f"data.split.fold: {fold.of} folds of {len(known)} classes for training and validation "
+            f"leave {len(known) // fold.of} in a fold, but it needs at least {FEWEST_CLASSES}; "
+            "make fewer folds or add classes"
+        )
+    order = numpy_generator(seed, "folds").permutation(len(known))
+    held_out = {known[place] for place in np.array_split(order, fold.of)[fold.number - 1]}
+    return Division(
+        tuple(name for name in known if name not in held_out),
+        tuple(name for name in known if name in held_out),
+        division.test,
+    )
 
 
 def _hold_out(

@@ -9,6 +9,7 @@ from harness.cli.row_formats import format_rows
 from harness.cli.terminal import show
 from harness.engine.preview import Preview
 from harness.export.best_model import BestModel, best_model
+from harness.records.trial import seed_text
 from harness.report.findings.tables.final_table import final_table
 from harness.study.trials.budget import search_trials
 from harness.study.trials.plan import Plan
@@ -25,15 +26,16 @@ def size_of(plan: Plan) -> str:
         trials = most
     seeds, confirm = len(spec.seed_list), spec.confirm
     controls = f" and {len(plan.controls)} controls"
+    folds = "" if spec.folds is None else f" x {spec.folds} folds"
     skipped = " at most" if spec.pruner != "none" or spec.stop is not None else ""
     if confirm is None:
-        runs = (trials + len(plan.controls)) * seeds
-        return f"{trials} trials{controls} x {seeds} seeds = {runs} runs{skipped}"
+        runs = (trials + len(plan.controls)) * spec.runs_of_trial
+        return f"{trials} trials{controls} x {seeds} seeds{folds} = {runs} runs{skipped}"
     fresh = len(spec.confirm_seed_list)
     top = min(confirm.top, max(0, trials - 1))
-    runs = trials * seeds + (top + 1 + len(plan.controls)) * fresh
+    runs = trials * spec.runs_of_trial + (top + 1 + len(plan.controls)) * fresh
     return (
-        f"{trials} trials x {seeds} seeds, then the best {top}, the baseline{controls} x "
+        f"{trials} trials x {seeds} seeds{folds}, then the best {top}, the baseline{controls} x "
         f"{fresh} fresh seeds = {runs} runs{skipped}"
     )
 
@@ -42,7 +44,8 @@ def print_preview(planned: Preview) -> None:
     """Print what `harness run` would do."""
     show(f"study {planned.study}: {planned.question}")
     columns = ("trial", "seed", "run", "state")
-    show(format_rows(columns, planned.runs, "table"))
+    rows = [(r.trial, seed_text(r.seed, r.fold), r.run_id, r.state) for r in planned.runs]
+    show(format_rows(columns, rows, "table"))
     done = sum(each.state == "done" for each in planned.runs)
     show(f"{len(planned.runs)} runs, {done} done")
     for change in planned.changes:

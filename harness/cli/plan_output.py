@@ -11,6 +11,8 @@ def describe(forecast: Forecast) -> list[str]:
     seeds = f"{forecast.seeds} seed{'s' * (forecast.seeds != 1)}"
     if forecast.stopping is not None:
         seeds = f"at most {seeds}"
+    if forecast.folds is not None:
+        seeds = f"{seeds} x {forecast.folds} folds"
     size = f"{forecast.trials} trials and {forecast.controls} controls x {seeds}"
     if forecast.confirmed:
         size = (
@@ -21,6 +23,7 @@ def describe(forecast: Forecast) -> list[str]:
     lines = [
         f"study {forecast.study}: {forecast.question}",
         f"runs: {size} = {forecast.runs}; {forecast.done} done{failed}, {forecast.to_do} to do",
+        *_fold_lines(forecast.folds),
         *forecast.design,
         *(f"changed since it was run: {change}" for change in forecast.changes),
         *_expense_lines(forecast),
@@ -30,6 +33,15 @@ def describe(forecast: Forecast) -> list[str]:
     if forecast.stopping is not None:
         lines.append(_stopping_line(forecast.stopping))
     return [*lines, *(f"warning: {warning}" for warning in forecast.warnings)]
+
+
+def _fold_lines(folds: int | None) -> list[str]:
+    if folds is None:
+        return []
+    return [
+        f"folds: each seed of a trial is {folds} runs, {folds} times the cost of a single split; "
+        f"its result is their mean, on classes held out in turn. Test classes stay shut"
+    ]
 
 
 def _stopping_line(stopping: Stopping) -> str:

@@ -13,6 +13,7 @@ from harness.engine.progress import ProgressListener, RunLine, Snapshot
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
+from harness.records.trial import seed_text
 from harness.units import duration
 
 
@@ -108,7 +109,7 @@ def picture(snapshot: Snapshot) -> RenderableType:
         state = line.state
         cells = [
             line.trial,
-            str(line.seed),
+            seed_text(line.seed, line.fold),
             str(state.reported[-1]) if state.reported else "",
             _number(state.last_metrics.get("loss")),
             _number(state.last_metrics.get(metric)),
@@ -151,7 +152,7 @@ def describe_end(line: RunLine, metric: str) -> str:
 
 
 def _name(line: RunLine) -> str:
-    return f"{line.trial}, seed {line.seed}"
+    return f"{line.trial}, seed {seed_text(line.seed, line.fold)}"
 
 
 def _number(value: float | None) -> str:

@@ -244,4 +244,5 @@ class Controller:
 
 
 def _line(row: RunRow) -> RunLine:
-    return RunLine(row.task.run_id, row.task.trial.label, row.task.run.seed, row.newest)
+    task = row.task
+    return RunLine(task.run_id, task.trial.label, task.run.seed, row.newest, task.fold)

@@ -18,6 +18,8 @@ class PlannedRun(NamedTuple):
     run_id: str
     state: str
     """``done``, ``failed`` (and not retried), ``pruned``, or ``to do``."""
+    fold: int = 0
+    """Fold of the training data that it holds out; 0 if they are not cut."""
 
 
 class Preview(NamedTuple):
@@ -51,14 +53,15 @@ def preview(study: Path | Params, overrides: tuple[str, ...], results: Path) -> 
     for task in schedule.planned:
         state = table.finished.get(task.run_id)
         shown = "pruned" if task.run_id in skipped else "to do" if state is None else state.state
-        runs.append(PlannedRun(task.trial.label, task.run.seed, task.run_id, shown))
+        planned = PlannedRun(task.trial.label, task.run.seed, task.run_id, shown, task.fold)
+        runs.append(planned)
     later = schedule.total - len(runs)
     spec = plan.spec
     return Preview(
         study=spec.study,
         question=spec.question,
         runs=tuple(runs),
-        proposed_later=0 if spec.is_fixed else later // len(spec.seed_list),
+        proposed_later=0 if spec.is_fixed else later // spec.runs_of_trial,
         confirmed_later=later if spec.is_fixed and spec.is_sealed else 0,
         later_seeds=0 if spec.stop is None else later,
         is_open=schedule.is_open,

@@ -17,6 +17,8 @@ class RunLine:
     """The trial's label."""
     seed: int
     state: RunState
+    fold: int = 0
+    """Fold of the training data that it holds out; 0 if they are not cut."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,8 +150,8 @@ class RecordWriter:
             raise self._superseded(
                 theirs, "it has other trials, because its search ended at a different point"
             )
-        runs = {member[:2]: member.run_id for member in theirs.members}
-        differ = any(runs.get(m[:2], m.run_id) != m.run_id for m in mine.members)
+        runs = {member.key: member.run_id for member in theirs.members}
+        differ = any(runs.get(m.key, m.run_id) != m.run_id for m in mine.members)
         if differ and not self._is_first:
             raise self._superseded(theirs, "it is run with different code or data")
         newer, older = (mine, theirs) if self._is_first else (theirs, mine)
@@ -161,7 +161,7 @@ class RecordWriter:
             created=min(theirs.created, mine.created),
             updated=mine.updated,
             trials=_trials(newer.trials, older.trials),
-            members=_members(newer.members, older.members),
+            members=merge_members(newer.members, older.members),
             pruned={**older.pruned, **newer.pruned},
             claims=merged_notes(newer.claims, older.claims),
             test_sets={**older.test_sets, **newer.test_sets},
@@ -297,11 +297,11 @@ def _trials(newer: Iterable[Trial], older: Iterable[Trial]) -> tuple[Trial, ...]
     return tuple(sorted(both.values(), key=lambda trial: trial.number))
 
 
-def _members(newer: Iterable[Member], older: Iterable[Member]) -> tuple[Member, ...]:
+def merge_members(newer: Iterable[Member], older: Iterable[Member]) -> tuple[Member, ...]:
     """Merge the members; a run that either record has as stopped is stopped."""
-    both = {member[:2]: member for member in newer}
+    both = {member.key: member for member in newer}
     for member in older:
-        known = both.setdefault(member[:2], member)
+        known = both.setdefault(member.key, member)
         if member.is_pruned and member.run_id == known.run_id:
-            both[member[:2]] = member
+            both[member.key] = member
     return tuple(both.values())

@@ -14,8 +14,8 @@ from harness.search.rules import check_rules
 from harness.search.scheduler import Scheduler
 from harness.study.claim_changes import refuse_changed_claims
 from harness.study.loading import Loaded, load_study
+from harness.study.trials.folds import fold_params, refused
 from harness.study.trials.plan import Plan, make_plan
-from harness.study.trials.single_trial import locate
 from harness.workload import Params, load_workload
 
 
@@ -57,7 +57,9 @@ def plan_of(loaded: Loaded) -> Plan:
     for trial in (*plan.fixed, *plan.ends):
         plan.code.of(trial.params)  # before reading data: refuses code edited in the meantime
     for trial in plan.ends:  # a range that the data rule out would waste trials
-        _fingerprint(plan, trial)
+        fold = plan.folds_of(trial)[-1]
+        params = fold_params(plan.loaded, plan.workload, trial, fold)
+        _fingerprint(plan, trial, params, fold)
     return plan
 
 
@@ -82,36 +84,38 @@ def watched(plan: Plan) -> str | None:
 
 
 class RunIdentity:
-    """Builds the run that identifies a trial and a seed.
+    """Builds the run that identifies a trial, a seed and a fold.
 
-    The workload is asked once per trial for the fingerprint of its data; it may then refuse
+    The workload is asked once per trial and fold for the fingerprint of its data; it may refuse
     parameters that do not fit the data. Such a trial does not end the study if a search proposed
     it: its runs start, and fail as invalid.
     """
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._fingerprints: dict[str, str] = {}
+        # Trial id and fold -> parameters and fingerprint of the data.
+        self._known: dict[tuple[str, int], tuple[Params, str]] = {}
         self.test_sets: dict[str, str] = {}
         """Trial id -> digest of the test set of a trial that is scored on it, where known."""
 
-    def __call__(self, trial: Trial, seed: int) -> Run:
-        """Return the run of a trial with a seed.
+    def __call__(self, trial: Trial, seed: int, fold: int = 0) -> Run:
+        """Return the run of a trial with a seed that holds out a fold; 0 if the data are not cut.
 
         Raises:
             InputError: a trial that the study names does not fit the data.
         """
-        if trial.trial_id not in self._fingerprints:
-            self._fingerprints[trial.trial_id] = self._ask(trial)
+        if (trial.trial_id, fold) not in self._known:
+            self._known[trial.trial_id, fold] = self._ask(trial, fold)
             if trial.phase == "confirm" and (found := self._test_set(trial)):
                 self.test_sets[trial.trial_id] = found
+        params, data = self._known[trial.trial_id, fold]
         return Run(
             workload=self._plan.spec.workload,
-            params=trial.params,
+            params=params,
             seed=seed,
             test=trial.phase == "confirm",
-            code=self._plan.code.of(trial.params),
-            data=self._fingerprints[trial.trial_id],
+            code=self._plan.code.of(params),
+            data=data,
         )
 
     def _test_set(self, trial: Trial) -> str:
@@ -121,19 +125,19 @@ class RunIdentity:
         except ValueError:  # data_fingerprint has reported it, or the run will
             return ""
 
-    def _ask(self, trial: Trial) -> str:
+    def _ask(self, trial: Trial, fold: int) -> tuple[Params, str]:
+        plan = self._plan
+        params = fold_params(plan.loaded, plan.workload, trial, fold)
         try:
-            return _fingerprint(self._plan, trial)
+            return params, _fingerprint(plan, trial, params, fold)
         except InputError:
-            if self._plan.spec.is_fixed or trial.role != "trial":
+            if plan.spec.is_fixed or trial.role != "trial":
                 raise
-            return "refused"
+            return params, "refused"
 
 
-def _fingerprint(plan: Plan, trial: Trial) -> str:
+def _fingerprint(plan: Plan, trial: Trial, params: Params, fold: int = 0) -> str:
     try:
-        return plan.workload.data_fingerprint(trial.params)
+        return plan.workload.data_fingerprint(params)
     except ValueError as error:
-        line = " ".join(str(error).split())
-        where = locate(plan.loaded, trial.varied, line.partition(":")[0])
-        raise InputError(f"{where}: {line}") from None
+        raise refused(plan.loaded, plan.workload, trial, fold, str(error)) from None

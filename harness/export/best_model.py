@@ -31,7 +31,9 @@ WITH score AS (
 mean AS (
     SELECT
         trial_id, phase, number, avg(value ORDER BY seed) AS mean,
-        count(*) = (SELECT count(*) FROM member WHERE member.trial_id = score.trial_id) AS is_whole
+        count(*) = (
+            SELECT count(DISTINCT seed) FROM member WHERE member.trial_id = score.trial_id
+        ) AS is_whole
     FROM score
     GROUP BY trial_id, phase, number
 ),
@@ -66,7 +68,7 @@ LIMIT 1
 
 _NUMBERS = """
 SELECT concat_ws('/', nullif(split, ''), name), value
-FROM results WHERE study = $study AND run_id = $run
+FROM folds WHERE study = $study AND run_id = $run
 ORDER BY split, name
 """
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from harness.errors import InputError
 from harness.export.study_runs import ExportedRun, exported_runs
-from harness.records.trial import flat
+from harness.records.trial import flat, seed_text
 from harness.units import shortened
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _write(client: MlflowClient, experiment: str, study: str, run: ExportedRun) 
         experiment,
         start_time=started,
         tags=_tags(study, run),
-        run_name=f"{run.label}, seed {run.seed}",
+        run_name=f"{run.label}, seed {seed_text(run.seed, run.fold)}",
     )
     new_id = created.info.run_id
     params = {metric_name(key): _param(value) for key, value in flat(run.params).items()}

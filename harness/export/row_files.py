@@ -15,22 +15,24 @@ _WAIT_S = 10.0
 _RUNS = """
     SELECT
         trial.study, trial.label AS trial, trial.number, member.seed, member.is_pruned,
-        run.* EXCLUDE (seed)
+        member.fold, run.* EXCLUDE (seed)
     FROM trial JOIN member USING (trial_id) JOIN run USING (run_id)
     WHERE study = $study
-    ORDER BY trial.number, trial_id, member.seed
+    ORDER BY trial.number, trial_id, member.seed, member.fold
 """
 QUERIES: dict[str, str] = {
     "trials": "SELECT * FROM trials WHERE study = $study ORDER BY number, trial_id",
     "runs": _RUNS,
     "results": "SELECT * FROM results WHERE study = $study"
     " ORDER BY number, trial_id, seed, split, name",
+    "folds": "SELECT * FROM folds WHERE study = $study AND fold > 0"
+    " ORDER BY number, trial_id, seed, fold, split, name",
     "summary": "SELECT * FROM summary WHERE study = $study ORDER BY number, trial_id, split, k",
     "comparisons": "SELECT * FROM comparisons WHERE study = $study"
     " ORDER BY number, trial_id, split, metric",
     "mixed": "SELECT * FROM mixed WHERE study = $study ORDER BY phase, what, runs DESC, value",
     "curves": "SELECT * FROM curves WHERE study = $study"
-    " ORDER BY number, trial_id, seed, epoch, name",
+    " ORDER BY number, trial_id, seed, fold, epoch, name",
 }
 """File stem -> query for its rows."""
 FURTHER = (

@@ -17,11 +17,12 @@ _RUNS_AT_ONCE = 200
 _MEMBERS = """
     SELECT
         run.run_id, trial_id, trial.number, label, phase, role, varied, member.seed,
+        member.fold,
         CASE WHEN is_pruned THEN 'pruned' ELSE state END, failure, seconds, host, git_commit,
         run.params, coalesce(started, TIMESTAMP 'epoch'), finished
     FROM trial JOIN member USING (trial_id) JOIN run USING (run_id)
     WHERE study = $study
-    ORDER BY trial.number, trial_id, member.seed
+    ORDER BY trial.number, trial_id, member.seed, member.fold
 """
 _CURVES = """
     SELECT run_id, epoch, name, value FROM epoch
@@ -59,6 +60,8 @@ class ExportedRun:
     role: str
     varied: Mapping[str, JsonValue]
     seed: int
+    fold: int
+    """Fold of the training data that it holds out; 0 if they are not cut."""
     state: str
     """``running``, ``done``, ``failed`` or ``pruned``."""
     failure: str | None

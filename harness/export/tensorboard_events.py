@@ -62,7 +62,8 @@ def trial_folder(run: ExportedRun) -> str:
 
 
 def _seed_folder(run: ExportedRun) -> str:
-    return f"seed-{run.seed}" + ("" if run.state == "done" else f"-{run.state}")
+    fold = f"-fold-{run.fold}" if run.fold else ""
+    return f"seed-{run.seed}{fold}" + ("" if run.state == "done" else f"-{run.state}")
 
 
 def _scalars(run: ExportedRun) -> Iterator[tuple[int, Summary]]:

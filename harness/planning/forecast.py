@@ -127,6 +127,8 @@ class Forecast:
     for it."""
     design: tuple[str, ...] = ()
     """Of an ablation: what its design costs, can show and confounds."""
+    folds: int | None = None
+    """Folds that each seed is trained with; None if the data are not cut."""
 
 
 def make_forecast(
@@ -177,6 +179,7 @@ def make_forecast(
         stopping=stopping,
         together=_together(found, options) if may_probe else 1,
         design=design_lines(spec.ablate.plan, len(spec.seed_list)) if spec.ablate else (),
+        folds=spec.folds,
     )
 
 
@@ -292,10 +295,11 @@ def _existing(folder: Path) -> Path:
 def _power(plan: Plan, results: Path) -> Power | None:
     spec, noise = plan.spec, 1.0
     if spec.ablate is not None:
-        seeds, split = len(spec.seed_list), "test"
+        seeds, split = len(spec.seed_list), "val" if spec.folds else "test"
         comparisons, noise = largest_family(spec.ablate.plan)
-    elif not spec.is_sealed:
-        seeds, comparisons, split = len(spec.seed_list), len(plan.fixed) - 1, "test"
+    elif not spec.is_sealed or (spec.is_fixed and spec.confirm is None):
+        seeds, comparisons = len(spec.seed_list), len(plan.fixed) - 1
+        split = "val" if spec.folds else "test"
     elif spec.confirm is not None:
         seeds, comparisons, split = len(spec.confirm_seed_list), _confirmed(plan), "test"
     else:  # a search without a confirmation makes no claim

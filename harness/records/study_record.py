@@ -32,13 +32,20 @@ Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 class Member(NamedTuple):
-    """The run that belongs to a trial and seed; one run can serve several studies."""
+    """The run that belongs to a trial, seed and fold; one run can serve several studies."""
 
     trial_id: str
     seed: Int64
     run_id: str
     is_pruned: bool = False
     """Whether the study stopped this run early, or skipped it because its trial was pruned."""
+    fold: Int64 = 0
+    """Fold of the training data that it holds out, from 1; 0 if they are not cut."""
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """What it answers for: trial, seed and fold."""
+        return (self.trial_id, self.seed, self.fold)
 
 
 @with_config(ConfigDict(extra="forbid"))

@@ -63,6 +63,11 @@ class Run:
         return digest([self.workload, self.params, self.seed, self.test, self.code, self.data])[:16]
 
 
+def seed_text(seed: int, fold: int) -> str:
+    """Name a seed for readers, with the fold if the training data are cut: ``3``, ``3, fold 2``."""
+    return f"{seed}, fold {fold}" if fold else str(seed)
+
+
 def flat(params: Mapping[str, JsonValue], prefix: str = "") -> dict[str, JsonValue]:
     """Nested parameters by their dotted keys; lists and empty mappings stay whole."""
     found: dict[str, JsonValue] = {}

@@ -6,6 +6,7 @@ proposed. So no decision about it depends on timing.
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,8 +41,13 @@ class Proposal:
     number: int
     trial: Trial
     varied: Varied
-    runs: Mapping[int, str]
-    """Seed -> run id."""
+    runs: Mapping[int, tuple[str, ...]]
+    """Seed -> ids of its runs, one per fold."""
+
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        """The ids of all its runs."""
+        return tuple(itertools.chain.from_iterable(self.runs.values()))
 
 
 class Rival(NamedTuple):
@@ -133,7 +139,7 @@ class History:
     def reason_to_prune(self, trial: Trial, seed: int, finished: FinishedRuns) -> str | None:
         """Why a trial is pruned after its run with ``seed``; None if it goes on."""
         (proposal, *_) = self._by_trial[trial.trial_id]
-        state = finished[proposal.runs[seed]]
+        state = finished[proposal.runs[seed][0]]  # a study with folds prunes nothing
         if state.state == "pruned":
             return f"seed {seed}: {state.message}"
         if self._spec.pruner != "wilcoxon":
@@ -185,7 +191,7 @@ class History:
     def _is_over(self, position: int, finished: FinishedRuns) -> bool:
         proposal = self._proposals[position]
         is_pruned = proposal.trial.trial_id in self.pruned
-        return is_pruned or all(run_id in finished for run_id in proposal.runs.values())
+        return is_pruned or all(run_id in finished for run_id in proposal.run_ids)
 
     def _observation(self, proposal: Proposal, last: int, finished: FinishedRuns) -> Observation:
         trial, number = proposal.trial, proposal.number
@@ -202,7 +208,7 @@ class History:
         if self._spec.pruner == "wilcoxon":
             return tuple(self._values(trial, trial.number, finished).values())
         (proposal, *_) = self._by_trial[trial.trial_id]
-        states = [finished[run_id] for run_id in proposal.runs.values() if run_id in finished]
+        states = [finished[run_id] for run_id in proposal.run_ids if run_id in finished]
         return tuple(value for state in states for value in state.curve.values())
 
     def _value(self, trial: Trial, last: int, finished: FinishedRuns) -> float | None:
@@ -215,20 +221,29 @@ class History:
         return statistics.fmean(values.values())
 
     def _values(self, trial: Trial, last: int, finished: FinishedRuns) -> dict[int, float]:
-        """Seed -> value that the search maximizes, for the seeds that have one, in their order."""
+        """Seed -> value that the search maximizes, for the seeds that have one, in their order.
+
+        It is the mean over the folds of a seed, each of which must have one.
+        """
         name = self._spec.searched
         values = {}
         for proposal in self._by_trial[trial.trial_id]:
-            for seed, run_id in proposal.runs.items() if proposal.number <= last else ():
-                state = finished.get(run_id)
-                if state is not None and state.state == "done" and name in state.results:
-                    values[seed] = state.results[name]
+            for seed, run_ids in proposal.runs.items() if proposal.number <= last else ():
+                states = [finished.get(run_id) for run_id in run_ids]
+                found = [
+                    state.results[name]
+                    for state in states
+                    if state is not None and state.state == "done" and name in state.results
+                ]
+                if len(found) == len(run_ids):
+                    values[seed] = statistics.fmean(found)
         return values
 
     def _earlier(self, seed: int, last: int, finished: FinishedRuns) -> Iterator[Earlier]:
         """Yield what trials up to ``last`` reported with a seed, unless they were interrupted."""
         for proposal in self._proposals:
-            state = finished.get(proposal.runs.get(seed, ""))
+            (run_id,) = proposal.runs.get(seed, ("",))
+            state = finished.get(run_id)
             if proposal.number <= last and state is not None and state.state in ("done", "pruned"):
                 values = tuple(state.curve.values())
                 yield Earlier(proposal.number, state.state == "done", values)

@@ -10,13 +10,14 @@ that the next one needs.
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from harness.records.early_stopping import StoppingThresholds
 from harness.records.study_record import Member
-from harness.records.trial import Run, Trial
+from harness.records.trial import Run, Trial, seed_text
 from harness.search.history import FinishedRuns, History, Proposal
 from harness.search.seed_decisions import seeds_due
 from harness.stats.stopping import StopRule
@@ -41,11 +42,13 @@ class ScheduledRun:
     order: Order
     thresholds: StoppingThresholds | None = None
     """Thresholds for stopping it early; None if it is never stopped."""
+    fold: int = 0
+    """Fold of the training data that it holds out; 0 if they are not cut."""
 
     @property
     def name(self) -> str:
         """The trial's label and the seed, such as ``quality=0.5, seed 3``."""
-        return f"{self.trial.label}, seed {self.run.seed}"
+        return f"{self.trial.label}, seed {seed_text(self.run.seed, self.fold)}"
 
 
 @dataclass(slots=True)
@@ -70,18 +73,18 @@ class _InFlight(NamedTuple):
 class Scheduler:
     """The trials and runs of a study; grows as a search proposes trials."""
 
-    def __init__(self, plan: Plan, identify: Callable[[Trial, int], Run]) -> None:
+    def __init__(self, plan: Plan, identify: Callable[[Trial, int, int], Run]) -> None:
         """Add the trials that are known from the start.
 
         Args:
             plan: The study.
-            identify: Builds the run of a trial with a seed.
+            identify: Builds the run of a trial with a seed and a fold.
         """
         self._plan = plan
         self._identify = identify
         self._prunes = plan.spec.pruner != "none"
         self._trials: dict[str, Trial] = {}
-        self._members: dict[tuple[str, int], _Member] = {}
+        self._members: dict[tuple[str, int, int], _Member] = {}
         # A heap of the runs that may start.
         self._queue: list[tuple[Order, str, ScheduledRun]] = []
         self._history = History(plan)
@@ -103,7 +106,9 @@ class Scheduler:
         self._rule = None if plan.spec.stop is None else plan.spec.stop.rule
         for trial in plan.fixed:
             tasks = self._add(trial)
-            self._history.add(Proposal(trial.number, trial, dict(trial.varied), _by_seed(tasks)))
+            self._history.add(
+                Proposal(trial.number, trial, dict(trial.varied), runs_by_seed(tasks))
+            )
         self._is_confirmed = plan.spec.confirm is None
         self._most_members = 0
         """With ``stop``: the most runs that the study can come to."""
@@ -119,10 +124,10 @@ class Scheduler:
 
     @property
     def members(self) -> tuple[Member, ...]:
-        """The run of each trial and seed."""
+        """The run of each trial, seed and fold."""
         return tuple(
-            Member(*key, each.task.run_id, each.standing in ("stopped", "skipped"))
-            for key, each in self._members.items()
+            Member(trial_id, seed, each.task.run_id, each.standing in ("stopped", "skipped"), fold)
+            for (trial_id, seed, fold), each in self._members.items()
         )
 
     @property
@@ -155,7 +160,7 @@ class Scheduler:
         if self._rule is not None:
             return self._most_members
         coming = 0 if self._is_exhausted else max(0, trials - self._next_number)
-        return len(self._members) + coming * len(spec.seed_list) + self.confirm_runs(trials)
+        return len(self._members) + coming * spec.runs_of_trial + self.confirm_runs(trials)
 
     @property
     def is_searching(self) -> bool:
@@ -309,7 +314,7 @@ class Scheduler:
         if any(member.task.run_id not in finished for member in self._members.values()):
             return False
         scheduled: dict[str, dict[int, str]] = {trial_id: {} for trial_id in self._trials}
-        for (trial_id, seed), member in self._members.items():
+        for (trial_id, seed, _), member in self._members.items():
             scheduled[trial_id][seed] = member.task.run_id
         due = seeds_due(self._plan, rule, scheduled, finished)
         before = len(self._members)
@@ -331,14 +336,16 @@ class Scheduler:
     ) -> list[ScheduledRun]:
         """Create the runs of a trial with ``seeds``, the ``first`` and following of its seeds."""
         tasks = []
-        for position, seed in enumerate(seeds, first):
-            run = self._identify(trial, seed)
+        cells = itertools.product(seeds, self._plan.folds_of(trial))
+        for position, (seed, fold) in enumerate(cells, first):
+            run = self._identify(trial, seed, fold)
             order = (position, number)
             if goes_by_trials(self._plan.spec) or self._prunes:
                 order = (number, position)
             is_later = int(trial.role != "control")
-            task = ScheduledRun(trial, run, run.run_id, (is_later, *order), thresholds.get(seed))
-            self._members[trial.trial_id, seed] = _Member(task)
+            limits = thresholds.get(seed)
+            task = ScheduledRun(trial, run, run.run_id, (is_later, *order), limits, fold)
+            self._members[trial.trial_id, seed, fold] = _Member(task)
             tasks.append(task)
         self.changes += bool(tasks)
         return tasks
@@ -349,7 +356,7 @@ class Scheduler:
             heapq.heappush(self._queue, (task.order, task.run_id, task))
 
     def _member(self, task: ScheduledRun) -> _Member:
-        return self._members[task.trial.trial_id, task.run.seed]
+        return self._members[task.trial.trial_id, task.run.seed, task.fold]
 
     def _advance(self, finished: FinishedRuns) -> bool:
         """Continue or prune trials after their finished runs. Returns whether there were any."""
@@ -403,7 +410,7 @@ class Scheduler:
             tasks = self._repeat(known, number)
         else:
             tasks = self._take_on(trial, finished)
-        proposal = Proposal(number, known or trial, varied, _by_seed(tasks))
+        proposal = Proposal(number, known or trial, varied, runs_by_seed(tasks))
         self._history.add(proposal)
         return True
 
@@ -432,5 +439,9 @@ class Scheduler:
         return tasks
 
 
-def _by_seed(tasks: Sequence[ScheduledRun]) -> dict[int, str]:
-    return {task.run.seed: task.run_id for task in tasks}
+def runs_by_seed(tasks: Sequence[ScheduledRun]) -> dict[int, tuple[str, ...]]:
+    """Return seed -> ids of its runs, one per fold."""
+    found: dict[int, tuple[str, ...]] = {}
+    for task in tasks:
+        found[task.run.seed] = (*found.get(task.run.seed, ()), task.run_id)
+    return found

@@ -16,11 +16,15 @@ from harness.study.axes import Number, Strict, Whole
 
 MOST_SEED = 2**32 - 1
 MOST_TOGETHER = 1000
+MOST_FOLDS = 100
 
 Seeds: TypeAlias = (
     Annotated[Whole, Field(ge=1, le=100_000)] | list[Annotated[Whole, Field(ge=0, le=MOST_SEED)]]
 )
 """A number of seeds, or a list of them."""
+
+Folds: TypeAlias = Annotated[Whole, Field(ge=2, le=MOST_FOLDS)]
+"""A number of folds."""
 
 
 def _check_together(value: object) -> object:

@@ -19,7 +19,7 @@ from harness.records.trial import digest
 from harness.study.ablate import Ablate
 from harness.study.axes import Axis, Condition, Strict, Whole
 from harness.study.claims import ClaimSpec
-from harness.study.limits import Budget, Confirm, Limits, Seeds, Stop, TrainTogether
+from harness.study.limits import Budget, Confirm, Folds, Limits, Seeds, Stop, TrainTogether
 from harness.workload import JsonValue
 
 MOST_PROPOSED = 1_000_000  # trials of one search
@@ -37,7 +37,11 @@ FIRST_REPEAT_SEED = 1_000_000
 """First seed of trials that a search proposes again. A number of seeds never reaches this far, so
 repeat seeds stay the same when the study is given more seeds."""
 
-_ADDED_LATER = ("ablate",)
+_NOT_WITH_FOLDS = {
+    "stop": "its looks are at seeds whose runs have all ended, one run each",
+    "pruner": "it judges a trial by single runs, but a seed is the mean over its folds",
+}
+_ADDED_LATER = ("ablate", "folds")
 
 
 def _said(text: str) -> str:
@@ -81,6 +85,10 @@ class StudySpec(Strict):
     seeds: Seeds = 5
     """Number of seeds (0, 1, ...), or a list of them. Every trial uses the same seeds, so that
     differences are paired."""
+    folds: Folds | None = None
+    """Cross-validation: train each seed so many times, each time with another fold of the training
+    classes held out, which is then scored. A seed's result is the mean over its folds. The test
+    classes stay shut; a confirmation opens them, on the ordinary split."""
     stop: Stop | None = None
     """Instead of ``seeds``: give each trial of a grid seeds until its comparison with the baseline
     is decided."""
@@ -198,6 +206,20 @@ class StudySpec(Strict):
         for field, why in _NOT_WITH_STOP.items():
             if getattr(self, field):
                 raise ValueError(f"stop: {why}; remove {field}, or give seeds in place of stop")
+        return self
+
+    @model_validator(mode="after")
+    def _check_folds(self) -> Self:
+        if self.folds is None:
+            return self
+        for field, why in _NOT_WITH_FOLDS.items():
+            if field in self.model_fields_set and getattr(self, field) not in (None, "none"):
+                raise ValueError(f"{field}: {why}; remove {field} or folds")
+        if self.claims and self.confirm is None:
+            raise ValueError(
+                "claims: folds keep the test classes shut, and claims are about them; add confirm, "
+                "or remove claims or folds"
+            )
         return self
 
     @model_serializer(mode="wrap")
@@ -319,7 +341,12 @@ class StudySpec(Strict):
     @property
     def is_sealed(self) -> bool:
         """Whether only a confirmation, if anything, is scored on test classes."""
-        return not self.is_fixed or self.confirm is not None
+        return not self.is_fixed or self.confirm is not None or self.folds is not None
+
+    @property
+    def runs_of_trial(self) -> int:
+        """Number of runs of a trial that is not a confirmation: one per seed and fold."""
+        return len(self.seed_list) * (self.folds or 1)
 
     @property
     def fingerprint(self) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from harness.errors import HarnessError, InputError
 from harness.records.plain_file import file_stamp
+from harness.records.trial import seed_text
 from harness.report.html.document import OFFLINE, Frame, asset, document
 from harness.report.html.escape import escaped
 from harness.report.study_page import page_text
@@ -182,7 +183,7 @@ def _in_words(run: RunningRun) -> list[str]:
         heard += "; is its driver still running?"
     return [
         run.trial + attempt,
-        str(run.seed),
+        seed_text(run.seed, run.fold),
         str(run.epochs),
         value,
         whole_duration(round(run.seconds)),

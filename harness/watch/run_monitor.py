@@ -33,6 +33,8 @@ class RunningRun(NamedTuple):
     """Since this attempt began."""
     silent_seconds: float
     """Since the run's last event: a driver that died leaves runs that stay silent."""
+    fold: int = 0
+    """Fold of the training data that it holds out; 0 if they are not cut."""
 
 
 class StudyProgress(NamedTuple):
@@ -76,7 +78,8 @@ class RunMonitor:
                 counts["pruned" if member.is_pruned else state.state] += 1
                 if state.state == "running" and not member.is_pruned:
                     label = labels.get(member.trial_id, member.trial_id)
-                    running.append(self._line(label, member.seed, member.run_id, state, now))
+                    line = self._line(label, member.seed, member.run_id, state, now)
+                    running.append(line._replace(fold=member.fold))
         return StudyProgress(counts, tuple(running))
 
     def _take_up_record(self) -> None:

@@ -66,6 +66,16 @@ class Workload(Protocol):
         """
         ...
 
+    def fold(self, params: Params, number: int, of: int) -> Params | None:
+        """Return the overrides that hold out one of ``of`` folds of the training data, by key.
+
+        The folds are numbered from 1, do not overlap, and together cover everything that is not
+        test data; they do not depend on ``number``. A run with these overrides is trained on the
+        other folds and scored on this one as its split ``val``. None, or no such function, means
+        that the workload has no folds.
+        """
+        ...
+
     def data_fingerprint(self, params: Params) -> str:
         """Return a digest of the data that ``params`` name; equal data give equal text.
 
@@ -291,6 +301,7 @@ _WHATEVER = (Exception, SystemExit)
 _NEEDED = ("schema", "check", "run")
 _DEFAULTS: Mapping[str, Callable[..., object]] = {
     "controls": lambda: {},
+    "fold": lambda params, number, of: None,
     "data_fingerprint": lambda params: "",
     "test_fingerprint": lambda params: "",
     "code": lambda params: None,
@@ -305,6 +316,10 @@ _ANSWERS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "controls": (
         "a mapping of names to overrides",
         lambda a: _are_named(a) and _is_plain(a) and all(map(_are_named, a.values())),
+    ),
+    "fold": (
+        "a mapping of keys to plain values, or None,",
+        lambda a: a is None or (_are_named(a) and _is_plain(a)),
     ),
     "data_fingerprint": ("a text", lambda a: isinstance(a, str)),
     "test_fingerprint": ("a text", lambda a: isinstance(a, str)),

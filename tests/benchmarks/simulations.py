@@ -14,6 +14,7 @@ sys.path.append(str(Path(__file__).resolve().parent.parent / "fixtures"))
 
 import claim_errors
 import crossed_studies
+import folded_studies
 import kept
 import known_effects
 import stopping
@@ -66,11 +67,31 @@ def stop() -> None:
         kept.keep("simulations-stop", studies=1000, seeds=stopping.SEEDS, rows=found)
 
 
+def folds() -> None:
+    """Simulate cross-validations, by what varies and the number of folds; and some that learn."""
+    studies, rows = 4000, []
+    for count in (2, 4, 5, 10):
+        for name, mix in folded_studies.MIXES.items():
+            found = folded_studies.coverage(mix, folds=count, studies=studies, key=0)
+            rows.append({"varies": name, "folds": count, **found._asdict()})
+        found = folded_studies.learned_coverage(folds=count, studies=studies, key=0)
+        rows.append({"varies": "a metric is learned", "folds": count, **found._asdict()})
+        print(*rows[-4:], sep="\n", flush=True)
+    kept.keep(
+        "simulations-folds",
+        studies=studies,
+        classes=folded_studies.CLASSES,
+        seeds=folded_studies.SEEDS,
+        rows=rows,
+    )
+
+
 SIMULATIONS: Mapping[str, Callable[[], None]] = {
     "effects": effects,
     "claims": claims,
     "classes": classes,
     "stop": stop,
+    "folds": folds,
 }
 
 

@@ -19,8 +19,8 @@ class Packing:
         self._workload = plan.workload
         self._name = plan.spec.workload
         self._setting = plan.spec.train_together if is_possible else "off"
-        # Trial id -> its key, and the most runs of it in one process.
-        self._known: dict[str, tuple[object, int]] = {}
+        # Trial id and fold -> its key, and the most runs of it in one process.
+        self._known: dict[tuple[str, int], tuple[object, int]] = {}
         # Key -> the most runs to try at once, after a process ran out of memory.
         self._room: dict[object, int] = {}
 
@@ -52,9 +52,11 @@ class Packing:
     def _of(self, task: ScheduledRun) -> tuple[object, int]:
         if self._setting == "off" or task.thresholds is not None:
             return (None, 1)
-        found = self._known.get(task.trial.trial_id)
+        # Other folds are other data, so they may have another key.
+        of = (task.trial.trial_id, task.fold)
+        found = self._known.get(of)
         if found is None:
-            found = self._known[task.trial.trial_id] = self._ask(task)
+            found = self._known[of] = self._ask(task)
         return found
 
     def _ask(self, task: ScheduledRun) -> tuple[object, int]:

@@ -47,20 +47,25 @@ SELECT
     member.trial_id, member.seed, member.run_id, coalesce(run.state, 'queued'), run.failure,
     run.message, coalesce(run.attempts, 0), run.seconds, run.peak_mib, run.host, run.threads,
     run.facts, run.code, run.data, run.git_commit, run.dirty, run.versions, run.stderr,
-    coalesce(run.finished < study.created, false)
+    coalesce(run.finished < study.created, false), member.fold
 FROM member JOIN trial USING (trial_id) JOIN study USING (study) LEFT JOIN run USING (run_id)
 WHERE trial.study = ? AND trial.pruned IS NULL
-ORDER BY trial.role = 'control', trial.number, member.trial_id, member.seed
+ORDER BY trial.role = 'control', trial.number, member.trial_id, member.seed,
+    member.fold
 """
 _VALUES = """
 SELECT split, name, trial_id, seed, run_id, value
 FROM results WHERE study = ? AND list_contains(?, split)
 ORDER BY split, name, number, seed
 """
+_FOLD_VALUES = """
+SELECT split, name, run_id, value FROM folds
+WHERE study = ? AND list_contains(?, split) AND fold > 0
+"""
 _COMPARISONS = """
 SELECT
-    split, metric, trial_id, low_classes, high_classes, classes, share_classes, n, difference, low,
-    high, p, p_holm, prob_improvement
+    split, metric, trial_id, low_classes, high_classes, classes, share_classes, folds, n,
+    difference, low, high, p, p_holm, prob_improvement
 FROM comparisons WHERE study = ?
 """
 _EFFECTS = """
@@ -102,6 +107,7 @@ def read_tables(con: Connection, results: Path, study: str) -> StudyTables:
         pruned=tuple(PrunedTrial(*row) for row in read_rows(con, _PRUNED, [study])),
         design=design_of(con, study),
         effects=_read_effects(con, study),
+        fold_values=_read_fold_values(con, study),
         decisions={trial_id: found.text for trial_id, found in decisions.items()},
     )
 
@@ -127,6 +133,11 @@ def _read_values(con: Connection, study: str) -> dict[View, tuple[SeedValue, ...
     return {view: tuple(values[view]) for view in sorted(values, key=_view_order)}
 
 
+def _read_fold_values(con: Connection, study: str) -> dict[tuple[View, str], float]:
+    rows = read_rows(con, _FOLD_VALUES, [study, list(SHOWN_SPLITS)])
+    return {(View(split, measure), run_id): value for split, measure, run_id, value in rows}
+
+
 def _summaries(
     values: dict[View, tuple[SeedValue, ...]],
 ) -> dict[tuple[View, str], Summary]:
@@ -140,8 +151,8 @@ def _summaries(
 def _read_comparisons(con: Connection, study: str) -> dict[tuple[View, str], Comparison]:
     found = {}
     for split, measure, trial_id, *numbers in read_rows(con, _COMPARISONS, [study]):
-        wide = None if numbers[0] is None else OverClasses(*numbers[:4])
-        found[View(split, measure), trial_id] = comparison_of(*[*numbers[4:], wide])
+        wide = None if numbers[0] is None else OverClasses(*numbers[:5])
+        found[View(split, measure), trial_id] = comparison_of(*[*numbers[5:], wide])
     return found
 
 

@@ -77,6 +77,8 @@ class RunRow:
     stderr: str | None
     is_reused: bool
     """Whether it finished before this study began, having been trained for another one."""
+    fold: int = 0
+    """Fold of the training data that it holds out; 0 if they are not cut."""
     circumstances: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Its environment, as far as finished runs of the study differ in it."""
 
@@ -133,11 +135,12 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class SeedValue:
-    """The value of one finished run."""
+    """The value of one finished seed: of its run, or the mean over its folds."""
 
     trial_id: str
     seed: int
     run_id: str
+    """Of the first fold, if there are several."""
     value: float
 
 
@@ -154,13 +157,16 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class OverClasses:
-    """The 95 % interval of a difference that covers another draw of test classes too."""
+    """The 95 % interval of a difference that covers another draw of classes too."""
 
     low: float
     high: float
-    classes: int
-    share: float
-    """Share of its variance that is due to the classes."""
+    classes: int | None
+    """Number of test classes; None if it is from folds."""
+    share: float | None
+    """Share of its variance that is due to the classes; None if it is from folds."""
+    folds: int | None = None
+    """Number of folds of the training classes; None if it is from test classes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +232,8 @@ class StudyTables:
     """Of an ablation's components, by view."""
     decisions: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Of a study with ``stop``: trial_id -> what its newest look decided."""
+    fold_values: Mapping[tuple[View, str], float] = field(default_factory=dict, hash=False)
+    """Of a study with folds: view and run_id -> the value of that fold."""
 
     @property
     def views(self) -> tuple[View, ...]:
@@ -234,8 +242,18 @@ class StudyTables:
 
     @property
     def is_search(self) -> bool:
-        """Whether the trials have validation scores only, so that no claim follows."""
+        """Whether the trials have validation scores only, so that no claim follows.
+
+        A grid with folds is compared on them, and so is no search unless winners are confirmed.
+        """
+        if self.folds and self.study.sampler == "grid" and not self.study.spec.get("confirm"):
+            return False
         return all(trial.phase == "search" for trial in self.trials if not trial.is_control)
+
+    @property
+    def folds(self) -> int:
+        """Number of folds that each seed of these trials is trained with; 0: data are not cut."""
+        return max((run.fold for run in self.runs), default=0)
 
     @property
     def is_confirmation(self) -> bool:
@@ -281,7 +299,8 @@ class StudyTables:
     @property
     def decisive(self) -> View:
         """The primary view, or the one that it will be."""
-        return self.primary or View("val" if self.is_search else "test", self.study.metric)
+        is_val = self.is_search or self.folds
+        return self.primary or View("val" if is_val else "test", self.study.metric)
 
     def summary(self, view: View, trial: TrialRow) -> Summary | None:
         """Return a trial's summary; None before its first finished run."""
@@ -329,8 +348,8 @@ class StudyTables:
         return tuple(dict.fromkeys([*self.ranked(view), *self.trials]))
 
     def planned(self) -> Counter[str]:
-        """Count the runs that the study plans, by trial_id."""
-        return Counter(run.trial_id for run in self.runs)
+        """Count the seeds that the study plans, by trial_id."""
+        return Counter(trial_id for trial_id, _ in {(r.trial_id, r.seed) for r in self.runs})
 
     def measures(self) -> tuple[str, ...]:
         """Return the measures that every split has, which a reader can switch between.

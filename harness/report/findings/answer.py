@@ -51,7 +51,7 @@ def named(trial: TrialRow) -> str:
 
 
 def _search_claim(tables: StudyTables, view: View, best: TrialRow) -> str:
-    where = view.where
+    where = _where(tables, view)
     return (
         f"Search on {where}: of {len(tables.ranked(view))} finished trials, {named(best)} has the "
         f"best {view.label}, {_level(tables.summaries[view, best.trial_id])}; "
@@ -61,7 +61,7 @@ def _search_claim(tables: StudyTables, view: View, best: TrialRow) -> str:
 
 def _claim(tables: StudyTables, view: View, ranked: tuple[TrialRow, ...]) -> str:
     best, baseline = ranked[0], tables.baseline
-    measure, where = view.label, view.where
+    measure, where = view.label, _where(tables, view)
     level = _level(tables.summaries[view, best.trial_id])
     if baseline is not None and best.is_baseline:
         rivals = [t for t in ranked[1:] if (view, t.trial_id) in tables.comparisons]
@@ -89,6 +89,10 @@ def _claim(tables: StudyTables, view: View, ranked: tuple[TrialRow, ...]) -> str
         f"{start}, {difference_text(found)} over the baseline {named(baseline)} "
         f"({evidence(found)})."
     )
+
+
+def _where(tables: StudyTables, view: View) -> str:
+    return f"{view.where} of {tables.folds} folds" if tables.folds else view.where
 
 
 def _among(tables: StudyTables, view: View, best: TrialRow) -> str:

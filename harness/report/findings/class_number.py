@@ -1,10 +1,11 @@
-"""Say how validation and test scores compare, as they are and at equal numbers of classes. Pure."""
+"""Say how scores depend on classes: on their number, and on which ones were drawn. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from harness.report.data.evidence.by_classes import ByClasses, rank_correlation
+from harness.report.data.study_data import OverClasses
 from harness.report.findings.estimates import decimal
 
 
@@ -26,6 +27,21 @@ def class_number_text(found: ByClasses) -> str:
         f"{said} Over {len(found.raw['val'])} trials, the rank correlation of validation with test "
         f"(Spearman) is {decimal(rho[0], 2)} as they are and {decimal(rho[1], 2)} at equal numbers "
         "of classes."
+    )
+
+
+def class_interval_note(wide: OverClasses) -> str:
+    """Say what the two intervals of a difference cover."""
+    if wide.folds is not None:
+        return (
+            "The interval beside a difference covers what other seeds would give on these classes; "
+            "the one for other classes also covers another draw of training and validation "
+            f"classes, from the differences of the {wide.folds} folds (Nadeau and Bengio)."
+        )
+    return (
+        "The interval beside a difference covers what other seeds would give on these "
+        f"{wide.classes} test classes; the one for other classes also covers another draw of "
+        f"{wide.classes} such classes."
     )
 
 

@@ -12,13 +12,14 @@ from harness.report.data.study_data import StudyTables, TrialRow, View, measure_
 from harness.report.data.training import Training
 from harness.report.findings.axes.search_space import searched
 from harness.report.findings.axes.swept_axes import swept_axes
-from harness.report.findings.class_number import class_number_text
+from harness.report.findings.class_number import class_interval_note, class_number_text
 from harness.report.findings.tables.listing import listed_trials
 from harness.report.findings.tables.methods_text import csv_text, is_csv_by_run, methods_paragraph
 from harness.report.findings.tables.paper_table import paper_table
 from harness.report.html.components import effect_section
 from harness.report.html.document import file_stem
 from harness.report.html.escape import escaped
+from harness.report.html.folds import folds_table
 from harness.report.html.layout import (
     copied,
     download,
@@ -83,7 +84,9 @@ def table_section(tables: StudyTables) -> str:
         chosen_part(
             view,
             primary,
-            results_table(tables, view) + folded("Every seed", seeds_table(tables, view)),
+            results_table(tables, view)
+            + folded("Every seed", seeds_table(tables, view))
+            + (folded("Every fold", folds_table(tables, view)) if tables.folds else ""),
         )
         for view in tables.chosen_views()
     ]
@@ -105,12 +108,13 @@ def _how_to_read(tables: StudyTables, view: View) -> str:
             "Differences are paired by seed; P(better) is the share of seeds on which a trial is "
             "ahead."
         )
-    if wide := next((pair.over_classes for pair in pairs if pair.over_classes), None):
+    if tables.folds:
         said.append(
-            "The interval beside a difference covers what other seeds would give on these "
-            f"{wide.classes} test classes; the one for other classes also covers another draw of "
-            f"{wide.classes} such classes."
+            f"Each seed is trained with {tables.folds} folds of the training classes, each held "
+            "out and scored once; its value is their mean."
         )
+    if wide := next((pair.over_classes for pair in pairs if pair.over_classes), None):
+        said.append(class_interval_note(wide))
     if any(not pair.exploratory for pair in pairs):
         said.append(
             "Exact p is from a sign-flip test of the differences; Holm p corrects it over the "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from harness.records.trial import seed_text
 from harness.report.data.study_data import (
     SPLIT_NAMES,
     Comparison,
@@ -96,7 +97,8 @@ def failures_table(labels: Mapping[str, str], failed: Sequence[RunRow]) -> str:
         attempts = f"attempt {run.attempts}"
         rows.append(
             f'<tr><th scope="row">{label(labels[run.trial_id])}</th>'
-            f'<td>{run.seed}</td><td class="text"><code>{escaped(run.run_id)}</code></td>'
+            f"<td>{seed_text(run.seed, run.fold)}</td>"
+            f'<td class="text"><code>{escaped(run.run_id)}</code></td>'
             f'<td class="text">{escaped(run.failure or "crash")}, {attempts}: '
             f"{escaped(run.message or 'no message')}{log}</td></tr>"
         )

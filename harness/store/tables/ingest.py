@@ -102,14 +102,8 @@ def write_study(con: duckdb.DuckDBPyConnection, record: StudyRecord) -> None:
         }
         for trial in record.trials
     }
-    members: dict[tuple[str, int], Row] = {
-        (trial_id, seed): {
-            "trial_id": trial_id,
-            "seed": seed,
-            "run_id": run_id,
-            "is_pruned": is_pruned,
-        }
-        for trial_id, seed, run_id, is_pruned in record.members
+    members: dict[tuple[str, int, int], Row] = {
+        member.key: member._asdict() for member in record.members
     }
     insert_rows(con, "trial", list(trials.values()))
     insert_rows(con, "member", list(members.values()))

@@ -21,11 +21,12 @@ from harness.store.tables.bulk_rows import FROM_WORKLOAD, quoted
 
 Migration = Callable[[duckdb.DuckDBPyConnection], None]
 
-SCHEMA_VERSION = 10
+SCHEMA_VERSION = 11
 """Increase this with every change to ``tables.sql``; views have no version."""
 
 _MOST_DEGREES_OF_FREEDOM = 1000
 _VIEWS_KEY = "views_sha256"
+_LINES = re.MULTILINE | re.DOTALL
 
 
 def add_pruning(con: duckdb.DuckDBPyConnection) -> None:
@@ -91,12 +92,30 @@ def add_experiment(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(f"DROP TABLE IF EXISTS {table}")
 
 
+def add_folds(con: duckdb.DuckDBPyConnection) -> None:
+    """Migration 11: add the fold of a member; a seed had one run before.
+
+    The fold is part of the primary key, so the table is made anew.
+    """
+    con.execute("CREATE TEMP TABLE earlier AS SELECT *, 0 AS fold FROM member")
+    con.execute("DROP TABLE member")
+    con.execute(_statement("member"))
+    con.execute("INSERT INTO member BY NAME SELECT * FROM earlier")
+    con.execute("DROP TABLE earlier")
+    for column in ("classes", "share"):
+        con.execute(f"ALTER TABLE IF EXISTS comparison_over_classes ALTER {column} DROP NOT NULL")
+    con.execute(
+        "ALTER TABLE IF EXISTS comparison_over_classes ADD COLUMN IF NOT EXISTS folds INTEGER"
+    )
+
+
 MIGRATIONS: Mapping[int, Migration] = {
     3: add_pruning,
     4: add_sampling_error,
     6: drop_undeclared,
     7: describe_columns,
     10: add_experiment,
+    11: add_folds,
 }
 """Version -> migration of existing tables to that version.
 
@@ -214,6 +233,13 @@ def _has_views(con: duckdb.DuckDBPyConnection) -> bool:
 @cache
 def _digest_of_views() -> str:
     return hashlib.sha256(_sql("views.sql").encode()).hexdigest()
+
+
+def _statement(table: str) -> str:
+    """Return the statement of ``tables.sql`` that creates a table."""
+    found = re.search(rf"^CREATE TABLE IF NOT EXISTS {table} \(.*?^\);", _sql("tables.sql"), _LINES)
+    assert found is not None
+    return found[0]
 
 
 def _sql(name: str) -> str:

@@ -69,14 +69,18 @@ CREATE TABLE IF NOT EXISTS member (
     seed         BIGINT NOT NULL,
     run_id       VARCHAR NOT NULL,
     is_pruned    BOOLEAN DEFAULT false,
-    PRIMARY KEY (trial_id, seed)
+    fold         INTEGER DEFAULT 0,
+    PRIMARY KEY (trial_id, seed, fold)
 );
-COMMENT ON TABLE member IS 'Which run answers for a trial and seed; a run can serve several.';
+COMMENT ON TABLE member IS
+    'Which run answers for a trial, a seed and a fold; a run can serve several.';
 COMMENT ON COLUMN member.trial_id IS 'The trial.';
 COMMENT ON COLUMN member.seed IS 'The seed; equal seeds of two trials are a pair.';
 COMMENT ON COLUMN member.run_id IS 'The run; it has no row in run before it starts.';
 COMMENT ON COLUMN member.is_pruned IS
     'Whether the study stopped this run early, or spared it when it gave its trial up.';
+COMMENT ON COLUMN member.fold IS
+    'Fold of the training data that it holds out, from 1; 0 if they are not cut.';
 
 CREATE TABLE IF NOT EXISTS run (
     run_id       VARCHAR PRIMARY KEY,
@@ -232,21 +236,25 @@ CREATE TABLE IF NOT EXISTS comparison_over_classes (
     metric    VARCHAR NOT NULL,
     low       DOUBLE NOT NULL,
     high      DOUBLE NOT NULL,
-    classes   INTEGER NOT NULL,
-    share     DOUBLE NOT NULL,
+    classes   INTEGER,
+    share     DOUBLE,
+    folds     INTEGER,
     PRIMARY KEY (trial_id, split, metric)
 );
 COMMENT ON TABLE comparison_over_classes IS
-    'Intervals of comparison that cover another draw of test classes, from the queries; computed.';
+    'Intervals of comparison that cover another draw of classes, from queries or folds; computed.';
 COMMENT ON COLUMN comparison_over_classes.study IS 'The study.';
 COMMENT ON COLUMN comparison_over_classes.trial_id IS 'The trial that is compared.';
 COMMENT ON COLUMN comparison_over_classes.split IS 'As in recall and score.';
-COMMENT ON COLUMN comparison_over_classes.metric IS 'recall@K.';
+COMMENT ON COLUMN comparison_over_classes.metric IS 'recall@K; with folds, any score.';
 COMMENT ON COLUMN comparison_over_classes.low IS '95 % interval over seeds and classes.';
 COMMENT ON COLUMN comparison_over_classes.high IS '95 % interval over seeds and classes.';
-COMMENT ON COLUMN comparison_over_classes.classes IS 'Number of classes.';
+COMMENT ON COLUMN comparison_over_classes.classes IS
+    'Number of test classes; null if it is from folds.';
 COMMENT ON COLUMN comparison_over_classes.share IS
     'Share of the variance of the mean difference that is due to the classes, from 0 to 1.';
+COMMENT ON COLUMN comparison_over_classes.folds IS
+    'Number of folds; null if it is from test classes.';
 
 CREATE TABLE IF NOT EXISTS control_comparison (
     study               VARCHAR NOT NULL,

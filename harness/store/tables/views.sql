@@ -5,10 +5,11 @@
 -- Non-finite numbers are filtered in one place, the view results. Aggregates run in order of seed,
 -- so that the same runs give bit-identical results.
 
-CREATE OR REPLACE VIEW results AS
+CREATE OR REPLACE VIEW folds AS
 SELECT
     trial.study, trial.label AS trial, trial.trial_id, trial.number, trial.phase, trial.role,
-    trial.is_baseline, member.seed, member.run_id, result.split, result.name, result.value
+    trial.is_baseline, member.seed, member.fold, member.run_id, result.split, result.name,
+    result.value
 FROM trial
 JOIN member USING (trial_id)
 JOIN run USING (run_id)
@@ -18,8 +19,38 @@ JOIN (
     SELECT run_id, split, name, value FROM score
 ) AS result USING (run_id)
 WHERE run.state = 'done' AND trial.pruned IS NULL AND isfinite(result.value);
+COMMENT ON VIEW folds IS
+    'Every finite result of every finished run, fold by fold, but of trials that were pruned.';
+COMMENT ON COLUMN folds.study IS 'The study.';
+COMMENT ON COLUMN folds.trial IS 'The label of the trial.';
+COMMENT ON COLUMN folds.trial_id IS 'The trial.';
+COMMENT ON COLUMN folds.number IS
+    'Position of the trial in the study, from 0; controls come last.';
+COMMENT ON COLUMN folds.phase IS
+    'search: scored on validation classes only; confirm: test classes are opened.';
+COMMENT ON COLUMN folds.role IS 'trial, baseline or control.';
+COMMENT ON COLUMN folds.is_baseline IS 'Whether the others are compared with it.';
+COMMENT ON COLUMN folds.seed IS 'The seed; equal seeds of two trials are a pair.';
+COMMENT ON COLUMN folds.fold IS
+    'The fold that was held out and scored, from 1; 0 if the study does not cut its classes.';
+COMMENT ON COLUMN folds.run_id IS 'The run.';
+COMMENT ON COLUMN folds.split IS 'The classes scored: val, test or what the workload names.';
+COMMENT ON COLUMN folds.name IS 'Of the result: recall@K, nmi, map@r, ...';
+COMMENT ON COLUMN folds.value IS 'Its value.';
+
+CREATE OR REPLACE VIEW results AS
+SELECT * EXCLUDE (fold) FROM folds WHERE fold = 0
+UNION ALL
+SELECT
+    folds.study, folds.trial, trial_id, number, phase, role, is_baseline, seed,
+    arg_min(run_id, fold) AS run_id, split, name, avg(value ORDER BY fold) AS value
+FROM folds
+JOIN study USING (study)
+WHERE fold > 0
+GROUP BY ALL
+HAVING count(*) = any_value(CAST(study.spec ->> 'folds' AS INTEGER));
 COMMENT ON VIEW results IS
-    'Every finite result of every finished run of every study, but of trials that were pruned.';
+    'Every finite result of every finished seed of every study, but of trials that were pruned.';
 COMMENT ON COLUMN results.study IS 'The study.';
 COMMENT ON COLUMN results.trial IS 'The label of the trial.';
 COMMENT ON COLUMN results.trial_id IS 'The trial.';
@@ -30,10 +61,10 @@ COMMENT ON COLUMN results.phase IS
 COMMENT ON COLUMN results.role IS 'trial, baseline or control.';
 COMMENT ON COLUMN results.is_baseline IS 'Whether the others are compared with it.';
 COMMENT ON COLUMN results.seed IS 'The seed; equal seeds of two trials are a pair.';
-COMMENT ON COLUMN results.run_id IS 'The run.';
+COMMENT ON COLUMN results.run_id IS 'The run; of a seed with folds, that of the first fold.';
 COMMENT ON COLUMN results.split IS 'The classes scored: val, test or what the workload names.';
 COMMENT ON COLUMN results.name IS 'Of the result: recall@K, nmi, map@r, ...';
-COMMENT ON COLUMN results.value IS 'Its value.';
+COMMENT ON COLUMN results.value IS 'Its value; with folds the mean over them, once all have ended.';
 
 CREATE OR REPLACE VIEW summary AS
 WITH spread AS (
@@ -97,15 +128,23 @@ spread AS (
     WHERE is_decisive
     GROUP BY trial_id
 ),
+seed_state AS (  -- a seed is done when all its folds are
+    SELECT
+        trial_id, member.seed, bool_or(is_pruned) AS is_pruned,
+        coalesce(bool_and(coalesce(state = 'done', false)), false) AS is_done,
+        coalesce(bool_or(state = 'failed'), false) AS has_failed
+    FROM member
+    LEFT JOIN run USING (run_id)
+    GROUP BY trial_id, member.seed
+),
 progress AS (
     SELECT
         trial_id,
         count(*) AS planned,
-        count(*) FILTER (state = 'done' AND NOT is_pruned) AS done,
-        count(*) FILTER (state = 'failed' AND NOT is_pruned) AS failed,
+        count(*) FILTER (is_done AND NOT is_pruned) AS done,
+        count(*) FILTER (has_failed AND NOT is_pruned) AS failed,
         count(*) FILTER (is_pruned) AS pruned
-    FROM member
-    LEFT JOIN run USING (run_id)
+    FROM seed_state
     GROUP BY trial_id
 ),
 setting AS (
@@ -219,7 +258,8 @@ SELECT
     comparison.metric, comparison.n, comparison.difference, comparison.low,
     comparison.high, comparison.p, comparison.p_error, comparison.p_holm,
     comparison.prob_improvement, comparison.exploratory,
-    wide.low AS low_classes, wide.high AS high_classes, wide.classes, wide.share AS share_classes
+    wide.low AS low_classes, wide.high AS high_classes, wide.classes, wide.share AS share_classes,
+    wide.folds
 FROM comparison
 JOIN trial USING (trial_id)
 LEFT JOIN comparison_over_classes AS wide USING (trial_id, split, metric)
@@ -245,8 +285,9 @@ COMMENT ON COLUMN comparisons.p_holm IS
 COMMENT ON COLUMN comparisons.prob_improvement IS 'Share of seeds won; a tie counts half.';
 COMMENT ON COLUMN comparisons.exploratory IS 'Too few seeds (below 6) for any verdict.';
 COMMENT ON COLUMN comparisons.low_classes IS
-    'Lower end of the 95 % interval that covers other test classes too; Recall@K on test only.';
+    'Lower end of the 95 % interval that covers other classes too: Recall@K on test, or with folds.';
 COMMENT ON COLUMN comparisons.high_classes IS 'Its upper end; null without queries or at one seed.';
+COMMENT ON COLUMN comparisons.folds IS 'Number of folds behind it; null if the data were not cut.';
 COMMENT ON COLUMN comparisons.classes IS 'Number of test classes behind it.';
 COMMENT ON COLUMN comparisons.share_classes IS
     'Share of the variance of the mean difference that is due to the classes, from 0 to 1.';
@@ -342,7 +383,7 @@ COMMENT ON COLUMN effects.n IS
 CREATE OR REPLACE VIEW curves AS
 SELECT
     trial.study, trial.label AS trial, trial_id, trial.number, member.seed, epoch.epoch,
-    epoch.name, epoch.value
+    epoch.name, epoch.value, member.fold
 FROM trial
 JOIN member USING (trial_id)
 JOIN run USING (run_id)
@@ -359,11 +400,12 @@ COMMENT ON COLUMN curves.seed IS 'The seed; equal seeds of two trials are a pair
 COMMENT ON COLUMN curves.epoch IS 'As the workload counts.';
 COMMENT ON COLUMN curves.name IS 'loss, learning_rate, val/recall@1, ...';
 COMMENT ON COLUMN curves.value IS 'Its value.';
+COMMENT ON COLUMN curves.fold IS 'Fold that the run holds out, from 1; 0 if the data are not cut.';
 
 CREATE OR REPLACE VIEW failures AS
 SELECT
     trial.study, trial.label AS trial, trial_id, trial.number, member.seed, run_id, run.failure,
-    run.message, run.attempts, run.stderr
+    run.message, run.attempts, run.stderr, member.fold
 FROM trial
 JOIN member USING (trial_id)
 JOIN run USING (run_id)
@@ -382,6 +424,7 @@ COMMENT ON COLUMN failures.failure IS
 COMMENT ON COLUMN failures.message IS 'Why it failed, in a line.';
 COMMENT ON COLUMN failures.attempts IS 'How often it was started.';
 COMMENT ON COLUMN failures.stderr IS 'The last lines it printed.';
+COMMENT ON COLUMN failures.fold IS 'Fold that the run holds out, from 1; 0 if the data are not cut.';
 
 CREATE OR REPLACE VIEW openings AS
 SELECT

@@ -31,11 +31,11 @@ def search_trials(spec: StudySpec, *, controls: int) -> int | None:
     """
     if spec.budget.runs is None:
         return spec.trials
-    apart = 0 if spec.confirm else controls * len(spec.seed_list)
+    apart = 0 if spec.confirm else controls * spec.runs_of_trial
 
     def fits(trials: int) -> bool:
         later = confirm_runs(spec, trials=trials, controls=controls)
-        return trials * len(spec.seed_list) + apart + later <= (spec.budget.runs or 0)
+        return trials * spec.runs_of_trial + apart + later <= (spec.budget.runs or 0)
 
     low, high = 0, min(spec.trials or MOST_PROPOSED, spec.budget.runs)
     while low < high:  # the largest that fits
@@ -47,8 +47,8 @@ def search_trials(spec: StudySpec, *, controls: int) -> int | None:
 def check_budget(loaded: Loaded, *, fixed: int, controls: int) -> None:
     """Reject a budget that does not cover the baseline, one more trial and the confirmation.
 
-    A sealed grid needs all its runs: the best of a part of it is not the best. Any other grid can
-    do with less.
+    A grid that is confirmed needs all its runs: the best of a part of it is not the best. Any other
+    grid can do with less.
 
     Args:
         loaded: The study.
@@ -59,11 +59,11 @@ def check_budget(loaded: Loaded, *, fixed: int, controls: int) -> None:
         InputError: naming the number of runs that are needed.
     """
     spec = loaded.spec
-    if spec.budget.runs is None or not spec.is_sealed:
+    if spec.budget.runs is None or (spec.is_fixed and spec.confirm is None):
         return
     if spec.is_fixed:
         later = confirm_runs(spec, trials=fixed, controls=controls)
-        needed = fixed * len(spec.seed_list) + later
+        needed = fixed * spec.runs_of_trial + later
         if spec.budget.runs < needed:
             raise InputError(
                 f"{loaded.source.where(('budget', 'runs'))}: budget.runs: this grid and its "
@@ -73,7 +73,7 @@ def check_budget(loaded: Loaded, *, fixed: int, controls: int) -> None:
     trials = search_trials(spec, controls=controls)
     if trials is not None and trials < min(2, spec.trials or 2):
         later = confirm_runs(spec, trials=2, controls=controls)
-        needed = 2 * len(spec.seed_list) + (later or controls * len(spec.seed_list))
+        needed = 2 * spec.runs_of_trial + (later or controls * spec.runs_of_trial)
         raise InputError(
             f"{loaded.source.where(('budget', 'runs'))}: budget.runs: the smallest search of this "
             f"study, with its controls and its confirmation, needs {needed} runs, got "

@@ -15,6 +15,7 @@ from harness.study.trials.budget import check_budget
 from harness.study.trials.claimed import check_claims
 from harness.study.trials.conditions import Varied, check_conditions, fill
 from harness.study.trials.controls import make_controls
+from harness.study.trials.folds import fold_params
 from harness.study.trials.grid import baseline_of_search, check_axes, ends_of_axes, make_grid
 from harness.study.trials.single_trial import make_trial
 from harness.study.trials.stop_check import check_stop
@@ -67,6 +68,12 @@ class Plan:
             return self.spec.confirm_seed_list
         return self.spec.seed_list
 
+    def folds_of(self, trial: Trial) -> tuple[int, ...]:
+        """Return the folds that each seed of a trial is trained with; 0: the data are not cut."""
+        if self.spec.folds is None or trial.phase == "confirm":
+            return (0,)
+        return tuple(range(1, self.spec.folds + 1))
+
     @property
     def confirmed_from(self) -> int:
         """Number of the first trial of the confirmation."""
@@ -114,6 +121,8 @@ def make_plan(loaded: Loaded, workload: Workload) -> Plan:
     controls = make_controls(loaded, workload, [*fixed, *ends], first_number=after)
     if spec.ablate is not None:
         fixed, controls = with_bare(loaded, fixed, controls, baseline)
+    if spec.folds is not None:  # reject parameters that rule them out before data are read
+        fold_params(loaded, workload, fixed[0], spec.folds)
     check_claims(loaded, [*fixed, *controls])
     check_budget(loaded, fixed=len(fixed), controls=len(controls))
     epochs = None

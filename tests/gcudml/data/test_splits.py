@@ -7,9 +7,10 @@ import itertools
 import numpy as np
 import pytest
 
+from gcudml import workload
 from gcudml.config import ClassSplit
-from gcudml.config.data import ValidationSplit
-from gcudml.data.splits import divide_classes, hold_out_classes, visible_labels
+from gcudml.config.data import Fold, ValidationSplit
+from gcudml.data.splits import Division, divide_classes, hold_out_classes, visible_labels
 
 NAMES = [f"{alphabet}/{letter}" for alphabet in ("greek", "latin", "thai") for letter in "abcd"]
 
@@ -168,3 +169,90 @@ def test_the_published_test_classes_can_stay_shut_while_settings_are_chosen() ->
     again = divide_classes(NAMES, ClassSplit(val=2, test="published", seed=1))
     assert again.test == found.test
     assert again.val != found.val
+
+
+# --- folds, and test classes of their own seed
+
+MANY = [f"class {number:02}" for number in range(43)]
+
+
+def folds(of: int, **split: object) -> list[Division]:
+    settings = [split | {"fold": {"number": number, "of": of}} for number in range(1, of + 1)]
+    return [divide_classes(MANY, ClassSplit.model_validate(each)) for each in settings]
+
+
+@pytest.mark.parametrize("of", [2, 4, 7])
+def test_folds_are_disjoint_equally_large_and_cover_all_but_the_test_classes(of: int) -> None:
+    whole = divide_classes(MANY, ClassSplit())
+    found = folds(of)
+    assert {each.test for each in found} == {whole.test}
+    held_out = [name for each in found for name in each.val]
+    assert sorted(held_out) == sorted([*whole.train, *whole.val])
+    assert max(len(each.val) for each in found) - min(len(each.val) for each in found) <= 1
+    for each in found:
+        assert sorted([*each.train, *each.val]) == sorted(held_out)
+        assert list(each.train) == sorted(each.train)
+
+
+def test_folds_depend_on_the_seed_and_not_on_the_share_of_validation_classes() -> None:
+    assert folds(4) == folds(4, val=0.4)
+    assert folds(4) != folds(4, seed=1, test_seed=0)
+    assert {each.test for each in folds(4)} == {each.test for each in folds(4, seed=1, test_seed=0)}
+
+
+def test_classes_outside_a_share_of_train_are_in_no_fold() -> None:
+    whole = divide_classes(MANY, ClassSplit(train=10, val=6, test=9))
+    used = {*whole.train, *whole.val}
+    assert all({*each.train, *each.val} == used for each in folds(4, train=10, val=6, test=9))
+
+
+def test_folds_of_standard_training_classes_leave_the_standard_test_classes_alone() -> None:
+    splits = [ValidationSplit(fold=Fold(number=number, of=3)) for number in (1, 2, 3)]
+    found = [hold_out_classes(NAMES[:8], NAMES[8:], split) for split in splits]
+    assert sorted(name for each in found for name in each.val) == sorted(NAMES[:8])
+    assert {each.test for each in found} == {tuple(NAMES[8:])}
+    assert all(not {*each.train} & {*each.val} for each in found)
+
+
+def test_too_many_folds_are_refused_in_one_line() -> None:
+    message = (
+        r"^data\.split\.fold: 16 folds of 30 classes for training and validation leave 1 in a "
+        r"fold, but it needs at least 2; make fewer folds or add classes$"
+    )
+    with pytest.raises(ValueError, match=message):
+        folds(16)
+
+
+def test_the_test_classes_can_have_a_seed_of_their_own() -> None:
+    def of(**seeds: int) -> Division:
+        return divide_classes(MANY, ClassSplit.model_validate(seeds))
+
+    assert of(seed=3, test_seed=3) == of(seed=3)
+    assert of(seed=5, test_seed=3).test == of(seed=3).test
+    assert of(seed=5, test_seed=3).val != of(seed=3).val
+    assert sorted(name for part in of(seed=5, test_seed=3) for name in part) == sorted(MANY)
+
+
+def test_settings_that_are_not_set_are_not_written_out() -> None:
+    old = {"train": "rest", "val": 0.2, "test": 0.3, "seed": 0}
+    assert ClassSplit().model_dump(mode="json") == old
+    assert ValidationSplit().model_dump(mode="json") == {"val": 0.2, "seed": 0}
+    assert ClassSplit(test_seed=0).model_dump(mode="json") == old | {"test_seed": 0}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"split": {"fold": {"number": 5, "of": 4}}}, r"^data\.split\.fold\.number: 5 of 4; folds are numbered 1 to 4"),
+        ({"split": {"fold": {"number": 1, "of": 1}}}, r"^data\.split\.fold\.of: .*2.*got 1"),
+        ({"split": {"test": ["class 1"], "test_seed": 1}}, r"^data\.split\.test_seed: 'test' names the test classes"),
+        ({"protocol": "published", "split": {"fold": {"number": 1, "of": 4}}}, r"^data\.split\.fold: the published protocol"),
+        ({"name": "folder", "root": "x", "labels": "none", "split": {"fold": {"number": 1, "of": 4}}}, r"^data\.split\.fold: .* labels is none"),
+    ],
+)  # fmt: skip
+def test_a_fold_that_cannot_be_is_refused_in_one_line(
+    data: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        workload.check({"data": {"name": "strokes"} | data})  # type: ignore[dict-item]
+    assert "\n" not in str(caught.value)

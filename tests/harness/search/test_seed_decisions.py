@@ -24,7 +24,7 @@ stop: {effect: 0.1, margin: 0.05, most_seeds: 14}
 Train = Callable[[ScheduledRun], RunState]
 
 
-def identify(trial: Trial, seed: int) -> Run:
+def identify(trial: Trial, seed: int, fold: int = 0) -> Run:
     return Run("fake", trial.params, seed, trial.phase == "confirm", "c", "d")
 
 

@@ -128,7 +128,14 @@ def test_failures_say_why(tmp_path: Path) -> None:
             con, tmp_path, run.run_id, [start(run), failed("oom"), start(run, 2), failed("oom", 2)]
         )
     assert ask(tmp_path, "FROM failures") == [
-        ("s", "m=0", BASELINE.trial_id, 0, 3, run.run_id, "oom", "it broke", 2, "line 1\nline 2")
+        (
+            *("s", "m=0", BASELINE.trial_id, 0, 3, run.run_id),
+            "oom",
+            "it broke",
+            2,
+            "line 1\nline 2",
+            0,
+        )
     ]
 
 

@@ -18,6 +18,7 @@ _RUNS = """
 SELECT member.trial_id, member.seed, run_id, coalesce(run.data, '')
 FROM trial JOIN member USING (trial_id) JOIN run USING (run_id)
 WHERE trial.study = $study AND run.state = 'done' AND trial.pruned IS NULL
+    AND member.fold <= 1  -- of a seed with folds, the run of the first one
     AND run_id IN (SELECT run_id FROM queries UNION SELECT run_id FROM projection)
 ORDER BY trial.number, member.seed
 """

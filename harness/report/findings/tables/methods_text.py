@@ -67,6 +67,12 @@ def _design(tables: StudyTables, search: StudyTables | None) -> Iterator[str]:
         )
     else:
         yield f"{_count(len(contenders), 'setting')}{of} were trained, each with the same {each}."
+    if tables.folds:
+        yield (
+            f"Each seed was trained {tables.folds} times, once for each of {tables.folds} "
+            "class-disjoint folds of the training classes, which was held out and scored; its "
+            "result is the mean over folds."
+        )
     if tables.design is not None:
         yield f"They are {design_text(tables.design)}."
     if tables.pruned:
@@ -197,10 +203,27 @@ def _by_run(tables: StudyTables) -> Iterator[list[object]]:
         for one in tables.values[view]
     }
     names = [f"{view.split}/{view.measure}" for view in tables.views]
-    yield [*_TRIAL_FIELDS, "seed", "run_id", "state", "failure", "seconds", "peak_mib", *names]
+    fold = ["fold"] if tables.folds else []
+    yield [
+        *_TRIAL_FIELDS,
+        "seed",
+        *fold,
+        "run_id",
+        "state",
+        "failure",
+        "seconds",
+        "peak_mib",
+        *names,
+    ]
     for run in tables.runs:
-        found = [values.get((view, run.trial_id, run.seed), "") for view in tables.views]
-        yield [*_trial_fields(trials[run.trial_id]), *_run_fields(run), *found]
+        found = [
+            tables.fold_values.get((view, run.run_id), "")
+            if run.fold
+            else values.get((view, run.trial_id, run.seed), "")
+            for view in tables.views
+        ]
+        seed = [run.seed, run.fold] if fold else [run.seed]
+        yield [*_trial_fields(trials[run.trial_id]), *seed, *_run_fields(run), *found]
 
 
 _TRIAL_FIELDS = ("study_phase", "number", "trial", "role", "varied")
@@ -215,7 +238,7 @@ def _trial_fields(trial: TrialRow) -> list[object]:
 def _run_fields(run: RunRow) -> list[object]:
     known = [run.failure, run.seconds, run.peak_mib]
     shown = ["" if value is None else value for value in known]
-    return [run.seed, run.run_id, run.state, *shown]
+    return [run.run_id, run.state, *shown]
 
 
 def _by_trial(tables: StudyTables) -> Iterator[list[object]]:
