@@ -110,13 +110,18 @@ def refresh_comparisons_of_runs(
 
 
 def _baselines(con: duckdb.DuckDBPyConnection, study: str) -> dict[str, str]:
-    """Return trial -> its baseline; omit baselines and trials that have none."""
+    """Return trial -> its baseline; omit baselines and trials that have none.
+
+    A study of variance compares spreads, not means: none of its trials has a baseline.
+    """
     rows = con.execute(
         """
         SELECT trial.trial_id, baseline.trial_id
         FROM trial
         JOIN trial AS baseline ON baseline.study = trial.study AND baseline.is_baseline
+        JOIN study ON study.study = trial.study
         WHERE trial.study = $1 AND NOT trial.is_baseline
+            AND json_type(study.spec, '$.variance') IS DISTINCT FROM 'OBJECT'
         QUALIFY row_number() OVER (
             PARTITION BY trial.trial_id
             ORDER BY baseline.phase <> trial.phase, baseline.number

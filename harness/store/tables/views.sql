@@ -571,6 +571,60 @@ COMMENT ON COLUMN flips.wins IS
     'Seeds with which the nearest image is right in the trial and wrong in the baseline.';
 COMMENT ON COLUMN flips.losses IS 'Seeds with which it is the other way round.';
 
+CREATE OR REPLACE VIEW variance AS
+WITH pair AS (
+    SELECT
+        one.study, one.split, one.name AS metric, one.trial AS source, one.number, one.is_baseline,
+        one.seed, one.value AS alone, other.value AS together
+    FROM results AS one
+    JOIN study ON study.study = one.study AND json_type(study.spec, '$.variance') = 'OBJECT'
+    JOIN results AS other
+        ON other.study = one.study AND other.is_baseline AND other.seed = one.seed
+        AND other.split = one.split AND other.name = one.name
+),
+spread AS (
+    SELECT
+        study, split, metric, source, number, is_baseline, count(*) AS n,
+        stddev_samp(alone ORDER BY seed) AS sd,
+        CASE
+            WHEN min(alone) = max(alone) THEN 0
+            ELSE var_samp(alone ORDER BY seed) / nullif(var_samp(together ORDER BY seed), 0)
+        END AS share,
+        CASE
+            WHEN min(alone) = max(alone) THEN 1  -- it has no correlation
+            ELSE greatest(0, 1 - corr(alone, together ORDER BY seed) ** 2)
+        END AS unexplained
+    FROM pair
+    GROUP BY ALL
+    HAVING count(*) > 2 AND min(together) < max(together)
+),
+widened AS (
+    SELECT spread.*, 1 + 2 * unexplained * t_quantile.value ** 2 / (n - 2) AS middle
+    FROM spread
+    JOIN t_quantile ON t_quantile.df = n - 2
+)
+-- Pitman's interval of a ratio of variances of paired values; see harness/stats/variance_share.py.
+SELECT
+    study, split, metric, source, n, sd, share,
+    CASE WHEN NOT is_baseline THEN share / (middle + sqrt(middle ** 2 - 1)) END AS low,
+    CASE WHEN NOT is_baseline THEN share * (middle + sqrt(middle ** 2 - 1)) END AS high
+FROM widened
+ORDER BY study, split, metric, number;
+COMMENT ON VIEW variance IS
+    'Of a study with variance: how much of the variance between seeds each source gives alone.';
+COMMENT ON COLUMN variance.study IS 'The study.';
+COMMENT ON COLUMN variance.split IS 'As in recall and score.';
+COMMENT ON COLUMN variance.metric IS 'recall@K or the name of a score.';
+COMMENT ON COLUMN variance.source IS
+    'The source that varies alone; all: everything varies; none: all is pinned, so that runs differ only by what the machine does.';
+COMMENT ON COLUMN variance.n IS 'Seeds finished both here and with everything varying; at least 3.';
+COMMENT ON COLUMN variance.sd IS 'Standard deviation over these seeds.';
+COMMENT ON COLUMN variance.share IS
+    'Its variance, divided by the variance of all; shares of sources that interact exceed 1 together.';
+COMMENT ON COLUMN variance.low IS
+    'Lower end of its 95 % interval, Pitman''s for paired values; null for all.';
+COMMENT ON COLUMN variance.high IS 'Upper end of its 95 % interval; null for all.';
+
 CREATE OR REPLACE VIEW importance AS
 SELECT study, parameter, share, low, high
 FROM explained_variance
