@@ -16,6 +16,7 @@ import claim_errors
 import crossed_studies
 import kept
 import known_effects
+import known_variances
 import stopping
 
 
@@ -66,11 +67,23 @@ def stop() -> None:
         kept.keep("simulations-stop", studies=1000, seeds=stopping.SEEDS, rows=found)
 
 
+def variance() -> None:
+    """Simulate studies of variance with known components, by how sources act and by levels."""
+    studies, rows = 5000, []
+    for name, mix in known_variances.MIXES.items():
+        for levels in (5, 10, 20):
+            found = known_variances.coverage(mix, studies=studies, levels=levels, key=levels)
+            rows.append({"sources": name, "levels": levels, **found})
+            print(rows[-1], flush=True)
+    kept.keep("simulations-variance", studies=studies, mixes=known_variances.MIXES, rows=rows)
+
+
 SIMULATIONS: Mapping[str, Callable[[], None]] = {
     "effects": effects,
     "claims": claims,
     "classes": classes,
     "stop": stop,
+    "variance": variance,
 }
 
 

@@ -204,6 +204,20 @@ def comparison_of(
 
 
 @dataclass(frozen=True, slots=True)
+class SourceShare:
+    """The share of the variance between seeds that one source of randomness gives alone."""
+
+    source: str
+    """``all`` and ``none`` stand for everything and nothing that varies."""
+    n: int
+    sd: float
+    share: float
+    low: float | None
+    high: float | None
+    """None for ``all``."""
+
+
+@dataclass(frozen=True, slots=True)
 class StudyTables:
     """All numbers of a study except its training curves."""
 
@@ -226,6 +240,8 @@ class StudyTables:
     """Of an ablation's components, by view."""
     decisions: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Of a study with ``stop``: trial_id -> what its newest look decided."""
+    variance: Mapping[View, tuple[SourceShare, ...]] = field(default_factory=dict, hash=False)
+    """Of a study with ``variance``: all, each source alone, none; by view."""
 
     @property
     def views(self) -> tuple[View, ...]:
@@ -236,6 +252,11 @@ class StudyTables:
     def is_search(self) -> bool:
         """Whether the trials have validation scores only, so that no claim follows."""
         return all(trial.phase == "search" for trial in self.trials if not trial.is_control)
+
+    @property
+    def is_variance(self) -> bool:
+        """Whether the study asks where the variance comes from, and so compares no trials."""
+        return self.study.spec.get("variance") is not None
 
     @property
     def is_confirmation(self) -> bool:

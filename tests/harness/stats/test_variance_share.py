@@ -9,7 +9,7 @@ import pytest
 from known_variances import MIXES, SOURCES, coverage
 
 from harness.stats.paired import t_quantile
-from harness.stats.variance_share import factor_of_interval, variance_share
+from harness.stats.variance_share import additivity, factor_of_interval, variance_share
 
 ALONE = [0.51, 0.48, 0.55, 0.50, 0.47, 0.53]
 TOGETHER = [0.58, 0.41, 0.60, 0.52, 0.44, 0.49]
@@ -56,6 +56,24 @@ def test_the_factor_is_that_of_the_widest_interval() -> None:
     left = 1 - np.corrcoef(x, y)[0, 1] ** 2
     assert found.high / found.share == pytest.approx(factor_of_interval(8, unexplained=left))
     assert found.high / found.share < factor_of_interval(8)
+
+
+def test_sources_that_add_their_own_parts_add_up_seed_by_seed() -> None:
+    parts = np.random.default_rng(0).normal(size=(3, 8))
+    found = additivity(parts + 0.5, parts.sum(axis=0))
+    assert found == pytest.approx((1.0, 1.0, 1.0))
+
+
+def test_additivity_is_the_correlation_of_the_sum_with_fishers_interval() -> None:
+    found = additivity([ALONE, ALONE[::-1]], TOGETHER)
+    assert found is not None
+    summed = [one + other for one, other in zip(ALONE, ALONE[::-1], strict=True)]
+    r = statistics.correlation(summed, TOGETHER)
+    half = statistics.NormalDist().inv_cdf(0.975) / 3**0.5
+    assert found.correlation == pytest.approx(r)
+    assert found[1:] == pytest.approx(np.tanh([np.arctanh(r) - half, np.arctanh(r) + half]))
+    assert additivity([ALONE], [0.5] * 6) is None
+    assert additivity([ALONE[:3]], TOGETHER[:3]) is None
 
 
 @pytest.mark.parametrize("name", MIXES)

@@ -74,9 +74,9 @@ def test_a_seed_counts_only_where_everything_else_varied_too(
 
     monkeypatch.setattr(dice, "run", fail_once)
     place.run(VARIANCE)
-    assert {source: row[0] for source, row in shares(place).items()} == {
-        source: 7 for source in ("all", "weights", "batches", "views", "none")
-    }
+    assert {source: row[0] for source, row in shares(place).items()} == dict.fromkeys(
+        ("all", "weights", "batches", "views", "none"), 7
+    )
     measured = values(place)
     kept = [value for seed, value in enumerate(measured["weights"]) if seed != 3]
     expected = variance_share(kept, measured["all"])
