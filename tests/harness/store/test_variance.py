@@ -7,6 +7,7 @@ from pathlib import Path
 import dice
 import pytest
 from driver_place import Place
+from roots import ROOT
 
 from harness.stats.variance_share import Share, variance_share
 from harness.store.database import query
@@ -94,3 +95,14 @@ def test_ordinary_runs_are_shared_with_other_studies(tmp_path: Path) -> None:
     assert shared == 8
     ((runs,),) = place.ask("SELECT count(*) FROM run")
     assert runs == 5 * 8
+
+
+def test_the_readme_asks_for_the_shares_the_largest_first(tmp_path: Path) -> None:
+    readme = (ROOT / "harness" / "README.md").read_text(encoding="utf-8")
+    section = readme.partition("\n## Where the variance between seeds comes from\n")[2]
+    recipe = section.partition("```sql\n")[2].partition("```")[0]
+    place = Place(tmp_path)
+    place.run(VARIANCE.replace("study: dice", "study: variance"))
+    rows = place.ask(recipe)
+    assert {row[0] for row in rows} == {"weights", "batches", "views", "none"}
+    assert [row[1] for row in rows] == sorted((row[1] for row in rows), reverse=True)
