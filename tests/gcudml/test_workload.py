@@ -512,3 +512,4 @@ def test_every_declared_source_can_be_pinned_and_no_control_pins_any() -> None:
         assert workload.check({section: {name: 3}})["randomness"] == {source: 3}
     pinned = workload.check({"randomness": {"weights": 3}})
     assert workload.controls(pinned) == workload.controls(params)
+    assert all(control["randomness"] == {} for control in workload.controls(pinned).values())
