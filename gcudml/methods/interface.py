@@ -149,7 +149,7 @@ class EpochPlan:
     """Whether ``replaced_parameters`` of the method have changed since the last epoch."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Diagnostics of the epoch, reported with its losses."""
-    cluster_rows: Sequence[Mapping[str, int | float | None]] = ()
+    cluster_rows: Sequence[Mapping[str, object]] = ()
     """Rows for the table ``clusters``; empty if nothing was clustered."""
 
 

@@ -77,7 +77,11 @@ def read_training(con: Connection, tables: StudyTables) -> Training:
     return Training(
         trials=tuple(shown),
         left_out=len(tables.contenders) - len(shown),
-        curves=(*_read_curves(con, tables, shown), *_read_cluster_curves(con, tables, shown)),
+        curves=(
+            *_read_curves(con, tables, shown),
+            *_read_cluster_curves(con, tables, shown),
+            *_read_label_agreement(con, tables, shown),
+        ),
         sizes=_read_sizes(con, tables, _compared_trials(tables)),
     )
 
@@ -134,6 +138,21 @@ def _read_cluster_curves(
         " SELECT name, trial_id, epoch, avg(value ORDER BY seed), min(value), max(value), count(*)"
         " FROM long WHERE value IS NOT NULL GROUP BY name, trial_id, epoch"
         " ORDER BY name, trial_id, epoch",
+        _chosen(tables, trials),
+    )
+    return _curves(rows, trials)
+
+
+def _read_label_agreement(
+    con: Connection, tables: StudyTables, trials: Sequence[TrialRow]
+) -> list[Curve]:
+    """Read how far the clusters of seeds agree: mean and range over pairs of seeds."""
+    rows = read_rows(
+        con,
+        "SELECT 'agreement', trial_id, epoch, avg(ami ORDER BY seed, other_seed), min(ami),"
+        " max(ami), count(*)"
+        " FROM agreement WHERE study = ? AND list_contains(?, trial_id)"
+        " GROUP BY trial_id, epoch ORDER BY trial_id, epoch",
         _chosen(tables, trials),
     )
     return _curves(rows, trials)

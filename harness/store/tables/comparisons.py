@@ -12,6 +12,7 @@ from harness.store.tables.bulk_rows import Row, insert_rows
 from harness.store.tables.claims import refresh_claims
 from harness.store.tables.class_intervals import refresh_class_intervals
 from harness.store.tables.effects import refresh_effects
+from harness.store.tables.label_agreement import refresh_label_agreement
 from harness.store.tables.looks import refresh_looks
 
 BySeed = dict[int, float]
@@ -50,6 +51,7 @@ def refresh_comparisons(con: duckdb.DuckDBPyConnection, study: str) -> None:
     refresh_claims(con, study)
     refresh_class_intervals(con, study, baselines)
     refresh_looks(con, study, baselines)
+    refresh_label_agreement(con, study)
 
 
 def _refresh_control_comparisons(

@@ -183,7 +183,8 @@ CREATE TABLE IF NOT EXISTS clusters (
     cluster      INTEGER NOT NULL,
     size         BIGINT NOT NULL,
     purity       DOUBLE,
-    "group"      INTEGER
+    "group"      INTEGER,
+    members      BIGINT[]
 );
 COMMENT ON TABLE clusters IS 'The clusters of each epoch of finished runs, from the workload.';
 COMMENT ON COLUMN clusters.run_id IS 'The run.';
@@ -192,6 +193,25 @@ COMMENT ON COLUMN clusters.cluster IS 'Index in its epoch.';
 COMMENT ON COLUMN clusters.size IS 'Images in it.';
 COMMENT ON COLUMN clusters.purity IS 'Share of its most frequent true class (a diagnostic).';
 COMMENT ON COLUMN clusters."group" IS 'The group of clusters of similar size it is in.';
+COMMENT ON COLUMN clusters.members IS
+    'Those of a fixed sample of training images that are in it, by position; null if not written.';
+
+CREATE TABLE IF NOT EXISTS label_agreement (
+    run_id       VARCHAR NOT NULL,
+    other_run    VARCHAR NOT NULL,
+    epoch        INTEGER NOT NULL,
+    images       BIGINT NOT NULL,
+    ami          DOUBLE NOT NULL,
+    PRIMARY KEY (run_id, other_run, epoch)
+);
+COMMENT ON TABLE label_agreement IS
+    'How far the pseudo-labels of two seeds of a trial agree; computed from clusters.members.';
+COMMENT ON COLUMN label_agreement.run_id IS 'The run with the smaller seed.';
+COMMENT ON COLUMN label_agreement.other_run IS 'The run with the larger seed.';
+COMMENT ON COLUMN label_agreement.epoch IS 'As the workload counts; both runs have clustered in it.';
+COMMENT ON COLUMN label_agreement.images IS 'Images of the sample that both runs have clustered.';
+COMMENT ON COLUMN label_agreement.ami IS
+    'Adjusted mutual information: 1 for equal clusters, 0 for as much as chance gives.';
 
 CREATE TABLE IF NOT EXISTS comparison (
     study             VARCHAR NOT NULL,

@@ -625,6 +625,31 @@ COMMENT ON COLUMN variance.low IS
     'Lower end of its 95 % interval, Pitman''s for paired values; null for all.';
 COMMENT ON COLUMN variance.high IS 'Upper end of its 95 % interval; null for all.';
 
+CREATE OR REPLACE VIEW agreement AS
+SELECT
+    trial.study, trial.label AS trial, trial.trial_id, trial.number, label_agreement.epoch,
+    one.seed, other.seed AS other_seed, label_agreement.images, label_agreement.ami
+FROM trial
+JOIN member AS one USING (trial_id)
+JOIN member AS other ON other.trial_id = trial.trial_id
+JOIN label_agreement
+    ON label_agreement.run_id = one.run_id AND label_agreement.other_run = other.run_id
+WHERE trial.pruned IS NULL
+ORDER BY trial.study, trial.number, label_agreement.epoch, one.seed, other.seed;
+COMMENT ON VIEW agreement IS
+    'How far the pseudo-labels of each pair of seeds of a trial agree, in each epoch.';
+COMMENT ON COLUMN agreement.study IS 'The study.';
+COMMENT ON COLUMN agreement.trial IS 'The label of the trial.';
+COMMENT ON COLUMN agreement.trial_id IS 'The trial.';
+COMMENT ON COLUMN agreement.number IS
+    'Position of the trial in the study, from 0; controls come last.';
+COMMENT ON COLUMN agreement.epoch IS 'As the workload counts; both seeds have clustered in it.';
+COMMENT ON COLUMN agreement.seed IS 'One seed.';
+COMMENT ON COLUMN agreement.other_seed IS 'The other, larger seed.';
+COMMENT ON COLUMN agreement.images IS 'Images of the sample that both have clustered.';
+COMMENT ON COLUMN agreement.ami IS
+    'Adjusted mutual information: 1 for equal clusters, 0 for as much as chance gives.';
+
 CREATE OR REPLACE VIEW importance AS
 SELECT study, parameter, share, low, high
 FROM explained_variance

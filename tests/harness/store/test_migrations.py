@@ -277,7 +277,8 @@ def test_the_documented_views_are_there(con: duckdb.DuckDBPyConnection) -> None:
     migrate(con)
     views = con.execute(VIEWS).fetchall()
     assert {name for (name,) in views} == {
-        "circumstances", "claims", "classes", "comparisons", "control_comparisons", "curves", "effects", "evidence", "failures",
+        "agreement", "circumstances", "claims", "classes", "comparisons", "control_comparisons", "curves", "effects", "evidence",
+        "failures",
         "flips", "importance", "interactions", "leaderboard", "mixed", "openings", "pruned", "recall_by_classes", "results",
         "summary", "trials", "variance", "vault",
     }  # fmt: skip
