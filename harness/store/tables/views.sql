@@ -650,6 +650,39 @@ COMMENT ON COLUMN agreement.images IS 'Images of the sample that both have clust
 COMMENT ON COLUMN agreement.ami IS
     'Adjusted mutual information: 1 for equal clusters, 0 for as much as chance gives.';
 
+CREATE OR REPLACE VIEW purity_by_size AS
+WITH last_one AS (
+    SELECT run_id, size, purity
+    FROM clusters
+    QUALIFY epoch = max(epoch) OVER (PARTITION BY run_id)
+)
+SELECT
+    trial.study, trial.label AS trial, trial.trial_id, trial.number,
+    CAST(2 ** floor(log2(size)) AS BIGINT) AS from_size, count(*) AS clusters,
+    count(DISTINCT run_id) AS runs, avg(purity) AS purity, min(purity) AS low, max(purity) AS high
+FROM trial
+JOIN member USING (trial_id)
+JOIN run USING (run_id)
+JOIN last_one USING (run_id)
+WHERE run.state = 'done' AND trial.pruned IS NULL AND size > 0 AND purity IS NOT NULL
+GROUP BY ALL
+ORDER BY trial.study, trial.number, from_size;
+COMMENT ON VIEW purity_by_size IS
+    'How pure the clusters of each trial are by their size, in the last clustering of each run.';
+COMMENT ON COLUMN purity_by_size.study IS 'The study.';
+COMMENT ON COLUMN purity_by_size.trial IS 'The label of the trial.';
+COMMENT ON COLUMN purity_by_size.trial_id IS 'The trial.';
+COMMENT ON COLUMN purity_by_size.number IS
+    'Position of the trial in the study, from 0; controls come last.';
+COMMENT ON COLUMN purity_by_size.from_size IS
+    'Smallest number of images; the next class of sizes begins at twice as many.';
+COMMENT ON COLUMN purity_by_size.clusters IS 'Clusters of such sizes, of all finished runs.';
+COMMENT ON COLUMN purity_by_size.runs IS 'Finished runs that have such clusters.';
+COMMENT ON COLUMN purity_by_size.purity IS
+    'Mean share of their most frequent true class (a diagnostic).';
+COMMENT ON COLUMN purity_by_size.low IS 'The least pure one.';
+COMMENT ON COLUMN purity_by_size.high IS 'The purest one.';
+
 CREATE OR REPLACE VIEW importance AS
 SELECT study, parameter, share, low, high
 FROM explained_variance

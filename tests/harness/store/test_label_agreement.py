@@ -10,6 +10,7 @@ from driver_place import Place
 from roots import ROOT
 from sklearn.metrics import adjusted_mutual_info_score
 
+from harness.store.database import connect
 from harness.store.rebuild import rebuild
 from harness.store.tables import label_agreement
 
@@ -81,10 +82,24 @@ def test_a_rebuilt_database_has_the_same(place: Place) -> None:
     assert place.ask(AGREEMENT) == before
 
 
-def test_the_recipe_of_the_readme_gives_a_line_per_epoch(place: Place) -> None:
+def recipe(title: str) -> str:
     readme = (ROOT / "harness" / "README.md").read_text(encoding="utf-8")
-    section = readme.partition("**Do seeds find the same clusters?**")[2]
-    recipe = section.partition("```sql\n")[2].partition("```")[0]
-    rows = place.ask(recipe.replace("'momentum'", "'dice'"))
+    sql = readme.partition(f"**{title}**")[2].partition("```sql\n")[2].partition("```")[0]
+    return sql.replace("'momentum'", "'dice'")
+
+
+def test_the_readme_asks_for_agreement_and_purity_by_size(place: Place) -> None:
+    rows = place.ask(recipe("Do seeds find the same clusters?"))
     assert [row[:2] for row in rows] == [("base", 0), ("base", 1)]
     assert rows[1][2:] == (pytest.approx(1.0), pytest.approx(1.0), 6)
+    # In the last clustering of each of four runs there are three clusters of four images.
+    pure = tuple(pytest.approx(value) for value in (0.6, 0.5, 0.7))
+    assert place.ask(recipe("Are large clusters less pure?")) == [("base", 4, 12, 4, *pure)]
+    assert place.ask(recipe("Do clusters settle?")) == []  # dice reports no share
+
+
+def test_sizes_are_classed_by_doubling(place: Place) -> None:
+    with connect(place.results, read_only=False) as con:
+        con.execute("UPDATE clusters SET size = [0, 7, 8][cluster + 1], purity = cluster / 2")
+    found = place.ask("SELECT from_size, clusters, purity FROM purity_by_size ORDER BY ALL")
+    assert found == [(4, 4, 0.5), (8, 4, 1.0)]  # an empty cluster is in no class
