@@ -20,6 +20,7 @@ from gcudml.config import PixelsConfig, RunConfig, TrainConfig, UntrainedConfig
 from gcudml.data.datasets import Part, has_classes, larger, load
 from gcudml.evaluation import label_free
 from gcudml.evaluation.class_counts import Row, count_classes, write_class_counts
+from gcudml.evaluation.cluster_pictures import write_cluster_pictures
 from gcudml.evaluation.diagnostics import alarms_after, is_finite
 from gcudml.evaluation.pixels import MOST_PIXELS, SHRUNK, pixel_vectors
 from gcudml.evaluation.query_log import QueryLog
@@ -90,6 +91,7 @@ def run(
         seed: Seed of weights, clustering, batches and views; the data split has its own seed.
         workdir: Folder for ``tables/clusters.jsonl`` and ``tables/class_counts.jsonl`` (see
             ``gcudml.evaluation.class_counts``), ``facts.json`` (includes the chosen epoch),
+            pictures of a few clusters (see ``gcudml.evaluation.cluster_pictures``),
             the retrieved images of each query if ``test`` (see ``gcudml.evaluation.query_log``),
             and a checkpoint after every epoch. At the end ``model.safetensors``, the student of
             the chosen epoch, replaces the checkpoint.
@@ -172,6 +174,7 @@ def _run_network(
     counts = _count_classes(_embedder(network, config, number_format), validation, config)
     write_class_counts(workdir, counts, log.class_counts)
     if not isinstance(config.method, UntrainedConfig):
+        write_cluster_pictures(workdir, load(config.data, "train"))
         facts = ModelFacts(
             config=config,
             seed=seed,

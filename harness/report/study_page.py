@@ -24,6 +24,7 @@ from harness.report.findings.optimism import luck, optimism, optimism_text, vaul
 from harness.report.findings.sentences import ESTIMATE, comparison_sentences, is_estimated
 from harness.report.html import gallery, sections
 from harness.report.html.claims import claims_part
+from harness.report.html.cluster_gallery import cluster_gallery_section
 from harness.report.html.costs import cost_section
 from harness.report.html.document import OFFLINE, Frame, document, file_stem, write_page
 from harness.report.html.escape import escaped
@@ -141,6 +142,7 @@ def render(content: Content, frame: Frame = OFFLINE) -> str:
         sections.class_number_section(content.by_classes, content.training.trials),
         sections.curve_section(tables, content.training),
         sections.cluster_section(content.training),
+        cluster_gallery_section(content.seen.clusters if content.seen else ()),
         gallery.gallery_section(content.seen),
         gallery.map_section(content.seen),
         sections.pruned_section(search or tables),

@@ -92,9 +92,13 @@ def add_experiment(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def add_members(con: duckdb.DuckDBPyConnection) -> None:
-    """Migration 11: add the images of a cluster, and make room for the table of their agreement."""
+    """Migration 11: add the images of a cluster.
+
+    Tables of a workload that are named like new ones are dropped; see migration 6.
+    """
     con.execute("ALTER TABLE IF EXISTS clusters ADD COLUMN IF NOT EXISTS members BIGINT[]")
-    con.execute("DROP TABLE IF EXISTS label_agreement")
+    for table in ("cluster_pictures", "label_agreement"):
+        con.execute(f"DROP TABLE IF EXISTS {table}")
 
 
 MIGRATIONS: Mapping[int, Migration] = {

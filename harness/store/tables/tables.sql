@@ -196,6 +196,28 @@ COMMENT ON COLUMN clusters."group" IS 'The group of clusters of similar size it 
 COMMENT ON COLUMN clusters.members IS
     'Those of a fixed sample of training images that are in it, by position; null if not written.';
 
+CREATE TABLE IF NOT EXISTS cluster_pictures (
+    run_id       VARCHAR NOT NULL,
+    epoch        INTEGER NOT NULL,
+    cluster      INTEGER NOT NULL,
+    size         BIGINT NOT NULL,
+    purity       DOUBLE NOT NULL,
+    images       BIGINT[],
+    labels       VARCHAR[] NOT NULL,
+    pictures     VARCHAR[] NOT NULL
+);
+COMMENT ON TABLE cluster_pictures IS
+    'Some of the purest and least pure clusters of finished runs, with pictures of a few images.';
+COMMENT ON COLUMN cluster_pictures.run_id IS 'The run.';
+COMMENT ON COLUMN cluster_pictures.epoch IS 'As the workload counts: the last clustering.';
+COMMENT ON COLUMN cluster_pictures.cluster IS 'Index in its epoch.';
+COMMENT ON COLUMN cluster_pictures.size IS 'Images in it.';
+COMMENT ON COLUMN cluster_pictures.purity IS
+    'Share of its most frequent true class (a diagnostic).';
+COMMENT ON COLUMN cluster_pictures.images IS 'The images shown, by position in the training data.';
+COMMENT ON COLUMN cluster_pictures.labels IS 'The true class of each.';
+COMMENT ON COLUMN cluster_pictures.pictures IS 'The file of each, below the run''s work folder.';
+
 CREATE TABLE IF NOT EXISTS label_agreement (
     run_id       VARCHAR NOT NULL,
     other_run    VARCHAR NOT NULL,

@@ -54,6 +54,7 @@ OWN_TABLES = frozenset(
 
 DECLARED_TABLES: Mapping[str, Sequence[str]] = {
     "class_counts": ("split", "classes", "classes_before_hit", "queries"),
+    "cluster_pictures": ("epoch", "cluster", "size", "purity", "images", "labels", "pictures"),
     "clusters": ("epoch", "cluster", "size", "purity", "group", "members"),
     "projection": ("image", "file", "label", "x", "y", "picture"),
     "queries": (
