@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from gcudml.config import DataConfig, PixelsConfig, RunConfig
+from gcudml.config import DataConfig, PixelsConfig, RunConfig, Source
 from gcudml.config.methods import is_control
 from gcudml.data.datasets import PARTS, appearance_of, glance, larger, load
 from gcudml.data.datasets import data_fingerprint as fingerprint_of_data
@@ -100,6 +100,7 @@ def controls(params: Mapping[str, JsonValue]) -> Mapping[str, Mapping[str, JsonV
             "method": method,
             "views": {},
             "train": hardware | formats if model else hardware,
+            "randomness": {},
         }
         for name, (model, method) in settings.items()
     }
@@ -179,6 +180,11 @@ def code(params: Mapping[str, JsonValue]) -> list[str]:
         return []
     modules = [module_of_backbone(config.model), module_of_method(config.method)]
     return [module for module in modules if module]
+
+
+def random_sources(params: Mapping[str, JsonValue]) -> dict[str, str]:
+    """Return the sources of a run's randomness, and the parameter that pins each of them."""
+    return {source: f"randomness.{source}" for source in get_args(Source)}
 
 
 def run(

@@ -5,6 +5,10 @@ Every model rejects unknown keys and is immutable once validated.
 
 from __future__ import annotations
 
+from typing import Any
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+
 from gcudml.config.cbswr import CbswrConfig
 from gcudml.config.controls import InstanceConfig, PixelsConfig, SupervisedConfig, UntrainedConfig
 from gcudml.config.data import ClassSplit, DataConfig, FolderData, Share, StrokesData
@@ -14,6 +18,7 @@ from gcudml.config.gce import GceConfig, check_learners_fit
 from gcudml.config.gcudml import GcudmlConfig, LossWeights
 from gcudml.config.methods import METHODS, AnyMethodConfig, MethodConfig, MethodEntry
 from gcudml.config.model import ModelConfig
+from gcudml.config.randomness import Pinned, Source
 from gcudml.config.stml import StmlConfig, StmlWeights
 from gcudml.config.training import TrainConfig, Views
 from gcudml.config.udml_ss import UdmlSsConfig
@@ -37,6 +42,7 @@ __all__ = [
     "PixelsConfig",
     "RunConfig",
     "Share",
+    "Source",
     "StmlConfig",
     "StmlWeights",
     "Strict",
@@ -61,6 +67,16 @@ class RunConfig(Strict):
     views: Views = Views()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    randomness: Pinned = Field(default_factory=dict)
+    """Sources of randomness that follow a seed of their own instead of the run's seed."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_nothing_pinned(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out ``randomness`` if empty: an ordinary run keeps the identity that it had."""
+        found: dict[str, Any] = handler(self)
+        if not self.randomness:
+            found.pop("randomness", None)
+        return found
 
     @property
     def distance(self) -> Distance:

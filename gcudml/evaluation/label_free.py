@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from gcudml.config import Views
 from gcudml.config.fields import Distance
 from gcudml.neighbours.search import usable_rows
-from gcudml.runtime.seeding import generator
+from gcudml.runtime.seeding import Seed, generator
 
 NAME = "view_recall@1"
 MOST_IMAGES = 500  # enough for a standard error of about 0.02
@@ -22,7 +22,7 @@ MOST_IMAGES = 500  # enough for a standard error of about 0.02
 VIEWS = Views()
 
 
-def choose_images(count: int, *, seed: int) -> Int[Tensor, " chosen"]:
+def choose_images(count: int, *, seed: Seed) -> Int[Tensor, " chosen"]:
     """Choose the images to score: all, or ``MOST_IMAGES`` drawn at random."""
     return torch.randperm(count, generator=generator(seed, "criterion images"))[:MOST_IMAGES]
 

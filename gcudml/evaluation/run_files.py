@@ -10,9 +10,7 @@ from typing import NamedTuple
 from gcudml.runtime.files import replacing
 
 
-def append_rows(
-    workdir: Path, table: str, rows: Iterable[Mapping[str, int | float | None]]
-) -> None:
+def append_rows(workdir: Path, table: str, rows: Iterable[Mapping[str, object]]) -> None:
     """Append rows to a table, one JSON object per line."""
     lines = [json.dumps(row) + "\n" for row in rows]
     if lines:

@@ -3,18 +3,24 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from gcudml.evaluation.diagnostics import describe_clustering
+from gcudml.runtime.seeding import generator
+
+LISTED_IMAGES = 500
+"""Number of training images whose cluster is written down in every clustering."""
 
 
 class Logged(NamedTuple):
     """Metrics and table rows of one clustering."""
 
     metrics: Mapping[str, float]
-    rows: Sequence[Mapping[str, int | float | None]]
-    """For the table ``clusters``: one row per cluster. Purity is None if images have no classes."""
+    rows: Sequence[Mapping[str, object]]
+    """For the table ``clusters``: one row per cluster. Purity is None if images have no classes.
+    ``members`` are those of the listed images that are in it, by their position."""
 
 
 class ClusterLog:
@@ -70,10 +76,29 @@ class ClusterLog:
         if found.changed is not None:
             metrics["clusters/changed"] = found.changed
         groups = [0] * clusters if group_of is None else group_of.tolist()
-        rows: list[dict[str, int | float | None]] = [
-            {"epoch": epoch, "cluster": cluster, "size": size, "purity": purity, "group": group}
+        members = _listed_members(labels, clusters)
+        rows: list[dict[str, object]] = [
+            {
+                "epoch": epoch,
+                "cluster": cluster,
+                "size": size,
+                "purity": purity,
+                "group": group,
+                "members": members[cluster],
+            }
             for cluster, (size, purity, group) in enumerate(
                 zip(found.sizes, purity_of, groups, strict=True)
             )
         ]
         return Logged(metrics, rows)
+
+
+def _listed_members(labels: Int[Tensor, " n"], clusters: int) -> list[list[int]]:
+    """Return the listed images of each cluster: the same images in every epoch and run."""
+    listed = torch.randperm(len(labels), generator=generator(0, "listed images"))[:LISTED_IMAGES]
+    members: list[list[int]] = [[] for _ in range(clusters)]
+    order = listed.sort().values
+    for image, cluster in zip(order.tolist(), labels.cpu()[order].tolist(), strict=True):
+        if cluster >= 0:
+            members[cluster].append(image)
+    return members

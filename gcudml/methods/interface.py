@@ -16,7 +16,7 @@ from gcudml.models.embedding import Embedder, Embeddings
 from gcudml.models.frozen import draw_stored
 from gcudml.models.inference import Head, RandomViews, embed_images
 from gcudml.models.number_format import Format
-from gcudml.runtime.seeding import generator
+from gcudml.runtime.seeding import Seed, generator
 from gcudml.runtime.timer import Stopwatch
 
 CompactHead: TypeAlias = Callable[[int], nn.Module]
@@ -28,7 +28,7 @@ class RunContext:
     """Everything that stays constant during a run. Shape letter: ``n`` training images."""
 
     config: RunConfig
-    seed: int
+    seed: Seed
     student: Embedder
     images: Shaped[Tensor, "n channels height width"]
     """All training images, to compute embeddings from; with a frozen trunk, their features."""
@@ -149,7 +149,7 @@ class EpochPlan:
     """Whether ``replaced_parameters`` of the method have changed since the last epoch."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Diagnostics of the epoch, reported with its losses."""
-    cluster_rows: Sequence[Mapping[str, int | float | None]] = ()
+    cluster_rows: Sequence[Mapping[str, object]] = ()
     """Rows for the table ``clusters``; empty if nothing was clustered."""
 
 

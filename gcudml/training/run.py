@@ -20,6 +20,7 @@ from gcudml.config import PixelsConfig, RunConfig, TrainConfig, UntrainedConfig
 from gcudml.data.datasets import Part, has_classes, larger, load
 from gcudml.evaluation import label_free
 from gcudml.evaluation.class_counts import Row, count_classes, write_class_counts
+from gcudml.evaluation.cluster_pictures import write_cluster_pictures
 from gcudml.evaluation.diagnostics import alarms_after, is_finite
 from gcudml.evaluation.pixels import MOST_PIXELS, SHRUNK, pixel_vectors
 from gcudml.evaluation.query_log import QueryLog
@@ -40,7 +41,7 @@ from gcudml.models.inference import Head, RandomViews, embed_images
 from gcudml.models.number_format import Format, choose_format
 from gcudml.runtime import fused
 from gcudml.runtime.checksum import say_useless
-from gcudml.runtime.seeding import derive, generator
+from gcudml.runtime.seeding import Seed, derive, generator, run_seed, seed_behind
 from gcudml.runtime.timer import Stopwatch
 from gcudml.training import checkpoint
 from gcudml.training.epoch import train_epoch
@@ -90,6 +91,7 @@ def run(
         seed: Seed of weights, clustering, batches and views; the data split has its own seed.
         workdir: Folder for ``tables/clusters.jsonl`` and ``tables/class_counts.jsonl`` (see
             ``gcudml.evaluation.class_counts``), ``facts.json`` (includes the chosen epoch),
+            pictures of a few clusters (see ``gcudml.evaluation.cluster_pictures``),
             the retrieved images of each query if ``test`` (see ``gcudml.evaluation.query_log``),
             and a checkpoint after every epoch. At the end ``model.safetensors``, the student of
             the chosen epoch, replaces the checkpoint.
@@ -113,7 +115,8 @@ def run(
         if remarks := remarks + remarks_on_search(config.evaluate.search, device):
             write_facts(workdir, remarks=remarks)
         log = QueryLog(workdir, config.data, config.evaluate)
-        return _score_pixels(config, device, report=report, log=log, seed=seed, test=test)
+        streams = run_seed(seed, config.randomness)
+        return _score_pixels(config, device, report=report, log=log, seed=streams, test=test)
     return _run_network(config, seed=seed, workdir=workdir, report=report, test=test)
 
 
@@ -121,18 +124,18 @@ def _run_network(
     config: RunConfig, *, seed: int, workdir: Path, report: ReportEpoch, test: bool
 ) -> dict[str, float]:
     """Train, if the method trains, and evaluate a run that has a network."""
-    device = device_of(config.train)
+    device, streams = device_of(config.train), run_seed(seed, config.randomness)
     training, validation = _load(config, "train", device), _load(config, "val", device)
     channels = training.images.shape[1]
     number_format = choose_format(config, channels=channels, device=device)
     _note_circumstances(workdir, config, number_format, device)
-    student = build_student(config, channels=channels, seed=derive(seed, "weights"))
+    student = build_student(config, channels=channels, seed=derive(streams, "weights"))
     number_format.place(student, device)
     trunk, pixels = _freeze(student, config, number_format), training
     if trunk is not None:
         plain = trunk.features(pixels.images, of=pixels.key)[0]
         training = pixels._replace(images=_placed(plain, device))
-        validation = _as_features(validation, trunk, seed=seed)
+        validation = _as_features(validation, trunk, seed=streams)
     if not _is_pooled(config):
         fit_heads(student, training.images, config, number_format=number_format)
     network: nn.Module = student
@@ -146,14 +149,14 @@ def _run_network(
             remarks.append(f"The best embedding that the untouched weights give is {network}.")
             write_facts(workdir, remarks=remarks)
         embed = _embedder(network, config, number_format)
-        measured = _score(embed, validation, config, seed=seed)
+        measured = _score(embed, validation, config, seed=streams)
         report(0, {f"val/{name}": value for name, value in measured.items()})
         chosen = Snapshot(0, 0.0, network.state_dict(), measured, is_last=True)
     else:
-        context = _context(config, seed, student, training, pixels, trunk, number_format)
+        context = _context(config, streams, student, training, pixels, trunk, number_format)
         unseen = None
         if test and config.evaluate.test_every_epoch:
-            unseen = _as_features(_open_test(config, test=test), trunk, seed=seed)
+            unseen = _as_features(_open_test(config, test=test), trunk, seed=streams)
         snapshot = _train(context, validation, unseen, workdir=workdir, report=report)
         if snapshot is None:
             return {}
@@ -163,12 +166,15 @@ def _run_network(
     results = {f"val/{name}": value for name, value in chosen.validation.items()}
     log = QueryLog(workdir, config.data, config.evaluate)
     if test:
-        unseen = _as_features(_open_test(config, test=test), trunk, seed=seed)
-        results |= _score_test(network, unseen, chosen, config, number_format, log=log, seed=seed)
+        unseen = _as_features(_open_test(config, test=test), trunk, seed=streams)
+        results |= _score_test(
+            network, unseen, chosen, config, number_format, log=log, seed=streams
+        )
     network.load_state_dict(chosen.state)
     counts = _count_classes(_embedder(network, config, number_format), validation, config)
     write_class_counts(workdir, counts, log.class_counts)
     if not isinstance(config.method, UntrainedConfig):
+        write_cluster_pictures(workdir, load(config.data, "train"))
         facts = ModelFacts(
             config=config,
             seed=seed,
@@ -208,7 +214,7 @@ def _is_pooled(config: RunConfig) -> bool:
 
 def _context(
     config: RunConfig,
-    seed: int,
+    seed: Seed,
     student: Embedder,
     training: Images,
     pixels: Images,
@@ -268,7 +274,7 @@ def _train(
     method = build_method(context)
     optimizer = student_optimizer(student, method.parameters(), config.train)
     state = TrainingState(context, method, optimizer)
-    key = checkpoint.key_of(config, context.seed)
+    key = checkpoint.key_of(config, int(context.seed))
     _resume(state, key, workdir)
     for epoch in range(state.epoch, config.train.epochs):
         started = time.perf_counter()
@@ -385,7 +391,7 @@ def _score_test(
     number_format: Format,
     *,
     log: QueryLog,
-    seed: int,
+    seed: Seed,
 ) -> dict[str, float]:
     """Compute the test results at the chosen epoch, and Recall@K after the last epoch.
 
@@ -408,7 +414,7 @@ def _score_test(
     }
 
 
-def _score(embed: Embed, part: Images, config: RunConfig, *, seed: int) -> dict[str, float]:
+def _score(embed: Embed, part: Images, config: RunConfig, *, seed: Seed) -> dict[str, float]:
     """Compute the metrics that need classes, if images have any, and the label-free criterion.
 
     Empty if the part has no images.
@@ -439,7 +445,7 @@ def _score(embed: Embed, part: Images, config: RunConfig, *, seed: int) -> dict[
 
 
 def _criterion_views(
-    part: Images, *, seed: int
+    part: Images, *, seed: Seed
 ) -> tuple[UInt8[Tensor, "chosen channels height width"], list[RandomViews]]:
     """Choose the images and both views that the label-free criterion compares."""
     chosen = label_free.choose_images(len(part.images), seed=seed)
@@ -448,13 +454,15 @@ def _criterion_views(
     return part.images[chosen.to(part.images.device)], views
 
 
-def _as_features(part: Images, trunk: FrozenTrunk | None, *, seed: int) -> Images:
+def _as_features(part: Images, trunk: FrozenTrunk | None, *, seed: Seed) -> Images:
     """Replace the images by the features of a frozen trunk; without one, change nothing."""
     if trunk is None or not len(part.images):
         return part
     device = part.labels.device
     images, views = _criterion_views(part, seed=seed)
-    criterion = trunk.features(images, of=["criterion", part.key, seed], views=views)
+    criterion = trunk.features(
+        images, of=["criterion", part.key, seed_behind(seed, "criterion views")], views=views
+    )
     plain = trunk.features(part.images, of=part.key)[0]
     return part._replace(images=_placed(plain, device), criterion=_placed(criterion, device))
 
@@ -465,7 +473,7 @@ def _score_pixels(
     *,
     report: ReportEpoch,
     log: QueryLog,
-    seed: int,
+    seed: Seed,
     test: bool,
 ) -> dict[str, float]:
     """Evaluate the cosine of pixels in [0, 1] as a baseline."""

@@ -15,6 +15,7 @@ from harness.errors import InputError
 from harness.executors.interface import PROCESS_EXECUTORS
 from harness.planning.ablation_design import design_lines, largest_family
 from harness.planning.cost_estimate import Basis, Cost, CostEstimator, estimate_costs
+from harness.planning.variance_design import variance_lines
 from harness.stats.margin_tests import pairs_for_verdict
 from harness.stats.paired import t_quantile
 from harness.stats.power import (
@@ -118,7 +119,8 @@ class Forecast:
     expense: CostEstimate | None
     """None if nothing is known, or if there is nothing to do."""
     power: Power | None
-    """None if nothing is tested: one trial, or a search without a confirmation."""
+    """None if nothing is tested: one trial, a search without a confirmation, or a study
+    of variance."""
     warnings: tuple[str, ...]
     stopping: Stopping | None
     """None if the study has no ``stop``."""
@@ -126,7 +128,7 @@ class Forecast:
     """Maximum number of runs that one worker would train at once; 1 if the workload was not asked
     for it."""
     design: tuple[str, ...] = ()
-    """Of an ablation: what its design costs, can show and confounds."""
+    """Of an ablation or a study of variance: what its design costs and can show."""
     folds: int | None = None
     """Folds that each seed is trained with; None if the data are not cut."""
 
@@ -178,7 +180,11 @@ def make_forecast(
         ),
         stopping=stopping,
         together=_together(found, options) if may_probe else 1,
-        design=design_lines(spec.ablate.plan, len(spec.seed_list)) if spec.ablate else (),
+        design=(
+            design_lines(spec.ablate.plan, len(spec.seed_list))
+            if spec.ablate
+            else variance_lines(spec.variance)
+        ),
         folds=spec.folds,
     )
 
@@ -294,6 +300,8 @@ def _existing(folder: Path) -> Path:
 
 def _power(plan: Plan, results: Path) -> Power | None:
     spec, noise = plan.spec, 1.0
+    if spec.variance is not None:  # it tests no difference
+        return None
     if spec.ablate is not None:
         seeds, split = len(spec.seed_list), "val" if spec.folds else "test"
         comparisons, noise = largest_family(spec.ablate.plan)

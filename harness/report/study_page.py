@@ -24,12 +24,14 @@ from harness.report.findings.optimism import luck, optimism, optimism_text, vaul
 from harness.report.findings.sentences import ESTIMATE, comparison_sentences, is_estimated
 from harness.report.html import gallery, sections
 from harness.report.html.claims import claims_part
+from harness.report.html.cluster_gallery import cluster_gallery_section
 from harness.report.html.costs import cost_section
 from harness.report.html.document import OFFLINE, Frame, document, file_stem, write_page
 from harness.report.html.escape import escaped
 from harness.report.html.gallery import Seen, read_seen
 from harness.report.html.layout import mixture_notice, navigation, note
 from harness.report.html.profile import Profile, profile_section, read_profile
+from harness.report.html.variance import variance_section
 from harness.report.plots import render as figures
 from harness.stats.paired import MIN_SEEDS_FOR_TEST
 from harness.store.database import reading
@@ -42,6 +44,7 @@ BADGES = {
     "exploratory": f"exploratory: fewer than {MIN_SEEDS_FOR_TEST} paired seeds",
     "search": "search: no claim",
     "tested": "tested on paired seeds",
+    "measured": "shares of a variance: nothing is compared",
     "no result yet": "no result yet",
 }
 
@@ -134,10 +137,12 @@ def render(content: Content, frame: Frame = OFFLINE) -> str:
         sections.search_section(tables, search),
         sections.interaction_section(tables, search, content.explained),
         sections.component_section(tables),
+        variance_section(tables),
         sections.agreement_section(content.agreement),
         sections.class_number_section(content.by_classes, content.training.trials),
         sections.curve_section(tables, content.training),
         sections.cluster_section(content.training),
+        cluster_gallery_section(content.seen.clusters if content.seen else ()),
         gallery.gallery_section(content.seen),
         gallery.map_section(content.seen),
         sections.pruned_section(search or tables),

@@ -16,6 +16,7 @@ from harness.study.claims import ClaimSpec
 from harness.study.limits import Budget, Confirm, Limits, Stop
 from harness.study.spec import StudySpec
 from harness.study.validation_errors import explained, shown
+from harness.study.variance import Variance
 from harness.study.yaml_source import (
     Path_,
     Source,
@@ -67,8 +68,9 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "ablate": Ablate,
     "claims": ClaimSpec,
     "stop": Stop,
+    "variance": Variance,
 }
-_PARTS = ("confirm", "limits", "budget", "ablate", "stop")
+_PARTS = ("confirm", "limits", "budget", "ablate", "stop", "variance")
 """Fields whose parts can be set one by one."""
 
 

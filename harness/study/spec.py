@@ -20,6 +20,7 @@ from harness.study.ablate import Ablate
 from harness.study.axes import Axis, Condition, Strict, Whole
 from harness.study.claims import ClaimSpec
 from harness.study.limits import Budget, Confirm, Folds, Limits, Seeds, Stop, TrainTogether
+from harness.study.variance import Variance
 from harness.workload import JsonValue
 
 MOST_PROPOSED = 1_000_000  # trials of one search
@@ -41,7 +42,19 @@ _NOT_WITH_FOLDS = {
     "stop": "its looks are at seeds whose runs have all ended, one run each",
     "pruner": "it judges a trial by single runs, but a seed is the mean over its folds",
 }
-_ADDED_LATER = ("ablate", "folds")
+_NOT_WITH_VARIANCE = [
+    "search",
+    "variants",
+    "ablate",
+    "zip",
+    "forbid",
+    "stop",
+    "baseline",
+    "confirm",
+    "claims",
+    "folds",
+]
+_ADDED_LATER = ("ablate", "folds", "variance")
 
 
 def _said(text: str) -> str:
@@ -77,6 +90,9 @@ class StudySpec(Strict):
     ablate: Ablate | None = None
     """In place of ``search`` and ``variants``: components of the base that are switched off, one
     by one or in combination."""
+    variance: Variance | None = None
+    """In place of ``search``, ``variants`` and ``seeds``: sources of randomness that vary one at a
+    time, all together and not at all, to see where the variance between seeds comes from."""
     zip: list[Annotated[list[str], Field(min_length=2)]] = Field(default_factory=list)
     """Groups of axes that advance together instead of being combined; their lists must be equally
     long."""
@@ -141,6 +157,19 @@ class StudySpec(Strict):
                 )
         if self.sampler != "grid":
             raise ValueError("sampler: 'ablate' trains fixed trials; remove sampler or ablate")
+        return self
+
+    @model_validator(mode="after")
+    def _check_variance(self) -> Self:
+        if self.variance is None:
+            return self
+        beside = [field for field in _NOT_WITH_VARIANCE if getattr(self, field)]
+        beside += ["sampler"] * (not self.is_fixed) + ["seeds"] * ("seeds" in self.model_fields_set)
+        for field in beside:
+            raise ValueError(
+                f"{field}: 'variance' decides which runs there are, and compares no trials; "
+                f"remove {field} or variance"
+            )
         return self
 
     @model_validator(mode="after")
@@ -224,9 +253,12 @@ class StudySpec(Strict):
 
     @model_serializer(mode="wrap")
     def _without_seeds_or_stop(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out the one of ``seeds`` and ``stop`` that does not apply."""
+        """Leave out ``stop`` if there is none, and ``seeds`` if another field decides them."""
         found: dict[str, Any] = handler(self)
-        found.pop("stop" if self.stop is None else "seeds", None)
+        if self.stop is None:
+            found.pop("stop", None)
+        if self.stop is not None or self.variance is not None:
+            found.pop("seeds", None)
         return found
 
     @model_validator(mode="after")
@@ -299,6 +331,8 @@ class StudySpec(Strict):
         """
         if self.stop is not None:
             return tuple(range(self.stop.most_seeds))
+        if self.variance is not None:
+            return tuple(range(self.variance.levels))
         return tuple(range(self.seeds)) if isinstance(self.seeds, int) else tuple(self.seeds)
 
     @property

@@ -29,7 +29,7 @@ FREE = frozenset({"question", "limits", "budget", "train_together", "claims"})
 """Fields that affect no result, so they may change at any time. Claims have a rule of their own:
 see ``harness.study.claim_changes``."""
 _OF_TRIALS = frozenset(
-    {"base", "search", "variants", "ablate", "zip", "forbid", "seeds", "baseline"}
+    {"base", "search", "variants", "ablate", "variance", "zip", "forbid", "seeds", "baseline"}
 )
 """Fields of a grid whose changes are judged by the resulting trials and seeds."""
 _ORDERED = ("search", "variants")

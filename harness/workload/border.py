@@ -117,6 +117,17 @@ class Workload(Protocol):
         """
         ...
 
+    def random_sources(self, params: Params) -> Mapping[str, str]:
+        """Return the sources of a run's randomness: name -> dotted key that pins the source.
+
+        Setting that key to a seed must make the source follow it instead of the run's seed. With
+        all of them set, runs with different seeds must give the same results, up to what the
+        machine itself does at random. A study with ``variance`` pins them in turn.
+
+        Without this function there are none, and such a study is refused.
+        """
+        ...
+
     def epochs(self, params: Params) -> int | None:
         """Return how many epochs a run with ``params`` will report; None if unknown.
 
@@ -305,6 +316,7 @@ _DEFAULTS: Mapping[str, Callable[..., object]] = {
     "data_fingerprint": lambda params: "",
     "test_fingerprint": lambda params: "",
     "code": lambda params: None,
+    "random_sources": lambda params: {},
     "epochs": lambda params: None,
     "together": lambda params: None,
     "run_together": _one_after_another,
@@ -326,6 +338,10 @@ _ANSWERS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "code": (
         "a list of dotted names of modules, or None,",
         lambda a: a is None or (isinstance(a, list | tuple) and all(map(_is_dotted, a))),
+    ),
+    "random_sources": (
+        "a mapping of names to dotted keys",
+        lambda a: _are_named(a) and all(isinstance(key, str) and key for key in a.values()),
     ),
     "epochs": (
         "a whole number from 0, or None,",

@@ -17,6 +17,7 @@ import crossed_studies
 import folded_studies
 import kept
 import known_effects
+import known_variances
 import stopping
 
 
@@ -86,12 +87,24 @@ def folds() -> None:
     )
 
 
+def variance() -> None:
+    """Simulate studies of variance with known components, by how sources act and by levels."""
+    studies, rows = 5000, []
+    for name, mix in known_variances.MIXES.items():
+        for levels in (5, 10, 20):
+            found = known_variances.coverage(mix, studies=studies, levels=levels, key=levels)
+            rows.append({"sources": name, "levels": levels, **found})
+            print(rows[-1], flush=True)
+    kept.keep("simulations-variance", studies=studies, mixes=known_variances.MIXES, rows=rows)
+
+
 SIMULATIONS: Mapping[str, Callable[[], None]] = {
     "effects": effects,
     "claims": claims,
     "classes": classes,
     "stop": stop,
     "folds": folds,
+    "variance": variance,
 }
 
 

@@ -497,3 +497,19 @@ def test_a_replaced_file_of_weights_is_seen(
     path.unlink()
     with pytest.raises(ValueError, match=r"^model\.weights: no file"):
         workload.data_fingerprint(params)
+
+
+def test_a_run_that_pins_no_source_of_randomness_keeps_its_identity() -> None:
+    assert "randomness" not in workload.check({})
+    assert workload.check({"randomness": {}}) == workload.check({})
+    assert workload.check({"randomness": {"views": 3}})["randomness"] == {"views": 3}
+
+
+def test_every_declared_source_can_be_pinned_and_no_control_pins_any() -> None:
+    params = workload.check({})
+    for source, key in workload.random_sources(params).items():
+        section, _, name = key.partition(".")
+        assert workload.check({section: {name: 3}})["randomness"] == {source: 3}
+    pinned = workload.check({"randomness": {"weights": 3}})
+    assert workload.controls(pinned) == workload.controls(params)
+    assert all(control["randomness"] == {} for control in workload.controls(pinned).values())

@@ -107,7 +107,7 @@ class Gce(Method[GceConfig]):
         train = self.context.config.train
         self.conquers = epoch >= train.epochs - self.config.conquer_epochs
         metrics: Mapping[str, float] = {}
-        rows: Sequence[Mapping[str, int | float | None]] = ()
+        rows: Sequence[Mapping[str, object]] = ()
         if self.labels is None or (self._changes and epoch % self.config.recluster_every == 0):
             metrics, rows = self._divide(epoch)
         return EpochPlan(
@@ -155,9 +155,7 @@ class Gce(Method[GceConfig]):
             embeddings, labels, margin=self.config.margin, mining=self.config.mining
         )
 
-    def _divide(
-        self, epoch: int
-    ) -> tuple[Mapping[str, float], Sequence[Mapping[str, int | float | None]]]:
+    def _divide(self, epoch: int) -> tuple[Mapping[str, float], Sequence[Mapping[str, object]]]:
         """Recompute labels and meta-classes; return metrics and rows for the table ``clusters``."""
         context, config = self.context, self.config
         heads: list[Head] = ["pooled", "compact"]

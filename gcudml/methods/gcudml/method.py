@@ -115,7 +115,7 @@ class Gcudml(Method[GcudmlConfig]):
         self.epoch = epoch
         has_clustered = self.pseudo is None or epoch % self.config.recluster_every == 0
         metrics: Mapping[str, float] = {}
-        rows: Sequence[Mapping[str, int | float | None]] = ()
+        rows: Sequence[Mapping[str, object]] = ()
         if has_clustered:
             embedded = self._embed()
             before, pseudo = self.pseudo, self._cluster(embedded.clustered, epoch)

@@ -105,7 +105,7 @@ class UdmlSs(Method[UdmlSsConfig]):
         """Cluster the images if due, and draw the epoch's passes over the clusters."""
         config, train = self.config, self.context.config.train
         metrics: Mapping[str, float] = {}
-        rows: Sequence[Mapping[str, int | float | None]] = ()
+        rows: Sequence[Mapping[str, object]] = ()
         # Rounded: fractions of a pass add up inexactly. Leftover clusters that fill no batch do not
         # count towards a pass.
         if self.labels is None or round(self.passes, 6) >= config.recluster_every:

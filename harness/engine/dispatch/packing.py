@@ -18,6 +18,8 @@ class Packing:
         """
         self._workload = plan.workload
         self._name = plan.spec.workload
+        # Stacking rounds differently, which would look like randomness of the machine.
+        is_possible = is_possible and plan.spec.variance is None
         self._setting = plan.spec.train_together if is_possible else "off"
         # Trial id and fold -> its key, and the most runs of it in one process.
         self._known: dict[tuple[str, int], tuple[object, int]] = {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from harness.errors import InputError, nearest
 from harness.report.data.decisions import as_decided, read_decisions
@@ -13,6 +15,7 @@ from harness.report.data.study_data import (
     PrunedTrial,
     RunRow,
     SeedValue,
+    SourceShare,
     Study,
     StudyTables,
     Summary,
@@ -26,6 +29,7 @@ from harness.store.database import Connection, reading
 from harness.store.tables.effects import design_of
 from harness.store.typed_rows import read_rows
 
+Found = TypeVar("Found")
 SHOWN_SPLITS = ("test", "val")
 """The splits that a report shows, the decisive one first."""
 
@@ -73,6 +77,10 @@ SELECT split, metric, kind, term, n, estimate, low, high, p, p_holm
 FROM effect WHERE study = ? ORDER BY split, metric, number
 """
 
+_VARIANCE = """
+SELECT split, metric, source, n, sd, share, low, high FROM variance WHERE study = ?
+"""
+
 
 def load_tables(results: Path, study: str) -> StudyTables:
     """Open the database and read every number of ``study``; see ``read_tables``.
@@ -106,9 +114,10 @@ def read_tables(con: Connection, results: Path, study: str) -> StudyTables:
         comparisons=as_decided(_read_comparisons(con, study), decisions, Study(*found[0])),
         pruned=tuple(PrunedTrial(*row) for row in read_rows(con, _PRUNED, [study])),
         design=design_of(con, study),
-        effects=_read_effects(con, study),
+        effects=_by_view(con, _EFFECTS, study, Effect),
         fold_values=_read_fold_values(con, study),
         decisions={trial_id: found.text for trial_id, found in decisions.items()},
+        variance=_by_view(con, _VARIANCE, study, SourceShare),
     )
 
 
@@ -156,8 +165,11 @@ def _read_comparisons(con: Connection, study: str) -> dict[tuple[View, str], Com
     return found
 
 
-def _read_effects(con: Connection, study: str) -> dict[View, tuple[Effect, ...]]:
-    found: dict[View, list[Effect]] = {}
-    for split, measure, *effect in read_rows(con, _EFFECTS, [study]):
-        found.setdefault(View(split, measure), []).append(Effect(*effect))
-    return {view: tuple(effects) for view, effects in found.items()}
+def _by_view(
+    con: Connection, sql: str, study: str, make: Callable[..., Found]
+) -> dict[View, tuple[Found, ...]]:
+    """Group the rows of a study by their first two columns, split and metric."""
+    found: dict[View, list[Found]] = {}
+    for split, measure, *row in read_rows(con, sql, [study]):
+        found.setdefault(View(split, measure), []).append(make(*row))
+    return {view: tuple(rows) for view, rows in found.items()}

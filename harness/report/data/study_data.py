@@ -210,6 +210,20 @@ def comparison_of(
 
 
 @dataclass(frozen=True, slots=True)
+class SourceShare:
+    """The share of the variance between seeds that one source of randomness gives alone."""
+
+    source: str
+    """``all`` and ``none`` stand for everything and nothing that varies."""
+    n: int
+    sd: float
+    share: float
+    low: float | None
+    high: float | None
+    """None for ``all``."""
+
+
+@dataclass(frozen=True, slots=True)
 class StudyTables:
     """All numbers of a study except its training curves."""
 
@@ -234,6 +248,8 @@ class StudyTables:
     """Of a study with ``stop``: trial_id -> what its newest look decided."""
     fold_values: Mapping[tuple[View, str], float] = field(default_factory=dict, hash=False)
     """Of a study with folds: view and run_id -> the value of that fold."""
+    variance: Mapping[View, tuple[SourceShare, ...]] = field(default_factory=dict, hash=False)
+    """Of a study with ``variance``: all, each source alone, none; by view."""
 
     @property
     def views(self) -> tuple[View, ...]:
@@ -254,6 +270,11 @@ class StudyTables:
     def folds(self) -> int:
         """Number of folds that each seed of these trials is trained with; 0: data are not cut."""
         return max((run.fold for run in self.runs), default=0)
+
+    @property
+    def is_variance(self) -> bool:
+        """Whether the study asks where the variance comes from, and so compares no trials."""
+        return self.study.spec.get("variance") is not None
 
     @property
     def is_confirmation(self) -> bool:

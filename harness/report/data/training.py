@@ -58,6 +58,17 @@ class ClusterSizes:
 
 
 @dataclass(frozen=True, slots=True)
+class PurityBySize:
+    """Purity of the clusters of a trial that have a certain size, in their last clustering."""
+
+    trial: TrialRow
+    from_size: int
+    """The smallest size; the next class begins at twice as many images."""
+    clusters: int
+    purity: float
+
+
+@dataclass(frozen=True, slots=True)
 class Training:
     """Everything that a report shows of a study's training."""
 
@@ -69,6 +80,8 @@ class Training:
     """Loss, its terms, validation, other quantities, then the clusters."""
     sizes: tuple[ClusterSizes, ...]
     """First, middle and last epoch of the baseline and of the best other trial."""
+    purities: tuple[PurityBySize, ...] = ()
+    """Of the trials shown, by size."""
 
 
 def read_training(con: Connection, tables: StudyTables) -> Training:
@@ -77,8 +90,13 @@ def read_training(con: Connection, tables: StudyTables) -> Training:
     return Training(
         trials=tuple(shown),
         left_out=len(tables.contenders) - len(shown),
-        curves=(*_read_curves(con, tables, shown), *_read_cluster_curves(con, tables, shown)),
+        curves=(
+            *_read_curves(con, tables, shown),
+            *_read_cluster_curves(con, tables, shown),
+            *_read_label_agreement(con, tables, shown),
+        ),
         sizes=_read_sizes(con, tables, _compared_trials(tables)),
+        purities=_read_purities(con, tables, shown),
     )
 
 
@@ -139,6 +157,21 @@ def _read_cluster_curves(
     return _curves(rows, trials)
 
 
+def _read_label_agreement(
+    con: Connection, tables: StudyTables, trials: Sequence[TrialRow]
+) -> list[Curve]:
+    """Read how far the clusters of seeds agree: mean and range over pairs of seeds."""
+    rows = read_rows(
+        con,
+        "SELECT 'agreement', trial_id, epoch, avg(ami ORDER BY seed, other_seed), min(ami),"
+        " max(ami), count(*)"
+        " FROM agreement WHERE study = ? AND list_contains(?, trial_id)"
+        " GROUP BY trial_id, epoch ORDER BY trial_id, epoch",
+        _chosen(tables, trials),
+    )
+    return _curves(rows, trials)
+
+
 def _curves(rows: Sequence[tuple[Any, ...]], trials: Sequence[TrialRow]) -> list[Curve]:
     found: dict[str, dict[str, list[CurvePoint]]] = {}
     for name, trial_id, *point in rows:
@@ -179,6 +212,19 @@ def _read_sizes(
         for trial_id, epoch, sizes in rows
         if trial_id == trial.trial_id
     )
+
+
+def _read_purities(
+    con: Connection, tables: StudyTables, trials: Sequence[TrialRow]
+) -> tuple[PurityBySize, ...]:
+    rows = read_rows(
+        con,
+        "SELECT trial_id, from_size, clusters, purity FROM purity_by_size"
+        " WHERE study = ? AND list_contains(?, trial_id) ORDER BY number, from_size",
+        _chosen(tables, trials),
+    )
+    by_id = {trial.trial_id: trial for trial in trials}
+    return tuple(PurityBySize(by_id[trial_id], *row) for trial_id, *row in rows)
 
 
 def _read_borders(

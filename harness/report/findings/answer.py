@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from harness.report.data.study_data import StudyTables, Summary, TrialRow, View
 from harness.report.findings.estimates import decimal, difference_text, evidence, plus_minus
+from harness.report.findings.variance import variance_claim
 from harness.workload import JsonValue
 
 
@@ -21,7 +22,8 @@ class Answer:
     claim: str
     """One sentence."""
     label: str
-    """Strength of the evidence: ``exploratory``, ``search``, ``tested``, or ``no result yet``."""
+    """Strength of the evidence: ``exploratory``, ``search``, ``tested``, ``measured`` for a
+    study of variance, or ``no result yet``."""
     remarks: tuple[str, ...]
     """On the controls, and on what is missing; the sentences on each trial are in ``sentences``."""
 
@@ -34,6 +36,9 @@ def answer(tables: StudyTables) -> Answer:
     if view is None or not ranked:
         claim = "There is no answer yet: no run of a trial has finished."
         return Answer(claim, "no result yet", tuple(missing))
+    if tables.is_variance:
+        label = "measured" if tables.variance.get(view) else "no result yet"
+        return Answer(variance_claim(tables, view), label, tuple(missing))
     controls = _controls(tables, view, ranked[0])
     is_search = tables.is_search
     claim = _search_claim(tables, view, ranked[0]) if is_search else _claim(tables, view, ranked)

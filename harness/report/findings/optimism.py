@@ -38,12 +38,17 @@ class Optimism(NamedTuple):
 
 
 def optimism(tables: StudyTables) -> Optimism | None:
-    """Return the gap; None unless trials have both validation and test scores."""
+    """Return the gap; None unless trials have both validation and test scores.
+
+    None as well for a study of variance, in which no trial is chosen.
+    """
     metric = tables.study.metric
     val, test = View("val", metric), View("test", metric)
     on_val = tables.ranked(val)
     best = _best(tables, test)
-    if not on_val or best is None or (honest := tables.summary(test, on_val[0])) is None:
+    if tables.is_variance or not on_val or best is None:
+        return None
+    if (honest := tables.summary(test, on_val[0])) is None:
         return None
     last = tables.summary(View("test", f"{metric}_last_epoch"), on_val[0])
     return Optimism(
@@ -102,14 +107,17 @@ class Luck(NamedTuple):
 
 
 def luck(tables: StudyTables, readings: Readings | None) -> Luck | None:
-    """Return the expected luck of the best trial; None below two trials or two shared seeds."""
+    """Return the expected luck of the best trial; None below two trials or two shared seeds.
+
+    None as well for a study of variance, whose trials differ in nothing but their draws.
+    """
     view = View("test", tables.study.metric)
     ids = {trial.trial_id for trial in tables.contenders}
     by_trial: dict[str, dict[int, float]] = {}
     for each in tables.values.get(view, ()):
         if each.trial_id in ids:
             by_trial.setdefault(each.trial_id, {})[each.seed] = each.value
-    if not by_trial:
+    if not by_trial or tables.is_variance:
         return None
     shared = sorted(set.intersection(*(set(values) for values in by_trial.values())))
     rows = [[values[seed] for seed in shared] for values in by_trial.values()]

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.report.data.images.cluster_gallery import ClusteredRun, read_clusters
 from harness.report.data.images.compared_runs import ShownRuns, choose_runs
 from harness.report.data.images.projection import Maps, read_maps
 from harness.report.data.images.query_gallery import (
@@ -26,6 +27,7 @@ from harness.report.data.images.query_gallery import (
 from harness.report.data.images.thumbnails import Pictures
 from harness.report.data.study_data import SPLIT_NAMES, StudyTables
 from harness.report.findings.estimates import NONE, signed
+from harness.report.html.cluster_gallery import picture_of
 from harness.report.html.escape import escaped
 from harness.report.html.layout import in_script, note, panels, section
 from harness.report.html.tables import data_table
@@ -46,12 +48,14 @@ class Seen:
     maps: Maps | None
     pictures: Mapping[str, str]
     """Name -> data URI."""
+    clusters: Sequence[ClusteredRun] = ()
+    """Runs with pictures of clusters."""
 
 
 def read_seen(
     con: Connection, results: Path, tables: StudyTables, *, room: int | None = None
 ) -> Seen:
-    """Read the gallery, then the maps; maps go without pictures once the size limit is reached.
+    """Read gallery, clusters and maps; later ones go without pictures once the limit is reached.
 
     Args:
         con: The database.
@@ -61,8 +65,9 @@ def read_seen(
     """
     shown, pictures = choose_runs(con, tables), Pictures(results, room)
     gallery = read_gallery(con, tables.study.name, shown, pictures)
+    clusters = read_clusters(con, shown, pictures)
     maps = read_maps(con, shown, pictures)
-    return Seen(gallery, maps, pictures.data)
+    return Seen(gallery, maps, pictures.data, clusters)
 
 
 def gallery_section(seen: Seen | None) -> str:
@@ -117,7 +122,7 @@ def map_section(seen: Seen | None) -> str:
 
 def picture_data(seen: Seen | None) -> str:
     """Return the pictures, and the class names on the maps, as JSON for the page's script."""
-    if seen is None or not (seen.gallery or seen.maps):
+    if seen is None or not (seen.gallery or seen.maps or seen.clusters):
         return ""
     labels = [shortened(label, _LONGEST_LABEL) for label in seen.maps.labels] if seen.maps else []
     text = json.dumps({"pictures": seen.pictures, "classes": labels}, separators=(",", ":"))
@@ -174,7 +179,7 @@ def _query(query: Query, shown: ShownRuns) -> str:
         _strip(finds, run.role) for finds, run in zip(query.finds, shown.runs, strict=True)
     )
     return (
-        f'<div class="query"><div class="asked">{_picture(query.picture, f"query: {name}")}'
+        f'<div class="query"><div class="asked">{picture_of(query.picture, f"query: {name}")}'
         f'<p title="{escaped(query.label)}">{escaped(name)}<br>'
         f'<span class="tag">image {query.image}{_flips_text(query.flips, shown)}</span></p></div>'
         f'<div class="finds">{strips}</div></div>\n'
@@ -210,16 +215,9 @@ def _neighbour(one: Neighbour, place: int) -> str:
     name = shortened(one.label, _LONGEST_LABEL)
     alt = f"{place}: {name}, {kind}, similarity {near}"
     return (
-        f'<li class="{kind}" title="{escaped(name)}">{_picture(one.picture, alt)}'
+        f'<li class="{kind}" title="{escaped(name)}">{picture_of(one.picture, alt)}'
         f'<span class="near" aria-hidden="true"><b>{mark}</b> {near}</span></li>'
     )
-
-
-def _picture(name: str | None, alt: str) -> str:
-    """Return a picture for the page's script to fill in, or an empty frame."""
-    if name is None:
-        return f'<span class="nothing" role="img" aria-label="{escaped(alt)}">no picture</span>'
-    return f'<img data-picture="{escaped(name)}" alt="{escaped(alt)}" width="64" height="64">'
 
 
 def _class_table(gallery: Gallery) -> str:

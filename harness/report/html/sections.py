@@ -50,7 +50,7 @@ from harness.report.plots.effects.interactions import component_pictures, grid_p
 from harness.report.plots.search.importance import landscape_pictures
 from harness.report.plots.search.parallel import parallel_pictures
 from harness.report.plots.search.search_history import exploration_pictures
-from harness.report.plots.training.cluster_sizes import size_pictures
+from harness.report.plots.training.cluster_sizes import purity_pictures, size_pictures
 from harness.report.plots.training.curves import cluster_pictures, curve_pictures
 from harness.stats.paired import MIN_SEEDS_FOR_TEST
 
@@ -340,14 +340,15 @@ def cluster_section(training: Training) -> str:
     words = note(
         "Sizes of the pseudo-label clusters, largest to smallest, on a log scale: a steep end is a "
         "long tail. Dotted vertical lines separate groups of clusters in the last of these epochs. "
-        "A Gini coefficient of 0 means equal sizes; 1 means that one cluster holds everything."
+        "A Gini coefficient of 0 means equal sizes; 1 means that one cluster holds everything. "
+        "An AMI of 1 means that two seeds have the same clusters; 0 that they agree by chance only."
     )
     return section(
         "Clusters",
         words,
         panels(size_pictures(training), may_fill=False),
         trial_key(_drawn(training)),
-        panels(cluster_pictures(training), may_fill=False),
+        panels([*cluster_pictures(training), *purity_pictures(training)], may_fill=False),
     )
 
 

@@ -13,6 +13,7 @@ from harness.store.tables.claims import refresh_claims
 from harness.store.tables.class_intervals import refresh_class_intervals
 from harness.store.tables.effects import refresh_effects
 from harness.store.tables.fold_intervals import refresh_fold_intervals
+from harness.store.tables.label_agreement import refresh_label_agreement
 from harness.store.tables.looks import refresh_looks
 
 BySeed = dict[int, float]
@@ -52,6 +53,7 @@ def refresh_comparisons(con: duckdb.DuckDBPyConnection, study: str) -> None:
     refresh_class_intervals(con, study, baselines)
     refresh_fold_intervals(con, study, baselines)
     refresh_looks(con, study, baselines)
+    refresh_label_agreement(con, study)
 
 
 def _refresh_control_comparisons(
@@ -112,13 +114,18 @@ def refresh_comparisons_of_runs(
 
 
 def _baselines(con: duckdb.DuckDBPyConnection, study: str) -> dict[str, str]:
-    """Return trial -> its baseline; omit baselines and trials that have none."""
+    """Return trial -> its baseline; omit baselines and trials that have none.
+
+    A study of variance compares spreads, not means: none of its trials has a baseline.
+    """
     rows = con.execute(
         """
         SELECT trial.trial_id, baseline.trial_id
         FROM trial
         JOIN trial AS baseline ON baseline.study = trial.study AND baseline.is_baseline
+        JOIN study ON study.study = trial.study
         WHERE trial.study = $1 AND NOT trial.is_baseline
+            AND json_type(study.spec, '$.variance') IS DISTINCT FROM 'OBJECT'
         QUALIFY row_number() OVER (
             PARTITION BY trial.trial_id
             ORDER BY baseline.phase <> trial.phase, baseline.number

@@ -92,8 +92,8 @@ def add_experiment(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(f"DROP TABLE IF EXISTS {table}")
 
 
-def add_folds(con: duckdb.DuckDBPyConnection) -> None:
-    """Migration 11: add the fold of a member; a seed had one run before.
+def _add_folds(con: duckdb.DuckDBPyConnection) -> None:
+    """Add the fold of a member; a seed had one run before.
 
     The fold is part of the primary key, so the table is made anew.
     """
@@ -109,13 +109,29 @@ def add_folds(con: duckdb.DuckDBPyConnection) -> None:
     )
 
 
+def _add_members(con: duckdb.DuckDBPyConnection) -> None:
+    """Add the images of a cluster.
+
+    Tables of a workload that are named like new ones are dropped; see migration 6.
+    """
+    con.execute("ALTER TABLE IF EXISTS clusters ADD COLUMN IF NOT EXISTS members BIGINT[]")
+    for table in ("cluster_pictures", "label_agreement"):
+        con.execute(f"DROP TABLE IF EXISTS {table}")
+
+
+def add_designs(con: duckdb.DuckDBPyConnection) -> None:
+    """Migration 11: add what folds and studies of variance write."""
+    _add_folds(con)
+    _add_members(con)
+
+
 MIGRATIONS: Mapping[int, Migration] = {
     3: add_pruning,
     4: add_sampling_error,
     6: drop_undeclared,
     7: describe_columns,
     10: add_experiment,
-    11: add_folds,
+    11: add_designs,
 }
 """Version -> migration of existing tables to that version.
 

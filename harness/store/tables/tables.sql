@@ -187,7 +187,8 @@ CREATE TABLE IF NOT EXISTS clusters (
     cluster      INTEGER NOT NULL,
     size         BIGINT NOT NULL,
     purity       DOUBLE,
-    "group"      INTEGER
+    "group"      INTEGER,
+    members      BIGINT[]
 );
 COMMENT ON TABLE clusters IS 'The clusters of each epoch of finished runs, from the workload.';
 COMMENT ON COLUMN clusters.run_id IS 'The run.';
@@ -196,6 +197,47 @@ COMMENT ON COLUMN clusters.cluster IS 'Index in its epoch.';
 COMMENT ON COLUMN clusters.size IS 'Images in it.';
 COMMENT ON COLUMN clusters.purity IS 'Share of its most frequent true class (a diagnostic).';
 COMMENT ON COLUMN clusters."group" IS 'The group of clusters of similar size it is in.';
+COMMENT ON COLUMN clusters.members IS
+    'Those of a fixed sample of training images that are in it, by position; null if not written.';
+
+CREATE TABLE IF NOT EXISTS cluster_pictures (
+    run_id       VARCHAR NOT NULL,
+    epoch        INTEGER NOT NULL,
+    cluster      INTEGER NOT NULL,
+    size         BIGINT NOT NULL,
+    purity       DOUBLE NOT NULL,
+    images       BIGINT[],
+    labels       VARCHAR[] NOT NULL,
+    pictures     VARCHAR[] NOT NULL
+);
+COMMENT ON TABLE cluster_pictures IS
+    'Some of the purest and least pure clusters of finished runs, with pictures of a few images.';
+COMMENT ON COLUMN cluster_pictures.run_id IS 'The run.';
+COMMENT ON COLUMN cluster_pictures.epoch IS 'As the workload counts: the last clustering.';
+COMMENT ON COLUMN cluster_pictures.cluster IS 'Index in its epoch.';
+COMMENT ON COLUMN cluster_pictures.size IS 'Images in it.';
+COMMENT ON COLUMN cluster_pictures.purity IS
+    'Share of its most frequent true class (a diagnostic).';
+COMMENT ON COLUMN cluster_pictures.images IS 'The images shown, by position in the training data.';
+COMMENT ON COLUMN cluster_pictures.labels IS 'The true class of each.';
+COMMENT ON COLUMN cluster_pictures.pictures IS 'The file of each, below the run''s work folder.';
+
+CREATE TABLE IF NOT EXISTS label_agreement (
+    run_id       VARCHAR NOT NULL,
+    other_run    VARCHAR NOT NULL,
+    epoch        INTEGER NOT NULL,
+    images       BIGINT NOT NULL,
+    ami          DOUBLE NOT NULL,
+    PRIMARY KEY (run_id, other_run, epoch)
+);
+COMMENT ON TABLE label_agreement IS
+    'How far the pseudo-labels of two seeds of a trial agree; computed from clusters.members.';
+COMMENT ON COLUMN label_agreement.run_id IS 'The run with the smaller seed.';
+COMMENT ON COLUMN label_agreement.other_run IS 'The run with the larger seed.';
+COMMENT ON COLUMN label_agreement.epoch IS 'As the workload counts; both runs have clustered in it.';
+COMMENT ON COLUMN label_agreement.images IS 'Images of the sample that both runs have clustered.';
+COMMENT ON COLUMN label_agreement.ami IS
+    'Adjusted mutual information: 1 for equal clusters, 0 for as much as chance gives.';
 
 CREATE TABLE IF NOT EXISTS comparison (
     study             VARCHAR NOT NULL,

@@ -614,6 +614,118 @@ COMMENT ON COLUMN flips.wins IS
     'Seeds with which the nearest image is right in the trial and wrong in the baseline.';
 COMMENT ON COLUMN flips.losses IS 'Seeds with which it is the other way round.';
 
+CREATE OR REPLACE VIEW variance AS
+WITH pair AS (
+    SELECT
+        one.study, one.split, one.name AS metric, one.trial AS source, one.number, one.is_baseline,
+        one.seed, one.value AS alone, other.value AS together
+    FROM results AS one
+    JOIN study ON study.study = one.study AND json_type(study.spec, '$.variance') = 'OBJECT'
+    JOIN results AS other
+        ON other.study = one.study AND other.is_baseline AND other.seed = one.seed
+        AND other.split = one.split AND other.name = one.name
+),
+spread AS (
+    SELECT
+        study, split, metric, source, number, is_baseline, count(*) AS n,
+        stddev_samp(alone ORDER BY seed) AS sd,
+        CASE
+            WHEN min(alone) = max(alone) THEN 0
+            ELSE var_samp(alone ORDER BY seed) / nullif(var_samp(together ORDER BY seed), 0)
+        END AS share,
+        CASE
+            WHEN min(alone) = max(alone) THEN 1  -- it has no correlation
+            ELSE greatest(0, 1 - corr(alone, together ORDER BY seed) ** 2)
+        END AS unexplained
+    FROM pair
+    GROUP BY ALL
+    HAVING count(*) > 2 AND min(together) < max(together)
+),
+widened AS (
+    SELECT spread.*, 1 + 2 * unexplained * t_quantile.value ** 2 / (n - 2) AS middle
+    FROM spread
+    JOIN t_quantile ON t_quantile.df = n - 2
+)
+-- Pitman's interval of a ratio of variances of paired values; see harness/stats/variance_share.py.
+SELECT
+    study, split, metric, source, n, sd, share,
+    CASE WHEN NOT is_baseline THEN share / (middle + sqrt(middle ** 2 - 1)) END AS low,
+    CASE WHEN NOT is_baseline THEN share * (middle + sqrt(middle ** 2 - 1)) END AS high
+FROM widened
+ORDER BY study, split, metric, number;
+COMMENT ON VIEW variance IS
+    'Of a study with variance: how much of the variance between seeds each source gives alone.';
+COMMENT ON COLUMN variance.study IS 'The study.';
+COMMENT ON COLUMN variance.split IS 'As in recall and score.';
+COMMENT ON COLUMN variance.metric IS 'recall@K or the name of a score.';
+COMMENT ON COLUMN variance.source IS
+    'The source that varies alone; all: everything varies; none: all is pinned, so that runs differ only by what the machine does.';
+COMMENT ON COLUMN variance.n IS 'Seeds finished both here and with everything varying; at least 3.';
+COMMENT ON COLUMN variance.sd IS 'Standard deviation over these seeds.';
+COMMENT ON COLUMN variance.share IS
+    'Its variance, divided by the variance of all; shares of sources that interact exceed 1 together.';
+COMMENT ON COLUMN variance.low IS
+    'Lower end of its 95 % interval, Pitman''s for paired values; null for all.';
+COMMENT ON COLUMN variance.high IS 'Upper end of its 95 % interval; null for all.';
+
+CREATE OR REPLACE VIEW agreement AS
+SELECT
+    trial.study, trial.label AS trial, trial.trial_id, trial.number, label_agreement.epoch,
+    one.seed, other.seed AS other_seed, label_agreement.images, label_agreement.ami
+FROM trial
+JOIN member AS one USING (trial_id)
+JOIN member AS other ON other.trial_id = trial.trial_id
+JOIN label_agreement
+    ON label_agreement.run_id = one.run_id AND label_agreement.other_run = other.run_id
+WHERE trial.pruned IS NULL
+ORDER BY trial.study, trial.number, label_agreement.epoch, one.seed, other.seed;
+COMMENT ON VIEW agreement IS
+    'How far the pseudo-labels of each pair of seeds of a trial agree, in each epoch.';
+COMMENT ON COLUMN agreement.study IS 'The study.';
+COMMENT ON COLUMN agreement.trial IS 'The label of the trial.';
+COMMENT ON COLUMN agreement.trial_id IS 'The trial.';
+COMMENT ON COLUMN agreement.number IS
+    'Position of the trial in the study, from 0; controls come last.';
+COMMENT ON COLUMN agreement.epoch IS 'As the workload counts; both seeds have clustered in it.';
+COMMENT ON COLUMN agreement.seed IS 'One seed.';
+COMMENT ON COLUMN agreement.other_seed IS 'The other, larger seed.';
+COMMENT ON COLUMN agreement.images IS 'Images of the sample that both have clustered.';
+COMMENT ON COLUMN agreement.ami IS
+    'Adjusted mutual information: 1 for equal clusters, 0 for as much as chance gives.';
+
+CREATE OR REPLACE VIEW purity_by_size AS
+WITH last_one AS (
+    SELECT run_id, size, purity
+    FROM clusters
+    QUALIFY epoch = max(epoch) OVER (PARTITION BY run_id)
+)
+SELECT
+    trial.study, trial.label AS trial, trial.trial_id, trial.number,
+    CAST(2 ** floor(log2(size)) AS BIGINT) AS from_size, count(*) AS clusters,
+    count(DISTINCT run_id) AS runs, avg(purity) AS purity, min(purity) AS low, max(purity) AS high
+FROM trial
+JOIN member USING (trial_id)
+JOIN run USING (run_id)
+JOIN last_one USING (run_id)
+WHERE run.state = 'done' AND trial.pruned IS NULL AND size > 0 AND purity IS NOT NULL
+GROUP BY ALL
+ORDER BY trial.study, trial.number, from_size;
+COMMENT ON VIEW purity_by_size IS
+    'How pure the clusters of each trial are by their size, in the last clustering of each run.';
+COMMENT ON COLUMN purity_by_size.study IS 'The study.';
+COMMENT ON COLUMN purity_by_size.trial IS 'The label of the trial.';
+COMMENT ON COLUMN purity_by_size.trial_id IS 'The trial.';
+COMMENT ON COLUMN purity_by_size.number IS
+    'Position of the trial in the study, from 0; controls come last.';
+COMMENT ON COLUMN purity_by_size.from_size IS
+    'Smallest number of images; the next class of sizes begins at twice as many.';
+COMMENT ON COLUMN purity_by_size.clusters IS 'Clusters of such sizes, of all finished runs.';
+COMMENT ON COLUMN purity_by_size.runs IS 'Finished runs that have such clusters.';
+COMMENT ON COLUMN purity_by_size.purity IS
+    'Mean share of their most frequent true class (a diagnostic).';
+COMMENT ON COLUMN purity_by_size.low IS 'The least pure one.';
+COMMENT ON COLUMN purity_by_size.high IS 'The purest one.';
+
 CREATE OR REPLACE VIEW importance AS
 SELECT study, parameter, share, low, high
 FROM explained_variance

@@ -38,6 +38,7 @@ OWN_TABLES = frozenset(
         "effect",
         "epoch",
         "explained_variance",
+        "label_agreement",
         "look",
         "member",
         "meta",
@@ -53,7 +54,8 @@ OWN_TABLES = frozenset(
 
 DECLARED_TABLES: Mapping[str, Sequence[str]] = {
     "class_counts": ("split", "classes", "classes_before_hit", "queries"),
-    "clusters": ("epoch", "cluster", "size", "purity", "group"),
+    "cluster_pictures": ("epoch", "cluster", "size", "purity", "images", "labels", "pictures"),
+    "clusters": ("epoch", "cluster", "size", "purity", "group", "members"),
     "projection": ("image", "file", "label", "x", "y", "picture"),
     "queries": (
         "image",

@@ -19,6 +19,7 @@ from harness.study.trials.folds import fold_params
 from harness.study.trials.grid import baseline_of_search, check_axes, ends_of_axes, make_grid
 from harness.study.trials.single_trial import make_trial
 from harness.study.trials.stop_check import check_stop
+from harness.study.trials.variance import make_variance
 from harness.workload import Workload
 from harness.workload.code_version import CodeVersions
 
@@ -111,6 +112,8 @@ def make_plan(loaded: Loaded, workload: Workload) -> Plan:
     if spec.ablate is not None:
         fixed, baseline = make_ablation(loaded, spec.ablate, workload)
         after = len(fixed)
+    elif spec.variance is not None:
+        fixed = make_variance(loaded, spec.variance, workload)
     elif spec.is_fixed:
         fixed = make_grid(loaded, workload, filled)
         check_stop(loaded, comparisons=len(fixed) - 1)
@@ -118,7 +121,9 @@ def make_plan(loaded: Loaded, workload: Workload) -> Plan:
         ends = ends_of_axes(loaded, workload, filled)
         fixed = (make_trial(loaded, workload, 0, baseline_of_search(loaded), "baseline"),)
     after = confirmed_from(spec, len(fixed)) + (spec.confirm.top + 1 if spec.confirm else 0)
-    controls = make_controls(loaded, workload, [*fixed, *ends], first_number=after)
+    controls: tuple[Trial, ...] = ()
+    if spec.variance is None:  # it compares no trials
+        controls = make_controls(loaded, workload, [*fixed, *ends], first_number=after)
     if spec.ablate is not None:
         fixed, controls = with_bare(loaded, fixed, controls, baseline)
     if spec.folds is not None:  # reject parameters that rule them out before data are read

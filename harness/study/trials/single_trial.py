@@ -62,10 +62,21 @@ def make_control(
     Raises:
         InputError: the workload rejects the parameters; with the place in the file.
     """
+    return make_overridden(loaded, workload, name, base, overrides, role="control")
+
+
+def make_overridden(
+    loaded: Loaded, workload: Workload, label: str, base: Params, overrides: Params, *, role: Role
+) -> Trial:
+    """Make a trial that varies nothing, with number 0: ``base`` with ``overrides``.
+
+    Raises:
+        InputError: the workload rejects the parameters; with the place in the file.
+    """
     params = copy.deepcopy(dict(base))
     for key, value in overrides.items():
         set_at(params, key, copy.deepcopy(value))
-    return _checked(loaded, workload, 0, name, "control", {}, params)
+    return _checked(loaded, workload, 0, label, role, {}, params)
 
 
 def _checked(

@@ -14,6 +14,7 @@ from tiny import context_for, one_step, train_tiny
 
 from gcudml.methods import build_method
 from gcudml.methods.interface import Method
+from gcudml.runtime.seeding import STREAMS
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -80,6 +81,28 @@ def test_the_instance_bound_draws_every_image_once_an_epoch() -> None:
     context = context_for(method={"name": "instance"})
     batches = build_method(context).begin_epoch(0).batches[:, 0]
     assert batches.flatten().unique().numel() == batches.numel()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_with_every_source_pinned_the_seed_changes_nothing(name: str, tmp_path: Path) -> None:
+    settings = {"method": {"name": name, **METHODS[name]}, "train": {"epochs": 1}}
+    pinned = dict.fromkeys(STREAMS, 7)
+    found = [
+        train_tiny(tmp_path / str(seed), seed=seed, test=True, randomness=pinned, **settings)
+        for seed in (1, 2)
+    ]
+    one, other = ((results, without_times(epochs)) for results, epochs in found)
+    assert one == other
+    free = {source: seed for source, seed in pinned.items() if source != "weights"}
+    _, epochs = train_tiny(tmp_path / "free", seed=1, test=True, randomness=free, **settings)
+    assert without_times(epochs) != one[1]
+
+
+def without_times(epochs: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [
+        {name: value for name, value in epoch.items() if not name.startswith("seconds/")}
+        for epoch in epochs
+    ]
 
 
 SLOW = {"steps_per_epoch": 20, "batch_size": 40, "images_per_cluster": 4}

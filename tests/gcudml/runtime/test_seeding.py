@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from gcudml.runtime.seeding import derive, generator, numpy_generator
+from gcudml.runtime.seeding import (
+    STREAMS,
+    derive,
+    generator,
+    numpy_generator,
+    run_seed,
+    seed_behind,
+)
 
 
 def test_equal_paths_give_equal_numbers() -> None:
@@ -39,3 +46,18 @@ def test_the_global_random_state_is_not_used() -> None:
     before = torch.get_rng_state()
     torch.rand(3, generator=generator(0, "x"))
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_pinned_source_ignores_the_seed_of_the_run_and_no_other_source_does() -> None:
+    one, other = (run_seed(seed, {"k-means": 9}) for seed in (1, 2))
+    for source, streams in STREAMS.items():
+        for stream in streams:
+            is_equal = derive(one, stream, 5) == derive(other, stream, 5)
+            assert is_equal == (source == "k-means"), stream
+    assert derive(one, "k-means", 5) == derive(9, "k-means", 5)
+    assert derive(one, "views", 5) == derive(1, "views", 5)
+    assert (seed_behind(one, "k-means"), int(one)) == (9, 1)
+
+
+def test_a_run_that_pins_nothing_keeps_its_seed() -> None:
+    assert run_seed(3, {}) == 3

@@ -41,6 +41,7 @@ from harness.records.trial import Run
 from harness.search.scheduler import ScheduledRun, Scheduler
 from harness.study.limits import Limits
 from harness.study.loading import load_study
+from harness.study.variance import Variance
 from harness.workload import Workload
 
 STUDY = """
@@ -200,6 +201,15 @@ def test_a_run_that_may_be_stopped_early_has_no_company(place: Place) -> None:
     )
     assert packing.capacity(with_early_stopping) == 1
     assert not packing.are_compatible(task, with_early_stopping)
+
+
+def test_a_study_of_variance_trains_every_run_alone(place: Place) -> None:
+    plan = plan_of(load_study(place.write(STUDY)))
+    task = next(iter(Scheduler(plan, RunIdentity(plan)).tasks.values()))
+    variance = Variance(sources=["weights"])
+    spec = plan.spec.model_copy(update={"variance": variance})
+    plan = dataclasses.replace(plan, loaded=plan.loaded._replace(spec=spec))
+    assert Packing(plan, is_possible=True).capacity(task) == 1
 
 
 @pytest.mark.process

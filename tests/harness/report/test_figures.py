@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import statistics
@@ -18,7 +19,7 @@ from harness.report.plots.colours import BASELINE
 from harness.report.plots.picture import Picture, trial_colours
 from harness.report.plots.render import figure_json
 from harness.report.plots.search.search_history import exploration_pictures
-from harness.report.plots.training.cluster_sizes import size_pictures
+from harness.report.plots.training.cluster_sizes import purity_pictures, size_pictures
 from harness.report.plots.training.curves import cluster_pictures, curve_pictures
 
 
@@ -181,6 +182,21 @@ def test_cluster_sizes_are_on_one_log_scale(results: Path, tables: StudyTables) 
     names = [trace["name"] for trace in json.loads(figure_json(pictures[0]))["data"]]
     assert names == ["epoch 0", "epoch 2", "epoch 5"]
     assert [d.name for d in cluster_pictures(training)] == ["gini", "purity"]
+
+
+def test_purity_is_drawn_by_cluster_size(results: Path, tables: StudyTables) -> None:
+    training = opened(results, read_training, tables)
+    (picture,) = purity_pictures(training)
+    traces = json.loads(figure_json(picture))["data"]
+    assert len(traces) == len(training.trials)
+    assert {trace["meta"]["trial"] for trace in traces} == {t.trial_id for t in training.trials}
+    for trace in traces:
+        mine = [p for p in training.purities if p.trial.trial_id == trace["meta"]["trial"]]
+        assert trace["x"] == [p.from_size for p in mine] == sorted(trace["x"])
+        assert trace["y"] == pytest.approx([p.purity for p in mine], abs=1e-4)
+    first = training.purities[0]
+    assert f"{first.from_size} to {2 * first.from_size - 1} images" in picture.text
+    assert purity_pictures(dataclasses.replace(training, purities=())) == ()
 
 
 def test_trials_keep_apart_by_colour(tables: StudyTables) -> None:

@@ -277,9 +277,9 @@ def test_the_documented_views_are_there(con: duckdb.DuckDBPyConnection) -> None:
     migrate(con)
     views = con.execute(VIEWS).fetchall()
     assert {name for (name,) in views} == {
-        "circumstances", "claims", "classes", "comparisons", "control_comparisons", "curves", "effects", "evidence", "failures",
-        "flips", "folds", "importance", "interactions", "leaderboard", "mixed", "openings", "pruned", "recall_by_classes", "results",
-        "summary", "trials", "vault",
+        "agreement", "circumstances", "claims", "classes", "comparisons", "control_comparisons", "curves", "effects", "evidence",
+        "failures", "flips", "folds", "importance", "interactions", "leaderboard", "mixed", "openings", "pruned",
+        "purity_by_size", "recall_by_classes", "results", "summary", "trials", "variance", "vault",
     }  # fmt: skip
     for (name,) in views:
         assert re.fullmatch(r"[a-z_]+", name)

@@ -37,8 +37,8 @@ def test_clusters_are_taken_over_with_the_run_in_front(tmp_path: Path) -> None:
     put(tmp_path, "tables/clusters.jsonl", CLUSTER + '{"epoch":0,"cluster":2,"size":9,"group":3}\n')
     assert finish(tmp_path) == ()
     assert ask(tmp_path, "FROM clusters ORDER BY cluster") == [
-        (ID, 0, 1, 30, 0.5, None),
-        (ID, 0, 2, 9, None, 3),
+        (ID, 0, 1, 30, 0.5, None, None),
+        (ID, 0, 2, 9, None, 3, None),
     ]
 
 

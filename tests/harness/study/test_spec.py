@@ -183,7 +183,7 @@ def test_an_empty_list_of_values_is_refused(tmp_path: Path) -> None:
         (
             "metrik: nmi",
             "s.yaml:4:1: metrik: unknown key; did you mean 'metric'? known: study, question, "
-            "workload, base, search, variants, ablate, zip, forbid, seeds, folds, stop, baseline, metric, "
+            "workload, base, search, variants, ablate, variance, zip, forbid, seeds, folds, stop, baseline, metric, "
             "sampler, trials, confirm, parallel_trials, pruner, limits, budget, train_together, claims",
         ),
     ],

@@ -16,6 +16,7 @@ from harness.report.findings.answer import named
 from harness.report.findings.axes.swept_axes import swept_axes
 from harness.report.findings.components import design_text, effect_methods
 from harness.report.findings.tables.text_table import no_formula
+from harness.report.findings.variance import variance_methods
 from harness.stats import paired as stats
 from harness.stats.stopping import StopRule, every_seed, rule_of
 
@@ -33,7 +34,7 @@ def methods_paragraph(tables: StudyTables, search: StudyTables | None) -> str:
         search: The search that the confirmed trials were chosen from.
     """
     said = [*_design(tables, search), *_training(tables), *_statistics(tables)]
-    said += [*effect_methods(tables), *_made_with(tables)]
+    said += [*effect_methods(tables), *variance_methods(tables), *_made_with(tables)]
     return " ".join(said)
 
 

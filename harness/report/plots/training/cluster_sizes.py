@@ -1,7 +1,8 @@
-"""Draw the sizes of clusters by rank."""
+"""Draw the sizes of clusters by rank, and their purity by size."""
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Sequence
 
@@ -29,6 +30,44 @@ def size_pictures(training: Training) -> tuple[Picture, ...]:
         )
         for place, trial in enumerate(compared)
     )
+
+
+def purity_pictures(training: Training) -> tuple[Picture, ...]:
+    """Draw the mean purity of clusters by their size, a line per trial; none without classes."""
+    if not training.purities:
+        return ()
+    colours = trial_colours(training.trials)
+    traces: list[Trace] = []
+    words = []
+    for trial in dict.fromkeys(found.trial for found in training.purities):
+        mine = [found for found in training.purities if found.trial == trial]
+        sizes = [f"{found.from_size} to {2 * found.from_size - 1} images" for found in mine]
+        traces.append(
+            {
+                "type": "scatter",
+                "x": [found.from_size for found in mine],
+                "y": [short_number(found.purity) for found in mine],
+                "mode": "lines+markers",
+                "line": {"color": colours[trial.trial_id], "width": 2},
+                "marker": {"color": colours[trial.trial_id], "size": 7},
+                "customdata": [
+                    [size, found.clusters] for size, found in zip(sizes, mine, strict=True)
+                ],
+                "hovertemplate": f"{html.escape(trial.label)}<br>%{{customdata[0]}}: %{{y:.3f}}"
+                "<br>%{customdata[1]} clusters<extra></extra>",
+                "meta": {"trial": trial.trial_id},
+            }
+        )
+        told = (f"{size} {found.purity:.3f}" for size, found in zip(sizes, mine, strict=True))
+        words.append(f"{trial.label}: {', '.join(told)}")
+    title = "Purity of clusters by their size"
+    ticks = sorted({found.from_size for found in training.purities})
+    layout = {
+        "xaxis": titled_axis("images in a cluster, at least", type="log", tickvals=ticks),
+        "yaxis": titled_axis("mean purity", nticks=6),
+    }
+    text = f"{title}, in the last clustering of each run. {'; '.join(words)}."
+    return (Picture("purity-by-size", title, text, tuple(traces), layout, 250),)
 
 
 def _panel(

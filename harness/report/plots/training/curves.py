@@ -14,6 +14,7 @@ _CLUSTER_TITLES = {
     "purity": "Purity of clusters against the hidden labels",
     "clusters/nmi": "NMI of clusters against the hidden labels",
     "clusters/changed": "Churn: share of images that changed cluster",
+    "agreement": "Agreement of clusters between seeds (AMI)",
 }
 
 
