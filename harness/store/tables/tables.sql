@@ -498,3 +498,22 @@ COMMENT ON COLUMN claim_result.p_holm IS 'p adjusted for all claims of the study
 COMMENT ON COLUMN claim_result.p_against_holm IS 'p_against adjusted for all claims of the study.';
 COMMENT ON COLUMN claim_result.verdict IS 'held, refuted or undecided.';
 COMMENT ON COLUMN claim_result.reason IS 'Why it is undecided; else empty.';
+
+CREATE TABLE IF NOT EXISTS forecast (
+    study       VARCHAR NOT NULL,
+    planned_at  TIMESTAMP NOT NULL,
+    runs        INTEGER NOT NULL,
+    low_hours   DOUBLE NOT NULL,
+    high_hours  DOUBLE NOT NULL,
+    took_hours  DOUBLE,
+    PRIMARY KEY (study, planned_at)
+);
+COMMENT ON TABLE forecast IS 'How long the runs of a study were expected to take, and took.';
+COMMENT ON COLUMN forecast.study IS 'The study.';
+COMMENT ON COLUMN forecast.planned_at IS
+    'When it was made, UTC: as soon as the first runs of the study allowed it.';
+COMMENT ON COLUMN forecast.runs IS 'Number of runs that were still to do.';
+COMMENT ON COLUMN forecast.low_hours IS 'Hours if all go as fast as the first steps at their best.';
+COMMENT ON COLUMN forecast.high_hours IS 'Hours if all go as slow as the first steps at their worst.';
+COMMENT ON COLUMN forecast.took_hours IS
+    'Hours during which these runs were trained, over all calls; null until all are done.';

@@ -744,3 +744,22 @@ COMMENT ON COLUMN vault.first IS 'Start of the first of these runs, UTC.';
 COMMENT ON COLUMN vault.last IS 'Start of the last of these runs, UTC.';
 COMMENT ON COLUMN vault.names IS 'Names of the studies.';
 COMMENT ON COLUMN vault.users IS 'Who started these runs, where known; null if that is unknown.';
+
+CREATE OR REPLACE VIEW forecasts AS
+SELECT
+    study, planned_at, runs, low_hours, high_hours, took_hours,
+    took_hours BETWEEN low_hours AND high_hours AS has_held
+FROM forecast
+ORDER BY planned_at, study;
+COMMENT ON VIEW forecasts IS 'How long studies were expected to take when they began, and took.';
+COMMENT ON COLUMN forecasts.study IS 'The study.';
+COMMENT ON COLUMN forecasts.planned_at IS
+    'When it was made, UTC: as soon as the first runs of the study allowed it.';
+COMMENT ON COLUMN forecasts.runs IS 'Number of runs that were still to do.';
+COMMENT ON COLUMN forecasts.low_hours IS
+    'Hours if all go as fast as the first steps at their best.';
+COMMENT ON COLUMN forecasts.high_hours IS
+    'Hours if all go as slow as the first steps at their worst.';
+COMMENT ON COLUMN forecasts.took_hours IS
+    'Hours during which these runs were trained, over all calls; null until all are done.';
+COMMENT ON COLUMN forecasts.has_held IS 'Whether they took as long as was said; null until done.';

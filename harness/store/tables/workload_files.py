@@ -38,6 +38,7 @@ OWN_TABLES = frozenset(
         "effect",
         "epoch",
         "explained_variance",
+        "forecast",
         "look",
         "member",
         "meta",
