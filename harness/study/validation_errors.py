@@ -35,7 +35,7 @@ def explained(
     """
     lines: dict[str, str] = {}
     for detail in error.errors(include_url=False):
-        loc, kind, value = detail["loc"], detail["type"], detail["input"]
+        loc, kind, value = _as_written(detail["loc"]), detail["type"], detail["input"]
         if not _is_meant(source, loc):
             continue
         where, text = _explain(source, loc, kind, detail["msg"], whole, sections)
@@ -49,6 +49,13 @@ def explained(
     said = list(lines.values())
     more = [f"and {len(said) - _MOST_LINES} more like these"] if len(said) > _MOST_LINES else []
     return "\n".join(said[:_MOST_LINES] + more)
+
+
+def _as_written(loc: Path_) -> Path_:
+    """Return the place in the file of what Pydantic calls an objective."""
+    if len(loc) > 1 and loc[0] == "objectives" and isinstance(loc[1], int):
+        return ("metric", loc[1] + 1, *loc[2:])
+    return loc
 
 
 def shown(value: object, show: Callable[[object], str] = repr) -> str:
