@@ -79,6 +79,8 @@ def print_results(results: Path, study: str, reports: Path) -> None:
     show(format_rows(("trial", heading, "sd", "95 % interval", "seeds"), rows, "table"))
     for decision in table.decisions:
         show(decision)
+    if table.front:
+        show(f"front: {table.front}")
     show(f"answer: {table.claim}")
     show(f"report: {page}")
     if (best := best_model(results, study)) is not None:

@@ -93,7 +93,7 @@ def add_experiment(con: duckdb.DuckDBPyConnection) -> None:
 
 def drop_new_in_11(con: duckdb.DuckDBPyConnection) -> None:
     """Migration 11: drop tables of a workload that are named like new ones; see migration 6."""
-    for table in ("forecast",):
+    for table in ("forecast", "pareto_point"):
         con.execute(f"DROP TABLE IF EXISTS {table}")
 
 

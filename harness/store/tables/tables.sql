@@ -517,3 +517,25 @@ COMMENT ON COLUMN forecast.low_hours IS 'Hours if all go as fast as the first st
 COMMENT ON COLUMN forecast.high_hours IS 'Hours if all go as slow as the first steps at their worst.';
 COMMENT ON COLUMN forecast.took_hours IS
     'Hours during which these runs were trained, over all calls; null until all are done.';
+
+CREATE TABLE IF NOT EXISTS pareto_point (
+    study      VARCHAR NOT NULL,
+    trial_id   VARCHAR NOT NULL,
+    split      VARCHAR NOT NULL,
+    place      INTEGER NOT NULL,
+    metric     VARCHAR NOT NULL,
+    direction  VARCHAR NOT NULL,
+    value      DOUBLE NOT NULL,
+    on_front   BOOLEAN NOT NULL,
+    PRIMARY KEY (trial_id, split, place)
+);
+COMMENT ON TABLE pareto_point IS 'The metrics of each trial of a study with several; computed.';
+COMMENT ON COLUMN pareto_point.study IS 'The study.';
+COMMENT ON COLUMN pareto_point.trial_id IS 'A trial with all metrics on all its seeds; no control.';
+COMMENT ON COLUMN pareto_point.split IS 'The classes scored: val or test.';
+COMMENT ON COLUMN pareto_point.place IS 'Position of the metric in the study file; 0: the primary one.';
+COMMENT ON COLUMN pareto_point.metric IS 'A metric, or a parameter of the trial.';
+COMMENT ON COLUMN pareto_point.direction IS 'maximise or minimise.';
+COMMENT ON COLUMN pareto_point.value IS 'Mean over seeds.';
+COMMENT ON COLUMN pareto_point.on_front IS
+    'Whether no trial of its phase is as good in all metrics and better in one.';

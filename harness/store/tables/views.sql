@@ -763,3 +763,36 @@ COMMENT ON COLUMN forecasts.high_hours IS
 COMMENT ON COLUMN forecasts.took_hours IS
     'Hours during which these runs were trained, over all calls; null until all are done.';
 COMMENT ON COLUMN forecasts.has_held IS 'Whether they took as long as was said; null until done.';
+
+CREATE OR REPLACE VIEW pareto AS
+SELECT
+    trial.study, point.split, trial.trial_id, trial.label AS trial, trial.number, trial.phase,
+    trial.role, point.place, point.metric, point.direction, point.value, point.on_front,
+    cost.seconds, cost.peak_mib
+FROM pareto_point AS point
+JOIN trial USING (trial_id)
+LEFT JOIN (
+    SELECT
+        trial_id, avg(seconds ORDER BY seed) AS seconds, avg(peak_mib ORDER BY seed) AS peak_mib
+    FROM (SELECT member.trial_id, member.seed, run.seconds, run.peak_mib FROM member JOIN run USING (run_id))
+    GROUP BY trial_id
+) AS cost ON cost.trial_id = trial.trial_id
+ORDER BY trial.study, trial.phase DESC, point.split, point.on_front DESC, trial.number, point.place;
+COMMENT ON VIEW pareto IS
+    'The metrics of each trial of a study with several, and whether it is on the Pareto front.';
+COMMENT ON COLUMN pareto.study IS 'The study.';
+COMMENT ON COLUMN pareto.split IS 'The classes scored: val or test.';
+COMMENT ON COLUMN pareto.trial_id IS 'The trial: one with all metrics on all its seeds, no control.';
+COMMENT ON COLUMN pareto.trial IS 'The label of the trial.';
+COMMENT ON COLUMN pareto.number IS 'Position of the trial in the study, from 0.';
+COMMENT ON COLUMN pareto.phase IS
+    'search: scored on validation classes only; confirm: test classes are opened.';
+COMMENT ON COLUMN pareto.role IS 'trial or baseline.';
+COMMENT ON COLUMN pareto.place IS 'Position of the metric in the study file; 0: the primary one.';
+COMMENT ON COLUMN pareto.metric IS 'A metric, or a parameter of the trial.';
+COMMENT ON COLUMN pareto.direction IS 'maximise or minimise.';
+COMMENT ON COLUMN pareto.value IS 'Mean over seeds.';
+COMMENT ON COLUMN pareto.on_front IS
+    'Whether no trial of its phase is as good in all metrics and better in one.';
+COMMENT ON COLUMN pareto.seconds IS 'Mean wall time of its runs; shown, never an objective.';
+COMMENT ON COLUMN pareto.peak_mib IS 'Mean memory of its runs in MiB; shown, never an objective.';

@@ -42,6 +42,7 @@ OWN_TABLES = frozenset(
         "look",
         "member",
         "meta",
+        "pareto_point",
         "recall",
         "run",
         "score",

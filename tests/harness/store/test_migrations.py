@@ -278,7 +278,7 @@ def test_the_documented_views_are_there(con: duckdb.DuckDBPyConnection) -> None:
     views = con.execute(VIEWS).fetchall()
     assert {name for (name,) in views} == {
         "circumstances", "claims", "classes", "comparisons", "control_comparisons", "curves", "effects", "evidence", "failures",
-        "flips", "forecasts", "importance", "interactions", "leaderboard", "mixed", "openings", "pruned", "recall_by_classes", "results",
+        "flips", "forecasts", "importance", "interactions", "leaderboard", "mixed", "openings", "pareto", "pruned", "recall_by_classes", "results",
         "summary", "trials", "vault",
     }  # fmt: skip
     for (name,) in views:
