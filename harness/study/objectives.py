@@ -11,6 +11,8 @@ from harness.records.objectives import Direction
 from harness.records.objectives import Objective as Named
 from harness.study.axes import Strict, only_one
 
+FURTHER = "objectives"
+"""The field that holds the further metrics; no key of a study file."""
 _DIRECTIONS: tuple[Direction, Direction] = ("maximise", "minimise")
 _MEASURED = frozenset(
     {"seconds", "time", "hours", "gpu_hours", "kwh", "energy", "memory", "peak_mib", "mib"}
@@ -65,8 +67,8 @@ def read_metrics(data: object) -> object:
     """Divide a list in ``metric`` into the primary metric and the further ones."""
     if not isinstance(data, Mapping):
         return data
-    if "objectives" in data:
-        raise ValueError("objectives: unknown key; list them in metric, after the primary metric")
+    if FURTHER in data:
+        raise ValueError(f"{FURTHER}: unknown key; list them in metric, after the primary metric")
     metrics = data.get("metric")
     if not isinstance(metrics, list):
         return data
@@ -75,7 +77,7 @@ def read_metrics(data: object) -> object:
             "metric: a list has the name of the primary metric, which is maximised, and then at "
             "least one other, such as [recall@1, {minimise: embedding_dim}]"
         )
-    return {**data, "metric": metrics[0], "objectives": metrics[1:]}
+    return {**data, "metric": metrics[0], FURTHER: metrics[1:]}
 
 
 def metric_schema(described: Mapping[str, Any]) -> dict[str, Any]:
