@@ -179,7 +179,7 @@ def _run_and_print(
     **options: Unpack[Options],
 ) -> NoReturn:
     import harness
-    from harness.cli.output import print_results
+    from harness.cli.output import forecast_line, print_results
     from harness.cli.progress_display import open_display
 
     options["command"] = shlex.join(["harness", *sys.argv[1:]])
@@ -191,6 +191,8 @@ def _run_and_print(
         print_results(results, outcome.study, reports)
     if outcome.budget_message is not None:
         show(outcome.budget_message)
+    if outcome.forecast is not None:
+        show(forecast_line(outcome.forecast))
     if outcome.signal is not None:
         say("interrupted; run the same command again to continue")
     raise typer.Exit(outcome.exit_status)
@@ -204,7 +206,7 @@ def plan(
     threads: Threads = None,
     overrides: Overrides = None,
     no_probe: Annotated[
-        bool, typer.Option("--no-probe", help="Do not train two epochs to time them.")
+        bool, typer.Option("--no-probe", help="Do not train four epochs to time them.")
     ] = False,
     form: Annotated[PlanFormat, typer.Option("--format", help="Output format.")] = "text",
 ) -> None:

@@ -9,10 +9,12 @@ from harness.cli.row_formats import format_rows
 from harness.cli.terminal import show
 from harness.engine.preview import Preview
 from harness.export.best_model import BestModel, best_model
+from harness.records.forecasts import NotedForecast
 from harness.records.trial import seed_text
 from harness.report.findings.tables.final_table import final_table
 from harness.study.trials.budget import search_trials
 from harness.study.trials.plan import Plan
+from harness.units import duration, duration_range
 
 
 def size_of(plan: Plan) -> str:
@@ -80,10 +82,19 @@ def print_results(results: Path, study: str, reports: Path) -> None:
     show(format_rows(("trial", heading, "sd", "95 % interval", "seeds"), rows, "table"))
     for decision in table.decisions:
         show(decision)
+    if table.front:
+        show(f"front: {table.front}")
     show(f"answer: {table.claim}")
     show(f"report: {page}")
     if (best := best_model(results, study)) is not None:
         show(f"best model: {describe_model(best)}")
+
+
+def forecast_line(noted: NotedForecast) -> str:
+    """Say what was forecast for the runs that are done, and what they took."""
+    said = duration_range(noted.low_s, noted.high_s)
+    took = duration(noted.took_s or 0.0)
+    return f"time: {took} for {noted.runs} run{'s' * (noted.runs != 1)}; the forecast was {said}"
 
 
 def describe_model(model: BestModel) -> str:

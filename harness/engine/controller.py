@@ -20,6 +20,7 @@ from harness.engine.dispatch.store_writer import StoreWriter
 from harness.engine.progress import ProgressListener, RunLine, Snapshot
 from harness.engine.record_writer import StudyRecorder
 from harness.engine.signals import SignalGuard
+from harness.engine.study_state import StudyState
 from harness.errors import StoreBusyError
 from harness.executors.interface import Ended, Executor
 from harness.search.scheduler import Scheduler
@@ -63,6 +64,7 @@ class Controller:
         """
         self._load()
         self._grow()
+        self._forecast()
         self.recorder.save()
         self._reused = len(self.runs.finished)
         self._tick()
@@ -72,7 +74,8 @@ class Controller:
                 for each in ended:
                     self._note_end(each)
                 has_news = self.queue.collect_finished_elsewhere() or bool(ended)
-                if has_news and not self._is_ending and self._grow():
+                has_grown = has_news and not self._is_ending and self._grow()
+                if self._forecast() or has_grown:
                     self.recorder.save()
                 if time.monotonic() - self._last_tick >= _TICK_S:
                     self._tick()
@@ -84,6 +87,8 @@ class Controller:
         for row in self.runs.waiting:  # the call ends: no further attempts
             self._finish(row)
         self.budget.stop()
+        if not self._is_ending and not self.runs.unfinished:
+            self.recorder.forecasts.close(self.budget.seconds)
         self.recorder.save()
 
     def collect(self) -> None:
@@ -230,6 +235,15 @@ class Controller:
                 self.watcher.say(notice)
         self.watcher.tick(self.snapshot())
         self._last_tick = time.monotonic()
+
+    def _forecast(self) -> bool:
+        """Note how long the runs will take, once it is known. Returns whether that is new."""
+        return self.recorder.forecasts.note(
+            StudyState(self.plan, self.schedule, self.runs),
+            self.runs.active,
+            workers=self.queue.most_active,
+            spent_s=self.budget.seconds,
+        )
 
     def _watch(self, attempt: Attempt) -> None:
         """Read what a run has reported, and cancel it if it has exceeded a limit."""

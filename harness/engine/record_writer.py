@@ -28,10 +28,12 @@ from harness.engine.claim_notes import merged_notes, note_claims
 from harness.engine.dispatch.leases import Leases
 from harness.engine.dispatch.run_states import RunTable
 from harness.engine.dispatch.store_writer import StoreWriter
+from harness.engine.forecast.notes import ForecastNotes
 from harness.engine.study_state import restore_search_end
 from harness.errors import HarnessError
 from harness.records.claims import NotedClaim
 from harness.records.events import utc_now
+from harness.records.forecasts import merged_forecasts
 from harness.records.plain_file import file_stamp
 from harness.records.provenance import library_versions
 from harness.records.study_record import (
@@ -165,6 +167,7 @@ class RecordWriter:
             pruned={**older.pruned, **newer.pruned},
             claims=merged_notes(newer.claims, older.claims),
             test_sets={**older.test_sets, **newer.test_sets},
+            forecasts=merged_forecasts(theirs.forecasts, mine.forecasts),
             spent_seconds=mine.spent_seconds + max(0.0, theirs.spent_seconds - self._spent),
             search_end=decided.search_end,
             search_end_hours=decided.search_end_hours,
@@ -190,6 +193,7 @@ class StudyRecorder:
     budget: TimeBudget
     command: str
     test_sets: Mapping[str, str]
+    forecasts: ForecastNotes
     versions: Mapping[str, str] = field(default_factory=library_versions)
     _saved: float = field(default=0.0, init=False)
 
@@ -220,10 +224,12 @@ class StudyRecorder:
                 search_end_hours=None if schedule.search_end is None else spec.budget.hours,
                 rules=schedule.rules,
                 test_sets=self.test_sets,
+                forecasts=self.forecasts.noted,
                 claims=note_claims(spec, self.writer.claims, schedule, self.runs.finished),
             )
         )
         self._saved = time.monotonic()
+        self.forecasts.noted = written.forecasts
         self.store.note_study(written)
         # Time spent and decisions made by other drivers of this study count here, too.
         self.budget.add(written.spent_seconds - spent)

@@ -20,6 +20,7 @@ from harness.engine.dispatch.packing import Packing
 from harness.engine.dispatch.run_queue import RunQueue
 from harness.engine.dispatch.run_states import RunTable
 from harness.engine.dispatch.store_writer import StoreWriter
+from harness.engine.forecast.notes import ForecastNotes
 from harness.engine.progress import ProgressListener
 from harness.engine.record_writer import (
     RecordWriter,
@@ -36,6 +37,7 @@ from harness.executors.interface import PROCESS_EXECUTORS, THREAD_VARIABLES, Exe
 from harness.executors.packed import TogetherExecutor
 from harness.executors.worker import stop_request
 from harness.executors.worker.environment import variables_set
+from harness.records.forecasts import NotedForecast
 from harness.search.scheduler import Scheduler
 from harness.store.results_lock import sharing
 from harness.study.claim_changes import refuse_changed_claims
@@ -64,6 +66,8 @@ class Outcome(NamedTuple):
     """Runs that were stopped early, or never started because their trial was pruned."""
     budget_message: str | None = None
     """A sentence on what the budget did not cover; None if it covered everything."""
+    forecast: NotedForecast | None = None
+    """What was forecast for the runs that this call has finished, and what they took."""
 
     @property
     def exit_status(self) -> int:
@@ -148,7 +152,15 @@ def _run_once(
             watcher=watcher,
             budget=budget,
             recorder=StudyRecorder(
-                writer, plan, schedule, runs, store, budget, options.command, identity.test_sets
+                writer,
+                plan,
+                schedule,
+                runs,
+                store,
+                budget,
+                options.command,
+                identity.test_sets,
+                ForecastNotes(before.forecasts if before else ()),
             ),
             interruption=interruption,
         )
@@ -220,6 +232,7 @@ def _finish(controller: Controller) -> Outcome:
         is_stored=busy is None,
         pruned=snapshot.pruned,
         budget_message=controller.budget_message(),
+        forecast=controller.recorder.forecasts.last,
     )
 
 

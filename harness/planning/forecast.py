@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import math
 import shutil
-import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.engine.dispatch.packing import Packing
+from harness.engine.forecast.run_costs import costs_to_come, total_time
 from harness.engine.run_options import RunOptions, division_of_cores, gpus_for
 from harness.engine.study_state import StudyState, load_study_state
-from harness.errors import InputError
 from harness.executors.interface import PROCESS_EXECUTORS
-from harness.planning.ablation_design import design_lines, largest_family
-from harness.planning.cost_estimate import Basis, Cost, CostEstimator, estimate_costs
+from harness.planning.ablation_design import DesignPower, design_lines, powers
+from harness.planning.cost_estimate import Basis, estimate_costs
+from harness.planning.design_power import Power, Spread, confirmed_trials, power_of
+from harness.planning.kept_forecasts import KeptForecast, kept_forecasts
 from harness.planning.variance_design import variance_lines
 from harness.stats.margin_tests import pairs_for_verdict
-from harness.stats.paired import t_quantile
-from harness.stats.power import (
-    LEVEL,
-    can_be_significant,
-    detectable_effect,
-    seeds_needed,
-    smallest_p,
-)
+from harness.stats.power import LEVEL
 from harness.stats.stopping import first_look, smallest_margin
-from harness.store.database import query
 from harness.study.spec import StudySpec
 from harness.study.spec_diff import changes_of
 from harness.study.trials.plan import Plan
@@ -41,43 +34,30 @@ class CostEstimate:
     workers: int
     threads: int
     run_s: float
-    """Of a typical training run."""
+    """Of a typical training run: the middle of the range that follows."""
+    run_low_s: float
+    run_high_s: float
     total_s: float
-    """Until everything is done, on this many workers."""
+    """Until everything is done, on this many workers: the middle of the range that follows."""
+    low_s: float
+    high_s: float
     needed_mib: float
     free_mib: float
     """On the disk of the results."""
+    gpus: int
+    """Number of GPUs in use until everything is done; 0 without a GPU."""
+    watts: float | None
+    """Power of processors and GPU during the probe; None without a probe, or if the machine does
+    not tell."""
+    low_kwh: float | None
+    """Energy of all runs if several at once take no more power than one."""
+    high_kwh: float | None
+    """The same if each takes as much as one by itself."""
 
-
-@dataclass(frozen=True)
-class Spread:
-    """Spread of paired differences, in earlier runs."""
-
-    sd: float
-    """Median over trials of the standard deviation of their differences from the baseline."""
-    trials: int
-    where: str
-    """``this study`` or ``other studies``."""
-
-
-@dataclass(frozen=True)
-class Power:
-    """What the design could detect."""
-
-    metric: str
-    split: str
-    seeds: int
-    comparisons: int
-    smallest_p: float
-    """Smallest p that any result can have, after Holm's correction."""
-    seeds_needed: int | None
-    """Number of seeds with which a result could be significant; None if no number is enough."""
-    effect: float | None
-    """Detected in 80 % of studies, in standard deviations of paired differences; None if nothing is
-    detectable."""
-    spread: Spread | None
-    difference: float | None
-    """The effect in the metric's own units, if the spread is known."""
+    @property
+    def gpu_hours(self) -> tuple[float, float]:
+        """The range of GPU-hours."""
+        return self.gpus * self.low_s / 3600, self.gpus * self.high_s / 3600
 
 
 @dataclass(frozen=True)
@@ -131,6 +111,10 @@ class Forecast:
     """Of an ablation or a study of variance: what its design costs and can show."""
     folds: int | None = None
     """Folds that each seed is trained with; None if the data are not cut."""
+    designs: tuple[DesignPower, ...] = ()
+    """Of an ablation: what its design could detect, and others of the same components."""
+    kept: tuple[KeptForecast, ...] = ()
+    """Earlier forecasts of the studies of this folder, oldest first."""
 
 
 def make_forecast(
@@ -142,7 +126,7 @@ def make_forecast(
         path: The study file.
         overrides: ``KEY=VALUE`` each, taking precedence over the file.
         options: Where and how the study would be run.
-        may_probe: Whether to train two epochs of the baseline if no earlier run gives the time.
+        may_probe: Whether to train four epochs of the baseline if no earlier run gives the time.
 
     Raises:
         InputError: the study or its data is wrong, or the probe failed.
@@ -155,7 +139,7 @@ def make_forecast(
     failed = sum(state is not None and state.state == "failed" for state in states)
     total = found.schedule.total
     expense = _expense(found, options, may_probe=may_probe) if total > done + failed else None
-    power = _power(plan, options.results)
+    power = power_of(plan, options.results)
     stopping = None if power is None else _stopping(plan, power)
     trials = len(plan.fixed) if spec.is_fixed else spec.trials or 0
     return Forecast(
@@ -164,7 +148,7 @@ def make_forecast(
         trials=trials,
         controls=len(plan.controls),
         seeds=len(spec.seed_list),
-        confirmed=_confirmed(plan) + 1 if spec.confirm else 0,
+        confirmed=confirmed_trials(plan) + 1 if spec.confirm else 0,
         confirm_seeds=len(spec.confirm_seed_list),
         runs=total,
         done=done,
@@ -186,7 +170,16 @@ def make_forecast(
             else variance_lines(spec.variance)
         ),
         folds=spec.folds,
+        designs=_designs(spec, power),
+        kept=kept_forecasts(options.results),
     )
+
+
+def _designs(spec: StudySpec, power: Power | None) -> tuple[DesignPower, ...]:
+    if spec.ablate is None:
+        return ()
+    sd = None if power is None or power.spread is None else power.spread.sd
+    return powers(spec.ablate.plan, len(spec.seed_list), sd)
 
 
 def _warnings(power: Power | None, expense: CostEstimate | None) -> tuple[str, ...]:
@@ -257,22 +250,32 @@ def _warnings_of_margin(stopping: Stopping | None) -> tuple[str, ...]:
 
 
 def _expense(found: StudyState, options: RunOptions, *, may_probe: bool) -> CostEstimate | None:
-    workers, threads = division_of_cores(options, len(gpus_for(options)))
+    gpus = gpus_for(options)
+    workers, threads = division_of_cores(options, len(gpus))
     workers = workers or 1
-    costs = estimate_costs(found, options.results, threads=threads, may_probe=may_probe)
-    typical, basis = costs.of_run(found.plan.typical), costs.basis
-    if typical is None or basis is None:
+    known = estimate_costs(found, options.results, threads=threads, gpus=gpus, may_probe=may_probe)
+    typical = known.costs.of_run(found.plan.typical)
+    if typical is None or known.basis is None:
         return None
-    runs = _run_costs(found, costs, typical)
-    seconds = sum(run.seconds for run in runs) / min(workers, len(runs))
+    runs = costs_to_come(found, known.costs, typical)
+    total = total_time(runs, workers)
+    hours = sum(run.high_s for run in runs) / 3600
     return CostEstimate(
-        basis=basis,
+        basis=known.basis,
         workers=workers,
         threads=threads,
         run_s=typical.seconds,
-        total_s=max(seconds, *(run.seconds for run in runs)),
+        run_low_s=typical.low_s,
+        run_high_s=typical.high_s,
+        total_s=total.middle_s,
+        low_s=total.low_s,
+        high_s=total.high_s,
         needed_mib=sum(run.size for run in runs) / 2**20,
         free_mib=shutil.disk_usage(_existing(options.results)).free / 2**20,
+        gpus=min(len(gpus), workers),
+        watts=known.watts,
+        low_kwh=None if known.watts is None else known.watts * total.low_s / 3.6e6,
+        high_kwh=None if known.watts is None else known.watts * hours / 1000,
     )
 
 
@@ -283,92 +286,6 @@ def _together(found: StudyState, options: RunOptions) -> int:
     return max((packing.capacity(found.schedule.tasks[run_id]) for run_id in waiting), default=1)
 
 
-def _run_costs(found: StudyState, costs: CostEstimator, typical: Cost) -> list[Cost]:
-    """Return the cost of every run still to do; runs not yet proposed get the typical cost."""
-    schedule = found.schedule
-    waiting = [task for run_id, task in schedule.tasks.items() if run_id not in found.runs.finished]
-    trials = {task.trial.trial_id: task.trial for task in waiting}
-    by_trial = {key: costs.of_run(trial) or typical for key, trial in trials.items()}
-    later = schedule.total - len(schedule.tasks)
-    return [*(by_trial[task.trial.trial_id] for task in waiting), *[typical] * later]
-
-
 def _existing(folder: Path) -> Path:
     """Return the folder, or the nearest one above it that exists."""
     return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-
-
-def _power(plan: Plan, results: Path) -> Power | None:
-    spec, noise = plan.spec, 1.0
-    if spec.variance is not None:  # it tests no difference
-        return None
-    if spec.ablate is not None:
-        seeds, split = len(spec.seed_list), "val" if spec.folds else "test"
-        comparisons, noise = largest_family(spec.ablate.plan)
-    elif not spec.is_sealed or (spec.is_fixed and spec.confirm is None):
-        seeds, comparisons = len(spec.seed_list), len(plan.fixed) - 1
-        split = "val" if spec.folds else "test"
-    elif spec.confirm is not None:
-        seeds, comparisons, split = len(spec.confirm_seed_list), _confirmed(plan), "test"
-    else:  # a search without a confirmation makes no claim
-        return None
-    if comparisons < 1:
-        return None
-    spread = _spread(spec, results)
-    effect = detectable_effect(seeds, comparisons)
-    return Power(
-        metric=spec.metric,
-        split=split,
-        seeds=seeds,
-        comparisons=comparisons,
-        smallest_p=min(1.0, comparisons * smallest_p(seeds)),
-        seeds_needed=seeds if can_be_significant(seeds, comparisons) else seeds_needed(comparisons),
-        effect=effect,
-        spread=spread,
-        difference=None if effect is None or spread is None else effect * noise * spread.sd,
-    )
-
-
-def _confirmed(plan: Plan) -> int:
-    """Count the winners that will be compared with the baseline."""
-    spec = plan.spec
-    trials = len(plan.fixed) if spec.is_fixed else spec.trials or 1
-    return 0 if spec.confirm is None else min(spec.confirm.top, trials - 1)
-
-
-def _spread(spec: StudySpec, results: Path) -> Spread | None:
-    """Return the spread of the comparisons in the store, preferring this study's own."""
-    try:
-        rows = query(results, _SPREAD, [spec.metric, spec.workload]).rows
-    except InputError:  # no results yet
-        return None
-    found = [(str(study), _sd(int(str(n)), float(str(width)))) for study, n, width in rows]
-    own = [sd for study, sd in found if study == spec.study]
-    others = [sd for study, sd in found if study != spec.study]
-    for deviations, where in ((own, "this study"), (others, "other studies")):
-        if deviations:
-            return Spread(statistics.median(deviations), len(deviations), where)
-    return None
-
-
-# One row per trial, on the decisive split; constant differences carry no information.
-_SPREAD = """
-    SELECT comparison.study, comparison.n, comparison.high - comparison.low
-    FROM comparison
-    JOIN trial USING (trial_id)
-    WHERE comparison.metric = $1 AND trial.role = 'trial' AND comparison.n > 2
-        AND comparison.high > comparison.low
-        AND EXISTS (
-            SELECT 1 FROM member JOIN run USING (run_id)
-            WHERE member.trial_id = comparison.trial_id AND run.workload = $2
-        )
-    QUALIFY row_number() OVER (
-        PARTITION BY comparison.trial_id ORDER BY comparison.split <> 'test', comparison.split
-    ) = 1
-    ORDER BY ALL
-"""
-
-
-def _sd(pairs: int, width: float) -> float:
-    """Return the standard deviation behind a 95 % t-interval of this width."""
-    return float(width / 2 * pairs**0.5 / t_quantile(pairs - 1))

@@ -24,6 +24,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_confi
 from harness.errors import StoreError
 from harness.records.claims import NotedClaim
 from harness.records.events import Time
+from harness.records.forecasts import NotedForecast
 from harness.records.plain_file import names_in, read_no_follow, unreadable, unwritable, writing
 from harness.records.trial import Trial
 from harness.workload import JsonValue
@@ -80,6 +81,8 @@ class StudyRecord:
     """The study's claims, and when each was made; see ``harness.records.claims``."""
     test_sets: Mapping[str, str] = field(default_factory=dict)
     """Id of a trial that is scored on test classes -> digest of its test set, where known."""
+    forecasts: tuple[NotedForecast, ...] = ()
+    """Forecasts of the time that its runs take, oldest first; see ``harness.records.forecasts``."""
     version: int = 0
     """Increases each time a driver writes (``harness.engine.record_writer``); 0 in old records."""
 
@@ -113,7 +116,8 @@ def write_study_record(results: Path, record: StudyRecord) -> None:
     document["trials"] = [
         {item.name: getattr(trial, item.name) for item in fields(trial)} for trial in record.trials
     ]
-    document["claims"] = [asdict(note) for note in record.claims]
+    for name in ("claims", "forecasts"):
+        document[name] = [asdict(note) for note in getattr(record, name)]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("xb") as stream:

@@ -14,6 +14,7 @@ from harness.report.data.agreement import Agreement, read_agreement
 from harness.report.data.evidence.by_classes import ByClasses, read_by_classes
 from harness.report.data.evidence.claims import ClaimFinding, read_claim_findings
 from harness.report.data.evidence.explained import ExplainedShare, read_explained
+from harness.report.data.evidence.front import Front, read_front
 from harness.report.data.evidence.vault import Readings, read_readings
 from harness.report.data.load import read_tables
 from harness.report.data.mixture import mixture_of
@@ -28,6 +29,7 @@ from harness.report.html.cluster_gallery import cluster_gallery_section
 from harness.report.html.costs import cost_section
 from harness.report.html.document import OFFLINE, Frame, document, file_stem, write_page
 from harness.report.html.escape import escaped
+from harness.report.html.front import front_section
 from harness.report.html.gallery import Seen, read_seen
 from harness.report.html.layout import mixture_notice, navigation, note
 from harness.report.html.profile import Profile, profile_section, read_profile
@@ -84,6 +86,7 @@ def page_text(results: Path, study: str, frame: Frame = OFFLINE) -> str:
             profile=read_profile(con, study),
             claims=read_claim_findings(con, study),
             readings=read_readings(con, study),
+            fronts=(read_front(con, tables), read_front(con, search) if search else None),
         )
     page = render(content, frame)
     pictures = sum(len(each) for each in content.seen.pictures.values()) if content.seen else 0
@@ -126,6 +129,8 @@ class Content(NamedTuple):
     """What the study is expected to show, and whether it does."""
     readings: Readings | None = None
     """How often its test set has been read."""
+    fronts: tuple[Front | None, Front | None] = (None, None)
+    """Of a study with several metrics: the front of ``tables``, and that of the search."""
 
 
 def render(content: Content, frame: Frame = OFFLINE) -> str:
@@ -134,6 +139,7 @@ def render(content: Content, frame: Frame = OFFLINE) -> str:
     parts = [
         sections.ablation_section(tables),
         sections.table_section(tables),
+        *(front_section(front) for front in content.fronts),
         sections.search_section(tables, search),
         sections.interaction_section(tables, search, content.explained),
         sections.component_section(tables),

@@ -7,6 +7,7 @@ proposed. So no decision about it depends on timing.
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.records.early_stopping import StoppingThresholds
+from harness.records.objectives import value_of
 from harness.records.run_state import RunState
 from harness.records.trial import Trial
 from harness.search.pruners import (
@@ -26,6 +28,7 @@ from harness.search.pruners import (
     median_thresholds,
 )
 from harness.search.rules import FIRST_RULES, NEWEST_RULES
+from harness.stats.pareto import on_front, spread_out
 from harness.study.trials.budget import goes_by_trials
 from harness.study.trials.conditions import Varied
 from harness.study.trials.plan import Plan
@@ -110,6 +113,22 @@ class History:
         }
         found = [seen[trial_id] for trial_id in values]
         return sorted(found, key=lambda trial: (-values[trial.trial_id], trial.number))
+
+    def winners(self, last: int, finished: FinishedRuns, most: int) -> list[Trial]:
+        """Return up to ``most`` trials to confirm, best first.
+
+        With several metrics they are the Pareto front, or those of it that lie farthest apart.
+        """
+        ranked = [trial for trial in self.best(last, finished) if trial.role == "trial"]
+        if not self._spec.objectives:
+            return ranked[:most]
+        points = [
+            (trial, point) for trial in ranked if (point := self._point(trial, last, finished))
+        ]
+        front = on_front([point for _, point in points])
+        kept = [each for each, is_kept in zip(points, front, strict=True) if is_kept]
+        chosen = spread_out([point for _, point in kept], most)
+        return [kept[place][0] for place in chosen]
 
     def thresholds(
         self, number: int, seeds: Sequence[int], finished: FinishedRuns
@@ -199,8 +218,12 @@ class History:
             return Observation(number, proposal.varied, None)
         if trial.trial_id in self.pruned:
             return Observation(number, proposal.varied, None, self._until_pruned(trial, finished))
-        # CMA-ES replays all its proposals, so it must see what it saw the first time.
-        seen = number if self._spec.sampler == "cmaes" else last
+        # A sampler that replays its proposals must see what it saw the first time.
+        seen = number if self._spec.is_replayed else last
+        if self._spec.objectives:
+            point = self._point(trial, seen, finished)
+            value, others = (point[0], point[1:]) if point else (None, ())
+            return Observation(number, proposal.varied, value, others=others)
         return Observation(number, proposal.varied, self._value(trial, seen, finished))
 
     def _until_pruned(self, trial: Trial, finished: FinishedRuns) -> tuple[float, ...]:
@@ -220,12 +243,37 @@ class History:
             return None
         return statistics.fmean(values.values())
 
-    def _values(self, trial: Trial, last: int, finished: FinishedRuns) -> dict[int, float]:
-        """Seed -> value that the search maximizes, for the seeds that have one, in their order.
+    def _point(self, trial: Trial, last: int, finished: FinishedRuns) -> tuple[float, ...] | None:
+        """Return all objectives of a trial, more is better; None unless it has each of them."""
+        if self._value(trial, last, finished) is None:
+            return None
+        point = []
+        for objective in self._spec.named_objectives:
+            means = [
+                self._mean(trial, last, finished, name)
+                for name in (f"val/{objective.name}", objective.name)
+            ]
+            value = value_of(objective.name, trial.params, means)
+            if value is None or not math.isfinite(value):
+                return None
+            point.append(objective.sign * value)
+        return tuple(point)
 
-        It is the mean over the folds of a seed, each of which must have one.
+    def _mean(self, trial: Trial, last: int, finished: FinishedRuns, name: str) -> float | None:
+        """Mean over all seeds up to proposal ``last`` of a result; None if a seed lacks it."""
+        found = self._values(trial, last, finished, name)
+        is_whole = len(found) == len(self._values(trial, last, finished))
+        return statistics.fmean(found.values()) if found and is_whole else None
+
+    def _values(
+        self, trial: Trial, last: int, finished: FinishedRuns, name: str | None = None
+    ) -> dict[int, float]:
+        """Seed -> value of a result, for the seeds that have one, in their order.
+
+        It is the mean over the folds of a seed, each of which must have one. Without a name it is
+        what the search maximizes.
         """
-        name = self._spec.searched
+        name = name or self._spec.searched
         values = {}
         for proposal in self._by_trial[trial.trial_id]:
             for seed, run_ids in proposal.runs.items() if proposal.number <= last else ():
@@ -259,3 +307,5 @@ class Observation:
     """What it reached, or None: it failed, was pruned, or was still running."""
     until_pruned: tuple[float, ...] | None = None
     """Of a pruned trial: what it reported before."""
+    others: tuple[float, ...] = ()
+    """With several metrics: the others, more is better."""

@@ -42,6 +42,8 @@ MOST_ATTEMPTS = 1000
 MOST_TIMES = 3
 """How often the same parameters may be proposed; a confident model would repeat its best."""
 STARTUP_TRIALS = 10
+POPULATION = 16
+"""Trials in a generation of ``nsga2``."""
 
 
 class Sampler:
@@ -105,7 +107,7 @@ class Sampler:
             yield from self._rest_of_sequence(history)
             return
         for attempt in range(MOST_ATTEMPTS):
-            if self._spec.sampler == "cmaes" and attempt < MODEL_ATTEMPTS:
+            if self._spec.is_replayed and attempt < MODEL_ATTEMPTS:
                 trial = self._replayed(number, history, refused)
             else:
                 trial = self._ask(self._study(number, attempt, history, refused))
@@ -137,7 +139,7 @@ class Sampler:
         seed = int(digest([self._spec.study, number, attempt])[:8], 16)
         at_random = optuna.samplers.RandomSampler(seed=seed)
         if self._spec.sampler == "random" or attempt >= self._model_attempts:  # needs no history
-            return optuna.create_study(sampler=at_random)
+            return self._created(at_random)
         sampler: optuna.samplers.BaseSampler
         if self._spec.sampler == "gp":
             sampler = optuna.samplers.GPSampler(
@@ -152,12 +154,17 @@ class Sampler:
                 sampler = optuna.samplers.TPESampler(
                     seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, group=True
                 )
-        study = optuna.create_study(direction="maximize", sampler=sampler)
+        study = self._created(sampler)
         for told in self._seen(history):
             study.add_trial(self._frozen(told))
         for varied in refused:
             study.add_trial(self._frozen(Observation(number, varied, None), is_refused=True))
         return study
+
+    def _created(self, sampler: optuna.samplers.BaseSampler) -> optuna.Study:
+        """Return an empty study; what is minimised has a negative value."""
+        directions = [optuna.study.StudyDirection.MAXIMIZE] * (1 + len(self._spec.objectives))
+        return optuna.create_study(directions=directions, sampler=sampler)
 
     def _ask(self, study: optuna.Study) -> optuna.Trial:
         """Ask Optuna for the next trial.
@@ -208,10 +215,12 @@ class Sampler:
         self, number: int, history: Sequence[Observation], refused: Sequence[Varied]
     ) -> optuna.Trial:
         """Replay the whole search in order and return the trial that CMA-ES proposes next."""
-        sampler = _cmaes(seed=int(digest([self._spec.study])[:8], 16))
-        study = optuna.create_study(direction="maximize", sampler=sampler)
-        is_old = self._rules == FIRST_RULES
-        study.add_trial(self._frozen(history[0]) if is_old else self._frame())
+        seed = int(digest([self._spec.study])[:8], 16)
+        is_genetic = self._spec.sampler == "nsga2"
+        study = self._created(_nsga2(seed=seed) if is_genetic else _cmaes(seed=seed))
+        if not is_genetic:  # which learns from its own proposals alone
+            is_old = self._rules == FIRST_RULES
+            study.add_trial(self._frozen(history[0]) if is_old else self._frame())
         waiting: list[tuple[Observation, optuna.Trial]] = []
         for told in [*history[1:], Observation(number, {}, None)]:
             last = told.number - self._spec.parallel_trials
@@ -238,7 +247,7 @@ class Sampler:
         """Report the outcome of a proposed trial to its study."""
         for step, value in enumerate(told.until_pruned or ()):
             trial.report(value, step)
-        study.tell(trial, told.value if _state(told) == TrialState.COMPLETE else None, _state(told))
+        study.tell(trial, _told(told), _state(told))
 
     def _seen(self, history: Sequence[Observation]) -> Sequence[Observation]:
         """The history for the sampler: the baseline with all its axes, or left out."""
@@ -288,7 +297,7 @@ class Sampler:
         return optuna.create_trial(
             params=params,
             distributions=distributions,
-            value=told.value if state == TrialState.COMPLETE else None,
+            values=_told(told) if state == TrialState.COMPLETE else None,
             state=state,
             intermediate_values=dict(enumerate(told.until_pruned or ())),
         )
@@ -310,8 +319,20 @@ def _state(told: Observation) -> TrialState:
     """Return the outcome of a trial as Optuna's state."""
     if told.until_pruned is not None:
         return TrialState.PRUNED
-    is_finite = told.value is not None and math.isfinite(told.value)
+    is_finite = told.value is not None and math.isfinite(told.value)  # others are finite
     return TrialState.COMPLETE if is_finite else TrialState.FAIL
+
+
+def _told(told: Observation) -> list[float] | None:
+    """Return all objectives of a finished trial, the primary metric first; None of another."""
+    if told.value is None or _state(told) != TrialState.COMPLETE:
+        return None
+    return [told.value, *told.others]
+
+
+def _nsga2(*, seed: int) -> optuna.samplers.BaseSampler:
+    """Build NSGA-II with a population that suits searches of some dozens of trials."""
+    return optuna.samplers.NSGAIISampler(seed=seed, population_size=POPULATION)
 
 
 def _cmaes(*, seed: int) -> optuna.samplers.BaseSampler:

@@ -281,10 +281,11 @@ class Scheduler:
         if not self._history.are_finished(last, finished):
             return False
         self._is_confirmed = True
-        ranked = [t for t in self._history.best(last, finished) if t.role == "trial"]
-        if not ranked or spec.confirm is None:  # no trial to confirm
+        most = spec.confirm.top if spec.confirm else 0
+        winners = self._history.winners(last, finished, most)
+        if not winners:  # no trial to confirm
             return False
-        for trial in self._plan.confirmation(ranked[: spec.confirm.top]):
+        for trial in self._plan.confirmation(winners):
             self._add(trial)
         self._add_controls()
         return True

@@ -8,6 +8,7 @@ sign-flip p below ``LEVEL / comparisons``.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from scipy.special import nctdtr, stdtrit
@@ -46,6 +47,7 @@ def seeds_needed(comparisons: int) -> int | None:
     return None
 
 
+@cache
 def detectable_effect(seeds: int, comparisons: int) -> float | None:
     """Return the true difference detected in 80 % of studies, in sd of the paired differences.
 

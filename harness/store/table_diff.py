@@ -20,7 +20,7 @@ _EXPRESSIONS = {
     "claim": "SELECT study, number, claim, known_pairs, planned_pairs FROM claim",
     "epoch": "SELECT run_id, epoch, name, value FROM epoch WHERE name NOT LIKE 'seconds/%'",
 }
-_LEFT_OUT = ("study", "meta", "t_quantile")
+_LEFT_OUT = ("study", "meta", "t_quantile", "forecast")
 
 Row = tuple[object, ...]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
+from harness.study.objectives import FURTHER, metric_schema
 from harness.study.spec import VARIANT, StudySpec
 from harness.workload import JsonValue
 
@@ -45,6 +46,8 @@ def study_schema(workload_schema: Mapping[str, JsonValue]) -> dict[str, JsonValu
             condition if option.get("type") == "object" else option
             for option in owner[field]["anyOf"]
         ]
+    del fields[FURTHER]
+    fields["metric"] = metric_schema(fields["metric"])
     fields["extends"] = {
         "type": "string",
         "minLength": 1,

@@ -14,6 +14,7 @@ from harness.study.ablate import Ablate
 from harness.study.axes import Axis, set_at
 from harness.study.claims import ClaimSpec
 from harness.study.limits import Budget, Confirm, Limits, Stop
+from harness.study.objectives import Objective
 from harness.study.spec import StudySpec
 from harness.study.validation_errors import explained, shown
 from harness.study.variance import Variance
@@ -68,6 +69,7 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "ablate": Ablate,
     "claims": ClaimSpec,
     "stop": Stop,
+    "metric": Objective,
     "variance": Variance,
 }
 _PARTS = ("confirm", "limits", "budget", "ablate", "stop", "variance")

@@ -15,11 +15,13 @@ from pydantic import (
 
 from harness.errors import nearest
 from harness.records.claims import Claim
+from harness.records.objectives import Objective as Named
 from harness.records.trial import digest
 from harness.study.ablate import Ablate
 from harness.study.axes import Axis, Condition, Strict, Whole
 from harness.study.claims import ClaimSpec
 from harness.study.limits import Budget, Confirm, Folds, Limits, Seeds, Stop, TrainTogether
+from harness.study.objectives import Objective, read_metrics
 from harness.study.variance import Variance
 from harness.workload import JsonValue
 
@@ -112,20 +114,23 @@ class StudySpec(Strict):
     """The trial that others are compared with: the name of a variant, or values of parameters that
     vary; of an ablation the label of a trial, such as ``full`` (the default) or ``bare``."""
     metric: Annotated[str, AfterValidator(_said)] = Field(default="recall@1", min_length=1)
-    """The primary metric, which is maximised; all others are descriptive."""
-    sampler: Literal["grid", "random", "qmc", "tpe", "gp", "cmaes"] = "grid"
+    """The primary metric, which is maximised; all others are descriptive. In a list it comes first,
+    and the others are further objectives: ``[recall@1, {minimise: embedding_dim}]``."""
+    objectives: list[Objective] = Field(default_factory=list)
+    """The further objectives in the list of ``metric``; no key of its own in a study file."""
+    sampler: Literal["grid", "random", "qmc", "tpe", "gp", "cmaes", "nsga2"] = "grid"
     """``grid`` trains every combination. The others search, scoring on validation classes only:
-    ``random`` draws at random, ``qmc`` follows a low-discrepancy sequence, and three learn from
-    earlier trials: ``tpe`` suits any space, ``gp`` few trials over a few axes, and ``cmaes`` many
-    trials over ranges."""
+    ``random`` draws at random, ``qmc`` follows a low-discrepancy sequence, and four learn from
+    earlier trials: ``tpe`` suits any space, ``gp`` few trials over a few axes, ``cmaes`` many
+    trials over ranges, and ``nsga2`` many trials with several metrics."""
     trials: Whole | None = Field(default=None, ge=1, le=MOST_PROPOSED)
     """Number of trials of a search, including the baseline; optional with a budget."""
     confirm: Confirm | None = None
     """After a search, retrain the winners and the baseline and score them on the test classes. With
     it, a grid is sealed: its trials are scored on validation classes only."""
     parallel_trials: Whole = Field(default=2, ge=1, le=1000)
-    """Trials in flight at once, for ``tpe``, ``gp`` and ``cmaes`` and with any pruner. It affects
-    what is proposed and pruned, so it is part of the study."""
+    """Trials in flight at once, for samplers that learn from earlier trials and with any pruner. It
+    affects what is proposed and pruned, so it is part of the study."""
     pruner: Literal["none", "median", "hyperband", "wilcoxon"] = "none"
     """How a search stops trials early. ``median`` stops a trial whose best value after an epoch is
     below the median of earlier trials. ``hyperband`` keeps the best third of the trials at each
@@ -145,6 +150,27 @@ class StudySpec(Strict):
     claims: list[ClaimSpec] = Field(default_factory=list)
     """What the study is expected to show. Claims made before the first run are registered and can
     no longer be changed; ``harness claims`` tests them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_metrics(cls, data: object) -> object:
+        return read_metrics(data)
+
+    @model_validator(mode="after")
+    def _check_objectives(self) -> Self:
+        if not self.objectives:
+            return self
+        names = [each.name for each in self.named_objectives]
+        for position, name in enumerate(names):
+            if name in names[:position]:
+                raise ValueError(f"metric.{position}: {name} is named twice; remove one")
+        refused = {"pruner": self.pruner != "none", "sampler": self.sampler == "cmaes"}
+        for field in (field for field, is_refused in refused.items() if is_refused):
+            raise ValueError(
+                f"{field}: {getattr(self, field)} goes by one metric, and there are {len(names)}; "
+                f"remove {field}, or keep one metric"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_ablate(self) -> Self:
@@ -253,12 +279,14 @@ class StudySpec(Strict):
 
     @model_serializer(mode="wrap")
     def _without_seeds_or_stop(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out ``stop`` if there is none, and ``seeds`` if another field decides them."""
+        """Leave out ``stop`` or ``seeds`` where another field decides; list all metrics."""
         found: dict[str, Any] = handler(self)
         if self.stop is None:
             found.pop("stop", None)
         if self.stop is not None or self.variance is not None:
             found.pop("seeds", None)
+        if found.pop("objectives", None):
+            found["metric"] = [self.metric, *(each.written for each in self.objectives)]
         return found
 
     @model_validator(mode="after")
@@ -353,6 +381,13 @@ class StudySpec(Strict):
         return tuple(itertools.islice(free, (times - 1) * count, times * count))
 
     @property
+    def named_objectives(self) -> tuple[Named, ...]:
+        """All metrics, the primary one first, if there are several; else ()."""
+        if not self.objectives:
+            return ()
+        return (Named(self.metric, "maximise"), *(each.named for each in self.objectives))
+
+    @property
     def searched(self) -> str:
         """The metric that a search maximises, under the name that runs report."""
         return f"val/{self.metric}"
@@ -365,7 +400,12 @@ class StudySpec(Strict):
     @property
     def is_adaptive(self) -> bool:
         """Whether proposals depend on the results of earlier trials."""
-        return self.sampler in ("tpe", "gp", "cmaes")
+        return self.sampler in ("tpe", "gp", "cmaes", "nsga2")
+
+    @property
+    def is_replayed(self) -> bool:
+        """Whether the sampler keeps its state in its own proposals."""
+        return self.sampler in ("cmaes", "nsga2")
 
     @property
     def is_fixed(self) -> bool:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from harness.errors import nearest
 from harness.study.axes import AXIS_KINDS
+from harness.study.objectives import FURTHER
 from harness.study.yaml_source import Path_, Source
 from harness.workload import JsonValue
 
@@ -35,7 +36,7 @@ def explained(
     """
     lines: dict[str, str] = {}
     for detail in error.errors(include_url=False):
-        loc, kind, value = detail["loc"], detail["type"], detail["input"]
+        loc, kind, value = _as_written(detail["loc"]), detail["type"], detail["input"]
         if not _is_meant(source, loc):
             continue
         where, text = _explain(source, loc, kind, detail["msg"], whole, sections)
@@ -49,6 +50,13 @@ def explained(
     said = list(lines.values())
     more = [f"and {len(said) - _MOST_LINES} more like these"] if len(said) > _MOST_LINES else []
     return "\n".join(said[:_MOST_LINES] + more)
+
+
+def _as_written(loc: Path_) -> Path_:
+    """Return the place in the file of what Pydantic calls an objective."""
+    if len(loc) > 1 and loc[0] == FURTHER and isinstance(loc[1], int):
+        return ("metric", loc[1] + 1, *loc[2:])
+    return loc
 
 
 def shown(value: object, show: Callable[[object], str] = repr) -> str:
@@ -73,7 +81,7 @@ def _explain(
     dotted = ".".join(str(part) for part in path)
     if kind == "extra_forbidden":
         model = sections.get(str(path[0]), whole) if len(path) > 1 else whole
-        guess = nearest(str(path[-1]), model.model_fields)
+        guess = nearest(str(path[-1]), [key for key in model.model_fields if key != FURTHER])
         return source.where(path), f"{dotted}: unknown key; {guess}"
     if kind == "missing" and isinstance(path[-1], int):
         return source.where(path), f"{dotted.rpartition('.')[0]}: needs [low, high]"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from harness.errors import InputError, nearest
+from harness.records.objectives import parameter
 from harness.records.run_state import RunState
-from harness.records.trial import Trial
+from harness.records.trial import Trial, flat
 from harness.study.loading import Loaded
 
 
@@ -37,6 +38,16 @@ def check_metric(loaded: Loaded, trial: Trial, state: RunState) -> None:
             f"{where(('metric',))}: metric: no run reports {' or '.join(wanted)}; "
             f"{nearest(spec.metric, sorted(names))}; finished runs are kept"
         )
+    for position, objective in enumerate(spec.named_objectives[1:], 1):
+        name, numbers = objective.name, flat(trial.params)
+        reported = [result for result in (f"val/{name}", name) if result in state.results]
+        if parameter(trial.params, name) is None and not reported:
+            known = {result.removeprefix("val/") for result in state.results} | numbers.keys()
+            raise InputError(
+                f"{where(('metric', position))}: metric.{position}: no run reports {name} on "
+                f"validation classes, and no parameter has this name; "
+                f"{nearest(name, sorted(known))}; finished runs are kept"
+            )
     for position, claim in enumerate(spec.claimed if trial.phase == "confirm" else ()):
         if f"test/{claim.metric}" not in state.results:
             names = {name.removeprefix("test/") for name in state.results if "test/" in name}

@@ -13,6 +13,7 @@ from harness.store.tables.claims import refresh_claims
 from harness.store.tables.class_intervals import refresh_class_intervals
 from harness.store.tables.effects import refresh_effects
 from harness.store.tables.fold_intervals import refresh_fold_intervals
+from harness.store.tables.fronts import refresh_fronts
 from harness.store.tables.label_agreement import refresh_label_agreement
 from harness.store.tables.looks import refresh_looks
 
@@ -49,6 +50,7 @@ def refresh_comparisons(con: duckdb.DuckDBPyConnection, study: str) -> None:
     insert_rows(con, "comparison", rows)
     _refresh_control_comparisons(con, study, values, kinds)
     refresh_effects(con, study, values)
+    refresh_fronts(con, study, values)
     refresh_claims(con, study)
     refresh_class_intervals(con, study, baselines)
     refresh_fold_intervals(con, study, baselines)

@@ -107,7 +107,25 @@ def write_study(con: duckdb.DuckDBPyConnection, record: StudyRecord) -> None:
     }
     insert_rows(con, "trial", list(trials.values()))
     insert_rows(con, "member", list(members.values()))
+    write_forecasts(con, record)
     write_claims(con, study, record.claims, [_timestamp(note.noted) for note in record.claims])
+
+
+def write_forecasts(con: duckdb.DuckDBPyConnection, record: StudyRecord) -> None:
+    """Replace the forecasts of a study."""
+    con.execute("DELETE FROM forecast WHERE study = $1", [record.study])
+    rows: dict[str, Row] = {
+        (at := _timestamp(each.planned_at)): {
+            "study": record.study,
+            "planned_at": at,
+            "runs": each.runs,
+            "low_hours": each.low_s / 3600,
+            "high_hours": each.high_s / 3600,
+            "took_hours": None if each.took_s is None else each.took_s / 3600,
+        }
+        for each in record.forecasts
+    }
+    insert_rows(con, "forecast", list(rows.values()))
 
 
 def ingest_all(

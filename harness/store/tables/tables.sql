@@ -548,3 +548,44 @@ COMMENT ON COLUMN claim_result.p_holm IS 'p adjusted for all claims of the study
 COMMENT ON COLUMN claim_result.p_against_holm IS 'p_against adjusted for all claims of the study.';
 COMMENT ON COLUMN claim_result.verdict IS 'held, refuted or undecided.';
 COMMENT ON COLUMN claim_result.reason IS 'Why it is undecided; else empty.';
+
+CREATE TABLE IF NOT EXISTS forecast (
+    study       VARCHAR NOT NULL,
+    planned_at  TIMESTAMP NOT NULL,
+    runs        INTEGER NOT NULL,
+    low_hours   DOUBLE NOT NULL,
+    high_hours  DOUBLE NOT NULL,
+    took_hours  DOUBLE,
+    PRIMARY KEY (study, planned_at)
+);
+COMMENT ON TABLE forecast IS 'How long the runs of a study were expected to take, and took.';
+COMMENT ON COLUMN forecast.study IS 'The study.';
+COMMENT ON COLUMN forecast.planned_at IS
+    'When it was made, UTC: as soon as the first runs of the study allowed it.';
+COMMENT ON COLUMN forecast.runs IS 'Number of runs that were still to do.';
+COMMENT ON COLUMN forecast.low_hours IS 'Hours if all go as fast as the first steps at their best.';
+COMMENT ON COLUMN forecast.high_hours IS 'Hours if all go as slow as the first steps at their worst.';
+COMMENT ON COLUMN forecast.took_hours IS
+    'Hours during which these runs were trained, over all calls; null until all are done.';
+
+CREATE TABLE IF NOT EXISTS pareto_point (
+    study      VARCHAR NOT NULL,
+    trial_id   VARCHAR NOT NULL,
+    split      VARCHAR NOT NULL,
+    place      INTEGER NOT NULL,
+    metric     VARCHAR NOT NULL,
+    direction  VARCHAR NOT NULL,
+    value      DOUBLE NOT NULL,
+    on_front   BOOLEAN NOT NULL,
+    PRIMARY KEY (trial_id, split, place)
+);
+COMMENT ON TABLE pareto_point IS 'The metrics of each trial of a study with several; computed.';
+COMMENT ON COLUMN pareto_point.study IS 'The study.';
+COMMENT ON COLUMN pareto_point.trial_id IS 'A trial with all metrics on all its seeds; no control.';
+COMMENT ON COLUMN pareto_point.split IS 'The classes scored: val or test.';
+COMMENT ON COLUMN pareto_point.place IS 'Position of the metric in the study file; 0: the primary one.';
+COMMENT ON COLUMN pareto_point.metric IS 'A metric, or a parameter of the trial.';
+COMMENT ON COLUMN pareto_point.direction IS 'maximise or minimise.';
+COMMENT ON COLUMN pareto_point.value IS 'Mean over seeds.';
+COMMENT ON COLUMN pareto_point.on_front IS
+    'Whether no trial of its phase is as good in all metrics and better in one.';

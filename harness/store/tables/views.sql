@@ -899,3 +899,55 @@ COMMENT ON COLUMN vault.first IS 'Start of the first of these runs, UTC.';
 COMMENT ON COLUMN vault.last IS 'Start of the last of these runs, UTC.';
 COMMENT ON COLUMN vault.names IS 'Names of the studies.';
 COMMENT ON COLUMN vault.users IS 'Who started these runs, where known; null if that is unknown.';
+
+CREATE OR REPLACE VIEW forecasts AS
+SELECT
+    study, planned_at, runs, low_hours, high_hours, took_hours,
+    took_hours BETWEEN low_hours AND high_hours AS has_held
+FROM forecast
+ORDER BY planned_at, study;
+COMMENT ON VIEW forecasts IS 'How long studies were expected to take when they began, and took.';
+COMMENT ON COLUMN forecasts.study IS 'The study.';
+COMMENT ON COLUMN forecasts.planned_at IS
+    'When it was made, UTC: as soon as the first runs of the study allowed it.';
+COMMENT ON COLUMN forecasts.runs IS 'Number of runs that were still to do.';
+COMMENT ON COLUMN forecasts.low_hours IS
+    'Hours if all go as fast as the first steps at their best.';
+COMMENT ON COLUMN forecasts.high_hours IS
+    'Hours if all go as slow as the first steps at their worst.';
+COMMENT ON COLUMN forecasts.took_hours IS
+    'Hours during which these runs were trained, over all calls; null until all are done.';
+COMMENT ON COLUMN forecasts.has_held IS 'Whether they took as long as was said; null until done.';
+
+CREATE OR REPLACE VIEW pareto AS
+SELECT
+    trial.study, point.split, trial.trial_id, trial.label AS trial, trial.number, trial.phase,
+    trial.role, point.place, point.metric, point.direction, point.value, point.on_front,
+    cost.seconds, cost.peak_mib
+FROM pareto_point AS point
+JOIN trial USING (trial_id)
+LEFT JOIN (
+    SELECT
+        trial_id, avg(seconds ORDER BY seed) AS seconds, avg(peak_mib ORDER BY seed) AS peak_mib
+    FROM (SELECT member.trial_id, member.seed, run.seconds, run.peak_mib FROM member JOIN run USING (run_id))
+    GROUP BY trial_id
+) AS cost ON cost.trial_id = trial.trial_id
+ORDER BY trial.study, trial.phase DESC, point.split, point.on_front DESC, trial.number, point.place;
+COMMENT ON VIEW pareto IS
+    'The metrics of each trial of a study with several, and whether it is on the Pareto front.';
+COMMENT ON COLUMN pareto.study IS 'The study.';
+COMMENT ON COLUMN pareto.split IS 'The classes scored: val or test.';
+COMMENT ON COLUMN pareto.trial_id IS 'The trial: one with all metrics on all its seeds, no control.';
+COMMENT ON COLUMN pareto.trial IS 'The label of the trial.';
+COMMENT ON COLUMN pareto.number IS 'Position of the trial in the study, from 0.';
+COMMENT ON COLUMN pareto.phase IS
+    'search: scored on validation classes only; confirm: test classes are opened.';
+COMMENT ON COLUMN pareto.role IS 'trial or baseline.';
+COMMENT ON COLUMN pareto.place IS 'Position of the metric in the study file; 0: the primary one.';
+COMMENT ON COLUMN pareto.metric IS 'A metric, or a parameter of the trial.';
+COMMENT ON COLUMN pareto.direction IS 'maximise or minimise.';
+COMMENT ON COLUMN pareto.value IS 'Mean over seeds.';
+COMMENT ON COLUMN pareto.on_front IS
+    'Whether no trial of its phase is as good in all metrics and better in one.';
+COMMENT ON COLUMN pareto.seconds IS 'Mean wall time of its runs; shown, never an objective.';
+COMMENT ON COLUMN pareto.peak_mib IS 'Mean memory of its runs in MiB; shown, never an objective.';

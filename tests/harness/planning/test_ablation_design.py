@@ -10,9 +10,10 @@ from driver_place import Place
 
 from harness.cli.plan_output import describe
 from harness.engine.run_options import RunOptions
-from harness.planning.ablation_design import design_lines, largest_family
+from harness.planning.ablation_design import design_lines, largest_family, powers
 from harness.planning.forecast import Forecast, make_forecast
 from harness.stats.designs import Design, DesignName
+from harness.stats.power import detectable_effect
 from harness.study.loading import load_study
 from harness.study.trials.plan import make_plan
 from harness.workload import load_workload
@@ -99,6 +100,26 @@ def test_the_noise_of_an_average_is_smaller_than_that_of_a_difference() -> None:
     assert noise == pytest.approx((16 * (1 / 4) ** 2 / 2) ** 0.5)
 
 
+def test_a_lattice_detects_less_than_leave_one_out_of_the_same_components() -> None:
+    lattice, single = powers(Design("lattice", FOUR), 10, 0.02)
+    assert (lattice.design, lattice.runs_per_seed, lattice.is_chosen) == ("lattice", 16, True)
+    assert (single.design, single.runs_per_seed, single.is_chosen) == ("leave_one_out", 5, False)
+    sizes = {kind.kind: kind for each in (lattice, single) for kind in each.kinds}
+    # Sixteen runs, each weighed 1/8, against two that are weighed 1.
+    single_effect = detectable_effect(10, 4)
+    assert single_effect is not None
+    assert sizes["removal"].effect == single_effect
+    assert sizes["main effect"].effect == pytest.approx(single_effect * (16 / 64 / 2) ** 0.5)
+    assert sizes["removal"].difference == pytest.approx(0.02 * single_effect)
+    assert [kind.effects for kind in lattice.kinds] == [4, 4, 6]
+
+
+def test_many_components_have_no_whole_lattice_to_compare_with() -> None:
+    found = powers(Design("lattice", tuple("abcdefgh"), fraction=True), 12, None)
+    assert [each.design for each in found] == ["lattice", "leave_one_out"]
+    assert all(kind.difference is None for each in found for kind in each.kinds)
+
+
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.setenv(toy_workload.FOLDER, str(tmp_path))
@@ -113,6 +134,10 @@ def test_the_plan_says_it_and_tests_the_largest_family(place: Place) -> None:
     assert found.power is not None
     assert found.power.comparisons == 3
     assert any(line.startswith("warning: with 6 seeds no difference") for line in said)
+    more = describe(plan(place, "seeds=8"))
+    (lattice, single) = (line for line in more if line.startswith("power of "))
+    assert lattice.startswith("power of lattice (6 x 8 runs): detects a Shapley value of ")
+    assert single.startswith("power of leave-one-out (4 x 8 runs): would detect a removal of ")
 
 
 def test_a_control_that_is_the_baseline_does_not_stand_for_the_cost_of_a_run(place: Place) -> None:

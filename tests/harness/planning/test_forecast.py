@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tempfile
 from collections.abc import Mapping
@@ -11,12 +12,17 @@ import pytest
 import toy_workload
 from driver_place import GRID, SEARCH, Place
 from pydantic import JsonValue
+from scipy.stats import chi2
 
 from harness.cli.plan_output import describe
+from harness.engine.forecast.run_costs import Probed
+from harness.engine.forecast.step_times import StepTimes
 from harness.engine.run_options import RunOptions
 from harness.errors import InputError
 from harness.planning import forecast as forecast_module
 from harness.planning.forecast import Forecast, make_forecast
+from harness.planning.kept_forecasts import KeptForecast
+from harness.planning.pilot_run import PilotRun
 from harness.stats.paired import t_interval
 
 SLOW = GRID.replace("epochs: 1", "epochs: 40, sleep_s: 0.1, checkpoints: true")
@@ -83,6 +89,73 @@ def test_earlier_runs_tell_better_than_a_probe(place: Place) -> None:
     assert found.expense is not None
     assert (found.expense.basis, place.calls()) == ("earlier runs", calls)
     assert found.changes == ("seeds: 1 -> 3",)
+
+
+def test_the_plan_shows_ranges_devices_and_energy(place: Place) -> None:
+    place.run(GRID, "seeds=1")
+    found = plan(place, GRID, "seeds=3")
+    assert found.expense is not None
+    told = dataclasses.replace(
+        found.expense,
+        run_low_s=90,
+        run_high_s=130,
+        low_s=4 * 3600,
+        high_s=6 * 3600,
+        gpus=2,
+        watts=200.0,
+        low_kwh=0.8,
+        high_kwh=2.4,
+    )
+    lines = describe(dataclasses.replace(found, expense=told, kept=()))
+    assert lines[3:7] == [
+        "time: 4 to 6 h on 2 workers, 1.5 to 2.2 min per run (from earlier runs)",
+        lines[4],
+        "GPUs: 8 to 12 GPU-hours on 2 GPUs",
+        "energy: 0.8 to 2.4 kWh, from the 200 W that the probe took",
+    ]
+
+
+def test_power_measured_by_the_probe_is_between_one_run_at_a_time_and_all_by_themselves(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probed = Probed(StepTimes(0.0, 60.0, 90.0))
+    monkeypatch.setattr(
+        "harness.planning.cost_estimate.run_pilot", lambda *_, **__: PilotRun(probed, 500.0)
+    )
+    found = plan(place, GRID, may_probe=True).expense
+    assert found is not None
+    # Eight runs of an epoch on two workers.
+    assert (found.low_s, found.high_s) == (4 * 60, 4 * 90)
+    assert found.low_kwh == pytest.approx(500 * 4 * 60 / 3.6e6)
+    assert found.high_kwh == pytest.approx(500 * 8 * 90 / 3.6e6)
+
+
+def test_earlier_forecasts_are_shown_with_what_the_runs_took(place: Place) -> None:
+    place.run()
+    found = plan(place, GRID, "seeds=3")
+    assert [each.study for each in found.kept] == ["quality"]
+    (line,) = (line for line in describe(found) if line.startswith("earlier forecasts"))
+    assert line.startswith("earlier forecasts of this study: ")
+    kept = KeptForecast("quality", "2026-01-01", 8, 4.0, 6.0, 5.0)
+    other = dataclasses.replace(kept, study="other", took_hours=7.0)
+    lines = describe(dataclasses.replace(found, study="new", kept=(kept, other)))
+    assert (
+        "earlier forecasts of other studies: 1 of 2 held; the last said 4 to 6 h, and it took "
+        "7 h 00 min"
+    ) in lines
+
+
+def test_a_spread_of_three_seeds_is_an_upper_bound(place: Place) -> None:
+    place.run(GRID, "seeds=3")
+    found = plan(place, GRID, "seeds=10")
+    assert found.power is not None
+    spread = found.power.spread
+    assert spread is not None
+    assert spread.is_bound
+    assert spread.sd == pytest.approx(spread.measured * (2 / chi2.ppf(0.2, 2)) ** 0.5)
+    assert f"the upper 80 % bound, since few seeds gave {spread.measured:.4f}" in "".join(
+        describe(found)
+    )
 
 
 @pytest.mark.process

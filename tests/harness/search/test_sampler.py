@@ -21,7 +21,7 @@ from harness.study.axes import Axis
 from harness.study.trials.plan import Plan
 from harness.workload import JsonValue
 
-SAMPLERS = ["random", "qmc", "tpe", "gp", "cmaes"]
+SAMPLERS = ["random", "qmc", "tpe", "gp", "cmaes", "nsga2"]
 SLOW_GP = pytest.param("gp", marks=pytest.mark.slow)
 SPACE = """\
 study: {name}
@@ -64,7 +64,7 @@ def continue_search(plan: Plan, history: list[Observation], until: int) -> list[
     return history
 
 
-@pytest.mark.parametrize("sampler", ["random", "qmc", "tpe", SLOW_GP, "cmaes"])
+@pytest.mark.parametrize("sampler", ["random", "qmc", "tpe", SLOW_GP, "cmaes", "nsga2"])
 def test_a_stopped_search_proposes_what_it_would_have_proposed_anyway(
     tmp_path: Path, sampler: str
 ) -> None:

@@ -278,7 +278,7 @@ def test_the_documented_views_are_there(con: duckdb.DuckDBPyConnection) -> None:
     views = con.execute(VIEWS).fetchall()
     assert {name for (name,) in views} == {
         "agreement", "circumstances", "claims", "classes", "comparisons", "control_comparisons", "curves", "effects", "evidence",
-        "failures", "flips", "folds", "importance", "interactions", "leaderboard", "mixed", "openings", "pruned",
+        "failures", "flips", "folds", "forecasts", "importance", "interactions", "leaderboard", "mixed", "openings", "pareto", "pruned",
         "purity_by_size", "recall_by_classes", "results", "summary", "trials", "variance", "vault",
     }  # fmt: skip
     for (name,) in views:

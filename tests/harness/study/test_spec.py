@@ -132,7 +132,7 @@ def test_an_empty_list_of_values_is_refused(tmp_path: Path) -> None:
         ("seeds: [a, 1]", "s.yaml:4:9: seeds.0: input should be a valid integer, got 'a'"),
         (
             "sampler: tpee",
-            "s.yaml:4:1: sampler: input should be 'grid', 'random', 'qmc', 'tpe', 'gp' or 'cmaes', got 'tpee'",
+            "s.yaml:4:1: sampler: input should be 'grid', 'random', 'qmc', 'tpe', 'gp', 'cmaes' or 'nsga2', got 'tpee'",
         ),
         (
             "sampler: cmaes\ntrials: 9\nsearch: {a: {uniform: [0, 1]}, b: {choice: [1, 2]}}",
@@ -338,7 +338,7 @@ def test_the_values_of_an_axis_can_be_replaced(tmp_path: Path) -> None:
         ("base.train.epochs=3", "--set base.train.epochs=3: only whole fields of a study"),
         (
             "sampler=x",
-            "--set sampler=x: sampler: input should be 'grid', 'random', 'qmc', 'tpe', 'gp' or 'cmaes', got 'x'",
+            "--set sampler=x: sampler: input should be 'grid', 'random', 'qmc', 'tpe', 'gp', 'cmaes' or 'nsga2', got 'x'",
         ),
         ("seed=3", "--set seed=3: unknown key 'seed'; did you mean 'seeds'?"),
         ("method.momentum=1", "--set method.momentum=1: 'method.momentum' is an axis"),

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.report.data.load import load_tables
+from harness.report.data.evidence.front import read_front
+from harness.report.data.load import read_tables
 from harness.report.data.mixture import mixture_of
 from harness.report.data.study_data import Summary, TrialRow, View
 from harness.report.findings.answer import answer
 from harness.report.findings.components import headline
+from harness.report.findings.front import front_text
+from harness.store.database import reading
 
 
 class FinalRow(NamedTuple):
@@ -33,6 +36,8 @@ class FinalTable(NamedTuple):
     """How the environments of the runs differ; empty if they do not."""
     decisions: tuple[str, ...] = ()
     """Of a study with ``stop``: what its looks decided about each trial."""
+    front: str = ""
+    """Of a study with several metrics: a sentence that names the Pareto front."""
 
 
 def final_table(results: Path, study: str) -> FinalTable:
@@ -42,8 +47,10 @@ def final_table(results: Path, study: str) -> FinalTable:
         InputError: no such study in ``results``.
         StoreError: the database cannot be read.
     """
-    tables = load_tables(results, study)
-    tables = tables.of_phase(tables.phases[-1]) if tables.phases else tables
+    with reading(results) as con:
+        tables = read_tables(con, results, study)
+        tables = tables.of_phase(tables.phases[-1]) if tables.phases else tables
+        front = read_front(con, tables)
     view = tables.decisive
     planned = tables.planned()
     mixed = mixture_of(tables)
@@ -60,4 +67,5 @@ def final_table(results: Path, study: str) -> FinalTable:
             for trial in tables.contenders
             if trial.trial_id in tables.decisions
         ),
+        front_text(front) if front else "",
     )
