@@ -302,6 +302,34 @@ class Rows(RootModel[list[dict[str, JsonValue]]]):
     model_config = _STABLE
 
 
+class SomeRows(_Document):
+    """Answer of the tool ``sql``: a mapping for each row."""
+
+    rows: list[dict[str, JsonValue]]
+    left_out: int
+    """Rows beyond the most that a tool answers with."""
+
+
+class RunStarted(_Document):
+    """Answer of the tool ``run``."""
+
+    study: str
+    is_running: bool
+    """Whether the study goes on in the background."""
+    ended: Ran | None
+    """What ``harness run`` answered; its results are without shut test scores."""
+
+
+class Status(_Document):
+    """Answer of the tool ``status``."""
+
+    studies: tuple[StudyListed, ...]
+    open: tuple[str, ...]
+    """Studies whose test scores are shown, because they are confirmed."""
+    running: str | None
+    """The study that this server is running."""
+
+
 class Message(_Document):
     """A line on standard error: a notice, or the error that ended the command."""
 

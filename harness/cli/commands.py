@@ -305,3 +305,25 @@ def schema(
             f"workload {workload!r}: schema: not a JSON Schema: {error}; fix it"
         ) from error
     show_data(json.dumps(document, indent=2))
+
+
+@app.command()
+def mcp(
+    workloads: Annotated[
+        list[str],
+        typer.Option("--workload", metavar="MODULE", help="Workload of studies; repeatable."),
+    ],
+    results: Results = RESULTS,
+    studies: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the study files.")] = Path(
+        "studies"
+    ),
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Folder that studies may read; repeatable."),
+    ] = None,
+) -> None:
+    """Serve tools to an agent (MCP, over standard input and output), without shut test scores."""
+    from harness.agents.admission import Admission
+    from harness.agents.server import serve
+
+    serve(Admission(results, studies, tuple(workloads), tuple(data or ())))
