@@ -10,7 +10,7 @@ from driver_place import Place
 from sealed_studies import OPEN, SEALED
 
 from harness.errors import InputError
-from harness.store.database import Table, connect, database_path, query
+from harness.store.database import Table, connect, database_path, query, reading
 from harness.store.shut_copy import make_shut_copy, rule_of
 
 
@@ -21,8 +21,21 @@ def copied(place: Place, name: str) -> tuple[Path, frozenset[str]]:
 
 
 def tables(folder: Path) -> dict[str, Table]:
-    names = query(folder, "SELECT table_name FROM duckdb_tables() ORDER BY ALL").rows
-    return {name: query(folder, f'FROM "{name}" ORDER BY ALL') for (name,) in names}
+    """Every table, read over one connection, since opening takes longer than reading."""
+    with reading(folder) as con:
+        names = con.execute("SELECT table_name FROM duckdb_tables() ORDER BY ALL").fetchall()
+        return {name: _table(con, f'FROM "{name}" ORDER BY ALL') for (name,) in names}
+
+
+def views(folder: Path, *names: str) -> dict[str, Table]:
+    with reading(folder) as con:
+        asked = "FROM {} WHERE study = 'sealed' ORDER BY ALL"
+        return {name: _table(con, asked.format(name)) for name in names}
+
+
+def _table(con: duckdb.DuckDBPyConnection, sql: str) -> Table:
+    rows = con.execute(sql).fetchall()
+    return Table(tuple(column[0] for column in con.description or ()), rows)
 
 
 def interrupt_the_confirmation(place: Place) -> None:
@@ -35,6 +48,7 @@ def interrupt_the_confirmation(place: Place) -> None:
         )
 
 
+@pytest.mark.timeout(60)
 def test_nothing_of_a_run_that_may_see_the_test_is_there_until_all_have_ended(
     place: Place,
 ) -> None:
@@ -46,25 +60,27 @@ def test_nothing_of_a_run_that_may_see_the_test_is_there_until_all_have_ended(
     assert opened == frozenset()
     found = tables(folder)
     assert found["run"].rows
-    assert query(folder, "SELECT DISTINCT facts, message, stderr FROM run WHERE test").rows == [
-        (None, None, None)
-    ]
-    seen = {row[0] for row in query(folder, "SELECT run_id FROM run WHERE test").rows}
+    with reading(folder) as con:
+        told = con.execute("SELECT DISTINCT facts, message, stderr FROM run WHERE test").fetchall()
+        assert told == [(None, None, None)]
+        hidden = con.execute("SELECT run_id FROM run WHERE test").fetchall()
+        seen = {run_id for (run_id,) in hidden}
+        assert con.execute("SELECT DISTINCT study FROM results").fetchall() == [("sealed",)]
+        compared = con.execute("SELECT DISTINCT study, split FROM comparisons").fetchall()
+        assert compared == [("sealed", "val")]
+        assert con.execute("SELECT verdict, n FROM claims").fetchall() == [("undecided", 0)]
+        important = con.execute("SELECT * FROM importance WHERE study = 'plain'").fetchall()
+        assert important == []
+        statistics = str(con.execute("SELECT stats(recall) FROM recall").fetchall())
     for name, table in found.items():
         if name not in ("run", "member"):
             assert not seen.intersection(str(value) for row in table.rows for value in row), name
         if "split" in table.columns:
             assert {row[table.columns.index("split")] for row in table.rows} <= {"val", ""}, name
-    assert {row[0] for row in query(folder, "SELECT study FROM results").rows} == {"sealed"}
-    assert query(folder, "SELECT DISTINCT study, split FROM comparisons").rows == [
-        ("sealed", "val")
-    ]
-    assert query(folder, "SELECT verdict, n FROM claims").rows == [("undecided", 0)]
-    assert query(folder, "SELECT count(*) FROM importance WHERE study = 'plain'").rows == [(0,)]
     assert len(found["recall"].rows) < len(whole["recall"].rows)
     # Not even as the largest value of a column, which DuckDB keeps.
     score = query(place.results, "SELECT max(recall) FROM recall WHERE split = 'test'").rows[0][0]
-    assert str(score) not in str(query(folder, "SELECT stats(recall) FROM recall").rows)
+    assert str(score) not in statistics
     assert [path.name for path in folder.iterdir()] == ["results.duckdb"]
 
 
@@ -73,10 +89,8 @@ def test_a_confirmed_study_is_open_and_whole(place: Place) -> None:
     place.run(OPEN)
     folder, opened = copied(place, "shut")
     assert opened == {"sealed"}
-    question = "FROM {} WHERE study = 'sealed' ORDER BY ALL"
-    for view in ("results", "comparisons", "claims", "curves", "openings", "summary"):
-        asked = question.format(view)
-        assert query(folder, asked) == query(place.results, asked), view
+    names = ("results", "comparisons", "claims", "curves", "openings", "summary")
+    assert views(folder, *names) == views(place.results, *names)
     assert query(folder, "SELECT DISTINCT study FROM results WHERE split = 'test'").rows == [
         ("sealed",)
     ]
