@@ -11,7 +11,7 @@ from gcudml.runtime.files import replacing
 
 
 def append_rows(
-    workdir: Path, table: str, rows: Iterable[Mapping[str, int | float | None]]
+    workdir: Path, table: str, rows: Iterable[Mapping[str, int | float | str | None]]
 ) -> None:
     """Append rows to a table, one JSON object per line."""
     lines = [json.dumps(row) + "\n" for row in rows]
