@@ -177,6 +177,15 @@ class ComparedTable(_Document):
     """Empty if the tables are equal."""
 
 
+class StateApart(_Document):
+    """Where the training of a killed study parts ways with that of the uninterrupted one."""
+
+    run_id: str
+    epoch: int
+    parts: tuple[str, ...]
+    """What differs after this epoch, such as student or optimizer.0."""
+
+
 class VerifiedStudy(_Document):
     """Answer of ``verify``: whether a killed study ends like an uninterrupted one."""
 
@@ -189,6 +198,8 @@ class VerifiedStudy(_Document):
     tables: tuple[ComparedTable, ...]
     kept: str | None
     """Where both studies are kept if they differ."""
+    apart: StateApart | None
+    """Null if no training state differs, or the workload writes none."""
 
 
 class Compared(_Document):

@@ -11,6 +11,7 @@ from harness.answers.documents import (
     PreviewedRun,
     Ran,
     Reported,
+    StateApart,
     VerifiedStudy,
 )
 from harness.engine.preview import Preview
@@ -83,6 +84,7 @@ def verified(study: str, found: Verified) -> VerifiedStudy:
         is_equal=found.is_equal,
         tables=tuple(ComparedTable.model_validate(table._asdict()) for table in found.tables),
         kept=None if found.kept is None else text_of(found.kept),
+        apart=found.apart and StateApart.model_validate(found.apart._asdict()),
     )
 
 

@@ -251,18 +251,20 @@ def verify(
     workers: Workers = None,
     threads: Threads = None,
     overrides: Overrides = None,
+    results: Results = RESULTS,
     form: AnswerFormat = "text",
 ) -> None:
     """Kill a study at random, resume it, and compare its tables with an uninterrupted run."""
     from harness.answers.of_studies import verified
     from harness.cli.output import show_answer
     from harness.study.loading import load_study
-    from harness.verify import Verification, describe
+    from harness.verify import Verification, describe, keep_outcome
 
     given = tuple(overrides or ())
-    name = load_study(study, given).spec.study
+    spec = load_study(study, given).spec
     found = Verification(study, given, kills, seed, workers, threads, say).run()
-    show_answer(form, verified(name, found), lambda: describe(found))
+    keep_outcome(results, spec, found)
+    show_answer(form, verified(spec.study, found), lambda: describe(found))
     raise typer.Exit(0 if found.is_equal else 1)
 
 

@@ -49,6 +49,7 @@ _RULES: Mapping[str, str] = {
     "run": "true",
     "study": "true",
     "trial": "true",
+    "verification": "true",
     "epoch": f"{_OPEN_RUNS} OR {_NO_TEST_RUNS} AND NOT starts_with(name, 'test')",
     "explained_variance": f"{_OPEN_STUDIES} OR {_SEALED_SEARCHES}",
 }

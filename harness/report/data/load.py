@@ -24,6 +24,7 @@ from harness.stats import paired
 from harness.stats.lattice import Effect
 from harness.store.database import Connection, reading
 from harness.store.tables.effects import design_of
+from harness.store.tables.verifications import last_verification
 from harness.store.typed_rows import read_rows
 
 SHOWN_SPLITS = ("test", "val")
@@ -92,6 +93,7 @@ def read_tables(con: Connection, results: Path, study: str) -> StudyTables:
         raise InputError(f"{results}: unknown study {study!r}; {nearest(study, known)}")
     values = _read_values(con, study)
     decisions = read_decisions(con, study)
+    verified = last_verification(con, study)
     return StudyTables(
         study=Study(*found[0]),
         trials=tuple(TrialRow(*row) for row in read_rows(con, _TRIALS, [study])),
@@ -103,6 +105,7 @@ def read_tables(con: Connection, results: Path, study: str) -> StudyTables:
         design=design_of(con, study),
         effects=_read_effects(con, study),
         decisions={trial_id: found.text for trial_id, found in decisions.items()},
+        verified=verified.text if verified else "",
     )
 
 

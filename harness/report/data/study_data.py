@@ -226,6 +226,8 @@ class StudyTables:
     """Of an ablation's components, by view."""
     decisions: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Of a study with ``stop``: trial_id -> what its newest look decided."""
+    verified: str = ""
+    """What the last ``harness verify`` found, in a line."""
 
     @property
     def views(self) -> tuple[View, ...]:

@@ -21,7 +21,7 @@ from harness.store.tables.bulk_rows import FROM_WORKLOAD, quoted
 
 Migration = Callable[[duckdb.DuckDBPyConnection], None]
 
-SCHEMA_VERSION = 10
+SCHEMA_VERSION = 11
 """Increase this with every change to ``tables.sql``; views have no version."""
 
 _MOST_DEGREES_OF_FREEDOM = 1000
@@ -91,12 +91,22 @@ def add_experiment(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(f"DROP TABLE IF EXISTS {table}")
 
 
+_NEW_IN_11 = ("states", "verification")
+
+
+def add_verifications(con: duckdb.DuckDBPyConnection) -> None:
+    """Migration 11: drop tables of a workload that are named like new ones; see migration 6."""
+    for table in _NEW_IN_11:
+        con.execute(f"DROP TABLE IF EXISTS {table}")
+
+
 MIGRATIONS: Mapping[int, Migration] = {
     3: add_pruning,
     4: add_sampling_error,
     6: drop_undeclared,
     7: describe_columns,
     10: add_experiment,
+    11: add_verifications,
 }
 """Version -> migration of existing tables to that version.
 

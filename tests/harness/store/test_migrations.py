@@ -280,6 +280,7 @@ def test_the_documented_views_are_there(con: duckdb.DuckDBPyConnection) -> None:
         "circumstances", "claims", "classes", "comparisons", "control_comparisons", "curves", "effects", "evidence", "failures",
         "flips", "importance", "interactions", "leaderboard", "mixed", "openings", "pruned", "recall_by_classes", "results",
         "summary", "trials", "vault",
+        "verifications",
     }  # fmt: skip
     for (name,) in views:
         assert re.fullmatch(r"[a-z_]+", name)
