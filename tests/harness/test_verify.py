@@ -93,7 +93,7 @@ def test_the_first_epoch_and_part_that_differ_are_found(place: Place) -> None:
     place.have_run()
     twin = place.folder / "twin"
     rows = [("b", 0, "student", "1"), ("a", 1, "student", "2"), ("a", 1, "teacher", "3")]
-    rows += [("a", 2, "student", "4")]
+    rows += [("a", epoch, "student", "4") for epoch in range(2, 40)]
     with connect(place.results, read_only=False) as con:
         con.executemany("INSERT INTO states VALUES (?, ?, ?, ?)", rows)
     shutil.copytree(place.results, twin)

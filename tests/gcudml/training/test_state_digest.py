@@ -10,6 +10,7 @@ import pytest
 import torch
 from tiny import train_tiny
 
+from gcudml.training import checkpoint
 from gcudml.training.state_digest import digest_rows
 
 
@@ -60,6 +61,30 @@ def test_the_layout_in_memory_does_not_matter() -> None:
     other = state()
     other["student"]["weight"] = other["student"]["weight"].to(memory_format=torch.channels_last)
     assert digests(other) == digests(state())
+
+
+class KilledError(Exception):
+    """Stands for a process that ends before it saves."""
+
+
+def test_rows_of_an_epoch_that_was_not_saved_are_written_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_tiny(tmp_path / "whole")
+    save = checkpoint.save
+
+    def fail_once(workdir: Path, key: str, content: Any) -> None:
+        if content["epoch"] == 2:
+            monkeypatch.setattr(checkpoint, "save", save)
+            raise KilledError
+        save(workdir, key, content)
+
+    monkeypatch.setattr(checkpoint, "save", fail_once)
+    with pytest.raises(KilledError):
+        train_tiny(tmp_path / "killed")
+    train_tiny(tmp_path / "killed")
+    whole, killed = (tmp_path / name / "tables" / "states.jsonl" for name in ("whole", "killed"))
+    assert killed.read_text() == whole.read_text()
 
 
 def test_a_run_writes_one_row_for_each_epoch_and_part(tmp_path: Path) -> None:
