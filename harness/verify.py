@@ -18,12 +18,19 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from harness.errors import InputError
-from harness.store.table_diff import TableDiff, compare
+from harness.records.provenance import git_state
+from harness.records.verifications import VerifyOutcome, add_verification, read_verifications
+from harness.store.database import connect
+from harness.store.table_diff import StateApart, TableDiff, compare, first_state_apart
+from harness.store.tables.verifications import replace_verifications
 from harness.study.loading import load_study
+from harness.study.spec import StudySpec
 
 Victim = Literal["driver", "fork server", "worker"]
 VICTIMS: tuple[Victim, ...] = ("driver", "fork server", "worker")
@@ -35,6 +42,7 @@ at any stage."""
 _START_S = 10.0
 """Lower limit of that time, so that a short study is not hit only while it starts."""
 _WORDS = 300
+_WAIT_S = 60.0
 
 
 class Verified(NamedTuple):
@@ -47,6 +55,8 @@ class Verified(NamedTuple):
     """Comparison of the first study that differs, else of the last one."""
     kept: Path | None
     """Where the folders of a study that differs are kept."""
+    apart: StateApart | None = None
+    """Where the training of the first study that differs parts ways, if it does."""
 
     @property
     def is_equal(self) -> bool:
@@ -100,7 +110,8 @@ class Verification:
             studies += 1
             tables = compare(place / "whole", folder)
             if any(table.differences for table in tables):
-                return Verified(kills, studies, tuple(tables), place)
+                apart = first_state_apart(place / "whole", folder)
+                return Verified(kills, studies, tuple(tables), place, apart)
             _remove(folder)
         return Verified(kills, studies, tuple(tables), None)
 
@@ -178,6 +189,33 @@ class Verification:
             )
 
 
+def keep_outcome(results: Path, spec: StudySpec, verified: Verified) -> VerifyOutcome:
+    """Add the outcome to the study in a results folder, which need not have its runs.
+
+    Raises:
+        StoreError: the folder or its database cannot be written.
+    """
+    found = find_spec(spec.workload)
+    state = git_state(Path(found.origin if found and found.origin else ".").parent)
+    apart = verified.apart
+    made = VerifyOutcome(
+        study=spec.study,
+        checked=datetime.now(UTC).replace(microsecond=0, tzinfo=None).isoformat(),
+        kills=sum(verified.kills.values()),
+        is_equal=verified.is_equal,
+        git_commit=state.commit,
+        dirty=state.dirty,
+        differences=", ".join(each.table for each in verified.tables if each.differences),
+        first_run=apart and apart.run_id,
+        first_epoch=apart.epoch if apart else None,
+        first_parts=", ".join(apart.parts) if apart else None,
+    )
+    add_verification(results, made)
+    with connect(results, read_only=False, wait_s=_WAIT_S) as con:
+        replace_verifications(con, read_verifications(results, []))
+    return made
+
+
 def describe(verified: Verified) -> list[str]:
     """Describe the outcome as lines of text."""
     counts = ", ".join(f"{count} x {victim}" for victim, count in verified.kills.items())
@@ -186,6 +224,9 @@ def describe(verified: Verified) -> list[str]:
         f"{sum(verified.kills.values())} kills ({counts}) in {verified.studies} {plural}",
         *(str(table) for table in verified.tables),
     ]
+    if verified.apart is not None:
+        run_id, epoch, parts = verified.apart
+        lines.append(f"training parts ways in epoch {epoch} of run {run_id}: {', '.join(parts)}")
     if verified.is_equal:
         return [*lines, "equal to the uninterrupted study"]
     return [*lines, f"NOT equal to the uninterrupted study; both are kept in {verified.kept}"]

@@ -18,7 +18,7 @@ from gcudml.runtime.checksum import SummedWriter, is_sound, say_useless
 from gcudml.runtime.files import replacing
 
 FILE = "checkpoint.pt"
-FORM = 2
+FORM = 3
 """Version of the content; files of any other version are ignored."""
 
 

@@ -43,7 +43,7 @@ from gcudml.runtime import fused
 from gcudml.runtime.checksum import say_useless
 from gcudml.runtime.seeding import Seed, derive, generator, run_seed, seed_behind
 from gcudml.runtime.timer import Stopwatch
-from gcudml.training import checkpoint
+from gcudml.training import checkpoint, state_digest
 from gcudml.training.epoch import train_epoch
 from gcudml.training.extra_scores import best_oracle_epoch, oracle_results, score_beside
 from gcudml.training.model_file import ModelFacts, results_of, save_model
@@ -57,6 +57,8 @@ Embed = Callable[[Tensor, RandomViews | None], Tensor]
 """Embeds images unchanged, or a random view of each; one row per image."""
 
 
+_TABLES = ("clusters", state_digest.TABLE)
+"""Tables that grow with every epoch."""
 SHARE_OF_GPU = 0.4  # one part's images may take this share of free GPU memory
 
 
@@ -318,24 +320,28 @@ def _train(
         write_facts(workdir, alarms=list(state.alarms))
         is_wanted = report(epoch, metrics)
         state.epoch = epoch + 1
-        table = state_of_table(workdir, "clusters")
         # After the report: reporting an epoch twice is harmless, not reporting it would lose it.
         if all(math.isfinite(value) for value in metrics.values()):  # else diverged: do not resume
             with clock("checkpoint"):  # timed in the next epoch
-                checkpoint.save(workdir, key, state.state_dict() | {"table": tuple(table)})
+                content = state.state_dict()
+                append_rows(workdir, state_digest.TABLE, state_digest.digest_rows(epoch, content))
+                tables = {name: tuple(state_of_table(workdir, name)) for name in _TABLES}
+                checkpoint.save(workdir, key, content | {"tables": tables})
         if not is_wanted:
             return None
     return state.best and state.best._replace(oracle_epoch=state.oracle_epoch)
 
 
 def _resume(state: TrainingState, key: str, workdir: Path) -> None:
-    """Restore the checkpoint of an earlier attempt if it and the clusters table are intact."""
+    """Restore the checkpoint of an earlier attempt if it and the tables are intact."""
     kept = checkpoint.load(workdir, key, state.context.device)
-    size, checksum = kept["table"] if kept else (0, 0)
-    if state_of_table(workdir, "clusters", size) != (size, checksum):
-        say_useless(workdir / "tables" / "clusters.jsonl", "does not match its checksum")
-        kept, size = None, 0
-    cut_table(workdir, "clusters", size)
+    for name, (size, checksum) in kept["tables"].items() if kept else ():
+        if state_of_table(workdir, name, size) != (size, checksum):
+            say_useless(workdir / "tables" / f"{name}.jsonl", "does not match its checksum")
+            kept = None
+            break
+    for name in _TABLES:
+        cut_table(workdir, name, kept["tables"][name][0] if kept else 0)
     if kept is not None:
         state.load_state_dict(kept)
         write_facts(workdir, alarms=list(state.alarms))

@@ -10,8 +10,9 @@ import os
 import shlex
 import sys
 import traceback
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, Unpack
+from typing import TYPE_CHECKING, Annotated, NoReturn, Unpack, cast
 
 import typer
 
@@ -20,18 +21,20 @@ from harness.cli.options import (
     REPORTS,
     RESULTS,
     Address,
+    AnswerFormat,
     ExecutorOption,
     FailureChoice,
     Overrides,
-    PlanFormat,
     Reports,
     Results,
     RunsPerGpu,
+    SchemaSubject,
     Study,
+    TextOrJson,
     Threads,
     Workers,
 )
-from harness.cli.terminal import say, show, show_data
+from harness.cli.terminal import notice, say, say_error, show, show_data, speaking
 from harness.errors import HarnessError, InputError
 
 if TYPE_CHECKING:
@@ -50,24 +53,33 @@ app.add_typer(result_commands.app)
 
 def main() -> None:
     """Run the command line and exit: 0, 1 (a run failed), 2 (wrong input), 130 (interrupted)."""
-    try:
-        app(prog_name="harness")
-    except HarnessError as error:
-        if os.environ.get("HARNESS_TRACEBACK"):
-            traceback.print_exception(error)
-        _fail(str(error), error.exit_status)
-    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        where = f"{error.filename}: " if error.filename else ""
-        _fail(f"{where}the disk is full; free some space, then run the same command again", 2)
+    with speaking(sys.argv[1:]) as is_json:
+        try:
+            # Typer itself would describe wrong options in sentences for people.
+            status = app(prog_name="harness", standalone_mode=not is_json)
+        except _WRONG_OPTION as error:
+            _fail(error.format_message(), error.exit_code)
+        except HarnessError as error:
+            if os.environ.get("HARNESS_TRACEBACK"):
+                traceback.print_exception(error)
+            _fail(str(error), error.exit_status)
+        except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            _fail(f"{where}the disk is full; free some space, then run the same command again", 2)
+    sys.exit(status)
+
+
+_WRONG_OPTION = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[2])
+"""Any error that Typer finds in the command line; it does not export the name of the class."""
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    for line in message.rstrip("\n").split("\n"):
-        say(f"error: {line}")
+    say_error(message, status)
     sys.exit(status)
 
 
@@ -114,19 +126,23 @@ def run(
     profile: Annotated[
         bool, typer.Option("--profile", help="Record where each trained run spends its time.")
     ] = False,
+    form: AnswerFormat = "text",
 ) -> None:
     """Train a study's missing runs, then print its table and write its report."""
-    from harness.cli.output import print_preview
+    from harness.answers.of_studies import previewed
+    from harness.cli.output import preview_lines, show_answer
     from harness.engine.preview import preview
 
     given = tuple(overrides or ())
     if dry_run:
-        print_preview(preview(study, given, results))
+        planned = preview(study, given, results)
+        show_answer(form, previewed(planned), lambda: preview_lines(planned))
         return
     _run_and_print(
         study,
         given,
         reports,
+        form,
         results=results,
         executor=executor,
         workers=workers,
@@ -154,12 +170,14 @@ def retry(
     runs_per_gpu: RunsPerGpu = 1,
     address: Address = None,
     overrides: Overrides = None,
+    form: AnswerFormat = "text",
 ) -> None:
     """Retry a study's failed runs, including those that `run` leaves alone, then run the rest."""
     _run_and_print(
         study,
         tuple(overrides or ()),
         reports,
+        form,
         results=results,
         executor=executor,
         workers=workers,
@@ -174,24 +192,29 @@ def _run_and_print(
     study: Path,
     overrides: tuple[str, ...],
     reports: Path,
+    form: TextOrJson,
     *,
     results: Path,
     **options: Unpack[Options],
 ) -> NoReturn:
     import harness
-    from harness.cli.output import forecast_line, print_results
-    from harness.cli.progress_display import open_display
+    from harness.answers.of_results import reported
+    from harness.answers.of_studies import ran
+    from harness.cli.output import forecast_line, result_lines, show_answer
+    from harness.cli.progress_display import PlainDisplay, open_display
 
     options["command"] = shlex.join(["harness", *sys.argv[1:]])
-    with open_display(sys.stdout) as display:
+    # Standard output belongs to the answer.
+    quiet = nullcontext(PlainDisplay(sys.stderr, notice))
+    with open_display(sys.stdout) if form == "text" else quiet as display:
         outcome, _ = harness.run(
             study, results=results, overrides=overrides, watcher=display, **options
         )
-    if outcome.is_stored:
-        print_results(results, outcome.study, reports)
-    if outcome.budget_message is not None:
+    found = reported(results, outcome.study, reports) if outcome.is_stored else None
+    show_answer(form, ran(outcome, found), lambda: result_lines(found) if found else [])
+    if outcome.budget_message is not None and form == "text":
         show(outcome.budget_message)
-    if outcome.forecast is not None:
+    if outcome.forecast is not None and form == "text":
         show(forecast_line(outcome.forecast))
     if outcome.signal is not None:
         say("interrupted; run the same command again to continue")
@@ -208,22 +231,18 @@ def plan(
     no_probe: Annotated[
         bool, typer.Option("--no-probe", help="Do not train four epochs to time them.")
     ] = False,
-    form: Annotated[PlanFormat, typer.Option("--format", help="Output format.")] = "text",
+    form: AnswerFormat = "text",
 ) -> None:
     """Estimate what a study will take and what difference it could detect; write nothing."""
-    import dataclasses
-    import json
-
+    from harness.answers.documents import Planned
+    from harness.cli.output import show_answer
     from harness.cli.plan_output import describe
     from harness.engine.run_options import RunOptions
     from harness.planning.forecast import make_forecast
 
     options = RunOptions(results, workers=workers, threads=threads)
     found = make_forecast(study, tuple(overrides or ()), options, may_probe=not no_probe)
-    if form == "json":
-        show_data(json.dumps(dataclasses.asdict(found), indent=2))
-    else:
-        show("\n".join(describe(found)))
+    show_answer(form, Planned(found), lambda: describe(found))
 
 
 @app.command()
@@ -234,29 +253,32 @@ def verify(
     workers: Workers = None,
     threads: Threads = None,
     overrides: Overrides = None,
+    results: Results = RESULTS,
+    form: AnswerFormat = "text",
 ) -> None:
     """Kill a study at random, resume it, and compare its tables with an uninterrupted run."""
-    from harness.verify import Verification, describe
+    from harness.answers.of_studies import verified
+    from harness.cli.output import show_answer
+    from harness.study.loading import load_study
+    from harness.verify import Verification, describe, keep_outcome
 
     given = tuple(overrides or ())
-    verified = Verification(study, given, kills, seed, workers, threads, say).run()
-    show("\n".join(describe(verified)))
-    raise typer.Exit(0 if verified.is_equal else 1)
+    spec = load_study(study, given).spec
+    found = Verification(study, given, kills, seed, workers, threads, say).run()
+    keep_outcome(results, spec, found)
+    show_answer(form, verified(spec.study, found), lambda: describe(found))
+    raise typer.Exit(0 if found.is_equal else 1)
 
 
 @app.command()
-def check(study: Study, overrides: Overrides = None) -> None:
+def check(study: Study, overrides: Overrides = None, form: AnswerFormat = "text") -> None:
     """Check a study file and print how many runs it makes; no data is read."""
-    from harness.cli.output import size_of
-    from harness.search.rules import NEWEST_RULES, check_rules
+    from harness.answers.of_studies import checked
+    from harness.cli.output import show_answer, size_text
     from harness.study.loading import load_study
-    from harness.study.trials.plan import make_plan
-    from harness.workload import load_workload
 
-    loaded = load_study(study, tuple(overrides or ()))
-    plan = make_plan(loaded, load_workload(loaded.spec.workload))
-    check_rules(loaded, NEWEST_RULES)
-    show(f"{study}: valid: {size_of(plan)}")
+    found = checked(load_study(study, tuple(overrides or ())))
+    show_answer(form, found, lambda: [f"{study}: valid: {size_text(found)}"])
 
 
 @app.command()
@@ -264,13 +286,21 @@ def schema(
     workload: Annotated[
         str, typer.Option(help="Workload whose parameters to describe.", metavar="MODULE")
     ] = "gcudml.workload",
+    subject: Annotated[
+        SchemaSubject, typer.Option("--of", help="Study files, or the answers with --format json.")
+    ] = "study",
 ) -> None:
-    """Print the JSON Schema of study files, for editors."""
+    """Print the JSON Schema of study files, for editors, or of answers, for programs."""
     import json
 
     from harness.study.json_schema import study_schema
     from harness.workload import load_workload
 
+    if subject == "results":
+        from harness.answers import answers_schema
+
+        show_data(json.dumps(answers_schema(), indent=2))
+        return
     parameters = load_workload(workload).schema()
     try:
         document = study_schema(parameters)
@@ -279,3 +309,25 @@ def schema(
             f"workload {workload!r}: schema: not a JSON Schema: {error}; fix it"
         ) from error
     show_data(json.dumps(document, indent=2))
+
+
+@app.command()
+def mcp(
+    workloads: Annotated[
+        list[str],
+        typer.Option("--workload", metavar="MODULE", help="Workload of studies; repeatable."),
+    ],
+    results: Results = RESULTS,
+    studies: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the study files.")] = Path(
+        "studies"
+    ),
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Folder that studies may read; repeatable."),
+    ] = None,
+) -> None:
+    """Serve tools to an agent (MCP, over standard input and output), without shut test scores."""
+    from harness.agents.admission import Admission
+    from harness.agents.server import serve
+
+    serve(Admission(results, studies, tuple(workloads), tuple(data or ())))

@@ -14,7 +14,8 @@ from harness.records.folders import folder
 ExecutorChoice = Literal["process", "spawn", "local", "ray"]
 FormatChoice = Literal["table", "csv", "json", "markdown"]
 ExportChoice = Literal["csv", "parquet", "latex", "markdown", "optuna", "tensorboard", "mlflow"]
-PlanFormat = Literal["text", "json"]
+TextOrJson = Literal["text", "json"]
+SchemaSubject = Literal["study", "results"]
 
 
 class FailureChoice(StrEnum):
@@ -81,5 +82,8 @@ Host = Annotated[
     typer.Option(help="Address to listen on; other machines can reach any but a loopback address."),
 ]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")]
+AnswerFormat = Annotated[
+    TextOrJson, typer.Option("--format", help="text, or a JSON document for programs.")
+]
 RESULTS = Path("results")
 REPORTS = Path("reports")

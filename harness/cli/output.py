@@ -1,93 +1,92 @@
-"""Print a study's size, what is to be done, and its table."""
+"""Print answers: as JSON for programs, or as lines for people."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 
-from harness.api import Results
+from harness.answers.documents import Answer, Checked, Model, Reported, as_json
+from harness.cli.options import TextOrJson
 from harness.cli.row_formats import format_rows
-from harness.cli.terminal import show
+from harness.cli.terminal import show, show_data
 from harness.engine.preview import Preview
-from harness.export.best_model import BestModel, best_model
 from harness.records.forecasts import NotedForecast
 from harness.records.trial import seed_text
-from harness.report.findings.tables.final_table import final_table
-from harness.study.trials.budget import search_trials
-from harness.study.trials.plan import Plan
+from harness.store.studies import StudyLine
 from harness.units import duration, duration_range
 
 
-def size_of(plan: Plan) -> str:
+def show_answer(form: TextOrJson, answer: Answer, lines: Callable[[], Iterable[str]]) -> None:
+    """Print an answer as a JSON document, or the lines that say the same to people."""
+    if form == "json":
+        show_data(as_json(answer))
+        return
+    for line in lines():
+        show(line)
+
+
+def size_text(size: Checked) -> str:
     """Say how many trials and runs a study has."""
-    spec = plan.spec
-    trials = len(plan.fixed)
-    if not spec.is_fixed:
-        most = search_trials(spec, controls=len(plan.controls))
-        if most is None:
-            return f"as many trials as fit into {spec.budget.hours:g} h"
-        trials = most
-    seeds, confirm = len(spec.seed_list), spec.confirm
-    controls = f" and {len(plan.controls)} controls"
-    folds = "" if spec.folds is None else f" x {spec.folds} folds"
-    skipped = " at most" if spec.pruner != "none" or spec.stop is not None else ""
-    if confirm is None:
-        runs = (trials + len(plan.controls)) * spec.runs_of_trial
-        return f"{trials} trials{controls} x {seeds} seeds{folds} = {runs} runs{skipped}"
-    fresh = len(spec.confirm_seed_list)
-    top = min(confirm.top, max(0, trials - 1))
-    runs = trials * spec.runs_of_trial + (top + 1 + len(plan.controls)) * fresh
+    if size.runs is None:
+        return f"as many trials as fit into {size.hours:g} h"
+    controls = f" and {size.controls} controls"
+    folds = "" if size.folds is None else f" x {size.folds} folds"
+    skipped = " at most" if size.are_at_most else ""
+    seeds = f"{size.seeds} seeds{folds}"
+    if not size.confirmed:
+        return f"{size.trials} trials{controls} x {seeds} = {size.runs} runs{skipped}"
     return (
-        f"{trials} trials x {seeds} seeds{folds}, then the best {top}, the baseline{controls} x "
-        f"{fresh} fresh seeds = {runs} runs{skipped}"
+        f"{size.trials} trials x {seeds}, then the best {size.confirmed - 1}, the "
+        f"baseline{controls} x {size.confirm_seeds} fresh seeds = {size.runs} runs{skipped}"
     )
 
 
-def print_preview(planned: Preview) -> None:
-    """Print what `harness run` would do."""
-    show(f"study {planned.study}: {planned.question}")
-    columns = ("trial", "seed", "run", "state")
+def preview_lines(planned: Preview) -> list[str]:
+    """Say what `harness run` would do."""
     rows = [(r.trial, seed_text(r.seed, r.fold), r.run_id, r.state) for r in planned.runs]
-    show(format_rows(columns, rows, "table"))
     done = sum(each.state == "done" for each in planned.runs)
-    show(f"{len(planned.runs)} runs, {done} done")
-    for change in planned.changes:
-        show(f"changed since it was run: {change}")
+    lines = [
+        f"study {planned.study}: {planned.question}",
+        format_rows(("trial", "seed", "run", "state"), rows, "table"),
+        f"{len(planned.runs)} runs, {done} done",
+        *(f"changed since it was run: {change}" for change in planned.changes),
+    ]
     if planned.is_open:
-        show("plus the trials that the search will propose until its budget is spent")
+        lines.append("plus the trials that the search will propose until its budget is spent")
     elif planned.proposed_later:
-        show(f"plus up to {planned.proposed_later} trials that the search has yet to propose")
+        lines.append(
+            f"plus up to {planned.proposed_later} trials that the search has yet to propose"
+        )
     elif planned.confirmed_later:
-        show(f"plus {planned.confirmed_later} runs that confirm its winners")
+        lines.append(f"plus {planned.confirmed_later} runs that confirm its winners")
     elif planned.later_seeds:
-        show(f"plus up to {planned.later_seeds} runs with the seeds that undecided trials get")
+        lines.append(
+            f"plus up to {planned.later_seeds} runs with the seeds that undecided trials get"
+        )
+    return lines
 
 
-def print_results(results: Path, study: str, reports: Path) -> None:
-    """Print a study's table and write its report."""
-    table = final_table(results, study)
-    page = Results(results).report(study, reports)
+def result_lines(found: Reported) -> list[str]:
+    """Format a study's table, its answer, its page and its best model."""
     rows = [
         (
-            f"{trial.label} (baseline)" if trial.is_baseline else trial.label,
-            "" if found is None else f"{found.mean:.4f}",
-            "" if found is None or found.sd is None else f"{found.sd:.4f}",
-            "" if found is None or found.low is None else f"[{found.low:.4f}, {found.high:.4f}]",
-            f"{0 if found is None else found.n}/{planned}",
+            f"{row.trial} (baseline)" if row.is_baseline else row.trial,
+            "" if row.mean is None else f"{row.mean:.4f}",
+            "" if row.sd is None else f"{row.sd:.4f}",
+            "" if row.low is None else f"[{row.low:.4f}, {row.high:.4f}]",
+            f"{row.n}/{row.planned}",
         )
-        for trial, found, planned in table.rows
+        for row in found.rows
     ]
-    if table.note:
-        print(f"note: {table.note}")
-    heading = f"{table.view.label} ({table.view.split})"
-    show(format_rows(("trial", heading, "sd", "95 % interval", "seeds"), rows, "table"))
-    for decision in table.decisions:
-        show(decision)
-    if table.front:
-        show(f"front: {table.front}")
-    show(f"answer: {table.claim}")
-    show(f"report: {page}")
-    if (best := best_model(results, study)) is not None:
-        show(f"best model: {describe_model(best)}")
+    heads = ("trial", f"{found.label} ({found.split})", "sd", "95 % interval", "seeds")
+    lines = [f"note: {found.note}"] if found.note else []
+    lines += [format_rows(heads, rows, "table"), *found.decisions]
+    lines += [f"front: {found.front}"] if found.front else []
+    lines.append(f"answer: {found.answer}")
+    if found.page is not None:
+        lines.append(f"report: {found.page}")
+    if found.best_model is not None:
+        lines.append(f"best model: {describe_model(found.best_model)}")
+    return lines
 
 
 def forecast_line(noted: NotedForecast) -> str:
@@ -97,7 +96,26 @@ def forecast_line(noted: NotedForecast) -> str:
     return f"time: {took} for {noted.runs} run{'s' * (noted.runs != 1)}; the forecast was {said}"
 
 
-def describe_model(model: BestModel) -> str:
+def describe_model(model: Model) -> str:
     """Say where a model is and which run it comes from."""
     score = "" if model.score is None else f", val {model.score:.4f}"
     return f"{model.path} ({model.trial}, seed {model.seed}{score})"
+
+
+def list_lines(studies: Sequence[StudyLine]) -> list[str]:
+    """Tabulate the studies of a results folder."""
+    columns = ("study", "trials", "runs", "done", "failed", "pruned", "updated (UTC)", "question")
+    rows = [
+        (
+            line.study,
+            line.trials,
+            line.runs,
+            line.done,
+            line.failed,
+            line.pruned,
+            f"{line.updated:%Y-%m-%d %H:%M}",
+            line.question,
+        )
+        for line in studies
+    ]
+    return [format_rows(columns, rows, "table")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
@@ -35,8 +35,9 @@ def open_display(stream: TextIO) -> Iterator[ProgressListener]:
 class PlainDisplay:
     """Prints a line for every run that starts or ends."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, written: Callable[[str], str] = visible) -> None:
         self._stream = stream
+        self._written = written
         self._has_begun = False
 
     def started(self, line: RunLine, snapshot: Snapshot) -> None:
@@ -55,7 +56,7 @@ class PlainDisplay:
     def say(self, text: str) -> None:
         """Print a line; fall silent once the reader has closed the pipe (``| head``)."""
         try:
-            print(visible(text), file=self._stream, flush=True)
+            print(self._written(text), file=self._stream, flush=True)
         except BrokenPipeError:  # must not end a study that trains for hours
             with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123  a device
                 os.dup2(nowhere.fileno(), self._stream.fileno())

@@ -11,14 +11,15 @@ import typer
 from harness.cli.options import (
     REPORTS,
     RESULTS,
+    AnswerFormat,
     ExportChoice,
     FormatChoice,
     Host,
-    PlanFormat,
     Port,
     Reports,
     Results,
     StudyName,
+    TextOrJson,
 )
 from harness.cli.terminal import say, show, show_data
 from harness.errors import InputError
@@ -71,6 +72,7 @@ def report(
     every: Annotated[
         bool, typer.Option("--all", help="Write the pages of all studies, and an index.")
     ] = False,
+    form: AnswerFormat = "text",
 ) -> None:
     """Print a study's table and write its report from the finished runs."""
     from harness.errors import InputError
@@ -78,12 +80,14 @@ def report(
     if (study is None) is not every:
         raise InputError("report: give either a study, by its file or its name, or --all")
     if study is None:
-        _report_all(results, reports)
+        _report_all(results, reports, form)
         return
-    from harness.cli.output import print_results
+    from harness.answers.of_results import reported
+    from harness.cli.output import result_lines, show_answer
     from harness.study.loading import study_name
 
-    print_results(results, study_name(study), reports)
+    found = reported(results, study_name(study), reports)
+    show_answer(form, found, lambda: result_lines(found))
 
 
 @app.command()
@@ -96,29 +100,31 @@ def best(
         str | None, typer.Option(metavar="LABEL", help="Trial to take [default: the best].")
     ] = None,
     results: Results = RESULTS,
+    form: AnswerFormat = "text",
 ) -> None:
     """Print the path of a study's best model, chosen on validation images, or copy it."""
-    from harness.cli.output import describe_model
+    from harness.answers.of_results import model
+    from harness.cli.output import describe_model, show_answer
     from harness.export.best_model import find_model, take_model
     from harness.study.loading import study_name
 
     name = study_name(study)
-    if to is None:
-        show(describe_model(find_model(results, name, trial)))
-    else:
-        show(describe_model(take_model(results, name, to, trial)))
+    found = find_model(results, name, trial) if to is None else take_model(results, name, to, trial)
+    answer = model(found)
+    show_answer(form, answer, lambda: [describe_model(answer)])
 
 
-def _report_all(results: Path, reports: Path) -> None:
+def _report_all(results: Path, reports: Path, form: TextOrJson) -> None:
     """Write all pages; those that fail are named, and make the exit status 1."""
+    from harness.answers.of_results import all_reported
+    from harness.cli.output import show_answer
     from harness.report.index_page import write_all
 
     written = write_all(results, reports)
     for problem in written.problems:
         say(f"{problem.study}: no report: {problem.reason}")
-    for page in written.pages:
-        show(f"report: {page}")
-    show(f"index: {written.path}")
+    pages = [f"report: {page}" for page in written.pages]
+    show_answer(form, all_reported(written), lambda: [*pages, f"index: {written.path}"])
     if written.problems:
         raise typer.Exit(1)
 
@@ -136,13 +142,19 @@ def compare(
     ] = None,
     results: Results = RESULTS,
     reports: Reports = REPORTS,
+    form: AnswerFormat = "text",
 ) -> None:
     """Write a page that compares trials of several studies."""
+    from harness.answers.documents import Compared
+    from harness.answers.of_studies import text_of
+    from harness.cli.output import show_answer
     from harness.report.comparison_page import write_comparison
     from harness.study.loading import study_name
 
     names = [study_name(study) for study in studies]
-    show(f"report: {write_comparison(results, names, reports, baseline=baseline)}")
+    page = write_comparison(results, names, reports, baseline=baseline)
+    answer = Compared(studies=tuple(dict.fromkeys(names)), page=text_of(page))
+    show_answer(form, answer, lambda: [f"report: {page}"])
 
 
 @app.command()
@@ -152,6 +164,7 @@ def watch(
     host: Host = "127.0.0.1",
     port: Port = 0,
     every: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds between updates.")] = 2.0,
+    form: AnswerFormat = "text",
 ) -> None:
     """Serve a study's page to a local browser while the study runs; Ctrl-C ends it."""
     import os
@@ -159,6 +172,8 @@ def watch(
     import threading
     from contextlib import suppress
 
+    from harness.answers.documents import Watched
+    from harness.cli.output import show_answer
     from harness.study.loading import study_name
     from harness.watch.live_page import Watch, serve
     from harness.watch.page_server import is_loopback
@@ -171,7 +186,8 @@ def watch(
     with serve(watched, host, port) as server, suppress(KeyboardInterrupt):
         if not is_loopback(host):
             say(f"warning: anyone who can reach {host} can read the results of {name}")
-        show(f"watching {name}: {server.url} (Ctrl-C ends it)")
+        words = f"watching {name}: {server.url} (Ctrl-C ends it)"
+        show_answer(form, Watched(study=name, url=server.url), lambda: [words])
         sys.stdout.flush()
         watched.start()
         threading.Event().wait()
@@ -192,67 +208,58 @@ def export(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
     results: Results = RESULTS,
+    answer: Annotated[
+        TextOrJson, typer.Option("--answer", help="text, or a JSON document for programs.")
+    ] = "text",
 ) -> None:
     """Export a study to other tools: its rows, its table for a paper, its runs."""
+    from harness.answers.documents import Exported, as_json
     from harness.export.export_study import export_study
     from harness.study.loading import study_name
 
-    show_data(export_study(results, study_name(study), form, to, force=force))
+    name = study_name(study)
+    said = export_study(results, name, form, to, force=force)
+    if answer == "json":
+        show_data(as_json(Exported(study=name, form=form, said=said)))
+    else:
+        show_data(said)
 
 
 @app.command()
 def claims(
     study: StudyName,
     results: Results = RESULTS,
-    form: Annotated[PlanFormat, typer.Option("--format", help="Output format.")] = "text",
+    form: AnswerFormat = "text",
     junit: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write JUnit XML, for CI.")
     ] = None,
 ) -> None:
     """Test a study's claims; exit status 0: all held, 1: one refuted, 3: one undecided."""
-    import json
-
+    from harness.answers.of_results import tested
+    from harness.cli.output import show_answer
     from harness.export.junit import write_junit
     from harness.report.findings.claim_lines import claim_line, exit_status, registration
-    from harness.report.study_claims import claim_document, read_study_claims
+    from harness.report.study_claims import read_study_claims
 
     told = read_study_claims(results, study, on_wait=say)
     if junit is not None:
         write_junit(junit, told.study, told.found)
-    if form == "json":
-        show_data(json.dumps(claim_document(told), indent=2, ensure_ascii=False))
-    else:
-        for each in told.found:
-            show(claim_line(each))
-        if said := registration(told.found):
-            show(said)
+    lines = [*map(claim_line, told.found), *filter(None, [registration(told.found)])]
+    show_answer(form, tested(told), lambda: lines)
     raise typer.Exit(exit_status(told.found))
 
 
 @app.command("ls")
-def list_all(results: Results = RESULTS) -> None:
+def list_all(results: Results = RESULTS, form: AnswerFormat = "text") -> None:
     """List the studies of a results folder."""
-    from harness.cli.row_formats import format_rows
+    from harness.answers.of_results import listed
+    from harness.cli.output import list_lines, show_answer
     from harness.store.database import connect
     from harness.store.studies import list_studies
 
     with connect(results, read_only=True, wait_s=10.0, on_wait=say) as con:
         lines = list_studies(con)
-    columns = ("study", "trials", "runs", "done", "failed", "pruned", "updated (UTC)", "question")
-    rows = [
-        (
-            line.study,
-            line.trials,
-            line.runs,
-            line.done,
-            line.failed,
-            line.pruned,
-            f"{line.updated:%Y-%m-%d %H:%M}",
-            line.question,
-        )
-        for line in lines
-    ]
-    show(format_rows(columns, rows, "table"))
+    show_answer(form, listed(lines), lambda: list_lines(lines))
 
 
 @app.command()
@@ -262,27 +269,36 @@ def rebuild(
         bool,
         typer.Option("--check", help="Change nothing; list damaged files, exit status 1 if any."),
     ] = False,
+    form: AnswerFormat = "text",
 ) -> None:
     """Rebuild the database from the spools, which hold everything in it."""
     if check:
-        _check(results)
+        _check(results, form)
         return
+    from harness.answers.documents import Rebuilt
+    from harness.answers.of_studies import text_of
+    from harness.cli.output import show_answer
     from harness.engine.database_repair import rebuild_results
 
     made = rebuild_results(results, on_wait=say)
     for notice in made.notices:
         say(notice)
-    show(f"{results}: rebuilt from {made.studies} studies and {made.runs} runs")
+    words = f"{results}: rebuilt from {made.studies} studies and {made.runs} runs"
+    answer = Rebuilt(results=text_of(results), **made._asdict())
+    show_answer(form, answer, lambda: [words])
 
 
-def _check(results: Path) -> None:
+def _check(results: Path, form: TextOrJson) -> None:
     """List what is damaged in a results folder."""
+    from harness.answers.documents import Inspected
+    from harness.answers.of_studies import text_of
+    from harness.cli.output import show_answer
     from harness.store.inspection import inspect_results
 
     found = inspect_results(results)
-    for problem in found.problems:
-        show(problem)
     what = f"{len(found.problems)} damaged files" if found.problems else "nothing is damaged"
-    show(f"{results}: {found.studies} studies and {found.runs} runs: {what}")
+    words = f"{results}: {found.studies} studies and {found.runs} runs: {what}"
+    answer = Inspected(results=text_of(results), **found._asdict())
+    show_answer(form, answer, lambda: [*found.problems, words])
     if found.problems:
         raise typer.Exit(1)

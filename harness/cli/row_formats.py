@@ -5,16 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 
 from harness.cli.options import FormatChoice
 from harness.cli.terminal import visible
 from harness.report.findings.tables.text_table import justified, markdown_table, no_formula
+from harness.store.typed_rows import named_rows, plain
 from harness.units import shortened
-from harness.workload import JsonValue
 
 _WIDEST = 60
 
@@ -31,10 +30,7 @@ def format_rows(
             keeps them, and so does ``csv``, except for text that a spreadsheet would evaluate.
     """
     if form == "json":
-        documents = [
-            {name: _plain(value) for name, value in zip(columns, row, strict=True)} for row in rows
-        ]
-        return json.dumps(documents, indent=1, ensure_ascii=False)
+        return json.dumps(named_rows(columns, rows), indent=1, ensure_ascii=False)
     if form == "csv":
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
@@ -88,18 +84,5 @@ def _text(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dict | list | tuple):
-        return json.dumps(_plain(value), ensure_ascii=False)
-    return str(value)
-
-
-def _plain(value: object) -> JsonValue:
-    """Convert a value to JSON: null if it is not finite, text for dates and the like."""
-    if isinstance(value, float | Decimal):
-        return float(value) if math.isfinite(value) else None
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return json.dumps(plain(value), ensure_ascii=False)
     return str(value)

@@ -19,7 +19,7 @@ from harness.errors import InputError, StoreError
 from harness.records.folders import folder
 from harness.records.plain_file import refuse_link, writing
 from harness.store.database_file import OnWait, Settings, damage, first_line, log_of, open_patiently
-from harness.store.query_interrupt import ended_by_ctrl_c
+from harness.store.query_interrupt import ended_after, ended_by_ctrl_c
 from harness.store.tables.migrations import is_outdated, migrate, refuse_newer, schema_version
 
 Connection: TypeAlias = duckdb.DuckDBPyConnection
@@ -125,6 +125,7 @@ def query(
     *,
     wait_s: float = 10.0,
     on_wait: OnWait | None = None,
+    limit_s: float | None = None,
 ) -> Table:
     """Run ``sql``, which can only read the database, and return its result.
 
@@ -134,14 +135,16 @@ def query(
         params: Values for ``?`` or ``$1`` (a sequence) or ``$name`` (a mapping).
         wait_s: As for ``connect``.
         on_wait: As for ``connect``.
+        limit_s: How long the query may take; None for as long as it needs.
 
     Raises:
-        InputError: there is nothing to read yet, or the SQL is invalid or tries to write.
+        InputError: there is nothing to read yet, the SQL is invalid or tries to write, or the
+            query takes too long.
         StoreBusyError: the file is still in use after ``wait_s``.
         StoreDamagedError: the file is damaged.
         StoreError: the schema is newer, or the file is not accessible.
     """
-    with answered(results, sql, params, wait_s=wait_s, on_wait=on_wait) as con:
+    with answered(results, sql, params, wait_s=wait_s, on_wait=on_wait, limit_s=limit_s) as con:
         columns = tuple(column[0] for column in con.description or ())
         return Table(columns, con.fetchall() if columns else [])
 
@@ -173,9 +176,13 @@ def answered(
     *,
     wait_s: float,
     on_wait: OnWait | None = None,
+    limit_s: float | None = None,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Run a query like ``query``, but leave the result to be fetched from the connection."""
-    with reading(results, wait_s=wait_s, on_wait=on_wait) as con:
+    with (
+        reading(results, wait_s=wait_s, on_wait=on_wait) as con,
+        ended_after(con.interrupt, limit_s),
+    ):
         try:
             con.execute(sql, params)
             yield con

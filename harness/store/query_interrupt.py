@@ -1,4 +1,7 @@
-"""Interrupt a running query with Ctrl-C; DuckDB alone checks for signals only occasionally."""
+"""Interrupt a running query with Ctrl-C, or when it takes too long.
+
+DuckDB alone checks for signals only occasionally.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from harness.errors import InputError
 
 
 @contextmanager
@@ -43,3 +48,32 @@ def ended_by_ctrl_c(interrupt: Callable[[], None]) -> Iterator[None]:
         raise KeyboardInterrupt from None
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def ended_after(interrupt: Callable[[], None], limit_s: float | None) -> Iterator[None]:
+    """Interrupt the queries of the ``with`` block after some time; None for no limit.
+
+    Raises:
+        InputError: it took longer.
+    """
+    if limit_s is None:
+        yield
+        return
+    is_over = threading.Event()
+
+    def end() -> None:
+        is_over.set()
+        interrupt()
+
+    timer = threading.Timer(limit_s, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except Exception:
+        if not is_over.is_set():
+            raise
+        raise InputError(f"SQL: not answered within {limit_s:g} s; ask for less") from None
+    finally:
+        timer.cancel()

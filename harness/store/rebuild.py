@@ -11,11 +11,13 @@ from harness.records.event_log import read_spool
 from harness.records.folders import spool_path
 from harness.records.plain_file import names_in, writing
 from harness.records.study_record import read_study_records
+from harness.records.verifications import read_verifications
 from harness.store.database import check_place, connect, database_path, nothing_yet
 from harness.store.database_file import OnWait, is_unusable, log_of, set_aside
 from harness.store.tables.comparisons import refresh_comparisons
 from harness.store.tables.importance import refresh_importance
 from harness.store.tables.ingest import ingest_all, write_study
+from harness.store.tables.verifications import replace_verifications
 
 _RUNS_A_TRANSACTION = 200
 
@@ -71,6 +73,7 @@ def rebuild(results: Path, *, wait_s: float = 0.0, on_wait: OnWait | None = None
         for record in records:
             refresh_comparisons(con, record.study)
             refresh_importance(con, record.study)
+        replace_verifications(con, read_verifications(results, notices))
     with writing(path):
         if is_bad or log_of(path).exists():
             aside = set_aside(path)

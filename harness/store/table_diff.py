@@ -20,7 +20,7 @@ _EXPRESSIONS = {
     "claim": "SELECT study, number, claim, known_pairs, planned_pairs FROM claim",
     "epoch": "SELECT run_id, epoch, name, value FROM epoch WHERE name NOT LIKE 'seconds/%'",
 }
-_LEFT_OUT = ("study", "meta", "t_quantile", "forecast")
+_LEFT_OUT = ("study", "meta", "t_quantile", "forecast", "verification")
 
 Row = tuple[object, ...]
 
@@ -52,6 +52,30 @@ def compare(ours: Path, theirs: Path) -> list[TableDiff]:
         names = dict.fromkeys([*_tables(ours), *_tables(theirs)])
         tables = [_compare_table(name, ours, theirs) for name in names]
     return [*tables, _compared("files", _file_rows(ours), _file_rows(theirs), ("run_id", "file"))]
+
+
+class StateApart(NamedTuple):
+    """Where the training of two folders parts ways."""
+
+    run_id: str
+    epoch: int
+    parts: tuple[str, ...]
+    """What differs after this epoch, and did not before."""
+
+
+def first_state_apart(ours: Path, theirs: Path) -> StateApart | None:
+    """Return the first epoch after which a training state differs; None if none does."""
+    one, other = _states(ours), _states(theirs)
+    apart = sorted(key for key in {*one, *other} if one.get(key) != other.get(key))
+    if not apart:
+        return None
+    epoch, run_id, _ = apart[0]
+    return StateApart(run_id, epoch, tuple(part for e, r, part in apart if (e, r) == apart[0][:2]))
+
+
+def _states(results: Path) -> dict[tuple[int, str, str], str]:
+    rows = query(results, "SELECT epoch, run_id, part, digest FROM states").rows
+    return {(epoch, run_id, part): digest for epoch, run_id, part, digest in rows}
 
 
 def _tables(results: Path) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import duckdb
@@ -39,3 +40,30 @@ def read_object(value: object) -> dict[str, JsonValue]:
 def finite_or_none(value: float | None) -> float | None:
     """Return a number as it is; None for NULL and non-finite numbers."""
     return value if value is not None and math.isfinite(value) else None
+
+
+def named_rows(
+    columns: Sequence[str], rows: Sequence[Sequence[object]]
+) -> list[dict[str, JsonValue]]:
+    """Return each row as a mapping of plain values; a repeated name gets a number: ``n_1``."""
+    names: list[str] = []
+    for column in columns:
+        number, name = 0, column
+        while name in names:
+            number += 1
+            name = f"{column}_{number}"
+        names.append(name)
+    return [dict(zip(names, map(plain, row), strict=True)) for row in rows]
+
+
+def plain(value: object) -> JsonValue:
+    """Convert a value to JSON: null if it is not finite, text for dates and the like."""
+    if isinstance(value, float | Decimal):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    return str(value)

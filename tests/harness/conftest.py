@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from functools import wraps
 from pathlib import Path
@@ -11,8 +12,10 @@ import duckdb
 import pytest
 import report_fixtures
 import toy_workload
+from command_line import Harness, Said
 from driver_place import Place
 
+from harness.cli import commands
 from harness.engine.dispatch import retry_policy
 from harness.store import database
 
@@ -56,3 +59,21 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     )  # no test waits for one
     monkeypatch.setenv(toy_workload.FOLDER, str(tmp_path))
     return Place(tmp_path)
+
+
+@pytest.fixture
+def command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Harness:
+    """The command line in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(toy_workload.FOLDER, str(tmp_path))
+
+    def call(*arguments: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["harness", *arguments])
+        with pytest.raises(SystemExit) as exit_:
+            commands.main()
+        captured = capsys.readouterr()
+        return Said(int(exit_.value.code or 0), captured.out, captured.err)
+
+    return call

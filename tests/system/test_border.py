@@ -19,6 +19,7 @@ CHECKED: Workload = gcudml_workload
 HOMES: dict[str, tuple[str, ...]] = {
     "duckdb": ("harness/store/", "harness/export/row_files.py"),
     "optuna": ("harness/search/", "harness/export/optuna_journal.py"),
+    "mcp": ("harness/agents/server.py",),
     "mlflow": ("harness/export/mlflow_runs.py",),
     "tensorboard": ("harness/export/tensorboard_events.py",),
     "plotly": ("harness/report/plots/render.py", "harness/report/study_page.py"),

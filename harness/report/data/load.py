@@ -27,6 +27,7 @@ from harness.stats import paired
 from harness.stats.lattice import Effect
 from harness.store.database import Connection, reading
 from harness.store.tables.effects import design_of
+from harness.store.tables.verifications import last_verification
 from harness.store.typed_rows import read_rows
 
 Found = TypeVar("Found")
@@ -105,6 +106,7 @@ def read_tables(con: Connection, results: Path, study: str) -> StudyTables:
         raise InputError(f"{results}: unknown study {study!r}; {nearest(study, known)}")
     values = _read_values(con, study)
     decisions = read_decisions(con, study)
+    verified = last_verification(con, study)
     return StudyTables(
         study=Study(*found[0]),
         trials=tuple(TrialRow(*row) for row in read_rows(con, _TRIALS, [study])),
@@ -118,6 +120,7 @@ def read_tables(con: Connection, results: Path, study: str) -> StudyTables:
         fold_values=_read_fold_values(con, study),
         decisions={trial_id: found.text for trial_id, found in decisions.items()},
         variance=_by_view(con, _VARIANCE, study, SourceShare),
+        verified=verified.text if verified else "",
     )
 
 

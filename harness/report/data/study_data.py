@@ -250,6 +250,8 @@ class StudyTables:
     """Of a study with folds: view and run_id -> the value of that fold."""
     variance: Mapping[View, tuple[SourceShare, ...]] = field(default_factory=dict, hash=False)
     """Of a study with ``variance``: all, each source alone, none; by view."""
+    verified: str = ""
+    """What the last ``harness verify`` found, in a line."""
 
     @property
     def views(self) -> tuple[View, ...]:

@@ -29,6 +29,7 @@ def provenance_list(tables: StudyTables) -> str:
         ("pruned trials", str(len(tables.pruned)) if tables.pruned else ""),
         *((name, counted(values)) for name, values in _facts(runs).items()),
         ("versions", _versions(tables, runs)),
+        ("killed and resumed", escaped(tables.verified)),
     ]
     return description_list(items)
 

@@ -121,12 +121,12 @@ def _add_members(con: duckdb.DuckDBPyConnection) -> None:
 
 def _drop_new_in_11(con: duckdb.DuckDBPyConnection) -> None:
     """Drop tables of a workload that are named like new ones; see migration 6."""
-    for table in ("forecast", "pareto_point"):
+    for table in ("forecast", "pareto_point", "states", "verification"):
         con.execute(f"DROP TABLE IF EXISTS {table}")
 
 
 def add_designs(con: duckdb.DuckDBPyConnection) -> None:
-    """Migration 11: add what folds, studies of variance, plans and fronts write."""
+    """Migration 11: add what folds, studies of variance, plans, fronts and verifications write."""
     _add_folds(con)
     _add_members(con)
     _drop_new_in_11(con)

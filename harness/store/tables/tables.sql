@@ -589,3 +589,40 @@ COMMENT ON COLUMN pareto_point.direction IS 'maximise or minimise.';
 COMMENT ON COLUMN pareto_point.value IS 'Mean over seeds.';
 COMMENT ON COLUMN pareto_point.on_front IS
     'Whether no trial of its phase is as good in all metrics and better in one.';
+
+CREATE TABLE IF NOT EXISTS states (
+    run_id  VARCHAR NOT NULL,
+    epoch   INTEGER NOT NULL,
+    part    VARCHAR NOT NULL,
+    digest  VARCHAR NOT NULL
+);
+COMMENT ON TABLE states IS
+    'Digests of the training state after each epoch of a finished run, from the workload.';
+COMMENT ON COLUMN states.run_id IS 'The run.';
+COMMENT ON COLUMN states.epoch IS 'As the workload counts.';
+COMMENT ON COLUMN states.part IS 'What it is the state of: student, method.teacher, optimizer.0, ...';
+COMMENT ON COLUMN states.digest IS 'Equal for equal states; hex digits.';
+
+CREATE TABLE IF NOT EXISTS verification (
+    study        VARCHAR NOT NULL,
+    checked      TIMESTAMP NOT NULL,
+    kills        INTEGER NOT NULL,
+    is_equal     BOOLEAN NOT NULL,
+    git_commit   VARCHAR,
+    dirty        BOOLEAN,
+    differences  VARCHAR NOT NULL,
+    first_run    VARCHAR,
+    first_epoch  INTEGER,
+    first_parts  VARCHAR
+);
+COMMENT ON TABLE verification IS 'Each call of harness verify: whether a killed study ended the same.';
+COMMENT ON COLUMN verification.study IS 'The study.';
+COMMENT ON COLUMN verification.checked IS 'When, UTC.';
+COMMENT ON COLUMN verification.kills IS 'How often a part of it was killed.';
+COMMENT ON COLUMN verification.is_equal IS 'Whether all tables and files were equal in the end.';
+COMMENT ON COLUMN verification.git_commit IS 'Commit of the code, where it lies in a repository.';
+COMMENT ON COLUMN verification.dirty IS 'Whether tracked files differed from that commit.';
+COMMENT ON COLUMN verification.differences IS 'The tables that differ; empty if none does.';
+COMMENT ON COLUMN verification.first_run IS 'The run whose training state differs first.';
+COMMENT ON COLUMN verification.first_epoch IS 'The epoch after which it differs.';
+COMMENT ON COLUMN verification.first_parts IS 'The parts of the state that differ then.';

@@ -951,3 +951,23 @@ COMMENT ON COLUMN pareto.on_front IS
     'Whether no trial of its phase is as good in all metrics and better in one.';
 COMMENT ON COLUMN pareto.seconds IS 'Mean wall time of its runs; shown, never an objective.';
 COMMENT ON COLUMN pareto.peak_mib IS 'Mean memory of its runs in MiB; shown, never an objective.';
+
+CREATE OR REPLACE VIEW verifications AS
+SELECT
+    study, checked, kills, is_equal, git_commit, dirty, differences, first_run, first_epoch,
+    first_parts, row_number() OVER (PARTITION BY study ORDER BY checked DESC) = 1 AS is_newest
+FROM verification
+ORDER BY study, checked DESC;
+COMMENT ON VIEW verifications IS
+    'Each call of harness verify: whether a study that was killed and resumed ended the same.';
+COMMENT ON COLUMN verifications.study IS 'The study.';
+COMMENT ON COLUMN verifications.checked IS 'When, UTC.';
+COMMENT ON COLUMN verifications.kills IS 'How often a part of it was killed.';
+COMMENT ON COLUMN verifications.is_equal IS 'Whether all tables and files were equal in the end.';
+COMMENT ON COLUMN verifications.git_commit IS 'Commit of the code, where it lies in a repository.';
+COMMENT ON COLUMN verifications.dirty IS 'Whether tracked files differed from that commit.';
+COMMENT ON COLUMN verifications.differences IS 'The tables that differ; empty if none does.';
+COMMENT ON COLUMN verifications.first_run IS 'The run whose training state differs first.';
+COMMENT ON COLUMN verifications.first_epoch IS 'The epoch after which it differs.';
+COMMENT ON COLUMN verifications.first_parts IS 'The parts of the state that differ then.';
+COMMENT ON COLUMN verifications.is_newest IS 'Whether it is the last one of the study.';

@@ -50,6 +50,7 @@ OWN_TABLES = frozenset(
         "study",
         "t_quantile",
         "trial",
+        "verification",
     }
 )
 """Tables of the schema whose names a workload's files may not use."""
@@ -72,6 +73,7 @@ DECLARED_TABLES: Mapping[str, Sequence[str]] = {
         "neighbour_pictures",
         "classes_before_hit",
     ),
+    "states": ("epoch", "part", "digest"),
 }
 """Tables of the schema that a workload fills, with their columns; the types are fixed."""
 _MOST_WAITING = 20_000  # limit on rows held in memory, of many runs or of a large one

@@ -133,7 +133,7 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(tmp_path: Path, name: str) ->
     assert [epoch["epoch"] for epoch in last.epochs] == [2, 3]
     reported |= {epoch["epoch"]: epoch for epoch in last.epochs}
     assert without_times(list(reported.values())) == without_times(whole.epochs)
-    for file in ("tables/clusters.jsonl", "facts.json"):
+    for file in ("tables/clusters.jsonl", "tables/states.jsonl", "facts.json"):
         ours, theirs = folder / file, tmp_path / "whole" / file
         assert ours.exists() == theirs.exists()
         if ours.exists():

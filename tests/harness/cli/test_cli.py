@@ -5,22 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import toy_workload
+from command_line import Harness, Said, start
 from driver_place import RECALL
-from roots import PYTHONPATH, ROOT
+from roots import ROOT
 from waiting import DEADLINE_S, assert_soon, is_alive
 
-from harness.cli import commands
 from harness.store.database import query
 
 STUDY = """
@@ -34,49 +31,11 @@ seeds: 2
 """
 
 
-@dataclass(frozen=True)
-class Said:
-    status: int
-    out: str
-    err: str
-
-
-Harness = Callable[..., Said]
-
-
 @pytest.fixture
-def harness(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Harness:
+def harness(tmp_path: Path, command_line: Harness) -> Harness:
     """The command line in this process, in a folder with ``study.yaml``."""
     (tmp_path / "study.yaml").write_text(STUDY)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(toy_workload.FOLDER, str(tmp_path))
-
-    def call(*arguments: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["harness", *arguments])
-        with pytest.raises(SystemExit) as exit_:
-            commands.main()
-        captured = capsys.readouterr()
-        return Said(int(exit_.value.code or 0), captured.out, captured.err)
-
-    return call
-
-
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """The command line as a user starts it."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "harness", *arguments],
-        cwd=folder,
-        env=os.environ
-        | {
-            "PYTHONPATH": PYTHONPATH,
-            toy_workload.FOLDER: str(folder),
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return command_line
 
 
 def test_run_prints_the_table_and_the_report(harness: Harness, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 from report_fixtures import Made, controls, make_study, momentum
 from roots import ROOT
 
-from harness.cli.output import print_results
+from harness.answers.of_results import reported
+from harness.cli.output import result_lines
 from harness.export.export_study import export_study
 from harness.report.comparison_page import write_comparison
 from harness.report.data.load import load_tables
@@ -45,7 +46,7 @@ def test_a_p_below_six_seeds_is_nowhere_but_in_the_database_and_its_rows(
     ]
     results = make_study(tmp_path / "r", variants, seeds=seeds, with_clusters=False)
     make_study(results, momentum(), study="other", seeds=seeds, with_clusters=False)
-    print_results(results, "momentum", tmp_path)
+    print("\n".join(result_lines(reported(results, "momentum", tmp_path))))
     write_all(results, tmp_path)
     tables = load_tables(results, "momentum")
     shown = {
@@ -106,7 +107,7 @@ def test_one_seed_has_no_plus_minus_anywhere(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results = make_study(tmp_path / "r", momentum(), seeds=1, with_clusters=False)
-    print_results(results, "momentum", tmp_path)
+    print("\n".join(result_lines(reported(results, "momentum", tmp_path))))
     texts = [
         capsys.readouterr().out,
         read(tmp_path / "momentum.html"),

@@ -10,8 +10,9 @@ import pytest
 from report_fixtures import Made, controls, make_study, momentum
 from store_examples import TIME, a_record, a_run, a_trial, ask, done, failed, ingest_into, start
 
+from harness.answers.of_results import reported
 from harness.api import load
-from harness.cli.output import print_results
+from harness.cli.output import result_lines
 from harness.export.export_study import export_study
 from harness.records.events import Started
 from harness.records.trial import Trial
@@ -78,7 +79,7 @@ def test_the_page_says_so_above_its_answer(results: Path, tmp_path: Path) -> Non
 def test_the_terminal_says_so_above_its_table(
     results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    print_results(results, "momentum", tmp_path)
+    print("\n".join(result_lines(reported(results, "momentum", tmp_path))))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"note: {SAID}"
     assert lines[1].startswith("trial  ")
@@ -151,7 +152,7 @@ def test_a_study_whose_runs_were_made_alike_says_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results = make_study(tmp_path / "r", momentum(), seeds=2, with_clusters=False)
-    print_results(results, "momentum", tmp_path)
+    print("\n".join(result_lines(reported(results, "momentum", tmp_path))))
     shown = capsys.readouterr().out + read(tmp_path / "momentum.html")
     shown += export_study(results, "momentum", "markdown")
     shown += export_study(results, "momentum", "latex")

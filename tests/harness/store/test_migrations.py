@@ -279,7 +279,7 @@ def test_the_documented_views_are_there(con: duckdb.DuckDBPyConnection) -> None:
     assert {name for (name,) in views} == {
         "agreement", "circumstances", "claims", "classes", "comparisons", "control_comparisons", "curves", "effects", "evidence",
         "failures", "flips", "folds", "forecasts", "importance", "interactions", "leaderboard", "mixed", "openings", "pareto", "pruned",
-        "purity_by_size", "recall_by_classes", "results", "summary", "trials", "variance", "vault",
+        "purity_by_size", "recall_by_classes", "results", "summary", "trials", "variance", "vault", "verifications",
     }  # fmt: skip
     for (name,) in views:
         assert re.fullmatch(r"[a-z_]+", name)
