@@ -26,6 +26,13 @@ def size_of(plan: Plan) -> str:
     seeds, confirm = len(spec.seed_list), spec.confirm
     controls = f" and {len(plan.controls)} controls"
     skipped = " at most" if spec.pruner != "none" or spec.stop is not None else ""
+    if spec.is_chosen:
+        chosen, later, fresh = plan.most_chosen_by, plan.most_confirmed, len(spec.confirm_seed_list)
+        limit = " at most" if plan.is_path else ""
+        return (
+            f"{chosen} runs{limit} on validation classes, then {later // fresh} trials and "
+            f"controls x {fresh} fresh seeds = {chosen + later} runs{limit}"
+        )
     if confirm is None:
         runs = (trials + len(plan.controls)) * seeds
         return f"{trials} trials{controls} x {seeds} seeds = {runs} runs{skipped}"
@@ -53,6 +60,8 @@ def print_preview(planned: Preview) -> None:
         show(f"plus up to {planned.proposed_later} trials that the search has yet to propose")
     elif planned.confirmed_later:
         show(f"plus {planned.confirmed_later} runs that confirm its winners")
+    elif planned.raced_later:
+        show(f"plus up to {planned.raced_later} runs that find the rest of its path")
     elif planned.later_seeds:
         show(f"plus up to {planned.later_seeds} runs with the seeds that undecided trials get")
 

@@ -9,7 +9,7 @@ from harness.units import duration, mebibytes
 def describe(forecast: Forecast) -> list[str]:
     """Format the forecast as lines of text."""
     seeds = f"{forecast.seeds} seed{'s' * (forecast.seeds != 1)}"
-    if forecast.stopping is not None:
+    if forecast.stopping is not None or forecast.is_raced:
         seeds = f"at most {seeds}"
     size = f"{forecast.trials} trials and {forecast.controls} controls x {seeds}"
     if forecast.confirmed:

@@ -12,20 +12,25 @@ from harness.stats.designs import (
     Design,
     cells,
     defining_words,
+    some_path,
     terms,
 )
 from harness.stats.power import can_be_significant, seeds_needed
+from harness.stats.race import RaceRule, race_runs
 
 _MOST_WORDS = 6
 
 
-def design_lines(design: Design, seeds: int) -> tuple[str, ...]:
+def design_lines(design: Design, seeds: int, rule: RaceRule) -> tuple[str, ...]:
     """Say what the design costs beside another one, what it can show, and what it confounds.
 
     Args:
         design: The components, and the cells that are trained.
         seeds: Number of seeds of the study.
+        rule: Of the races of a path.
     """
+    if design.name == "path":
+        return (_cost_of_path(design, rule), _tests(some_path(design), seeds))
     return (_cost(design), _tests(design, seeds), *_aliases(design))
 
 
@@ -35,7 +40,7 @@ def largest_family(design: Design) -> tuple[int, float]:
     The noise is a standard deviation, in that of the difference of two trials, as if the runs of a
     seed were independent. An effect that averages many runs has less.
     """
-    found = terms(design)
+    found = terms(some_path(design) if design.name == "path" else design)
     ((kind, size),) = Counter(term.kind for term in found).most_common(1)
     noise = max(
         sum(float(weight) ** 2 for weight in term.weights.values())
@@ -68,6 +73,17 @@ def _cost(design: Design) -> str:
     return (
         f"design: {name} of {what} costs {len(cells(design))} x n runs and estimates each "
         f"component from 2 x n of them; {beside}"
+    )
+
+
+def _cost_of_path(design: Design, rule: RaceRule) -> str:
+    count = len(design.components)
+    least, most = race_runs(design, rule)
+    way = "from bare to full" if design.from_bare else "from full to bare"
+    return (
+        f"design: a path of {count} components, {way}, costs {least} to {most} runs on validation "
+        f"classes for its races (at most {rule.seeds} seeds each), then {count + 1} x n runs, and "
+        "estimates each step from 2 x n of them"
     )
 
 

@@ -127,6 +127,8 @@ class Forecast:
     for it."""
     design: tuple[str, ...] = ()
     """Of an ablation: what its design costs, can show and confounds."""
+    is_raced: bool = False
+    """Whether a trial of the first phase may get fewer seeds than the others."""
 
 
 def make_forecast(
@@ -154,13 +156,15 @@ def make_forecast(
     power = _power(plan, options.results)
     stopping = None if power is None else _stopping(plan, power)
     trials = len(plan.fixed) if spec.is_fixed else spec.trials or 0
+    if spec.is_chosen:
+        trials = plan.most_chosen_by // len(spec.seed_list)
     return Forecast(
         study=spec.study,
         question=spec.question,
         trials=trials,
         controls=len(plan.controls),
         seeds=len(spec.seed_list),
-        confirmed=_confirmed(plan) + 1 if spec.confirm else 0,
+        confirmed=_confirmed(plan) + 1 if spec.is_confirmed else 0,
         confirm_seeds=len(spec.confirm_seed_list),
         runs=total,
         done=done,
@@ -176,8 +180,16 @@ def make_forecast(
         ),
         stopping=stopping,
         together=_together(found, options) if may_probe else 1,
-        design=design_lines(spec.ablate.plan, len(spec.seed_list)) if spec.ablate else (),
+        design=_design_lines(spec),
+        is_raced=plan.is_path,
     )
+
+
+def _design_lines(spec: StudySpec) -> tuple[str, ...]:
+    if spec.ablate is None:
+        return ()
+    seeds = len(spec.confirm_seed_list if spec.is_confirmed else spec.seed_list)
+    return design_lines(spec.ablate.plan, seeds, spec.ablate.race_rule)
 
 
 def _warnings(power: Power | None, expense: CostEstimate | None) -> tuple[str, ...]:
@@ -205,7 +217,7 @@ def _warnings(power: Power | None, expense: CostEstimate | None) -> tuple[str, .
 
 def _claim_warnings(spec: StudySpec) -> list[str]:
     """Say if there are too few seeds to decide any of the study's claims."""
-    seeds = len(spec.confirm_seed_list if spec.confirm else spec.seed_list)
+    seeds = len(spec.confirm_seed_list if spec.is_confirmed else spec.seed_list)
     needed = pairs_for_verdict(len(spec.claims))
     if not spec.claims or seeds >= needed:
         return []
@@ -292,7 +304,7 @@ def _existing(folder: Path) -> Path:
 def _power(plan: Plan, results: Path) -> Power | None:
     spec, noise = plan.spec, 1.0
     if spec.ablate is not None:
-        seeds, split = len(spec.seed_list), "test"
+        seeds, split = len(spec.confirm_seed_list or spec.seed_list), "test"
         comparisons, noise = largest_family(spec.ablate.plan)
     elif not spec.is_sealed:
         seeds, comparisons, split = len(spec.seed_list), len(plan.fixed) - 1, "test"
@@ -320,6 +332,8 @@ def _power(plan: Plan, results: Path) -> Power | None:
 def _confirmed(plan: Plan) -> int:
     """Count the winners that will be compared with the baseline."""
     spec = plan.spec
+    if spec.is_chosen:
+        return plan.most_confirmed // len(spec.confirm_seed_list) - len(plan.controls) - 1
     trials = len(plan.fixed) if spec.is_fixed else spec.trials or 1
     return 0 if spec.confirm is None else min(spec.confirm.top, trials - 1)
 

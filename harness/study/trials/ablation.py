@@ -8,7 +8,16 @@ from collections.abc import Mapping, Sequence
 
 from harness.errors import InputError, nearest
 from harness.records.trial import Trial
-from harness.stats.designs import FEWEST_OF_A_FRACTION, MOST_OF_A_LATTICE, cells, fraction_cells
+from harness.stats.designs import (
+    FEWEST_OF_A_FRACTION,
+    MOST_OF_A_LATTICE,
+    MOST_OF_A_PATH,
+    Cell,
+    cells,
+    flippable,
+    fraction_cells,
+    most_raced,
+)
 from harness.study.ablate import Ablate
 from harness.study.axes import get_at, matches, same_value
 from harness.study.loading import Loaded
@@ -17,6 +26,7 @@ from harness.study.yaml_source import Path_
 from harness.workload import JsonValue, Workload
 
 MOST_COMPONENTS = 24
+_MOST_CHECKED = 100
 _NAME = re.compile(r"\w[^,=:\n]*")
 
 
@@ -32,7 +42,7 @@ def make_ablation(
         InputError: a component or the design is invalid, or the workload rejects a combination.
     """
     check_components(loaded, ablate)
-    wanted = [ablate.varied(cell) for cell in cells(ablate.plan)]
+    wanted = [ablate.varied(cell) for cell in _known_cells(ablate)]
     everything = ablate.varied(frozenset(ablate.components))
     full = make_trial(loaded, workload, 0, everything, "trial")
     _refuse_no_change(loaded, ablate, full)
@@ -44,15 +54,72 @@ def make_ablation(
         if borrowed:
             continue
         trial = _made(loaded, workload, len(trials), varied)
-        if (twin := seen.setdefault(trial.trial_id, trial)) is not trial:
-            raise InputError(
-                f"{_where(loaded, 'components')}: ablate.components: {trial.label!r} has the same "
-                f"parameters as {twin.label!r}; let a component say what it 'needs'"
-            )
+        if ablate.design == "path":
+            trial = dataclasses.replace(trial, phase="confirm")
+        _refuse_twin(loaded, trial, seen)
         trials.append(trial)
+    if ablate.design == "path":
+        _check_steps(loaded, ablate, workload)
     if is_borrowed[baseline]:
         return tuple(trials), None
     return tuple(trials), baseline - sum(is_borrowed[:baseline])
+
+
+def _check_steps(loaded: Loaded, ablate: Ablate, workload: Workload) -> None:
+    """Have the workload check the combinations that a path may reach, up to ``_MOST_CHECKED``.
+
+    Raises:
+        InputError: it rejects one, or two of them are the same trial.
+    """
+    everything = frozenset(ablate.components)
+    waiting: list[Cell] = [_known_cells(ablate)[0]]
+    seen: dict[str, Trial] = {}
+    for cell in waiting:  # grows while it is read
+        for name in flippable(ablate.plan, cell):
+            if (after := cell ^ {name}) not in waiting and len(waiting) < _MOST_CHECKED:
+                waiting.append(after)
+        if cell not in (frozenset(), everything):
+            trial = _made(loaded, workload, 0, ablate.varied(cell))
+            _refuse_twin(loaded, trial, seen)
+
+
+def _refuse_twin(loaded: Loaded, trial: Trial, seen: dict[str, Trial]) -> None:
+    """Reject a trial that has the parameters of another one."""
+    if (twin := seen.setdefault(trial.trial_id, trial)) is not trial:
+        raise InputError(
+            f"{_where(loaded, 'components')}: ablate.components: {trial.label!r} has the same "
+            f"parameters as {twin.label!r}; let a component say what it 'needs'"
+        )
+
+
+def _known_cells(ablate: Ablate) -> tuple[Cell, ...]:
+    """Return the cells that are trained whatever the results: of a path, both its ends."""
+    found = cells(ablate.plan)
+    if ablate.design != "path":
+        return found
+    return (*found, frozenset(ablate.components) - found[0])
+
+
+def numbered_ends(
+    ablate: Ablate, ends: Sequence[Trial], controls: Sequence[Trial]
+) -> tuple[tuple[Trial, ...], tuple[Trial, ...]]:
+    """Number the ends of a path and the controls after the candidates of its races.
+
+    All nodes have consecutive numbers, in the order of the path.
+    """
+    steps = len(ablate.components)
+    first = most_raced(steps)
+    start, *end = ends
+    return (
+        (
+            dataclasses.replace(start, number=first),
+            *(dataclasses.replace(trial, number=first + steps) for trial in end),
+        ),
+        tuple(
+            dataclasses.replace(trial, number=first + steps + 1 + place)
+            for place, trial in enumerate(controls)
+        ),
+    )
 
 
 def with_bare(
@@ -168,11 +235,29 @@ def _check_design(loaded: Loaded, ablate: Ablate) -> None:
             "and interactions of pairs) or 'permutations: N' (about N x "
             f"{count - 1} cells, Shapley values)"
         )
-    if ablate.bare is not None and frozenset() not in cells(ablate.plan):
+    _check_path(loaded, ablate)
+    if ablate.bare is not None and frozenset() not in _known_cells(ablate):
         raise InputError(
             f"{_where(loaded, 'bare')}: ablate.bare: this design has no trial with everything off; "
             "remove bare"
         )
+
+
+def _check_path(loaded: Loaded, ablate: Ablate) -> None:
+    count = len(ablate.components)
+    if ablate.design == "path":
+        if not 2 <= count <= MOST_OF_A_PATH:
+            raise InputError(
+                f"{_where(loaded, 'components')}: ablate.components: a path needs 2 to "
+                f"{MOST_OF_A_PATH} components, got {count}; use leave_one_out"
+            )
+        return
+    for field, is_set in (("race", ablate.race is not None), ("start", ablate.start != "full")):
+        if is_set:
+            raise InputError(
+                f"{_where(loaded, field)}: ablate.{field}: only a path has one; remove {field}, or "
+                "set design to path"
+            )
 
 
 def _refuse_no_change(loaded: Loaded, ablate: Ablate, full: Trial) -> None:

@@ -96,7 +96,7 @@ def _checked(
         number=number,
         label=label,
         # Controls need no training, and are compared with the final, confirmed results.
-        phase="confirm" if not spec.is_sealed or (spec.confirm and is_control) else "search",
+        phase="confirm" if not spec.is_sealed or (spec.is_confirmed and is_control) else "search",
         role=role,
         variant=None if variant is None else str(variant),
         varied=varied,

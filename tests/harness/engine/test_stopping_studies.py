@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
-import toy_workload
 from driver_place import RECALL, Place, Witness, interrupt
-from roots import PYTHONPATH
 from waiting import assert_soon
 
 from harness.engine.preview import preview
@@ -30,17 +24,6 @@ stop: {effect: 0.02, margin: 0.012, most_seeds: 12}
 """
 MEMBERS = "SELECT trial_id, seed, run_id FROM member ORDER BY ALL"
 EVIDENCE = "SELECT * FROM evidence ORDER BY number, seeds"
-
-
-def start(place: Place, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "harness", "run", *arguments, "--workers", "1", "--threads", "1"],
-        cwd=place.folder,
-        env=os.environ | {"PYTHONPATH": PYTHONPATH, toy_workload.FOLDER: str(place.folder)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 def content_of(place: Place, results: str = "results") -> list[list[tuple[object, ...]]]:
@@ -116,11 +99,11 @@ def test_a_killed_driver_and_two_at_once_change_nothing(place: Place) -> None:
     place.run(text)
     whole = content_of(place)
     alone = place.folder / "other"
-    killed = start(place, "study.yaml", "--results", "other")
+    killed = place.start("study.yaml", "--results", "other")
     assert_soon(lambda: len(list(alone.glob("runs/*/spool.jsonl"))) > 20)
     killed.kill()
     killed.communicate()
-    both = [start(place, "study.yaml", "--results", "other") for _ in range(2)]
+    both = [place.start("study.yaml", "--results", "other") for _ in range(2)]
     printed = [process.communicate()[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], printed
     assert content_of(place, "other") == whole
