@@ -207,6 +207,8 @@ class Scheduler:
         """Return the number of confirmation runs yet to be added, after this many trials."""
         if self._is_confirmed:
             return 0
+        if self._plan.spec.is_chosen:
+            return self._plan.most_confirmed
         trials = self._next_number if trials is None else trials
         return confirm_runs(self._plan.spec, trials=trials, controls=len(self._plan.controls))
 
@@ -282,10 +284,13 @@ class Scheduler:
         if not self._history.are_finished(last, finished):
             return False
         self._is_confirmed = True
-        ranked = [t for t in self._history.best(last, finished) if t.role == "trial"]
-        if not ranked or spec.confirm is None:  # no trial to confirm
-            return False
-        for trial in self._plan.confirmation(ranked[: spec.confirm.top]):
+        ranked = self._history.best(last, finished)
+        if not spec.is_chosen:
+            ranked = [trial for trial in ranked if trial.role == "trial"]
+            if not ranked or spec.confirm is None:  # no trial to confirm
+                return False
+            ranked = ranked[: spec.confirm.top]
+        for trial in self._plan.confirmation(ranked):
             self._add(trial)
         self._add_controls()
         return True

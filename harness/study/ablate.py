@@ -15,7 +15,7 @@ from pydantic import (
 
 from harness.stats.designs import Cell, Design, trainable
 from harness.stats.race import RaceRule
-from harness.study.axes import Number, Strict, Whole
+from harness.study.axes import Axis, Number, Strict, Whole
 from harness.workload import JsonValue
 
 FULL = "full"
@@ -66,6 +66,17 @@ class Race(Strict):
         return RaceRule(self.seeds, self.alpha)
 
 
+class Tune(Strict):
+    """The same search for every cell, on validation classes, before it is trained."""
+
+    trials: Annotated[Whole, Field(ge=2, le=10_000)]
+    """Number of settings, equal for all cells; the first are the base's own values."""
+    seeds: Annotated[Whole, Field(ge=1, le=1000)] = 1
+    """Seeds of each setting of each cell. They are none of the study's seeds."""
+    search: dict[str, Axis] = Field(min_length=1)
+    """The parameters to tune: dotted key -> axis."""
+
+
 class Ablate(Strict):
     """An ablation: the base has all components on, and each can be switched off."""
 
@@ -91,6 +102,9 @@ class Ablate(Strict):
     """Where a path begins: ``full`` switches components off, ``bare`` switches them on."""
     race: Race | None = None
     """Of a path: how the next component is found; six seeds and ``alpha`` 0.1 by default."""
+    tune: Tune | None = None
+    """Choose the settings of each cell on validation classes, by the same search, so that a
+    component is not judged at the settings of another one."""
 
     @model_validator(mode="before")
     @classmethod
@@ -104,11 +118,14 @@ class Ablate(Strict):
         """Leave out fields that came later and are not used: studies keep their fingerprints."""
         found: dict[str, Any] = handler(self)
         unused = {"start", "race"} if self.design != "path" else set[str]()
+        unused |= {"tune"} if self.tune is None else set()
         return {field: value for field, value in found.items() if field not in unused}
 
     @property
     def choice_seeds(self) -> int:
         """Most seeds of a trial that something is chosen by; 0 if the design is all there is."""
+        if self.tune is not None:
+            return self.tune.seeds
         return self.race_rule.seeds if self.design == "path" else 0
 
     @property
@@ -134,11 +151,14 @@ class Ablate(Strict):
         return {name: name in cell for name in self.components}
 
     def overrides(self, varied: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-        """Return the overrides of the base that switch off what ``varied`` says is off."""
+        """Return the overrides of the base for what ``varied`` says is off, and for its settings."""
         found: dict[str, JsonValue] = {}
         for name, component in self.components.items():
             if varied.get(name) is False:
                 found |= component.without
+        if self.tune is not None:
+            tuned = {key: varied.get(key) for key in self.tune.search}
+            found |= {key: value for key, value in tuned.items() if value is not None}
         return found
 
     def label(self, varied: Mapping[str, JsonValue]) -> str:

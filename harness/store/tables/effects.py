@@ -110,6 +110,6 @@ def _cells(
     found = {}
     for trial_id, text in rows:
         varied = json.loads(text)
-        if varied.keys() == set(components):
-            found[trial_id] = frozenset(name for name, is_on in varied.items() if is_on)
+        if varied.keys() >= set(components):  # what was tuned is varied, too
+            found[trial_id] = frozenset(name for name in components if varied[name])
     return found

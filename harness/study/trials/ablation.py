@@ -21,7 +21,9 @@ from harness.stats.designs import (
 from harness.study.ablate import Ablate
 from harness.study.axes import get_at, matches, same_value
 from harness.study.loading import Loaded
+from harness.study.trials.conditions import Varied
 from harness.study.trials.single_trial import make_trial, overrides_at
+from harness.study.trials.tuning import check_settings, check_tune, settings_of
 from harness.study.yaml_source import Path_
 from harness.workload import JsonValue, Workload
 
@@ -47,22 +49,27 @@ def make_ablation(
     full = make_trial(loaded, workload, 0, everything, "trial")
     _refuse_no_change(loaded, ablate, full)
     baseline = _find_baseline(loaded, ablate, wanted)
+    settings: list[Varied] = [{}]
+    if ablate.tune is not None:
+        settings = settings_of(ablate.tune, full.params)
+        check_settings(loaded, ablate.tune, settings)
     is_borrowed = [ablate.bare is not None and not any(varied.values()) for varied in wanted]
     trials: list[Trial] = []
     seen: dict[str, Trial] = {}
     for varied, borrowed in zip(wanted, is_borrowed, strict=True):
         if borrowed:
             continue
-        trial = _made(loaded, workload, len(trials), varied)
-        if ablate.design == "path":
-            trial = dataclasses.replace(trial, phase="confirm")
-        _refuse_twin(loaded, trial, seen)
-        trials.append(trial)
+        for setting in settings:
+            trial = _made(loaded, workload, len(trials), varied | setting)
+            if ablate.design == "path":
+                trial = dataclasses.replace(trial, phase="confirm")
+            _refuse_twin(loaded, trial, seen)
+            trials.append(trial)
     if ablate.design == "path":
         _check_steps(loaded, ablate, workload)
     if is_borrowed[baseline]:
         return tuple(trials), None
-    return tuple(trials), baseline - sum(is_borrowed[:baseline])
+    return tuple(trials), (baseline - sum(is_borrowed[:baseline])) * len(settings)
 
 
 def _check_steps(loaded: Loaded, ablate: Ablate, workload: Workload) -> None:
@@ -123,7 +130,12 @@ def numbered_ends(
 
 
 def with_bare(
-    loaded: Loaded, trials: Sequence[Trial], controls: Sequence[Trial], baseline: int | None
+    loaded: Loaded,
+    trials: Sequence[Trial],
+    controls: Sequence[Trial],
+    baseline: int | None,
+    *,
+    chosen: int = 0,
 ) -> tuple[tuple[Trial, ...], tuple[Trial, ...]]:
     """Let a control stand for everything off, mark the baseline, and number trials and controls.
 
@@ -134,6 +146,7 @@ def with_bare(
         trials: Of the ablation.
         controls: Of these trials.
         baseline: Position among ``trials``; None for the control.
+        chosen: Number of trials that will be numbered between the trials and the controls.
 
     Raises:
         InputError: the workload has no such control, or several.
@@ -149,8 +162,11 @@ def with_bare(
             others.insert(place, bare)
     at = baseline or 0
     fixed[at] = dataclasses.replace(fixed[at], role="baseline")
-    numbered = [dataclasses.replace(t, number=n) for n, t in enumerate([*fixed, *others])]
-    return tuple(numbered[: len(fixed)]), tuple(numbered[len(fixed) :])
+    after = len(fixed) + chosen
+    return (
+        tuple(dataclasses.replace(trial, number=n) for n, trial in enumerate(fixed)),
+        tuple(dataclasses.replace(trial, number=n) for n, trial in enumerate(others, after)),
+    )
 
 
 def check_components(loaded: Loaded, ablate: Ablate) -> None:
@@ -236,6 +252,7 @@ def _check_design(loaded: Loaded, ablate: Ablate) -> None:
             f"{count - 1} cells, Shapley values)"
         )
     _check_path(loaded, ablate)
+    check_tune(loaded, ablate)
     if ablate.bare is not None and frozenset() not in _known_cells(ablate):
         raise InputError(
             f"{_where(loaded, 'bare')}: ablate.bare: this design has no trial with everything off; "

@@ -19,6 +19,7 @@ from harness.study.trials.controls import make_controls
 from harness.study.trials.grid import baseline_of_search, check_axes, ends_of_axes, make_grid
 from harness.study.trials.single_trial import make_trial
 from harness.study.trials.stop_check import check_stop
+from harness.study.trials.tuning import tuned
 from harness.workload import Workload
 from harness.workload.code_version import CodeVersions
 
@@ -50,7 +51,7 @@ class Plan:
         """The trial that costs are estimated from: the baseline, unless a control stands for it."""
         baseline = next(trial for trial in self.fixed if trial.role == "baseline")
         borrowed = self.spec.ablate is not None and self.spec.ablate.bare is not None
-        if borrowed and not any(baseline.varied.values()):
+        if borrowed and baseline.phase == "confirm" and not any(baseline.varied.values()):
             return next(trial for trial in self.fixed if trial is not baseline)
         return baseline
 
@@ -62,7 +63,7 @@ class Plan:
     @property
     def most_chosen_by(self) -> int:
         """The most runs that an ablation chooses by on validation classes."""
-        trials = len(self.fixed)
+        trials = sum(trial.phase == "search" for trial in self.fixed)
         if self.spec.ablate is not None and self.is_path:
             trials = most_raced(len(self.spec.ablate.components))
         return trials * len(self.spec.seed_list) if self.spec.is_chosen else 0
@@ -74,6 +75,7 @@ class Plan:
         if ablate is None or not self.spec.is_chosen:
             return 0
         count = len(ablate.components) + 1 if self.is_path else len(cells(ablate.plan))
+        # A control that stands for everything off is not trained twice.
         borrowed = sum(bool(control.varied) for control in self.controls)
         return (count - borrowed + len(self.controls)) * len(self.spec.confirm_seed_list)
 
@@ -99,7 +101,13 @@ class Plan:
         return confirmed_from(self.spec, len(self.fixed))
 
     def confirmation(self, winners: Sequence[Trial]) -> tuple[Trial, ...]:
-        """Return confirmation trials of the baseline and of the search's winners, best first."""
+        """Return confirmation trials of the baseline and of the search's winners, best first.
+
+        Of a tuned ablation: of each cell, with the best of its settings among ``winners``.
+        """
+        if self.spec.ablate is not None and self.spec.ablate.tune is not None:
+            searched = [trial for trial in self.fixed if trial.phase == "search"]
+            return tuned(self.spec.ablate, searched, winners, self.confirmed_from)
         baseline = next(trial for trial in self.fixed if trial.role == "baseline")
         chosen = (baseline, *winners)
         first = self.confirmed_from
@@ -139,7 +147,10 @@ def make_plan(loaded: Loaded, workload: Workload) -> Plan:
     after = confirmed_from(spec, len(fixed)) + (spec.confirm.top + 1 if spec.confirm else 0)
     controls = make_controls(loaded, workload, [*fixed, *ends], first_number=after)
     if spec.ablate is not None:
-        fixed, controls = with_bare(loaded, fixed, controls, baseline)
+        chosen = 0 if spec.confirm is None else spec.confirm.top + 1
+        if spec.ablate.tune is not None:
+            chosen = len(fixed) // spec.ablate.tune.trials
+        fixed, controls = with_bare(loaded, fixed, controls, baseline, chosen=chosen)
         if spec.ablate.design == "path":
             fixed, controls = numbered_ends(spec.ablate, fixed, controls)
     check_claims(loaded, [*fixed, *controls])
