@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from typing import NamedTuple
 
 from harness.stats.designs import (
     JOINED,
@@ -21,17 +22,31 @@ from harness.stats.race import RaceRule, race_runs
 _MOST_WORDS = 6
 
 
-def design_lines(design: Design, seeds: int, rule: RaceRule) -> tuple[str, ...]:
+class Settings(NamedTuple):
+    """What is chosen for each cell on validation classes."""
+
+    keys: tuple[str, ...]
+    trials: int
+    """Settings of a cell."""
+    seeds: int
+    """Seeds of a setting."""
+
+
+def design_lines(
+    design: Design, seeds: int, rule: RaceRule, tuned: Settings | None = None
+) -> tuple[str, ...]:
     """Say what the design costs beside another one, what it can show, and what it confounds.
 
     Args:
         design: The components, and the cells that are trained.
         seeds: Number of seeds of the study.
         rule: Of the races of a path.
+        tuned: The search of each cell, if there is one.
     """
     if design.name == "path":
         return (_cost_of_path(design, rule), _tests(some_path(design), seeds))
-    return (_cost(design), _tests(design, seeds), *_aliases(design))
+    tuning = () if tuned is None else (_cost_of_tuning(design, tuned),)
+    return (_cost(design), *tuning, _tests(design, seeds), *_aliases(design))
 
 
 def largest_family(design: Design) -> tuple[int, float]:
@@ -73,6 +88,16 @@ def _cost(design: Design) -> str:
     return (
         f"design: {name} of {what} costs {len(cells(design))} x n runs and estimates each "
         f"component from 2 x n of them; {beside}"
+    )
+
+
+def _cost_of_tuning(design: Design, tuned: Settings) -> str:
+    count = len(cells(design))
+    each = f"{tuned.seeds} seed{'s' * (tuned.seeds != 1)} each"
+    return (
+        f"tune: every cell gets the same {tuned.trials} settings of {', '.join(tuned.keys)} on "
+        f"validation classes, {each}: at most {count * tuned.trials * tuned.seeds} runs before "
+        "these, and the best of each cell is trained"
     )
 
 

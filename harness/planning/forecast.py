@@ -13,7 +13,7 @@ from harness.engine.run_options import RunOptions, division_of_cores, gpus_for
 from harness.engine.study_state import StudyState, load_study_state
 from harness.errors import InputError
 from harness.executors.interface import PROCESS_EXECUTORS
-from harness.planning.ablation_design import design_lines, largest_family
+from harness.planning.ablation_design import Settings, design_lines, largest_family
 from harness.planning.cost_estimate import Basis, Cost, CostEstimator, estimate_costs
 from harness.stats.margin_tests import pairs_for_verdict
 from harness.stats.paired import t_quantile
@@ -189,7 +189,9 @@ def _design_lines(spec: StudySpec) -> tuple[str, ...]:
     if spec.ablate is None:
         return ()
     seeds = len(spec.confirm_seed_list if spec.is_confirmed else spec.seed_list)
-    return design_lines(spec.ablate.plan, seeds, spec.ablate.race_rule)
+    tune = spec.ablate.tune
+    settings = None if tune is None else Settings(tuple(tune.search), tune.trials, tune.seeds)
+    return design_lines(spec.ablate.plan, seeds, spec.ablate.race_rule, settings)
 
 
 def _warnings(power: Power | None, expense: CostEstimate | None) -> tuple[str, ...]:

@@ -151,7 +151,7 @@ class Ablate(Strict):
         return {name: name in cell for name in self.components}
 
     def overrides(self, varied: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-        """Return the overrides of the base for what ``varied`` says is off, and for its settings."""
+        """Return the overrides of the base: for what ``varied`` says is off, and what is tuned."""
         found: dict[str, JsonValue] = {}
         for name, component in self.components.items():
             if varied.get(name) is False:

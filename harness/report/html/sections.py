@@ -233,10 +233,10 @@ def search_section(tables: StudyTables, search: StudyTables | None) -> str:
         if not tables.is_search or tables.primary is None:
             return ""
         if tables.is_chosen:
-            return choice_section(tables)
+            return choice_section(tables, None)
         return section("Search", panels(exploration_pictures(tables)[:1]), _parameters(tables))
     if tables.is_chosen:
-        return choice_section(search)
+        return choice_section(search, tables)
     count = len(search.contenders) + len(search.pruned)
     given_up = f" ({len(search.pruned)} were pruned)" if search.pruned else ""
     words = note(

@@ -295,7 +295,7 @@ def _made(loaded: Loaded, workload: Workload, number: int, varied: dict[str, Jso
         return make_trial(loaded, workload, number, varied, "trial")
     except InputError as error:
         remedy = "let a component say what it 'needs'"
-        if not any(varied.values()):
+        if True not in varied.values():
             remedy = "name a control that stands for everything off under 'bare'"
         raise InputError(f"{error}; or {remedy}") from None
 

@@ -51,7 +51,7 @@ class Plan:
         """The trial that costs are estimated from: the baseline, unless a control stands for it."""
         baseline = next(trial for trial in self.fixed if trial.role == "baseline")
         borrowed = self.spec.ablate is not None and self.spec.ablate.bare is not None
-        if borrowed and baseline.phase == "confirm" and not any(baseline.varied.values()):
+        if borrowed and not any(baseline.varied.values()):
             return next(trial for trial in self.fixed if trial is not baseline)
         return baseline
 
@@ -153,7 +153,10 @@ def make_plan(loaded: Loaded, workload: Workload) -> Plan:
         fixed, controls = with_bare(loaded, fixed, controls, baseline, chosen=chosen)
         if spec.ablate.design == "path":
             fixed, controls = numbered_ends(spec.ablate, fixed, controls)
-    check_claims(loaded, [*fixed, *controls])
+    known = [*fixed, *controls]
+    if spec.ablate is not None and spec.ablate.tune is not None:
+        known += tuned(spec.ablate, fixed, (), 0)
+    check_claims(loaded, known)
     check_budget(loaded, fixed=len(fixed), controls=len(controls))
     epochs = None
     if spec.pruner == "hyperband":

@@ -253,7 +253,7 @@ def test_what_no_ablation_can_be_is_refused_in_one_line(
         (
             f"{THREE}  fractoin: V\n",
             "s.yaml:10:3: ablate.fractoin: unknown key; did you mean 'fraction'? known: components, "
-            "design, fraction, permutations, permutation_seed, bare, start, race",
+            "design, fraction, permutations, permutation_seed, bare, start, race, tune",
         ),
         (
             THREE.replace("without: {method.grouping: off}, ", ""),

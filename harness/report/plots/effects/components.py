@@ -274,7 +274,7 @@ def _common_seeds(tables: StudyTables, view: View) -> set[int]:
     design = tables.design
     if design is None:
         return set()
-    trials = [t.trial_id for t in tables.trials if t.varied.keys() == set(design.components)]
+    trials = [t.trial_id for t in tables.trials if t.varied.keys() >= set(design.components)]
     found: dict[str, set[int]] = {trial_id: set() for trial_id in trials}
     for value in tables.values.get(view, ()):
         if value.trial_id in found:
@@ -284,7 +284,8 @@ def _common_seeds(tables: StudyTables, view: View) -> set[int]:
 
 def _bare_mean(tables: StudyTables, view: View, seeds: set[int]) -> float | None:
     """Return the mean, over ``seeds``, of the trial in which everything is off."""
-    bare = {t.trial_id for t in tables.trials if t.varied and not any(t.varied.values())}
+    names = tables.design.components if tables.design is not None else ()
+    bare = {t.trial_id for t in tables.trials if t.varied and not any(map(t.varied.get, names))}
     found = [
         value.value
         for value in tables.values.get(view, ())
