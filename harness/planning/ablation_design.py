@@ -20,6 +20,7 @@ from harness.stats.power import can_be_significant, seeds_needed
 from harness.stats.race import RaceRule, race_runs
 
 _MOST_WORDS = 6
+_RACE = RaceRule()
 
 
 class Settings(NamedTuple):
@@ -33,7 +34,7 @@ class Settings(NamedTuple):
 
 
 def design_lines(
-    design: Design, seeds: int, rule: RaceRule, tuned: Settings | None = None
+    design: Design, seeds: int, rule: RaceRule = _RACE, tuned: Settings | None = None
 ) -> tuple[str, ...]:
     """Say what the design costs beside another one, what it can show, and what it confounds.
 

@@ -26,9 +26,9 @@ FIRST_LOOK = 3
 class RaceRule(NamedTuple):
     """How long a race goes on, and when a candidate is dropped."""
 
-    seeds: int
+    seeds: int = 6
     """The most seeds of a candidate; after them the leader wins."""
-    alpha: float
+    alpha: float = 0.1
     """Probability of dropping the best candidate, at most."""
 
     @property

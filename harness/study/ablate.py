@@ -54,9 +54,9 @@ class Component(Strict):
 class Race(Strict):
     """How the component that a path flips next is found, on validation classes."""
 
-    seeds: Annotated[Whole, Field(ge=2, le=1000)] = 6
+    seeds: Annotated[Whole, Field(ge=2, le=1000)] = RaceRule().seeds
     """Most seeds of a candidate. They are none of the study's seeds."""
-    alpha: Annotated[Number, Field(gt=0, lt=0.5)] = 0.1
+    alpha: Annotated[Number, Field(gt=0, lt=0.5)] = RaceRule().alpha
     """A candidate is dropped once a paired test shows that another one matters more; the one that
     matters most is dropped with this probability at most, in each step."""
 

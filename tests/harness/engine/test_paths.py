@@ -6,13 +6,12 @@ import itertools
 
 import pytest
 from driver_place import RECALL, Place, Witness, interrupt
-from waiting import assert_soon
+from undisturbed import assert_survives_a_kill, assert_undisturbed
 
 from harness.engine.preview import preview
 from harness.errors import InputError
 from harness.report.findings.tables.final_table import final_table
 from harness.report.study_page import write_report
-from harness.store.rebuild import rebuild
 
 PATH = """
 study: way
@@ -37,8 +36,7 @@ STEPS = """
 """
 
 
-def content_of(place: Place, results: str = "results") -> list[list[tuple[object, ...]]]:
-    return [place.ask(sql, place.folder / results) for sql in (MEMBERS, RECALL, EFFECTS)]
+QUERIES = (MEMBERS, RECALL, EFFECTS)
 
 
 def test_nodes_are_scored_on_test_classes_and_races_on_validation(place: Place) -> None:
@@ -109,35 +107,14 @@ def test_a_preview_counts_what_is_not_known_yet(place: Place) -> None:
 @pytest.mark.process
 @pytest.mark.timeout(120)
 def test_workers_and_interruptions_change_nothing(place: Place) -> None:
-    place.run(PATH)
-    whole = content_of(place)
-    place.run(PATH, executor="process", workers=2, results=place.folder / "parallel")
-    assert content_of(place, "parallel") == whole
-    broken = place.folder / "broken"
-    for count in (2, 5, 7):
-        outcome = place.run(
-            PATH, executor="process", workers=2, watcher=Witness(interrupt(count)), results=broken
-        )
-        assert outcome.exit_status == 130
-    assert place.run(PATH, results=broken).exit_status == 0
-    assert content_of(place, "broken") == whole
-    rebuild(place.results)
-    assert content_of(place) == whole
+    assert_undisturbed(place, PATH, QUERIES, interruptions=(2, 5, 7))
 
 
 @pytest.mark.process
 @pytest.mark.timeout(120)
 def test_a_killed_driver_and_two_at_once_change_nothing(place: Place) -> None:
-    place.run(PATH.replace("epochs: 1", "epochs: 1, sleep_s: 0.05"))
-    whole = content_of(place)
-    killed = place.start("study.yaml", "--results", "other")
-    assert_soon(lambda: len(list((place.folder / "other").glob("runs/*/spool.jsonl"))) > 6)
-    killed.kill()
-    killed.communicate()
-    both = [place.start("study.yaml", "--results", "other") for _ in range(2)]
-    printed = [process.communicate()[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], printed
-    assert content_of(place, "other") == whole
+    text = PATH.replace("epochs: 1", "epochs: 1, sleep_s: 0.05")
+    assert_survives_a_kill(place, text, QUERIES, runs=6)
 
 
 def test_more_seeds_only_extend_the_nodes(place: Place) -> None:

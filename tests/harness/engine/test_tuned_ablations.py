@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from driver_place import RECALL, Place, Witness, interrupt
+from driver_place import RECALL, Place
+from undisturbed import assert_undisturbed
 
 from harness.engine.preview import preview
 from harness.errors import InputError
@@ -34,8 +35,7 @@ TRIALS = """
 """
 
 
-def content_of(place: Place, results: str = "results") -> list[list[tuple[object, ...]]]:
-    return [place.ask(sql, place.folder / results) for sql in (MEMBERS, RECALL, EFFECTS)]
+QUERIES = (MEMBERS, RECALL, EFFECTS)
 
 
 def test_each_cell_is_trained_with_its_best_setting_on_fresh_seeds(place: Place) -> None:
@@ -97,16 +97,7 @@ def test_a_cell_without_any_value_keeps_the_base_and_shows_its_failures(place: P
 @pytest.mark.process
 @pytest.mark.timeout(120)
 def test_workers_and_interruptions_change_nothing(place: Place) -> None:
-    place.run(TUNED)
-    whole = content_of(place)
-    broken = place.folder / "broken"
-    for count in (4, 6, 9):
-        outcome = place.run(
-            TUNED, executor="process", workers=2, watcher=Witness(interrupt(count)), results=broken
-        )
-        assert outcome.exit_status == 130
-    assert place.run(TUNED, results=broken).exit_status == 0
-    assert content_of(place, "broken") == whole
+    assert_undisturbed(place, TUNED, QUERIES, interruptions=(4, 6, 9))
 
 
 def test_more_seeds_leave_the_choice_alone_and_more_settings_are_refused(place: Place) -> None:

@@ -6,10 +6,11 @@ import random
 from pathlib import Path
 
 import pytest
+import scheduling
 from fake_workload import plan_study
+from scheduling import Train
 
 from harness.records.run_state import RunState
-from harness.records.trial import Run, Trial
 from harness.search.scheduler import ScheduledRun, Scheduler
 from harness.study.trials.plan import Plan
 
@@ -27,10 +28,6 @@ seeds: 3
 WORTH = {"momentum": 0.05, "groups": 0.3, "grouping": 0.02, "temperature": 0.15}
 
 
-def identify(trial: Trial, seed: int) -> Run:
-    return Run("fake", trial.params, seed, trial.phase == "confirm", "c", "d")
-
-
 def train(task: ScheduledRun) -> RunState:
     """A run that reaches the sum of what its components are worth, more or less."""
     level = sum(worth for name, worth in WORTH.items() if task.trial.varied.get(name))
@@ -41,27 +38,17 @@ def train(task: ScheduledRun) -> RunState:
 
 
 def train_all(
-    plan: Plan, *, slots: int = 1, order: random.Random | None = None, train=train
+    plan: Plan, *, slots: int = 1, order: random.Random | None = None, train: Train = train
 ) -> Scheduler:
-    """Train a study with ``slots`` workers; its runs end in their order, or by chance."""
-    schedule = Scheduler(plan, identify)
-    finished: dict[str, RunState] = {}
-    active: list[ScheduledRun] = []
-    totals = []
-    while True:
-        while schedule.propose_more(finished):
-            pass
-        totals.append(schedule.total)
-        while len(active) < slots and (task := schedule.next_run(finished)) is not None:
-            assert not task.run.test or not any(not each.run.test for each in active)
-            active.append(task)
-        if not active:
-            break
-        ended = active.pop(order.randrange(len(active)) if order else 0)
-        finished[ended.run_id] = train(ended)
-    assert totals == sorted(totals, reverse=True)  # an upper bound that only comes down
+    tests: list[bool] = []
+
+    def noted(task: ScheduledRun) -> RunState:
+        tests.append(task.run.test)
+        return train(task)
+
+    schedule, totals = scheduling.train_all(plan, noted, slots=slots, order=order)
     assert totals[0] <= plan.most_chosen_by + plan.most_confirmed
-    assert totals[-1] == len(finished) == len(schedule.members)
+    assert tests == sorted(tests)  # no test class is opened before the last race has ended
     return schedule
 
 
