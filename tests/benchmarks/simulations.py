@@ -16,7 +16,10 @@ import claim_errors
 import crossed_studies
 import kept
 import known_effects
+import raced
 import stopping
+
+from harness.stats.race import RaceRule
 
 
 def effects() -> None:
@@ -66,11 +69,23 @@ def stop() -> None:
         kept.keep("simulations-stop", studies=1000, seeds=stopping.SEEDS, rows=found)
 
 
+def path() -> None:
+    """Simulate 2,000 races of four candidates, by the number of seeds and the lead of the best."""
+    rows = []
+    for seeds in (4, 6, 10):
+        rule = RaceRule(seeds=seeds, alpha=0.1)
+        for gap in raced.GAPS:
+            rows.append({"seeds": seeds, "gap": gap, **raced.simulate(gap, rule, 2000)})
+            print(rows[-1], flush=True)
+    kept.keep("simulations-path", races=2000, alpha=0.1, rows=rows)
+
+
 SIMULATIONS: Mapping[str, Callable[[], None]] = {
     "effects": effects,
     "claims": claims,
     "classes": classes,
     "stop": stop,
+    "path": path,
 }
 
 
