@@ -1,9 +1,11 @@
 """A race of candidates over paired seeds: the worse ones are dropped, and one is left. Pure.
 
 After each seed from the third on, every candidate is compared with the one that leads so far, by a
-paired one-sided t-test. The level is divided by the number of looks and of rivals (Bonferroni), so
-that the best candidate is dropped with probability ``alpha`` at most. A race chooses; whatever is
-said of its winner needs fresh seeds.
+one-sided t-test that is paired by seed. Its spread is what is left of all values once candidate and
+seed are accounted for, as in a two-way analysis of variance: at three seeds, four candidates give
+six degrees of freedom, two give two. The level is divided by the number of looks and of rivals
+(Bonferroni), so that the best candidate is dropped with probability ``alpha`` at most, if
+candidates vary alike. A race chooses; whatever is said of its winner needs fresh seeds.
 
 Source:
     Birattari et al. 2002 (races of configurations); Fawcett and Hoos 2016 (paths of ablations).
@@ -11,16 +13,18 @@ Source:
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 from scipy.special import stdtr
 
 from harness.stats.designs import Cell, Design, flippable, nodes
 
 FIRST_LOOK = 3
-"""With two pairs the test would need a difference of thirteen standard deviations."""
+"""With two seeds the test of two candidates would need thirteen standard deviations."""
+
+_ROUNDING = 1e-12
 
 
 class RaceRule(NamedTuple):
@@ -66,15 +70,45 @@ def run_race(values: Mapping[str, Sequence[float | None]], rule: RaceRule) -> St
     for seeds in rule.looks if len(left) > 1 else ():
         if any(len(values[name]) < seeds for name in left):
             return Standing(tuple(left), dropped, seeds)
-        leader = _leader({name: values[name][:seeds] for name in left})
-        for name in [each for each in left if each != leader]:
-            pairs = _paired(values[leader][:seeds], values[name][:seeds])
-            if seeds == rule.seeds or _p_greater(pairs) <= level:
+        found = _compared({name: values[name][:seeds] for name in left})
+        for name in found.behind:
+            if seeds == rule.seeds or found.behind[name] <= level:
                 left.remove(name)
                 dropped[name] = seeds
         if len(left) == 1:
             break
     return Standing(tuple(left), dropped, 0)
+
+
+class _Compared(NamedTuple):
+    """The candidates of a race at a look."""
+
+    leader: str
+    behind: Mapping[str, float]
+    """Each other one -> one-sided p that the leader is better; 0 for one without any value."""
+
+
+def _compared(values: Mapping[str, Sequence[float | None]]) -> _Compared:
+    """Compare candidates with the one that has the highest mean, over seeds that none has failed.
+
+    One that has failed in every seed is behind and takes no part. The spread of the differences is
+    that of all candidates: with it, few seeds are enough.
+    """
+    lost = [name for name, each in values.items() if all(value is None for value in each)]
+    names = [name for name in values if name not in lost] or list(values)
+    seeds = [seed for seed in zip(*(values[n] for n in names), strict=True) if None not in seed]
+    table = np.array(seeds, dtype=np.float64).reshape(-1, len(names)).T
+    count = table.shape[1]
+    if not count:  # no seed that all have: as they come
+        return _Compared(names[0], {name: 1.0 for name in values if name != names[0]})
+    means = table.mean(axis=1)
+    best = int(means.argmax())  # the first of equal ones
+    leads = {name: float(means[best] - mean) for name, mean in zip(names, means, strict=True)}
+    left = table - means[:, None] - table.mean(axis=0) + table.mean()
+    df = (len(names) - 1) * (count - 1)
+    error = (2 * float((left**2).sum()) / max(1, df) / count) ** 0.5
+    behind = {name: _p(lead, error, df) for name, lead in leads.items() if name != names[best]}
+    return _Compared(names[best], behind | {name: 0.0 for name in lost if name != names[best]})
 
 
 def race_runs(design: Design, rule: RaceRule) -> tuple[int, int]:
@@ -99,29 +133,10 @@ def race_runs(design: Design, rule: RaceRule) -> tuple[int, int]:
     return from_node(nodes(design)[0])
 
 
-def _leader(values: Mapping[str, Sequence[float | None]]) -> str:
-    """Return the candidate with the highest mean, over the seeds that none has failed."""
-    whole = [all(v is not None for v in seed) for seed in zip(*values.values(), strict=True)]
-
-    def mean(name: str) -> float:
-        known = [v for v, counts in zip(values[name], whole, strict=True) if counts]
-        found = [v for v in known or values[name] if v is not None]
-        return statistics.fmean(found) if found else float("-inf")
-
-    return max(values, key=mean)  # the first of equal ones
-
-
-def _paired(one: Sequence[float | None], other: Sequence[float | None]) -> list[float]:
-    pairs = zip(one, other, strict=True)
-    return [a - b for a, b in pairs if a is not None and b is not None]
-
-
-def _p_greater(differences: Sequence[float]) -> float:
-    """Return the one-sided p of a paired t-test that the mean difference is above zero."""
-    if len(differences) < 2:
+def _p(lead: float, error: float, df: int) -> float:
+    """Return the one-sided p of a t-test that a lead is above zero."""
+    if df < 1:
         return 1.0
-    mean, sd = statistics.fmean(differences), statistics.stdev(differences)
-    if sd == 0:
-        return 0.0 if mean > 0 else 1.0
-    t = mean / sd * len(differences) ** 0.5
-    return float(stdtr(len(differences) - 1, -t))
+    if error <= _ROUNDING * lead:
+        return 0.0 if lead > 0 else 1.0
+    return float(stdtr(df, -lead / error)) if error > 0 else 1.0

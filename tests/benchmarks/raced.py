@@ -11,8 +11,17 @@ GAPS = (0.0, 0.5, 1.0, 2.0)
 """How far the best candidate is ahead, in standard deviations of paired differences."""
 
 
-def simulate(gap: float, rule: RaceRule, races: int, key: int = 0) -> dict[str, float]:
+def simulate(
+    gap: float, rule: RaceRule, races: int, *, spread: float = 1.0, key: int = 0
+) -> dict[str, float]:
     """Simulate races in which the first candidate is ahead of three equal ones.
+
+    Args:
+        gap: How far.
+        rule: The rule.
+        races: Number of races.
+        spread: Of the first candidate, as a multiple of that of the others.
+        key: Of the random numbers.
 
     Returns:
         Shares: of races that dropped the best before their end, or chose it, and of the runs of
@@ -24,7 +33,9 @@ def simulate(gap: float, rule: RaceRule, races: int, key: int = 0) -> dict[str, 
     lost = won = runs = 0
     optimism = 0.0
     for _ in range(races):
-        values = worth[:, None] + rng.normal(0, 0.5**0.5, (CANDIDATES, rule.seeds))
+        noise = rng.normal(0, 0.5**0.5, (CANDIDATES, rule.seeds))
+        noise[0] *= spread
+        values = worth[:, None] + noise
         table = {str(place): list(map(float, row)) for place, row in enumerate(values)}
         race = run_race(table, rule)
         winner = int(race.left[0])

@@ -74,8 +74,9 @@ def path() -> None:
     rows = []
     for seeds in (4, 6, 10):
         rule = RaceRule(seeds=seeds, alpha=0.1)
-        for gap in raced.GAPS:
-            rows.append({"seeds": seeds, "gap": gap, **raced.simulate(gap, rule, 2000)})
+        for gap, spread in (*((gap, 1.0) for gap in raced.GAPS), (0.0, 3.0)):
+            found = raced.simulate(gap, rule, 2000, spread=spread)
+            rows.append({"seeds": seeds, "gap": gap, "spread": spread, **found})
             print(rows[-1], flush=True)
     kept.keep("simulations-path", races=2000, alpha=0.1, rows=rows)
 
