@@ -39,6 +39,8 @@ class Checked(_Document):
     """Trials that are trained again on fresh seeds, at most, with the baseline; 0 without
     ``confirm``."""
     confirm_seeds: int
+    chosen_by: int
+    """Runs by which an ablation chooses what it then trains, at most; 0 for others."""
     runs: int | None
     """Null if only a time budget ends the search."""
     are_at_most: bool
@@ -76,6 +78,8 @@ class Previewed(_Document):
     """Trials that the search has yet to propose, at most."""
     confirmed_later: int
     """Runs of a sealed grid's confirmation, at most, if it has not begun."""
+    raced_later: int
+    """Runs that find the rest of an ablation's path, at most."""
     later_seeds: int
     """Runs that a study with ``stop`` adds for undecided trials, at most."""
     is_open: bool

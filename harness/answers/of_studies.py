@@ -41,14 +41,17 @@ def _size(plan: Plan, file: str) -> Checked:
     spec = plan.spec
     controls, seeds = len(plan.controls), len(spec.seed_list)
     trials = len(plan.fixed) if spec.is_fixed else search_trials(spec, controls=controls)
-    confirmed, runs = 0, None
+    confirmed, fresh, runs = 0, len(spec.confirm_seed_list), None
     if spec.confirm:
         confirmed = 1 + (
             spec.confirm.top if trials is None else min(spec.confirm.top, max(0, trials - 1))
         )
-    if trials is not None:
+    if spec.is_chosen:
+        trials = confirmed = plan.most_confirmed // fresh - controls
+        runs = plan.most_chosen_by + plan.most_confirmed
+    elif trials is not None:
         runs = (trials + (0 if confirmed else controls)) * spec.runs_of_trial
-        runs += (confirmed + controls) * len(spec.confirm_seed_list) if confirmed else 0
+        runs += (confirmed + controls) * fresh if confirmed else 0
     return Checked(
         study=spec.study,
         file=file,
@@ -59,9 +62,10 @@ def _size(plan: Plan, file: str) -> Checked:
         seeds=seeds,
         folds=spec.folds,
         confirmed=confirmed,
-        confirm_seeds=len(spec.confirm_seed_list) if spec.confirm else 0,
+        confirm_seeds=fresh,
+        chosen_by=plan.most_chosen_by,
         runs=runs,
-        are_at_most=spec.pruner != "none" or spec.stop is not None,
+        are_at_most=spec.pruner != "none" or spec.stop is not None or plan.is_path,
         hours=spec.budget.hours,
     )
 

@@ -32,6 +32,12 @@ def size_text(size: Checked) -> str:
     folds = "" if size.folds is None else f" x {size.folds} folds"
     skipped = " at most" if size.are_at_most else ""
     seeds = f"{size.seeds} seeds{folds}"
+    if size.chosen_by:
+        return (
+            f"{size.chosen_by} runs{skipped} on validation classes, then "
+            f"{size.confirmed + size.controls} trials and controls x {size.confirm_seeds} fresh "
+            f"seeds = {size.runs} runs{skipped}"
+        )
     if not size.confirmed:
         return f"{size.trials} trials{controls} x {seeds} = {size.runs} runs{skipped}"
     return (
@@ -58,6 +64,8 @@ def preview_lines(planned: Preview) -> list[str]:
         )
     elif planned.confirmed_later:
         lines.append(f"plus {planned.confirmed_later} runs that confirm its winners")
+    elif planned.raced_later:
+        lines.append(f"plus up to {planned.raced_later} runs that find the rest of its path")
     elif planned.later_seeds:
         lines.append(
             f"plus up to {planned.later_seeds} runs with the seeds that undecided trials get"

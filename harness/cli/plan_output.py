@@ -11,7 +11,7 @@ from harness.units import duration, duration_range, mebibytes, number_range
 def describe(forecast: Forecast) -> list[str]:
     """Format the forecast as lines of text."""
     seeds = f"{forecast.seeds} seed{'s' * (forecast.seeds != 1)}"
-    if forecast.stopping is not None:
+    if forecast.stopping is not None or forecast.is_raced:
         seeds = f"at most {seeds}"
     if forecast.folds is not None:
         seeds = f"{seeds} x {forecast.folds} folds"

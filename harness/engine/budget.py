@@ -111,11 +111,13 @@ def find_shortage(
     missing = {each.trial_id for each in schedule.members if each.run_id not in finished}
     whole = sum(
         trial.role != "control"
-        and trial.phase == ("search" if spec.is_sealed else "confirm")
+        and trial.phase == ("search" if spec.is_sealed and not plan.is_path else "confirm")
         and trial.trial_id not in missing
         for trial in schedule.trials
     )
     planned = len(plan.fixed) if spec.is_fixed else spec.trials
+    if spec.ablate is not None and plan.is_path:
+        planned = len(spec.ablate.components) + 1
     of = "" if planned is None else f" of {planned}"
     if is_truncated:
         size, field = f"{spec.budget.runs} runs", "runs"

@@ -39,7 +39,7 @@ def merged_notes(one: Iterable[NotedClaim], other: Iterable[NotedClaim]) -> tupl
 def _note(claim: Claim, spec: StudySpec, schedule: Scheduler, finished: FinishedRuns) -> NotedClaim:
     one, other = (_runs(label, schedule) for label in (claim.trial, claim.other))
     pairs = [(one[seed], other[seed]) for seed in one.keys() & other.keys()]
-    planned = len(spec.confirm_seed_list if spec.confirm else spec.seed_list)
+    planned = len(spec.confirm_seed_list if spec.is_confirmed else spec.seed_list)
     return NotedClaim(
         claim,
         noted=utc_now(),

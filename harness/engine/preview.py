@@ -37,6 +37,8 @@ class Preview(NamedTuple):
     """Whether only the time budget limits the number of trials."""
     confirmed_later: int = 0
     """Upper bound on the runs of a sealed grid's confirmation, if it has not begun."""
+    raced_later: int = 0
+    """Upper bound on the runs of a path's races and nodes that are not yet known."""
     later_seeds: int = 0
     """Upper bound on the runs that a study with ``stop`` adds for trials still undecided."""
 
@@ -62,7 +64,8 @@ def preview(study: Path | Params, overrides: tuple[str, ...], results: Path) -> 
         question=spec.question,
         runs=tuple(runs),
         proposed_later=0 if spec.is_fixed else later // spec.runs_of_trial,
-        confirmed_later=later if spec.is_fixed and spec.is_sealed else 0,
+        confirmed_later=later if spec.is_fixed and spec.is_sealed and not plan.is_path else 0,
+        raced_later=later if plan.is_path else 0,
         later_seeds=0 if spec.stop is None else later,
         is_open=schedule.is_open,
         changes=tuple(str(change) for change in changes_of(plan, results)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from harness.stats.designs import (
     JOINED,
@@ -15,11 +16,14 @@ from harness.stats.designs import (
     Term,
     cells,
     defining_words,
+    some_path,
     terms,
 )
 from harness.stats.power import can_be_significant, detectable_effect, seeds_needed
+from harness.stats.race import RaceRule, race_runs
 
 _MOST_WORDS = 6
+_RACE = RaceRule()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,14 +50,31 @@ class DesignPower:
     kinds: tuple[KindPower, ...]
 
 
-def design_lines(design: Design, seeds: int) -> tuple[str, ...]:
+class Settings(NamedTuple):
+    """What is chosen for each cell on validation classes."""
+
+    keys: tuple[str, ...]
+    trials: int
+    """Settings of a cell."""
+    seeds: int
+    """Seeds of a setting."""
+
+
+def design_lines(
+    design: Design, seeds: int, rule: RaceRule = _RACE, tuned: Settings | None = None
+) -> tuple[str, ...]:
     """Say what the design costs beside another one, what it can show, and what it confounds.
 
     Args:
         design: The components, and the cells that are trained.
         seeds: Number of seeds of the study.
+        rule: Of the races of a path.
+        tuned: The search of each cell, if there is one.
     """
-    return (_cost(design), _tests(design, seeds), *_aliases(design))
+    if design.name == "path":
+        return (_cost_of_path(design, rule), _tests(_known(design), seeds))
+    tuning = () if tuned is None else (_cost_of_tuning(design, tuned),)
+    return (_cost(design), *tuning, _tests(design, seeds), *_aliases(design))
 
 
 def largest_family(design: Design) -> tuple[int, float]:
@@ -62,9 +83,14 @@ def largest_family(design: Design) -> tuple[int, float]:
     The noise is a standard deviation, in that of the difference of two trials, as if the runs of a
     seed were independent. An effect that averages many runs has less.
     """
-    found = terms(design)
+    found = terms(_known(design))
     ((kind, size),) = Counter(term.kind for term in found).most_common(1)
     return size, _noise([term for term in found if term.kind == kind])
+
+
+def _known(design: Design) -> Design:
+    """Return a design whose cells are known: of a path, one that it may take."""
+    return some_path(design) if design.name == "path" else design
 
 
 def powers(design: Design, seeds: int, sd: float | None) -> tuple[DesignPower, ...]:
@@ -84,13 +110,13 @@ def powers(design: Design, seeds: int, sd: float | None) -> tuple[DesignPower, .
         if name != design.name
     ]
     return tuple(
-        DesignPower(each.name, len(cells(each)), each is design, _kinds(each, seeds, sd))
+        DesignPower(each.name, len(cells(_known(each))), each is design, _kinds(each, seeds, sd))
         for each in (design, *others)
     )
 
 
 def _kinds(design: Design, seeds: int, sd: float | None) -> tuple[KindPower, ...]:
-    found = terms(design)
+    found = terms(_known(design))
     kinds = []
     for kind in dict.fromkeys(term.kind for term in found):
         family = [term for term in found if term.kind == kind]
@@ -130,6 +156,27 @@ def _cost(design: Design) -> str:
     return (
         f"design: {name} of {what} costs {len(cells(design))} x n runs and estimates each "
         f"component from 2 x n of them; {beside}"
+    )
+
+
+def _cost_of_tuning(design: Design, tuned: Settings) -> str:
+    count = len(cells(design))
+    each = f"{tuned.seeds} seed{'s' * (tuned.seeds != 1)} each"
+    return (
+        f"tune: every cell gets the same {tuned.trials} settings of {', '.join(tuned.keys)} on "
+        f"validation classes, {each}: at most {count * tuned.trials * tuned.seeds} runs before "
+        "these, and the best of each cell is trained"
+    )
+
+
+def _cost_of_path(design: Design, rule: RaceRule) -> str:
+    count = len(design.components)
+    least, most = race_runs(design, rule)
+    way = "from bare to full" if design.from_bare else "from full to bare"
+    return (
+        f"design: a path of {count} components, {way}, costs {least} to {most} runs on validation "
+        f"classes for its races (at most {rule.seeds} seeds each), then {count + 1} x n runs, and "
+        "estimates each step from 2 x n of them"
     )
 
 

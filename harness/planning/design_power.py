@@ -62,7 +62,8 @@ def power_of(plan: Plan, results: Path) -> Power | None:
     if spec.variance is not None:  # it tests no difference
         return None
     if spec.ablate is not None:
-        seeds, split = len(spec.seed_list), "val" if spec.folds else "test"
+        seeds = len(spec.confirm_seed_list or spec.seed_list)
+        split = "val" if spec.folds and not spec.is_confirmed else "test"
         comparisons, noise = largest_family(spec.ablate.plan)
     elif not spec.is_sealed or (spec.is_fixed and spec.confirm is None):
         seeds, comparisons = len(spec.seed_list), len(plan.fixed) - 1
@@ -91,6 +92,8 @@ def power_of(plan: Plan, results: Path) -> Power | None:
 def confirmed_trials(plan: Plan) -> int:
     """Count the winners that will be compared with the baseline."""
     spec = plan.spec
+    if spec.is_chosen:
+        return plan.most_confirmed // len(spec.confirm_seed_list) - len(plan.controls) - 1
     trials = len(plan.fixed) if spec.is_fixed else spec.trials or 1
     return 0 if spec.confirm is None else min(spec.confirm.top, trials - 1)
 

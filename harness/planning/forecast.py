@@ -12,7 +12,7 @@ from harness.engine.forecast.run_costs import costs_to_come, total_time
 from harness.engine.run_options import RunOptions, division_of_cores, gpus_for
 from harness.engine.study_state import StudyState, load_study_state
 from harness.executors.interface import PROCESS_EXECUTORS
-from harness.planning.ablation_design import DesignPower, design_lines, powers
+from harness.planning.ablation_design import DesignPower, Settings, design_lines, powers
 from harness.planning.cost_estimate import Basis, estimate_costs
 from harness.planning.design_power import Power, Spread, confirmed_trials, power_of
 from harness.planning.kept_forecasts import KeptForecast, kept_forecasts
@@ -115,6 +115,8 @@ class Forecast:
     """Of an ablation: what its design could detect, and others of the same components."""
     kept: tuple[KeptForecast, ...] = ()
     """Earlier forecasts of the studies of this folder, oldest first."""
+    is_raced: bool = False
+    """Whether a trial of the first phase may get fewer seeds than the others."""
 
 
 def make_forecast(
@@ -142,13 +144,15 @@ def make_forecast(
     power = power_of(plan, options.results)
     stopping = None if power is None else _stopping(plan, power)
     trials = len(plan.fixed) if spec.is_fixed else spec.trials or 0
+    if spec.is_chosen:
+        trials = plan.most_chosen_by // len(spec.seed_list)
     return Forecast(
         study=spec.study,
         question=spec.question,
         trials=trials,
         controls=len(plan.controls),
         seeds=len(spec.seed_list),
-        confirmed=confirmed_trials(plan) + 1 if spec.confirm else 0,
+        confirmed=confirmed_trials(plan) + 1 if spec.is_confirmed else 0,
         confirm_seeds=len(spec.confirm_seed_list),
         runs=total,
         done=done,
@@ -164,11 +168,8 @@ def make_forecast(
         ),
         stopping=stopping,
         together=_together(found, options) if may_probe else 1,
-        design=(
-            design_lines(spec.ablate.plan, len(spec.seed_list))
-            if spec.ablate
-            else variance_lines(spec.variance)
-        ),
+        design=variance_lines(spec.variance) or _design_lines(spec),
+        is_raced=plan.is_path,
         folds=spec.folds,
         designs=_designs(spec, power),
         kept=kept_forecasts(options.results),
@@ -179,7 +180,20 @@ def _designs(spec: StudySpec, power: Power | None) -> tuple[DesignPower, ...]:
     if spec.ablate is None:
         return ()
     sd = None if power is None or power.spread is None else power.spread.sd
-    return powers(spec.ablate.plan, len(spec.seed_list), sd)
+    return powers(spec.ablate.plan, _effect_seeds(spec), sd)
+
+
+def _design_lines(spec: StudySpec) -> tuple[str, ...]:
+    if spec.ablate is None:
+        return ()
+    tune = spec.ablate.tune
+    settings = None if tune is None else Settings(tuple(tune.search), tune.trials, tune.seeds)
+    return design_lines(spec.ablate.plan, _effect_seeds(spec), spec.ablate.race_rule, settings)
+
+
+def _effect_seeds(spec: StudySpec) -> int:
+    """Count the seeds with which an ablation estimates its effects."""
+    return len(spec.confirm_seed_list if spec.is_confirmed else spec.seed_list)
 
 
 def _warnings(power: Power | None, expense: CostEstimate | None) -> tuple[str, ...]:
@@ -207,7 +221,7 @@ def _warnings(power: Power | None, expense: CostEstimate | None) -> tuple[str, .
 
 def _claim_warnings(spec: StudySpec) -> list[str]:
     """Say if there are too few seeds to decide any of the study's claims."""
-    seeds = len(spec.confirm_seed_list if spec.confirm else spec.seed_list)
+    seeds = len(spec.confirm_seed_list if spec.is_confirmed else spec.seed_list)
     needed = pairs_for_verdict(len(spec.claims))
     if not spec.claims or seeds >= needed:
         return []

@@ -4,7 +4,7 @@ Controls come first, then all trials seed by seed, so that a study stopped early
 every trial. A search that is adaptive or limited by time runs trial by trial instead, because its
 proposals wait for complete trials. With a pruner, the seeds of a trial run one after another,
 since the trial may be pruned after each. With ``stop``, each look at the results adds the seeds
-that the next one needs.
+that the next one needs; so do the races of an ablation's path.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from harness.records.early_stopping import StoppingThresholds
 from harness.records.study_record import Member
 from harness.records.trial import Run, Trial, seed_text
 from harness.search.history import FinishedRuns, History, Proposal
+from harness.search.path_races import PathRaces
 from harness.search.seed_decisions import seeds_due
 from harness.stats.stopping import StopRule
 from harness.study.trials.budget import confirm_runs, goes_by_trials, search_trials
@@ -104,18 +105,21 @@ class Scheduler:
         self._runs_left = plan.spec.budget.runs if plan.spec.is_fixed else None
         self._is_exhausted = plan.spec.is_fixed or self._has_all_trials
         self._rule = None if plan.spec.stop is None else plan.spec.stop.rule
-        for trial in plan.fixed:
+        self._path = PathRaces(plan) if plan.is_path else None
+        for trial in () if self._path else plan.fixed:
             tasks = self._add(trial)
             self._history.add(
                 Proposal(trial.number, trial, dict(trial.varied), runs_by_seed(tasks))
             )
-        self._is_confirmed = plan.spec.confirm is None
+        self._is_confirmed = not plan.spec.is_confirmed
         self._most_members = 0
-        """With ``stop``: the most runs that the study can come to."""
+        """With ``stop`` or a path: the most runs that the study can come to."""
         if self._is_confirmed:
             self._add_controls()
         if self._rule is not None:
             self._most_members = len(self._trials) * self._rule.looks[-1]
+        if self._path is not None:
+            self._follow(self._path, {})
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -157,7 +161,7 @@ class Scheduler:
         """The number of runs in the study; an upper bound while trials may yet be proposed."""
         spec = self._plan.spec
         trials = self._next_number if self._most_trials is None else self._most_trials
-        if self._rule is not None:
+        if self._rule is not None or self._path is not None:
             return self._most_members
         coming = 0 if self._is_exhausted else max(0, trials - self._next_number)
         return len(self._members) + coming * spec.runs_of_trial + self.confirm_runs(trials)
@@ -193,7 +197,7 @@ class Scheduler:
     @property
     def is_confirming(self) -> bool:
         """Whether the search has ended and its confirmation has begun."""
-        return self._plan.spec.confirm is not None and self._is_confirmed
+        return self._plan.spec.is_confirmed and self._is_confirmed
 
     @property
     def rules(self) -> int:
@@ -208,6 +212,8 @@ class Scheduler:
         """Return the number of confirmation runs yet to be added, after this many trials."""
         if self._is_confirmed:
             return 0
+        if self._plan.spec.is_chosen:
+            return self._plan.most_confirmed
         trials = self._next_number if trials is None else trials
         return confirm_runs(self._plan.spec, trials=trials, controls=len(self._plan.controls))
 
@@ -227,6 +233,8 @@ class Scheduler:
         """
         if self._rule is not None:
             return self._add_seeds(self._rule, finished)
+        if self._path is not None:
+            return self._follow(self._path, finished)
         has_grown = self._advance(finished)
         while not self._is_exhausted and self._can_propose(finished):
             if not self._propose(finished):
@@ -281,11 +289,13 @@ class Scheduler:
         if not self._history.are_finished(last, finished):
             return False
         self._is_confirmed = True
-        most = spec.confirm.top if spec.confirm else 0
-        winners = self._history.winners(last, finished, most)
-        if not winners:  # no trial to confirm
-            return False
-        for trial in self._plan.confirmation(winners):
+        if spec.is_chosen:
+            ranked = self._history.best(last, finished)
+        else:
+            ranked = self._history.winners(last, finished, spec.confirm.top if spec.confirm else 0)
+            if not ranked:  # no trial to confirm
+                return False
+        for trial in self._plan.confirmation(ranked):
             self._add(trial)
         self._add_controls()
         return True
@@ -314,9 +324,7 @@ class Scheduler:
         # A look needs all of them, so that there is nothing to compute before.
         if any(member.task.run_id not in finished for member in self._members.values()):
             return False
-        scheduled: dict[str, dict[int, str]] = {trial_id: {} for trial_id in self._trials}
-        for (trial_id, seed, _), member in self._members.items():
-            scheduled[trial_id][seed] = member.task.run_id
+        scheduled = self._scheduled
         due = seeds_due(self._plan, rule, scheduled, finished)
         before = len(self._members)
         for trial_id, trial in self._trials.items():
@@ -325,6 +333,37 @@ class Scheduler:
             self._let_start(self._make(trial, trial.number, seeds, {}, first=have))
         self._most_members = sum(each.most for each in due.values())
         return len(self._members) > before
+
+    def _follow(self, path: PathRaces, finished: FinishedRuns) -> bool:
+        """Add the seeds that the races of a path need, and at its end the nodes.
+
+        Returns:
+            Whether there were any.
+        """
+        before = len(self._members)
+        if not self._is_confirmed:
+            scheduled = self._scheduled
+            walk = path.follow(scheduled, finished)
+            for trial in path.trials:
+                have = len(scheduled.get(trial.trial_id, {}))
+                seeds = self._plan.seeds_of(trial)[have : walk.due.get(trial.trial_id, 0)]
+                self._trials[trial.trial_id] = trial
+                self._let_start(self._make(trial, trial.number, seeds, {}, first=have))
+            self._most_members = walk.most + self._plan.most_confirmed
+            if not walk.due:
+                self._is_confirmed = True
+                for trial in path.confirmed(walk.flips):
+                    self._add(trial)
+                self._add_controls()
+        return len(self._members) > before
+
+    @property
+    def _scheduled(self) -> dict[str, dict[int, str]]:
+        """Trial -> seed -> run id, for all runs so far."""
+        found: dict[str, dict[int, str]] = {trial_id: {} for trial_id in self._trials}
+        for (trial_id, seed, _), member in self._members.items():
+            found[trial_id][seed] = member.task.run_id
+        return found
 
     def _make(
         self,

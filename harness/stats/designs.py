@@ -7,7 +7,7 @@ so that cells that cancel do so exactly. Pure.
 Source:
     Shapley 1953; Harsanyi 1963 (dividends: the Moebius transform of the cells); Grabisch and
     Roubens 1999 (mean second differences as interactions); Box and Hunter 1961 (fractions of
-    resolution V); Castro et al. 2009 (sampled permutations).
+    resolution V); Castro et al. 2009 (sampled permutations); Fawcett and Hoos 2016 (paths).
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ import hashlib
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Literal, NamedTuple, TypeAlias
 
 Cell: TypeAlias = frozenset[str]
 """The components that are on."""
-DesignName: TypeAlias = Literal["leave_one_out", "add_one_in", "lattice"]
-Kind: TypeAlias = Literal["removal", "addition", "shapley", "main", "interaction"]
+DesignName: TypeAlias = Literal["leave_one_out", "add_one_in", "lattice", "path"]
+Kind: TypeAlias = Literal["removal", "addition", "shapley", "main", "interaction", "path"]
 
 MOST_OF_A_LATTICE = 5
 """With more components a lattice is a fraction of its cells, or sampled permutations."""
+MOST_OF_A_PATH = 12
 FEWEST_OF_A_FRACTION = 5
 """With fewer components no fraction has resolution V."""
 KIND_NAMES: Mapping[Kind, str] = {
@@ -35,6 +36,7 @@ KIND_NAMES: Mapping[Kind, str] = {
     "shapley": "Shapley value",
     "main": "main effect",
     "interaction": "interaction",
+    "path": "path step",
 }
 JOINED = " x "
 """Joins the components of a term: ``groups x distillation``."""
@@ -54,6 +56,10 @@ class Design:
     """Number of orders of the components along which the lattice is sampled."""
     seed: int = 0
     """Seed of these orders."""
+    from_bare: bool = False
+    """Whether a path begins with everything off, and switches components on."""
+    flips: tuple[str, ...] = ()
+    """The components of a path in the order in which they are flipped, as far as it is known."""
 
 
 class Term(NamedTuple):
@@ -74,8 +80,10 @@ class Term(NamedTuple):
 def cells(design: Design) -> tuple[Cell, ...]:
     """Return the cells to train, each once: those with the most components first.
 
-    ``add_one_in`` begins with the cell in which everything is off.
+    ``add_one_in`` begins with the cell in which everything is off, a path with its start.
     """
+    if design.name == "path":
+        return nodes(design)
     order = {name: place for place, name in enumerate(design.components)}
 
     def place(cell: Cell) -> tuple[int, list[int]]:
@@ -92,6 +100,42 @@ def trainable(design: Design, cell: Iterable[str]) -> Cell:
     while lacking := {name for name in on if not on.issuperset(design.needs.get(name, ()))}:
         on -= lacking
     return on
+
+
+def nodes(design: Design) -> tuple[Cell, ...]:
+    """Return the cells of a path, from its start, as far as it is known."""
+    start = frozenset() if design.from_bare else frozenset(design.components)
+    return tuple(itertools.accumulate(design.flips, _flipped, initial=start))
+
+
+def flippable(design: Design, node: Cell) -> tuple[str, ...]:
+    """Return the components that the next step of a path may flip, in their order.
+
+    What another component needs is switched off after it, and on before it, so that each step
+    flips one component.
+    """
+    return tuple(
+        name
+        for name in design.components
+        if (name in node) != design.from_bare
+        and trainable(design, _flipped(node, name)) == _flipped(node, name)
+    )
+
+
+def some_path(design: Design) -> Design:
+    """Return the design with a path that it could take: any has the same number of steps."""
+    while names := flippable(design, nodes(design)[-1]):
+        design = replace(design, flips=(*design.flips, names[0]))
+    return design
+
+
+def most_raced(components: int) -> int:
+    """Return how many candidates the races of a path have at most: the last step needs no race."""
+    return sum(range(2, components + 1))
+
+
+def _flipped(node: Cell, name: str) -> Cell:
+    return node ^ {name}
 
 
 def terms(design: Design) -> list[Term]:
@@ -200,6 +244,13 @@ def _asked_terms(
 ) -> Iterator[tuple[Kind, tuple[str, ...], Mapping[Cell, Fraction]]]:
     everything = frozenset(design.components)
     one, pairs = Fraction(1), list(itertools.combinations(design.components, 2))
+    if design.name == "path":
+        for name, (before, after) in zip(
+            design.flips, itertools.pairwise(nodes(design)), strict=True
+        ):
+            more, less = (after, before) if design.from_bare else (before, after)
+            yield "path", (name,), {more: one, less: -one}
+        return
     for name in design.components:
         alone = frozenset({name})
         if design.name == "leave_one_out":

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from harness.stats.designs import Cell, Design, trainable
-from harness.study.axes import Strict, Whole
+from harness.stats.race import RaceRule
+from harness.study.axes import Axis, Number, Strict, Whole
 from harness.workload import JsonValue
 
 FULL = "full"
@@ -44,15 +51,42 @@ class Component(Strict):
         return value
 
 
+class Race(Strict):
+    """How the component that a path flips next is found, on validation classes."""
+
+    seeds: Annotated[Whole, Field(ge=2, le=1000)] = RaceRule().seeds
+    """Most seeds of a candidate. They are none of the study's seeds."""
+    alpha: Annotated[Number, Field(gt=0, lt=0.5)] = RaceRule().alpha
+    """A candidate is dropped once a paired test shows that another one matters more; the one that
+    matters most is dropped with this probability at most, in each step."""
+
+    @property
+    def rule(self) -> RaceRule:
+        """The rule that the statistics follow."""
+        return RaceRule(self.seeds, self.alpha)
+
+
+class Tune(Strict):
+    """The same search for every cell, on validation classes, before it is trained."""
+
+    trials: Annotated[Whole, Field(ge=2, le=10_000)]
+    """Number of settings, equal for all cells; the first are the base's own values."""
+    seeds: Annotated[Whole, Field(ge=1, le=1000)] = 1
+    """Seeds of each setting of each cell. They are none of the study's seeds."""
+    search: dict[str, Axis] = Field(min_length=1)
+    """The parameters to tune: dotted key -> axis."""
+
+
 class Ablate(Strict):
     """An ablation: the base has all components on, and each can be switched off."""
 
     components: dict[str, Component] = Field(min_length=1)
     """Name -> the overrides that switch the component off."""
-    design: Literal["leave_one_out", "add_one_in", "lattice"]
+    design: Literal["leave_one_out", "add_one_in", "lattice", "path"]
     """``leave_one_out`` trains the base and the base without each component; ``add_one_in``
     nothing and each component alone; ``lattice`` every combination, which also estimates what
-    components are worth together."""
+    components are worth together; ``path`` flips one component after another, the one that matters
+    most first."""
     fraction: Literal["V"] | None = None
     """For a lattice of five components or more: train a fraction of resolution V. It estimates
     main effects and interactions of pairs, if interactions of three and more are negligible."""
@@ -64,6 +98,40 @@ class Ablate(Strict):
     bare: str | None = None
     """A control of the workload that stands for everything off, such as ``untouched``, where the
     workload cannot train without any component."""
+    start: Literal["full", "bare"] = "full"
+    """Where a path begins: ``full`` switches components off, ``bare`` switches them on."""
+    race: Race | None = None
+    """Of a path: how the next component is found; six seeds and ``alpha`` 0.1 by default."""
+    tune: Tune | None = None
+    """Choose the settings of each cell on validation classes, by the same search, so that a
+    component is not judged at the settings of another one."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _race_by_default(cls, value: object) -> object:
+        if isinstance(value, Mapping) and value.get("design") == "path" and not value.get("race"):
+            return {**value, "race": {}}
+        return value
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out fields that came later and are not used: studies keep their fingerprints."""
+        found: dict[str, Any] = handler(self)
+        unused = {"start", "race"} if self.design != "path" else set[str]()
+        unused |= {"tune"} if self.tune is None else set()
+        return {field: value for field, value in found.items() if field not in unused}
+
+    @property
+    def choice_seeds(self) -> int:
+        """Most seeds of a trial that something is chosen by; 0 if the design is all there is."""
+        if self.tune is not None:
+            return self.tune.seeds
+        return self.race_rule.seeds if self.design == "path" else 0
+
+    @property
+    def race_rule(self) -> RaceRule:
+        """The rule of a path's races."""
+        return (self.race or Race()).rule
 
     @property
     def plan(self) -> Design:
@@ -75,6 +143,7 @@ class Ablate(Strict):
             fraction=self.fraction is not None,
             permutations=self.permutations,
             seed=self.permutation_seed,
+            from_bare=self.start == "bare",
         )
 
     def varied(self, cell: Cell) -> dict[str, JsonValue]:
@@ -82,11 +151,14 @@ class Ablate(Strict):
         return {name: name in cell for name in self.components}
 
     def overrides(self, varied: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-        """Return the overrides of the base that switch off what ``varied`` says is off."""
+        """Return the overrides of the base: for what ``varied`` says is off, and what is tuned."""
         found: dict[str, JsonValue] = {}
         for name, component in self.components.items():
             if varied.get(name) is False:
                 found |= component.without
+        if self.tune is not None:
+            tuned = {key: varied.get(key) for key in self.tune.search}
+            found |= {key: value for key, value in tuned.items() if value is not None}
         return found
 
     def label(self, varied: Mapping[str, JsonValue]) -> str:

@@ -183,6 +183,11 @@ class StudySpec(Strict):
                 )
         if self.sampler != "grid":
             raise ValueError("sampler: 'ablate' trains fixed trials; remove sampler or ablate")
+        if self.confirm is not None and self.is_chosen:
+            raise ValueError(
+                "confirm: this ablation trains what it has chosen with the study's seeds, which it "
+                "has not chosen by; remove confirm, and give their number as seeds"
+            )
         return self
 
     @model_validator(mode="after")
@@ -270,6 +275,11 @@ class StudySpec(Strict):
         for field, why in _NOT_WITH_FOLDS.items():
             if field in self.model_fields_set and getattr(self, field) not in (None, "none"):
                 raise ValueError(f"{field}: {why}; remove {field} or folds")
+        if self.is_chosen:
+            raise ValueError(
+                "folds: a path and tuned cells are chosen by single runs, one per seed; remove "
+                "folds, or design: path and tune"
+            )
         if self.claims and self.confirm is None:
             raise ValueError(
                 "claims: folds keep the test classes shut, and claims are about them; add confirm, "
@@ -355,17 +365,34 @@ class StudySpec(Strict):
     def seed_list(self) -> tuple[int, ...]:
         """The seeds of every trial that is not a confirmation; one run per trial and seed.
 
-        With ``stop``, the most that a trial can get.
+        With ``stop`` or a race, the most that a trial can get.
         """
         if self.stop is not None:
             return tuple(range(self.stop.most_seeds))
         if self.variance is not None:
             return tuple(range(self.variance.levels))
+        if self.ablate is not None and self.ablate.choice_seeds:
+            return self._later_seeds(self.ablate.choice_seeds)
+        return self.given_seeds
+
+    @property
+    def given_seeds(self) -> tuple[int, ...]:
+        """The seeds as the file gives them."""
         return tuple(range(self.seeds)) if isinstance(self.seeds, int) else tuple(self.seeds)
+
+    def _later_seeds(self, count: int) -> tuple[int, ...]:
+        """Return seeds that stay the same when the study is given more."""
+        free = (n for n in itertools.count(FIRST_REPEAT_SEED) if n not in self.given_seeds)
+        return tuple(itertools.islice(free, count))
 
     @property
     def confirm_seed_list(self) -> tuple[int, ...]:
-        """The seeds of the confirmation; given as a number, they follow those of the search."""
+        """The seeds of the confirmation; given as a number, they follow those of the search.
+
+        Of an ablation that chooses on validation classes first: the seeds of the study.
+        """
+        if self.is_chosen:
+            return self.given_seeds
         if self.confirm is None:
             return ()
         if isinstance(self.confirm.seeds, list):
@@ -413,9 +440,19 @@ class StudySpec(Strict):
         return self.sampler == "grid"
 
     @property
+    def is_chosen(self) -> bool:
+        """Whether an ablation first chooses on validation classes what it then trains."""
+        return self.ablate is not None and self.ablate.choice_seeds > 0
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether what was chosen on validation classes is then trained on fresh seeds."""
+        return self.confirm is not None or self.is_chosen
+
+    @property
     def is_sealed(self) -> bool:
         """Whether only a confirmation, if anything, is scored on test classes."""
-        return not self.is_fixed or self.confirm is not None or self.folds is not None
+        return not self.is_fixed or self.is_confirmed or self.folds is not None
 
     @property
     def runs_of_trial(self) -> int:

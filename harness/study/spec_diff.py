@@ -121,8 +121,12 @@ def _obstacle(plan: Plan, record: StudyRecord, changes: Iterable[Change]) -> str
     if old.is_fixed and plan.spec.is_fixed:
         if others := sorted(touched - _OF_TRIALS):
             return f"{others[0]} has changed"
-        if old.is_sealed and _is_confirmed(record):
+        if old.is_sealed and not old.is_chosen and _is_confirmed(record):
             return _COULD_CHANGE
+        if old.is_chosen != plan.spec.is_chosen:
+            return "what is trained would be chosen in another way"
+        if old.is_chosen and touched != {"seeds"}:
+            return "what it trains was chosen with the old ones"
         return _lost_of_grid(plan, old, plan.workload)
     allowed = {"trials", "confirm"} | (set() if old.is_adaptive else {"seeds"})
     if others := sorted(touched - allowed):
@@ -141,7 +145,9 @@ def _lost_of_grid(plan: Plan, old: StudySpec, workload: Workload) -> str | None:
         return f"trial {lost[0].label!r} would be gone"
     if _baseline(before).trial_id != _baseline(plan).trial_id:
         return f"the baseline would be {_baseline(plan).label!r}, not {_baseline(before).label!r}"
-    return _lost_seeds(old.seed_list, plan.spec.seed_list)
+    return _lost_seeds(old.seed_list, plan.spec.seed_list) or (
+        _lost_seeds(old.confirm_seed_list, plan.spec.confirm_seed_list)
+    )
 
 
 def _lost_of_search(new: StudySpec, old: StudySpec, record: StudyRecord) -> str | None:
@@ -190,7 +196,7 @@ def _is_in_other_words(change: Change, old: StudySpec | None, new: StudySpec) ->
     if old is None:
         return False
     if change.field == "seeds":
-        return set(old.seed_list) == set(new.seed_list)
+        return set(old.given_seeds) == set(new.given_seeds)
     return change.field == "confirm.seeds" and (
         set(old.confirm_seed_list) == set(new.confirm_seed_list)
     )

@@ -18,7 +18,10 @@ import folded_studies
 import kept
 import known_effects
 import known_variances
+import raced
 import stopping
+
+from harness.stats.race import RaceRule
 
 
 def effects() -> None:
@@ -98,6 +101,18 @@ def variance() -> None:
     kept.keep("simulations-variance", studies=studies, mixes=known_variances.MIXES, rows=rows)
 
 
+def path() -> None:
+    """Simulate 2,000 races of four candidates, by the number of seeds and the lead of the best."""
+    rows = []
+    for seeds in (4, 6, 10):
+        rule = RaceRule(seeds=seeds, alpha=0.1)
+        for gap, spread in (*((gap, 1.0) for gap in raced.GAPS), (0.0, 3.0)):
+            found = raced.simulate(gap, rule, 2000, spread=spread)
+            rows.append({"seeds": seeds, "gap": gap, "spread": spread, **found})
+            print(rows[-1], flush=True)
+    kept.keep("simulations-path", races=2000, alpha=0.1, rows=rows)
+
+
 SIMULATIONS: Mapping[str, Callable[[], None]] = {
     "effects": effects,
     "claims": claims,
@@ -105,6 +120,7 @@ SIMULATIONS: Mapping[str, Callable[[], None]] = {
     "stop": stop,
     "folds": folds,
     "variance": variance,
+    "path": path,
 }
 
 

@@ -25,6 +25,8 @@ def check_metric(loaded: Loaded, trial: Trial, state: RunState) -> None:
     if trial.role == "control":
         if spec.is_sealed and "val" not in _splits(state):
             field, remedy = ("confirm", "remove it") if spec.is_fixed else ("sampler", "use grid")
+            if spec.is_chosen:
+                field, remedy = "ablate", "use another design, without tune"
             raise InputError(
                 f"{where((field,))}: {field}: a search is scored on validation classes, and these "
                 f"data have none; give them a validation split, or {remedy}"

@@ -282,7 +282,14 @@ class StudyTables:
     def is_confirmation(self) -> bool:
         """Whether the trials were chosen by a search, and retrained on fresh seeds."""
         is_sealed = self.study.sampler != "grid" or bool(self.study.spec.get("confirm"))
-        return is_sealed and not self.is_search
+        return (is_sealed or self.is_chosen) and not self.is_search
+
+    @property
+    def is_chosen(self) -> bool:
+        """Whether an ablation first chose on validation classes what it then trained."""
+        ablate = self.study.spec.get("ablate")
+        is_tuned = isinstance(ablate, dict) and bool(ablate.get("tune"))
+        return is_tuned or (self.design is not None and self.design.name == "path")
 
     @property
     def is_grid(self) -> bool:

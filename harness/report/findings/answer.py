@@ -57,6 +57,8 @@ def named(trial: TrialRow) -> str:
 
 def _search_claim(tables: StudyTables, view: View, best: TrialRow) -> str:
     where = _where(tables, view)
+    if tables.is_chosen:
+        return f"What to train is still being chosen on {where}; no effect is known yet."
     return (
         f"Search on {where}: of {len(tables.ranked(view))} finished trials, {named(best)} has the "
         f"best {view.label}, {_level(tables.summaries[view, best.trial_id])}; "

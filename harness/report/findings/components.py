@@ -12,7 +12,7 @@ from harness.stats.lattice import Effect
 from harness.stats.paired import may_show_p
 
 MOST_SAID = 8
-SINGLE: tuple[Kind, ...] = ("shapley", "main", "removal", "addition")
+SINGLE: tuple[Kind, ...] = ("shapley", "main", "removal", "addition", "path")
 """Kinds of effects of one component, the one to show first."""
 _LEVEL = 0.05
 _SHARES = ("recall@", "map@", "precision@", "r_precision")
@@ -21,13 +21,13 @@ _SHARES = ("recall@", "map@", "precision@", "r_precision")
 def component_sentences(tables: StudyTables) -> tuple[str, ...]:
     """Write a sentence on each component, the most valuable first, then on pairs.
 
-    Of pairs, those with a verdict are named, or else the one with the largest estimate. Empty
-    without effects.
+    The components of a path are in its order. Of pairs, those with a verdict are named, or else the
+    one with the largest estimate. Empty without effects.
     """
     view = tables.primary
     if view is None or not tables.effects.get(view):
         return ()
-    ranked = sorted(shown_effects(tables, view), key=lambda effect: -effect.estimate)
+    ranked = ranked_effects(tables, view)
     said = [_single(effect, view) for effect in ranked[:MOST_SAID]]
     if len(ranked) > MOST_SAID:
         said.append(f"And {len(ranked) - MOST_SAID} more components in the table.")
@@ -42,6 +42,8 @@ def headline(tables: StudyTables) -> str:
     pairs = [effect for effect in interactions(tables, view) if is_shown(effect)]
     if pairs:
         return _pair(max(pairs, key=lambda effect: abs(effect.estimate)), view)
+    if tables.design is not None and tables.design.name == "path":
+        return _path_sentence(tables, view, tables.design)
     return component_sentences(tables)[0]
 
 
@@ -50,6 +52,14 @@ def shown_effects(tables: StudyTables, view: View) -> list[Effect]:
     found = tables.effects.get(view, ())
     kind = next((kind for kind in SINGLE if any(e.kind == kind for e in found)), None)
     return [effect for effect in found if effect.kind == kind]
+
+
+def ranked_effects(tables: StudyTables, view: View) -> list[Effect]:
+    """Return the effect of each component, the largest first; of a path in its order."""
+    found = shown_effects(tables, view)
+    if found and found[0].kind == "path":
+        return found
+    return sorted(found, key=lambda effect: -effect.estimate)
 
 
 def interactions(tables: StudyTables, view: View) -> list[Effect]:
@@ -84,16 +94,23 @@ def effect_verdict(effect: Effect) -> str:
 
 def design_text(design: Design) -> str:
     """Name the design and its components, for the text of a page."""
-    listed = ", ".join(design.components)
+    listed = ", ".join(design.flips or design.components)
     if design.name == "leave_one_out":
         return f"leave-one-out of {listed}"
     if design.name == "add_one_in":
         return f"add-one-in of {listed}"
+    if design.name == "path":
+        return f"the nodes of a path {path_direction(design)} along {listed}"
     if design.fraction:
         return f"a fraction of resolution V of the lattice of {listed}"
     if design.permutations is not None:
         return f"{design.permutations} sampled orders of {listed}"
     return f"the lattice of {listed}"
+
+
+def path_direction(design: Design) -> str:
+    """Say where a path begins and ends."""
+    return "from bare to full" if design.from_bare else "from full to bare"
 
 
 def effect_methods(tables: StudyTables) -> list[str]:
@@ -111,6 +128,17 @@ def effect_methods(tables: StudyTables) -> list[str]:
         f"{listed} of components were computed seed by seed, with 95 % t-intervals and two-sided "
         "sign-flip tests; p values are Holm-corrected within each kind."
     ]
+
+
+def _path_sentence(tables: StudyTables, view: View, design: Design) -> str:
+    """Tell a path in its order, with what each step is worth."""
+    found = shown_effects(tables, view)
+    steps = [f"{e.term} ({_worth(e.estimate, view)}{view.label})" for e in found[:1]]
+    steps += [f"{e.term} ({_number(e.estimate, view, is_signed=True)})" for e in found[1:]]
+    *first, last = steps
+    listed = f"{', '.join(first)} and {last}" if first else last
+    how = "on" if design.from_bare else "off"
+    return f"The path {path_direction(design)} switches {how}, one by one, {listed}."
 
 
 def _single(effect: Effect, view: View) -> str:

@@ -54,6 +54,8 @@ def _how_to_read(design: Design) -> str:
             f"Since {', '.join(needing)}, a combination without what it needs takes the value of "
             "the one without both, and the two have no interaction."
         )
+    elif needing and design.name == "path":
+        said.append(f"A component is on only together with what it needs: {', '.join(needing)}.")
     elif needing and design.name == "add_one_in":
         said.append(f"What needs another component is not added alone: {', '.join(needing)}.")
     said.append(
@@ -75,6 +77,10 @@ _MEANING = {
     "trials without it.",
     "leave_one_out": "A bar is the full trial minus the trial without the component, and without "
     "what needs it.",
+    "path": "A path flips one component after another, the one that mattered most in a race on "
+    "validation classes first, and its nodes are then trained on other seeds. A bar is the trial "
+    "with the component minus the trial without it, at its step: what it is worth once the "
+    "components before it have been flipped.",
     "add_one_in": "A bar is the trial with this component alone minus the bare trial.",
 }
 

@@ -16,6 +16,7 @@ from harness.report.findings.class_number import class_interval_note, class_numb
 from harness.report.findings.tables.listing import listed_trials
 from harness.report.findings.tables.methods_text import csv_text, is_csv_by_run, methods_paragraph
 from harness.report.findings.tables.paper_table import paper_table
+from harness.report.html.chosen import choice_section
 from harness.report.html.components import effect_section
 from harness.report.html.document import file_stem
 from harness.report.html.escape import escaped
@@ -235,7 +236,11 @@ def search_section(tables: StudyTables, search: StudyTables | None) -> str:
     if search is None or search.primary is None:
         if not tables.is_search or tables.primary is None:
             return ""
+        if tables.is_chosen:
+            return choice_section(tables, None)
         return section("Search", panels(exploration_pictures(tables)[:1]), _parameters(tables))
+    if tables.is_chosen:
+        return choice_section(search, tables)
     count = len(search.contenders) + len(search.pruned)
     given_up = f" ({len(search.pruned)} were pruned)" if search.pruned else ""
     words = note(

@@ -352,7 +352,7 @@ COMMENT ON TABLE effect IS 'What the components of an ablation are worth, paired
 COMMENT ON COLUMN effect.study IS 'The study.';
 COMMENT ON COLUMN effect.split IS 'As in recall and score.';
 COMMENT ON COLUMN effect.metric IS 'recall@K or the name of a score.';
-COMMENT ON COLUMN effect.kind IS 'removal, addition, shapley, main or interaction.';
+COMMENT ON COLUMN effect.kind IS 'removal, addition, shapley, main, interaction or path.';
 COMMENT ON COLUMN effect.term IS 'The component, or the two of an interaction.';
 COMMENT ON COLUMN effect.number IS 'Position among the effects of the study, from 0.';
 COMMENT ON COLUMN effect.n IS 'Seeds that have finished every trial that the effect is computed from.';

@@ -371,7 +371,7 @@ COMMENT ON COLUMN effects.term IS 'The component, or the two of an interaction: 
 COMMENT ON COLUMN effects.kind IS
     'removal: full less the trial without it; addition: the trial with it alone less bare; main:
     mean with it less mean without; shapley: its share of full less bare; interaction: how much
-    more two are worth together than apart.';
+    more two are worth together than apart; path: with it less without it, at its step of the path.';
 COMMENT ON COLUMN effects.estimate IS 'Mean over seeds; positive if the component helps.';
 COMMENT ON COLUMN effects.low IS 'Lower end of the 95 % paired t-interval; null at one seed.';
 COMMENT ON COLUMN effects.high IS 'Upper end of the 95 % paired t-interval; null at one seed.';

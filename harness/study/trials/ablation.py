@@ -8,15 +8,27 @@ from collections.abc import Mapping, Sequence
 
 from harness.errors import InputError, nearest
 from harness.records.trial import Trial
-from harness.stats.designs import FEWEST_OF_A_FRACTION, MOST_OF_A_LATTICE, cells, fraction_cells
+from harness.stats.designs import (
+    FEWEST_OF_A_FRACTION,
+    MOST_OF_A_LATTICE,
+    MOST_OF_A_PATH,
+    Cell,
+    cells,
+    flippable,
+    fraction_cells,
+    most_raced,
+)
 from harness.study.ablate import Ablate
 from harness.study.axes import get_at, matches, same_value
 from harness.study.loading import Loaded
+from harness.study.trials.conditions import Varied
 from harness.study.trials.single_trial import make_trial, overrides_at
+from harness.study.trials.tuning import check_settings, check_tune, settings_of
 from harness.study.yaml_source import Path_
 from harness.workload import JsonValue, Workload
 
 MOST_COMPONENTS = 24
+_MOST_CHECKED = 100
 _NAME = re.compile(r"\w[^,=:\n]*")
 
 
@@ -32,31 +44,98 @@ def make_ablation(
         InputError: a component or the design is invalid, or the workload rejects a combination.
     """
     check_components(loaded, ablate)
-    wanted = [ablate.varied(cell) for cell in cells(ablate.plan)]
+    wanted = [ablate.varied(cell) for cell in _known_cells(ablate)]
     everything = ablate.varied(frozenset(ablate.components))
     full = make_trial(loaded, workload, 0, everything, "trial")
     _refuse_no_change(loaded, ablate, full)
     baseline = _find_baseline(loaded, ablate, wanted)
+    settings: list[Varied] = [{}]
+    if ablate.tune is not None:
+        settings = settings_of(ablate.tune, full.params)
+        check_settings(loaded, ablate.tune, settings)
     is_borrowed = [ablate.bare is not None and not any(varied.values()) for varied in wanted]
     trials: list[Trial] = []
     seen: dict[str, Trial] = {}
     for varied, borrowed in zip(wanted, is_borrowed, strict=True):
         if borrowed:
             continue
-        trial = _made(loaded, workload, len(trials), varied)
-        if (twin := seen.setdefault(trial.trial_id, trial)) is not trial:
-            raise InputError(
-                f"{_where(loaded, 'components')}: ablate.components: {trial.label!r} has the same "
-                f"parameters as {twin.label!r}; let a component say what it 'needs'"
-            )
-        trials.append(trial)
+        for setting in settings:
+            trial = _made(loaded, workload, len(trials), varied | setting)
+            if ablate.design == "path":
+                trial = dataclasses.replace(trial, phase="confirm")
+            _refuse_twin(loaded, trial, seen)
+            trials.append(trial)
+    if ablate.design == "path":
+        _check_steps(loaded, ablate, workload)
     if is_borrowed[baseline]:
         return tuple(trials), None
-    return tuple(trials), baseline - sum(is_borrowed[:baseline])
+    return tuple(trials), (baseline - sum(is_borrowed[:baseline])) * len(settings)
+
+
+def _check_steps(loaded: Loaded, ablate: Ablate, workload: Workload) -> None:
+    """Have the workload check the combinations that a path may reach, up to ``_MOST_CHECKED``.
+
+    Raises:
+        InputError: it rejects one, or two of them are the same trial.
+    """
+    everything = frozenset(ablate.components)
+    waiting: list[Cell] = [_known_cells(ablate)[0]]
+    seen: dict[str, Trial] = {}
+    for cell in waiting:  # grows while it is read
+        for name in flippable(ablate.plan, cell):
+            if (after := cell ^ {name}) not in waiting and len(waiting) < _MOST_CHECKED:
+                waiting.append(after)
+        if cell not in (frozenset(), everything):
+            trial = _made(loaded, workload, 0, ablate.varied(cell))
+            _refuse_twin(loaded, trial, seen)
+
+
+def _refuse_twin(loaded: Loaded, trial: Trial, seen: dict[str, Trial]) -> None:
+    """Reject a trial that has the parameters of another one."""
+    if (twin := seen.setdefault(trial.trial_id, trial)) is not trial:
+        raise InputError(
+            f"{_where(loaded, 'components')}: ablate.components: {trial.label!r} has the same "
+            f"parameters as {twin.label!r}; let a component say what it 'needs'"
+        )
+
+
+def _known_cells(ablate: Ablate) -> tuple[Cell, ...]:
+    """Return the cells that are trained whatever the results: of a path, both its ends."""
+    found = cells(ablate.plan)
+    if ablate.design != "path":
+        return found
+    return (*found, frozenset(ablate.components) - found[0])
+
+
+def numbered_ends(
+    ablate: Ablate, ends: Sequence[Trial], controls: Sequence[Trial]
+) -> tuple[tuple[Trial, ...], tuple[Trial, ...]]:
+    """Number the ends of a path and the controls after the candidates of its races.
+
+    All nodes have consecutive numbers, in the order of the path.
+    """
+    steps = len(ablate.components)
+    first = most_raced(steps)
+    start, *end = ends
+    return (
+        (
+            dataclasses.replace(start, number=first),
+            *(dataclasses.replace(trial, number=first + steps) for trial in end),
+        ),
+        tuple(
+            dataclasses.replace(trial, number=first + steps + 1 + place)
+            for place, trial in enumerate(controls)
+        ),
+    )
 
 
 def with_bare(
-    loaded: Loaded, trials: Sequence[Trial], controls: Sequence[Trial], baseline: int | None
+    loaded: Loaded,
+    trials: Sequence[Trial],
+    controls: Sequence[Trial],
+    baseline: int | None,
+    *,
+    chosen: int = 0,
 ) -> tuple[tuple[Trial, ...], tuple[Trial, ...]]:
     """Let a control stand for everything off, mark the baseline, and number trials and controls.
 
@@ -67,6 +146,7 @@ def with_bare(
         trials: Of the ablation.
         controls: Of these trials.
         baseline: Position among ``trials``; None for the control.
+        chosen: Number of trials that will be numbered between the trials and the controls.
 
     Raises:
         InputError: the workload has no such control, or several.
@@ -82,8 +162,11 @@ def with_bare(
             others.insert(place, bare)
     at = baseline or 0
     fixed[at] = dataclasses.replace(fixed[at], role="baseline")
-    numbered = [dataclasses.replace(t, number=n) for n, t in enumerate([*fixed, *others])]
-    return tuple(numbered[: len(fixed)]), tuple(numbered[len(fixed) :])
+    after = len(fixed) + chosen
+    return (
+        tuple(dataclasses.replace(trial, number=n) for n, trial in enumerate(fixed)),
+        tuple(dataclasses.replace(trial, number=n) for n, trial in enumerate(others, after)),
+    )
 
 
 def check_components(loaded: Loaded, ablate: Ablate) -> None:
@@ -168,11 +251,30 @@ def _check_design(loaded: Loaded, ablate: Ablate) -> None:
             "and interactions of pairs) or 'permutations: N' (about N x "
             f"{count - 1} cells, Shapley values)"
         )
-    if ablate.bare is not None and frozenset() not in cells(ablate.plan):
+    _check_path(loaded, ablate)
+    check_tune(loaded, ablate)
+    if ablate.bare is not None and frozenset() not in _known_cells(ablate):
         raise InputError(
             f"{_where(loaded, 'bare')}: ablate.bare: this design has no trial with everything off; "
             "remove bare"
         )
+
+
+def _check_path(loaded: Loaded, ablate: Ablate) -> None:
+    count = len(ablate.components)
+    if ablate.design == "path":
+        if not 2 <= count <= MOST_OF_A_PATH:
+            raise InputError(
+                f"{_where(loaded, 'components')}: ablate.components: a path needs 2 to "
+                f"{MOST_OF_A_PATH} components, got {count}; use leave_one_out"
+            )
+        return
+    for field, is_set in (("race", ablate.race is not None), ("start", ablate.start != "full")):
+        if is_set:
+            raise InputError(
+                f"{_where(loaded, field)}: ablate.{field}: only a path has one; remove {field}, or "
+                "set design to path"
+            )
 
 
 def _refuse_no_change(loaded: Loaded, ablate: Ablate, full: Trial) -> None:
@@ -193,7 +295,7 @@ def _made(loaded: Loaded, workload: Workload, number: int, varied: dict[str, Jso
         return make_trial(loaded, workload, number, varied, "trial")
     except InputError as error:
         remedy = "let a component say what it 'needs'"
-        if not any(varied.values()):
+        if True not in varied.values():
             remedy = "name a control that stands for everything off under 'bare'"
         raise InputError(f"{error}; or {remedy}") from None
 

@@ -44,6 +44,24 @@ def search_trials(spec: StudySpec, *, controls: int) -> int | None:
     return low
 
 
+def check_chosen_budget(loaded: Loaded, *, needed: int) -> None:
+    """Reject a budget that may not cover an ablation that first chooses on validation classes.
+
+    Args:
+        loaded: The study.
+        needed: The most runs that it can come to.
+
+    Raises:
+        InputError: naming this number.
+    """
+    runs = loaded.spec.budget.runs
+    if runs is not None and runs < needed:
+        raise InputError(
+            f"{loaded.source.where(('budget', 'runs'))}: budget.runs: what this ablation chooses "
+            f"by and what it then trains can need {needed} runs, got {runs}"
+        )
+
+
 def check_budget(loaded: Loaded, *, fixed: int, controls: int) -> None:
     """Reject a budget that does not cover the baseline, one more trial and the confirmation.
 

@@ -64,7 +64,8 @@ def _label(spec: StudySpec, control: Trial, varied: Varied, controls: Sequence[T
     def matters(key: str) -> bool:
         keys: Iterable[str] = [key]
         if spec.ablate is not None:
-            keys = spec.ablate.components[key].without
+            component = spec.ablate.components.get(key)
+            keys = [key] if component is None else component.without
         elif key == VARIANT:
             keys = spec.variants[str(varied[VARIANT])]
         return any(

@@ -22,10 +22,12 @@ NOTHING_VARIED = "base"
 def label_of(spec: StudySpec, varied: Varied) -> str:
     """Label a trial for tables: its variant, then ``key=value`` with the shortest unique keys.
 
-    A trial of an ablation is labelled by its components.
+    A trial of an ablation is labelled by its components, and by what is tuned.
     """
     if spec.ablate is not None and varied:
-        return spec.ablate.label(varied)
+        tuned = spec.ablate.tune.search if spec.ablate.tune is not None else {}
+        chosen = [f"{_short(key, tuned)}={show(varied[key])}" for key in tuned if key in varied]
+        return ", ".join([spec.ablate.label(varied), *chosen])
     parts = [str(varied[VARIANT])] if VARIANT in varied else []
     parts += [
         f"{_short(key, spec.search)}={show(value)}"
@@ -107,7 +109,7 @@ def _checked(
         number=number,
         label=label,
         # Controls need no training, and are compared with the final, confirmed results.
-        phase="confirm" if not spec.is_sealed or (spec.confirm and is_control) else "search",
+        phase="confirm" if not spec.is_sealed or (spec.is_confirmed and is_control) else "search",
         role=role,
         variant=None if variant is None else str(variant),
         varied=varied,
@@ -129,6 +131,8 @@ def locate(loaded: Loaded, varied: Mapping[str, JsonValue], dotted: str) -> str:
         for name, component in loaded.spec.ablate.components.items():
             if varied.get(name) is False:
                 above |= dict.fromkeys(component.without, overrides_at(loaded, name))
+        if (tune := loaded.spec.ablate.tune) is not None:
+            above |= dict.fromkeys(tune.search, ("ablate", "tune", "search"))
     for key, path in above.items():
         if f"{dotted}.".startswith(f"{key}.") or key.startswith(f"{dotted}."):
             inside = dotted.removeprefix(key).split(".")[1:]

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
-import toy_workload
 from driver_place import RECALL, Place, Witness, interrupt
-from roots import PYTHONPATH
-from waiting import assert_soon
+from undisturbed import assert_survives_a_kill, assert_undisturbed
 
 from harness.engine.preview import preview
 from harness.errors import InputError
 from harness.report.findings.tables.final_table import final_table
 from harness.report.study_page import write_report
-from harness.store.rebuild import rebuild
 
 STOPPING = """
 study: enough
@@ -32,19 +25,7 @@ MEMBERS = "SELECT trial_id, seed, run_id FROM member ORDER BY ALL"
 EVIDENCE = "SELECT * FROM evidence ORDER BY number, seeds"
 
 
-def start(place: Place, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "harness", "run", *arguments, "--workers", "1", "--threads", "1"],
-        cwd=place.folder,
-        env=os.environ | {"PYTHONPATH": PYTHONPATH, toy_workload.FOLDER: str(place.folder)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def content_of(place: Place, results: str = "results") -> list[list[tuple[object, ...]]]:
-    return [place.ask(sql, place.folder / results) for sql in (MEMBERS, RECALL, EVIDENCE)]
+QUERIES = (MEMBERS, RECALL, EVIDENCE)
 
 
 def test_a_clear_difference_needs_few_seeds(place: Place) -> None:
@@ -89,41 +70,14 @@ def test_a_run_without_its_seeds_is_previewed(place: Place) -> None:
 @pytest.mark.process
 @pytest.mark.timeout(120)
 def test_workers_and_interruptions_change_nothing(place: Place) -> None:
-    place.run(STOPPING)
-    whole = content_of(place)
-    parallel, broken = place.folder / "parallel", place.folder / "broken"
-    place.run(STOPPING, executor="process", workers=2, results=parallel)
-    assert content_of(place, "parallel") == whole
-    for count in (7, 30, 3):
-        outcome = place.run(
-            STOPPING,
-            executor="process",
-            workers=2,
-            watcher=Witness(interrupt(count)),
-            results=broken,
-        )
-        assert outcome.exit_status == 130
-    assert place.run(STOPPING, results=broken).exit_status == 0
-    assert content_of(place, "broken") == whole
-    rebuild(place.results)
-    assert content_of(place) == whole
+    assert_undisturbed(place, STOPPING, QUERIES, interruptions=(7, 30, 3))
 
 
 @pytest.mark.process
 @pytest.mark.timeout(120)
 def test_a_killed_driver_and_two_at_once_change_nothing(place: Place) -> None:
     text = STOPPING.replace("epochs: 2", "epochs: 2, sleep_s: 0.02")
-    place.run(text)
-    whole = content_of(place)
-    alone = place.folder / "other"
-    killed = start(place, "study.yaml", "--results", "other")
-    assert_soon(lambda: len(list(alone.glob("runs/*/spool.jsonl"))) > 20)
-    killed.kill()
-    killed.communicate()
-    both = [start(place, "study.yaml", "--results", "other") for _ in range(2)]
-    printed = [process.communicate()[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], printed
-    assert content_of(place, "other") == whole
+    assert_survives_a_kill(place, text, QUERIES, runs=20)
 
 
 def test_a_failed_seed_leaves_its_look_out(place: Place) -> None:

@@ -160,3 +160,39 @@ def test_the_detectable_effect_is_in_the_noise_of_its_average(place: Place) -> N
     _, noise = largest_family(made.plan)
     assert noise != 1
     assert found.difference == pytest.approx(found.effect * noise * found.spread.sd)
+
+
+def test_a_path_tells_what_its_races_cost_at_least_and_at_most() -> None:
+    cost, tests = design_lines(Design("path", FOUR), 7)
+    assert cost == (
+        "design: a path of 4 components, from full to bare, costs 27 to 54 runs on validation "
+        "classes for its races (at most 6 seeds each), then 5 x n runs, and estimates each step "
+        "from 2 x n of them"
+    )
+    assert tests == "tests: Holm over 4 path steps; significance needs 8 seeds, and there are 7"
+    assert largest_family(Design("path", FOUR)) == (4, 1.0)
+
+
+def test_the_plan_of_a_path_counts_races_and_nodes(place: Place) -> None:
+    forecast = plan(place, "ablate.design=path")
+    lines = describe(forecast)
+    assert lines[1].startswith(
+        "runs: 5 trials x at most 6 seeds, then 4 trials and 2 controls x 6 fresh seeds = "
+    )
+    assert "costs 6 to 24 runs on validation classes" in lines[2]
+    assert forecast.runs == forecast.to_do == 24 + 6 * 6
+    assert forecast.power is not None
+    assert (forecast.power.seeds, forecast.power.comparisons) == (6, 3)
+
+
+def test_the_plan_of_a_tuned_ablation_counts_the_settings_of_each_cell(place: Place) -> None:
+    tune = "ablate.tune={trials: 3, seeds: 2, search: {epochs: {int: [1, 4]}}}"
+    forecast = plan(place, "ablate.design=leave_one_out", tune)
+    lines = describe(forecast)
+    assert lines[1].startswith(
+        "runs: 12 trials x 2 seeds, then 4 trials and 2 controls x 6 fresh seeds = 60"
+    )
+    assert lines[3] == (
+        "tune: every cell gets the same 3 settings of epochs on validation classes, 2 seeds each: "
+        "at most 24 runs before these, and the best of each cell is trained"
+    )

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import scheduling
 from fake_workload import plan_study
+from scheduling import Train, identify
 
 from harness.records.run_state import RunState
 from harness.records.study_record import Member
-from harness.records.trial import Run, Trial
 from harness.search.scheduler import ScheduledRun, Scheduler
 from harness.stats.stopping import every_seed
 from harness.study.trials.plan import Plan
@@ -21,11 +21,6 @@ search: {method.momentum: {grid: [0.0, 0.02, 0.5, 0.9]}}
 baseline: {method.momentum: 0.0}
 stop: {effect: 0.1, margin: 0.05, most_seeds: 14}
 """
-Train = Callable[[ScheduledRun], RunState]
-
-
-def identify(trial: Trial, seed: int, fold: int = 0) -> Run:
-    return Run("fake", trial.params, seed, trial.phase == "confirm", "c", "d")
 
 
 def train(task: ScheduledRun) -> RunState:
@@ -39,24 +34,8 @@ def train(task: ScheduledRun) -> RunState:
 def train_all(
     plan: Plan, *, slots: int = 1, order: random.Random | None = None, train: Train = train
 ) -> Scheduler:
-    """Train a study with ``slots`` workers; its runs end in their order, or by chance."""
-    schedule = Scheduler(plan, identify)
-    finished: dict[str, RunState] = {}
-    active: list[ScheduledRun] = []
-    totals = []
-    while True:
-        while schedule.propose_more(finished):
-            pass
-        totals.append(schedule.total)
-        while len(active) < slots and (task := schedule.next_run(finished)) is not None:
-            active.append(task)
-        if not active:
-            break
-        ended = active.pop(order.randrange(len(active)) if order else 0)
-        finished[ended.run_id] = train(ended)
-    assert totals == sorted(totals, reverse=True)  # an upper bound that only comes down
+    schedule, totals = scheduling.train_all(plan, train, slots=slots, order=order)
     assert totals[0] == len(schedule.trials) * 14
-    assert totals[-1] == len(finished) == len(schedule.members)
     return schedule
 
 

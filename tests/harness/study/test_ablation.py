@@ -247,13 +247,13 @@ def test_what_no_ablation_can_be_is_refused_in_one_line(
         ),
         (
             THREE.replace("design: lattice", "design: latice"),
-            "s.yaml:5:3: ablate.design: input should be 'leave_one_out', 'add_one_in' or 'lattice', "
+            "s.yaml:5:3: ablate.design: input should be 'leave_one_out', 'add_one_in', 'lattice' or 'path', "
             "got 'latice'",
         ),
         (
             f"{THREE}  fractoin: V\n",
             "s.yaml:10:3: ablate.fractoin: unknown key; did you mean 'fraction'? known: components, "
-            "design, fraction, permutations, permutation_seed, bare",
+            "design, fraction, permutations, permutation_seed, bare, start, race, tune",
         ),
         (
             THREE.replace("without: {method.grouping: off}, ", ""),

@@ -14,6 +14,7 @@ from harness.report.data.mixture import mixture_of
 from harness.report.data.study_data import RunRow, StudyTables, TrialRow
 from harness.report.findings.answer import named
 from harness.report.findings.axes.swept_axes import swept_axes
+from harness.report.findings.chosen import choice_method
 from harness.report.findings.components import design_text, effect_methods
 from harness.report.findings.tables.text_table import no_formula
 from harness.report.findings.variance import variance_methods
@@ -46,7 +47,9 @@ def _design(tables: StudyTables, search: StudyTables | None) -> Iterator[str]:
     sampler = tables.study.sampler
     seeds = sorted({run.seed for run in tables.runs})
     each = f"{_count(len(seeds), 'random seed')} ({_seed_list(seeds)})"
-    if search is not None:
+    if search is not None and tables.is_chosen:
+        yield from choice_method(search, len(contenders), each)
+    elif search is not None:
         count = len(search.contenders) + len(search.pruned)
         searched = search.study.spec.get("search")
         keys = f" of {', '.join(searched)}" if isinstance(searched, dict) and searched else ""

@@ -13,6 +13,7 @@ from harness.report.findings.components import (
     effect_verdict,
     interactions,
     is_shown,
+    ranked_effects,
     shown_effects,
     told,
 )
@@ -23,6 +24,7 @@ from harness.stats.designs import JOINED, KIND_NAMES, Design
 from harness.stats.lattice import Effect
 from harness.stats.paired import half_interval, may_show_p
 
+_ADDING_UP = {"shapley": "by Shapley values", "path": "by the steps of the path"}
 _MOST_TOLD = 12
 _MOST_WRITTEN = 8  # columns of a matrix whose cells show their numbers
 _MOST_IN_A_LINE = 24  # letters of names below a matrix that is as narrow as a phone
@@ -47,18 +49,21 @@ class Steps(NamedTuple):
     bare: float
     """Mean with everything off."""
     sizes: Mapping[str, float]
-    """Component -> its Shapley value, the largest first."""
+    """Component -> its Shapley value, the largest first; or its step on a path."""
 
 
 def steps(tables: StudyTables, view: View) -> Steps | None:
     """Return what the components add to the bare mean.
 
-    None unless Shapley values are known and rest on the same seeds, so that they add up.
+    None unless Shapley values or the steps of a path are known and rest on the same seeds, so that
+    they add up.
     """
-    found = sorted(shown_effects(tables, view), key=lambda effect: -effect.estimate)
+    found = ranked_effects(tables, view)
+    if tables.design is not None and tables.design.name == "path" and not tables.design.from_bare:
+        found = found[::-1]
     seeds = _common_seeds(tables, view)
     bare = _bare_mean(tables, view, seeds)
-    if bare is None or any(e.kind != "shapley" or e.n != len(seeds) for e in found):
+    if bare is None or any(e.kind not in _ADDING_UP or e.n != len(seeds) for e in found):
         return None
     return Steps(bare, {effect.term: effect.estimate for effect in found})
 
@@ -202,7 +207,8 @@ def _waterfall(tables: StudyTables, primary: View, shown: Steps) -> Picture:
         name="effect-steps",
         title="From bare to full",
         text=_in_words(
-            f"{primary.text}, from {decimal(shown.bare)} with everything off, by Shapley values",
+            f"{primary.text}, from {decimal(shown.bare)} with everything off, "
+            f"{_ADDING_UP[shown_effects(tables, primary)[0].kind]}",
             [f"{name}: {signed(size)}" for name, size in shown.sizes.items()],
         ),
         traces=tuple(traces),
@@ -268,7 +274,7 @@ def _common_seeds(tables: StudyTables, view: View) -> set[int]:
     design = tables.design
     if design is None:
         return set()
-    trials = [t.trial_id for t in tables.trials if t.varied.keys() == set(design.components)]
+    trials = [t.trial_id for t in tables.trials if t.varied.keys() >= set(design.components)]
     found: dict[str, set[int]] = {trial_id: set() for trial_id in trials}
     for value in tables.values.get(view, ()):
         if value.trial_id in found:
@@ -278,7 +284,8 @@ def _common_seeds(tables: StudyTables, view: View) -> set[int]:
 
 def _bare_mean(tables: StudyTables, view: View, seeds: set[int]) -> float | None:
     """Return the mean, over ``seeds``, of the trial in which everything is off."""
-    bare = {t.trial_id for t in tables.trials if t.varied and not any(t.varied.values())}
+    names = tables.design.components if tables.design is not None else ()
+    bare = {t.trial_id for t in tables.trials if t.varied and not any(map(t.varied.get, names))}
     found = [
         value.value
         for value in tables.values.get(view, ())
