@@ -124,13 +124,13 @@ def choice_text(search: StudyTables) -> str:
             f"Every combination of components got the same settings of "
             f"{', '.join(tuned_keys(search))}, the first of them the base's own, and is trained "
             "with the one that was best on validation classes. So no component is judged at "
-            "settings that suit another one. What is said of components above rests on other seeds."
+            "settings that suit another one. What is said of components rests on other seeds."
         )
     rule = _race(search)
     return (
         "Each step of the path flips the component that mattered most in a race on validation "
         f"classes. A candidate got up to {rule['seeds']} seeds, and fewer where a paired test "
-        "showed that another one mattered more. What is said of components above rests on other "
+        "showed that another one mattered more. What is said of components rests on other "
         "seeds and on test classes, which no race has seen."
     )
 
