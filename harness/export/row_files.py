@@ -36,14 +36,19 @@ QUERIES: dict[str, str] = {
 }
 """File stem -> query for its rows."""
 FURTHER = (
-    "control_comparisons",
+    "agreement",
     "claims",
+    "control_comparisons",
     "effects",
     "evidence",
     "flips",
+    "forecasts",
     "importance",
     "interactions",
+    "pareto",
+    "purity_by_size",
     "recall_by_classes",
+    "variance",
 )
 """Views that get a file if the study has rows in them."""
 

@@ -34,7 +34,12 @@ def answer(tables: StudyTables) -> Answer:
     ranked = tables.ranked(view)
     missing = [*_missing(tables), *_alarms(tables), *_remarks(tables)]
     if view is None or not ranked:
-        claim = "There is no answer yet: no run of a trial has finished."
+        what = (
+            "seed of a trial has finished all its folds"
+            if tables.folds
+            else "run of a trial has finished"
+        )
+        claim = f"There is no answer yet: no {what}."
         return Answer(claim, "no result yet", tuple(missing))
     if tables.is_variance:
         label = "measured" if tables.variance.get(view) else "no result yet"

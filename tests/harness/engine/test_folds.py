@@ -150,8 +150,10 @@ def test_a_search_maximises_the_mean_over_folds_and_its_winner_is_confirmed_uncu
         seeds=2,
         confirm={"top": 1, "seeds": 3},
     )
-    outcome = place.run(text)
+    witness = Witness()
+    outcome = place.run(text, watcher=witness)
     assert outcome.done == outcome.total == 5 * 2 * FOLDS + 3 * 3
+    assert witness.snapshots[0].total == outcome.total
     rows = place.ask(
         "SELECT phase, fold, count(*), bool_or(run.test) FROM trial JOIN member USING (trial_id)"
         " JOIN run USING (run_id) GROUP BY ALL ORDER BY ALL"
@@ -163,6 +165,14 @@ def test_a_search_maximises_the_mean_over_folds_and_its_winner_is_confirmed_uncu
     confirmed = place.ask("SELECT trial FROM trials WHERE phase = 'confirm' AND role = 'trial'")
     assert confirmed == best
     assert place.run(text).trained == 0
+
+
+def test_a_trial_with_a_failed_fold_is_not_chosen(place: Place) -> None:
+    variants = {"low": {"x": 0.0}, "middle": {"x": 0.5}, "high": {"x": 1.0, "broken": 1}}
+    confirm = {"top": 1, "seeds": 1}
+    place.run(study(search=None, variants=variants, baseline="low", seeds=1, confirm=confirm))
+    confirmed = "SELECT trial FROM trials WHERE phase = 'confirm' AND role = 'trial'"
+    assert place.ask(confirmed) == [("middle",)]
 
 
 def test_only_runs_with_the_same_data_share_a_process(place: Place) -> None:
@@ -228,7 +238,9 @@ def test_effects_of_an_ablation_are_of_the_means_over_folds(place: Place) -> Non
 def test_the_page_says_how_many_folds_and_has_a_table_of_them(place: Place) -> None:
     place.run(study())
     page = page_text(place.results, "folds")
-    assert "on validation images of 3 folds" in page
+    assert "has the highest mean height on validation images of 3 folds" in page
+    assert "Search on" not in page
+    assert "over the baseline" in page
     assert "fold by fold: means over seeds" in page
     assert "from the differences of the 3 folds (Nadeau and Bengio)" in page
     assert "once for each of 3 class-disjoint folds" in page
