@@ -71,7 +71,7 @@ def main() -> None:
                 raise
             where = f"{error.filename}: " if error.filename else ""
             _fail(f"{where}the disk is full; free some space, then run the same command again", 2)
-    sys.exit(status)
+    sys.exit(status or 0)
 
 
 _WRONG_OPTION = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[2])
