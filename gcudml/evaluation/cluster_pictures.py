@@ -5,6 +5,7 @@ its ``members`` in ``tables/clusters.jsonl``. A resumed run reads and writes the
 """
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,10 @@ FEWEST_IMAGES = 4
 
 
 def write_cluster_pictures(workdir: Path, training: ImageSet) -> None:
-    """Write the table and the pictures; nothing without clusters, or if images have no classes."""
+    """Write the table and the pictures; nothing without clusters, or if images have no classes.
+
+    If they cannot be written, for example on a full disk, say so on stderr and go on without them.
+    """
     rows = [
         row
         for row in _last_clustering(workdir / "tables" / "clusters.jsonl")
@@ -32,7 +36,12 @@ def write_cluster_pictures(workdir: Path, training: ImageSet) -> None:
     if len(ranked) > 2 * SHOWN_CLUSTERS:
         shown = [*ranked[:SHOWN_CLUSTERS], *ranked[-SHOWN_CLUSTERS:]]
     if shown:
-        drawn = [_drawn(row, training, workdir / "images") for row in shown]
+        try:
+            drawn = [_drawn(row, training, workdir / "images") for row in shown]
+        except OSError as error:
+            said = f"pictures of clusters: not written ({error.strerror or error}); continuing"
+            print(said, file=sys.stderr)
+            return
         write_rows(workdir, "cluster_pictures", drawn)
 
 

@@ -211,11 +211,11 @@ def _run_and_print(
             study, results=results, overrides=overrides, watcher=display, **options
         )
     found = reported(results, outcome.study, reports) if outcome.is_stored else None
+    if outcome.forecast is not None and form == "text":
+        show(forecast_line(outcome.forecast))
     show_answer(form, ran(outcome, found), lambda: result_lines(found) if found else [])
     if outcome.budget_message is not None and form == "text":
         show(outcome.budget_message)
-    if outcome.forecast is not None and form == "text":
-        show(forecast_line(outcome.forecast))
     if outcome.signal is not None:
         say("interrupted; run the same command again to continue")
     raise typer.Exit(outcome.exit_status)

@@ -278,6 +278,7 @@ def test_the_schema_names_every_section() -> None:
         "views",
         "train",
         "evaluate",
+        "randomness",
     }
 
 

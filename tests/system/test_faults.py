@@ -163,7 +163,7 @@ def test_a_clock_that_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("harness.engine.record_writer.utc_now", earlier_and_earlier)
     monkeypatch.setattr("time.time", lambda: 0.0)
     jumped = harness.run(study, results=tmp_path / "jumped", executor="local")
-    assert jumped.outcome == calm.outcome
+    assert jumped.outcome._replace(forecast=None) == calm.outcome._replace(forecast=None)
     for sql in TABLES:
         assert query(tmp_path / "jumped", sql) == query(tmp_path / "calm", sql)
     durations = jumped.results.runs["seconds"]

@@ -16,7 +16,7 @@ STUDIES = sorted((ROOT / "studies").rglob("*.yaml"))
 
 
 def test_all_studies_are_found() -> None:
-    assert len(STUDIES) == 67
+    assert len(STUDIES) == 69
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda p: str(p.relative_to(ROOT / "studies")))

@@ -314,7 +314,7 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_run(
     assert found == wholes[False].results
     assert "checkpoint.pt: not written (No space left on device)" in capfd.readouterr().err
     names = sorted(path.name for path in (tmp_path / "b").iterdir())
-    assert names == ["facts.json", "model.safetensors", "tables"]
+    assert names == ["facts.json", "images", "model.safetensors", "tables"]
 
 
 def test_drafts_of_killed_attempts_are_removed(stopped: Path) -> None:

@@ -78,10 +78,10 @@ def test_csv_and_parquet_have_the_rows_of_the_database(made: Path, tmp_path: Pat
         said = export_study(made, "momentum", form, str(tmp_path / form))
         assert said.startswith(f"{tmp_path / form}: one file each for trials, runs, results, ")
     names = {"trials", "runs", "results", "folds", "summary", "comparisons", "curves", "mixed"}
-    names |= {"control_comparisons"}  # nothing else has rows of this study
+    names |= {"control_comparisons", "forecasts", "purity_by_size"}
     assert {path.stem for path in (tmp_path / "csv").glob("[!.]*")} == names
     con = duckdb.connect()
-    for name in names - {"mixed", "folds"}:  # all runs were made alike, on one split
+    for name in names - {"mixed", "folds", "forecasts"}:  # all made alike, on one split
         parquet = con.execute(f"FROM '{tmp_path}/parquet/{name}.parquet'")
         columns = [column[0] for column in parquet.description or ()]
         rows = parquet.fetchall()

@@ -49,7 +49,7 @@ def test_the_page_needs_nothing_from_outside(page: Page) -> None:
 
 def test_every_picture_has_its_data_and_its_words(page: Page) -> None:
     plots = [attributes for tag, attributes in page.tags if attributes.get("class") == "plot"]
-    assert len(plots) == 1 + 5 + 2 + 2
+    assert len(plots) == 1 + 5 + 3 + 2
     ids = {attributes.get("id") for _, attributes in page.tags}
     for plot in plots:
         assert plot["role"] == "img"
