@@ -31,7 +31,7 @@ from harness.report.html.document import OFFLINE, Frame, document, file_stem, wr
 from harness.report.html.escape import escaped
 from harness.report.html.front import front_section
 from harness.report.html.gallery import Seen, read_seen
-from harness.report.html.layout import mixture_notice, navigation, note
+from harness.report.html.layout import mixture_notice, navigation, note, sentence_list
 from harness.report.html.profile import Profile, profile_section, read_profile
 from harness.report.html.variance import variance_section
 from harness.report.plots import render as figures
@@ -182,9 +182,8 @@ def _sentences(tables: StudyTables) -> str:
     said = comparison_sentences(tables)
     if not said:
         return ""
-    items = "".join(f"<li>{escaped(sentence)}</li>" for sentence in said)
     estimate = note(ESTIMATE) if is_estimated(said) else ""
-    return f'<h3>Against the baseline</h3><ol class="claims">{items}</ol>{estimate}'
+    return f"<h3>Against the baseline</h3>{sentence_list(said)}{estimate}"
 
 
 def _optimism(tables: StudyTables, readings: Readings | None) -> str:

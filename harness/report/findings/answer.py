@@ -131,9 +131,9 @@ def _controls(tables: StudyTables, view: View, best: TrialRow) -> list[str]:
         found = tables.summary(view, trial)
         if trial.is_control and found is not None:
             side = "above" if top >= found.mean else "below"
-            parts.append(
-                f"{decimal(abs(top - found.mean))} {side} {trial.label} ({decimal(found.mean)})"
-            )
+            gap = decimal(abs(top - found.mean))
+            where = f"{gap} {side}" if float(gap) else "level with"
+            parts.append(f"{where} {trial.label} ({decimal(found.mean)})")
     *first, last = parts or [""]
     listed = f"{', '.join(first)} and {last}" if first else last
     return [f"{named(best)} is {listed}."] if parts else []

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from harness.report.data.study_data import StudyTables
 from harness.report.findings.components import component_sentences
-from harness.report.html.escape import escaped
-from harness.report.html.layout import folded, note, panels, section
-from harness.report.html.tables import chosen_part, effects_table, view_choices
+from harness.report.html.layout import folded, note, panels, section, sentence_list
+from harness.report.html.tables import each_view, effects_table, view_choices
 from harness.report.plots.effects.components import effect_pictures
 from harness.stats.designs import JOINED, Design, defining_words
 from harness.stats.paired import MIN_SEEDS_FOR_TEST
@@ -19,13 +18,10 @@ def effect_section(tables: StudyTables) -> str:
     pictures, primary, design = effect_pictures(tables), tables.primary, tables.design
     if not pictures or primary is None or design is None:
         return ""
-    said = "".join(f"<li>{escaped(sentence)}</li>" for sentence in component_sentences(tables))
-    cells = "".join(
-        chosen_part(view, primary, effects_table(tables, view)) for view in tables.chosen_views()
-    )
+    cells = each_view(tables, primary, lambda view: effects_table(tables, view))
     return section(
         "Components",
-        f'<ol class="claims">{said}</ol>',
+        sentence_list(component_sentences(tables)),
         view_choices(tables, "component"),
         note(_how_to_read(design)),
         panels(pictures),

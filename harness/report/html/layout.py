@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from harness.report.data.mixture import OPENING, Mixture
 from harness.report.html.escape import escaped
@@ -65,6 +65,12 @@ def folded(summary: str, *parts: str) -> str:
 def note(text: str) -> str:
     """Return a note from plain text."""
     return f'<p class="note">{escaped(text)}</p>'
+
+
+def sentence_list(sentences: Iterable[str]) -> str:
+    """Return a numbered list of sentences, from plain text."""
+    items = "".join(f"<li>{escaped(sentence)}</li>" for sentence in sentences)
+    return f'<ol class="claims">{items}</ol>'
 
 
 def mixture_notice(mixed: Mixture | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from harness.report.data.agreement import REFERENCE, Agreement
 from harness.report.data.evidence.by_classes import ByClasses
@@ -34,7 +35,7 @@ from harness.report.html.reproduce import provenance_list, query_examples, spec_
 from harness.report.html.tables import (
     MOST_SEEDS,
     ablation_key,
-    chosen_part,
+    each_view,
     grid_table,
     pruned_table,
     results_table,
@@ -81,20 +82,18 @@ def table_section(tables: StudyTables) -> str:
     primary = tables.primary
     if primary is None:
         return ""
-    parts = [
-        chosen_part(
-            view,
-            primary,
+
+    def written(view: View) -> str:
+        return (
             results_table(tables, view)
             + folded("Every seed", seeds_table(tables, view))
-            + (folded("Every fold", folds_table(tables, view)) if tables.folds else ""),
+            + (folded("Every fold", folds_table(tables, view)) if tables.folds else "")
         )
-        for view in tables.chosen_views()
-    ]
+
     return section(
         "Results",
         view_choices(tables, "table"),
-        "".join(parts),
+        each_view(tables, primary, written),
         _what_is_listed(tables, primary),
         note(_how_to_read(tables, primary)),
     )
@@ -174,10 +173,7 @@ def interaction_section(
     cells = []
     for grid in grids(tables):
         if len(grid.trials) <= _MOST_CELLS:
-            shown = "".join(
-                chosen_part(view, primary, grid_table(tables, grid, view))
-                for view in tables.chosen_views()
-            )
+            shown = each_view(tables, primary, partial(grid_table, tables, grid))
             cells.append(folded(f"{grid.title} with intervals", shown))
     return section(
         "Interactions",

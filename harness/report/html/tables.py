@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from harness.records.trial import seed_text
 from harness.report.data.study_data import (
@@ -151,6 +151,11 @@ def chosen_part(view: View, primary: View, html_text: str) -> str:
         f'<div data-measure="{escaped(view.measure)}" data-split="{escaped(view.split)}"{hidden}>'
         f"{html_text}</div>\n"
     )
+
+
+def each_view(tables: StudyTables, primary: View, written: Callable[[View], str]) -> str:
+    """Join what is shown of each measure and split; the page shows the one that is selected."""
+    return "".join(chosen_part(view, primary, written(view)) for view in tables.chosen_views())
 
 
 def pruned_table(tables: StudyTables) -> str:

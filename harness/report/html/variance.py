@@ -11,9 +11,9 @@ from harness.report.findings.variance import (
     source_name,
     variance_sentences,
 )
-from harness.report.html.escape import escaped, label
-from harness.report.html.layout import folded, note, panels, section
-from harness.report.html.tables import chosen_part, data_table, table_row, view_choices
+from harness.report.html.escape import label
+from harness.report.html.layout import folded, note, panels, section, sentence_list
+from harness.report.html.tables import data_table, each_view, table_row, view_choices
 from harness.report.plots.effects.share_bars import ShareBar, share_picture
 
 _HOW_TO_READ = (
@@ -36,13 +36,10 @@ def variance_section(tables: StudyTables) -> str:
     ]
     words = f"{primary.text}, share of the variance between seeds that each source gives alone"
     picture = share_picture("variance", "What each source gives alone", words, bars)
-    said = "".join(f"<li>{escaped(sentence)}</li>" for sentence in variance_sentences(tables))
-    cells = "".join(
-        chosen_part(view, primary, _table(tables, view)) for view in tables.chosen_views()
-    )
+    cells = each_view(tables, primary, lambda view: _table(tables, view))
     return section(
         "Variance",
-        f'<ol class="claims">{said}</ol>',
+        sentence_list(variance_sentences(tables)),
         note(_HOW_TO_READ),
         panels((picture,)),
         folded("Every measure", view_choices(tables, "variance"), cells),

@@ -14,8 +14,8 @@ from typing import NamedTuple
 from harness.report.data.study_data import StudyTables, Summary, TrialRow, View
 from harness.report.findings.axes.swept_axes import SweptAxis, drawn_axes, trial_axis
 from harness.report.findings.estimates import bar_lengths, decimal, summary_text
-from harness.report.plots.colours import ACCENT, BASELINE, BEST, INK, PAPER
-from harness.report.plots.picture import CONTROL_DASHES, Picture, Trace, first_told, tick, titled
+from harness.report.plots.colours import ACCENT, BASELINE, BEST, CONTROL_DASHES, INK, PAPER
+from harness.report.plots.picture import Picture, Trace, first_told, tick, titled
 
 _MOST_DESCRIBED = 12
 _MOST_BY_TRIAL = 40

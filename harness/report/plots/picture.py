@@ -18,9 +18,6 @@ from harness.units import shortened
 Trace: TypeAlias = dict[str, object]
 """One trace, as a Plotly dictionary."""
 
-CONTROL_DASHES = ("dash", "dot", "dashdot", "longdash")
-LONGEST_TICK = 24
-
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -44,6 +41,9 @@ def trial_colours(trials: Sequence[TrialRow]) -> dict[str, str]:
     others = [trial.trial_id for trial in trials if not trial.is_baseline]
     colours = {t: PALETTE[place % len(PALETTE)] for place, t in enumerate(others)}
     return colours | {trial.trial_id: BASELINE for trial in trials if trial.is_baseline}
+
+
+LONGEST_TICK = 24
 
 
 def tick(text: str) -> str:
