@@ -5,9 +5,10 @@ Every model rejects unknown keys and is immutable once validated.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, model_serializer
 
 from gcudml.config.cbswr import CbswrConfig
 from gcudml.config.controls import InstanceConfig, PixelsConfig, SupervisedConfig, UntrainedConfig
@@ -71,7 +72,7 @@ class RunConfig(Strict):
     """Sources of randomness that follow a seed of their own instead of the run's seed."""
 
     @model_serializer(mode="wrap")
-    def _leave_out_nothing_pinned(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _leave_out_nothing_pinned(self, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         """Leave out ``randomness`` if empty: an ordinary run keeps the identity that it had."""
         found: dict[str, Any] = handler(self)
         if not self.randomness:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import (
     Field,
-    SerializerFunctionWrapHandler,
     ValidationError,
     WrapValidator,
     model_serializer,
@@ -47,7 +46,7 @@ class Fold(Strict):
     """Number of parts."""
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self) -> Fold:
         if self.number > self.of:
             raise ValueError(
                 f"number: {self.number} of {self.of}; folds are numbered 1 to {self.of}"
@@ -67,7 +66,7 @@ class Split(Strict):
     """
 
     @model_serializer(mode="wrap")
-    def _without_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_unset(self, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         found: dict[str, Any] = handler(self)
         return {k: v for k, v in found.items() if v is not None or k not in ("fold", "test_seed")}
 
@@ -90,7 +89,7 @@ class ClassSplit(Split):
     are drawn with ``seed``."""
 
     @model_validator(mode="after")
-    def _check_test_seed(self) -> Self:
+    def _check_test_seed(self) -> ClassSplit:
         if self.test_seed is not None and isinstance(self.test, list | str):
             raise ValueError(
                 "test_seed: 'test' names the test classes, so none are drawn; remove test_seed"

@@ -238,7 +238,7 @@ def test_the_page_works_in_a_browser_without_a_network(
         tab.goto(path.as_uri())
 
         plots = tab.locator(".plot")
-        assert plots.count() == 10
+        assert plots.count() == 11
         for place in range(plots.count()):
             box = plots.nth(place).locator("svg.main-svg").first.bounding_box()
             assert box is not None
