@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from harness.stats.designs import (
+from harness.stats.ablations.designs import (
     JOINED,
     KIND_NAMES,
     MOST_OF_A_LATTICE,
@@ -19,8 +19,8 @@ from harness.stats.designs import (
     some_path,
     terms,
 )
+from harness.stats.ablations.race import RaceRule, race_runs
 from harness.stats.power import can_be_significant, detectable_effect, seeds_needed
-from harness.stats.race import RaceRule, race_runs
 
 _MOST_WORDS = 6
 _RACE = RaceRule()

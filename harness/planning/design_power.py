@@ -14,7 +14,7 @@ from harness.stats.power import (
     seeds_needed,
     smallest_p,
 )
-from harness.stats.spread import Deviation, planned_spread
+from harness.stats.variance.spread import Deviation, planned_spread
 from harness.store.database import query
 from harness.study.spec import StudySpec
 from harness.study.trials.plan import Plan
@@ -26,7 +26,7 @@ class Spread:
 
     sd: float
     """Median over trials of the standard deviation of their differences from the baseline; with
-    three seeds or fewer an upper bound of it, see ``harness.stats.spread``."""
+    three seeds or fewer an upper bound of it, see ``harness.stats.variance.spread``."""
     trials: int
     where: str
     """``this study`` or ``other studies``."""

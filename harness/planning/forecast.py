@@ -17,9 +17,9 @@ from harness.planning.cost_estimate import Basis, estimate_costs
 from harness.planning.design_power import Power, Spread, confirmed_trials, power_of
 from harness.planning.kept_forecasts import KeptForecast, kept_forecasts
 from harness.planning.variance_design import variance_lines
+from harness.stats.looks.stopping import first_look, smallest_margin
 from harness.stats.margin_tests import pairs_for_verdict
 from harness.stats.power import LEVEL
-from harness.stats.stopping import first_look, smallest_margin
 from harness.study.spec import StudySpec
 from harness.study.spec_diff import changes_of
 from harness.study.trials.plan import Plan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.stats.variance_share import factor_of_interval
+from harness.stats.variance.variance_share import factor_of_interval
 from harness.study.variance import Variance
 
 

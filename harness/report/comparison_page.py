@@ -25,9 +25,9 @@ from harness.report.findings.estimates import (
     plus_minus,
 )
 from harness.report.html.document import document, file_stem, write_page
-from harness.report.html.escape import escaped, label
-from harness.report.html.layout import mixture_notice, note, panels, section
-from harness.report.html.tables import (
+from harness.report.html.elements.escape import escaped, label
+from harness.report.html.elements.layout import mixture_notice, note, panels, section
+from harness.report.html.elements.tables import (
     comparison_cells,
     comparison_heads,
     data_table,

@@ -15,9 +15,9 @@ from harness.report.data.study_data import StudyTables, TrialRow, View
 from harness.report.findings.answer import answer
 from harness.report.findings.estimates import NONE, decimal, difference_text, range_text
 from harness.report.html.document import INDEX, document, file_stem, write_page
-from harness.report.html.escape import escaped, label
-from harness.report.html.layout import mixture_notice, note
-from harness.report.html.tables import data_table, table_row, tags
+from harness.report.html.elements.escape import escaped, label
+from harness.report.html.elements.layout import mixture_notice, note
+from harness.report.html.elements.tables import data_table, table_row, tags
 from harness.report.study_page import BADGES, divided, write_report
 from harness.store.database import connect, database_path
 from harness.store.studies import StudyLine, list_studies

@@ -23,17 +23,18 @@ from harness.report.data.training import Training, read_training
 from harness.report.findings.answer import answer
 from harness.report.findings.optimism import luck, optimism, optimism_text, vault_text
 from harness.report.findings.sentences import ESTIMATE, comparison_sentences, is_estimated
-from harness.report.html import gallery, sections
-from harness.report.html.claims import claims_part
-from harness.report.html.cluster_gallery import cluster_gallery_section
+from harness.report.html import sections
 from harness.report.html.costs import cost_section
 from harness.report.html.document import OFFLINE, Frame, document, file_stem, write_page
-from harness.report.html.escape import escaped
-from harness.report.html.front import front_section
-from harness.report.html.gallery import Seen, read_seen
-from harness.report.html.layout import mixture_notice, navigation, note, sentence_list
+from harness.report.html.elements.escape import escaped
+from harness.report.html.elements.layout import mixture_notice, navigation, note, sentence_list
+from harness.report.html.evidence.claims import claims_part
+from harness.report.html.evidence.front import front_section
+from harness.report.html.evidence.variance import variance_section
+from harness.report.html.images import gallery
+from harness.report.html.images.cluster_gallery import cluster_gallery_section
+from harness.report.html.images.gallery import Seen, read_seen
 from harness.report.html.profile import Profile, profile_section, read_profile
-from harness.report.html.variance import variance_section
 from harness.report.plots import render as figures
 from harness.stats.paired import MIN_SEEDS_FOR_TEST
 from harness.store.database import reading

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from harness.records.trial import Trial
 from harness.search.history import FinishedRuns
 from harness.search.seed_decisions import RunIds
-from harness.stats.designs import Cell, flippable, most_raced, nodes
-from harness.stats.race import run_race
+from harness.stats.ablations.designs import Cell, flippable, most_raced, nodes
+from harness.stats.ablations.race import run_race
 from harness.study.trials.plan import Plan
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.stats.sequential import first_crossing
+from harness.stats.looks.sequential import first_crossing
 
 WARM_UP_EPOCHS = 1
 """The median pruner never stops a run before this many epochs."""

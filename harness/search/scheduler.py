@@ -21,7 +21,7 @@ from harness.records.trial import Run, Trial, seed_text
 from harness.search.history import FinishedRuns, History, Proposal
 from harness.search.path_races import PathRaces
 from harness.search.seed_decisions import seeds_due
-from harness.stats.stopping import StopRule
+from harness.stats.looks.stopping import StopRule
 from harness.study.trials.budget import confirm_runs, goes_by_trials, search_trials
 from harness.study.trials.plan import Plan
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from harness.records.run_state import RunState
 from harness.records.trial import Trial
 from harness.search.history import FinishedRuns
-from harness.stats.stopping import StopRule, paired_values, take_looks, undecided
+from harness.stats.looks.stopping import StopRule, paired_values, take_looks, undecided
 from harness.study.trials.plan import Plan
 
 RunIds = Mapping[str, Mapping[int, str]]

@@ -13,8 +13,8 @@ from pydantic import (
     model_validator,
 )
 
-from harness.stats.designs import Cell, Design, trainable
-from harness.stats.race import RaceRule
+from harness.stats.ablations.designs import Cell, Design, trainable
+from harness.stats.ablations.race import RaceRule
 from harness.study.axes import Axis, Number, Strict, Whole
 from harness.workload import JsonValue
 

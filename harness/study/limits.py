@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from harness.stats.stopping import StopRule, rule_of
+from harness.stats.looks.stopping import StopRule, rule_of
 from harness.study.axes import Number, Strict, Whole
 
 MOST_SEED = 2**32 - 1

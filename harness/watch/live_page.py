@@ -18,7 +18,7 @@ from harness.errors import HarnessError, InputError
 from harness.records.plain_file import file_stamp
 from harness.records.trial import seed_text
 from harness.report.html.document import OFFLINE, Frame, asset, document
-from harness.report.html.escape import escaped
+from harness.report.html.elements.escape import escaped
 from harness.report.study_page import page_text
 from harness.store.database import database_path
 from harness.units import whole_duration

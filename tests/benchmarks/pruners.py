@@ -22,7 +22,7 @@ from kept import keep
 from numpy.typing import NDArray
 
 from harness.search.pruners import WILCOXON_SPENT, choose_rivals, is_worse
-from harness.stats.sequential import first_crossing
+from harness.stats.looks.sequential import first_crossing
 
 Values = NDArray[np.float64]
 Noise = Callable[[np.random.Generator, tuple[int, int]], Values]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.stats.race import RaceRule, run_race
+from harness.stats.ablations.race import RaceRule, run_race
 
 CANDIDATES = 4
 GAPS = (0.0, 0.5, 1.0, 2.0)

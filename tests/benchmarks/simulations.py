@@ -21,7 +21,7 @@ import known_variances
 import raced
 import stopping
 
-from harness.stats.race import RaceRule
+from harness.stats.ablations.race import RaceRule
 
 
 def effects() -> None:

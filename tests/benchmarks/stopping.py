@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.stats.stopping import (
+from harness.stats.looks.stopping import (
     BETTER,
     FUTILE,
     SAME,

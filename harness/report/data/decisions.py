@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from harness.report.data.study_data import Comparison, Study, View
-from harness.stats.stopping import BETTER, FUTILE, SAME, UNDECIDED, WORSE
+from harness.stats.looks.stopping import BETTER, FUTILE, SAME, UNDECIDED, WORSE
 from harness.store.database import Connection
 from harness.store.typed_rows import read_rows
 from harness.workload import JsonValue

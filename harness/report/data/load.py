@@ -24,7 +24,7 @@ from harness.report.data.study_data import (
     comparison_of,
 )
 from harness.stats import paired
-from harness.stats.lattice import Effect
+from harness.stats.ablations.lattice import Effect
 from harness.store.database import Connection, reading
 from harness.store.tables.effects import design_of
 from harness.store.tables.verifications import last_verification

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from harness.stats.designs import Design
-from harness.stats.lattice import Effect
+from harness.stats.ablations.designs import Design
+from harness.stats.ablations.lattice import Effect
 from harness.stats.paired import may_show_p
 from harness.workload import JsonValue
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from harness.records.trial import digest
 from harness.report.data.study_data import StudyTables, View
 from harness.report.findings.components import path_direction
-from harness.stats.designs import Cell, Design, nodes
+from harness.stats.ablations.designs import Cell, Design, nodes
 from harness.workload import JsonValue
 
 

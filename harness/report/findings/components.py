@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from harness.report.data.study_data import StudyTables, View
 from harness.report.findings.estimates import decimal, p_text, signed, signed_interval
-from harness.stats.designs import JOINED, KIND_NAMES, Design, Kind
-from harness.stats.lattice import Effect
+from harness.stats.ablations.designs import JOINED, KIND_NAMES, Design, Kind
+from harness.stats.ablations.lattice import Effect
 from harness.stats.paired import may_show_p
 
 MOST_SAID = 8

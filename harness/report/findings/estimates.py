@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from harness.report.data.study_data import Comparison, OverClasses, Summary
-from harness.stats.lattice import Effect
+from harness.stats.ablations.lattice import Effect
 from harness.stats.paired import half_interval
 
 NONE = "\N{EN DASH}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.report.data.study_data import SourceShare, StudyTables, View
 from harness.report.findings.estimates import decimal
-from harness.stats.variance_share import additivity
+from harness.stats.variance.variance_share import additivity
 
 ALL, NONE = "all", "none"
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from harness.report.data.study_data import RunRow, TrialRow
 from harness.report.findings.estimates import NONE
 from harness.report.findings.tables.listing import MOST_ROWS
-from harness.report.html.escape import escaped, label
-from harness.report.html.layout import folded, note, section
-from harness.report.html.tables import (
+from harness.report.html.elements.escape import escaped, label
+from harness.report.html.elements.layout import folded, note, section
+from harness.report.html.elements.tables import (
     counted,
     data_table,
     description_list,

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from harness.errors import InputError
 from harness.records.trial import digest
-from harness.report.html.escape import escaped
+from harness.report.html.elements.escape import escaped
 
 INDEX = "index"
 """Name of the index page; no study's page may have it."""

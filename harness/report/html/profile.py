@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from harness.report.html.escape import label
-from harness.report.html.layout import note, section
-from harness.report.html.tables import data_table, table_row
+from harness.report.html.elements.escape import label
+from harness.report.html.elements.layout import note, section
+from harness.report.html.elements.tables import data_table, table_row
 from harness.store.database import Connection
 from harness.store.typed_rows import read_rows
 

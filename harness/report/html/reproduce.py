@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import yaml
 
 from harness.report.data.study_data import RunRow, StudyTables
-from harness.report.html.escape import escaped
-from harness.report.html.tables import counted, description_list
+from harness.report.html.elements.escape import escaped
+from harness.report.html.elements.tables import counted, description_list
 from harness.workload import JsonValue
 
 _SHOWN_OF_A_LIST = 12

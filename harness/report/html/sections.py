@@ -17,12 +17,9 @@ from harness.report.findings.class_number import class_interval_note, class_numb
 from harness.report.findings.tables.listing import listed_trials
 from harness.report.findings.tables.methods_text import csv_text, is_csv_by_run, methods_paragraph
 from harness.report.findings.tables.paper_table import paper_table
-from harness.report.html.chosen import choice_section
-from harness.report.html.components import effect_section
 from harness.report.html.document import file_stem
-from harness.report.html.escape import escaped
-from harness.report.html.folds import folds_table
-from harness.report.html.layout import (
+from harness.report.html.elements.escape import escaped
+from harness.report.html.elements.layout import (
     copied,
     download,
     folded,
@@ -31,8 +28,7 @@ from harness.report.html.layout import (
     panels,
     section,
 )
-from harness.report.html.reproduce import provenance_list, query_examples, spec_text
-from harness.report.html.tables import (
+from harness.report.html.elements.tables import (
     MOST_SEEDS,
     ablation_key,
     each_view,
@@ -43,6 +39,10 @@ from harness.report.html.tables import (
     trial_key,
     view_choices,
 )
+from harness.report.html.evidence.chosen import choice_section
+from harness.report.html.evidence.components import effect_section
+from harness.report.html.evidence.folds import folds_table
+from harness.report.html.reproduce import provenance_list, query_examples, spec_text
 from harness.report.plots.ablation import ablation_panels, ablation_pictures
 from harness.report.plots.agreement import agreement_pictures
 from harness.report.plots.by_classes import by_classes_picture

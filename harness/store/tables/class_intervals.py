@@ -10,7 +10,7 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.stats.crossed import crossed_interval
+from harness.stats.variance.crossed import crossed_interval
 from harness.store.tables.bulk_rows import Row, insert_rows
 
 _SPLIT = "test"  # the table queries holds queries of test classes

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 import duckdb
 
-from harness.stats.designs import Cell, Design
-from harness.stats.lattice import effects
+from harness.stats.ablations.designs import Cell, Design
+from harness.stats.ablations.lattice import effects
 from harness.store.tables.bulk_rows import Row, insert_rows
 
 Quantity = tuple[str, str]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import duckdb
 
-from harness.stats.folds import fold_interval
+from harness.stats.variance.folds import fold_interval
 from harness.store.tables.bulk_rows import Row, insert_rows
 
 _DIFFERENCES = """

@@ -18,7 +18,7 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.stats.importance import (
+from harness.stats.variance.importance import (
     Explained,
     Term,
     crossed_shares,

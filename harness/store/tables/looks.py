@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 import duckdb
 
-from harness.stats.stopping import (
+from harness.stats.looks.stopping import (
     Ends,
     Look,
     StopRule,

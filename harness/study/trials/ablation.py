@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.errors import InputError, nearest
 from harness.records.trial import Trial
-from harness.stats.designs import (
+from harness.stats.ablations.designs import (
     FEWEST_OF_A_FRACTION,
     MOST_OF_A_LATTICE,
     MOST_OF_A_PATH,

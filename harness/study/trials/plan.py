@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from harness.errors import InputError
 from harness.records.trial import Trial
-from harness.stats.designs import cells, most_raced
+from harness.stats.ablations.designs import cells, most_raced
 from harness.study.loading import Loaded
 from harness.study.spec import MOST_PROPOSED, StudySpec
 from harness.study.trials.ablation import make_ablation, numbered_ends, with_bare

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from harness.errors import InputError
-from harness.stats.stopping import StopRule, every_seed, first_look
+from harness.stats.looks.stopping import StopRule, every_seed, first_look
 from harness.study.loading import Loaded
 
 _MOST_TRIED = 100

@@ -21,7 +21,7 @@ from harness.errors import InputError
 from harness.export.row_files import write_tables
 from harness.records.study_record import read_study_record
 from harness.report.study_page import page_text
-from harness.stats.folds import fold_interval
+from harness.stats.variance.folds import fold_interval
 
 FOLDS = 3
 SEEDS = 6

@@ -12,7 +12,7 @@ from harness.cli.plan_output import describe
 from harness.engine.run_options import RunOptions
 from harness.planning.ablation_design import design_lines, largest_family, powers
 from harness.planning.forecast import Forecast, make_forecast
-from harness.stats.designs import Design, DesignName
+from harness.stats.ablations.designs import Design, DesignName
 from harness.stats.power import detectable_effect
 from harness.study.loading import load_study
 from harness.study.trials.plan import make_plan

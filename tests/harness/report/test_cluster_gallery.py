@@ -13,7 +13,7 @@ from harness.report.data.images.cluster_gallery import MOST_IMAGES, ClusteredRun
 from harness.report.data.images.compared_runs import choose_runs
 from harness.report.data.images.thumbnails import Pictures
 from harness.report.data.load import load_tables
-from harness.report.html.cluster_gallery import cluster_gallery_section
+from harness.report.html.images.cluster_gallery import cluster_gallery_section
 from harness.report.study_page import page_text
 from harness.store import rebuild
 

@@ -13,7 +13,7 @@ from report_fixtures import Made, controls, make_study, momentum, opened, value_
 from harness.report.data.load import load_tables
 from harness.report.data.study_data import StudyTables
 from harness.report.data.training import read_training
-from harness.report.html.tables import ablation_key
+from harness.report.html.elements.tables import ablation_key
 from harness.report.plots.ablation import ablation_panels, ablation_pictures
 from harness.report.plots.colours import BASELINE
 from harness.report.plots.picture import Picture, trial_colours

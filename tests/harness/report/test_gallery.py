@@ -26,7 +26,7 @@ from harness.report.data.images.projection import Maps, Point, aligned, read_map
 from harness.report.data.images.query_gallery import Gallery, read_gallery
 from harness.report.data.images.thumbnails import Pictures
 from harness.report.data.load import load_tables
-from harness.report.html.gallery import read_seen
+from harness.report.html.images.gallery import read_seen
 from harness.report.plots.projection import map_pictures
 from harness.report.study_page import write_report
 from harness.store import database, rebuild

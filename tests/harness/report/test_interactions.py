@@ -10,7 +10,7 @@ from report_fixtures import Made, controls, make_study, momentum, opened, value_
 
 from harness.report.data.evidence.explained import read_explained
 from harness.report.data.load import load_tables
-from harness.report.html.tables import grid_table
+from harness.report.html.elements.tables import grid_table
 from harness.report.plots.effects.explained import explained_pictures
 from harness.report.plots.effects.interactions import component_pictures, grid_pictures, grids
 from harness.report.plots.picture import Picture

@@ -36,7 +36,7 @@ from harness.search.pruners import (
     is_worse_than_rivals,
     median_thresholds,
 )
-from harness.stats.sequential import first_crossing
+from harness.stats.looks.sequential import first_crossing
 from harness.study.loading import load_study
 from harness.study.trials.plan import make_plan
 from harness.workload import Params

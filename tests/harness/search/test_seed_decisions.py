@@ -13,7 +13,7 @@ from scheduling import Train, identify
 from harness.records.run_state import RunState
 from harness.records.study_record import Member
 from harness.search.scheduler import ScheduledRun, Scheduler
-from harness.stats.stopping import every_seed
+from harness.stats.looks.stopping import every_seed
 from harness.study.trials.plan import Plan
 
 STUDY = """\

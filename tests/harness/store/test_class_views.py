@@ -12,7 +12,7 @@ import pytest
 from store_examples import a_run, a_trial, ask, write
 
 from harness.records.trial import Trial
-from harness.stats.crossed import crossed_interval
+from harness.stats.variance.crossed import crossed_interval
 from harness.store import database
 from harness.store.tables.bulk_rows import Row, insert_rows
 from harness.store.tables.comparisons import refresh_comparisons

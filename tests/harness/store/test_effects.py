@@ -9,8 +9,8 @@ import toy_workload
 from driver_place import Place
 
 from harness.engine.dispatch import retry_policy
-from harness.stats.designs import Cell, Design
-from harness.stats.lattice import effects
+from harness.stats.ablations.designs import Cell, Design
+from harness.stats.ablations.lattice import effects
 from harness.store.database import query
 
 ABLATION = """

@@ -9,7 +9,7 @@ import pytest
 from driver_place import Place
 from roots import ROOT
 
-from harness.stats.variance_share import Share, variance_share
+from harness.stats.variance.variance_share import Share, variance_share
 from harness.store.database import query
 
 VARIANCE = """

@@ -9,7 +9,7 @@ from fake_workload import load_problems, write_study
 
 from harness.errors import InputError
 from harness.planning.variance_design import variance_lines
-from harness.stats.variance_share import factor_of_interval
+from harness.stats.variance.variance_share import factor_of_interval
 from harness.study.loading import load_study
 from harness.study.trials.plan import Plan, make_plan
 from harness.workload import load_workload

@@ -19,7 +19,7 @@ from harness.report.findings.components import design_text, effect_methods
 from harness.report.findings.tables.text_table import no_formula
 from harness.report.findings.variance import variance_methods
 from harness.stats import paired as stats
-from harness.stats.stopping import StopRule, every_seed, rule_of
+from harness.stats.looks.stopping import StopRule, every_seed, rule_of
 
 MOST_CSV_RUNS = 2000
 """With more runs the CSV has one line per trial, so that the page does not grow too large for a

@@ -20,8 +20,8 @@ from harness.report.findings.components import (
 from harness.report.findings.estimates import decimal, p_text, signed
 from harness.report.plots.colours import ACCENT, BASELINE, BEST, INK
 from harness.report.plots.picture import Picture, Trace, first_told, line_axis, tick, titled_axis
-from harness.stats.designs import JOINED, KIND_NAMES, Design
-from harness.stats.lattice import Effect
+from harness.stats.ablations.designs import JOINED, KIND_NAMES, Design
+from harness.stats.ablations.lattice import Effect
 from harness.stats.paired import half_interval, may_show_p
 
 _ADDING_UP = {"shapley": "by Shapley values", "path": "by the steps of the path"}

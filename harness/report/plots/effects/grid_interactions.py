@@ -9,8 +9,8 @@ from harness.report.findings.components import effect_text
 from harness.report.plots.effects.components import matrix_trace
 from harness.report.plots.effects.interactions import Grid, category_axis, grids
 from harness.report.plots.picture import Picture, first_told
-from harness.stats.designs import second_difference
-from harness.stats.lattice import Effect, estimated
+from harness.stats.ablations.designs import second_difference
+from harness.stats.ablations.lattice import Effect, estimated
 
 MOST_CONTRASTS = 36
 """A grid with more pairs of changes has no picture: Holm's correction would leave nothing."""

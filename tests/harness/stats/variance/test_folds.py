@@ -7,8 +7,8 @@ import pytest
 from folded_studies import MIXES, coverage, learned_coverage
 from scipy import stats
 
-from harness.stats.folds import fold_interval
 from harness.stats.paired import t_interval
+from harness.stats.variance.folds import fold_interval
 
 
 @pytest.mark.parametrize("folds", [2, 3, 5, 10])

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from harness.report.data.evidence.claims import ClaimFinding
 from harness.report.findings.claim_lines import LEVELS, claim_line, registration
-from harness.report.html.escape import escaped
-from harness.report.html.layout import note
+from harness.report.html.elements.escape import escaped
+from harness.report.html.elements.layout import note
 
 
 def claims_part(found: Sequence[ClaimFinding]) -> str:

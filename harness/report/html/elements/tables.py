@@ -29,13 +29,13 @@ from harness.report.findings.estimates import (
     verdict,
 )
 from harness.report.findings.tables.listing import MOST_ROWS, listed_trials
-from harness.report.html.escape import escaped, label
-from harness.report.html.layout import folded
+from harness.report.html.elements.escape import escaped, label
+from harness.report.html.elements.layout import folded
 from harness.report.plots.ablation import Panel
 from harness.report.plots.colours import ACCENT, BASELINE, BEST
 from harness.report.plots.effects.interactions import Grid
 from harness.report.plots.picture import trial_colours
-from harness.stats.designs import KIND_NAMES
+from harness.stats.ablations.designs import KIND_NAMES
 from harness.stats.paired import may_show_p
 
 MOST_SEEDS = 25

@@ -7,8 +7,8 @@ import pytest
 from crossed_studies import MIXES, coverage
 from scipy import stats
 
-from harness.stats.crossed import crossed_interval
 from harness.stats.paired import t_interval
+from harness.stats.variance.crossed import crossed_interval
 
 
 def table_of(seeds: int, classes: int, key: int = 0) -> np.ndarray:

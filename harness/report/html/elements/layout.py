@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from harness.report.data.mixture import OPENING, Mixture
-from harness.report.html.escape import escaped
+from harness.report.html.elements.escape import escaped
 from harness.report.plots.picture import Picture
 from harness.report.plots.render import figure_json
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from harness.report.data.study_data import StudyTables, View
 from harness.report.findings.chosen import Tuned, choice_text, races, tuned_keys, tunings
 from harness.report.findings.estimates import NONE, decimal
-from harness.report.html.escape import escaped, label
-from harness.report.html.layout import folded, note, section
-from harness.report.html.tables import data_table, table_row
-from harness.stats.designs import Design
+from harness.report.html.elements.escape import escaped, label
+from harness.report.html.elements.layout import folded, note, section
+from harness.report.html.elements.tables import data_table, table_row
+from harness.stats.ablations.designs import Design
 from harness.study.trials.single_trial import show
 
 

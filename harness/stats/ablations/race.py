@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtr
 
-from harness.stats.designs import Cell, Design, flippable, nodes
+from harness.stats.ablations.designs import Cell, Design, flippable, nodes
 
 FIRST_LOOK = 3
 """With two seeds the test of two candidates would need thirteen standard deviations."""

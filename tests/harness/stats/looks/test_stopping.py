@@ -10,9 +10,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from harness.stats.e_process import evidence, fewest_seeds
-from harness.stats.power import smallest_p
-from harness.stats.stopping import (
+from harness.stats.looks.e_process import evidence, fewest_seeds
+from harness.stats.looks.stopping import (
     BETTER,
     FUTILE,
     GOES_ON,
@@ -30,6 +29,7 @@ from harness.stats.stopping import (
     take_looks,
     undecided,
 )
+from harness.stats.power import smallest_p
 
 RULE = StopRule(every_seed(16), effect=1.0, margin=0.5)
 Draw = Callable[[random.Random], float]

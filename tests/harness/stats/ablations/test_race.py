@@ -9,8 +9,8 @@ import pytest
 from scipy.stats import t as student
 from scipy.stats import ttest_rel
 
-from harness.stats.designs import Design, cells, flippable, nodes, some_path, terms
-from harness.stats.race import RaceRule, race_runs, run_race
+from harness.stats.ablations.designs import Design, cells, flippable, nodes, some_path, terms
+from harness.stats.ablations.race import RaceRule, race_runs, run_race
 
 RULE = RaceRule(seeds=6, alpha=0.1)
 NEEDS = Design("path", ("a", "b", "c"), {"c": ("b",)})

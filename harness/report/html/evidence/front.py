@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from harness.report.data.evidence.front import Front
 from harness.report.findings.front import axis_title, front_text, value_text
-from harness.report.html.escape import escaped
-from harness.report.html.layout import folded, note, panels, section
-from harness.report.html.tables import data_table, table_row
+from harness.report.html.elements.escape import escaped
+from harness.report.html.elements.layout import folded, note, panels, section
+from harness.report.html.elements.tables import data_table, table_row
 from harness.report.plots.front import front_pictures
 from harness.units import duration
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from known_effects import DESIGN, coverage, truth, value
 
-from harness.stats.designs import (
+from harness.stats.ablations.designs import (
     Cell,
     Design,
     aliases,
@@ -21,7 +21,7 @@ from harness.stats.designs import (
     terms,
     trainable,
 )
-from harness.stats.lattice import Effect, effects
+from harness.stats.ablations.lattice import Effect, effects
 from harness.stats.paired import holm, sign_flip_p, t_interval
 
 ABC = ("a", "b", "c")

@@ -27,10 +27,10 @@ from harness.report.data.images.query_gallery import (
 from harness.report.data.images.thumbnails import Pictures
 from harness.report.data.study_data import SPLIT_NAMES, StudyTables
 from harness.report.findings.estimates import NONE, signed
-from harness.report.html.cluster_gallery import picture_of
-from harness.report.html.escape import escaped
-from harness.report.html.layout import in_script, note, panels, section
-from harness.report.html.tables import data_table
+from harness.report.html.elements.escape import escaped
+from harness.report.html.elements.layout import in_script, note, panels, section
+from harness.report.html.elements.tables import data_table
+from harness.report.html.images.cluster_gallery import picture_of
 from harness.report.plots.colours import BASELINE
 from harness.report.plots.projection import class_marks, map_pictures
 from harness.store.database import Connection

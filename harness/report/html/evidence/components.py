@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from harness.report.data.study_data import StudyTables
 from harness.report.findings.components import component_sentences
-from harness.report.html.layout import folded, note, panels, section, sentence_list
-from harness.report.html.tables import each_view, effects_table, view_choices
+from harness.report.html.elements.layout import folded, note, panels, section, sentence_list
+from harness.report.html.elements.tables import each_view, effects_table, view_choices
 from harness.report.plots.effects.components import effect_pictures
-from harness.stats.designs import JOINED, Design, defining_words
+from harness.stats.ablations.designs import JOINED, Design, defining_words
 from harness.stats.paired import MIN_SEEDS_FOR_TEST
 
 _MOST_WORDS = 31

@@ -24,8 +24,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 from scipy.special import ndtri
 
-from harness.stats import e_process, group_sequential
-from harness.stats.group_sequential import Boundary
+from harness.stats.looks import e_process, group_sequential
+from harness.stats.looks.group_sequential import Boundary
 
 BETTER, WORSE = "better", "worse"
 SAME = "no difference larger than margin"

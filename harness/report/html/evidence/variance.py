@@ -11,9 +11,9 @@ from harness.report.findings.variance import (
     source_name,
     variance_sentences,
 )
-from harness.report.html.escape import label
-from harness.report.html.layout import folded, note, panels, section, sentence_list
-from harness.report.html.tables import data_table, each_view, table_row, view_choices
+from harness.report.html.elements.escape import label
+from harness.report.html.elements.layout import folded, note, panels, section, sentence_list
+from harness.report.html.elements.tables import data_table, each_view, table_row, view_choices
 from harness.report.plots.effects.share_bars import ShareBar, share_picture
 
 _HOW_TO_READ = (

@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 from scipy.special import polygamma
 from scipy.stats import chi2
 
-from harness.stats.spread import (
+from harness.stats.variance.spread import (
     Deviation,
     fit_prior,
     planned_spread,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.report.data.images.cluster_gallery import ClusteredRun, ShownCluster
-from harness.report.html.escape import escaped
-from harness.report.html.layout import note, section
+from harness.report.html.elements.escape import escaped
+from harness.report.html.elements.layout import note, section
 from harness.units import shortened
 
 _LONGEST_LABEL = 40

@@ -7,8 +7,8 @@ import statistics
 from harness.report.data.study_data import StudyTables, View
 from harness.report.findings.estimates import NONE, decimal
 from harness.report.findings.tables.listing import listed_trials
-from harness.report.html.escape import label
-from harness.report.html.tables import data_table, table_row
+from harness.report.html.elements.escape import label
+from harness.report.html.elements.tables import data_table, table_row
 
 
 def folds_table(tables: StudyTables, view: View) -> str:

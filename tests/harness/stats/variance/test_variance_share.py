@@ -9,7 +9,7 @@ import pytest
 from known_variances import MIXES, SOURCES, coverage
 
 from harness.stats.paired import t_quantile
-from harness.stats.variance_share import additivity, factor_of_interval, variance_share
+from harness.stats.variance.variance_share import additivity, factor_of_interval, variance_share
 
 ALONE = [0.51, 0.48, 0.55, 0.50, 0.47, 0.53]
 TOGETHER = [0.58, 0.41, 0.60, 0.52, 0.44, 0.49]

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import pytest
 from scipy.stats import norm
 
-from harness.stats import group_sequential
-from harness.stats.group_sequential import (
+from harness.stats.looks import group_sequential
+from harness.stats.looks.group_sequential import (
     Boundary,
     first_possible_look,
     is_above_zero,

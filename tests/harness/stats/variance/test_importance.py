@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.tree import DecisionTreeRegressor
 
-from harness.stats.importance import crossed_shares, forest_shares, is_crossed, tree_shares
+from harness.stats.variance.importance import crossed_shares, forest_shares, is_crossed, tree_shares
 
 LEVELS = np.array(list(itertools.product(range(3), range(2), range(2))))
 

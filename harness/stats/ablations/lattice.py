@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from harness.stats.designs import Cell, Design, Kind, Term, terms
+from harness.stats.ablations.designs import Cell, Design, Kind, Term, terms
 from harness.stats.paired import holm, sign_flip_p, t_interval
 
 _ROUNDING = 1e-12

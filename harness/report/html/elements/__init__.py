@@ -1,0 +1,1 @@
+"""Write what all sections are made of: text, layout and tables."""

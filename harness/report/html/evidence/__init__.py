@@ -1,0 +1,1 @@
+"""Write the sections on what was tested, chosen and claimed."""

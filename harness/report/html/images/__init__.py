@@ -1,0 +1,1 @@
+"""Write the sections with pictures of the data."""

@@ -1,0 +1,1 @@
+"""Design ablations, estimate the effects of components, and race them."""

@@ -1,0 +1,1 @@
+"""Test at several looks, with one error level over all of them."""

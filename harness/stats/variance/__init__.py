@@ -1,0 +1,1 @@
+"""Say where variance comes from, and cover it with intervals."""
