@@ -1,1 +1,1 @@
-"""Paired tests, sequential tests and power: numbers in, numbers out."""
+"""Paired tests, margins and power; ablations, looks and variance: numbers in, numbers out."""
