@@ -74,7 +74,10 @@ def parent(pid: int) -> int:
 
 
 def descendants(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except FileNotFoundError:  # it has ended meanwhile
+        return []
     return [pid, *(each for child in children for each in descendants(int(child)))]
 
 
