@@ -37,7 +37,7 @@ def show_data(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """Write a notice to standard error, apart from the command's output."""
+    """Write a notice to standard error; standard output belongs to the command's answer."""
     print(notice(text), file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""Follows the path of an ablation: races the candidates of each step, then names the nodes.
+"""Follow the path of an ablation: race the candidates of each step, then name the nodes.
 
 A look at a race waits for all seeds that it needs, and uses no others, so the path depends on the
 results of runs alone, not on the order in which they end.

@@ -81,7 +81,7 @@ def variance_methods(tables: StudyTables) -> list[str]:
 
 
 def _left(tables: StudyTables, view: View) -> str:
-    """Say what is left with everything pinned."""
+    """Say how much runs still differ when every source of randomness is pinned."""
     left = [each for each in tables.variance[view] if each.source == NONE]
     if not left:
         return "runs with everything pinned are still to come"

@@ -1,9 +1,9 @@
 """A race of candidates over paired seeds: the worse ones are dropped, and one is left. Pure.
 
 After each seed from the third on, every candidate is compared with the one that leads so far, by a
-one-sided t-test that is paired by seed. Its spread is what is left of all values once candidate and
-seed are accounted for, as in a two-way analysis of variance: at three seeds, four candidates give
-six degrees of freedom, two give two. The level is divided by the number of looks and of rivals
+one-sided t-test that is paired by seed. The test takes its variance from the residuals of a two-way
+analysis of variance (candidate and seed): with three seeds, four candidates leave six degrees of
+freedom, and two candidates leave two. The level is divided by the number of looks and of rivals
 (Bonferroni), so that the best candidate is dropped with probability ``alpha`` at most, if
 candidates vary alike. A race chooses; whatever is said of its winner needs fresh seeds.
 

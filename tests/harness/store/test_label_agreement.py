@@ -92,7 +92,7 @@ def test_the_readme_asks_for_agreement_and_purity_by_size(place: Place) -> None:
     rows = place.ask(recipe("Do seeds find the same clusters?"))
     assert [row[:2] for row in rows] == [("base", 0), ("base", 1)]
     assert rows[1][2:] == (pytest.approx(1.0), pytest.approx(1.0), 6)
-    # In the last clustering of each of four runs there are three clusters of four images.
+    # Four runs, each with three clusters of four images in its last clustering: twelve clusters.
     pure = tuple(pytest.approx(value) for value in (0.6, 0.5, 0.7))
     assert place.ask(recipe("Are large clusters less pure?")) == [("base", 4, 12, 4, *pure)]
     assert place.ask(recipe("Do clusters settle?")) == []  # dice reports no share

@@ -49,7 +49,7 @@ def test_shares_are_those_of_the_finished_runs(tmp_path: Path) -> None:
         assert isinstance(expected, Share)
         assert found[source] == (8, *(pytest.approx(each) for each in expected))
     assert found["all"] == (8, pytest.approx(1.0), None, None)
-    # Views have no effect, and this machine does nothing at random.
+    # This workload ignores the views, and repeats a pinned run exactly.
     assert found["views"] == found["none"] == (8, 0.0, 0.0, 0.0)
     assert place.ask("FROM comparisons") == []
 
