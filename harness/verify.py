@@ -25,7 +25,11 @@ from typing import Literal, NamedTuple
 
 from harness.errors import InputError
 from harness.records.provenance import git_state
-from harness.records.verifications import VerifyOutcome, add_verification, read_verifications
+from harness.records.studies.verifications import (
+    VerifyOutcome,
+    add_verification,
+    read_verifications,
+)
 from harness.store.database import connect
 from harness.store.table_diff import StateApart, TableDiff, compare, first_state_apart
 from harness.store.tables.verifications import replace_verifications

@@ -9,7 +9,7 @@ from harness.cli.options import TextOrJson
 from harness.cli.row_formats import format_rows
 from harness.cli.terminal import show, show_data
 from harness.engine.preview import Preview
-from harness.records.forecasts import NotedForecast
+from harness.records.studies.forecasts import NotedForecast
 from harness.records.trial import seed_text
 from harness.store.studies import StudyLine
 from harness.units import duration, duration_range

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from harness.records.claims import WINNER, Claim, NotedClaim
 from harness.records.events import utc_now
+from harness.records.studies.claims import WINNER, Claim, NotedClaim
 from harness.search.history import FinishedRuns
 from harness.search.scheduler import Scheduler
 from harness.study.spec import StudySpec

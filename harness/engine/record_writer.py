@@ -31,12 +31,12 @@ from harness.engine.dispatch.store_writer import StoreWriter
 from harness.engine.forecast.notes import ForecastNotes
 from harness.engine.study_state import restore_search_end
 from harness.errors import HarnessError
-from harness.records.claims import NotedClaim
 from harness.records.events import utc_now
-from harness.records.forecasts import merged_forecasts
 from harness.records.plain_file import file_stamp
 from harness.records.provenance import library_versions
-from harness.records.study_record import (
+from harness.records.studies.claims import NotedClaim
+from harness.records.studies.forecasts import merged_forecasts
+from harness.records.studies.study_record import (
     DamagedRecordError,
     Member,
     StudyRecord,

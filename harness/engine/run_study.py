@@ -37,7 +37,7 @@ from harness.executors.interface import PROCESS_EXECUTORS, THREAD_VARIABLES, Exe
 from harness.executors.packed import TogetherExecutor
 from harness.executors.worker import stop_request
 from harness.executors.worker.environment import variables_set
-from harness.records.forecasts import NotedForecast
+from harness.records.studies.forecasts import NotedForecast
 from harness.search.scheduler import Scheduler
 from harness.store.results_lock import sharing
 from harness.study.claim_changes import refuse_changed_claims

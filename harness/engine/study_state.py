@@ -8,7 +8,7 @@ from typing import NamedTuple
 from harness.engine.dispatch.run_states import RunTable
 from harness.engine.dispatch.store_writer import StoreWriter
 from harness.errors import InputError
-from harness.records.study_record import StudyRecord, read_study_record
+from harness.records.studies.study_record import StudyRecord, read_study_record
 from harness.records.trial import Run, Trial
 from harness.search.rules import check_rules
 from harness.search.scheduler import Scheduler

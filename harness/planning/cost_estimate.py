@@ -12,7 +12,7 @@ from harness.planning.pilot_run import folder_size, run_pilot
 from harness.records.event_log import read_spool
 from harness.records.folders import run_dir, spool_path
 from harness.records.run_state import RunState, replay
-from harness.records.study_record import read_study_record
+from harness.records.studies.study_record import read_study_record
 
 Basis = Literal["earlier runs", "a probe"]
 

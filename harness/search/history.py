@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.records.early_stopping import StoppingThresholds
-from harness.records.objectives import value_of
 from harness.records.run_state import RunState
+from harness.records.studies.objectives import value_of
 from harness.records.trial import Trial
 from harness.search.pruners import (
     Earlier,

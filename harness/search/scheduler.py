@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from harness.records.early_stopping import StoppingThresholds
-from harness.records.study_record import Member
+from harness.records.studies.study_record import Member
 from harness.records.trial import Run, Trial, seed_text
 from harness.search.history import FinishedRuns, History, Proposal
 from harness.search.path_races import PathRaces

@@ -13,7 +13,7 @@ from harness.records.folders import run_dir, spool_path, work_dir
 from harness.records.plain_file import names_in
 from harness.records.run_files import Left, damage_of
 from harness.records.run_state import replay
-from harness.records.study_record import read_study_records
+from harness.records.studies.study_record import read_study_records
 from harness.store.database import connect, database_path, nothing_yet
 from harness.store.database_file import read_all
 

@@ -10,12 +10,12 @@ from harness.errors import InputError, StoreError
 from harness.records.event_log import read_spool
 from harness.records.folders import spool_path
 from harness.records.plain_file import names_in, writing
-from harness.records.study_record import read_study_records
-from harness.records.verifications import read_verifications
+from harness.records.studies.study_record import read_study_records
+from harness.records.studies.verifications import read_verifications
 from harness.store.database import check_place, connect, database_path, nothing_yet
 from harness.store.database_file import OnWait, is_unusable, log_of, set_aside
-from harness.store.tables.comparisons import refresh_comparisons
-from harness.store.tables.importance import refresh_importance
+from harness.store.tables.computed.comparisons import refresh_comparisons
+from harness.store.tables.computed.importance import refresh_importance
 from harness.store.tables.ingest import ingest_all, write_study
 from harness.store.tables.verifications import replace_verifications
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.records.folders import run_dir, work_dir
-from harness.records.study_record import read_study_records
+from harness.records.studies.study_record import read_study_records
 from harness.records.trial import digest
 from harness.store.database import query, reading
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.errors import InputError
-from harness.records.claims import NotedClaim
+from harness.records.studies.claims import NotedClaim
 from harness.study.loading import Loaded
 
 

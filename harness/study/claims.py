@@ -6,7 +6,7 @@ from typing import Annotated, Self, cast, get_args
 
 from pydantic import Field, model_validator
 
-from harness.records.claims import Claim, Relation
+from harness.records.studies.claims import Claim, Relation
 from harness.study.axes import Number, Strict, only_one
 
 RELATIONS: tuple[Relation, ...] = get_args(Relation)

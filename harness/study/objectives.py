@@ -7,8 +7,8 @@ from typing import Annotated, Any, cast
 
 from pydantic import AfterValidator, Field, model_validator
 
-from harness.records.objectives import Direction
-from harness.records.objectives import Objective as Named
+from harness.records.studies.objectives import Direction
+from harness.records.studies.objectives import Objective as Named
 from harness.study.axes import Strict, only_one
 
 FURTHER = "objectives"

@@ -14,8 +14,8 @@ from pydantic import (
 )
 
 from harness.errors import nearest
-from harness.records.claims import Claim
-from harness.records.objectives import Objective as Named
+from harness.records.studies.claims import Claim
+from harness.records.studies.objectives import Objective as Named
 from harness.records.trial import digest
 from harness.study.ablate import Ablate
 from harness.study.axes import Axis, Condition, Strict, Whole

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from harness.errors import InputError
-from harness.records.study_record import StudyRecord, read_study_record
+from harness.records.studies.study_record import StudyRecord, read_study_record
 from harness.records.trial import Trial, flat_set
 from harness.study.axes import same_value
 from harness.study.loading import Loaded

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from harness.records.events import Damaged
 from harness.records.plain_file import file_stamp
 from harness.records.run_state import RunReader, RunState
-from harness.records.study_record import StudyRecord, read_study_record
+from harness.records.studies.study_record import StudyRecord, read_study_record
 
 
 class RunningRun(NamedTuple):

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from harness.records.claims import Claim, NotedClaim
+from harness.records.studies.claims import Claim, NotedClaim
 from harness.report.data.evidence.claims import ClaimFinding
 from harness.report.findings.claim_lines import claim_line
 from harness.stats.paired import may_show_p

@@ -31,8 +31,9 @@ import numpy as np
 from kept import ROOT, keep
 from PIL import Image
 
-from harness.records import folders, study_record
+from harness.records import folders
 from harness.records.events import EpochReported, Finished, Started, to_json
+from harness.records.studies import study_record
 from harness.records.trial import Run, Trial
 from harness.store import database, rebuild
 

@@ -12,7 +12,11 @@ from driver_place import GRID, Place
 from harness.cli import commands
 from harness.errors import InputError
 from harness.records.folders import run_dir, work_dir
-from harness.records.verifications import VerifyOutcome, add_verification, read_verifications
+from harness.records.studies.verifications import (
+    VerifyOutcome,
+    add_verification,
+    read_verifications,
+)
 from harness.report.study_page import page_text
 from harness.store import table_diff
 from harness.store.database import connect

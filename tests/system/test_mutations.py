@@ -15,7 +15,7 @@ from pydantic import JsonValue
 
 from harness.cli import commands
 from harness.records.event_log import sealed
-from harness.records.study_record import _sealed as sealed_record
+from harness.records.studies.study_record import _sealed as sealed_record
 
 Mutate: TypeAlias = Callable[[bytes, random.Random], bytes]
 SEEDS = [

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from harness.errors import InputError, nearest
-from harness.records.objectives import parameter
 from harness.records.run_state import RunState
+from harness.records.studies.objectives import parameter
 from harness.records.trial import Trial, flat
 from harness.study.loading import Loaded
 

@@ -16,10 +16,13 @@ from harness.records.event_log import Entries
 from harness.records.events import Damaged, Entry, Finished
 from harness.records.folders import run_dir, spool_path
 from harness.records.run_state import RunState
-from harness.records.study_record import StudyRecord, read_study_record
+from harness.records.studies.study_record import StudyRecord, read_study_record
 from harness.store.database import connect, query
-from harness.store.tables.comparisons import refresh_comparisons, refresh_comparisons_of_runs
-from harness.store.tables.importance import refresh_importance
+from harness.store.tables.computed.comparisons import (
+    refresh_comparisons,
+    refresh_comparisons_of_runs,
+)
+from harness.store.tables.computed.importance import refresh_importance
 from harness.store.tables.ingest import forget, ingest_all, same_time, write_study
 
 _COMPARE_EVERY_S = 5.0

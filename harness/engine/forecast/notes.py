@@ -22,7 +22,7 @@ from harness.engine.study_state import StudyState
 from harness.records.event_log import read_spool
 from harness.records.events import utc_now
 from harness.records.folders import spool_path
-from harness.records.forecasts import NotedForecast, closed
+from harness.records.studies.forecasts import NotedForecast, closed
 
 
 @dataclass

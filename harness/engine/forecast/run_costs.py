@@ -13,7 +13,7 @@ import numpy as np
 from harness.engine.forecast.step_times import StepTimes
 from harness.engine.study_state import StudyState
 from harness.records.run_state import RunState
-from harness.records.study_record import Member
+from harness.records.studies.study_record import Member
 from harness.records.trial import Trial
 
 SizeOf: TypeAlias = Callable[[str], float]

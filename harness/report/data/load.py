@@ -26,7 +26,7 @@ from harness.report.data.study_data import (
 from harness.stats import paired
 from harness.stats.ablations.lattice import Effect
 from harness.store.database import Connection, reading
-from harness.store.tables.effects import design_of
+from harness.store.tables.computed.effects import design_of
 from harness.store.tables.verifications import last_verification
 from harness.store.typed_rows import read_rows
 

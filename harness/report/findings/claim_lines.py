@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from harness.records.claims import digest_of_claims
+from harness.records.studies.claims import digest_of_claims
 from harness.report.data.evidence.claims import ClaimFinding
 from harness.report.findings.estimates import p_text, signed
 from harness.stats.paired import may_show_p

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import duckdb
 
-from harness.records.claims import WINNER, Claim, NotedClaim
+from harness.records.studies.claims import WINNER, Claim, NotedClaim
 from harness.stats.margin_tests import (
     Decision,
     MarginTest,

@@ -20,7 +20,7 @@ from harness.records.events import MOST_COUNT, Damaged, Entry, EpochReported, Fi
 from harness.records.folders import run_dir, spool_path, work_dir
 from harness.records.run_files import Left
 from harness.records.run_state import RunState, State, advance
-from harness.records.study_record import StudyRecord
+from harness.records.studies.study_record import StudyRecord
 from harness.store.tables.bulk_rows import (
     Row,
     delete_runs,

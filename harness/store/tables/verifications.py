@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import duckdb
 
-from harness.records.verifications import VerifyOutcome
+from harness.records.studies.verifications import VerifyOutcome
 from harness.store.tables.bulk_rows import insert_rows
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.errors import InputError, nearest
-from harness.records.claims import WINNER
+from harness.records.studies.claims import WINNER
 from harness.records.trial import Trial
 from harness.study.loading import Loaded
 

@@ -17,13 +17,13 @@ from harness.engine.preview import preview
 from harness.engine.run_options import RunOptions
 from harness.errors import InputError
 from harness.planning.forecast import make_forecast
-from harness.records.study_record import read_study_record
+from harness.records.studies.study_record import read_study_record
 from harness.report.findings.claim_lines import claim_line
 from harness.report.study_claims import read_study_claims
 from harness.report.study_page import page_text
 from harness.store.database import connect
 from harness.store.rebuild import rebuild
-from harness.store.tables.comparisons import refresh_comparisons
+from harness.store.tables.computed.comparisons import refresh_comparisons
 from harness.store.tables.ingest import write_study
 
 STUDY = """

@@ -19,7 +19,7 @@ from harness.engine.run_study import run_study
 from harness.engine.study_state import load_study_state
 from harness.errors import InputError
 from harness.export.row_files import write_tables
-from harness.records.study_record import read_study_record
+from harness.records.studies.study_record import read_study_record
 from harness.report.study_page import page_text
 from harness.stats.variance.folds import fold_interval
 

@@ -16,8 +16,8 @@ from harness.engine.forecast.run_costs import Cost, total_time
 from harness.engine.forecast.step_times import StepTimes, step_times
 from harness.engine.progress import Snapshot
 from harness.records.events import Entry, EpochReported, Finished, Started
-from harness.records.forecasts import NotedForecast, closed, merged_forecasts
-from harness.records.study_record import read_study_record
+from harness.records.studies.forecasts import NotedForecast, closed, merged_forecasts
+from harness.records.studies.study_record import read_study_record
 from harness.records.trial import Run
 from harness.store.rebuild import rebuild
 

@@ -24,7 +24,7 @@ from harness.errors import InputError, StoreBusyError, StoreError
 from harness.executors.interface import ExecutorName
 from harness.records.event_log import Entries, read_spool
 from harness.records.events import Finished, Started
-from harness.records.study_record import read_study_records
+from harness.records.studies.study_record import read_study_records
 from harness.report.study_page import write_report
 from harness.search.scheduler import Scheduler
 from harness.store.database import connect, database_path

@@ -14,7 +14,7 @@ from harness.engine.preview import preview
 from harness.errors import InputError
 from harness.records.event_log import read_spool
 from harness.records.events import EpochReported
-from harness.records.study_record import read_study_records
+from harness.records.studies.study_record import read_study_records
 from harness.report.findings.tables.final_table import final_table
 from harness.report.study_page import write_report
 from harness.search import sampler

@@ -21,7 +21,7 @@ from harness.engine.dispatch.leases import Leases
 from harness.errors import HarnessError, InputError
 from harness.records.event_log import read_spool
 from harness.records.run_state import replay
-from harness.records.study_record import StudyRecord, read_study_records
+from harness.records.studies.study_record import StudyRecord, read_study_records
 from harness.store.results_lock import sharing
 
 SLOW = GRID.replace("base: {", "base: {sleep_s: 0.3, ").replace("epochs: 1", "epochs: 2")

@@ -10,7 +10,7 @@ import pytest
 from driver_place import Place, Witness, interrupt
 
 from harness.errors import InputError
-from harness.records.study_record import read_study_record
+from harness.records.studies.study_record import read_study_record
 from harness.report.findings.tables.final_table import final_table
 from harness.report.study_page import page_text
 from harness.store.rebuild import rebuild

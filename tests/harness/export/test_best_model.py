@@ -15,7 +15,7 @@ from harness.records.event_log import append
 from harness.records.events import Finished
 from harness.records.folders import run_dir, spool_path, work_dir
 from harness.records.run_files import digests_below
-from harness.records.study_record import write_study_record
+from harness.records.studies.study_record import write_study_record
 from harness.records.trial import Trial
 from harness.store import rebuild
 

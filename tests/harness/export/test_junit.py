@@ -6,7 +6,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from harness.export.junit import write_junit
-from harness.records.claims import Claim
+from harness.records.studies.claims import Claim
 from harness.report.data.evidence.claims import ClaimFinding
 from harness.store.tables.claims import Pairs, judged
 

@@ -12,7 +12,7 @@ from harness.errors import StoreError
 from harness.records.events import Event
 from harness.records.folders import run_dir, spool_path, work_dir
 from harness.records.run_state import RunState, replay
-from harness.records.study_record import write_study_record
+from harness.records.studies.study_record import write_study_record
 
 RUN = a_run(a_trial(0), 0)
 

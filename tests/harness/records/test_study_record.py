@@ -16,7 +16,7 @@ from store_examples import a_record, a_trial
 
 from harness.engine.database_repair import rebuild_results
 from harness.errors import StoreError
-from harness.records.study_record import (
+from harness.records.studies.study_record import (
     DamagedRecordError,
     StudyRecord,
     read_study_record,

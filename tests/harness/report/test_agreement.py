@@ -14,7 +14,7 @@ from store_examples import a_record, a_run, a_trial, start
 from harness.records.event_log import append
 from harness.records.events import Finished
 from harness.records.folders import run_dir, spool_path, work_dir
-from harness.records.study_record import write_study_record
+from harness.records.studies.study_record import write_study_record
 from harness.records.trial import Role
 from harness.report.data.agreement import read_agreement
 from harness.report.data.load import load_tables

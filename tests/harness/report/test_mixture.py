@@ -22,7 +22,7 @@ from harness.report.data.mixture import Compared, mixture, mixture_of
 from harness.report.findings.tables.methods_text import methods_paragraph
 from harness.report.index_page import write_all
 from harness.store import database
-from harness.store.tables.comparisons import refresh_comparisons
+from harness.store.tables.computed.comparisons import refresh_comparisons
 from harness.store.tables.ingest import write_study
 from harness.study.ablate import Ablate
 

@@ -13,7 +13,7 @@ from driver_place import Place, Witness, interrupt
 from harness.engine.preview import preview
 from harness.engine.study_state import load_study_state
 from harness.errors import InputError
-from harness.records.study_record import (
+from harness.records.studies.study_record import (
     StudyRecord,
     read_study_records,
     record_path,

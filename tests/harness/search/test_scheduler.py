@@ -12,7 +12,7 @@ from fake_workload import FakeWorkload, plan_study
 
 from harness.records.early_stopping import with_early_stopping
 from harness.records.run_state import RunState
-from harness.records.study_record import Member
+from harness.records.studies.study_record import Member
 from harness.records.trial import Run, Trial
 from harness.search.scheduler import ScheduledRun, Scheduler
 from harness.study.trials.plan import Plan

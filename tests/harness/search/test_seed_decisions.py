@@ -11,7 +11,7 @@ from fake_workload import plan_study
 from scheduling import Train, identify
 
 from harness.records.run_state import RunState
-from harness.records.study_record import Member
+from harness.records.studies.study_record import Member
 from harness.search.scheduler import ScheduledRun, Scheduler
 from harness.stats.looks.stopping import every_seed
 from harness.study.trials.plan import Plan

@@ -15,7 +15,7 @@ from harness.records.trial import Trial
 from harness.stats.variance.crossed import crossed_interval
 from harness.store import database
 from harness.store.tables.bulk_rows import Row, insert_rows
-from harness.store.tables.comparisons import refresh_comparisons
+from harness.store.tables.computed.comparisons import refresh_comparisons
 
 BASELINE, OTHER, CONTROL = a_trial(0, "baseline"), a_trial(1), a_trial(9, "control")
 SIZES = {"ant": 3, "bee": 5, "cow": 2, "dog": 4}

@@ -14,7 +14,7 @@ from store_examples import a_record, a_run, ask, done, start
 from harness.records.folders import run_dir
 from harness.records.trial import Phase, Role, Trial
 from harness.store import database
-from harness.store.tables.importance import FEWEST_TRIALS, refresh_importance
+from harness.store.tables.computed.importance import FEWEST_TRIALS, refresh_importance
 from harness.store.tables.ingest import ingest_all, write_study
 from harness.workload import JsonValue
 
@@ -152,7 +152,7 @@ def test_what_has_not_changed_is_not_computed_again(
     def refuse(*_: object) -> None:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr("harness.store.tables.importance.crossed_shares", refuse)
+    monkeypatch.setattr("harness.store.tables.computed.importance.crossed_shares", refuse)
     with database.connect(tmp_path, read_only=False) as con:
         refresh_importance(con, "s")
     assert ask(tmp_path, "FROM explained_variance") == before

@@ -12,7 +12,7 @@ from sklearn.metrics import adjusted_mutual_info_score
 
 from harness.store.database import connect
 from harness.store.rebuild import rebuild
-from harness.store.tables import label_agreement
+from harness.store.tables.computed import label_agreement
 
 PLAIN = "study: dice\nquestion: How good?\nworkload: dice\nseeds: 4\n"
 AGREEMENT = "SELECT epoch, seed, other_seed, images, ami FROM agreement ORDER BY ALL"

@@ -28,9 +28,9 @@ from harness.errors import InputError, StoreBusyError, StoreError
 from harness.records.event_log import append
 from harness.records.events import Event
 from harness.records.folders import run_dir, spool_path
-from harness.records.study_record import write_study_record
+from harness.records.studies.study_record import write_study_record
 from harness.store import database, rebuild
-from harness.store.tables.comparisons import refresh_comparisons
+from harness.store.tables.computed.comparisons import refresh_comparisons
 from harness.store.tables.ingest import write_study
 
 

@@ -22,7 +22,7 @@ from store_examples import (
 
 from harness.stats.paired import holm, paired_difference, t_interval
 from harness.store import database
-from harness.store.tables.comparisons import refresh_comparisons
+from harness.store.tables.computed.comparisons import refresh_comparisons
 from harness.store.tables.ingest import write_study
 
 BASELINE = a_trial(0, "baseline")

@@ -25,7 +25,7 @@ from store_examples import (
 from harness.errors import StoreError
 from harness.store import database
 from harness.store.tables import workload_files
-from harness.store.tables.comparisons import refresh_comparisons_of_runs
+from harness.store.tables.computed.comparisons import refresh_comparisons_of_runs
 from harness.store.tables.ingest import ingest_all
 
 

@@ -17,7 +17,7 @@ from harness.engine import run_study
 from harness.engine.budget import TimeBudget
 from harness.engine.dispatch.attempt import check_limits
 from harness.engine.preview import preview
-from harness.records.study_record import StudyRecord, read_study_records
+from harness.records.studies.study_record import StudyRecord, read_study_records
 from harness.search.history import FinishedRuns
 from harness.search.scheduler import Scheduler
 from harness.study.limits import Limits

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from harness.errors import InputError
-from harness.records.objectives import Objective, objectives_in, parameter, value_of
+from harness.records.studies.objectives import Objective, objectives_in, parameter, value_of
 from harness.study.json_schema import study_schema
 from harness.study.loading import load_study
 from harness.study.spec import StudySpec

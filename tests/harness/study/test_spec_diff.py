@@ -10,7 +10,7 @@ from driver_place import GRID, RECALL, SEARCH, Place
 
 from harness.engine.preview import preview
 from harness.errors import InputError
-from harness.records.study_record import read_study_records
+from harness.records.studies.study_record import read_study_records
 from harness.study.loading import load_study
 from harness.study.spec_diff import diff_specs
 

@@ -26,7 +26,7 @@ from harness.errors import InputError, StoreBusyError
 from harness.records.event_log import append
 from harness.records.events import EpochReported, Finished
 from harness.records.folders import run_dir, spool_path
-from harness.records.study_record import read_study_records, write_study_record
+from harness.records.studies.study_record import read_study_records, write_study_record
 from harness.store import rebuild
 from harness.watch import live_page
 from harness.watch.live_page import Watch, serve

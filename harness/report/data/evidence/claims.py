@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from harness.errors import InputError, nearest
-from harness.records.claims import Claim, NotedClaim
+from harness.records.studies.claims import Claim, NotedClaim
 from harness.store.database import Connection
 from harness.store.tables.claims import ClaimResult, claim_results, read_claims
 

@@ -13,10 +13,9 @@ from harness.units import duration
 _CLASSES = {"val": "validation", "test": "test"}
 _HOW_TO_READ = (
     "A trial is on the front if no other is at least as good in every metric and better in one. "
-    "Seconds "
-    "and memory are shown and not searched: they differ each time a run is repeated. Values are "
-    "means over seeds, so a front says nothing about differences between its trials that are "
-    "within the noise of seeds."
+    "Seconds and memory are shown and not searched: they differ each time a run is repeated. "
+    "Values are means over seeds, so a front says nothing about differences between its trials "
+    "that are within the noise of seeds."
 )
 
 

@@ -22,10 +22,10 @@ from typing import Annotated, NamedTuple
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
 from harness.errors import StoreError
-from harness.records.claims import NotedClaim
 from harness.records.events import Time
-from harness.records.forecasts import NotedForecast
 from harness.records.plain_file import names_in, read_no_follow, unreadable, unwritable, writing
+from harness.records.studies.claims import NotedClaim
+from harness.records.studies.forecasts import NotedForecast
 from harness.records.trial import Trial
 from harness.workload import JsonValue
 
@@ -78,11 +78,11 @@ class StudyRecord:
     rules: int = 1
     """Number of the rules by which the search proposes and prunes; see ``harness.search.rules``."""
     claims: tuple[NotedClaim, ...] = ()
-    """The study's claims, and when each was made; see ``harness.records.claims``."""
+    """The study's claims, and when each was made; see ``harness.records.studies.claims``."""
     test_sets: Mapping[str, str] = field(default_factory=dict)
     """Id of a trial that is scored on test classes -> digest of its test set, where known."""
     forecasts: tuple[NotedForecast, ...] = ()
-    """Forecasts of the time that its runs take, oldest first; see ``harness.records.forecasts``."""
+    """Forecasts of the time that its runs take, oldest first; see the room's ``forecasts``."""
     version: int = 0
     """Increases each time a driver writes (``harness.engine.record_writer``); 0 in old records."""
 

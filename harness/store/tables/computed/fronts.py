@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import duckdb
 
-from harness.records.objectives import Objective, objectives_in, value_of
+from harness.records.studies.objectives import Objective, objectives_in, value_of
 from harness.stats.pareto import on_front
 from harness.store.tables.bulk_rows import Row, insert_rows
 from harness.workload import JsonValue

@@ -10,12 +10,12 @@ import duckdb
 from harness.stats.paired import Difference, holm, paired_difference
 from harness.store.tables.bulk_rows import Row, insert_rows
 from harness.store.tables.claims import refresh_claims
-from harness.store.tables.class_intervals import refresh_class_intervals
-from harness.store.tables.effects import refresh_effects
-from harness.store.tables.fold_intervals import refresh_fold_intervals
-from harness.store.tables.fronts import refresh_fronts
-from harness.store.tables.label_agreement import refresh_label_agreement
-from harness.store.tables.looks import refresh_looks
+from harness.store.tables.computed.class_intervals import refresh_class_intervals
+from harness.store.tables.computed.effects import refresh_effects
+from harness.store.tables.computed.fold_intervals import refresh_fold_intervals
+from harness.store.tables.computed.fronts import refresh_fronts
+from harness.store.tables.computed.label_agreement import refresh_label_agreement
+from harness.store.tables.computed.looks import refresh_looks
 
 BySeed = dict[int, float]
 Quantity = tuple[str, str]

@@ -1,0 +1,1 @@
+"""Records of a study as a whole: trials, claims, forecasts, verifications."""

@@ -1,0 +1,1 @@
+"""Tables that are computed again from finished runs: comparisons, effects, intervals."""
