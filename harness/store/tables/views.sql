@@ -646,7 +646,7 @@ widened AS (
     FROM spread
     JOIN t_quantile ON t_quantile.df = n - 2
 )
--- Pitman's interval of a ratio of variances of paired values; see harness/stats/variance_share.py.
+-- Pitman's interval of a ratio of variances of paired values; see harness/stats/variance/variance_share.py.
 SELECT
     study, split, metric, source, n, sd, share,
     CASE WHEN NOT is_baseline THEN share / (middle + sqrt(middle ** 2 - 1)) END AS low,
