@@ -27,8 +27,7 @@ from gcudml.config import FolderData, StrokesData
 from gcudml.data import image_files, synthetic
 from gcudml.data.datasets import glance
 from gcudml.data.image_files import Appearance
-from gcudml.runtime.checksum import SummedWriter, is_sound
-from gcudml.training.model_file import _digest
+from gcudml.runtime.checksum import SummedWriter, digest_of, is_sound
 
 ROUNDS = 5
 
@@ -112,7 +111,7 @@ def measure(folder: Path, images: int, files: int) -> dict[str, float]:
     found["checkpoint of 100 MB, to sum [ms]"] = 1000 * least(
         lambda: zlib.crc32(values.data.cast("B"))
     )
-    found["model of 100 MB, digest [ms]"] = 1000 * least(lambda: _digest("", tensors))
+    found["model of 100 MB, digest [ms]"] = 1000 * least(lambda: digest_of("", tensors))
     large.unlink()
     data = FolderData(root=str(folder), image_size=64)
     found["a look at the files [ms]"] = 1000 * least(lambda: glance(data))
